@@ -1,0 +1,72 @@
+"""The errors of mcastd, one small tree.
+
+McastdError
+ +-- ConfigError         the file is refused; carries every Problem in it
+ +-- DecodeError         bytes that are not a valid packet or message; carries a reason to count by
+ +-- ViciError           charon
+ |    +-- ViciUnavailable    its socket is absent, or went away
+ |    +-- ViciRefused        it answered that it will not
+ +-- HostError           the host refused a change (netlink, sysctl, sockets)
+ +-- ControlError        the daemon does not answer on its control socket
+ +-- LabError            the lab's scene could not be built or used
+"""
+
+from dataclasses import dataclass
+
+
+class McastdError(Exception):
+    """Every error that mcastd raises on purpose. Its text is for people and holds no secret."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a configuration file: where, and in words what is wrong and what is allowed."""
+
+    file: str
+    line: int
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        """``FILE:LINE: KEY: what is wrong, what is allowed``."""
+        return f"{self.file}:{self.line}: {self.key}: {self.text}" if self.key else f"{self.file}:{self.line}: {self.text}"
+
+
+class ConfigError(McastdError):
+    """A configuration that is refused whole."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class DecodeError(McastdError):
+    """Bytes that are not a valid packet. ``reason`` is a short stable token, the name of a counter."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ViciError(McastdError):
+    """Something between us and charon."""
+
+
+class ViciUnavailable(ViciError):
+    """charon's VICI socket is absent, refuses, or closed on us."""
+
+
+class ViciRefused(ViciError):
+    """charon answered a command with success = no; the text is charon's reason."""
+
+
+class HostError(McastdError):
+    """The host refused a change that the configuration asks for."""
+
+
+class ControlError(McastdError):
+    """The daemon does not answer on its control socket."""
+
+
+class LabError(McastdError):
+    """The lab's scene could not be built, used or taken down."""

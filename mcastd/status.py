@@ -1,0 +1,126 @@
+"""Frozen snapshots of the daemon's state: the only thing that status, and later metrics and doctor, read.
+
+Addresses are text, so that a snapshot is its JSON. The field names are the JSON keys of ``mcastd status --json`` and stay stable. Ages and uptimes are seconds.
+"""
+
+from msgspec import Struct
+
+
+class ChildStatus(Struct, frozen=True, kw_only=True):
+    """One configured CHILD_SA. ``state`` is ``up``, ``connecting``, ``waiting`` (for its next try) or ``down``."""
+
+    name: str
+    state: str
+    local_ts: str
+    remote_ts: str
+    proposal: str | None = None
+    encap: bool | None = None
+    mode: str | None = None
+    spi_in: str | None = None
+    spi_out: str | None = None
+    bytes_in: int = 0
+    packets_in: int = 0
+    bytes_out: int = 0
+    packets_out: int = 0
+    uptime: float | None = None
+    rekey_in: float | None = None
+    problem: str | None = None
+    next_try_in: float | None = None
+
+
+class PeerStatus(Struct, frozen=True, kw_only=True):
+    """One peer. ``problem`` says in words why it is not up, for instance that the PSK or an identity is wrong."""
+
+    name: str
+    state: str
+    local: str
+    remote: str
+    local_id: str
+    remote_id: str
+    proposal: str | None = None
+    nat_local: bool | None = None
+    nat_remote: bool | None = None
+    uptime: float | None = None
+    reauth_in: float | None = None
+    rekey_in: float | None = None
+    attempts: int = 0
+    problem: str | None = None
+    children: tuple[ChildStatus, ...] = ()
+
+
+class KeepaliveStatus(Struct, frozen=True, kw_only=True):
+    """The reflector of one tunnel: answered, the age of the last answer, and what was not answered, by reason."""
+
+    reply: bool
+    answered: int = 0
+    last_age: float | None = None
+    dropped: dict[str, int] = {}
+
+
+class NeighborStatus(Struct, frozen=True, kw_only=True):
+    """A PIM neighbour. ``expires_in`` None is never."""
+
+    address: str
+    uptime: float
+    expires_in: float | None
+    generation_id: int | None = None
+    dr_priority: int | None = None
+    secondary_addresses: tuple[str, ...] = ()
+    static: bool = False
+
+
+class PimStatus(Struct, frozen=True, kw_only=True):
+    """PIM on one tunnel."""
+
+    running: bool
+    generation_id: int | None = None
+    neighbors: tuple[NeighborStatus, ...] = ()
+    sent: dict[str, int] = {}
+    received: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+
+
+class TunnelStatus(Struct, frozen=True, kw_only=True):
+    """One GRE interface. ``state`` is ``up``, ``waiting`` (for its child) or ``down``."""
+
+    name: str
+    state: str
+    datapath: str | None
+    local: str
+    remote: str
+    address: str
+    mtu: int | None = None
+    mtu_reason: str | None = None
+    problem: str | None = None
+    keepalive: KeepaliveStatus | None = None
+    pim: PimStatus | None = None
+
+
+class GroupStatus(Struct, frozen=True, kw_only=True):
+    """One join. ``source`` None is (*,G). ``state`` is ``joined``, ``not joined`` and ``problem`` says why."""
+
+    group: str
+    source: str | None
+    tunnel: str
+    state: str
+    rp: str | None = None
+    upstream: str | None = None
+    origins: tuple[str, ...] = ()
+    uptime: float | None = None
+    next_join_in: float | None = None
+    problem: str | None = None
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """Everything. ``healthy`` is what the exit code of ``mcastd status`` says."""
+
+    version: str
+    pid: int
+    uptime: float
+    healthy: bool
+    summary: str
+    config_file: str
+    charon: str | None = None
+    peers: tuple[PeerStatus, ...] = ()
+    tunnels: tuple[TunnelStatus, ...] = ()
+    groups: tuple[GroupStatus, ...] = ()

@@ -1,0 +1,1 @@
+"""Thin adapters to the host, one file a facility."""
