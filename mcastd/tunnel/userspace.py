@@ -1,0 +1,137 @@
+"""GRE over a TUN interface, for kernels without GRE: a pump between the TUN and a raw GRE socket.
+
+Packets of the feed pass through Python here, which the kernel's own GRE spares; it carries some tens of thousands of
+packets a second.
+"""
+
+import asyncio
+import errno
+import fcntl
+import os
+import socket
+import struct
+from collections import Counter
+from ipaddress import IPv4Address
+
+from mcastd.errors import DecodeError, HostError
+from mcastd.system import sockets
+from mcastd.tunnel import gre
+
+_TUNSETIFF = 0x400454CA
+_IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
+_BATCH = 64
+_RECEIVE_BUFFER = 8 << 20
+_PROTOCOL_IGMP = 2
+_UNREACHABLE = {errno.ENOPROTOOPT, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO}
+
+
+class Pump:
+    """One TUN interface and the raw GRE socket behind it.
+
+    ``forwarding`` False drops what the host sends into the tunnel: while the child is down it would leave in the clear.
+    ``dropped`` counts by reason.
+    """
+
+    def __init__(self, name: str, local: IPv4Address, remote: IPv4Address, key: int | None, ttl: int) -> None:
+        self.name = name
+        self.forwarding = False
+        self.dropped: Counter[str] = Counter()
+        self._header = gre.GreHeader(gre.PROTOCOL_IPV4, key)
+        self._prefix = self._header.encode(b"")
+        self._local, self._remote, self._ttl = local, remote, ttl
+        self._loop: asyncio.AbstractEventLoop | None = None
+        try:
+            self._tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise HostError(
+                f"{name}: the kernel has no GRE, and /dev/net/tun cannot be opened: {error.strerror}"
+            ) from error
+        try:
+            fcntl.ioctl(self._tun, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
+        except OSError as error:
+            os.close(self._tun)
+            raise HostError(f"{name}: no TUN interface of that name can be made: {error.strerror}") from error
+        self._sock: socket.socket | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Carry packets on ``loop``. The local endpoint's address must be on the host; raises HostError else."""
+        try:
+            self._sock = sockets.raw_gre(self._local, self._remote, self._ttl, None)
+        except OSError as error:
+            raise HostError(
+                f"{self.name}: no GRE socket from {self._local} to {self._remote}: {error.strerror}"
+            ) from error
+        sockets.enlarge_receive_buffer(self._sock, _RECEIVE_BUFFER)
+        self._loop = loop
+        loop.add_reader(self._tun, self._from_tun)
+        loop.add_reader(self._sock, self._from_peer)
+
+    @property
+    def started(self) -> bool:
+        """Whether packets are carried."""
+        return self._loop is not None
+
+    def close(self) -> None:
+        """Stop, and take the TUN interface away."""
+        if self._loop is not None and self._sock is not None:
+            self._loop.remove_reader(self._tun)
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
+            self._loop = self._sock = None
+        if self._tun >= 0:
+            os.close(self._tun)
+            self._tun = -1
+
+    def _from_tun(self) -> None:
+        assert self._sock is not None
+        for _ in range(_BATCH):
+            try:
+                packet = os.read(self._tun, 65535)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self.dropped[f"tun_{errno.errorcode.get(error.errno or 0, 'error').lower()}"] += 1
+                return
+            if packet[9:10] == bytes([_PROTOCOL_IGMP]) and packet[0] >> 4 == 4:
+                # The tunnel's other end hears of groups by PIM; the kernel's own reports are only for this host.
+                self.dropped["igmp_kept_local"] += 1
+            elif not self.forwarding:
+                self.dropped["child_down"] += 1
+            else:
+                try:
+                    self._sock.send(self._prefix + packet)
+                except OSError as error:
+                    self.dropped[f"send_{errno.errorcode.get(error.errno or 0, 'error').lower()}"] += 1
+
+    def _from_peer(self) -> None:
+        assert self._sock is not None
+        for _ in range(_BATCH):
+            try:
+                packet = self._sock.recv(65535)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # A connected raw socket hands over the peer's ICMP errors here: to count, never fatal.
+                self.dropped["unreachable" if error.errno in _UNREACHABLE else "receive"] += 1
+                continue
+            try:
+                inner = self._decapsulate(packet)
+                if inner is not None:
+                    os.write(self._tun, inner)
+            except DecodeError as error:
+                self.dropped[error.reason] += 1
+            except OSError as error:
+                self.dropped[f"tun_{errno.errorcode.get(error.errno or 0, 'error').lower()}"] += 1
+
+    def _decapsulate(self, packet: bytes) -> memoryview | None:
+        payload = gre.ipv4_payload(packet)
+        if payload[: len(self._prefix)] == self._prefix:
+            return payload[len(self._prefix) :]
+        header = gre.decode(payload)
+        if header.key != self._header.key:
+            raise DecodeError("gre_key")
+        if header.protocol == gre.PROTOCOL_KEEPALIVE:
+            return None
+        if header.protocol != gre.PROTOCOL_IPV4:
+            raise DecodeError("gre_protocol")
+        return payload[header.length :]
