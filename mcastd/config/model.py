@@ -82,7 +82,7 @@ class Pim(Struct, frozen=True, kw_only=True):
     accept_neighbors: tuple[IPv4Network, ...] = ()
     rp: tuple[RpRange, ...] = ()
     rp_preference: RpPreference = "static"
-    bootstrap: bool = True
+    bootstrap: bool = False
     ssm_ranges: tuple[IPv4Network, ...] = (SSM_RANGE,)
     hello_period: float = 30.0
     hello_holdtime: float = 105.0

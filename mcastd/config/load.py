@@ -1,0 +1,101 @@
+"""A file to a ``Config``: the whole file is valid, or it is refused with everything that is wrong in it."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from mcastd.config import contradictions, psk
+from mcastd.config.convert import to_config
+from mcastd.config.lines import scan
+from mcastd.config.model import Config
+from mcastd.config.report import Report
+from mcastd.errors import ConfigError, Problem
+
+DEFAULT_PATH: Final = Path("/etc/mcastd.toml")
+LARGEST: Final = 4 << 20
+"""Bytes; 10,000 groups take a tenth of it."""
+
+_AT_LINE: Final = re.compile(r" \(at line (\d+), column (\d+)\)")
+_AT_END: Final = " (at end of document)"
+
+
+class Loaded(Struct, frozen=True, kw_only=True):
+    """A valid configuration, and what is worth saying about its file though it is no error."""
+
+    config: Config
+    notes: tuple[Problem, ...] = ()
+
+
+def load(path: Path, *, check_psk: bool = True) -> Loaded:
+    """Read and check a file; ConfigError with every problem in it, by line.
+
+    ``check_psk`` also looks whether each peer's pre-shared key can be used. A relative ``psk_file`` is relative to the
+    folder of the file, and absolute in what is returned.
+    """
+    text = _read(path)
+    document = _parse(path, text)
+    report = Report(str(path), scan(text))
+    config = to_config(document, report)
+    contradictions.find(config, report)
+    config = _absolute(config, path.absolute().parent)
+    if check_psk:
+        _check_psk(config, report)
+    if report.problems:
+        raise ConfigError(report.problems)
+    return Loaded(config=config, notes=report.notes)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise _refused(path, 1, f"it cannot be read: {error.strerror}") from error
+    if len(content) > LARGEST:
+        raise _refused(path, 1, f"it is too large; allowed: at most {LARGEST} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _refused(path, line, f"byte {content[error.start]:#04x} is not UTF-8; allowed: UTF-8 only") from None
+
+
+def _parse(path: Path, text: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        reason, line = str(error), 1
+        if match := _AT_LINE.search(reason):
+            reason, line = reason.replace(match[0], f", column {match[2]}"), int(match[1])
+        elif _AT_END in reason:
+            reason, line = reason.replace(_AT_END, ", at the end of the file"), text.count("\n") + 1
+        raise _refused(path, line, f"not valid TOML: {reason}") from None
+    except RecursionError:
+        raise _refused(path, 1, "not a usable file: tables or arrays are nested too deep") from None
+    except ValueError:
+        raise _refused(path, 1, "not a usable file: a number in it is too long") from None
+
+
+def _refused(path: Path, line: int, text: str) -> ConfigError:
+    return ConfigError((Problem(str(path), line, "", text),))
+
+
+def _absolute(config: Config, folder: Path) -> Config:
+    peers = tuple(msgspec.structs.replace(peer, psk_file=folder / peer.psk_file) for peer in config.peers)
+    return msgspec.structs.replace(config, peers=peers)
+
+
+def _check_psk(config: Config, report: Report) -> None:
+    for peer in config.peers:
+        where = ("peers", peer.name, "psk_file")
+        if report.is_wrong(where):
+            continue
+        found = psk.look(peer.psk_file)
+        if found.refused:
+            report.wrong(where, found.refused)
+        elif found.note:
+            report.note(where, found.note)

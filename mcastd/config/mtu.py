@@ -1,0 +1,44 @@
+"""How large a packet may be on a GRE tunnel, so that it fits the path below once GRE and ESP are around it."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+IPV4_HEADER: Final = 20
+UDP_HEADER: Final = 8
+ESP_HEADER: Final = 8
+ESP_TRAILER: Final = 2
+GRE_HEADER: Final = 4
+GRE_KEY: Final = 4
+
+USERSPACE_LINK_MTU: Final = 1400
+"""The MTU of ``ipsec0``, the TUN device of charon's ESP in user space (kernel-libipsec)."""
+
+
+@dataclass(frozen=True)
+class Esp:
+    """What an ESP transform adds, in bytes (RFC 4303, section 2): the initialisation vector, alignment, integrity check."""
+
+    iv: int
+    block: int
+    icv: int
+
+
+def largest_mtu(
+    path_mtu: int,
+    esp: Esp | None,
+    *,
+    mode: Literal["tunnel", "transport"] = "tunnel",
+    encap: bool = True,
+    key: bool = False,
+) -> int:
+    """The largest MTU of a GRE interface over a path of ``path_mtu`` bytes, both in bytes of an IPv4 packet.
+
+    ``esp`` None is GRE without IPsec; ``encap`` is ESP in UDP (NAT-T), ``key`` a GRE key.
+    """
+    gre = GRE_HEADER + (GRE_KEY if key else 0)
+    if esp is None:
+        return path_mtu - IPV4_HEADER - gre
+    outside = IPV4_HEADER + (UDP_HEADER if encap else 0) + ESP_HEADER + esp.iv + esp.icv
+    room = (path_mtu - outside) // esp.block * esp.block
+    inside = ESP_TRAILER + gre + (IPV4_HEADER if mode == "tunnel" else 0)
+    return room - inside

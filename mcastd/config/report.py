@@ -1,0 +1,76 @@
+"""Collects everything that is wrong with a file, and what is worth a note, each with its line and key."""
+
+import json
+import re
+from typing import Final
+
+from mcastd.config.lines import KeyPath, Lines
+from mcastd.errors import Problem
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+_SHOWN: Final = 60
+
+
+def dotted(path: KeyPath) -> str:
+    """A key path as people write it: ``groups[2].sources[0]``."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + (part if _BARE.fullmatch(part) else json.dumps(part))
+    return text
+
+
+def shown(value: object) -> str:
+    """A value from the file, on one line and not too long."""
+    text = json.dumps(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+class Report:
+    """The problems and notes of one file."""
+
+    def __init__(self, file: str, lines: Lines) -> None:
+        self._file = file
+        self._lines = lines
+        self._problems: list[Problem] = []
+        self._notes: list[Problem] = []
+        self._wrong: set[KeyPath] = set()
+        self._around_wrong: set[KeyPath] = set()
+
+    def wrong(self, path: KeyPath, text: str) -> None:
+        """A value that cannot be used; what is later found to contradict it is not reported as well."""
+        self._problems.append(self._problem(path, text))
+        self._wrong.add(path)
+        self._around_wrong.update(path[:end] for end in range(len(path)))
+
+    def contradiction(self, path: KeyPath, text: str, *involved: KeyPath) -> None:
+        """Usable values that do not go together: reported, unless one of those involved is wrong by itself."""
+        if not any(self.is_wrong(one) for one in (path, *involved)):
+            self._problems.append(self._problem(path, text))
+
+    def note(self, path: KeyPath, text: str) -> None:
+        """Not an error, but worth saying."""
+        self._notes.append(self._problem(path, text))
+
+    def is_wrong(self, path: KeyPath) -> bool:
+        """Whether the value at a path, a part of it or what it is a part of was found wrong."""
+        return path in self._around_wrong or any(path[:end] in self._wrong for end in range(1, len(path) + 1))
+
+    def line(self, path: KeyPath) -> int:
+        """The line of a key."""
+        return self._lines.line(path)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Every error, by line."""
+        return tuple(sorted(self._problems, key=lambda problem: problem.line))
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """Every note, by line."""
+        return tuple(sorted(self._notes, key=lambda problem: problem.line))
+
+    def _problem(self, path: KeyPath, text: str) -> Problem:
+        return Problem(self._file, self._lines.line(path), dotted(path), text)
