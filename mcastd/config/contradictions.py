@@ -1,8 +1,277 @@
-"""Contradictions."""
+"""What does not go together in a file whose values are each fine by themselves."""
 
-from mcastd.config.model import Config
-from mcastd.config.report import Report
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from itertools import combinations
+from typing import Final
+
+from mcastd.config.lines import KeyPath
+from mcastd.config.model import LINK_LOCAL_GROUPS, Child, Config, Group, Peer, Pim, Tunnel
+from mcastd.config.mtu import USERSPACE_LINK_MTU, largest_mtu
+from mcastd.config.proposals import esp_of_proposal
+from mcastd.config.report import Report, dotted, shown
+
+PATH_MTU: Final = 1500
+"""Bytes; what any path over the Internet is taken to carry."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,62}")
+_LINK_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}")
+_RESERVED_LINKS: Final = frozenset(("all", "default", "erspan0", "gre0", "gretap0", "ip_vti0", "ipsec0", "lo", "tunl0"))
 
 
 def find(config: Config, report: Report) -> None:
-    """All."""
+    """Report every contradiction; values that are wrong by themselves take no part."""
+    children = dict(_children(config.peers))
+    _peers(config.peers, report)
+    _selectors(children, report)
+    for tunnel in config.tunnels:
+        path = ("tunnels", tunnel.name)
+        _link_name(tunnel.name, path, report)
+        _endpoints(tunnel, path, children, report)
+        _mtu(tunnel, path, children, config.daemon.datapath == "userspace", report)
+        if tunnel.pim is not None:
+            _pim(tunnel, tunnel.pim, (*path, "pim"), report)
+    _tunnel_pairs(config.tunnels, report)
+    _groups(config, report)
+
+
+def _children(peers: tuple[Peer, ...]) -> Iterator[tuple[KeyPath, Child]]:
+    for peer in peers:
+        for child in peer.children:
+            yield ("peers", peer.name, "children", child.name), child
+
+
+def _paths(path: KeyPath, *keys: str) -> Iterator[KeyPath]:
+    return ((*path, key) for key in keys)
+
+
+def _peers(peers: tuple[Peer, ...], report: Report) -> None:
+    named: dict[str, KeyPath] = {}
+    alike: dict[tuple[object, ...], KeyPath] = {}
+    for peer in peers:
+        path: KeyPath = ("peers", peer.name)
+        _name(peer.name, path, report)
+        ends = tuple(_paths(path, "local", "remote", "local_id", "remote_id"))
+        identity = (peer.local, peer.remote, peer.local_id, peer.remote_id)
+        other = alike.setdefault(identity, path)
+        if other != path:
+            text = f"it has the addresses and identities of {dotted(other)}; allowed: one peer for all children"
+            report.contradiction(path, text, *ends, *_paths(other, "local", "remote", "local_id", "remote_id"))
+        if peer.local == peer.remote:
+            text = f"it is the same as local, {peer.local}; allowed: the other side's address"
+            report.contradiction((*path, "remote"), text, *ends)
+        if peer.retry_min > peer.retry_max:
+            text = f"{peer.retry_min:g} s is more than retry_max, {peer.retry_max:g} s; allowed: at most that"
+            report.contradiction((*path, "retry_min"), text, (*path, "retry_max"))
+    for path, child in _children(peers):
+        _name(child.name, path, report)
+        first = named.setdefault(child.name, path)
+        if first != path:
+            text = (
+                f"a child of this name is at line {report.line(first)} already; allowed: names that no other peer uses"
+            )
+            report.contradiction(path, text)
+
+
+def _name(name: str, path: KeyPath, report: Report) -> None:
+    if not _NAME.fullmatch(name):
+        text = f"{shown(name)} is no usable name; allowed: up to 63 letters, digits, '_', '-' and '.', not '.' first"
+        report.contradiction(path, text)
+
+
+def _link_name(name: str, path: KeyPath, report: Report) -> None:
+    if not _LINK_NAME.fullmatch(name):
+        text = f"{shown(name)} is no interface name; allowed: up to 15 letters, digits, '_', '-' and '.', not '.' first"
+        report.contradiction(path, text)
+    elif name in _RESERVED_LINKS:
+        text = f"the name is taken by the system; allowed: any but {', '.join(sorted(_RESERVED_LINKS))}"
+        report.contradiction(path, text)
+
+
+def _selectors(children: dict[KeyPath, Child], report: Report) -> None:
+    for (first_path, first), (path, second) in combinations(children.items(), 2):
+        if not (first.local_ts.overlaps(second.local_ts) and first.remote_ts.overlaps(second.remote_ts)):
+            continue
+        selectors = (*_paths(path, "local_ts", "remote_ts"), *_paths(first_path, "local_ts", "remote_ts"))
+        if any(report.is_wrong(one) for one in selectors):
+            continue
+        same = (first.local_ts, first.remote_ts) == (second.local_ts, second.remote_ts)
+        if same and first_path[:2] == path[:2]:
+            text = f"it has the same traffic selectors as {first.name}; allowed: one child for each pair"
+            report.contradiction(path, text)
+        else:
+            text = f"its traffic selectors overlap those of {first.name}: only one of the two carries what both match"
+            report.note(path, text)
+
+
+def _endpoints(tunnel: Tunnel, path: KeyPath, children: dict[KeyPath, Child], report: Report) -> None:
+    if tunnel.local == tunnel.remote:
+        text = f"it is the same as local, {tunnel.local}; allowed: the other side's GRE endpoint"
+        report.contradiction((*path, "remote"), text, (*path, "local"))
+    _addresses(tunnel, path, report)
+    if tunnel.child is None:
+        if not report.is_wrong((*path, "child")):
+            report.note(path, "it has no child: GRE goes in the clear")
+        return
+    found = _child(tunnel.child, children)
+    if found is None:
+        names = ", ".join(sorted(child.name for child in children.values())) or "none is defined"
+        report.contradiction((*path, "child"), f"there is no child {shown(tunnel.child)}; allowed: {names}")
+        return
+    child_path, child = found
+    for key, end, selector in (("local", tunnel.local, child.local_ts), ("remote", tunnel.remote, child.remote_ts)):
+        if end not in selector:
+            text = f"{end} is outside {key}_ts of {child.name}; allowed: an address in {selector}"
+            report.contradiction((*path, key), text, (*child_path, f"{key}_ts"))
+
+
+def _child(name: str, children: dict[KeyPath, Child]) -> tuple[KeyPath, Child] | None:
+    return next(((path, child) for path, child in children.items() if child.name == name), None)
+
+
+def _addresses(tunnel: Tunnel, path: KeyPath, report: Report) -> None:
+    peer, own, where = tunnel.peer_address, tunnel.address, (*path, "peer_address")
+    if peer is None:
+        return
+    network = own.network
+    if peer == own.ip:
+        report.contradiction(where, f"{peer} is our own address; allowed: the other side's", (*path, "address"))
+    elif network.prefixlen == 32:
+        return
+    elif peer not in network:
+        report.contradiction(where, f"{peer} is outside {network}; allowed: an address in it", (*path, "address"))
+    elif network.prefixlen < 31 and peer in (network.network_address, network.broadcast_address):
+        text = f"{peer} is the network or broadcast address of {network}; allowed: an address between"
+        report.contradiction(where, text, (*path, "address"))
+
+
+def _mtu(tunnel: Tunnel, path: KeyPath, children: dict[KeyPath, Child], userspace: bool, report: Report) -> None:
+    where = (*path, "mtu")
+    if tunnel.mtu is None:
+        return
+    found = _child(tunnel.child, children) if tunnel.child is not None else None
+    if tunnel.child is not None and found is None:
+        return
+    keyed = tunnel.key is not None
+    involved = [(*path, "child"), (*path, "key")]
+    if found is None:
+        largest = largest_mtu(PATH_MTU, None, key=keyed)
+        why = "GRE without IPsec"
+    else:
+        child_path, child = found
+        involved += _paths(child_path, "proposals", "mode")
+        adds = [esp for proposal in child.proposals for esp in esp_of_proposal(proposal)]
+        largest = min((largest_mtu(PATH_MTU, esp, mode=child.mode, encap=True, key=keyed) for esp in adds), default=0)
+        why = f"{child.mode} mode, {' or '.join(child.proposals)}, ESP in UDP"
+        if userspace and largest > (lower := largest_mtu(USERSPACE_LINK_MTU, None, key=keyed)):
+            largest, why = lower, f"ESP in user space, whose link has {USERSPACE_LINK_MTU}"
+    if tunnel.mtu > largest:
+        text = f'{tunnel.mtu} does not fit a path of {PATH_MTU} bytes ({why}); allowed: at most {largest}, or "auto"'
+        report.contradiction(where, text, *involved)
+
+
+def _pim(tunnel: Tunnel, pim: Pim, path: KeyPath, report: Report) -> None:
+    neighbor, where, address = pim.neighbor, (*path, "neighbor"), (*path[:2], "address")
+    if neighbor is not None and not report.is_wrong(where):
+        if neighbor == tunnel.address.ip:
+            report.contradiction(where, f"{neighbor} is our own address; allowed: the other side's", address)
+        elif neighbor not in tunnel.address.network and not report.is_wrong(address):
+            report.note(where, f"{neighbor} is outside {tunnel.address.network}, the network of the tunnel")
+        if pim.accept_neighbors and not any(neighbor in prefix for prefix in pim.accept_neighbors):
+            text = f"{neighbor} is in none of accept_neighbors; allowed: an address in one of them"
+            report.contradiction(where, text, (*path, "accept_neighbors"))
+    if pim.static_neighbor and neighbor is None:
+        report.contradiction((*path, "static_neighbor"), "there is no neighbor; allowed: false, or name one", where)
+    if pim.hello_holdtime < pim.hello_period:
+        text = f"{pim.hello_holdtime:g} s is less than hello_period, {pim.hello_period:g} s; allowed: more"
+        report.contradiction((*path, "hello_holdtime"), text, (*path, "hello_period"))
+    if pim.rp_preference == "bootstrap" and not pim.bootstrap:
+        text = 'Bootstrap messages are not listened to; allowed: "static", or set bootstrap = true as well'
+        report.contradiction((*path, "rp_preference"), text, (*path, "bootstrap"))
+    _rp_ranges(tunnel, pim, path, report)
+
+
+def _rp_ranges(tunnel: Tunnel, pim: Pim, path: KeyPath, report: Report) -> None:
+    taken: dict[IPv4Network, KeyPath] = {}
+    for index, rp in enumerate(pim.rp):
+        rp_path = (*path, "rp", index)
+        if rp.address == tunnel.address.ip:
+            text = f"{rp.address} is our own address; allowed: the rendezvous point of the other side"
+            report.contradiction((*rp_path, "address"), text, (*path[:2], "address"))
+        for place, range_ in enumerate(rp.groups):
+            where = (*rp_path, "groups", place)
+            first = taken.setdefault(range_, where)
+            if first != where:
+                text = f"{range_} has an RP at line {report.line(first)} already; allowed: one RP for a range"
+                report.contradiction(where, text, first)
+            elif any(range_.subnet_of(ssm) for ssm in pim.ssm_ranges):
+                report.contradiction(
+                    where,
+                    f"{range_} is SSM, which has no RP; allowed: ranges outside ssm_ranges",
+                    (*path, "ssm_ranges"),
+                )
+            elif range_.subnet_of(LINK_LOCAL_GROUPS):
+                report.contradiction(
+                    where, f"{range_} never leaves its link; allowed: ranges outside {LINK_LOCAL_GROUPS}"
+                )
+
+
+def _tunnel_pairs(tunnels: tuple[Tunnel, ...], report: Report) -> None:
+    ends: dict[tuple[object, ...], KeyPath] = {}
+    for tunnel in tunnels:
+        path: KeyPath = ("tunnels", tunnel.name)
+        first = ends.setdefault((tunnel.local, tunnel.remote, tunnel.key), path)
+        if first != path:
+            text = f"it has the same local, remote and key as {dotted(first)}; allowed: tunnels that differ in one"
+            report.contradiction(
+                path, text, *_paths(path, "local", "remote", "key"), *_paths(first, "local", "remote", "key")
+            )
+    for one, other in combinations(tunnels, 2):
+        if one.address.network.overlaps(other.address.network):
+            where, first = ("tunnels", other.name, "address"), ("tunnels", one.name, "address")
+            text = f"{other.address} overlaps {dotted(first)}, {one.address}; allowed: a network of its own"
+            report.contradiction(where, text, first)
+
+
+def _groups(config: Config, report: Report) -> None:
+    tunnels = {tunnel.name: tunnel for tunnel in config.tunnels}
+    joined: dict[tuple[object, ...], KeyPath] = {}
+    for index, group in enumerate(config.groups):
+        path: KeyPath = ("groups", index)
+        _joined_once(group, path, joined, report)
+        tunnel = tunnels.get(group.tunnel)
+        if tunnel is None:
+            names = ", ".join(sorted(tunnels)) or "none is defined"
+            text = f"there is no tunnel {shown(group.tunnel)}; allowed: {names}"
+            report.contradiction((*path, "tunnel"), text, ("tunnels",))
+        elif tunnel.pim is None:
+            text = (
+                f"{tunnel.name} has no PIM; allowed: a tunnel with a table [{dotted(('tunnels', tunnel.name, 'pim'))}]"
+            )
+            report.contradiction((*path, "tunnel"), text, ("tunnels", tunnel.name))
+        elif not group.sources:
+            _from_every_source(group, tunnel.pim, path, ("tunnels", tunnel.name, "pim"), report)
+
+
+def _joined_once(group: Group, path: KeyPath, joined: dict[tuple[object, ...], KeyPath], report: Report) -> None:
+    wanted: list[tuple[IPv4Address | None, KeyPath]] = [
+        (source, (*path, "sources", place)) for place, source in enumerate(group.sources)
+    ]
+    for source, where in wanted or [(None, (*path, "group"))]:
+        first = joined.setdefault((group.group, source, group.tunnel), where)
+        if first != where:
+            what = f"{group.group} from {source or 'every source'}"
+            text = f"{what} is joined at line {report.line(first)} already; allowed: once on a tunnel"
+            report.contradiction(where, text, *_paths(path, "group", "tunnel", "sources"), first)
+
+
+def _from_every_source(group: Group, pim: Pim, path: KeyPath, pim_path: KeyPath, report: Report) -> None:
+    if any(group.group in ssm for ssm in pim.ssm_ranges):
+        text = f"{group.group} is SSM and needs at least one source; allowed: sources = [...] with addresses"
+        report.contradiction((*path, "sources"), text, (*path, "group"), (*pim_path, "ssm_ranges"))
+    elif not pim.bootstrap and not any(group.group in range_ for rp in pim.rp for range_ in rp.groups):
+        text = f"no RP serves {group.group}; allowed: a group in the range of an RP, bootstrap = true, or sources"
+        unsure = [(*pim_path, "rp", index, "groups") for index in range(len(pim.rp))]
+        involved = (*_paths(pim_path, "rp", "ssm_ranges", "bootstrap"), *_paths(path, "tunnel", "sources"), *unsure)
+        report.contradiction((*path, "group"), text, *involved)

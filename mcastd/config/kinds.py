@@ -31,7 +31,7 @@ class WrongError(Exception):
 
 @dataclass(frozen=True)
 class Kind:
-    """How a value is read. ``stand_in`` takes the place of a required one that is wrong, so that the rest is checked."""
+    """How a value is read. ``stand_in`` replaces a required one that is wrong, so that the rest is checked."""
 
     read: Callable[[object, Report, KeyPath], Any]
     stand_in: Any

@@ -16,7 +16,7 @@ USERSPACE_LINK_MTU: Final = 1400
 
 @dataclass(frozen=True)
 class Esp:
-    """What an ESP transform adds, in bytes (RFC 4303, section 2): the initialisation vector, alignment, integrity check."""
+    """What an ESP transform adds, in bytes (RFC 4303, section 2): its initialisation vector, alignment and check."""
 
     iv: int
     block: int

@@ -37,13 +37,13 @@ class Report:
         self._problems: list[Problem] = []
         self._notes: list[Problem] = []
         self._wrong: set[KeyPath] = set()
-        self._around_wrong: set[KeyPath] = set()
+        self._arrays_with_wrong: set[KeyPath] = set()
 
     def wrong(self, path: KeyPath, text: str) -> None:
         """A value that cannot be used; what is later found to contradict it is not reported as well."""
         self._problems.append(self._problem(path, text))
         self._wrong.add(path)
-        self._around_wrong.update(path[:end] for end in range(len(path)))
+        self._arrays_with_wrong.update(path[:end] for end, part in enumerate(path) if isinstance(part, int))
 
     def contradiction(self, path: KeyPath, text: str, *involved: KeyPath) -> None:
         """Usable values that do not go together: reported, unless one of those involved is wrong by itself."""
@@ -55,8 +55,8 @@ class Report:
         self._notes.append(self._problem(path, text))
 
     def is_wrong(self, path: KeyPath) -> bool:
-        """Whether the value at a path, a part of it or what it is a part of was found wrong."""
-        return path in self._around_wrong or any(path[:end] in self._wrong for end in range(1, len(path) + 1))
+        """Whether the value at a path was found wrong, or what it is a part of, or an element of it."""
+        return path in self._arrays_with_wrong or any(path[:end] in self._wrong for end in range(1, len(path) + 1))
 
     def line(self, path: KeyPath) -> int:
         """The line of a key."""
