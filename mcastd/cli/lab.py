@@ -1,0 +1,66 @@
+"""The whole scene on this machine: a VM in a cloud, its NAT, a data centre and a source, out of real parts.
+
+  mcastd lab run --seconds 20      bring everything up, watch the feed for 20 seconds, take it down
+  mcastd lab up                    leave it up, to look around:
+  mcastd lab exec cloud mcastd status
+  mcastd lab exec dc vtysh -c 'show ip pim neighbor'
+  mcastd lab exec dc swanctl --list-sas
+  mcastd lab down
+
+The scene lives in network namespaces (mcastd-cloud, mcastd-internet, mcastd-dc, mcastd-source) and in /run/mcastd-lab,
+where the daemon's configuration is mcastd.toml. Nothing else of the machine is touched. It needs root.
+"""
+
+import argparse
+import os
+
+from mcastd.errors import LabError
+from mcastd.lab import topology
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mcastd lab``."""
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    run_parser = verbs.add_parser("run", help="bring everything up, watch the feed, take everything down")
+    run_parser.add_argument("--seconds", type=float, metavar="N", help="watch for N seconds (default: until Ctrl-C)")
+    run_parser.add_argument("--json", action="store_true", help="print the summary as one JSON object on the last line")
+    up_parser = verbs.add_parser("up", help="bring everything up and leave it")
+    up_parser.add_argument("--no-daemon", action="store_true", help="everything but mcastd itself")
+    for sub in (run_parser, up_parser):
+        sub.add_argument(
+            "--groups",
+            nargs="+",
+            metavar="GROUP[@SOURCE]",
+            default=[topology.GROUP],
+            help="what is streamed and joined",
+        )
+        sub.add_argument(
+            "--keepalive", type=float, metavar="SECONDS", default=1.0, help="period of the data centre's keepalives"
+        )
+    verbs.add_parser("down", help="take everything down, also what a crash left")
+    exec_parser = verbs.add_parser("exec", help="run a command in one of the namespaces")
+    exec_parser.add_argument("place", choices=topology.PLACES, metavar="|".join(topology.PLACES))
+    exec_parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="CMD ...")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what the verb says; returns the exit code."""
+    from mcastd.lab import show
+    from mcastd.lab.scene import Options, Scene
+
+    if os.geteuid() != 0:
+        raise LabError(f"the lab makes network namespaces and needs root: sudo mcastd lab {arguments.verb}")
+    if arguments.verb == "down":
+        Scene().down()
+        return 0
+    if arguments.verb == "exec":
+        scene = Scene()
+        scene.attach()
+        if not arguments.argv:
+            raise LabError("what is to be run? For instance: mcastd lab exec cloud ip -d addr")
+        line = scene.argv(arguments.place, arguments.argv)
+        os.execvpe(line[0], line, scene.environment())
+    options = Options(groups=tuple(arguments.groups), keepalive_period=arguments.keepalive)
+    if arguments.verb == "up":
+        return show.up(Scene(options), daemon=not arguments.no_daemon)
+    return show.run(Scene(options), seconds=arguments.seconds, as_json=arguments.json)

@@ -1,0 +1,227 @@
+"""The numbers of the scene (the article's), and the files that its parts read. Pure text."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CLOUD, INTERNET, DC, SOURCE = PLACES = ("cloud", "internet", "dc", "source")
+
+VM, VM_PUBLIC, DC_PUBLIC = "10.1.1.246", "222.45.67.1", "177.54.214.20"
+VM_GATEWAY, DC_GATEWAY = "10.1.1.1", "177.54.214.1"
+GRE_CLOUD, GRE_DC = "10.44.6.1", "10.44.7.1"
+TUNNEL = "gre1"
+TUNNEL_CLOUD, TUNNEL_DC = "10.44.4.6/30", "10.44.4.5/30"
+TCP_CLOUD, TCP_CLOUD_HOST, TCP_DC = "10.45.8.16/28", "10.45.8.17", "100.15.30.0/24"
+RP, SOURCE_ADDRESS = "100.15.30.253", "100.15.30.10"
+RP_GROUPS = "239.0.0.0/8"
+GROUP, PORT = "239.1.1.1", 5001
+PROPOSAL = "aes256-sha256-modp2048"
+CHILD_GRE, CHILD_TCP = "dc-tun-gre", "dc-tun-tcp"
+CISCO_MTU = 1376
+
+
+@dataclass(frozen=True)
+class DcIpsec:
+    """What the data centre's charon agrees to; the failure tests change one field each."""
+
+    psk: str
+    ike_proposal: str = PROPOSAL
+    esp_proposal: str = PROPOSAL
+    gre_local_ts: str = f"{GRE_DC}/32"
+    gre_remote_ts: str = f"{GRE_CLOUD}/32"
+
+    def __repr__(self) -> str:
+        """Without the PSK."""
+        return f"DcIpsec({self.ike_proposal}, {self.esp_proposal}, {self.gre_local_ts} === {self.gre_remote_ts})"
+
+
+# ``ip -batch`` lines for each place, in the order of building; a name in braces is that place's namespace.
+LINKS = {
+    INTERNET: f"""
+        link set lo up
+        link add cloud0 type veth peer name eth0 netns {{cloud}}
+        link add dc0 type veth peer name eth0 netns {{dc}}
+        address add {VM_GATEWAY}/24 dev cloud0
+        address add {DC_GATEWAY}/24 dev dc0
+        link set cloud0 up
+        link set dc0 up
+    """,
+    DC: f"""
+        link set lo up
+        link add lan0 type veth peer name eth0 netns {{source}}
+        address add {DC_PUBLIC}/24 dev eth0
+        address add {GRE_DC}/32 dev lo
+        address add {RP}/24 dev lan0
+        link set eth0 up
+        link set lan0 up
+        route add default via {DC_GATEWAY}
+    """,
+    CLOUD: f"""
+        link set lo up
+        address add {VM}/24 dev eth0
+        address add {TCP_CLOUD_HOST}/32 dev lo
+        link set eth0 up
+        route add default via {VM_GATEWAY}
+    """,
+    SOURCE: f"""
+        link set lo up
+        address add {SOURCE_ADDRESS}/24 dev eth0
+        link set eth0 up
+        route add default via {RP}
+    """,
+}
+
+DC_TUNNEL = f"""
+    link set {TUNNEL} mtu {CISCO_MTU} multicast on addrgenmode none
+    address add {TUNNEL_DC} dev {TUNNEL}
+    link set {TUNNEL} up
+"""
+
+# The VM is the hardest case that people have: strict reverse path filtering.
+SYSCTLS = {
+    CLOUD: {"ipv4/conf/all/rp_filter": "1", "ipv4/conf/default/rp_filter": "1", "ipv4/ip_forward": "0"},
+    INTERNET: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "1"},
+    DC: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "1"},
+    SOURCE: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "0"},
+}
+SYSCTLS_EVERYWHERE = {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"}
+
+# What a cloud's internet gateway knows: one address is the other, and nothing else passes.
+NAT = f"""
+table ip gateway {{
+    counter leaked_gre {{ }}
+    set blocked {{ type inet_service; }}
+    chain prerouting {{
+        type nat hook prerouting priority dstnat;
+        iifname "dc0" ip daddr {VM_PUBLIC} dnat to {VM}
+    }}
+    chain postrouting {{
+        type nat hook postrouting priority srcnat;
+        oifname "dc0" ip saddr {VM} snat to {VM_PUBLIC}
+    }}
+    chain forward {{
+        type filter hook forward priority filter; policy drop;
+        ip protocol gre counter name leaked_gre
+        udp dport @blocked drop
+        iifname "cloud0" ip saddr {VM} accept
+        iifname "dc0" ip daddr {VM} accept
+    }}
+}}
+"""
+
+# What a crypto map does: GRE to the other side leaves encrypted (in user space by another interface) or not at all.
+CRYPTO_MAP = f"""
+table ip crypto_map {{
+    chain output {{
+        type filter hook output priority filter;
+        oifname "eth0" ip daddr {GRE_CLOUD} rt ipsec missing drop
+    }}
+}}
+"""
+
+
+def strongswan_conf(vici: Path, log: Path, *, userspace_esp: bool) -> str:
+    """strongswan.conf of a private charon; ``userspace_esp`` for kernels without ESP."""
+    kernel = ("kernel-libipsec " if userspace_esp else "") + "kernel-netlink"
+    plugins = f"random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 x509 pubkey {kernel} socket-default updown vici"
+    return f"""
+charon-systemd {{
+    load = {plugins}
+    make_before_break = yes
+    filelog {{ lab {{ path = {log}
+        time_format = %H:%M:%S
+        flush_line = yes
+        default = 1 }} }}
+    plugins {{ vici {{ socket = unix://{vici} }} }}
+}}
+"""
+
+
+def swanctl_conf(dc: DcIpsec) -> str:
+    """swanctl.conf of the data centre: like a Cisco it waits, with one CHILD_SA for each pair of selectors."""
+    return f"""
+connections {{
+    dc {{
+        version = 2
+        mobike = no
+        unique = replace
+        local_addrs = {DC_PUBLIC}
+        remote_addrs = {VM_PUBLIC}
+        proposals = {dc.ike_proposal}
+        local {{ auth = psk
+            id = {DC_PUBLIC} }}
+        remote {{ auth = psk
+            id = {VM_PUBLIC} }}
+        children {{
+            {CHILD_GRE} {{ local_ts = {dc.gre_local_ts}
+                remote_ts = {dc.gre_remote_ts}
+                esp_proposals = {dc.esp_proposal} }}
+            {CHILD_TCP} {{ local_ts = {TCP_DC}
+                remote_ts = {TCP_CLOUD}
+                esp_proposals = {dc.esp_proposal} }}
+        }}
+    }}
+}}
+secrets {{
+    ike-dc {{ id-1 = {DC_PUBLIC}
+        id-2 = {VM_PUBLIC}
+        secret = "{dc.psk}" }}
+}}
+"""
+
+
+PIMD_CONF = f"""
+ip pim rp {RP} {RP_GROUPS}
+interface {TUNNEL}
+ ip pim
+interface lan0
+ ip pim
+"""
+
+
+def mcastd_toml(*, vici: Path, runtime: Path, psk_file: Path, groups: tuple[str, ...]) -> str:
+    """The configuration of the daemon in the scene; a group is ``GROUP`` or, with a source, ``GROUP@SOURCE``."""
+    text = f"""\
+[daemon]
+vici_socket = "{vici}"
+runtime_dir = "{runtime}"
+
+[peers.dc]
+local = "{VM}"
+remote = "{DC_PUBLIC}"
+local_id = "{VM_PUBLIC}"
+remote_id = "{DC_PUBLIC}"
+psk_file = "{psk_file}"
+proposals = ["{PROPOSAL}"]
+
+[peers.dc.children.{CHILD_GRE}]
+local_ts = "{GRE_CLOUD}/32"
+remote_ts = "{GRE_DC}/32"
+proposals = ["{PROPOSAL}"]
+
+[peers.dc.children.{CHILD_TCP}]
+local_ts = "{TCP_CLOUD}"
+remote_ts = "{TCP_DC}"
+proposals = ["{PROPOSAL}"]
+
+[tunnels.{TUNNEL}]
+child = "{CHILD_GRE}"
+local = "{GRE_CLOUD}"
+remote = "{GRE_DC}"
+address = "{TUNNEL_CLOUD}"
+keepalive.reply = true
+
+[tunnels.{TUNNEL}.pim]
+neighbor = "{TUNNEL_DC.split("/")[0]}"
+
+[[tunnels.{TUNNEL}.pim.rp]]
+address = "{RP}"
+groups = ["{RP_GROUPS}"]
+"""
+    return text + "".join(group_toml(group) for group in groups)
+
+
+def group_toml(group: str) -> str:
+    """One ``[[groups]]`` entry for ``GROUP`` or ``GROUP@SOURCE``."""
+    address, _, source = group.partition("@")
+    sources = f'sources = ["{source}"]\n' if source else ""
+    return f'\n[[groups]]\ngroup = "{address}"\ntunnel = "{TUNNEL}"\n{sources}'
