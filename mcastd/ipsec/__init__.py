@@ -1,0 +1,1 @@
+"""IPsec through charon's VICI socket."""

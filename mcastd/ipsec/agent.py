@@ -1,0 +1,402 @@
+"""Keeps every configured child up through charon: the room with windows. See the package's docstring for how."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from mcastd.errors import DecodeError, ViciError, ViciRefused, ViciUnavailable
+from mcastd.ipsec import failure, messages
+from mcastd.ipsec.going import take_down, unload
+from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section
+from mcastd.ipsec.prune import Duplicates
+from mcastd.ipsec.state import Change, ChildState, ChildView, PeerState
+from mcastd.ipsec.vici import ViciConnection
+from mcastd.status import PeerStatus
+from mcastd.system.ledger import Ledger
+from mcastd.system.log import Logger
+from mcastd.system.wake import Wake
+
+CONN: Final = "vici-conn"
+CHILD: Final = "vici-child"
+SHARED: Final = "vici-shared"
+AUDIT: Final = 30.0
+RECONNECT_FIRST: Final = 0.05
+RECONNECT_MOST: Final = 1.0
+NO_ANSWER_AFTER: Final = 3.0
+TERMINATE_TIMEOUT: Final = 1.0
+EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey")
+
+
+class IpsecAgent:
+    """Loads connections and keys, brings the children up and keeps them up."""
+
+    def __init__(
+        self, *, vici_socket: Path, ledger: Ledger, log: Logger, on_change: Callable[[], None], rng: Random
+    ) -> None:
+        self._socket = vici_socket
+        self._ledger = ledger
+        self._log = log
+        self._on_change = on_change
+        self._rng = rng
+        self._peers: dict[str, PeerState] = {}
+        self._wake = Wake()
+        self._settled = asyncio.Event()
+        self._control: ViciConnection | None = None
+        self._events_gone = False
+        self._seen = 0.0
+        self._duplicates = Duplicates()
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._unavailable: str | None = None
+
+    @property
+    def charon(self) -> str | None:
+        """Why charon cannot be used at the moment, in words; None while it can."""
+        return self._unavailable
+
+    def configure(self, peers: tuple[PeerWithKey, ...]) -> None:
+        """Set the peers that are wanted, with their keys, and return at once."""
+        now = _now()
+        known, self._peers = self._peers, {}
+        for wanted in peers:
+            state = known.get(wanted.peer.name)
+            if state is None:
+                state = PeerState(wanted, self._rng)
+            elif state.wanted != wanted:
+                state.want(wanted, now)
+            self._peers[wanted.peer.name] = state
+        self._settled.clear()
+        self._wake.set()
+
+    async def settled(self) -> None:
+        """Return when the loop has acted on the last configure, or has seen that charon is absent."""
+        await self._settled.wait()
+
+    def child(self, name: str) -> ChildView | None:
+        """A child by its name; None if no such child is configured."""
+        for peer in self._peers.values():
+            if name in peer.children:
+                return peer.children[name].view()
+        return None
+
+    def status(self, now: float) -> tuple[PeerStatus, ...]:
+        """Every peer, with the counters of the last ``refresh``."""
+        return tuple(peer.status(now, self._seen) for peer in self._peers.values())
+
+    async def refresh(self) -> None:
+        """Ask charon for the counters, right before ``status``; without charon nothing happens."""
+        if self._control is not None:
+            try:
+                self._see(await self._list_sas(self._control))
+            except ViciError:
+                self._wake.set()
+
+    async def run(self) -> None:
+        """Keep everything up until cancelled; charon may come late, go and come again."""
+        pause = RECONNECT_FIRST
+        try:
+            while True:
+                try:
+                    control, events = await ViciConnection.open(self._socket), await ViciConnection.open(self._socket)
+                except ViciUnavailable as error:
+                    self._gone(str(error))
+                else:
+                    pause = RECONNECT_FIRST
+                    await self._session(control, events)
+                await asyncio.sleep(pause)
+                pause = min(RECONNECT_MOST, pause * 2)
+        finally:
+            await self._cancel_attempts()
+
+    async def close(self) -> None:
+        """Take down what is ours in charon, of this run and of earlier ones; bounded to 3 seconds."""
+        await self._cancel_attempts()
+        try:
+            async with asyncio.timeout(2.8):
+                await take_down(self._socket, self._ledger)
+        except (ViciError, TimeoutError) as error:
+            self._log.warning("charon not cleaned up", reason=str(error) or "it takes too long")
+
+    async def _session(self, control: ViciConnection, events: ViciConnection) -> None:
+        self._events_gone = False
+        listener = None
+        try:
+            await events.register(*EVENTS)
+            listener = asyncio.create_task(self._listen(events))
+            self._control = control
+            if self._unavailable is not None:
+                self._log.info("charon connected")
+            self._unavailable = None
+            for peer in self._peers.values():
+                peer.loaded = None
+                for child in peer.children.values():
+                    child.backoff.reset(_now())
+            while not self._events_gone:
+                wait = await self._reconcile(control)
+                self._settled.set()
+                await self._wake.wait(wait)
+            self._gone("charon closed the connection")
+        except ViciError as error:
+            self._gone(str(error))
+        finally:
+            self._control = None
+            if listener is not None:
+                listener.cancel()
+                await asyncio.gather(listener, return_exceptions=True)
+            control.close()
+            events.close()
+
+    async def _listen(self, events: ViciConnection) -> None:
+        try:
+            await events.listen(lambda _name, _message: self._wake.set())
+        except ViciUnavailable:
+            self._events_gone = True
+            self._wake.set()
+
+    def _gone(self, reason: str) -> None:
+        if self._unavailable is None:
+            self._log.warning("charon gone", reason=reason)
+        self._unavailable = reason
+        for peer in self._peers.values():
+            peer.problem = reason
+        self._see(())
+        self._settled.set()
+
+    async def _reconcile(self, control: ViciConnection) -> float:
+        """Do the difference between what is wanted and what is there; return the seconds until the next look."""
+        now = _now()
+        if (
+            any(p.loaded != p.wanted for p in self._peers.values())
+            or self._ledger.entries(CONN).keys() - self._peers.keys()
+        ):
+            await self._load_all(control)
+        sas = await self._list_sas(control)
+        self._see(sas)
+        for command in self._duplicates.look(sas, self._peers.keys(), now):
+            self._log.warning("duplicate SA pruned", **command)
+            await _quietly(control, "terminate", command)
+        for peer in self._peers.values():
+            if peer.loaded == peer.wanted:
+                self._try(peer, now)
+        return self._next_look(now)
+
+    def _next_look(self, now: float) -> float:
+        looks = [AUDIT]
+        if self._duplicates.next_deadline is not None:
+            looks.append(self._duplicates.next_deadline - now)
+        for peer in self._peers.values():
+            if peer.loaded != peer.wanted:
+                looks.append(peer.load_retry_at - now)
+                continue
+            looks += [
+                child.backoff.next_try - now
+                for child in peer.children.values()
+                if child.sa is None and child.trying_since is None and child.backoff.next_try > now
+            ]
+        return max(0.01, min(looks))
+
+    async def _load_all(self, control: ViciConnection) -> None:
+        for name in self._ledger.entries(CONN).keys() - self._peers.keys():
+            await unload(control, self._ledger, name)
+            self._log.info("peer removed", peer=name)
+        there = await self._list_conns(control)
+        now = _now()
+        for peer in self._peers.values():
+            if peer.loaded == peer.wanted or peer.load_retry_at > now:
+                continue
+            if peer.name in there and not self._ledger.has(CONN, peer.name):
+                self._peer_problem(
+                    peer,
+                    f"charon has a connection named {peer.name} that mcastd did not load and does not touch: "
+                    "rename the peer here, or remove that connection",
+                )
+                peer.load_retry_at = now + AUDIT
+                continue
+            try:
+                await self._load(control, peer)
+            except ViciRefused as error:
+                self._peer_problem(peer, f"charon refused the connection: {error}")
+                peer.load_retry_at = now + AUDIT
+            else:
+                peer.loaded = peer.wanted
+                peer.problem = None
+
+    async def _load(self, control: ViciConnection, state: PeerState) -> None:
+        """Load key and connection; SAs that what is wanted now would not have made are taken down."""
+        wanted, peer = state.wanted, state.wanted.peer
+        await self._drop_outdated(control, state)
+        self._record(CONN, peer.name, messages.ike_fingerprint(peer))
+        self._record(SHARED, messages.shared_id(peer.name), None)
+        for child in peer.children:
+            self._record(CHILD, f"{peer.name}/{child.name}", messages.child_fingerprint(child))
+        await control.command("load-shared", messages.shared_key(wanted))
+        await control.command("load-conn", messages.connection(peer))
+
+    async def _drop_outdated(self, control: ViciConnection, state: PeerState) -> None:
+        peer = state.wanted.peer
+        before = self._ledger.entries(CONN).get(peer.name)
+        if before is None:
+            return
+        if before != messages.ike_fingerprint(peer):
+            await _quietly(control, "terminate", messages.terminate_peer(peer.name, timeout=TERMINATE_TIMEOUT))
+            return
+        wanted = {f"{peer.name}/{child.name}": messages.child_fingerprint(child) for child in peer.children}
+        for key, fingerprint in self._ledger.entries(CHILD).items():
+            name, _, child = key.partition("/")
+            if name != peer.name or wanted.get(key) == fingerprint:
+                continue
+            message = messages.terminate_named_child(name, child, timeout=TERMINATE_TIMEOUT)
+            await _quietly(control, "terminate", message)
+            if key not in wanted:
+                self._ledger.forget(CHILD, key)
+
+    def _record(self, kind: str, key: str, value: str | None) -> None:
+        if self._ledger.has(kind, key) and self._ledger.entries(kind)[key] != value:
+            self._ledger.forget(kind, key)
+        self._ledger.remember(kind, key, value)
+
+    def _peer_problem(self, peer: PeerState, problem: str) -> None:
+        if peer.problem != problem:
+            peer.problem = problem
+            self._log.warning("peer not loaded", peer=peer.name, problem=problem)
+            self._on_change()
+
+    def _try(self, peer: PeerState, now: float) -> None:
+        """Start the attempts that are due: one until the IKE_SA is up, then one for each child."""
+        for child in peer.children.values():
+            if child.sa is not None or child.trying_since is not None or child.backoff.next_try > now:
+                continue
+            if peer.sa is None and peer.trying:
+                return
+            child.trying_since = now
+            peer.attempts += 1
+            task = asyncio.create_task(self._attempt(peer, child))
+            self._attempts.add(task)
+            task.add_done_callback(self._attempts.discard)
+
+    async def _attempt(self, peer: PeerState, child: ChildState) -> None:
+        wanted, lines = peer.wanted.peer, list[str]()
+        log = self._log.bind(peer=peer.name, child=child.wanted.name)
+
+        def on_log(_name: str, message: Section) -> None:
+            text = message.get("msg", b"")
+            if isinstance(text, bytes) and len(lines) < 500:
+                lines.append(text.decode(errors="replace"))
+
+        def say_so_far() -> None:
+            problem = failure.so_far(lines, wanted)
+            if problem is not None and problem != child.problem:
+                child.problem = problem
+                log.warning("no success yet", problem=problem)
+                self._on_change()
+
+        timer = asyncio.get_running_loop().call_later(NO_ANSWER_AFTER, say_so_far)
+        problem: str | None = None
+        try:
+            await self._initiate(wanted.name, child.wanted.name, wanted.initiate_timeout, on_log)
+        except ViciRefused as error:
+            problem = failure.explain(lines, wanted, child.wanted, str(error))
+        except ViciUnavailable as error:
+            problem = str(error)
+        finally:
+            timer.cancel()
+        if self._control is not None:
+            try:
+                sas = await self._list_sas(self._control)
+                await self._drop_half_open(peer, sas)
+                self._see(sas)
+            except ViciError:
+                self._wake.set()
+        child.trying_since = None
+        if child.sa is None:
+            now = _now()
+            child.backoff.failed(now)
+            problem = problem or "charon reported success, but the child is not there"
+            say = log.debug if problem == child.problem else log.warning
+            child.problem = problem
+            say("attempt failed", problem=problem, next_try_s=round(child.backoff.next_try - now, 1))
+            self._on_change()
+        self._wake.set()
+
+    async def _initiate(self, peer: str, child: str, timeout: float, on_log: Callable[[str, Section], None]) -> None:
+        connection = await ViciConnection.open(self._socket)
+        try:
+            await connection.command(
+                "initiate",
+                messages.initiate(peer, child, timeout),
+                stream="control-log",
+                on_event=on_log,
+                timeout=timeout + 2,
+            )
+        finally:
+            connection.close()
+
+    async def _drop_half_open(self, peer: PeerState, sas: tuple[IkeSa, ...]) -> None:
+        """Remove what a failed attempt left half open, or charon would go on with it beside the next one."""
+        if self._control is None or sum(child.trying_since is not None for child in peer.children.values()) > 1:
+            return
+        for sa in sas:
+            if sa.name == peer.name and sa.state in ("CREATED", "CONNECTING"):
+                message = messages.terminate_ike(sa.uniqueid, timeout=TERMINATE_TIMEOUT, force=True)
+                await _quietly(self._control, "terminate", message)
+
+    async def _cancel_attempts(self) -> None:
+        for task in self._attempts:
+            task.cancel()
+        await asyncio.gather(*self._attempts, return_exceptions=True)
+
+    async def _list_sas(self, control: ViciConnection) -> tuple[IkeSa, ...]:
+        sections: list[Section] = []
+        await control.command("list-sas", stream="list-sa", on_event=lambda _name, section: sections.append(section))
+        try:
+            return tuple(sa for section in sections for sa in messages.ike_sas(section))
+        except DecodeError as error:
+            raise ViciUnavailable(f"charon listed an SA that cannot be read ({error.reason})") from error
+
+    async def _list_conns(self, control: ViciConnection) -> frozenset[str]:
+        names: list[str] = []
+        await control.command("list-conns", stream="list-conn", on_event=lambda _name, section: names.extend(section))
+        return frozenset(names)
+
+    def _see(self, sas: tuple[IkeSa, ...]) -> None:
+        self._seen = now = _now()
+        changes = [change for peer in self._peers.values() for change in peer.see(sas, now)]
+        for change in changes:
+            self._tell(change, now)
+        if changes:
+            self._on_change()
+            self._wake.set()
+
+    def _tell(self, change: Change, now: float) -> None:
+        peer = self._peers[change.peer]
+        log = self._log.bind(peer=change.peer)
+        if change.child is None:
+            if peer.sa is None:
+                log.warning("ike down", reason=peer.problem or "deleted by the peer, by DPD or by an administrator")
+            else:
+                log.info("ike up", proposal=peer.sa.proposal, adopted=change.adopted)
+            return
+        child = peer.children[change.child]
+        log = log.bind(child=change.child)
+        if child.sa is None:
+            log.warning("child down", reason=self._unavailable or "deleted by the peer, by DPD or by an administrator")
+            return
+        fields: dict[str, object] = {"proposal": child.sa.proposal, "encap": child.sa.encap}
+        if child.trying_since is None:
+            fields["adopted"] = True
+        else:
+            fields["took_ms"] = round((now - child.trying_since) * 1000)
+        log.info("child up", **fields)
+
+
+async def _quietly(control: ViciConnection, command: str, message: dict[str, object]) -> None:
+    """A command whose refusal means that what it would remove is gone already."""
+    try:
+        await control.command(command, message)
+    except ViciRefused:
+        return
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

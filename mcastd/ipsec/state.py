@@ -1,0 +1,191 @@
+"""What is known of each peer: what ``list-sas`` showed last, its tries, and the status made from both. Sans-IO."""
+
+from dataclasses import dataclass
+from random import Random
+
+from mcastd.config.model import Child, Peer
+from mcastd.ipsec.attempt import Backoff
+from mcastd.ipsec.messages import ChildSa, IkeSa, PeerWithKey
+from mcastd.status import ChildStatus, PeerStatus
+
+
+@dataclass(frozen=True)
+class ChildView:
+    """What the rest of the daemon sees of a child. ``generation`` counts how often it came up."""
+
+    name: str
+    up: bool
+    generation: int
+    remote: str
+    encap: bool | None = None
+    mode: str | None = None
+    encr_alg: str | None = None
+    encr_keysize: int | None = None
+    integ_alg: str | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A peer (``child`` None) or one of its children came up or went down."""
+
+    peer: str
+    child: str | None
+    up: bool
+    adopted: bool = False
+
+
+class ChildState:
+    """One configured child."""
+
+    def __init__(self, wanted: Child, peer: Peer, rng: Random) -> None:
+        self.wanted = wanted
+        self.remote = str(peer.remote)
+        self.backoff = Backoff(peer.retry_min, peer.retry_max, rng)
+        self.sa: ChildSa | None = None
+        self.generation = 0
+        self.up_since = 0.0
+        self.trying_since: float | None = None
+        self.problem: str | None = None
+
+    def see(self, sa: ChildSa | None, now: float) -> bool:
+        """Take the installed SA, or that there is none; True when the child came up or went down by it."""
+        was_up, self.sa = self.sa is not None, sa
+        if sa is not None and not was_up:
+            self.generation += 1
+            self.up_since = now - sa.age
+            self.problem = None
+            self.backoff.up(now)
+        elif sa is None and was_up:
+            self.backoff.lost(now)
+        return was_up != (sa is not None)
+
+    def view(self) -> ChildView:
+        """The view for the rest of the daemon."""
+        name = self.wanted.name
+        if self.sa is None:
+            return ChildView(name, False, self.generation, self.remote)
+        sa = self.sa
+        return ChildView(
+            name, True, self.generation, self.remote, sa.encap, sa.mode, sa.encr_alg, sa.encr_keysize, sa.integ_alg
+        )
+
+    def status(self, now: float, seen: float) -> ChildStatus:
+        """The status; ``seen`` is when ``list-sas`` was asked last."""
+        wanted, sa = self.wanted, self.sa
+        texts = {"name": wanted.name, "local_ts": str(wanted.local_ts), "remote_ts": str(wanted.remote_ts)}
+        if sa is None:
+            wait = self.backoff.next_try - now
+            waiting = self.trying_since is None and wait > 0
+            return ChildStatus(
+                **texts,
+                state="connecting" if self.trying_since is not None else "waiting" if waiting else "down",
+                problem=self.problem,
+                next_try_in=wait if waiting else None,
+            )
+        return ChildStatus(
+            **texts,
+            state="up",
+            proposal=sa.proposal,
+            encap=sa.encap,
+            mode=sa.mode,
+            spi_in=sa.spi_in,
+            spi_out=sa.spi_out,
+            bytes_in=sa.bytes_in,
+            packets_in=sa.packets_in,
+            bytes_out=sa.bytes_out,
+            packets_out=sa.packets_out,
+            uptime=now - self.up_since,
+            rekey_in=left(sa.rekey_in, now - seen),
+            problem=self.problem,
+        )
+
+
+class PeerState:
+    """One configured peer and its children."""
+
+    def __init__(self, wanted: PeerWithKey, rng: Random) -> None:
+        self._rng = rng
+        self.wanted = wanted
+        self.children = {child.name: ChildState(child, wanted.peer, rng) for child in wanted.peer.children}
+        self.sa: IkeSa | None = None
+        self.loaded: PeerWithKey | None = None
+        self.attempts = 0
+        self.problem: str | None = None
+        self.load_retry_at = 0.0
+        self.since = 0.0
+
+    @property
+    def name(self) -> str:
+        """The peer's name, which is that of its connection in charon."""
+        return self.wanted.peer.name
+
+    @property
+    def trying(self) -> bool:
+        """Whether an attempt is in flight."""
+        return any(child.trying_since is not None for child in self.children.values())
+
+    def want(self, wanted: PeerWithKey, now: float) -> None:
+        """Take a new configuration; what is unchanged keeps its state."""
+        old, self.wanted = self.wanted.peer, wanted
+        peer = wanted.peer
+        self.load_retry_at = now
+        known, self.children = self.children, {}
+        for child in peer.children:
+            state = known.get(child.name) or ChildState(child, peer, self._rng)
+            state.wanted, state.remote = child, str(peer.remote)
+            state.backoff.limits(peer.retry_min, peer.retry_max)
+            if state.sa is None and (child not in old.children or peer != old):
+                state.backoff.reset(now)
+            self.children[child.name] = state
+
+    def see(self, sas: tuple[IkeSa, ...], now: float) -> list[Change]:
+        """Take a listing of all SAs and return what came up or went down."""
+        mine = [sa for sa in sas if sa.name == self.name]
+        changes = []
+        was_up = self.sa is not None
+        self.sa = max((sa for sa in mine if sa.up), key=lambda sa: sa.uniqueid, default=None)
+        if was_up != (self.sa is not None):
+            if self.sa is not None:
+                self.since = now - self.sa.age
+                self.problem = None
+            changes.append(Change(self.name, None, self.sa is not None, not self.trying))
+        for name, child in self.children.items():
+            if child.see(installed(mine, name), now):
+                changes.append(Change(self.name, name, child.sa is not None, child.trying_since is None))
+        return changes
+
+    def status(self, now: float, seen: float) -> PeerStatus:
+        """The status; ``seen`` is when ``list-sas`` was asked last."""
+        peer, sa = self.wanted.peer, self.sa
+        children = tuple(child.status(now, seen) for child in self.children.values())
+        state = "up" if sa else "connecting" if self.trying else "down"
+        if state == "down" and any(child.state == "waiting" for child in children):
+            state = "waiting"
+        return PeerStatus(
+            name=peer.name,
+            state=state,
+            local=str(peer.local),
+            remote=str(peer.remote),
+            local_id=peer.local_id,
+            remote_id=peer.remote_id,
+            proposal=sa.proposal if sa else None,
+            nat_local=sa.nat_local if sa else None,
+            nat_remote=sa.nat_remote if sa else None,
+            uptime=now - self.since if sa else None,
+            reauth_in=left(sa.reauth_in, now - seen) if sa else None,
+            rekey_in=left(sa.rekey_in, now - seen) if sa else None,
+            attempts=self.attempts,
+            problem=self.problem,
+            children=children,
+        )
+
+
+def installed(sas: list[IkeSa], name: str) -> ChildSa | None:
+    """The CHILD_SA of that name which carries packets: the newest, the one in use rather than one being replaced."""
+    candidates = [child for sa in sas if sa.up for child in sa.children if child.name == name and child.up]
+    return max(candidates, key=lambda child: (child.state == "INSTALLED", child.uniqueid), default=None)
+
+
+def left(value: float | None, passed: float) -> float | None:
+    """What is left of a time to go, some seconds after it was told."""
+    return None if value is None else max(0.0, value - passed)

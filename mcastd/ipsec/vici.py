@@ -1,0 +1,181 @@
+"""charon's VICI socket under asyncio: frames, strict decoding, one command at a time.
+
+A frame is a 32-bit big-endian length and a packet; packets have no sequence numbers, so a connection carries one command
+at a time. The library's codec leaks ``struct.error``, ignores unknown elements and accepts truncated values, so it is
+wrapped once, here.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from vici.exception import DeserializationException
+from vici.protocol import FiniteStream, Message, Packet
+
+from mcastd.errors import DecodeError, ViciRefused, ViciUnavailable
+from mcastd.ipsec.messages import Section
+
+MAX_FRAME: Final = 512 * 1024
+COMMAND_TIMEOUT: Final = 5.0
+OPEN_TIMEOUT: Final = 2.0
+
+EventHandler = Callable[[str, Section], None]
+
+
+class _Strict(FiniteStream):
+    """A stream that refuses to give fewer bytes than it is asked for."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if size is not None and len(data) < size:
+            raise DecodeError("vici-truncated")
+        return data
+
+
+def decode_message(data: bytes) -> Section:
+    """Decode the elements of a packet. Raises DecodeError for everything that does not encode back to the same bytes."""
+    try:
+        message: Section = Message.deserialize(_Strict(data))
+        again = Message.serialize(message)
+    except UnicodeDecodeError as error:
+        raise DecodeError("vici-name") from error
+    except (DeserializationException, struct.error, RecursionError) as error:
+        raise DecodeError("vici-structure") from error
+    if again != data:
+        raise DecodeError("vici-element")
+    return message
+
+
+def decode_packet(data: bytes) -> tuple[int, str, Section]:
+    """Decode a packet into its type, the event's name (else empty) and its message. Raises DecodeError."""
+    stream = _Strict(data)
+    kind = stream.read(1)[0]
+    if kind == Packet.EVENT:
+        try:
+            name = stream.read(stream.read(1)[0]).decode("ascii")
+        except UnicodeDecodeError as error:
+            raise DecodeError("vici-name") from error
+        return kind, name, decode_message(stream.read())
+    if kind == Packet.CMD_RESPONSE:
+        return kind, "", decode_message(stream.read())
+    if kind not in (Packet.CMD_UNKNOWN, Packet.EVENT_CONFIRM, Packet.EVENT_UNKNOWN):
+        raise DecodeError("vici-type")
+    if stream.has_more():
+        raise DecodeError("vici-trailing")
+    return kind, "", {}
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes:
+    """Read one frame. Raises DecodeError for a length that is zero or over 512 KiB, IncompleteReadError at the end."""
+    (length,) = struct.unpack("!I", await reader.readexactly(4))
+    if not 0 < length <= MAX_FRAME:
+        raise DecodeError("vici-length")
+    return await reader.readexactly(length)
+
+
+class ViciConnection:
+    """One connection to charon. Anything that goes wrong closes it and is a ViciUnavailable."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._lock = asyncio.Lock()
+        self._registered: set[str] = set()
+        self._broken = False
+
+    @classmethod
+    async def open(cls, path: Path) -> "ViciConnection":
+        """Connect. Raises ViciUnavailable if the socket is absent or nobody answers on it."""
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT):
+                reader, writer = await asyncio.open_unix_connection(path)
+        except (OSError, TimeoutError) as error:
+            reason = getattr(error, "strerror", None) or "no answer"
+            raise ViciUnavailable(f"charon does not answer on {path}: {reason}") from error
+        return cls(reader, writer)
+
+    async def command(
+        self,
+        name: str,
+        message: dict[str, Any] | None = None,
+        *,
+        stream: str | None = None,
+        on_event: EventHandler | None = None,
+        timeout: float = COMMAND_TIMEOUT,
+    ) -> Section:
+        """Run a command and return charon's answer; the events that it streams meanwhile go to ``on_event``.
+
+        Raises ViciRefused with charon's reason, ViciUnavailable if the connection breaks or ``timeout`` seconds pass.
+        """
+        async with self._lock:
+            if stream is not None:
+                await self._register(stream)
+            payload = Message.serialize(message or {})
+            kind, answer = await self._transact(Packet.request(name, payload), on_event, timeout)
+        if kind != Packet.CMD_RESPONSE:
+            raise ViciRefused(f"charon does not know the command {name}")
+        if answer.get("success", b"yes") != b"yes":
+            reason = answer.get("errmsg", b"no reason given")
+            raise ViciRefused(reason.decode(errors="replace") if isinstance(reason, bytes) else "no reason given")
+        return answer
+
+    async def register(self, *events: str) -> None:
+        """Ask for events. Raises ViciRefused for one that this charon does not know."""
+        async with self._lock:
+            for event in events:
+                await self._register(event)
+
+    async def listen(self, on_event: EventHandler) -> None:
+        """Hand every event to ``on_event`` until the connection breaks, which raises ViciUnavailable."""
+        async with self._lock:
+            while True:
+                kind, name, message = await self._receive()
+                if kind == Packet.EVENT:
+                    on_event(name, message)
+
+    def close(self) -> None:
+        """Close at once."""
+        self._broken = True
+        self._writer.close()
+
+    async def _register(self, event: str) -> None:
+        if event in self._registered:
+            return
+        kind, _ = await self._transact(Packet.register_event(event), None, COMMAND_TIMEOUT)
+        if kind != Packet.EVENT_CONFIRM:
+            raise ViciRefused(f"charon does not know the event {event}")
+        self._registered.add(event)
+
+    async def _transact(self, packet: bytes, on_event: EventHandler | None, timeout: float) -> tuple[int, Section]:
+        try:
+            async with asyncio.timeout(timeout):
+                self._send(packet)
+                while True:
+                    kind, name, message = await self._receive()
+                    if kind != Packet.EVENT:
+                        return kind, message
+                    if on_event is not None:
+                        on_event(name, message)
+        except TimeoutError as error:
+            self.close()
+            raise ViciUnavailable(f"charon did not answer within {timeout:g} s") from error
+        except asyncio.CancelledError:
+            self.close()  # an answer is still to come, and would be taken for that of the next command
+            raise
+
+    def _send(self, packet: bytes) -> None:
+        if self._broken:
+            raise ViciUnavailable("the connection to charon is closed")
+        self._writer.write(struct.pack("!I", len(packet)) + packet)
+
+    async def _receive(self) -> tuple[int, str, Section]:
+        try:
+            return decode_packet(await read_frame(self._reader))
+        except (OSError, EOFError) as error:
+            self.close()
+            raise ViciUnavailable("charon closed the connection") from error
+        except DecodeError as error:
+            self.close()
+            raise ViciUnavailable(f"charon sent what is not VICI ({error.reason})") from error
