@@ -90,8 +90,8 @@ class Pim(Struct, frozen=True, kw_only=True):
     propagation_delay: float = 0.5
     override_interval: float = 2.5
     join_prune_period: float = 60.0
-    join_repeats: int = 2
-    join_repeat_interval: float = 1.0
+    join_repeats: int = 6
+    join_repeat_interval: float = 0.4
 
 
 class Tunnel(Struct, frozen=True, kw_only=True):

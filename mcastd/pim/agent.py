@@ -1,0 +1,259 @@
+"""The PIM agent: raw sockets, one timer and the log around the sans-IO router."""
+
+import asyncio
+import errno
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address
+from random import Random
+from typing import Final
+
+from mcastd.config.model import Group
+from mcastd.errors import DecodeError
+from mcastd.pim.effects import (
+    BootstrapRouterChanged,
+    Effect,
+    Entry,
+    Joined,
+    NeighborDown,
+    NeighborRestarted,
+    NeighborUp,
+    Pruned,
+    RpSetChanged,
+    Send,
+)
+from mcastd.pim.interface import PimInterface
+from mcastd.pim.link import open_socket, parse_ipv4
+from mcastd.pim.report import group_statuses, pim_status
+from mcastd.pim.router import Router
+from mcastd.status import GroupStatus, PimStatus
+from mcastd.system.log import Logger
+
+__all__ = ["PimAgent", "PimInterface"]
+
+_BATCH: Final = 32
+_LINES: Final = 20  # entries of one change that get a line each; more become one line
+_CLOSE_LIMIT: Final = 0.4
+
+
+class _Link:
+    """One interface's socket, and what its errors were."""
+
+    def __init__(self, settings: PimInterface) -> None:
+        self.settings = settings
+        self.sock: socket.socket | None = None
+        self.problem: str | None = None
+        self.errors: Counter[str] = Counter()
+
+
+class PimAgent:
+    """PIM on the tunnels that are up. Everything happens in callbacks of the event loop; ``run`` only waits."""
+
+    def __init__(
+        self,
+        *,
+        log: Logger,
+        on_change: Callable[[], None],
+        rng: Random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log = log
+        self._on_change = on_change
+        self._clock = clock
+        self._router = Router(rng)
+        self._links: dict[str, _Link] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    # What is wanted
+
+    def configure(self, interfaces: tuple[PimInterface, ...], groups: tuple[Group, ...]) -> None:
+        """Run PIM on these interfaces and join these groups; Hellos and Joins have left when this returns."""
+        now = self._clock()
+        wanted = {settings.name: settings for settings in interfaces}
+        stale = [name for name, link in self._links.items() if _moved(link.settings, wanted.get(name))]
+        if stale:
+            staying = [link.settings for name, link in self._links.items() if name not in stale]
+            self._carry_out(self._router.configure(staying, groups, now))
+            for name in stale:
+                self._close_socket(self._links.pop(name))
+        for name, settings in wanted.items():
+            link = self._links.setdefault(name, _Link(settings))
+            link.settings = settings
+            self._open_socket(link)
+        self._carry_out(self._router.configure(interfaces, groups, now))
+
+    def relink(self, name: str) -> None:
+        """The path under an interface came back: Hello and Joins at once."""
+        if (link := self._links.get(name)) is not None:
+            self._open_socket(link)
+            self._carry_out(self._router.relink(name, self._clock()))
+
+    def join(self, group: IPv4Address, source: IPv4Address | None, tunnel: str, origin: str = "command") -> None:
+        """Join for ``origin``; the Join has left when this returns. Raises McastdError."""
+        self._carry_out(self._router.join(group, source, tunnel, origin, self._clock()))
+
+    def leave(self, group: IPv4Address, source: IPv4Address | None, tunnel: str, origin: str = "command") -> None:
+        """Take a join of ``origin`` back; the last one prunes. Raises McastdError if there was none."""
+        self._carry_out(self._router.leave(group, source, tunnel, origin, self._clock()))
+
+    # The agent's life
+
+    async def settled(self) -> None:
+        """Return at once: ``configure`` has done everything when it returns."""
+
+    async def run(self) -> None:
+        """Wait until cancelled."""
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Prunes and goodbyes, within half a second; errors are counted, not raised."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._carry_out(self._router.close(self._clock()))
+        limit = self._clock() + _CLOSE_LIMIT
+        while (deadline := self._router.next_deadline()) is not None and deadline < limit:
+            await asyncio.sleep(max(0.0, deadline - self._clock()))
+            self._carry_out(self._router.advance(self._clock()))
+        for link in self._links.values():
+            self._close_socket(link)
+        self._links.clear()
+
+    # Questions
+
+    def status(self, name: str, now: float) -> PimStatus:
+        """PIM on one tunnel; ``running`` is False without an open socket on its interface."""
+        link = self._links.get(name)
+        running = link is not None and link.sock is not None
+        return pim_status(self._router, name, running, link.errors if link else Counter(), now)
+
+    def groups(self, now: float) -> tuple[GroupStatus, ...]:
+        """Every join that is wanted, with its state."""
+        return group_statuses(self._router, now)
+
+    # Effects
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        changed = False
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._send(effect)
+            else:
+                changed = True
+                self._tell(effect)
+        self._arm()
+        if changed:
+            self._on_change()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._router.next_deadline()
+        if deadline is not None and not self._closed:
+            delay = max(0.0, deadline - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._carry_out(self._router.advance(self._clock()))
+
+    def _tell(self, event: Effect) -> None:
+        log = self._log
+        match event:
+            case Send():
+                pass
+            case NeighborUp(interface, neighbor, generation_id):
+                log.info("pim neighbor up", tunnel=interface, neighbor=neighbor, generation_id=generation_id)
+            case NeighborRestarted(interface, neighbor, generation_id):
+                log.warning("pim neighbor restarted", tunnel=interface, neighbor=neighbor, generation_id=generation_id)
+            case NeighborDown(interface, neighbor, reason):
+                log.warning("pim neighbor down", tunnel=interface, neighbor=neighbor, reason=reason)
+            case Joined(interface, upstream, entries):
+                self._tell_entries("joined", interface, upstream, entries)
+            case Pruned(interface, upstream, entries):
+                self._tell_entries("pruned", interface, upstream, entries)
+            case BootstrapRouterChanged(interface, router, priority):
+                log.info("bootstrap router", tunnel=interface, bootstrap_router=router, priority=priority)
+            case RpSetChanged(interface, ranges, rps):
+                log.info("rendezvous points", tunnel=interface, ranges=ranges, rps=",".join(map(str, rps)))
+
+    def _tell_entries(self, what: str, tunnel: str, upstream: IPv4Address, entries: tuple[Entry, ...]) -> None:
+        if len(entries) > _LINES:
+            first, last = entries[0].group, entries[-1].group
+            self._log.info(what, tunnel=tunnel, entries=len(entries), first=first, last=last, upstream=upstream)
+            return
+        for entry in entries:
+            source, rp = entry.source or "*", entry.rp or "-"
+            self._log.info(what, tunnel=tunnel, group=entry.group, source=source, rp=rp, upstream=upstream)
+
+    # Sockets
+
+    def _open_socket(self, link: _Link) -> None:
+        if link.sock is not None:
+            return
+        try:
+            link.sock = open_socket(link.settings)
+        except OSError as error:
+            self._failed(link, error)
+            return
+        asyncio.get_running_loop().add_reader(link.sock, self._readable, link)
+
+    def _close_socket(self, link: _Link) -> None:
+        if link.sock is not None:
+            asyncio.get_running_loop().remove_reader(link.sock)
+            link.sock.close()
+            link.sock = None
+
+    def _send(self, send: Send) -> None:
+        link = self._links.get(send.interface)
+        if link is None or link.sock is None:
+            return
+        try:
+            link.sock.sendto(send.payload, (str(send.destination), 0))
+        except OSError as error:
+            self._failed(link, error)
+        else:
+            if link.problem is not None:
+                self._log.info("pim can send again", tunnel=link.settings.name)
+                link.problem = None
+
+    def _failed(self, link: _Link, error: OSError) -> None:
+        """Count an error of the host; say it when it is another one than the last."""
+        name = errno.errorcode.get(error.errno or 0, "OSError").lower()
+        link.errors[name] += 1
+        if link.problem != name:
+            link.problem = name
+            self._log.warning("pim cannot send", tunnel=link.settings.name, problem=os.strerror(error.errno or 0))
+
+    def _readable(self, link: _Link) -> None:
+        """Take a bounded number of packets in, so that a flood does not starve the rest of the daemon."""
+        effects: list[Effect] = []
+        now = self._clock()
+        for _ in range(_BATCH):
+            if link.sock is None:
+                break
+            try:
+                packet = link.sock.recv(65535)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                self._failed(link, error)
+                break
+            try:
+                source, destination, payload = parse_ipv4(packet)
+            except DecodeError as error:
+                link.errors[error.reason] += 1
+                continue
+            effects += self._router.received(link.settings.name, source, destination, payload, now)
+        self._carry_out(effects)
+
+
+def _moved(before: PimInterface, wanted: PimInterface | None) -> bool:
+    return wanted is None or (wanted.ifindex, wanted.address) != (before.ifindex, before.address)

@@ -1,0 +1,371 @@
+"""PIM on one link: Hellos, neighbours, the upstream machines and what they send, in the right order.
+
+No Join/Prune leaves before our Hello (RFC 7761, section 4.3.1). RPF' is the configured neighbour, heard or not; without
+one the only neighbour, or among several the one that a DR election would choose: a leaf has no routes to ask.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from math import inf
+from random import Random
+from typing import Final
+
+from mcastd.config.model import Pim
+from mcastd.errors import DecodeError
+from mcastd.pim.effects import Effect, Entry, Joined, NeighborDown, NeighborRestarted, NeighborUp, Pruned, Send
+from mcastd.pim.membership import Membership
+from mcastd.pim.neighbor import Change, Neighbors
+from mcastd.pim.pacing import Pacer
+from mcastd.pim.packet import (
+    ALL_PIM_ROUTERS,
+    Hello,
+    JoinPrune,
+    LanPruneDelay,
+    MessageType,
+    decode_hello,
+    decode_join_prune,
+    encode_hello,
+    unseal,
+)
+from mcastd.pim.rp import StaticRps, choose_rp, in_ranges
+from mcastd.pim.upstream import Timing, Told, Upstream
+
+TRIGGERED_HELLO_DELAY: Final = 5.0  # section 4.11
+MERGE_WINDOW: Final = 0.02  # joins and leaves this close together share a message
+GREET_INTERVAL: Final = 1.0  # a neighbour that restarts over and over is answered this often at most
+
+
+@dataclass(frozen=True, slots=True)
+class PimInterface:
+    """An interface that speaks PIM: its MTU in bytes, its primary address and the others."""
+
+    name: str
+    ifindex: int
+    mtu: int
+    address: IPv4Address
+    secondary: tuple[IPv4Address, ...]
+    config: Pim
+
+
+class Interface:
+    """The machine of one interface. Inputs append to ``effects``, which the router collects."""
+
+    def __init__(self, settings: PimInterface, membership: Membership, generation_id: int, rng: Random) -> None:
+        self.settings = settings
+        self.generation_id = generation_id
+        self.neighbors = Neighbors()
+        self.effects: list[Effect] = []
+        self.sent: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self._membership = membership
+        self._rng = rng
+        self._upstream = Upstream(_timing(settings))
+        self._static_rps = StaticRps(settings.config.rp)
+        self._pacer = Pacer()
+        self._hello_at = inf
+        self._hello_repeats = 0
+        self._hello_repeat_at = inf
+        self._greet_at = inf
+        self._greeted_at = self._answered_at = -inf
+        self._hello_owed = True
+        self._forgotten = False
+        self._started_at = inf
+        self._flush_at = inf
+        self._flushed_at = -inf
+        self._handlers: dict[int, Callable[[IPv4Address, IPv4Address, bytes, float], None]] = {
+            MessageType.HELLO: self._hello_received,
+            MessageType.JOIN_PRUNE: self._join_prune_received,
+        }
+
+    # Starting, changing, stopping
+
+    def start(self, now: float) -> None:
+        """The interface came up: Hello, then Joins for a configured neighbour, at once."""
+        self._started_at = now
+        for group in self._membership.groups():
+            self._desire(group)
+        self._choose_upstream(now)
+        self._greet(now)
+
+    def reconfigure(self, settings: PimInterface, now: float) -> None:
+        """Take a changed configuration or MTU over, in place."""
+        before, self.settings = self.settings, settings
+        self._upstream.retime(_timing(settings))
+        self._static_rps = StaticRps(settings.config.rp)
+        if _hello(before, 0) != _hello(settings, 0) or before.config.hello_period != settings.config.hello_period:
+            self._send_hello(now)
+        for neighbor in self.neighbors.all():
+            if not self._accepts(neighbor.address):
+                self._lose(neighbor.address, "not accepted by the configuration any more")
+        for group in self._membership.groups():
+            self._desire(group)
+        self._choose_upstream(now)
+        self._flush(now)
+
+    def relink(self, now: float) -> None:
+        """The path under the interface came back: who is at its other end may have forgotten us."""
+        self._pacer.clear()
+        self._forgotten = True
+        self._greet(now)
+
+    def stop(self, now: float) -> None:
+        """Prunes for all, then the goodbye: a Hello with holdtime 0 (section 4.3.1). ``drain`` hands out the rest."""
+        self._pacer.clear()
+        told = self._upstream.prune_all()
+        self._tell(told)
+        goodbye = encode_hello(_hello(self.settings, self.generation_id, holdtime=0))
+        self._queue([goodbye], MessageType.HELLO)
+        self.effects += self._pacer.take(now)
+        self._upstream.forget()
+        self._hello_at = self._hello_repeat_at = self._greet_at = self._flush_at = inf
+
+    def drain(self) -> None:
+        """Let out what still waits, at once."""
+        self.effects += self._pacer.take_all()
+
+    def changed(self, groups: list[IPv4Address], now: float) -> None:
+        """What is wanted of these groups has changed."""
+        for group in groups:
+            self._desire(group)
+        if self._upstream.unsaid:
+            self._flush_at = min(self._flush_at, max(now, self._flushed_at + MERGE_WINDOW))
+        self.advance(now)
+
+    # Time
+
+    def next_deadline(self) -> float:
+        """When ``advance`` has something to do; infinite if never."""
+        return min(
+            self._hello_at,
+            self._hello_repeat_at,
+            self._greet_at,
+            self._flush_at,
+            self._upstream.next_deadline() if self._upstream.neighbor else inf,
+            self._pacer.next_deadline(),
+            self.neighbors.next_deadline(),
+        )
+
+    def advance(self, now: float) -> None:
+        """Do what is due: expire neighbours, say Hello, and send the Joins whose time has come."""
+        for neighbor in self.neighbors.expire(now):
+            self._lost(neighbor.address, "its Hellos stopped")
+            self._choose_upstream(now)
+        if now >= self._greet_at:
+            self._answered_at = now
+            self._greet(now)
+        if now >= min(self._hello_at, self._hello_repeat_at):
+            self._send_hello(now)
+        if self._upstream.neighbor:
+            self._queue(self._upstream.due(now), MessageType.JOIN_PRUNE)
+        if now >= self._flush_at:
+            self._flush(now)
+        self.effects += self._pacer.take(now)
+
+    def _greet(self, now: float) -> None:
+        """Hello now, and again shortly, then all Joins: what somebody who has just heard of us needs."""
+        self._greet_at, self._greeted_at = inf, now
+        self._hello_repeats = 0
+        self._hello_repeat_at = now
+        self._send_hello(now)
+        if self._forgotten:
+            self._forgotten = False
+            self._upstream.forget()
+        self._flush(now)
+
+    def _send_hello(self, now: float) -> None:
+        config = self.settings.config
+        payload = encode_hello(_hello(self.settings, self.generation_id))
+        # Hellos overtake what the pacer holds back: it is they that make the neighbour listen to it.
+        self.effects.append(self._send(payload, MessageType.HELLO))
+        self._hello_at = now + config.hello_period
+        self._hello_owed = False
+        if now >= self._hello_repeat_at:
+            # A lost Hello would make the neighbour discard every Join until the next one.
+            left = self._hello_repeats < config.join_repeats
+            gap = config.join_repeat_interval * 2**self._hello_repeats
+            self._hello_repeat_at = now + gap if left else inf
+            self._hello_repeats += 1
+
+    def _flush(self, now: float) -> None:
+        self._flush_at, self._flushed_at = inf, now
+        told = self._upstream.flush(now)
+        if told.messages and self._hello_owed:
+            self._send_hello(now)
+        self._tell(told)
+        self.effects += self._pacer.take(now)
+
+    def _tell(self, told: Told) -> None:
+        upstream = self._upstream.neighbor
+        self._queue(told.messages, MessageType.JOIN_PRUNE)
+        if upstream is not None and told.pruned:
+            self.effects.append(Pruned(self.settings.name, upstream, tuple(told.pruned)))
+        if upstream is not None and told.joined:
+            self.effects.append(Joined(self.settings.name, upstream, tuple(told.joined)))
+
+    def _queue(self, payloads: list[bytes], kind: MessageType) -> None:
+        self._pacer.put([self._send(payload, kind) for payload in payloads])
+
+    def _send(self, payload: bytes, kind: MessageType, to: IPv4Address = ALL_PIM_ROUTERS) -> Send:
+        self.sent[kind.name.lower()] += 1
+        return Send(self.settings.name, to, payload, kind)
+
+    # What is wanted, from whom
+
+    def is_ssm(self, group: IPv4Address) -> bool:
+        """Whether the group is source-specific here: (S,G) only, no rendezvous point (section 4.8)."""
+        return in_ranges(group, self.settings.config.ssm_ranges)
+
+    def rp(self, group: IPv4Address) -> IPv4Address | None:
+        """RP(G) (section 4.7.1)."""
+        if self.is_ssm(group):
+            return None
+        return choose_rp(self._static_rps.rp(group), None, self.settings.config.rp_preference)
+
+    def _desire(self, group: IPv4Address) -> None:
+        wanted = self._membership.wanted(group)
+        rp = self.rp(group) if wanted.any_source else None
+        self._upstream.want(group, rp, wanted.sources, wanted.excluded)
+
+    def _choose_upstream(self, now: float) -> None:
+        """RPF' of everything: see the head of this file."""
+        configured = self.settings.config.neighbor
+        known = self.neighbors.find(configured) if configured is not None else self.neighbors.best()
+        chosen = known.address if known is not None else configured
+        before = self._upstream.neighbor
+        if chosen == before:
+            return
+        old_is_alive = before is not None and self.neighbors.get(before) is not None
+        told = self._upstream.set_neighbor(chosen, old_is_alive)
+        self._queue(told.messages, MessageType.JOIN_PRUNE)
+        if before is not None and told.pruned:
+            self.effects.append(Pruned(self.settings.name, before, tuple(told.pruned)))
+        if self._upstream.unsaid:
+            self._flush_at = now
+
+    # What arrives
+
+    def receive(self, source: IPv4Address, destination: IPv4Address, data: bytes, now: float) -> None:
+        """A PIM message; a bad one, or one that is not for a leaf, is counted by reason."""
+        if source == self.settings.address or source in self.settings.secondary:
+            return
+        try:
+            kind, body = unseal(data)
+            handler = self._handlers.get(kind)
+            if handler is None:
+                raise DecodeError("unexpected_type")
+            self.received[MessageType(kind).name.lower()] += 1
+            handler(source, destination, body, now)
+        except DecodeError as error:
+            self.dropped[error.reason] += 1
+        self.advance(now)
+
+    def _accepts(self, source: IPv4Address) -> bool:
+        config = self.settings.config
+        return not config.accept_neighbors or source == config.neighbor or in_ranges(source, config.accept_neighbors)
+
+    def _hello_received(self, source: IPv4Address, destination: IPv4Address, body: bytes, now: float) -> None:
+        hello = decode_hello(body)
+        if destination != ALL_PIM_ROUTERS:
+            raise DecodeError("destination")
+        if not self._accepts(source):
+            raise DecodeError("neighbor_not_accepted")
+        change, replaced = self.neighbors.hello(source, hello, now, self.settings.config.neighbor)
+        name = self.settings.name
+        self.effects += [NeighborDown(name, other.address, f"its address is {source} now") for other in replaced]
+        match change:
+            case Change.REFUSED:
+                raise DecodeError("too_many_neighbors")
+            case Change.GONE:
+                self._lost(source, "it said goodbye")
+            case Change.NEW:
+                self.effects.append(NeighborUp(name, source, hello.generation_id))
+            case Change.RESTARTED:
+                self.effects.append(NeighborRestarted(name, source, hello.generation_id))
+            case Change.NONE:
+                pass
+        self._choose_upstream(now)
+        if change in (Change.NEW, Change.RESTARTED):
+            self._answer(change, source, now)
+
+    def _answer(self, change: Change, source: IPv4Address, now: float) -> None:
+        """A neighbour that does not know us needs our Hello, and our Joins if it is RPF' (sections 4.3.1, 4.5.5)."""
+        if source != self._upstream.neighbor:
+            delay = self._rng.uniform(0, TRIGGERED_HELLO_DELAY if len(self.neighbors) > 1 else 0)
+            self._hello_at = min(self._hello_at, now + delay)
+            return
+        self._hello_owed = True
+        if change is Change.NEW and not self._upstream.unsaid and now - self._greeted_at < GREET_INTERVAL:
+            return  # it is configured and was just sent everything; the repeats are on their way
+        delay = 0.0
+        if change is Change.RESTARTED and len(self.neighbors) > 1:
+            delay = self._rng.uniform(0, self.neighbors.override_interval(self._own_delays()))
+        self._forgotten = True
+        self._greet_at = min(self._greet_at, max(now + delay, self._answered_at + GREET_INTERVAL))
+
+    def _own_delays(self) -> LanPruneDelay:
+        config = self.settings.config
+        return LanPruneDelay(config.propagation_delay, config.override_interval)
+
+    def _lose(self, address: IPv4Address, reason: str) -> None:
+        self.neighbors.remove(address)
+        self._lost(address, reason)
+
+    def _lost(self, address: IPv4Address, reason: str) -> None:
+        self.effects.append(NeighborDown(self.settings.name, address, reason))
+
+    def _join_prune_received(self, source: IPv4Address, _destination: IPv4Address, body: bytes, now: float) -> None:
+        message = decode_join_prune(body)
+        if self.neighbors.get(source) is None:
+            raise DecodeError("not_a_neighbor")
+        self._overhear(source, message, now)
+
+    def _overhear(self, source: IPv4Address, message: JoinPrune, now: float) -> None:
+        upstream = self.neighbors.find(message.upstream)
+        if message.upstream in (self.settings.address, *self.settings.secondary):
+            raise DecodeError("join_for_us")
+        if upstream is None or upstream.address != self._upstream.neighbor or source == upstream.address:
+            return
+        own = self._own_delays()
+        period = self.settings.config.join_prune_period
+        enabled = self.neighbors.suppression_enabled(own)
+        suppress = self._rng.uniform(1.1, 1.4) * period if enabled else 0.0
+        interval = self.neighbors.override_interval(own)
+        self._upstream.seen(message, now, suppress, lambda: self._rng.uniform(0, interval))
+
+    # Questions
+
+    def problem(self, entry: Entry, now: float) -> str | None:
+        """Why an entry is not joined, or may not be, in words."""
+        if entry.source is None and entry.rp is None:
+            return f"no rendezvous point for {entry.group}"
+        upstream = self._upstream.neighbor
+        if upstream is None:
+            return "no PIM neighbor has been heard"
+        young = now - self._started_at < TRIGGERED_HELLO_DELAY + 1
+        if self.neighbors.get(upstream) is None and not self.settings.config.static_neighbor and not young:
+            return f"the PIM neighbor {upstream} is not heard"
+        return None
+
+    @property
+    def upstream(self) -> Upstream:
+        """The upstream machines, to ask them what they told."""
+        return self._upstream
+
+
+def _timing(settings: PimInterface) -> Timing:
+    config = settings.config
+    return Timing(config.join_prune_period, config.join_repeats, config.join_repeat_interval, settings.mtu)
+
+
+def _hello(settings: PimInterface, generation_id: int, holdtime: int | None = None) -> Hello:
+    config = settings.config
+    return Hello(
+        holdtime=round(config.hello_holdtime) if holdtime is None else holdtime,
+        lan_prune_delay=LanPruneDelay(config.propagation_delay, config.override_interval),
+        dr_priority=config.dr_priority,
+        generation_id=generation_id,
+        addresses=settings.secondary,
+    )

@@ -1,0 +1,60 @@
+"""A queue that lets messages out at a rate that a neighbour's socket can take.
+
+148 messages back to back, the refresh of 10,000 groups, overflow a router's queue for PIM. Order is kept: a Prune never
+overtakes a Join of the same entry.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from math import inf
+from typing import Final
+
+from mcastd.pim.effects import Send
+
+BURST: Final = 16
+RATE: Final = 1600.0  # messages a second
+
+
+class Pacer:
+    """A token bucket of BURST messages, filled at RATE."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Send] = deque()
+        self._tokens = float(BURST)
+        self._filled_at = -inf
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def put(self, sends: Iterable[Send]) -> None:
+        """Append messages."""
+        self._queue.extend(sends)
+
+    def clear(self) -> None:
+        """Drop what has not been sent."""
+        self._queue.clear()
+
+    def take(self, now: float) -> list[Send]:
+        """The messages that may leave now."""
+        if not self._queue:
+            return []
+        if self._filled_at != now:
+            self._tokens = min(BURST, self._tokens + (now - self._filled_at) * RATE)
+            self._filled_at = now
+        taken = []
+        while self._queue and self._tokens >= 0.999:
+            self._tokens -= 1
+            taken.append(self._queue.popleft())
+        return taken
+
+    def take_all(self) -> list[Send]:
+        """Everything, at once: for when there is no later."""
+        taken = list(self._queue)
+        self._queue.clear()
+        return taken
+
+    def next_deadline(self) -> float:
+        """When the next few may leave, rather than the next one: fewer wake-ups. Infinite if none wait."""
+        if not self._queue:
+            return inf
+        return self._filled_at + (min(len(self._queue), BURST / 2) - self._tokens) / RATE

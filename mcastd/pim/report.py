@@ -1,0 +1,77 @@
+"""The router's state as frozen snapshots for status."""
+
+from collections.abc import Mapping
+from math import inf
+
+from msgspec.structs import replace
+
+from mcastd.pim.effects import Entry
+from mcastd.pim.neighbor import Neighbor
+from mcastd.pim.router import Router
+from mcastd.status import GroupStatus, NeighborStatus, PimStatus
+
+
+def pim_status(router: Router, name: str, running: bool, errors: Mapping[str, int], now: float) -> PimStatus:
+    """PIM on one interface; ``errors`` are counted by the agent and shown among what was dropped."""
+    interface = router.interfaces.get(name)
+    if interface is None:
+        return PimStatus(running=False, dropped=dict(errors))
+    static = interface.settings.config.neighbor if interface.settings.config.static_neighbor else None
+    return PimStatus(
+        running=running,
+        generation_id=interface.generation_id,
+        neighbors=tuple(_neighbor(neighbor, neighbor.address == static, now) for neighbor in interface.neighbors.all()),
+        sent=dict(interface.sent),
+        received=dict(interface.received),
+        dropped={**interface.dropped, **errors},
+    )
+
+
+def _neighbor(neighbor: Neighbor, static: bool, now: float) -> NeighborStatus:
+    return NeighborStatus(
+        address=str(neighbor.address),
+        uptime=now - neighbor.since,
+        expires_in=None if neighbor.expires == inf else neighbor.expires - now,
+        generation_id=neighbor.hello.generation_id,
+        dr_priority=neighbor.hello.dr_priority,
+        secondary_addresses=tuple(map(str, neighbor.hello.addresses)),
+        static=static,
+    )
+
+
+def group_statuses(router: Router, now: float) -> tuple[GroupStatus, ...]:
+    """Every wanted (*,G) and (S,G) of every interface, also of those that are down."""
+    return tuple(
+        _group(router, name, Entry(group, source), origins, now)
+        for name, membership in router.memberships.items()
+        for group, source, origins in membership.entries()
+    )
+
+
+def _group(router: Router, name: str, wanted: Entry, origins: tuple[str, ...], now: float) -> GroupStatus:
+    interface = router.interfaces.get(name)
+    group, source = wanted.group, wanted.source
+    base = GroupStatus(
+        group=str(group),
+        source=None if source is None else str(source),
+        tunnel=name,
+        state="not joined",
+        origins=origins,
+        problem=f"tunnel {name} is down",
+    )
+    if interface is None:
+        return base
+    rp = interface.rp(group) if source is None else None
+    problem = interface.problem(Entry(group, source, rp), now)
+    since = interface.upstream.since(group, source)
+    next_join = interface.upstream.next_join(group, source)
+    upstream = interface.upstream.neighbor
+    return replace(
+        base,
+        state="joined" if since is not None and problem is None else "not joined",
+        rp=None if rp is None else str(rp),
+        upstream=None if upstream is None else str(upstream),
+        uptime=None if since is None else now - since,
+        next_join_in=None if since is None or next_join == inf else next_join - now,
+        problem=problem,
+    )
