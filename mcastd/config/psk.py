@@ -31,7 +31,7 @@ def read_psk(peer: Peer) -> bytes:
 def look(path: Path) -> _Found:
     """Read a key file: the key, or why it is refused, and what is worth a note."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
                 return _Found(refused=f"{path} is not a regular file")
@@ -53,3 +53,7 @@ def look(path: Path) -> _Found:
         else None
     )
     return _Found(key=key, note=group)
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for its writer

@@ -1,11 +1,12 @@
 import json
 import tomllib
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcastd.config.lines import scan
+from mcastd.config.lines import KeyPath, scan
 
 DOCUMENT = '''\
 # a comment, "quoted" [not.a.table]
@@ -74,32 +75,32 @@ group = "c"
         (("groups", 2, "group"), 33),
     ],
 )
-def test_lines_of_every_form(path, line):
+def test_lines_of_every_form(path: KeyPath, line: int) -> None:
     tomllib.loads(DOCUMENT)
     lines = scan(DOCUMENT)
     assert path in lines
     assert lines.line(path) == line
 
 
-def test_a_key_that_is_not_there_is_at_its_table():
+def test_a_key_that_is_not_there_is_at_its_table() -> None:
     lines = scan(DOCUMENT)
     assert lines.line(("groups", 1, "missing")) == 24
     assert lines.line(("groups", 1, "rp", 0, "groups", 3)) == 28
     assert lines.line(("nowhere", "at all")) == 1
 
 
-def test_fake_keys_in_strings_are_not_found():
+def test_fake_keys_in_strings_are_not_found() -> None:
     lines = scan(DOCUMENT)
     assert ("fake",) not in lines
     assert ("not",) not in lines
 
 
 @given(st.text())
-def test_no_text_makes_it_fail(text):
+def test_no_text_makes_it_fail(text: str) -> None:
     assert scan(text).line(("a", 0, "b")) >= 1
 
 
-def test_deep_nesting_does_not_make_it_fail():
+def test_deep_nesting_does_not_make_it_fail() -> None:
     assert scan("a = 1\nb = " + "[" * 100_000).line(("b",)) == 2
 
 
@@ -115,11 +116,11 @@ SPACES = st.sampled_from(("", " ", "\t "))
 TRAILERS = st.sampled_from(("\n", " # comment = [\n", "\r\n", "\n\n# x\n"))
 
 
-def bare(key):
+def bare(key: str) -> bool:
     return bool(key) and all(letter in "ab-_1" for letter in key)
 
 
-def key_text(draw, key):
+def key_text(draw: st.DrawFn, key: str) -> str:
     if bare(key) and draw(st.booleans()):
         return key
     if key.isprintable() and "'" not in key and draw(st.booleans()):
@@ -127,7 +128,7 @@ def key_text(draw, key):
     return quoted(key)
 
 
-def quoted(text):
+def quoted(text: str) -> str:
     return (
         '"'
         + "".join(f"\\U{ord(letter):08x}" if letter in '"\\' or not letter.isprintable() else letter for letter in text)
@@ -135,7 +136,7 @@ def quoted(text):
     )
 
 
-def value_text(draw, value):
+def value_text(draw: st.DrawFn, value: object) -> str:
     if isinstance(value, dict):
         pairs = (
             f"{key_text(draw, key)}{draw(SPACES)}={draw(SPACES)}{value_text(draw, one)}" for key, one in value.items()
@@ -155,33 +156,35 @@ def value_text(draw, value):
     return json.dumps(value)
 
 
-def table_text(draw, table, path):
+def table_text(draw: st.DrawFn, table: dict[str, object], path: tuple[str, ...]) -> str:
     text = ""
-    later = []
+    later: list[tuple[str, Sequence[dict[str, object]], bool]] = []
     for key, value in table.items():
         if isinstance(value, dict) and draw(st.booleans()):
-            later.append((key, value, False))
+            later.append((key, [value], False))
         elif isinstance(value, list) and value and all(isinstance(one, dict) for one in value) and draw(st.booleans()):
             later.append((key, value, True))
         elif isinstance(value, dict) and len(value) == 1 and draw(st.booleans()):
             ((inner, one),) = value.items()
-            text += f"{key_text(draw, key)}{draw(SPACES)}.{draw(SPACES)}{key_text(draw, inner)} = {value_text(draw, one)}{draw(TRAILERS)}"
+            name = f"{key_text(draw, key)}{draw(SPACES)}.{draw(SPACES)}{key_text(draw, inner)}"
+            text += f"{name} = {value_text(draw, one)}{draw(TRAILERS)}"
         else:
-            text += f"{draw(SPACES)}{key_text(draw, key)}{draw(SPACES)}={draw(SPACES)}{value_text(draw, value)}{draw(TRAILERS)}"
+            name = f"{draw(SPACES)}{key_text(draw, key)}{draw(SPACES)}"
+            text += f"{name}={draw(SPACES)}{value_text(draw, value)}{draw(TRAILERS)}"
     for key, value, is_array in later:
-        name = (*path, key)
-        header = f"{draw(SPACES)}.{draw(SPACES)}".join(key_text(draw, part) for part in name)
-        for one in value if is_array else (value,):
-            text += (f"[[{header}]]" if is_array else f"[{header}]") + draw(TRAILERS) + table_text(draw, one, name)
+        names = (*path, key)
+        header = f"{draw(SPACES)}.{draw(SPACES)}".join(key_text(draw, part) for part in names)
+        for one in value:
+            text += (f"[[{header}]]" if is_array else f"[{header}]") + draw(TRAILERS) + table_text(draw, one, names)
     return text
 
 
 @st.composite
-def documents(draw):
+def documents(draw: st.DrawFn) -> str:
     return table_text(draw, draw(st.dictionaries(KEYS, VALUES, max_size=4)), ())
 
 
-def key_paths(value, path=()):
+def key_paths(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
     if path:
         yield path
     for key, one in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
@@ -190,7 +193,7 @@ def key_paths(value, path=()):
 
 @settings(max_examples=300, deadline=None)
 @given(documents())
-def test_every_key_has_a_line_and_stands_on_it(text):
+def test_every_key_has_a_line_and_stands_on_it(text: str) -> None:
     lines = scan(text)
     rows = text.split("\n")
     for path in key_paths(tomllib.loads(text)):

@@ -1,0 +1,68 @@
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mcastd.cli import check
+
+EXAMPLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
+SECRET = "correct horse battery staple"
+
+
+def run(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    check.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["check", *arguments])
+    code: int = args.run(args)
+    return code
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "dc-tun.psk").write_text(f"{SECRET}\n")
+    (tmp_path / "dc-tun.psk").chmod(0o600)
+    path = tmp_path / "mcastd.toml"
+    path.write_text(EXAMPLE.read_text().replace("/etc/mcastd/dc-tun.psk", "dc-tun.psk"))
+    return path
+
+
+def test_a_valid_file_is_summed_up_in_a_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-c", str(file)) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{file}: ok, 1 peer, 2 children, 1 tunnel, 1 group\n"
+    assert err.startswith(f"note: {file}:")
+    assert err.count("\n") == 1
+
+
+def test_a_refused_file_is_listed_line_by_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = file.read_text().replace('mtu = "auto"', "mtu = 1476").replace('"239.1.1.1"', '"232.1.1.1"')
+    file.write_text(text.replace("reply = true", "replay = true"))
+    (file.parent / "dc-tun.psk").chmod(0o644)
+    assert run("--config", str(file)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    keys = [line.split(": ")[1] for line in err.splitlines()]
+    assert keys == ["peers.dc-tun.psk_file", "tunnels.gre1.mtu", "tunnels.gre1.keepalive.replay", "groups[0].sources"]
+    assert all(line.startswith(f"{file}:") for line in err.splitlines())
+    assert SECRET not in err
+
+
+def test_a_missing_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-c", str(tmp_path / "none.toml")) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_the_default_is_the_file_in_etc() -> None:
+    parser = argparse.ArgumentParser()
+    check.add_parser(parser.add_subparsers())
+    assert parser.parse_args(["check"]).config == Path("/etc/mcastd.toml")
+
+
+def test_it_loads_none_of_the_daemons_libraries() -> None:
+    heavy = "{'asyncio', 'structlog', 'pyroute2', 'vici', 'scapy', 'rich', 'systemd'}"
+    code = f"import sys; from mcastd.cli import check; print(sorted({heavy} & set(sys.modules)))"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

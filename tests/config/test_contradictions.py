@@ -1,0 +1,108 @@
+"""Files whose tables are each fine, and do not go together."""
+
+from pathlib import Path
+
+import pytest
+
+from mcastd.config.load import load
+from mcastd.errors import ConfigError
+
+TEXT = (Path(__file__).parents[2] / "etc" / "mcastd.toml").read_text()
+
+
+def complaints(text: str, folder: Path) -> list[str]:
+    """What is said of a file, each as ``LINE: KEY: TEXT``."""
+    path = folder / "mcastd.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path, check_psk=False)
+    return [str(problem).removeprefix(f"{path}:") for problem in caught.value.problems]
+
+
+def renamed(part: str, name: str) -> str:
+    return TEXT.replace(part, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        (renamed("gre1", "interface-of-16-x"), "tunnels.interface-of-16-x", "up to 15 letters"),
+        (renamed("gre1", '"a/b"').replace('tunnel = ""a/b""', ""), 'tunnels."a/b"', "no interface name"),
+        (renamed("gre1", "gre0"), "tunnels.gre0", "taken by the system"),
+        (renamed("peers.dc-tun", 'peers."dc tun"'), 'peers."dc tun"', "no usable name"),
+        (
+            TEXT + '\n[[groups]]\ngroup = "239.1.1.1"\n',
+            "groups[1].group",
+            "239.1.1.1 from every source is joined at line",
+        ),
+        (
+            TEXT + '\n[tunnels.gre2]\nlocal = "10.9.0.1"\nremote = "10.9.0.2"\naddress = "10.44.4.5/31"\n',
+            "groups[0].tunnel",
+            "it is missing; allowed: one of gre1, gre2",
+        ),
+        (
+            TEXT + '\n[tunnels.gre2]\nlocal = "10.9.0.1"\nremote = "10.9.0.2"\naddress = "10.44.4.5/31"\n',
+            "tunnels.gre2.address",
+            "overlaps tunnels.gre1.address",
+        ),
+        (
+            TEXT + '\n[tunnels.gre2]\nlocal = "10.44.6.1"\nremote = "10.44.7.1"\naddress = "10.9.0.1/30"\n',
+            "tunnels.gre2",
+            "the same local, remote and key as tunnels.gre1",
+        ),
+        (
+            TEXT + '\n[[groups]]\ngroup = "239.1.1.2"\ntunnel = "gre2"\n'
+            '[tunnels.gre2]\nlocal = "10.9.0.1"\nremote = "10.9.0.2"\naddress = "10.9.0.1/30"\n',
+            "groups[1].tunnel",
+            "gre2 has no PIM",
+        ),
+        (
+            TEXT + '\n[[tunnels.gre1.pim.rp]]\naddress = "10.0.0.1"\ngroups = ["239.0.0.0/8"]\n',
+            "tunnels.gre1.pim.rp[1].groups[0]",
+            "239.0.0.0/8 has an RP at line",
+        ),
+        (
+            TEXT + '\n[peers.dc-tun.children.more]\nlocal_ts = "10.45.8.16/28"\nremote_ts = "100.15.30.0/24"\n'
+            'proposals = ["aes256gcm16"]\n',
+            "peers.dc-tun.children.more",
+            "the same traffic selectors as dc-tun-tcp",
+        ),
+        (
+            TEXT + '\n[peers.b]\nlocal = "10.1.1.246"\nremote = "177.54.214.20"\nlocal_id = "222.45.67.1"\n'
+            'remote_id = "177.54.214.20"\npsk_file = "x"\nproposals = ["aes256-sha256-modp2048"]\n',
+            "peers.b",
+            "the addresses and identities of peers.dc-tun",
+        ),
+        (
+            TEXT + '\n[peers.b]\nlocal = "10.1.1.246"\nremote = "177.54.214.21"\nlocal_id = "222.45.67.1"\n'
+            'remote_id = "a"\npsk_file = "x"\nproposals = ["aes256-sha256-modp2048"]\n'
+            '[peers.b.children.dc-tun-tcp]\nlocal_ts = "1.0.0.0/8"\nremote_ts = "2.0.0.0/8"\n'
+            'proposals = ["aes256gcm16"]\n',
+            "peers.b.children.dc-tun-tcp",
+            "a child of this name is at line",
+        ),
+        (
+            TEXT.replace("[daemon]", '[daemon]\ndatapath = "userspace"').replace('"auto"  ', "1377"),
+            "tunnels.gre1.mtu",
+            "1376",
+        ),
+        (TEXT.replace("psk_file =", "psk ="), "peers.dc-tun.psk", "did you mean psk_file?"),
+        (TEXT.replace("psk_file =", "psk ="), "peers.dc-tun.psk_file", "it is missing from [peers.dc-tun]"),
+        ("groups = 5", "groups", "allowed: an array of tables, [[groups]]"),
+        ("groups = [5]", "groups[0]", "allowed: a table"),
+        ("peers = 5", "peers", "allowed: tables by name, [peers.NAME]"),
+        ("[peers]\na = 5", "peers.a", "allowed: a table, [peers.a]"),
+        ('[[groups]]\ngroup = "239.1.1.1"', "groups[0].tunnel", "the name of a tunnel, and the file has none"),
+    ],
+)
+def test_contradictions_over_tables(text: str, key: str, said: str, tmp_path: Path) -> None:
+    found = complaints(text, tmp_path)
+    assert any(f": {key}: " in complaint and said in complaint for complaint in found), found
+
+
+def test_overlapping_selectors_are_a_note(tmp_path: Path) -> None:
+    more = '\n[peers.dc-tun.children.wide]\nlocal_ts = "10.45.8.0/24"\nremote_ts = "100.0.0.0/8"\n'
+    (tmp_path / "mcastd.toml").write_text(TEXT + more + 'proposals = ["aes256gcm16"]\n')
+    notes = load(tmp_path / "mcastd.toml", check_psk=False).notes
+    assert [note.key for note in notes] == ["peers.dc-tun.children.dc-tun-tcp.local_ts", "peers.dc-tun.children.wide"]
+    assert "overlap those of dc-tun-tcp" in notes[1].text
