@@ -11,7 +11,7 @@ from mcastd.pim import packet
 from mcastd.pim.packet import GroupSet, Hello, JoinPrune, LanPruneDelay, SourceEntry
 
 HELLO = bytes.fromhex(
-    "2000 5e0b"  # version 2, type 0
+    "2000 5ba9"  # version 2, type 0
     "0001 0002 0069"  # holdtime 105
     "0002 0004 01f4 09c4"  # propagation delay 500 ms, override interval 2500 ms
     "0013 0004 00000001"  # DR priority 1
@@ -19,7 +19,7 @@ HELLO = bytes.fromhex(
     "0018 0006 0100 0a2c0406"  # address list: 10.44.4.6
 )
 JOIN = bytes.fromhex(
-    "2300 b0bf"  # version 2, type 3
+    "2300 3d84"  # version 2, type 3
     "0100 0a2c0405 00 01 00d2"  # upstream neighbour 10.44.4.5, one group, 210 s
     "0100 0020 ef010203 0001 0001"  # 239.1.2.3/32: one join, one prune
     "0100 0720 640f1efd"  # 100.15.30.253/32, S W R
