@@ -1,11 +1,12 @@
-"""``mcastd check``: is the file valid, and if not, everything that is wrong with it."""
+"""Validate the configuration. Every error is printed as FILE:LINE: KEY: what is wrong, what is allowed."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import Final
 
-from mcastd.config.load import DEFAULT_PATH, load
+from mcastd.cli import add_config_argument
+from mcastd.config.load import load
 from mcastd.config.model import Config
 from mcastd.errors import ConfigError
 
@@ -15,30 +16,21 @@ REFUSED: Final = 2
 _EXAMPLE: Final = """\
 example:
   $ mcastd check -c mcastd.toml
-  mcastd.toml:44: tunnels.gre1.mtu: 1476 does not fit a path of 1500 bytes (...); allowed: at most 1398, or "auto"
+  mcastd.toml:49: tunnels.gre1.mtu: 1476 does not fit a path of 1500 bytes (...); allowed: at most 1398, or "auto"
 
 exit code: 0 the file is valid, 2 it is refused
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Register the command with argparse."""
-    parser = subparsers.add_parser(
-        "check",
-        help="validate the configuration: every error with its file, line and key",
-        description="Validate the configuration. Errors are FILE:LINE: KEY: what is wrong, what is allowed.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "-c", "--config", type=Path, default=DEFAULT_PATH, metavar="FILE", help=f"the file (default: {DEFAULT_PATH})"
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``-c FILE``."""
+    parser.epilog = _EXAMPLE
+    add_config_argument(parser)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Check ``args.config``; the exit code."""
-    path: Path = args.config
+def run(arguments: argparse.Namespace) -> int:
+    """Check ``arguments.config``; the exit code."""
+    path: Path = arguments.config
     try:
         loaded = load(path)
     except ConfigError as error:

@@ -8,14 +8,16 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from mcastd.config import contradictions, psk
+from mcastd.config import contradictions
 from mcastd.config.convert import to_config
 from mcastd.config.lines import scan
 from mcastd.config.model import Config
+from mcastd.config.psk import look, read_psk
 from mcastd.config.report import Report
 from mcastd.errors import ConfigError, Problem
 
-DEFAULT_PATH: Final = Path("/etc/mcastd.toml")
+__all__ = ["LARGEST", "Loaded", "load", "read_psk"]
+
 LARGEST: Final = 4 << 20
 """Bytes; 10,000 groups take a tenth of it."""
 
@@ -94,7 +96,7 @@ def _check_psk(config: Config, report: Report) -> None:
         where = ("peers", peer.name, "psk_file")
         if report.is_wrong(where):
             continue
-        found = psk.look(peer.psk_file)
+        found = look(peer.psk_file)
         if found.refused:
             report.wrong(where, found.refused)
         elif found.note:

@@ -1,22 +1,17 @@
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from mcastd.cli import check
+from mcastd.cli import main
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
 SECRET = "correct horse battery staple"
 
 
 def run(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    check.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["check", *arguments])
-    code: int = args.run(args)
-    return code
+    return main(["check", *arguments])
 
 
 @pytest.fixture
@@ -54,10 +49,11 @@ def test_a_missing_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "cannot be read" in capsys.readouterr().err
 
 
-def test_the_default_is_the_file_in_etc() -> None:
-    parser = argparse.ArgumentParser()
-    check.add_parser(parser.add_subparsers())
-    assert parser.parse_args(["check"]).config == Path("/etc/mcastd.toml")
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("--help")
+    assert caught.value.code == 0
+    assert "$ mcastd check -c mcastd.toml" in capsys.readouterr().out
 
 
 def test_it_loads_none_of_the_daemons_libraries() -> None:
