@@ -8,7 +8,8 @@ from typing import Final
 
 from mcastd.errors import DecodeError, ViciError, ViciRefused, ViciUnavailable
 from mcastd.ipsec import failure, messages
-from mcastd.ipsec.going import take_down, unload
+from mcastd.ipsec.going import CONN, quietly, take_down
+from mcastd.ipsec.loading import load, must_wait, strays
 from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section
 from mcastd.ipsec.prune import Duplicates
 from mcastd.ipsec.state import Change, ChildState, ChildView, PeerState
@@ -18,14 +19,12 @@ from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.wake import Wake
 
-CONN: Final = "vici-conn"
-CHILD: Final = "vici-child"
-SHARED: Final = "vici-shared"
 AUDIT: Final = 30.0
 RECONNECT_FIRST: Final = 0.05
 RECONNECT_MOST: Final = 1.0
 NO_ANSWER_AFTER: Final = 3.0
 TERMINATE_TIMEOUT: Final = 1.0
+LOAD_PATIENCE: Final = 0.25
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey")
 
 
@@ -114,7 +113,7 @@ class IpsecAgent:
         await self._cancel_attempts()
         try:
             async with asyncio.timeout(2.8):
-                await take_down(self._socket, self._ledger)
+                await take_down(self._socket, self._ledger, tuple(self._ledger.entries(CONN)))
         except (ViciError, TimeoutError) as error:
             self._log.warning("charon not cleaned up", reason=str(error) or "it takes too long")
 
@@ -173,12 +172,15 @@ class IpsecAgent:
             await self._load_all(control)
         sas = await self._list_sas(control)
         self._see(sas)
-        for command in self._duplicates.look(sas, self._peers.keys(), now):
-            self._log.warning("duplicate SA pruned", **command)
-            await _quietly(control, "terminate", command)
+        for sa, command in self._duplicates.look(sas, self._peers.keys(), now):
+            self._log.warning("duplicate SA pruned", sa=sa)
+            await quietly(control, "terminate", command)
         for peer in self._peers.values():
-            if peer.loaded == peer.wanted:
-                self._try(peer, now)
+            if peer.loaded != peer.wanted:
+                continue
+            for number in strays(sas, peer):
+                await quietly(control, "terminate", messages.terminate_child(number, timeout=TERMINATE_TIMEOUT))
+            self._try(peer, now)
         return self._next_look(now)
 
     def _next_look(self, now: float) -> float:
@@ -197,13 +199,13 @@ class IpsecAgent:
         return max(0.01, min(looks))
 
     async def _load_all(self, control: ViciConnection) -> None:
-        for name in self._ledger.entries(CONN).keys() - self._peers.keys():
-            await unload(control, self._ledger, name)
-            self._log.info("peer removed", peer=name)
         there = await self._list_conns(control)
         now = _now()
         for peer in self._peers.values():
             if peer.loaded == peer.wanted or peer.load_retry_at > now:
+                continue
+            if must_wait(self._ledger, peer):
+                peer.load_retry_at = now + LOAD_PATIENCE
                 continue
             if peer.name in there and not self._ledger.has(CONN, peer.name):
                 self._peer_problem(
@@ -213,48 +215,15 @@ class IpsecAgent:
                 )
                 peer.load_retry_at = now + AUDIT
                 continue
+            wanted = peer.wanted
             try:
-                await self._load(control, peer)
+                await load(self._socket, control, self._ledger, peer)
             except ViciRefused as error:
                 self._peer_problem(peer, f"charon refused the connection: {error}")
                 peer.load_retry_at = now + AUDIT
             else:
-                peer.loaded = peer.wanted
+                peer.loaded = wanted
                 peer.problem = None
-
-    async def _load(self, control: ViciConnection, state: PeerState) -> None:
-        """Load key and connection; SAs that what is wanted now would not have made are taken down."""
-        wanted, peer = state.wanted, state.wanted.peer
-        await self._drop_outdated(control, state)
-        self._record(CONN, peer.name, messages.ike_fingerprint(peer))
-        self._record(SHARED, messages.shared_id(peer.name), None)
-        for child in peer.children:
-            self._record(CHILD, f"{peer.name}/{child.name}", messages.child_fingerprint(child))
-        await control.command("load-shared", messages.shared_key(wanted))
-        await control.command("load-conn", messages.connection(peer))
-
-    async def _drop_outdated(self, control: ViciConnection, state: PeerState) -> None:
-        peer = state.wanted.peer
-        before = self._ledger.entries(CONN).get(peer.name)
-        if before is None:
-            return
-        if before != messages.ike_fingerprint(peer):
-            await _quietly(control, "terminate", messages.terminate_peer(peer.name, timeout=TERMINATE_TIMEOUT))
-            return
-        wanted = {f"{peer.name}/{child.name}": messages.child_fingerprint(child) for child in peer.children}
-        for key, fingerprint in self._ledger.entries(CHILD).items():
-            name, _, child = key.partition("/")
-            if name != peer.name or wanted.get(key) == fingerprint:
-                continue
-            message = messages.terminate_named_child(name, child, timeout=TERMINATE_TIMEOUT)
-            await _quietly(control, "terminate", message)
-            if key not in wanted:
-                self._ledger.forget(CHILD, key)
-
-    def _record(self, kind: str, key: str, value: str | None) -> None:
-        if self._ledger.has(kind, key) and self._ledger.entries(kind)[key] != value:
-            self._ledger.forget(kind, key)
-        self._ledger.remember(kind, key, value)
 
     def _peer_problem(self, peer: PeerState, problem: str) -> None:
         if peer.problem != problem:
@@ -297,6 +266,8 @@ class IpsecAgent:
             await self._initiate(wanted.name, child.wanted.name, wanted.initiate_timeout, on_log)
         except ViciRefused as error:
             problem = failure.explain(lines, wanted, child.wanted, str(error))
+            if "not found" in str(error):
+                peer.loaded = None  # somebody unloaded it
         except ViciUnavailable as error:
             problem = str(error)
         finally:
@@ -334,12 +305,14 @@ class IpsecAgent:
 
     async def _drop_half_open(self, peer: PeerState, sas: tuple[IkeSa, ...]) -> None:
         """Remove what a failed attempt left half open, or charon would go on with it beside the next one."""
-        if self._control is None or sum(child.trying_since is not None for child in peer.children.values()) > 1:
+        if self._control is None or self._peers.get(peer.name) is not peer:
+            return
+        if sum(child.trying_since is not None for child in peer.children.values()) > 1:
             return
         for sa in sas:
             if sa.name == peer.name and sa.state in ("CREATED", "CONNECTING"):
                 message = messages.terminate_ike(sa.uniqueid, timeout=TERMINATE_TIMEOUT, force=True)
-                await _quietly(self._control, "terminate", message)
+                await quietly(self._control, "terminate", message)
 
     async def _cancel_attempts(self) -> None:
         for task in self._attempts:
@@ -361,6 +334,7 @@ class IpsecAgent:
 
     def _see(self, sas: tuple[IkeSa, ...]) -> None:
         self._seen = now = _now()
+        sas = tuple(sa for sa in sas if self._ledger.has(CONN, sa.name))
         changes = [change for peer in self._peers.values() for change in peer.see(sas, now)]
         for change in changes:
             self._tell(change, now)
@@ -388,14 +362,6 @@ class IpsecAgent:
         else:
             fields["took_ms"] = round((now - child.trying_since) * 1000)
         log.info("child up", **fields)
-
-
-async def _quietly(control: ViciConnection, command: str, message: dict[str, object]) -> None:
-    """A command whose refusal means that what it would remove is gone already."""
-    try:
-        await control.command(command, message)
-    except ViciRefused:
-        return
 
 
 def _now() -> float:

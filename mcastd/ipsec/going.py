@@ -1,67 +1,68 @@
-"""Taking down what is ours in charon, by what the ledger says: SAs, connections, keys."""
+"""Taking down what is ours in charon: SAs first, so that the peer gets its DELETE, then connections and keys."""
 
 import asyncio
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mcastd.errors import ViciRefused, ViciUnavailable
 from mcastd.ipsec.messages import shared_id, terminate_peer
 from mcastd.ipsec.vici import ViciConnection
 from mcastd.system.ledger import Ledger
 
-_GENTLE: Final = 1.2
+CONN: Final = "vici-conn"
+CHILD: Final = "vici-child"
+SHARED: Final = "vici-shared"
+_GENTLE: Final = 1.0
 _FORCED: Final = 0.5
 
 
-async def take_down(socket: Path, ledger: Ledger) -> None:
-    """Terminate, unload and forget every connection in the ledger. Without charon there is nothing left to take down."""
-    names = list(ledger.entries("vici-conn"))
-    if not names and not ledger.entries("vici-shared"):
+async def take_down(socket: Path, ledger: Ledger, names: Collection[str]) -> None:
+    """Terminate, unload and forget connections that the ledger has, within some 2 seconds.
+
+    Raises ViciUnavailable if charon is there but does not answer; without charon there is nothing to take down.
+    """
+    if not names:
         return
     try:
-        await asyncio.gather(*(_terminate(socket, name) for name in names))
+        await asyncio.gather(*(terminate_all(socket, name) for name in names))
         control = await ViciConnection.open(socket)
     except ViciUnavailable:
         if socket.exists():
             raise
-        _forget_all(ledger)
+        for name in names:
+            _forget(ledger, name)
         return
     try:
         for name in names:
-            await unload(control, ledger, name)
+            await quietly(control, "unload-conn", {"name": name})
+            await quietly(control, "unload-shared", {"id": shared_id(name)})
+            _forget(ledger, name)
     finally:
         control.close()
 
 
-async def unload(control: ViciConnection, ledger: Ledger, name: str) -> None:
-    """Remove one connection, its SAs and its key, and forget them."""
-    await _removed(control, "terminate", terminate_peer(name, timeout=_GENTLE))
-    await _removed(control, "terminate", terminate_peer(name, timeout=_FORCED, force=True))
-    await _removed(control, "unload-conn", {"name": name})
-    await _removed(control, "unload-shared", {"id": shared_id(name)})
-    for key in ledger.entries("vici-child"):
-        if key.startswith(f"{name}/"):
-            ledger.forget("vici-child", key)
-    ledger.forget("vici-shared", shared_id(name))
-    ledger.forget("vici-conn", name)
-
-
-async def _terminate(socket: Path, name: str) -> None:
+async def terminate_all(socket: Path, name: str) -> None:
+    """Terminate every IKE_SA of a connection; by force those whose peer does not answer the DELETE in time."""
     control = await ViciConnection.open(socket)
     try:
-        await _removed(control, "terminate", terminate_peer(name, timeout=_GENTLE))
+        await quietly(control, "terminate", terminate_peer(name, timeout=_GENTLE))
+        await quietly(control, "terminate", terminate_peer(name, timeout=_FORCED, force=True))
     finally:
         control.close()
 
 
-async def _removed(control: ViciConnection, command: str, message: dict[str, object]) -> None:
+async def quietly(control: ViciConnection, command: str, message: Mapping[str, Any]) -> None:
+    """Run a command whose refusal means that what it would remove is gone already."""
     try:
         await control.command(command, message)
     except ViciRefused:
         return
 
 
-def _forget_all(ledger: Ledger) -> None:
-    for kind in ("vici-child", "vici-shared", "vici-conn"):
-        for key in ledger.entries(kind):
-            ledger.forget(kind, key)
+def _forget(ledger: Ledger, name: str) -> None:
+    for key in ledger.entries(CHILD):
+        if key.startswith(f"{name}/"):
+            ledger.forget(CHILD, key)
+    ledger.forget(SHARED, shared_id(name))
+    ledger.forget(CONN, name)

@@ -1,6 +1,7 @@
 """Config to VICI messages and ``list-sas`` to frozen SAs. Pure.
 
-Names, keys and values are charon's own (strongSwan's ``README.md`` of the vici plugin). Times in messages are whole seconds.
+Names, keys and values are charon's own (strongSwan's vici plugin, its ``README.md``). Times in messages are whole
+seconds.
 """
 
 from dataclasses import dataclass, field
@@ -11,10 +12,10 @@ from mcastd.errors import DecodeError
 
 Section = dict[str, Union[bytes, list[bytes], "Section"]]
 
-# A lifetime in the configuration is when the SA is gone for both sides, as in ipsec.conf and on a Cisco. charon starts its
-# rekeying earlier by 10 to 20 %, so that it is ours, complete, before either side's end.
+# A lifetime in the configuration is when the SA is gone for both sides, as in ipsec.conf and on a Cisco. charon starts
+# its rekeying earlier by 10 to 20 %, so that it is ours, complete, before either side's end.
 _REKEY_AT: Final = 0.9
-_NO_ANSWER_LEVEL: Final = 1
+_LOG_LEVEL: Final = 1
 
 UP_IKE_STATES: Final = frozenset({"ESTABLISHED", "REKEYING", "REKEYED", "PASSIVE"})
 UP_CHILD_STATES: Final = frozenset({"INSTALLED", "UPDATING", "REKEYING", "REKEYED"})
@@ -101,8 +102,8 @@ class IkeSa:
 def connection(peer: Peer) -> dict[str, Any]:
     """The ``load-conn`` message of a peer: strict proposals, and nothing that charon would start by itself.
 
-    IKEv2 is rekeyed, which loses no packet; reauthentication, which does with charon's defaults, is only for IKEv1, where
-    there is nothing else.
+    IKEv2 is rekeyed, which loses no packet; reauthentication, which does with charon's defaults, is only for
+    IKEv1, where there is nothing else.
     """
     soft, hard = _seconds(peer.lifetime * _REKEY_AT), _seconds(peer.lifetime)
     body: dict[str, Any] = {
@@ -152,7 +153,7 @@ def shared_key(wanted: PeerWithKey) -> dict[str, Any]:
 
 def initiate(peer: str, child: str, timeout: float) -> dict[str, Any]:
     """The ``initiate`` message; charon answers within ``timeout`` seconds, and reports each step meanwhile."""
-    return {"ike": peer, "child": child, "timeout": str(_seconds(timeout * 1000)), "loglevel": str(_NO_ANSWER_LEVEL)}
+    return {"ike": peer, "child": child, "timeout": str(_seconds(timeout * 1000)), "loglevel": str(_LOG_LEVEL)}
 
 
 def terminate_ike(uniqueid: int, *, timeout: float, force: bool = False) -> dict[str, Any]:

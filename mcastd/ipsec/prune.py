@@ -20,8 +20,8 @@ class Duplicates:
         self._since: dict[tuple[str, int], float] = {}
         self.next_deadline: float | None = None
 
-    def look(self, sas: tuple[IkeSa, ...], names: Collection[str], now: float) -> list[dict[str, Any]]:
-        """Take a listing; return the ``terminate`` messages that are due."""
+    def look(self, sas: tuple[IkeSa, ...], names: Collection[str], now: float) -> list[tuple[str, dict[str, Any]]]:
+        """Take a listing; return what is due: the SA in words and the ``terminate`` message for it."""
         found = _duplicates([sa for sa in sas if sa.name in names])
         self._since = {key: self._since.get(key, now) for key in found}
         due = [key for key, since in self._since.items() if now - since >= GRACE]
@@ -31,7 +31,7 @@ class Duplicates:
         if self.next_deadline is not None:
             self.next_deadline += GRACE
         return [
-            terminate_ike(number, timeout=_TIMEOUT) if kind == "ike" else terminate_child(number, timeout=_TIMEOUT)
+            (f"{kind} {number}", (terminate_ike if kind == "ike" else terminate_child)(number, timeout=_TIMEOUT))
             for kind, number in due
         ]
 

@@ -72,18 +72,22 @@ class ChildState:
     def status(self, now: float, seen: float) -> ChildStatus:
         """The status; ``seen`` is when ``list-sas`` was asked last."""
         wanted, sa = self.wanted, self.sa
-        texts = {"name": wanted.name, "local_ts": str(wanted.local_ts), "remote_ts": str(wanted.remote_ts)}
+        local_ts, remote_ts = str(wanted.local_ts), str(wanted.remote_ts)
         if sa is None:
             wait = self.backoff.next_try - now
             waiting = self.trying_since is None and wait > 0
             return ChildStatus(
-                **texts,
+                name=wanted.name,
+                local_ts=local_ts,
+                remote_ts=remote_ts,
                 state="connecting" if self.trying_since is not None else "waiting" if waiting else "down",
                 problem=self.problem,
                 next_try_in=wait if waiting else None,
             )
         return ChildStatus(
-            **texts,
+            name=wanted.name,
+            local_ts=local_ts,
+            remote_ts=remote_ts,
             state="up",
             proposal=sa.proposal,
             encap=sa.encap,
@@ -175,7 +179,7 @@ class PeerState:
             reauth_in=left(sa.reauth_in, now - seen) if sa else None,
             rekey_in=left(sa.rekey_in, now - seen) if sa else None,
             attempts=self.attempts,
-            problem=self.problem,
+            problem=self.problem or (None if sa else next((c.problem for c in children if c.problem), None)),
             children=children,
         )
 

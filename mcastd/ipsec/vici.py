@@ -1,13 +1,13 @@
 """charon's VICI socket under asyncio: frames, strict decoding, one command at a time.
 
-A frame is a 32-bit big-endian length and a packet; packets have no sequence numbers, so a connection carries one command
-at a time. The library's codec leaks ``struct.error``, ignores unknown elements and accepts truncated values, so it is
-wrapped once, here.
+A frame is a 32-bit big-endian length and a packet; packets have no sequence numbers, so a connection carries one
+command at a time. The library's codec leaks ``struct.error``, ignores unknown elements and accepts truncated values,
+so it is wrapped once, here.
 """
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ class _Strict(FiniteStream):
 
 
 def decode_message(data: bytes) -> Section:
-    """Decode the elements of a packet. Raises DecodeError for everything that does not encode back to the same bytes."""
+    """Decode the elements of a packet. Raises DecodeError for what does not encode back to the same bytes."""
     try:
         message: Section = Message.deserialize(_Strict(data))
         again = Message.serialize(message)
@@ -99,7 +99,7 @@ class ViciConnection:
     async def command(
         self,
         name: str,
-        message: dict[str, Any] | None = None,
+        message: Mapping[str, Any] | None = None,
         *,
         stream: str | None = None,
         on_event: EventHandler | None = None,

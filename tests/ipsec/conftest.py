@@ -1,24 +1,18 @@
 """Two private charons in namespaces of their own, one veth pair between them: the cloud's and the data centre's.
 
-The charons' VICI sockets are files, so the agent under test runs in the namespace of the test itself and changes nothing there.
+The charons' VICI sockets are files, so the agent under test runs where the test does and changes nothing there.
 """
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-import pytest
-
 from mcastd.config.model import Child, Peer
 from mcastd.errors import ViciUnavailable
-from mcastd.ipsec.messages import PeerWithKey, connection, shared_key
 from mcastd.ipsec.vici import ViciConnection
 
 PSK = b"correct horse battery staple"
@@ -27,7 +21,7 @@ DEADLINE = 20.0
 
 CHARON_CONF = """
 charon-systemd {{
-  load = random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 x509 pubkey {kernel} kernel-netlink socket-default updown vici
+  load = random nonce openssl aes sha1 sha2 hmac kdf gmp kernel-libipsec kernel-netlink socket-default updown vici
   retransmit_timeout = {retransmit_timeout}
   retransmit_tries = 3
   filelog {{
@@ -59,9 +53,7 @@ class Charon:
         self.log = folder / f"{namespace}.log"
         self._conf = folder / f"{namespace}.conf"
         self._conf.write_text(
-            CHARON_CONF.format(
-                kernel="kernel-libipsec", log=self.log, socket=self.socket, retransmit_timeout=retransmit_timeout
-            )
+            CHARON_CONF.format(log=self.log, socket=self.socket, retransmit_timeout=retransmit_timeout)
         )
         self._process: subprocess.Popen[bytes] | None = None
 
