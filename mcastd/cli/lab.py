@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do what the verb says; returns the exit code."""
     from mcastd.lab import show
-    from mcastd.lab.scene import Options, Scene
+    from mcastd.lab.places import Options
+    from mcastd.lab.scene import Scene
 
     if os.geteuid() != 0:
         raise LabError(f"the lab makes network namespaces and needs root: sudo mcastd lab {arguments.verb}")

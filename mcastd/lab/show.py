@@ -1,17 +1,264 @@
-"""What ``mcastd lab run`` and ``lab up`` print."""
+"""What ``mcastd lab run`` and ``lab up`` print: each step of coming up with its time, live rates, and a summary."""
 
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import IO, Any
+
+from mcastd.errors import ControlError
+from mcastd.lab import topology
+from mcastd.lab.feed import StreamStats
 from mcastd.lab.scene import Scene
+from mcastd.status import Status
+
+_POLL = 0.05
+_COMING_UP = 20.0
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Screen:
+    """Lines that stay, and one line that changes: in place on a terminal, elsewhere a line each time."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._live: Any = None
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        if self._live is not None:
+            self._live.console.print(text, markup=False)
+        else:
+            print(text, file=self._file, flush=True)
+
+    def change(self, text: str) -> None:
+        """Print the line that changes."""
+        if not self._file.isatty():
+            self.say(text)
+            return
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        if self._live is None:
+            self._live = Live(console=Console(file=self._file), auto_refresh=False)
+            self._live.start()
+        self._live.update(Text(text), refresh=True)
+
+    def close(self) -> None:
+        """Leave the line that changes as it is."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of coming up: when it was reached, in seconds after the daemon's exec, and what was reached."""
+
+    name: str
+    at: float
+    detail: str
+
+
+def steps(status: Status, now: float) -> Iterator[Step]:
+    """The steps that a status shows as done; ``now`` is in seconds after the daemon's exec."""
+    for peer in status.peers:
+        if peer.state == "up":
+            nat = "behind NAT" if peer.nat_local else "no NAT"
+            yield Step(f"IKE_SA {peer.name}", now - (peer.uptime or 0), f"{peer.remote}, {peer.proposal}, {nat}")
+        for child in peer.children:
+            if child.state == "up":
+                detail = f"{child.local_ts} === {child.remote_ts}, {child.proposal}"
+                yield Step(f"CHILD_SA {child.name}", now - (child.uptime or 0), detail)
+    for tunnel in status.tunnels:
+        if tunnel.state == "up":
+            yield Step(f"tunnel {tunnel.name}", now, f"{tunnel.address}, MTU {tunnel.mtu}, {tunnel.datapath}")
+        if tunnel.keepalive is not None and tunnel.keepalive.answered:
+            yield Step("keepalive", now - (tunnel.keepalive.last_age or 0), "answered")
+        for neighbor in tunnel.pim.neighbors if tunnel.pim else ():
+            if not neighbor.static:
+                yield Step(f"neighbour {neighbor.address}", now - neighbor.uptime, f"on {tunnel.name}")
+    for group in status.groups:
+        if group.state == "joined":
+            entry = f"({group.source or '*'}, {group.group})"
+            yield Step(f"join {entry}", now - (group.uptime or 0), f"towards {group.upstream}")
+
+
+def packets(received: dict[str, StreamStats], exec_time: float) -> Iterator[Step]:
+    """The groups that have arrived."""
+    for name, stream in received.items():
+        if stream.first is not None:
+            yield Step(f"packets {name}", stream.first - exec_time, "at the application")
+
+
+def _come_up(scene: Scene, screen: Screen) -> bool:
+    seen: set[str] = set()
+    wanted = set(scene.options.groups)
+    deadline = scene.exec_time + _COMING_UP
+    settled = None
+    while settled is None or time.monotonic() < settled:
+        now = time.monotonic() - scene.exec_time
+        reached = list(packets(scene.feed.received(), scene.exec_time))
+        try:
+            reached += steps(scene.status(), now)
+        except ControlError:
+            if not scene.daemon.alive:
+                return False
+        for step in sorted(reached, key=lambda step: step.at):
+            if step.name not in seen:
+                seen.add(step.name)
+                screen.say(f"{step.at:8.3f} s  {step.name:<28} {step.detail}")
+        arrived = all(f"packets {group}" in seen for group in wanted)
+        if settled is None and arrived:
+            # The other steps are known by now, but for a keepalive whose turn has not come.
+            settled = time.monotonic() + scene.options.keepalive_period + 2 * _POLL
+        if arrived and "keepalive" in seen:
+            return True
+        if time.monotonic() > deadline:
+            return any(name.startswith("packets") for name in seen)
+        time.sleep(_POLL)
+    return True
+
+
+def _watch(scene: Scene, screen: Screen, seconds: float | None) -> None:
+    began = time.monotonic()
+    before, then = scene.feed.received(), began
+    turn = 0
+    while seconds is None or time.monotonic() - began < seconds:
+        turn += 1
+        left = seconds - (time.monotonic() - began) if seconds is not None else 1.0
+        time.sleep(max(0.0, min(left, began + turn - time.monotonic())))
+        received, now = scene.feed.received(), time.monotonic()
+        parts = [
+            f"{name} {(stream.received - before[name].received) / (now - then):6.0f}/s, {stream.received} received, "
+            f"{stream.lost} lost, longest gap {stream.longest_gap * 1000:.0f} ms"
+            for name, stream in received.items()
+        ]
+        line = scene.dc.keepalives()
+        rtt = f" ({line.rtt * 1000:.1f} ms)" if line.rtt is not None else ""
+        screen.change(f"{'; '.join(parts)}; keepalives {line.answered}/{line.sent}{rtt}, line {line.line_protocol}")
+        before, then = received, now
+
+
+def summary(scene: Scene) -> dict[str, Any]:
+    """The result of a run; these keys stay stable. Times are seconds."""
+    streams = scene.feed.received()
+    firsts = [stream.first for stream in streams.values() if stream.first is not None]
+    try:
+        datapath = next((tunnel.datapath for tunnel in scene.status().tunnels), None)
+    except ControlError:
+        datapath = None
+    keepalives = scene.dc.keepalives()
+    return {
+        "first_packet_s": round(min(firsts) - scene.exec_time, 4) if firsts else None,
+        "received": sum(stream.received for stream in streams.values()),
+        "lost": sum(stream.lost for stream in streams.values()),
+        "duplicates": sum(stream.duplicates for stream in streams.values()),
+        "longest_gap_s": round(max((stream.longest_gap for stream in streams.values()), default=0.0), 4),
+        "datapath": datapath,
+        "keepalives_sent": keepalives.sent,
+        "keepalives_answered": keepalives.answered,
+        "gre_in_the_clear": scene.leaked(),
+    }
+
+
+def _explain(scene: Scene, screen: Screen) -> None:
+    try:
+        for problem in _problems(scene.status()):
+            screen.say(f"status: {problem}")
+    except ControlError as error:
+        screen.say(f"status: {error}")
+    screen.say(f"the end of mcastd's log:\n{scene.tail('mcastd', 25)}{scene.casualties()}")
+
+
+def _problems(status: Status) -> Iterator[str]:
+    yield status.summary
+    named = [(peer.name, peer.problem) for peer in status.peers]
+    named += [(child.name, child.problem) for peer in status.peers for child in peer.children]
+    named += [(tunnel.name, tunnel.problem) for tunnel in status.tunnels]
+    named += [(group.group, group.problem) for group in status.groups]
+    yield from (f"{name}: {problem}" for name, problem in named if problem)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn the first signal to stop into KeyboardInterrupt, and let no further one disturb the taking down."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in _STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _built(scene: Scene, screen: Screen) -> None:
+    began = time.monotonic()
+    scene.up()
+    screen.say(
+        f"The scene is up ({time.monotonic() - began:.1f} s): two charons without an SA, FRR without a neighbour, "
+        f"and {topology.SOURCE_ADDRESS} sends {scene.options.rate:.0f}/s to {', '.join(scene.options.groups)}."
+    )
 
 
 def up(scene: Scene, *, daemon: bool) -> int:
     """Build the scene and leave it up."""
-    scene.up()
-    if daemon:
-        scene.start_daemon()
-    scene.keep()
+    screen = Screen(sys.stdout)
+    with _stoppable():
+        _built(scene, screen)
+        try:
+            if daemon:
+                scene.start_daemon()
+                screen.say(f"mcastd is started; its log is {scene.log('mcastd')}.")
+            scene.keep()
+        except BaseException:
+            scene.down()
+            raise
+    screen.say(f"Its configuration is {scene.config}. Look around: mcastd lab exec cloud mcastd status")
     return 0
 
 
 def run(scene: Scene, *, seconds: float | None, as_json: bool) -> int:
-    """Build the scene, watch it and take it down."""
-    raise NotImplementedError
+    """Build the scene, watch the feed until ``seconds`` after its arrival or Ctrl-C, and take everything down."""
+    screen = Screen(sys.stderr if as_json else sys.stdout)
+    result: dict[str, Any] = {}
+    with _stoppable():
+        _built(scene, screen)
+        try:
+            screen.say("   0.000 s  mcastd is executed")
+            scene.start_daemon()
+            if _come_up(scene, screen):
+                _watch(scene, screen, seconds)
+        except KeyboardInterrupt:
+            screen.close()
+        finally:
+            screen.close()
+            try:
+                result = summary(scene)
+                if not result["received"]:
+                    _explain(scene, screen)
+            finally:
+                scene.down()
+    _say_summary(result, screen)
+    if as_json:
+        print(json.dumps(result), flush=True)
+    return 0 if result["received"] else 1
+
+
+def _say_summary(result: dict[str, Any], screen: Screen) -> None:
+    first = result["first_packet_s"]
+    arrival = f"First packet {first:.3f} s after the exec of mcastd" if first is not None else "Nothing arrived"
+    screen.say(
+        f"{arrival}; {result['received']} received, {result['lost']} lost, "
+        f"longest gap {result['longest_gap_s'] * 1000:.0f} ms; GRE by {result['datapath'] or 'nothing'}."
+    )

@@ -53,6 +53,11 @@ def _stat(pid: int) -> tuple[int, bool] | None:
     return int(fields[19]), fields[0] not in "ZX"
 
 
+def _runs(pid: int) -> bool:
+    found = _stat(pid)
+    return found is not None and found[1]
+
+
 def inode(namespace: str) -> int | None:
     """The inode number of a named network namespace, or None if there is none of that name."""
     try:
@@ -61,14 +66,14 @@ def inode(namespace: str) -> int | None:
         return None
 
 
-def _inside(inodes: set[int]) -> list[int]:
+def _inside(inodes: set[int]) -> set[int]:
     wanted = {f"net:[{number}]" for number in inodes}
-    pids = []
+    pids = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with suppress(OSError):
                 if str((entry / "ns/net").readlink()) in wanted:
-                    pids.append(int(entry.name))
+                    pids.add(int(entry.name))
     return pids
 
 
@@ -162,12 +167,15 @@ class Ours:
         self.save()
         return process
 
-    def clear(self) -> None:
-        """End every process of ours, and remove our namespaces and files. Does nothing where nothing is left."""
+    def clear(self, children: set[int] | None = None) -> None:
+        """End every process of ours, and remove our namespaces and files. Does nothing where nothing is left.
+
+        ``children`` are pids that may not have reached the record or their namespace yet.
+        """
         owned = {name: found for name in self.record.namespaces if (found := inode(name)) and self._owns(name, found)}
         for number in (signal.SIGTERM, signal.SIGKILL):
             living = {process.pid for process in self.record.processes if process.alive}
-            living.update(pid for pid in _inside(set(owned.values())) if (_stat(pid) or (0, False))[1])
+            living |= {pid for pid in (children or set()) | _inside(set(owned.values())) if _runs(pid)}
             end(living, number, 2.0)
         for name in owned:
             command(["ip", "netns", "del", name])
@@ -187,7 +195,7 @@ def end(pids: set[int], number: signal.Signals, patience: float) -> bool:
             os.kill(pid, number)
     deadline = time.monotonic() + patience
     while pids:
-        pids = {pid for pid in pids if (_stat(pid) or (0, False))[1]}
+        pids = {pid for pid in pids if _runs(pid)}
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL if pids else 0)

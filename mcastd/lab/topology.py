@@ -122,10 +122,10 @@ table ip crypto_map {{
 def strongswan_conf(vici: Path, log: Path, *, userspace_esp: bool) -> str:
     """strongswan.conf of a private charon; ``userspace_esp`` for kernels without ESP."""
     kernel = ("kernel-libipsec " if userspace_esp else "") + "kernel-netlink"
-    plugins = f"random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 x509 pubkey {kernel} socket-default updown vici"
+    crypto = "random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 x509 pubkey"
     return f"""
 charon-systemd {{
-    load = {plugins}
+    load = {crypto} {kernel} socket-default updown vici
     make_before_break = yes
     filelog {{ lab {{ path = {log}
         time_format = %H:%M:%S

@@ -1,0 +1,37 @@
+"""A private charon for a place, out of reach of the host's own."""
+
+from mcastd.lab import topology
+from mcastd.lab.commands import require_userspace_esp, wait_for, works
+from mcastd.lab.places import Places
+from mcastd.lab.topology import CLOUD, DC, INTERNET
+
+
+def start_charons(places: Places) -> None:
+    """Start one charon in the cloud, with nothing loaded, and one in the data centre."""
+    userspace = not _kernel_has_esp(places)
+    if userspace:
+        require_userspace_esp()
+    for place in (CLOUD, DC):
+        conf = places.folder / place / "strongswan.conf"
+        log = places.log(f"charon-{place}")
+        conf.write_text(topology.strongswan_conf(places.vici(place), log, userspace_esp=userspace))
+        places.start(place, f"charon-{place}", ["/usr/sbin/charon-systemd"], {"STRONGSWAN_CONF": str(conf)})
+
+
+def wait_for_charons(places: Places) -> None:
+    """Return when both answer."""
+    for place in (CLOUD, DC):
+        wait_for(f"charon in {place}", places.vici(place).exists)
+
+
+def list_sas(places: Places, place: str) -> str:
+    """What a place's charon lists (``swanctl --list-sas``); nothing where there is none."""
+    return places.command(place, ["swanctl", "--list-sas"]).strip()
+
+
+def _kernel_has_esp(places: Places) -> bool:
+    # Tried in a place where nobody uses it, and taken away again.
+    ip = ["ip", "-n", places.namespace(INTERNET), "xfrm", "state"]
+    state = ["add", "src", "192.0.2.1", "dst", "192.0.2.2", "proto", "esp", "spi", "0x1000", "mode", "tunnel"]
+    keys = ["enc", "cbc(aes)", f"0x{'0' * 64}", "auth-trunc", "hmac(sha256)", f"0x{'0' * 64}", "128"]
+    return works([*ip, *state, *keys]) and works([*ip, "flush"])

@@ -1,0 +1,121 @@
+"""The other side: its charon waits, FRR is its PIM router and rendezvous point, and its keepalives are a Cisco's."""
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mcastd.lab import topology
+from mcastd.lab.charon import list_sas
+from mcastd.lab.commands import command, python, wait_for, works
+from mcastd.lab.places import Places
+from mcastd.lab.topology import DC, DcIpsec
+
+_FRR = Path("/usr/lib/frr")
+# FRR writes crash logs under /var/tmp; in the mount namespace of its own that ``ip netns exec`` gives, they go nowhere.
+_PRIVATE_TMP = ["sh", "-c", 'mount -t tmpfs tmpfs /var/tmp && exec "$@"', "sh"]
+
+
+class CiscoStats(msgspec.Struct, frozen=True):
+    """The data centre's keepalives; ``line_protocol`` is ``up`` or ``down``, ``rtt`` in seconds."""
+
+    sent: int = 0
+    answered: int = 0
+    line_protocol: str = "up"
+    downs: int = 0
+    rtt: float | None = None
+
+
+class DataCentre:
+    """The data centre of a scene; its charon is started already."""
+
+    def __init__(self, places: Places, ipsec: DcIpsec) -> None:
+        self._places = places
+        self._ipsec = ipsec
+        self._folder = places.folder / DC
+        self._keepalives = self._folder / "cisco.json"
+
+    def start(self) -> None:
+        """Start GRE, FRR and keepalives, and load charon's connection; returns when all are ready."""
+        self._command(["nft", "-f", "-"], text=topology.CRYPTO_MAP)
+        zebra = self._start_frr("zebra", "")
+        endpoints = [topology.TUNNEL, topology.GRE_DC, topology.GRE_CLOUD]
+        period = self._places.options.keepalive_period
+        report = ["--period", period, "--report", self._keepalives]
+        self._places.start(DC, "cisco", python("mcastd.lab.cisco", *endpoints, *report))
+        self._start_gre(endpoints)
+        wait_for("FRR's zebra", zebra.exists)
+        self._start_frr("pimd", topology.PIMD_CONF)
+        wait_for("the data centre's charon", self._places.vici(DC).exists)
+        self.load()
+        wait_for("FRR's PIM interfaces", self._pim_is_up, poll=0.05)
+        wait_for("the data centre's keepalives", self._keepalives.exists)
+
+    def _start_gre(self, endpoints: list[str]) -> None:
+        name, local, remote = endpoints
+        ip = ["ip", "-n", self._places.namespace(DC)]
+        if not works([*ip, "link", "add", name, "type", "gre", "local", local, "remote", remote, "ttl", "255"]):
+            self._places.start(DC, "gre", python("mcastd.lab.dcgre", *endpoints))
+            wait_for("the data centre's GRE interface", lambda: works([*ip, "link", "show", name]))
+        command([*ip, "-batch", "-"], text=topology.DC_TUNNEL)
+
+    def _start_frr(self, daemon: str, configuration: str) -> Path:
+        frr = self._folder / "frr"
+        conf = frr / f"{daemon}.conf"
+        conf.write_text(configuration)
+        command(["chown", "-R", "frr:frr", str(frr)])
+        sockets = ["-z", str(frr / "zserv.api"), "--vty_socket", str(frr), "-P", "0", "-i", str(frr / f"{daemon}.pid")]
+        argv = [str(_FRR / daemon), *sockets, "-f", str(conf), "--log", "stdout"]
+        self._places.start(DC, daemon, [*_PRIVATE_TMP, *argv])
+        return frr / "zserv.api"
+
+    def _pim_is_up(self) -> bool:
+        if not (self._folder / "frr" / "pimd.vty").exists():
+            return False
+        interfaces = self.frr_json("show ip pim interface")
+        rps = self.frr_json("show ip pim rp-info").get(topology.RP, [{}])
+        ready = all(interfaces.get(name, {}).get("state") == "up" for name in (topology.TUNNEL, "lan0"))
+        return ready and bool(rps[0].get("iAmRP"))
+
+    def _command(self, argv: list[str], *, text: str | None = None) -> str:
+        return self._places.command(DC, argv, text=text)
+
+    def load(self, **changes: Any) -> None:
+        """Load connection and PSK into charon, with fields of DcIpsec changed: what it agrees to from now on."""
+        conf = self._folder / "swanctl.conf"
+        conf.touch(0o600)
+        conf.write_text(topology.swanctl_conf(replace(self._ipsec, **changes)))
+        self._command(["swanctl", "--load-all", "--clear", "--file", str(conf)])
+
+    def security_associations(self) -> str:
+        """What charon lists; nothing where there is none."""
+        return list_sas(self._places, DC)
+
+    def frr(self, question: str) -> str:
+        """What FRR answers."""
+        return self._command(["vtysh", "-c", question])
+
+    def frr_json(self, question: str) -> dict[str, Any]:
+        """What FRR answers to ``QUESTION json``."""
+        return msgspec.json.decode(self.frr(f"{question} json"), type=dict[str, Any])
+
+    def neighbors(self) -> list[str]:
+        """The addresses of FRR's PIM neighbours on the tunnel."""
+        return list(self.frr_json("show ip pim neighbor").get(topology.TUNNEL, {}))
+
+    def joined(self) -> set[str]:
+        """What was joined through the tunnel, as FRR has it: ``GROUP`` for (*,G), ``GROUP@SOURCE`` for (S,G)."""
+        entries = self.frr_json("show ip pim join").get(topology.TUNNEL, {})
+        channels = [(group, channel) for group, found in entries.items() if "." in group for channel in found.values()]
+        joined = [(group, channel["source"]) for group, channel in channels if channel["channelJoinName"] == "JOIN"]
+        return {group if source == "*" else f"{group}@{source}" for group, source in joined}
+
+    def keepalives(self) -> CiscoStats:
+        """How the keepalives fare."""
+        return msgspec.json.decode(self._keepalives.read_bytes(), type=CiscoStats)
+
+    def no_shutdown(self) -> None:
+        """``shutdown`` and ``no shutdown`` on the tunnel: up, with no keepalive missed."""
+        self._places.kill("cisco", signal.SIGUSR1)
