@@ -103,7 +103,7 @@ table ip gateway {{
         ip protocol gre counter name leaked_gre
         udp dport @blocked drop
         iifname "cloud0" ip saddr {VM} accept
-        iifname "dc0" ip daddr {VM} accept
+        iifname "dc0" ip daddr {VM} ct status snat,dnat accept
     }}
 }}
 """
