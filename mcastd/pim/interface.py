@@ -10,12 +10,32 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from math import inf
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from mcastd.config.model import Pim
 from mcastd.errors import DecodeError
-from mcastd.pim.effects import Effect, Entry, Joined, NeighborDown, NeighborRestarted, NeighborUp, Pruned, Send
+from mcastd.pim.bootstrap import NO_FORWARD, decode_bootstrap, decode_candidate_rp
+from mcastd.pim.bsr import BS_PERIOD, RpSet
+from mcastd.pim.effects import (
+    BootstrapRouterChanged,
+    Effect,
+    Entry,
+    Joined,
+    NeighborDown,
+    NeighborRestarted,
+    NeighborUp,
+    Pruned,
+    RpSetChanged,
+    Send,
+)
 from mcastd.pim.membership import Membership
+from mcastd.pim.messages import (
+    RegisterStop,
+    decode_assert,
+    decode_register,
+    decode_register_stop,
+    encode_register_stop,
+)
 from mcastd.pim.neighbor import Change, Neighbors
 from mcastd.pim.pacing import Pacer
 from mcastd.pim.packet import (
@@ -35,6 +55,18 @@ from mcastd.pim.upstream import Timing, Told, Upstream
 TRIGGERED_HELLO_DELAY: Final = 5.0  # section 4.11
 MERGE_WINDOW: Final = 0.02  # joins and leaves this close together share a message
 GREET_INTERVAL: Final = 1.0  # a neighbour that restarts over and over is answered this often at most
+
+
+REGISTER_STOP_INTERVAL: Final = 0.1  # between answers to Registers
+
+
+class _Received(NamedTuple):
+    """A message whose version and checksum are right: ``flags`` is the header's reserved byte."""
+
+    source: IPv4Address
+    destination: IPv4Address
+    flags: int
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +107,16 @@ class Interface:
         self._started_at = inf
         self._flush_at = inf
         self._flushed_at = -inf
-        self._handlers: dict[int, Callable[[IPv4Address, IPv4Address, bytes, float], None]] = {
+        self._rp_set = RpSet()
+        self._register_stop_at = -inf
+        self._handlers: dict[int, Callable[[_Received, float], None]] = {
             MessageType.HELLO: self._hello_received,
+            MessageType.REGISTER: self._register_received,
+            MessageType.REGISTER_STOP: self._register_stop_received,
             MessageType.JOIN_PRUNE: self._join_prune_received,
+            MessageType.BOOTSTRAP: self._bootstrap_received,
+            MessageType.ASSERT: self._assert_received,
+            MessageType.CANDIDATE_RP_ADVERTISEMENT: self._candidate_rp_received,
         }
 
     # Starting, changing, stopping
@@ -95,6 +134,8 @@ class Interface:
         before, self.settings = self.settings, settings
         self._upstream.retime(_timing(settings))
         self._static_rps = StaticRps(settings.config.rp)
+        if not settings.config.bootstrap:
+            self._rp_set.clear()
         if _hello(before, 0) != _hello(settings, 0) or before.config.hello_period != settings.config.hello_period:
             self._send_hello(now)
         for neighbor in self.neighbors.all():
@@ -128,11 +169,14 @@ class Interface:
 
     def changed(self, groups: list[IPv4Address], now: float) -> None:
         """What is wanted of these groups has changed."""
+        self._want(groups, now)
+        self.advance(now)
+
+    def _want(self, groups: list[IPv4Address], now: float) -> None:
         for group in groups:
             self._desire(group)
         if self._upstream.unsaid:
             self._flush_at = min(self._flush_at, max(now, self._flushed_at + MERGE_WINDOW))
-        self.advance(now)
 
     # Time
 
@@ -146,6 +190,7 @@ class Interface:
             self._upstream.next_deadline() if self._upstream.neighbor else inf,
             self._pacer.next_deadline(),
             self.neighbors.next_deadline(),
+            self._rp_set.next_deadline(),
         )
 
     def advance(self, now: float) -> None:
@@ -153,6 +198,9 @@ class Interface:
         for neighbor in self.neighbors.expire(now):
             self._lost(neighbor.address, "its Hellos stopped")
             self._choose_upstream(now)
+        if now >= self._rp_set.next_deadline():
+            before = self._bootstrap_router()
+            self._rps_changed(self._rp_set.expire(now), before, now)
         if now >= self._greet_at:
             self._answered_at = now
             self._greet(now)
@@ -190,8 +238,10 @@ class Interface:
             self._hello_repeats += 1
 
     def _flush(self, now: float) -> None:
-        self._flush_at, self._flushed_at = inf, now
+        self._flush_at = inf
         told = self._upstream.flush(now)
+        if told.messages:
+            self._flushed_at = now
         if told.messages and self._hello_owed:
             self._send_hello(now)
         self._tell(told)
@@ -222,7 +272,7 @@ class Interface:
         """RP(G) (section 4.7.1)."""
         if self.is_ssm(group):
             return None
-        return choose_rp(self._static_rps.rp(group), None, self.settings.config.rp_preference)
+        return choose_rp(self._static_rps.rp(group), self._rp_set.rp(group), self.settings.config.rp_preference)
 
     def _desire(self, group: IPv4Address) -> None:
         wanted = self._membership.wanted(group)
@@ -254,10 +304,10 @@ class Interface:
         try:
             kind, body = unseal(data)
             handler = self._handlers.get(kind)
+            self.received[_name(kind)] += 1
             if handler is None:
                 raise DecodeError("unexpected_type")
-            self.received[MessageType(kind).name.lower()] += 1
-            handler(source, destination, body, now)
+            handler(_Received(source, destination, data[1], body), now)
         except DecodeError as error:
             self.dropped[error.reason] += 1
         self.advance(now)
@@ -266,9 +316,9 @@ class Interface:
         config = self.settings.config
         return not config.accept_neighbors or source == config.neighbor or in_ranges(source, config.accept_neighbors)
 
-    def _hello_received(self, source: IPv4Address, destination: IPv4Address, body: bytes, now: float) -> None:
-        hello = decode_hello(body)
-        if destination != ALL_PIM_ROUTERS:
+    def _hello_received(self, message: _Received, now: float) -> None:
+        source, hello = message.source, decode_hello(message.body)
+        if message.destination != ALL_PIM_ROUTERS:
             raise DecodeError("destination")
         if not self._accepts(source):
             raise DecodeError("neighbor_not_accepted")
@@ -316,11 +366,73 @@ class Interface:
     def _lost(self, address: IPv4Address, reason: str) -> None:
         self.effects.append(NeighborDown(self.settings.name, address, reason))
 
-    def _join_prune_received(self, source: IPv4Address, _destination: IPv4Address, body: bytes, now: float) -> None:
-        message = decode_join_prune(body)
-        if self.neighbors.get(source) is None:
+    def _join_prune_received(self, message: _Received, now: float) -> None:
+        join_prune = decode_join_prune(message.body)
+        self._require_neighbor(message)
+        self._overhear(message.source, join_prune, now)
+
+    def _require_neighbor(self, message: _Received) -> None:
+        if self.neighbors.get(message.source) is None:
             raise DecodeError("not_a_neighbor")
-        self._overhear(source, message, now)
+
+    def _register_received(self, message: _Received, now: float) -> None:
+        """We are nobody's rendezvous point, and say so, at a bounded rate (section 4.4.2)."""
+        register = decode_register(message.body)
+        if message.destination != self.settings.address:
+            raise DecodeError("destination")
+        if now < self._register_stop_at + REGISTER_STOP_INTERVAL:
+            raise DecodeError("register_rate")
+        self._register_stop_at = now
+        payload = encode_register_stop(RegisterStop(register.group, register.source))
+        self.effects.append(self._send(payload, MessageType.REGISTER_STOP, message.source))
+
+    def _register_stop_received(self, message: _Received, _now: float) -> None:
+        decode_register_stop(message.body)
+        raise DecodeError("register_stop_unasked")
+
+    def _assert_received(self, message: _Received, _now: float) -> None:
+        """A leaf forwards nothing to the link, so it never contends (section 4.6)."""
+        decode_assert(message.body)
+        self._require_neighbor(message)
+        raise DecodeError("assert_not_followed")
+
+    def _candidate_rp_received(self, message: _Received, _now: float) -> None:
+        decode_candidate_rp(message.body)
+        raise DecodeError("not_a_bootstrap_router")
+
+    def _bootstrap_received(self, message: _Received, now: float) -> None:
+        """Whose Bootstrap messages are believed (RFC 5059, section 3.1.3)."""
+        bootstrap = decode_bootstrap(message.body)
+        if not self.settings.config.bootstrap:
+            raise DecodeError("bootstrap_off")
+        self._require_neighbor(message)
+        late = self._rp_set.knows(bootstrap) or now - self._started_at > BS_PERIOD
+        if message.destination == ALL_PIM_ROUTERS:
+            if message.flags & NO_FORWARD:
+                if late:
+                    raise DecodeError("bootstrap_late")
+            elif message.source != self._upstream.neighbor:
+                raise DecodeError("bootstrap_rpf")
+        elif message.destination != self.settings.address:
+            raise DecodeError("destination")
+        elif late:
+            raise DecodeError("bootstrap_late")
+        before = self._bootstrap_router()
+        changed = self._rp_set.received(bootstrap, now)
+        self._rps_changed(changed, before, now)
+
+    def _bootstrap_router(self) -> tuple[IPv4Address, int] | None:
+        zone = self._rp_set.zones().get(None) or next(iter(self._rp_set.zones().values()), None)
+        return None if zone is None or zone.bootstrap_until < 0 else (zone.address, zone.priority)
+
+    def _rps_changed(self, changed: bool, before: tuple[IPv4Address, int] | None, now: float) -> None:
+        """Say what is new about the RP set, and move the joins: a new RP's Join replaces the old one's."""
+        after = self._bootstrap_router()
+        if after != before:
+            self.effects.append(BootstrapRouterChanged(self.settings.name, *(after or (None, None))))
+        if changed:
+            self.effects.append(RpSetChanged(self.settings.name, *self._rp_set.summary()))
+            self._want(self._membership.groups(), now)
 
     def _overhear(self, source: IPv4Address, message: JoinPrune, now: float) -> None:
         upstream = self.neighbors.find(message.upstream)
@@ -350,9 +462,18 @@ class Interface:
         return None
 
     @property
+    def rp_set(self) -> RpSet:
+        """What Bootstrap messages said."""
+        return self._rp_set
+
+    @property
     def upstream(self) -> Upstream:
         """The upstream machines, to ask them what they told."""
         return self._upstream
+
+
+def _name(kind: int) -> str:
+    return MessageType(kind).name.lower() if kind in MessageType._value2member_map_ else f"type_{kind}"
 
 
 def _timing(settings: PimInterface) -> Timing:

@@ -114,11 +114,14 @@ def checksum(data: bytes) -> int:
     return -int.from_bytes(data) % 0xFFFF
 
 
-def seal(kind: int, body: bytes, covered: int | None = None) -> bytes:
-    """A whole PIM message; the checksum covers its first ``covered`` bytes (a Register's 8), or all."""
-    head = _HEADER.pack(PIM_VERSION << 4 | kind, 0, 0)
+def seal(kind: int, body: bytes, covered: int | None = None, flags: int = 0) -> bytes:
+    """A whole PIM message; the checksum covers its first ``covered`` bytes (a Register's 8), or all.
+
+    ``flags`` is the header's reserved byte.
+    """
+    head = _HEADER.pack(PIM_VERSION << 4 | kind, flags, 0)
     total = checksum((head + body)[:covered])
-    return _HEADER.pack(PIM_VERSION << 4 | kind, 0, total) + body
+    return _HEADER.pack(PIM_VERSION << 4 | kind, flags, total) + body
 
 
 def unseal(data: bytes) -> tuple[int, bytes]:

@@ -1,0 +1,194 @@
+"""The RP set learned from Bootstrap messages, as a router that is no candidate keeps it (RFC 5059, section 3.1.2).
+
+Each scope zone, and the global one (None), has a state: NoInfo is its absence; AcceptPreferred while the Bootstrap
+Timer runs, which its bootstrap router keeps up; AcceptAny after that ran out, until the Scope-Zone Timer does.
+"""
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from math import inf
+from typing import Final
+
+from mcastd.errors import DecodeError
+from mcastd.pim.bootstrap import Bootstrap, RpEntry, RpRangeEntry
+
+BS_PERIOD: Final = 60.0
+BS_TIMEOUT: Final = 130.0
+SZ_TIMEOUT: Final = 1300.0
+MAX_SCOPES: Final = 16
+MAX_RPS: Final = 1000
+
+
+@dataclass(slots=True)
+class _Rp:
+    priority: int
+    expires: float
+
+
+@dataclass(slots=True)
+class _Range:
+    """One range: its rendezvous points, and those of a set of which not all fragments have come."""
+
+    rps: dict[IPv4Address, _Rp] = field(default_factory=dict)
+    fragments: dict[IPv4Address, RpEntry] = field(default_factory=dict)
+    fragments_of: tuple[IPv4Address, int] | None = None
+
+
+@dataclass(slots=True)
+class Zone:
+    """One scope zone: who its bootstrap router is, the Bootstrap and Scope-Zone Timers, and its ranges."""
+
+    address: IPv4Address
+    priority: int
+    hash_mask_len: int
+    bootstrap_until: float
+    zone_until: float
+    ranges: dict[IPv4Network, _Range] = field(default_factory=dict)
+
+
+class RpSet:
+    """Everything learned on one interface."""
+
+    def __init__(self) -> None:
+        self._zones: dict[IPv4Network | None, Zone] = {}
+        self._next = inf
+
+    def zones(self) -> dict[IPv4Network | None, Zone]:
+        """The zones that are known, the global one as None."""
+        return self._zones
+
+    def knows(self, message: Bootstrap) -> bool:
+        """Whether any message of its zone has been accepted before."""
+        return _zone_of(message) in self._zones
+
+    def received(self, message: Bootstrap, now: float) -> bool:
+        """Take an acceptable message in; whether that changed which RP serves some group.
+
+        Raises DecodeError ``bsr_not_preferred`` (another one is), ``too_many_scopes`` or ``too_many_rps``.
+        """
+        scope = _zone_of(message)
+        zone = self._zones.get(scope)
+        if zone is None:
+            if len(self._zones) >= MAX_SCOPES:
+                raise DecodeError("too_many_scopes")
+            zone = Zone(message.address, message.priority, message.hash_mask_len, inf, inf)
+        elif now < zone.bootstrap_until and not _is_preferred(message, zone):
+            raise DecodeError("bsr_not_preferred")
+        ranges = [entry for entry in message.ranges if scope is None or entry.groups.subnet_of(scope)]
+        self._require_room(zone, ranges)
+        before = _mapping(zone) if scope in self._zones else None
+        self._zones[scope] = zone
+        zone.address, zone.priority, zone.hash_mask_len = message.address, message.priority, message.hash_mask_len
+        zone.bootstrap_until, zone.zone_until = now + BS_TIMEOUT, now + SZ_TIMEOUT
+        for entry in ranges:
+            _take(zone, entry, message, now)
+        self._reckon()
+        return _mapping(zone) != before
+
+    def _require_room(self, zone: Zone, ranges: list[RpRangeEntry]) -> None:
+        """Bound what a zone can be made to hold; a range counts as an RP, so that empty ones are bounded too."""
+        held = sum(1 + len(known.rps) + len(known.fragments) for known in zone.ranges.values())
+        new = sum(len(entry.rps) + (entry.groups not in zone.ranges) for entry in ranges)
+        known = sum(len(zone.ranges[entry.groups].rps) for entry in ranges if entry.groups in zone.ranges)
+        if held + new - known > MAX_RPS:
+            raise DecodeError("too_many_rps")
+
+    def expire(self, now: float) -> bool:
+        """Let time pass; whether that changed which RP serves some group."""
+        if now < self._next:
+            return False
+        changed = False
+        for scope, zone in list(self._zones.items()):
+            if zone.zone_until <= now:
+                del self._zones[scope]
+                changed = True
+                continue
+            for groups, known in list(zone.ranges.items()):
+                gone = [address for address, rp in known.rps.items() if rp.expires <= now]
+                for address in gone:
+                    del known.rps[address]
+                if gone and not known.rps:
+                    del zone.ranges[groups]
+                changed = changed or bool(gone)
+            if zone.bootstrap_until <= now:
+                zone.bootstrap_until = -inf
+        self._reckon()
+        return changed
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._zones.clear()
+        self._next = inf
+
+    def next_deadline(self) -> float:
+        """When ``expire`` has something to do; infinite if never."""
+        return self._next
+
+    def _reckon(self) -> None:
+        self._next = inf
+        for zone in self._zones.values():
+            self._next = min(self._next, zone.zone_until)
+            if zone.bootstrap_until > 0:
+                self._next = min(self._next, zone.bootstrap_until)
+            for known in zone.ranges.values():
+                self._next = min(self._next, min((rp.expires for rp in known.rps.values()), default=inf))
+
+    def rp(self, group: IPv4Address) -> IPv4Address | None:
+        """RP(G): of the narrowest zone that holds the group, its longest range, then priority, hash and address."""
+        scopes = [scope for scope in self._zones if scope is not None and group in scope]
+        zone = self._zones.get(max(scopes, key=lambda scope: scope.prefixlen, default=None))
+        if zone is None:
+            return None
+        ranges = [groups for groups, known in zone.ranges.items() if known.rps and group in groups]
+        if not ranges:
+            return None
+        rps = zone.ranges[max(ranges, key=lambda groups: groups.prefixlen)].rps
+        lowest = min(rp.priority for rp in rps.values())
+        return max(
+            (address for address, rp in rps.items() if rp.priority == lowest),
+            key=lambda address: (hash_value(group, address, zone.hash_mask_len), address),
+        )
+
+    def summary(self) -> tuple[int, tuple[IPv4Address, ...]]:
+        """How many ranges there are, and the rendezvous points of all of them."""
+        ranges = [known for zone in self._zones.values() for known in zone.ranges.values() if known.rps]
+        return len(ranges), tuple(sorted({address for known in ranges for address in known.rps}))
+
+
+def hash_value(group: IPv4Address, rp: IPv4Address, mask_len: int) -> int:
+    """Value(G,M,C) of RFC 7761, section 4.7.2."""
+    masked = int(group) & (0xFFFFFFFF << (32 - mask_len))
+    return (1103515245 * ((1103515245 * masked + 12345) ^ int(rp)) + 12345) % 2**31
+
+
+def _zone_of(message: Bootstrap) -> IPv4Network | None:
+    """The scope zone of a message: its first range, if that has the Z bit."""
+    first = message.ranges[0] if message.ranges else None
+    return first.groups if first is not None and first.scoped else None
+
+
+def _is_preferred(message: Bootstrap, zone: Zone) -> bool:
+    """Whether it comes from the zone's bootstrap router, or from a better one: by priority, then address."""
+    if message.address == zone.address:
+        return True
+    return (message.priority, message.address) > (zone.priority, zone.address)
+
+
+def _take(zone: Zone, entry: RpRangeEntry, message: Bootstrap, now: float) -> None:
+    """Install a range's set when all of its fragments are here (section 3.4); until then the old one stands."""
+    known = zone.ranges.setdefault(entry.groups, _Range())
+    if known.fragments_of != (message.address, message.tag):
+        known.fragments_of = (message.address, message.tag)
+        known.fragments = {}
+    known.fragments.update({rp.address: rp for rp in entry.rps})
+    if len(known.fragments) >= entry.rp_count:
+        found = {rp.address: _Rp(rp.priority, now + rp.holdtime) for rp in known.fragments.values() if rp.holdtime}
+        known.rps, known.fragments, known.fragments_of = found, {}, None
+        if not found:
+            del zone.ranges[entry.groups]
+
+
+def _mapping(zone: Zone) -> object:
+    """What decides which RP serves a group."""
+    ranges = {groups: {a: rp.priority for a, rp in known.rps.items()} for groups, known in zone.ranges.items()}
+    return zone.hash_mask_len, {groups: rps for groups, rps in ranges.items() if rps}

@@ -1,0 +1,184 @@
+"""A link in simulated time, with mcastd's machine at one end (or several) and the reference at the other."""
+
+import heapq
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
+from random import Random
+
+from mcastd.config.model import Group, Pim, RpRange
+from mcastd.pim.effects import Effect, Event, Send
+from mcastd.pim.interface import PimInterface
+from mcastd.pim.router import Router
+
+from tests.simulator.reference import Reference
+
+UPSTREAM = IPv4Address("10.44.4.5")
+LEAF = IPv4Address("10.44.4.6")
+RP = IPv4Address("100.15.30.253")
+PIM = Pim(neighbor=UPSTREAM, rp=(RpRange(address=RP, groups=(IPv4Network("224.0.0.0/4"),)),))
+NAME = "gre1"
+
+
+def settings(pim: Pim = PIM, address: IPv4Address = LEAF, mtu: int = 1398) -> PimInterface:
+    """An interface for the leaf."""
+    return PimInterface(NAME, 7, mtu, address, (), pim)
+
+
+@dataclass
+class Weather:
+    """What the link does to packets; ``burst`` bounds how many are lost in a row on one way."""
+
+    loss: float = 0.0
+    burst: int = 10**9
+    delay: float = 0.01
+    jitter: float = 0.0
+    duplicate: float = 0.0
+
+
+class Leaf:
+    """mcastd's router with one interface on the link."""
+
+    def __init__(self, world: "World", own: PimInterface) -> None:
+        self.world = world
+        self.settings = own
+        self.groups: tuple[Group, ...] = ()
+        self.events: list[Event] = []
+        self.restart(world.now)
+
+    def restart(self, now: float) -> None:
+        """Killed, and started again with the same file."""
+        self.router = Router(self.world.random)
+        self._do(self.router.configure((self.settings,), self.groups, now))
+
+    def configure(self, groups: tuple[Group, ...], now: float) -> None:
+        self.groups = groups
+        self._do(self.router.configure((self.settings,), groups, now))
+
+    def join(self, group: IPv4Address, source: IPv4Address | None = None, origin: str = "test") -> None:
+        self._do(self.router.join(group, source, NAME, origin, self.world.now))
+
+    def exclude(self, group: IPv4Address, excluded: frozenset[IPv4Address], origin: str = "test") -> None:
+        self._do(self.router.join(group, None, NAME, origin, self.world.now, excluded))
+
+    def leave(self, group: IPv4Address, source: IPv4Address | None = None, origin: str = "test") -> None:
+        self._do(self.router.leave(group, source, NAME, origin, self.world.now))
+
+    def relink(self) -> None:
+        self._do(self.router.relink(NAME, self.world.now))
+
+    def close(self) -> None:
+        self._do(self.router.close(self.world.now))
+
+    def advance(self, now: float) -> None:
+        self._do(self.router.advance(now))
+
+    def receive(self, source: IPv4Address, data: bytes, now: float) -> None:
+        self._do(self.router.received(NAME, source, IPv4Address("224.0.0.13"), data, now))
+
+    def _do(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                self.world.transmit(self.settings.address, effect.payload)
+            else:
+                self.events.append(effect)
+
+    def wanted(self) -> set[tuple[IPv4Address, IPv4Address | None]]:
+        membership = self.router.memberships.get(NAME)
+        return {(group, source) for group, source, _ in membership.entries()} if membership else set()
+
+
+class World:
+    """The link, its nodes and the clock."""
+
+    def __init__(self, seed: int = 0, weather: Weather | None = None) -> None:
+        self.now = 1000.0
+        self.random = Random(seed)
+        self.weather = weather or Weather()
+        self.reference = Reference(UPSTREAM, seed)
+        self.reference.restart(self.now)
+        self.leaves: dict[IPv4Address, Leaf] = {}
+        self.sent: list[tuple[float, IPv4Address, bytes]] = []
+        self.cut = False
+        self._flight: list[tuple[float, int, IPv4Address, IPv4Address, bytes]] = []
+        self._count = 0
+        self._lost_in_a_row: dict[IPv4Address, int] = {}
+        self._missing_since: dict[tuple[IPv4Address, IPv4Address | None], float] = {}
+        self.longest_missing = 0.0
+
+    def leaf(self, own: PimInterface | None = None) -> Leaf:
+        """Put a leaf on the link."""
+        leaf = Leaf(self, own or settings())
+        self.leaves[leaf.settings.address] = leaf
+        return leaf
+
+    def transmit(self, source: IPv4Address, data: bytes) -> None:
+        """Send to everybody else, through the weather."""
+        self.sent.append((self.now, source, data))
+        for receiver in [UPSTREAM, *self.leaves]:
+            if receiver != source and not self._loses(source):
+                copies = 2 if self.random.random() < self.weather.duplicate else 1
+                for _ in range(copies):
+                    arrival = self.now + self.weather.delay + self.random.uniform(0, self.weather.jitter)
+                    self._count += 1
+                    heapq.heappush(self._flight, (arrival, self._count, receiver, source, data))
+
+    def _loses(self, source: IPv4Address) -> bool:
+        row = self._lost_in_a_row.get(source, 0)
+        lost = self.cut or (row < self.weather.burst and self.random.random() < self.weather.loss)
+        self._lost_in_a_row[source] = row + 1 if lost else 0
+        return lost
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        end = self.now + seconds
+        while True:
+            self._collect()
+            deadline = min(
+                [self.reference.next_deadline(), *(leaf.router.next_deadline() or end for leaf in self.leaves.values())]
+            )
+            arrival = self._flight[0][0] if self._flight else end
+            self.now = max(self.now, min(deadline, arrival, end))
+            self._watch()
+            if self.now >= end and min(deadline, arrival) > end:
+                return
+            self._step()
+            self._watch()
+            if self.now >= end:
+                return
+
+    def _step(self) -> None:
+        while self._flight and self._flight[0][0] <= self.now:
+            _, _, receiver, source, data = heapq.heappop(self._flight)
+            if receiver == UPSTREAM:
+                self.reference.receive(source, data, self.now)
+            elif receiver in self.leaves:
+                self.leaves[receiver].receive(source, data, self.now)
+        self.reference.advance(self.now)
+        for leaf in self.leaves.values():
+            leaf.advance(self.now)
+        self._collect()
+
+    def _collect(self) -> None:
+        outbox, self.reference.outbox = self.reference.outbox, []
+        for data in outbox:
+            self.transmit(UPSTREAM, data)
+
+    def wanted(self) -> set[tuple[IPv4Address, IPv4Address | None]]:
+        """What any leaf wants."""
+        return set().union(*(leaf.wanted() for leaf in self.leaves.values()))
+
+    def _watch(self) -> None:
+        """Keep the longest time for which something that was wanted all the while was not joined upstream."""
+        missing = self.wanted() - self.reference.joined()
+        for entry in missing:
+            self._missing_since.setdefault(entry, self.now)
+        for entry, since in list(self._missing_since.items()):
+            self.longest_missing = max(self.longest_missing, self.now - since)
+            if entry not in missing:
+                del self._missing_since[entry]
+
+
+def with_pim(**changes: object) -> PimInterface:
+    """An interface whose ``[pim]`` differs from the usual one."""
+    own = settings()
+    return replace(own, config=Pim(**{**{f: getattr(PIM, f) for f in PIM.__struct_fields__}, **changes}))
