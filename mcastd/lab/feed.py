@@ -31,6 +31,7 @@ class Feed:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._folder = places.folder / CLOUD
+        self._receivers: dict[Path, Process] = {}
 
     def send(self, *groups: str, source: str = topology.SOURCE_ADDRESS) -> Process:
         """Send a stream to each of the groups, from ``source``."""
@@ -44,8 +45,15 @@ class Feed:
         """Start an application on the VM that joins each of the groups on the tunnel, as soon as there is one."""
         path = self._folder / f"receiver{len(self._sockets())}.sock"
         options = ["--interface", topology.TUNNEL, "--port", topology.PORT, "--socket", path]
-        self._places.start(CLOUD, "receiver", python("mcastd.lab.receiver", *groups, *options))
+        self._receivers[path] = self._places.start(CLOUD, "receiver", python("mcastd.lab.receiver", *groups, *options))
         wait_for("the receiver", path.exists)
+
+    def stop_receiving(self) -> None:
+        """End the applications that this object started; what they counted is forgotten."""
+        for path, process in self._receivers.items():
+            self._places.stop(process)
+            path.unlink()
+        self._receivers.clear()
 
     def received(self) -> dict[str, StreamStats]:
         """What arrived of each group, by ``GROUP`` or ``GROUP@SOURCE``."""

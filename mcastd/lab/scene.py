@@ -5,16 +5,18 @@ import os
 import secrets
 import signal
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
 from mcastd import control
-from mcastd.errors import LabError
+from mcastd.errors import ControlError, LabError
 from mcastd.lab import topology
 from mcastd.lab.charon import list_sas, start_charons, wait_for_charons
-from mcastd.lab.commands import command, require_programs
+from mcastd.lab.commands import command, require_programs, wait_for
 from mcastd.lab.datacentre import DataCentre
 from mcastd.lab.feed import Feed
 from mcastd.lab.places import Options, Places
@@ -24,6 +26,7 @@ from mcastd.status import Status
 
 _GOING_DOWN = 10.0
 _DAEMON = "mcastd"
+_POLL = 0.05
 
 
 class Scene(Places):
@@ -147,8 +150,9 @@ class Scene(Places):
         self._daemon = self.start(CLOUD, _DAEMON, ["mcastd", "run"])
 
     def stop_daemon(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send the daemon a signal that ends it, and wait; raises LabError if it does not end."""
-        self.stop(self.daemon, number, _GOING_DOWN)
+        """Send the daemon, if it runs, a signal that ends it, and wait; raises LabError if it does not end."""
+        if self._daemon is not None:
+            self.stop(self._daemon, number, _GOING_DOWN)
 
     @property
     def daemon(self) -> Process:
@@ -161,6 +165,19 @@ class Scene(Places):
         """What the daemon says of itself; raises ControlError if it does not."""
         answer = control.ask(self.folder / CLOUD / "run" / "control.sock", "status", timeout=5.0)
         return msgspec.json.decode(answer, type=Status)
+
+    def wait_for_status(self, what: str, ready: Callable[[Status], object], patience: float = 10.0) -> Status:
+        """Ask the daemon until its answer satisfies ``ready``; raises LabError after ``patience`` seconds."""
+        answers: list[Status] = []
+
+        def satisfied() -> bool:
+            with suppress(ControlError):
+                answers.append(self.status())
+                return bool(ready(answers[-1]))
+            return False
+
+        wait_for(what, satisfied, patience, _POLL)
+        return answers[-1]
 
     def block(self, *ports: int) -> None:
         """Let the internet lose UDP to these ports; without ports, none."""

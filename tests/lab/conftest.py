@@ -1,0 +1,37 @@
+from collections.abc import Iterator
+
+import pytest
+
+from mcastd.lab import topology
+from mcastd.lab.commands import wait_for
+from mcastd.lab.places import Options
+from mcastd.lab.scene import Scene
+
+
+@pytest.fixture(scope="session")
+def standing_scene() -> Iterator[Scene]:
+    """A scene that the tests of the main job share; it stands as long as they run."""
+    with Scene(Options(prefix="mcastd-test-lab", keepalive_period=0.5)) as scene:
+        yield scene
+
+
+@pytest.fixture
+def scene(standing_scene: Scene) -> Iterator[Scene]:
+    """The shared scene as new: no daemon, its first configuration, an application that has received nothing."""
+    configuration = standing_scene.config.read_text()
+    yield standing_scene
+    standing_scene.stop_daemon()
+    standing_scene.config.write_text(configuration)
+    standing_scene.block()
+    standing_scene.dc.load()
+    standing_scene.feed.stop_receiving()
+    standing_scene.feed.receive(topology.GROUP)
+
+
+@pytest.fixture
+def running(scene: Scene) -> Scene:
+    """The scene with the daemon started and its feed arriving."""
+    scene.start_daemon()
+    wait_for("the feed", lambda: scene.feed.received()[topology.GROUP].received > 100)
+    scene.wait_for_status("everything is up", lambda status: status.healthy)
+    return scene

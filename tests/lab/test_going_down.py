@@ -1,0 +1,91 @@
+"""Going down puts back what was found, also when a crash was in between."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcastd.lab.commands import wait_for
+from mcastd.lab.scene import Scene
+from mcastd.lab.topology import GROUP
+
+pytestmark = pytest.mark.root
+
+SYSCTLS = "cd /proc/sys/net/ipv4 && for f in conf/*/* ip_forward igmp_*; do echo $f $(cat $f 2>/dev/null); done"
+
+
+def host(scene: Scene) -> dict[str, Any]:
+    """Interfaces, addresses, routes, rules, sysctls, packet filter, SAs and connections of the VM."""
+    asked = {
+        "links": ["ip", "-j", "-d", "link"],
+        "addresses": ["ip", "-j", "addr"],
+        "routes": ["ip", "-j", "route", "show", "table", "all"],
+        "rules": ["ip", "-j", "rule"],
+    }
+    found: dict[str, Any] = {name: json.loads(scene.command("cloud", argv)) for name, argv in asked.items()}
+    found["sysctls"] = scene.command("cloud", ["sh", "-c", SYSCTLS])
+    found["filter"] = scene.command("cloud", ["nft", "list", "ruleset"])
+    for question in ("--list-sas", "--list-conns", "--list-pols"):
+        found[question] = scene.command("cloud", ["swanctl", question])
+    found["files"] = sorted(path.name for path in (scene.folder / "cloud" / "run").iterdir())
+    return found
+
+
+def feed_arrives(scene: Scene) -> None:
+    before = scene.feed.received()[GROUP].received
+    wait_for("the feed", lambda: scene.feed.received()[GROUP].received > before + 100)
+    scene.wait_for_status("everything is up", lambda status: status.healthy)
+    wait_for("the join at FRR", lambda: scene.dc.joined() == {GROUP})
+
+
+def assert_gone(scene: Scene, before: dict[str, Any]) -> None:
+    after = host(scene)
+    for name, found in before.items():
+        assert after[name] == found, name
+    wait_for("FRR has pruned the group", lambda: scene.dc.joined() == set(), 2.0)
+    wait_for("FRR has forgotten the neighbour", lambda: scene.dc.neighbors() == [], 2.0)
+    assert scene.dc.security_associations() == ""
+    assert scene.leaked() == 0
+
+
+def test_sigterm_prunes_says_goodbye_and_puts_everything_back(scene: Scene) -> None:
+    before = host(scene)
+    scene.start_daemon()
+    feed_arrives(scene)
+    assert host(scene) != before
+    scene.stop_daemon(signal.SIGTERM)
+    assert_gone(scene, before)
+
+
+def test_after_sigkill_a_start_and_sigterm_put_everything_back(scene: Scene) -> None:
+    before = host(scene)
+    scene.start_daemon()
+    feed_arrives(scene)
+    scene.stop_daemon(signal.SIGKILL)
+    scene.start_daemon()
+    feed_arrives(scene)
+    scene.stop_daemon(signal.SIGTERM)
+    assert_gone(scene, before)
+
+
+def test_a_second_daemon_is_refused_and_the_first_goes_on(running: Scene) -> None:
+    second = running.exec("cloud", ["mcastd", "run"])
+    assert second.returncode == 1
+    assert second.stderr
+    feed_arrives(running)
+    assert running.feed.received()[GROUP].lost == 0
+    assert Path(f"/proc/{running.daemon.pid}").exists()
+
+
+def test_addresses_that_were_there_before_stay(scene: Scene) -> None:
+    scene.command("cloud", ["ip", "address", "add", "10.44.6.1/32", "dev", "lo"])
+    try:
+        before = host(scene)
+        scene.start_daemon()
+        feed_arrives(scene)
+        scene.stop_daemon(signal.SIGTERM)
+        assert_gone(scene, before)
+    finally:
+        scene.command("cloud", ["ip", "address", "del", "10.44.6.1/32", "dev", "lo"])
