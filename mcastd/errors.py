@@ -8,6 +8,7 @@ McastdError
  |    +-- ViciRefused        it answered that it will not
  +-- HostError           the host refused a change (netlink, sysctl, sockets)
  +-- ControlError        the daemon does not answer on its control socket
+ |    +-- ControlRefused     it answered that it will not
  +-- LabError            the lab's scene could not be built or used
 """
 
@@ -29,7 +30,9 @@ class Problem:
 
     def __str__(self) -> str:
         """``FILE:LINE: KEY: what is wrong, what is allowed``."""
-        return f"{self.file}:{self.line}: {self.key}: {self.text}" if self.key else f"{self.file}:{self.line}: {self.text}"
+        return (
+            f"{self.file}:{self.line}: {self.key}: {self.text}" if self.key else f"{self.file}:{self.line}: {self.text}"
+        )
 
 
 class ConfigError(McastdError):
@@ -66,6 +69,10 @@ class HostError(McastdError):
 
 class ControlError(McastdError):
     """The daemon does not answer on its control socket."""
+
+
+class ControlRefused(ControlError):
+    """The daemon answered, and the answer is no; the text is its reason."""
 
 
 class LabError(McastdError):

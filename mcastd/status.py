@@ -92,6 +92,7 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
     mtu: int | None = None
     mtu_reason: str | None = None
     problem: str | None = None
+    dropped: dict[str, int] = {}
     keepalive: KeepaliveStatus | None = None
     pim: PimStatus | None = None
 

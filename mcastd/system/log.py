@@ -69,9 +69,7 @@ def _text(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
     return f"{stamp} {method:<7} {message}" + (f"  {fields}" if fields else "")
 
 
-def _journal_fields(
-    _logger: object, method: str, event: MutableMapping[str, Any]
-) -> tuple[tuple[()], dict[str, Any]]:
+def _journal_fields(_logger: object, method: str, event: MutableMapping[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
     message = event.pop("event")
     fields = _message(event)
     record: dict[str, Any] = {f"MCASTD_{key.upper()}": str(value) for key, value in event.items()}

@@ -53,9 +53,7 @@ def attach_filter(sock: socket.socket, program: tuple[Instruction, ...]) -> None
     """Let the kernel drop what the program does not accept, before it is copied to us."""
     code = b"".join(struct.pack("HBBI", i.code, i.jump_true, i.jump_false, i.operand) for i in program)
     buffer = ctypes.create_string_buffer(code)
-    sock.setsockopt(
-        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(buffer))
-    )
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(buffer)))
 
 
 def drain(sock: socket.socket) -> None:

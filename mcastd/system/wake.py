@@ -4,17 +4,20 @@ import asyncio
 
 
 class Wake:
-    """An event that is consumed by waiting for it.
+    """An event that is consumed by waiting for it, and that says when its nudges have been dealt with.
 
-    A reconciling loop waits here and then compares what is wanted with what is there, so it loses nothing when
-    several nudges fall together.
+    A reconciling loop waits here, then compares what is wanted with what is there, then calls ``finished``; it loses
+    nothing when several nudges fall together.
     """
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._done = asyncio.Event()
+        self._asked = self._taken = self._finished = 0
 
     def set(self) -> None:
         """Let the waiting loop look again, now or as soon as it waits."""
+        self._asked += 1
         self._event.set()
 
     async def wait(self, timeout: float | None = None) -> bool:
@@ -25,4 +28,17 @@ class Wake:
         except TimeoutError:
             return False
         self._event.clear()
+        self._taken = self._asked
         return True
+
+    def finished(self) -> None:
+        """Say that what the last ``wait`` returned for has been dealt with."""
+        self._finished = self._taken
+        self._done.set()
+
+    async def settled(self) -> None:
+        """Return when every nudge given before this call has been dealt with."""
+        target = self._asked
+        while self._finished < target:
+            self._done.clear()
+            await self._done.wait()

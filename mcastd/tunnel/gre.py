@@ -55,7 +55,8 @@ class GreHeader:
 def internet_checksum(data: bytes | memoryview) -> int:
     """The 16-bit one's complement checksum of RFC 1071; 0 over data that already holds a right one."""
     padded = bytes(data) + b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    words: tuple[int, ...] = struct.unpack(f"!{len(padded) // 2}H", padded)
+    total = sum(words)
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -81,7 +82,7 @@ def decode(packet: bytes | memoryview) -> GreHeader:
         if flags & flag:
             if len(packet) < offset + 4:
                 raise DecodeError("gre_short")
-            fields.append(struct.unpack_from("!I", packet, offset)[0])
+            fields.append(int.from_bytes(packet[offset : offset + 4], "big"))
             offset += 4
         else:
             fields.append(None)

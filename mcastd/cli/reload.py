@@ -1,0 +1,24 @@
+"""Let the daemon read its configuration again, and wait until it is applied.
+
+A file with an error in it is refused whole: every error is printed, nothing changes, and the exit code is 1.
+
+Example: mcastd reload && mcastd status
+"""
+
+import argparse
+
+import msgspec
+
+from mcastd import control
+from mcastd.cli.client import add_socket_arguments, socket_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_socket_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask, wait and report."""
+    print(msgspec.json.decode(control.ask(socket_of(arguments), "reload"), type=str))
+    return 0

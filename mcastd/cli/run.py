@@ -1,0 +1,41 @@
+"""Run the daemon in the foreground. SIGHUP reloads; SIGTERM prunes, says goodbye and puts the host back as it was.
+
+Example: mcastd run -c ./mcastd.toml
+"""
+
+import argparse
+import faulthandler
+import os
+import time
+
+from mcastd.cli import add_config_argument
+from mcastd.system import log
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_config_argument(parser)
+    parser.add_argument("--log-level", choices=list(log.LEVELS), default="info", help="default: info")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run until told to stop."""
+    faulthandler.enable()
+    started = time.monotonic() - _age()
+    log.configure(arguments.log_level)
+    logger = log.get_logger()
+    from mcastd.daemon import serve
+
+    logger.info(
+        "mcastd starts", config=str(arguments.config), pid=os.getpid(), took_ms=(time.monotonic() - started) * 1000
+    )
+    serve(arguments.config, logger, started)
+    logger.info("mcastd has stopped")
+    return 0
+
+
+def _age() -> float:
+    """Seconds since this process was exec'd, so that the log counts Python's own start too (proc(5), starttime)."""
+    with open("/proc/self/stat", "rb") as stat:
+        ticks = int(stat.read().rpartition(b") ")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

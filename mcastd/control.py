@@ -1,0 +1,112 @@
+"""The control socket: one JSON line asks, one JSON line answers.
+
+``{"command": "status", "arguments": {}}`` is answered by ``{"ok": true, "result": ...}`` or ``{"ok": false, "error": "why"}``.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mcastd.errors import ControlError, ControlRefused, McastdError
+
+_LINE_LIMIT = 64 * 1024
+_IDLE_TIMEOUT = 30.0
+
+Handler = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One question."""
+
+    command: str
+    arguments: dict[str, Any] = {}
+
+
+class Response(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One answer: a result, or an error in words."""
+
+    ok: bool
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    error: str = ""
+
+
+class ControlServer:
+    """Answers questions with the handlers it was given, one a command."""
+
+    def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
+        self._path = path
+        self._handlers = handlers
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen. A socket that a crashed daemon left is replaced; the caller holds the lock that says it crashed."""
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LINE_LIMIT)
+        self._path.chmod(0o660)
+
+    async def close(self) -> None:
+        """Stop listening and remove the socket."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                async with asyncio.timeout(_IDLE_TIMEOUT):
+                    line = await reader.readline()
+                if not line:
+                    return
+                writer.write(msgspec.json.encode(await self._answer(line)) + b"\n")
+                await writer.drain()
+        except (TimeoutError, ConnectionError, ValueError, asyncio.CancelledError):
+            # A client that idles, goes away or sends an endless line loses its connection, nothing more; at the
+            # daemon's end the loop cancels what is left.
+            return
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> Response:
+        try:
+            request = msgspec.json.decode(line, type=Request)
+        except msgspec.DecodeError as error:
+            return Response(ok=False, error=f"not a request: {error}")
+        handler = self._handlers.get(request.command)
+        if handler is None:
+            return Response(ok=False, error=f"unknown command {request.command!r}; known: {', '.join(self._handlers)}")
+        try:
+            return Response(ok=True, result=msgspec.Raw(msgspec.json.encode(await handler(request.arguments))))
+        except McastdError as error:
+            return Response(ok=False, error=str(error))
+
+
+def ask(path: Path, command: str, arguments: Mapping[str, Any] | None = None, timeout: float = 30.0) -> bytes:
+    """Ask the daemon and return the JSON of its result.
+
+    Raises ControlError when nobody answers, ControlRefused when the daemon says no. ``timeout`` is in seconds.
+    """
+    request = msgspec.json.encode(Request(command, dict(arguments or {}))) + b"\n"
+    try:
+        with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as sock:
+            sock.settimeout(timeout)
+            sock.connect(str(path))
+            sock.sendall(request)
+            with sock.makefile("rb") as answers:
+                line = answers.readline()
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ControlError(f"no mcastd answers on {path}: {why}. Is it running (systemctl status mcastd)?") from error
+    if not line:
+        raise ControlError(f"mcastd closed {path} without an answer; it may be stopping")
+    try:
+        response = msgspec.json.decode(line, type=Response)
+    except msgspec.DecodeError as error:
+        raise ControlError(f"{path}: not an answer of mcastd: {error}") from error
+    if not response.ok:
+        raise ControlRefused(response.error)
+    return bytes(response.result)

@@ -1,0 +1,320 @@
+"""The composition root: one configuration, the agents, one task group, signals, reload, going down."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Awaitable
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mcastd import __version__
+from mcastd.config.load import Loaded, load, read_psk
+from mcastd.config.model import Config, Tunnel
+from mcastd.config.mtu import Esp
+from mcastd.config.proposals import esp_of_proposal, esp_of_sa
+from mcastd.control import ControlServer
+from mcastd.errors import ConfigError, ControlRefused, McastdError, Problem
+from mcastd.ipsec.agent import IpsecAgent
+from mcastd.ipsec.messages import PeerWithKey
+from mcastd.ipsec.state import ChildView
+from mcastd.keepalive.agent import KeepaliveAgent
+from mcastd.pim.agent import PimAgent, PimInterface
+from mcastd.status import GroupStatus, KeepaliveStatus, PimStatus, Status, TunnelStatus
+from mcastd.system import runtime
+from mcastd.system.ledger import Ledger
+from mcastd.system.log import Logger
+from mcastd.system.notify import notify, reloading
+from mcastd.tunnel.agent import TunnelAgent
+from mcastd.tunnel.mtu import Carrier
+
+_CLOSE_TIMEOUT = 5.0
+_SETTLE_TIMEOUT = 10.0
+_COMMAND = "command"
+
+
+class Daemon:
+    """Everything that ``mcastd run`` is. ``started`` is the monotonic time at which the process began, in seconds."""
+
+    def __init__(self, path: Path, loaded: Loaded, log: Logger, started: float) -> None:
+        self._path = path
+        self._config = loaded.config
+        self._log = log
+        self._started = started
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._generations: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        directory = loaded.config.daemon.runtime_dir
+        self._lock = runtime.claim(directory)
+        ledger = Ledger(directory / "ledger.json")
+        rng = random.Random(os.urandom(16))
+        self._ipsec = IpsecAgent(
+            vici_socket=loaded.config.daemon.vici_socket,
+            ledger=ledger,
+            log=log,
+            on_change=self._children_changed,
+            rng=rng,
+        )
+        self._tunnels = TunnelAgent(ledger=ledger, log=log, on_change=self._links_changed)
+        self._keepalive = KeepaliveAgent(log=log, on_change=self._tell_systemd)
+        self._pim = PimAgent(log=log, on_change=self._tell_systemd, rng=rng)
+        self._control = ControlServer(
+            loaded.config.daemon.control_socket,
+            {
+                "status": self._answer_status,
+                "reload": self._answer_reload,
+                "join": self._answer_join,
+                "leave": self._answer_leave,
+            },
+        )
+
+    async def run(self) -> None:
+        """Bring everything up and keep it so until SIGTERM or SIGINT; then put back what was found."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        self._configure(self._config, _with_keys(self._config))
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._ipsec.run()), group.create_task(self._tunnels.run())]
+                tasks.append(group.create_task(self._pim.run()))
+                await self._control.start()
+                self._tell_systemd()
+                notify("READY=1")
+                self._log.info(
+                    "mcastd is ready", config=str(self._path), took_ms=(time.monotonic() - self._started) * 1000
+                )
+                await self._stop.wait()
+                notify("STOPPING=1")
+                self._log.info("mcastd stops")
+                # Prunes and goodbye need the path, so they go first, while everything still stands.
+                await self._close("pim", self._pim.close())
+                for task in tasks:
+                    task.cancel()
+        finally:
+            self._keepalive.close()
+            await self._close("tunnels", self._tunnels.close())
+            await self._close("ipsec", self._ipsec.close())
+            await self._control.close()
+            os.close(self._lock)
+
+    def _configure(self, config: Config, peers: tuple[PeerWithKey, ...]) -> None:
+        self._config = config
+        # What goes, says goodbye while its link still stands; what comes is joined when its link is up.
+        self._links_changed()
+        self._tunnels.configure(config.tunnels, config.daemon.datapath)
+        self._ipsec.configure(peers)
+        self._children_changed()
+
+    def _children_changed(self) -> None:
+        self._tunnels.carry({tunnel.name: self._carrier(tunnel) for tunnel in self._config.tunnels})
+        self._tell_systemd()
+
+    def _carrier(self, tunnel: Tunnel) -> Carrier:
+        if tunnel.child is None:
+            return Carrier(up=True, generation=1, remote=tunnel.remote)
+        view = self._ipsec.child(tunnel.child)
+        peer, child = next(
+            (peer, child) for peer in self._config.peers for child in peer.children if child.name == tunnel.child
+        )
+        configured = max(
+            (esp for proposal in child.proposals for esp in esp_of_proposal(proposal)),
+            key=lambda esp: esp.iv + esp.block + esp.icv,
+        )
+        if view is None or not view.up:
+            generation = view.generation if view else 0
+            return Carrier(False, generation, configured, child.mode, True, peer.remote)
+        return Carrier(
+            True, view.generation, _negotiated(view) or configured, child.mode, bool(view.encap), peer.remote
+        )
+
+    def _links_changed(self) -> None:
+        links = {tunnel.name: self._tunnels.link(tunnel.name) for tunnel in self._config.tunnels}
+        self._keepalive.configure(
+            tuple(
+                (tunnel, link.index if link else None, link is not None and link.up)
+                for tunnel in self._config.tunnels
+                for link in [links[tunnel.name]]
+            )
+        )
+        interfaces = []
+        for tunnel in self._config.tunnels:
+            link = links[tunnel.name]
+            # A path that was up once and is away keeps its PIM state, which ages by itself; it is told when it is back.
+            if tunnel.pim is not None and link is not None and (link.up or tunnel.name in self._generations):
+                interfaces.append(PimInterface(tunnel.name, link.index, link.mtu, link.address, (), tunnel.pim))
+        self._pim.configure(tuple(interfaces), self._config.groups)
+        for interface in interfaces:
+            link = links[interface.name]
+            if link is not None and link.up:
+                known = self._generations.get(interface.name)
+                self._generations[interface.name] = link.generation
+                if known is not None and known != link.generation:
+                    self._pim.relink(interface.name)
+        for name in self._generations.keys() - {interface.name for interface in interfaces}:
+            del self._generations[name]
+        self._tell_systemd()
+
+    def _hang_up(self) -> None:
+        async def reload() -> None:
+            try:
+                await self._reload()
+            except McastdError as error:
+                problems = error.problems if isinstance(error, ConfigError) else (error,)
+                for problem in problems:
+                    self._log.error("reload refused", problem=str(problem))
+
+        task = asyncio.get_running_loop().create_task(reload())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self) -> str:
+        async with self._reloading:
+            began = time.monotonic()
+            notify(reloading())
+            try:
+                loaded = await asyncio.to_thread(load, self._path)
+                peers = _with_keys(loaded.config)
+                self._refuse_fixed(loaded.config)
+                log_notes(self._log, loaded.notes)
+                self._configure(loaded.config, peers)
+                async with asyncio.timeout(_SETTLE_TIMEOUT):
+                    await self._ipsec.settled()
+                    await self._tunnels.settled()
+                    await self._pim.settled()
+            except TimeoutError:
+                raise McastdError(
+                    f"the configuration was read, but is not applied after {_SETTLE_TIMEOUT:.0f} s"
+                ) from None
+            finally:
+                notify("READY=1")
+            took = (time.monotonic() - began) * 1000
+            self._log.info("reloaded", config=str(self._path), took_ms=took)
+            return f"reloaded {self._path} in {took:.0f} ms"
+
+    def _refuse_fixed(self, config: Config) -> None:
+        """Refuse what a running daemon cannot change about itself."""
+        old, new = self._config.daemon, config.daemon
+        fixed = [
+            Problem(
+                str(self._path), 1, f"daemon.{key}", f"is {before} while the daemon runs; restart it to change this"
+            )
+            for key in ("runtime_dir", "vici_socket", "datapath")
+            if (before := getattr(old, key)) != getattr(new, key)
+        ]
+        if fixed:
+            raise ConfigError(tuple(fixed))
+
+    async def _answer_reload(self, _arguments: dict[str, Any]) -> str:
+        return await self._reload()
+
+    async def _answer_join(self, arguments: dict[str, Any]) -> str:
+        self._pim.join(*self._join_arguments(arguments), origin=_COMMAND)
+        return "joined"
+
+    async def _answer_leave(self, arguments: dict[str, Any]) -> str:
+        self._pim.leave(*self._join_arguments(arguments), origin=_COMMAND)
+        return "left"
+
+    def _join_arguments(self, arguments: dict[str, Any]) -> tuple[IPv4Address, IPv4Address | None, str]:
+        try:
+            group = IPv4Address(arguments.get("group", ""))
+            source = IPv4Address(arguments["source"]) if arguments.get("source") else None
+        except ValueError as error:
+            raise ControlRefused(f"{error}; a group and a source are IPv4 addresses") from error
+        names = [tunnel.name for tunnel in self._config.tunnels if tunnel.pim is not None]
+        tunnel = arguments.get("tunnel") or (names[0] if len(names) == 1 else None)
+        if tunnel not in names:
+            said = f"tunnel {tunnel} is not one with PIM" if tunnel else "name the tunnel"
+            raise ControlRefused(f"{said}; those with PIM are: {', '.join(names) or 'none'}")
+        return group, source, tunnel
+
+    async def _answer_status(self, _arguments: dict[str, Any]) -> Status:
+        await self._ipsec.refresh()
+        return self.status()
+
+    def status(self) -> Status:
+        """Everything, as it is now."""
+        now = time.monotonic()
+        peers = self._ipsec.status(now)
+        plain = self._tunnels.status()
+        tunnels = tuple(
+            _with(plain[tunnel.name], self._keepalive.status(tunnel.name, now), self._pim.status(tunnel.name, now))
+            for tunnel in self._config.tunnels
+        )
+        groups = tuple(_seen_through(group, plain[group.tunnel]) for group in self._pim.groups(now))
+        down = [f"peer {peer.name} is {peer.state}" for peer in peers if peer.state != "up"]
+        down += [
+            f"child {child.name} is {child.state}"
+            for peer in peers if peer.state == "up"
+            for child in peer.children if child.state != "up"
+        ]  # fmt: skip
+        down += [f"tunnel {tunnel.name} is {tunnel.state}" for tunnel in tunnels if tunnel.state != "up"]
+        unjoined = sum(group.state != "joined" for group in groups)
+        down += [f"{unjoined} of {len(groups)} joins not joined"] if unjoined else []
+        return Status(
+            version=__version__,
+            pid=os.getpid(),
+            uptime=now - self._started,
+            healthy=not down,
+            summary="; ".join(down) or f"{len(peers)} peers, {len(tunnels)} tunnels and {len(groups)} joins are up",
+            config_file=str(self._path),
+            charon=self._ipsec.charon,
+            peers=peers,
+            tunnels=tunnels,
+            groups=groups,
+        )
+
+    def _tell_systemd(self) -> None:
+        if "NOTIFY_SOCKET" in os.environ:
+            notify(f"STATUS={self.status().summary}")
+
+    async def _close(self, what: str, closing: Awaitable[None]) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await closing
+        except TimeoutError:
+            self._log.error("not taken down in time", part=what, seconds=_CLOSE_TIMEOUT)
+        except McastdError as error:
+            self._log.error("not taken down", part=what, problem=str(error))
+
+
+def log_notes(log: Logger, notes: tuple[Problem, ...]) -> None:
+    """Log what is worth knowing about a file that is valid."""
+    for note in notes:
+        log.warning("configuration note", note=str(note))
+
+
+def _with_keys(config: Config) -> tuple[PeerWithKey, ...]:
+    return tuple(PeerWithKey(peer, read_psk(peer)) for peer in config.peers)
+
+
+def _negotiated(view: ChildView) -> Esp | None:
+    return esp_of_sa(view.encr_alg, view.integ_alg) if view.encr_alg else None
+
+
+def _with(tunnel: TunnelStatus, keepalive: KeepaliveStatus | None, pim: PimStatus | None) -> TunnelStatus:
+    return msgspec.structs.replace(tunnel, keepalive=keepalive, pim=pim)
+
+
+def _seen_through(group: GroupStatus, tunnel: TunnelStatus) -> GroupStatus:
+    if tunnel.state == "up" or group.state != "joined":
+        return group
+    return msgspec.structs.replace(group, state="not joined", problem=f"tunnel {tunnel.name} is {tunnel.state}")
+
+
+def serve(path: Path, log: Logger, started: float) -> None:
+    """Read the configuration and run until told to stop; raises ConfigError and HostError before anything is changed."""
+    loaded = load(path)
+    log_notes(log, loaded.notes)
+
+    async def run() -> None:
+        await Daemon(path, loaded, log, started).run()
+
+    asyncio.run(run())

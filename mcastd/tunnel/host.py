@@ -1,0 +1,110 @@
+"""Carrying out a tunnel's plan on the host: links, addresses and sysctls, each remembered before it is changed."""
+
+import asyncio
+from ipaddress import IPv4Interface
+
+from mcastd.config.model import Tunnel
+from mcastd.errors import HostError
+from mcastd.system import sysctl
+from mcastd.system.ledger import Ledger
+from mcastd.system.netlink import GreLink, Link, Netlink
+from mcastd.tunnel import plan
+from mcastd.tunnel.userspace import Pump
+
+ALIAS = "made by mcastd"
+_LOOPBACK = 1
+
+
+class Host:
+    """The host as far as tunnels are concerned: ``find`` reads it, ``carry_out`` changes it, ``remove`` puts back."""
+
+    def __init__(self, netlink: Netlink, ledger: Ledger) -> None:
+        self._netlink = netlink
+        self._ledger = ledger
+        self.pumps: dict[str, Pump] = {}
+
+    async def find(self, tunnel: Tunnel) -> tuple[plan.Found, Link | None]:
+        """What the host shows of one tunnel, and its link if there is one."""
+        link = await self._netlink.link(tunnel.name)
+        everywhere = await self._netlink.addresses()
+        endpoint_present = any(address.interface.ip == tunnel.local for address in everywhere)
+        if link is None:
+            return plan.Found(endpoint_present=endpoint_present), None
+        gre = link.gre
+        return plan.Found(
+            exists=True,
+            ours=self._ledger.has("link", tunnel.name),
+            kind=link.kind,
+            gre=(gre.local, gre.remote, gre.ttl, gre.key) if gre else None,
+            pump_running=tunnel.name in self.pumps and self.pumps[tunnel.name].started,
+            mtu=link.mtu,
+            up=link.up,
+            multicast=link.multicast,
+            addresses=frozenset((a.interface, a.peer) for a in everywhere if a.index == link.index),
+            endpoint_present=endpoint_present,
+            rp_filter=sysctl.read(_rp_filter(tunnel.name)),
+        ), link
+
+    async def carry_out(self, tunnel: Tunnel, actions: list[plan.Action]) -> None:
+        """Do the actions in order; raises HostError at the first that the host refuses."""
+        for action in actions:
+            match action:
+                case plan.Refuse(reason):
+                    raise HostError(reason)
+                case plan.AddEndpoint(address):
+                    self._ledger.remember("endpoint", str(address))
+                    await self._netlink.add_address(_LOOPBACK, address)
+                case plan.DeleteLink():
+                    await self._delete_link(tunnel.name)
+                case plan.CreateLink(backend):
+                    await self._create(tunnel, backend)
+                case plan.AddAddress(address, peer):
+                    await self._netlink.add_address((await self._link(tunnel)).index, address, peer)
+                case plan.DeleteAddress(address, peer):
+                    await self._netlink.delete_address((await self._link(tunnel)).index, address, peer)
+                case plan.SetRpFilter(value):
+                    sysctl.write(_rp_filter(tunnel.name), value)
+                case plan.SetLink(mtu, multicast, up):
+                    await self._netlink.set_link(await self._link(tunnel), mtu=mtu, up=up, multicast=multicast)
+
+    async def remove(self, name: str) -> None:
+        """Take our link of that name away."""
+        await self._delete_link(name)
+        self._ledger.forget("link", name)
+
+    async def remove_endpoint(self, address: str) -> None:
+        """Take an endpoint's address, put there by us, off the loopback."""
+        await self._netlink.delete_address(_LOOPBACK, IPv4Interface(address))
+        self._ledger.forget("endpoint", address)
+
+    async def _create(self, tunnel: Tunnel, backend: plan.Backend) -> None:
+        self._ledger.remember("link", tunnel.name, backend)
+        if backend == "kernel":
+            await self._netlink.add_gre(tunnel.name, GreLink(tunnel.local, tunnel.remote, tunnel.ttl, tunnel.key))
+        else:
+            pump = Pump(tunnel.name, tunnel.local, tunnel.remote, tunnel.key, tunnel.ttl)
+            try:
+                pump.start(asyncio.get_running_loop())
+            except HostError:
+                pump.close()
+                raise
+            self.pumps[tunnel.name] = pump
+        link = await self._link(tunnel)
+        await self._netlink.quiet_ipv6(link.index)
+        await self._netlink.set_alias(link.index, ALIAS)
+
+    async def _delete_link(self, name: str) -> None:
+        pump = self.pumps.pop(name, None)
+        if pump is not None:
+            pump.close()
+        await self._netlink.delete_link(name)
+
+    async def _link(self, tunnel: Tunnel) -> Link:
+        link = await self._netlink.link(tunnel.name)
+        if link is None:
+            raise HostError(f"interface {tunnel.name} went away while it was set up")
+        return link
+
+
+def _rp_filter(name: str) -> str:
+    return f"net/ipv4/conf/{name}/rp_filter"

@@ -1,0 +1,140 @@
+"""What one tunnel should be, what the host shows, and the actions that make one the other. Pure."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Literal
+
+from mcastd.config.model import Tunnel
+
+Backend = Literal["kernel", "userspace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One tunnel as configured, with what is known by now. ``up`` is whether its child, if it has one, is."""
+
+    tunnel: Tunnel
+    backend: Backend
+    mtu: int
+    up: bool
+    rp_filter: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the host shows. ``gre`` is (local, remote, ttl, key) of a kernel link; None for another kind.
+
+    ``ours`` says that the link of that name was made by us, in this life or one before.
+    """
+
+    exists: bool = False
+    ours: bool = False
+    kind: str | None = None
+    gre: tuple[IPv4Address, IPv4Address, int, int | None] | None = None
+    pump_running: bool = False
+    mtu: int = 0
+    up: bool = False
+    multicast: bool = False
+    addresses: frozenset[tuple[IPv4Interface, IPv4Address | None]] = frozenset()
+    endpoint_present: bool = False
+    rp_filter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The name is taken by something that is not ours."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddEndpoint:
+    """Put the local endpoint's /32 on the loopback."""
+
+    address: IPv4Interface
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLink:
+    """Remove our link, because what it is cannot be changed in place, or it is no longer wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateLink:
+    """Make the link, down and quiet."""
+
+    backend: Backend
+
+
+@dataclass(frozen=True, slots=True)
+class AddAddress:
+    """Put a tunnel address on the link."""
+
+    address: IPv4Interface
+    peer: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAddress:
+    """Take an address off the link that is no longer wanted there."""
+
+    address: IPv4Interface
+    peer: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetRpFilter:
+    """Set the link's reverse path filter."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetLink:
+    """Set MTU, MULTICAST flag and state, each only where it is not None or False."""
+
+    mtu: int | None
+    multicast: bool
+    up: bool | None
+
+
+Action = Refuse | AddEndpoint | DeleteLink | CreateLink | AddAddress | DeleteAddress | SetRpFilter | SetLink
+
+
+def plan(wanted: Wanted, found: Found) -> list[Action]:
+    """The actions, in order, that make what is found what is wanted; none when it is so already."""
+    tunnel = wanted.tunnel
+    actions: list[Action] = []
+    if found.exists and not found.ours:
+        return [Refuse(f"an interface {tunnel.name} exists and mcastd did not make it; remove it or rename the tunnel")]
+    if not found.endpoint_present:
+        actions.append(AddEndpoint(IPv4Interface(tunnel.local)))
+    fresh = not found.exists
+    if found.exists and not _same_link(wanted, found):
+        actions.append(DeleteLink())
+        fresh = True
+    if fresh:
+        actions.append(CreateLink(wanted.backend))
+        found = Found()
+    if wanted.rp_filter is not None and found.rp_filter != wanted.rp_filter:
+        actions.append(SetRpFilter(wanted.rp_filter))
+    address = (tunnel.address, tunnel.peer_address)
+    if address not in found.addresses:
+        # The kernel takes two addresses that differ in the peer alone for the same: the old one goes first.
+        actions += [DeleteAddress(*old) for old in found.addresses if old[0] == tunnel.address]
+        actions.append(AddAddress(*address))
+    actions += [DeleteAddress(*old) for old in sorted(found.addresses, key=str) if old[0] != tunnel.address]
+    mtu = wanted.mtu if found.mtu != wanted.mtu else None
+    multicast = not found.multicast
+    # An interface once up stays up while its child is away: setting it down would throw applications' routes away.
+    up = True if wanted.up and not found.up else None
+    if mtu is not None or multicast or up is not None:
+        actions.append(SetLink(mtu, multicast, up))
+    return actions
+
+
+def _same_link(wanted: Wanted, found: Found) -> bool:
+    tunnel = wanted.tunnel
+    if wanted.backend == "userspace":
+        return found.kind == "tun" and found.pump_running
+    return found.gre == (tunnel.local, tunnel.remote, tunnel.ttl, tunnel.key)
