@@ -1,179 +1,34 @@
-"""Two private charons in namespaces of their own, one veth pair between them: the cloud's and the data centre's.
-
-The charons' VICI sockets are files, so the agent under test runs where the test does and changes nothing there.
-"""
+"""The scene of two charons, built once for each file of tests and emptied between tests."""
 
 import asyncio
 import os
-import signal
-import subprocess
-import time
-from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
+from collections.abc import Iterator
 
-from mcastd.config.model import Child, Peer
-from mcastd.errors import ViciUnavailable
-from mcastd.ipsec.vici import ViciConnection
+import pytest
 
-PSK = b"correct horse battery staple"
-CLOUD, DC = "222.45.67.1", "177.54.214.20"
-DEADLINE = 20.0
-
-CHARON_CONF = """
-charon-systemd {{
-  load = random nonce openssl aes sha1 sha2 hmac kdf gmp kernel-libipsec kernel-netlink socket-default updown vici
-  retransmit_timeout = {retransmit_timeout}
-  retransmit_tries = 3
-  filelog {{
-    log {{
-      path = {log}
-      default = 1
-      flush_line = yes
-    }}
-  }}
-  plugins {{
-    vici {{
-      socket = unix://{socket}
-    }}
-  }}
-}}
-"""
+from tests.ipsec.charons import Scene, clean
 
 
-def ip(*arguments: str) -> None:
-    subprocess.run(("ip", *arguments), check=True, capture_output=True)
+@pytest.fixture(scope="module")
+def _scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    scene = Scene(tmp_path_factory.mktemp("charons"), f"{os.getpid()}")
+    try:
+        scene.build()
+        yield scene
+    finally:
+        scene.remove()
 
 
-class Charon:
-    """One charon in one namespace."""
+@pytest.fixture
+def scene(_scene: Scene) -> Scene:
+    """Both charons running and empty."""
 
-    def __init__(self, folder: Path, namespace: str, retransmit_timeout: float = 4.0) -> None:
-        self.namespace = namespace
-        self.socket = folder / f"{namespace}.vici"
-        self.log = folder / f"{namespace}.log"
-        self._conf = folder / f"{namespace}.conf"
-        self._conf.write_text(
-            CHARON_CONF.format(log=self.log, socket=self.socket, retransmit_timeout=retransmit_timeout)
-        )
-        self._process: subprocess.Popen[bytes] | None = None
+    async def clean_both() -> None:
+        await asyncio.gather(clean(_scene.cloud), clean(_scene.dc))
 
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            ("ip", "netns", "exec", self.namespace, "/usr/sbin/charon-systemd"),
-            env={**os.environ, "STRONGSWAN_CONF": str(self._conf)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def wait_ready(self) -> None:
-        asyncio.run(self._ready())
-
-    async def _ready(self) -> None:
-        end = time.monotonic() + DEADLINE
-        while True:
-            try:
-                (await ViciConnection.open(self.socket)).close()
-                return
-            except ViciUnavailable:
-                if time.monotonic() > end:
-                    raise
-                await asyncio.sleep(0.02)
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        if self._process is not None:
-            self._process.send_signal(how)
-            try:
-                self._process.wait(3)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-        self.socket.unlink(missing_ok=True)
-
-
-class Scene:
-    """The cloud's charon, the data centre's, and what the data centre is configured with."""
-
-    def __init__(self, folder: Path, tag: str) -> None:
-        self.cloud = Charon(folder, f"mcastd-test-{tag}-cloud")
-        self.dc = Charon(folder, f"mcastd-test-{tag}-dc")
-        self.folder = folder
-
-    def build(self) -> None:
-        cloud, dc = self.cloud.namespace, self.dc.namespace
-        for name in (cloud, dc):
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "lo", "up")
-        ip("-n", cloud, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", dc)
-        for name, outer, inner, far in (
-            (cloud, CLOUD, ("10.44.6.1/32", "10.45.8.17/28"), DC),
-            (dc, DC, ("10.44.7.1/32", "100.15.30.253/24"), CLOUD),
-        ):
-            ip("-n", name, "addr", "add", f"{outer}/32", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
-            ip("-n", name, "route", "add", f"{far}/32", "dev", "eth0")
-            for address in inner:
-                ip("-n", name, "addr", "add", address, "dev", "lo")
-        self.cloud.start()
-        self.dc.start()
-        self.cloud.wait_ready()
-        self.dc.wait_ready()
-
-    def remove(self) -> None:
-        for charon in (self.cloud, self.dc):
-            charon.stop(signal.SIGKILL)
-            subprocess.run(("ip", "netns", "del", charon.namespace), check=False, capture_output=True)
-
-
-def gre(**changes: object) -> Child:
-    fields: dict[str, object] = {
-        "name": "dc-tun-gre",
-        "local_ts": IPv4Network("10.44.6.1/32"),
-        "remote_ts": IPv4Network("10.44.7.1/32"),
-        "proposals": ("aes256-sha256-modp2048",),
-    }
-    return Child(**{**fields, **changes})  # type: ignore[arg-type]  # a test passes what the struct takes
-
-
-def tcp(**changes: object) -> Child:
-    fields: dict[str, object] = {
-        "name": "dc-tun-tcp",
-        "local_ts": IPv4Network("10.45.8.16/28"),
-        "remote_ts": IPv4Network("100.15.30.0/24"),
-        "proposals": ("aes256-sha256-modp2048",),
-    }
-    return Child(**{**fields, **changes})  # type: ignore[arg-type]  # a test passes what the struct takes
-
-
-def article(**changes: object) -> Peer:
-    """The article's peer, as the cloud sees it."""
-    fields: dict[str, object] = {
-        "name": "dc",
-        "local": IPv4Address(CLOUD),
-        "remote": IPv4Address(DC),
-        "local_id": CLOUD,
-        "remote_id": DC,
-        "psk_file": Path("/nonexistent"),
-        "proposals": ("aes256-sha256-modp2048",),
-        "children": (gre(), tcp()),
-    }
-    return Peer(**{**fields, **changes})  # type: ignore[arg-type]  # a test passes what the struct takes
-
-
-def mirrored(peer: Peer) -> Peer:
-    """The same peer as the other side sees it."""
-    children = tuple(
-        Child(name=c.name, local_ts=c.remote_ts, remote_ts=c.local_ts, proposals=c.proposals, mode=c.mode)
-        for c in peer.children
-    )
-    return Peer(
-        name="cloud",
-        local=peer.remote,
-        remote=peer.local,
-        local_id=peer.remote_id,
-        remote_id=peer.local_id,
-        psk_file=peer.psk_file,
-        proposals=peer.proposals,
-        version=peer.version,
-        children=children,
-    )
+    for charon in (_scene.cloud, _scene.dc):
+        if not charon.running:
+            charon.start()
+            charon.wait_ready()
+    asyncio.run(clean_both())
+    return _scene

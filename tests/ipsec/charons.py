@@ -1,0 +1,242 @@
+"""Two private charons in namespaces of their own, one veth pair between them: the cloud's and the data centre's.
+
+The charons' VICI sockets are files, so the agent under test runs where the test does and changes nothing there.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from mcastd.config.model import Child, Peer
+from mcastd.errors import ViciRefused, ViciUnavailable
+from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section, connection, ike_sas, shared_key, terminate_peer
+from mcastd.ipsec.vici import ViciConnection
+
+PSK = b"correct horse battery staple"
+CLOUD, DC = "222.45.67.1", "177.54.214.20"
+DEADLINE = 20.0
+
+CHARON_CONF = """
+charon-systemd {{
+  load = random nonce openssl aes sha1 sha2 hmac kdf gmp kernel-libipsec kernel-netlink socket-default updown vici
+  retransmit_timeout = {retransmit_timeout}
+  retransmit_tries = 3
+  filelog {{
+    log {{
+      path = {log}
+      default = 1
+      flush_line = yes
+    }}
+  }}
+  plugins {{
+    vici {{
+      socket = unix://{socket}
+    }}
+  }}
+}}
+"""
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(("ip", *arguments), check=True, capture_output=True)
+
+
+class Charon:
+    """One charon in one namespace."""
+
+    def __init__(self, folder: Path, namespace: str, retransmit_timeout: float = 4.0) -> None:
+        self.namespace = namespace
+        self.socket = folder / f"{namespace}.vici"
+        self.log = folder / f"{namespace}.log"
+        self._conf = folder / f"{namespace}.conf"
+        self._conf.write_text(
+            CHARON_CONF.format(log=self.log, socket=self.socket, retransmit_timeout=retransmit_timeout)
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            ("ip", "netns", "exec", self.namespace, "/usr/sbin/charon-systemd"),
+            env={**os.environ, "STRONGSWAN_CONF": str(self._conf)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    def wait_ready(self) -> None:
+        asyncio.run(self._ready())
+
+    async def _ready(self) -> None:
+        end = time.monotonic() + DEADLINE
+        while True:
+            try:
+                (await ViciConnection.open(self.socket)).close()
+                return
+            except ViciUnavailable:
+                if time.monotonic() > end:
+                    raise
+                await asyncio.sleep(0.02)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            try:
+                self._process.wait(3)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        self.socket.unlink(missing_ok=True)
+
+
+class Scene:
+    """The cloud's charon, the data centre's, and what the data centre is configured with."""
+
+    def __init__(self, folder: Path, tag: str) -> None:
+        self.cloud = Charon(folder, f"mcastd-test-{tag}-cloud")
+        self.dc = Charon(folder, f"mcastd-test-{tag}-dc")
+        self.folder = folder
+
+    def build(self) -> None:
+        cloud, dc = self.cloud.namespace, self.dc.namespace
+        for name in (cloud, dc):
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+        ip("-n", cloud, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", dc)
+        for name, outer, inner, far in (
+            (cloud, CLOUD, ("10.44.6.1/32", "10.45.8.17/28"), DC),
+            (dc, DC, ("10.44.7.1/32", "100.15.30.253/24"), CLOUD),
+        ):
+            ip("-n", name, "addr", "add", f"{outer}/32", "dev", "eth0")
+            ip("-n", name, "link", "set", "eth0", "up")
+            ip("-n", name, "route", "add", f"{far}/32", "dev", "eth0")
+            for address in inner:
+                ip("-n", name, "addr", "add", address, "dev", "lo")
+        self.cloud.start()
+        self.dc.start()
+        self.cloud.wait_ready()
+        self.dc.wait_ready()
+
+    def remove(self) -> None:
+        for charon in (self.cloud, self.dc):
+            charon.stop(signal.SIGKILL)
+            subprocess.run(("ip", "netns", "del", charon.namespace), check=False, capture_output=True)
+
+
+def gre(**changes: object) -> Child:
+    fields: dict[str, object] = {
+        "name": "dc-tun-gre",
+        "local_ts": IPv4Network("10.44.6.1/32"),
+        "remote_ts": IPv4Network("10.44.7.1/32"),
+        "proposals": ("aes256-sha256-modp2048",),
+    }
+    return Child(**{**fields, **changes})  # type: ignore[arg-type]  # a test passes what the struct takes
+
+
+def tcp(**changes: object) -> Child:
+    fields: dict[str, object] = {
+        "name": "dc-tun-tcp",
+        "local_ts": IPv4Network("10.45.8.16/28"),
+        "remote_ts": IPv4Network("100.15.30.0/24"),
+        "proposals": ("aes256-sha256-modp2048",),
+    }
+    return Child(**{**fields, **changes})  # type: ignore[arg-type]  # a test passes what the struct takes
+
+
+def article(**changes: object) -> Peer:
+    """The article's peer, as the cloud sees it."""
+    fields: dict[str, object] = {
+        "name": "dc",
+        "local": IPv4Address(CLOUD),
+        "remote": IPv4Address(DC),
+        "local_id": CLOUD,
+        "remote_id": DC,
+        "psk_file": Path("/nonexistent"),
+        "proposals": ("aes256-sha256-modp2048",),
+        "children": (gre(), tcp()),
+    }
+    return Peer(**{**fields, **changes})  # type: ignore[arg-type]  # a test passes what the struct takes
+
+
+def mirrored(peer: Peer) -> Peer:
+    """The same peer as the other side sees it."""
+    children = tuple(
+        Child(name=c.name, local_ts=c.remote_ts, remote_ts=c.local_ts, proposals=c.proposals, mode=c.mode)
+        for c in peer.children
+    )
+    return Peer(
+        name="cloud",
+        local=peer.remote,
+        remote=peer.local,
+        local_id=peer.remote_id,
+        remote_id=peer.local_id,
+        psk_file=peer.psk_file,
+        proposals=peer.proposals,
+        version=peer.version,
+        children=children,
+    )
+
+
+async def load(charon: Charon, peer: Peer, psk: bytes = PSK) -> None:
+    """What an administrator would do with swanctl."""
+    control = await ViciConnection.open(charon.socket)
+    await control.command("load-shared", shared_key(PeerWithKey(peer, psk)))
+    await control.command("load-conn", connection(peer))
+    control.close()
+
+
+async def list_sas(charon: Charon) -> tuple[IkeSa, ...]:
+    sections: list[Section] = []
+    control = await ViciConnection.open(charon.socket)
+    await control.command("list-sas", stream="list-sa", on_event=lambda _name, section: sections.append(section))
+    control.close()
+    return tuple(sa for section in sections for sa in ike_sas(section))
+
+
+async def list_conns(charon: Charon) -> set[str]:
+    names: list[str] = []
+    control = await ViciConnection.open(charon.socket)
+    await control.command("list-conns", stream="list-conn", on_event=lambda _name, section: names.extend(section))
+    control.close()
+    return set(names)
+
+
+async def list_shared(charon: Charon) -> list[bytes]:
+    control = await ViciConnection.open(charon.socket)
+    keys = (await control.command("get-shared")).get("keys", [])
+    control.close()
+    assert isinstance(keys, list)
+    return keys
+
+
+async def command(charon: Charon, name: str, message: dict[str, object]) -> None:
+    control = await ViciConnection.open(charon.socket)
+    try:
+        await control.command(name, message)
+    finally:
+        control.close()
+
+
+async def until(condition: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:
+    """Wait for something real to happen."""
+    end = time.monotonic() + deadline
+    while not condition():
+        assert time.monotonic() < end, f"not within {deadline} s: {what}"
+        await asyncio.sleep(0.01)
+
+
+async def clean(charon: Charon) -> None:
+    for name in await list_conns(charon):
+        with contextlib.suppress(ViciRefused):
+            await command(charon, "terminate", terminate_peer(name, timeout=1, force=True))
+        await command(charon, "unload-conn", {"name": name})
+    await command(charon, "clear-creds", {})

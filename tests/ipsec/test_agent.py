@@ -1,0 +1,365 @@
+"""The agent with two real charons, user-space ESP between them."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from mcastd.config.model import Peer
+from mcastd.ipsec.agent import IpsecAgent
+from mcastd.ipsec.messages import PeerWithKey, initiate, terminate_child, terminate_peer
+from mcastd.status import PeerStatus
+from mcastd.system.ledger import Ledger
+from mcastd.system.log import get_logger
+from tests.ipsec.charons import (
+    DEADLINE,
+    PSK,
+    Scene,
+    article,
+    command,
+    gre,
+    list_conns,
+    list_sas,
+    list_shared,
+    load,
+    mirrored,
+    tcp,
+    until,
+)
+
+pytestmark = pytest.mark.root
+
+
+class Running:
+    """An agent and its loop; it can die like a killed process."""
+
+    def __init__(self, scene: Scene, ledger: Path) -> None:
+        self.changes = 0
+        self.agent = IpsecAgent(
+            vici_socket=scene.cloud.socket,
+            ledger=Ledger(ledger),
+            log=get_logger(),
+            on_change=self._count,
+            rng=Random(1),
+        )
+        self.task: asyncio.Task[None] | None = None
+
+    def _count(self) -> None:
+        self.changes += 1
+
+    def start(self, *peers: Peer, psk: bytes = PSK) -> None:
+        self.want(*peers, psk=psk)
+        self.task = asyncio.create_task(self.agent.run())
+
+    def want(self, *peers: Peer, psk: bytes = PSK) -> None:
+        self.agent.configure(tuple(PeerWithKey(peer, psk) for peer in peers))
+
+    async def kill(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+
+    def up(self, *names: str) -> bool:
+        return all((view := self.agent.child(name)) is not None and view.up for name in names)
+
+    def generation(self, name: str) -> int:
+        view = self.agent.child(name)
+        assert view is not None
+        return view.generation
+
+    def status(self) -> PeerStatus:
+        (peer,) = self.agent.status(asyncio.get_running_loop().time())
+        return peer
+
+    def problem(self, child: str = "dc-tun-gre") -> str:
+        return next((c.problem or "" for c in self.status().children if c.name == child), "")
+
+
+@contextlib.asynccontextmanager
+async def running(scene: Scene, ledger: Path) -> AsyncIterator[Running]:
+    agent = Running(scene, ledger)
+    try:
+        yield agent
+    finally:
+        await agent.kill()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.json"
+
+
+BOTH = ("dc-tun-gre", "dc-tun-tcp")
+
+
+async def both_up(scene: Scene, agent: Running) -> None:
+    await load(scene.dc, mirrored(article()))
+    agent.start(article())
+    await until(lambda: agent.up(*BOTH), "both children up")
+
+
+async def eventually(scene: Scene, count: int) -> None:
+    """Wait until the cloud has that many CHILD_SAs."""
+    async with asyncio.timeout(DEADLINE):
+        while len(await spis(scene)) != count:
+            await asyncio.sleep(0.05)
+
+
+async def spis(scene: Scene) -> set[str]:
+    return {child.spi_in for sa in await list_sas(scene.cloud) for child in sa.children}
+
+
+def test_both_children_come_up_on_one_ike_sa_and_status_says_how(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            await agent.agent.settled()
+            await agent.agent.refresh()
+            peer = agent.status()
+            assert (peer.state, peer.problem, peer.attempts) == ("up", None, 2)
+            assert peer.proposal == "AES_CBC-256/HMAC_SHA2_256_128/MODP_2048"
+            assert [child.state for child in peer.children] == ["up", "up"]
+            assert peer.children[1].proposal == "AES_CBC-256/HMAC_SHA2_256_128/MODP_2048"
+            view = agent.agent.child("dc-tun-gre")
+            assert view is not None
+            assert (view.generation, view.encap, view.mode, view.remote) == (1, True, "tunnel", "177.54.214.20")
+            assert (view.encr_alg, view.encr_keysize, view.integ_alg) == ("AES_CBC", 256, "HMAC_SHA2_256_128")
+            assert agent.agent.child("no such child") is None
+            assert agent.changes > 0
+            (sa,) = await list_sas(scene.cloud)
+            assert len(sa.children) == 2
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("mine", "psk", "problem"),
+    [
+        (article(), b"wrong", "AUTHENTICATION_FAILED: the PSK or an identity differs"),
+        (article(local_id="9.9.9.9"), PSK, "AUTHENTICATION_FAILED: the PSK or an identity differs"),
+        (article(proposals=("aes128-sha1-modp1024",)), PSK, "our IKE proposal: aes128-sha1-modp1024"),
+        (article(children=(gre(proposals=("aes128-sha1",)),)), PSK, "our ESP proposal of dc-tun-gre: aes128-sha1"),
+        (article(children=(gre(remote_ts=IPv4Network("10.99.0.0/24")),)), PSK, "TS_UNACCEPTABLE"),
+        (article(remote=IPv4Address("177.54.214.21")), PSK, "no answer from 177.54.214.21 on UDP 500/4500"),
+    ],
+)
+def test_each_failure_is_told_in_words(scene: Scene, ledger: Path, mine: Peer, psk: bytes, problem: str) -> None:
+    async def test() -> None:
+        await load(scene.dc, mirrored(article()))
+        async with running(scene, ledger) as agent:
+            agent.start(mine, psk=psk)
+            await until(lambda: problem in agent.problem(), problem)
+            assert "wrong" not in agent.problem()
+
+    asyncio.run(test())
+
+
+def test_one_wrong_child_does_not_hold_up_the_other(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        await load(scene.dc, mirrored(article()))
+        async with running(scene, ledger) as agent:
+            agent.start(article(children=(gre(remote_ts=IPv4Network("10.99.0.0/24")), tcp())))
+            await until(
+                lambda: agent.up("dc-tun-tcp") and "TS_UNACC" in agent.problem(), "one up, one with its problem"
+            )
+
+    asyncio.run(test())
+
+
+def test_a_child_that_the_peer_deletes_comes_back(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            tcp_spi = {c.spi_in for sa in await list_sas(scene.cloud) for c in sa.children if c.name == "dc-tun-tcp"}
+            (sa,) = await list_sas(scene.dc)
+            number = next(child.uniqueid for child in sa.children if child.name == "dc-tun-gre")
+            await command(scene.dc, "terminate", terminate_child(number, timeout=2))
+            await until(lambda: agent.generation("dc-tun-gre") == 2 and agent.up(*BOTH), "the child is up again")
+            assert tcp_spi < await spis(scene)
+
+    asyncio.run(test())
+
+
+def test_an_ike_sa_that_the_peer_deletes_comes_back(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            await command(scene.dc, "terminate", terminate_peer("cloud", timeout=2))
+            await until(lambda: all(agent.generation(name) == 2 for name in BOTH) and agent.up(*BOTH), "up again")
+            assert len(await list_sas(scene.cloud)) == 1
+
+    asyncio.run(test())
+
+
+def test_charon_may_come_late_and_be_killed_and_come_again(scene: Scene, ledger: Path) -> None:
+    scene.cloud.stop()
+
+    async def test() -> None:
+        await load(scene.dc, mirrored(article()))
+        async with running(scene, ledger) as agent:
+            agent.start(article())
+            await agent.agent.settled()
+            assert "charon does not answer" in (agent.status().problem or "")
+            scene.cloud.start()
+            await until(lambda: agent.up(*BOTH), "up with a late charon")
+            scene.cloud.stop(signal.SIGKILL)
+            await until(lambda: not agent.up("dc-tun-gre") and not agent.up("dc-tun-tcp"), "down without charon")
+            scene.cloud.start()
+            await until(lambda: agent.up(*BOTH), "up again")
+            assert agent.generation("dc-tun-gre") == 2
+
+    asyncio.run(test())
+
+
+def test_what_is_up_after_a_crash_is_adopted(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+        before = await spis(scene)
+        async with running(scene, ledger) as agent:
+            agent.start(article())
+            await until(lambda: agent.up(*BOTH), "adopted")
+            await agent.agent.settled()
+            assert agent.status().attempts == 0
+            assert await spis(scene) == before
+
+    asyncio.run(test())
+
+
+def test_after_a_crash_only_what_the_new_file_changes_is_made_anew(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+        kept = {c.spi_in for sa in await list_sas(scene.cloud) for c in sa.children if c.name == "dc-tun-tcp"}
+        changed = article(children=(gre(proposals=("aes256-sha256",)), tcp()))
+        async with running(scene, ledger) as agent:
+            agent.start(changed)
+            await until(lambda: agent.up(*BOTH) and agent.status().attempts == 1, "the changed child is made anew")
+            assert kept < await spis(scene)
+
+    asyncio.run(test())
+
+
+def test_close_leaves_charon_and_the_ledger_empty_and_tells_the_peer(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            await agent.kill()
+            await agent.agent.close()
+            assert await list_sas(scene.cloud) == ()
+            assert await list_conns(scene.cloud) == set()
+            assert await list_shared(scene.cloud) == []
+            assert await list_sas(scene.dc) == ()
+            assert not ledger.exists()
+
+    asyncio.run(test())
+
+
+def test_close_without_an_answer_from_the_peer_still_ends(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            scene.dc.stop(signal.SIGKILL)
+            await agent.kill()
+            await agent.agent.close()
+            assert await list_sas(scene.cloud) == ()
+            assert not ledger.exists()
+
+    asyncio.run(test())
+
+
+def test_close_removes_what_an_earlier_file_loaded(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+        async with running(scene, ledger) as agent:
+            await agent.agent.close()
+            assert await list_conns(scene.cloud) == set()
+            assert await list_sas(scene.cloud) == ()
+
+    asyncio.run(test())
+
+
+def test_a_connection_of_somebody_else_is_not_touched(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        await load(scene.dc, mirrored(article()))
+        await load(scene.cloud, article())
+        await command(scene.cloud, "initiate", initiate("dc", "dc-tun-gre", 5))
+        before = await spis(scene)
+        async with running(scene, ledger) as agent:
+            agent.start(article())
+            await agent.agent.settled()
+            assert "does not touch" in (agent.status().problem or "")
+            assert agent.status().state == "down"
+            assert not agent.up("dc-tun-gre")
+            await agent.kill()
+            await agent.agent.close()
+        assert await list_conns(scene.cloud) == {"dc"}
+        assert await spis(scene) == before
+
+    asyncio.run(test())
+
+
+def test_a_duplicate_is_pruned(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            await command(scene.cloud, "initiate", initiate("dc", "dc-tun-gre", 5))
+            assert len(await spis(scene)) == 3
+            await eventually(scene, 2)
+            assert agent.generation("dc-tun-gre") == 1
+
+    asyncio.run(test())
+
+
+def test_reload_changes_what_changed_and_nothing_else(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            before = await spis(scene)
+
+            agent.want(article(lifetime=7200.0, retry_max=30.0))
+            await agent.agent.settled()
+            assert await spis(scene) == before
+
+            agent.want(article(), psk=b"another")
+            await agent.agent.settled()
+            assert await spis(scene) == before
+
+            agent.want(article(children=(gre(),)), psk=PSK)
+            await agent.agent.settled()
+            await eventually(scene, 1)
+            assert await spis(scene) < before
+            assert agent.agent.child("dc-tun-tcp") is None
+
+            agent.want(article())
+            await until(lambda: agent.up(*BOTH), "the child that is back in the file")
+            assert agent.generation("dc-tun-gre") == 1
+
+            agent.want()
+            await agent.agent.settled()
+            assert await list_conns(scene.cloud) == set()
+            assert await list_sas(scene.cloud) == ()
+            assert not ledger.exists()
+
+    asyncio.run(test())
+
+
+def test_a_repaired_file_brings_the_child_up_without_waiting_for_the_attempt_that_hangs(
+    scene: Scene, ledger: Path
+) -> None:
+    async def test() -> None:
+        await load(scene.dc, mirrored(article()))
+        async with running(scene, ledger) as agent:
+            agent.start(article(remote=IPv4Address("177.54.214.21"), initiate_timeout=120.0))
+            await until(lambda: agent.status().state == "connecting", "an attempt that hangs")
+            agent.want(article())
+            await until(lambda: agent.up(*BOTH), "up with the repaired file")
+            assert len(await list_sas(scene.cloud)) == 1
+
+    asyncio.run(test())

@@ -1,0 +1,145 @@
+import pytest
+
+from mcastd.errors import DecodeError
+from mcastd.ipsec import messages
+from mcastd.ipsec.messages import PeerWithKey, Section
+from tests.ipsec.charons import PSK, article, gre, tcp
+
+# What list-sas of strongSwan 5.9.8 says of the article's peer.
+LISTED: Section = {
+    "dc": {
+        "uniqueid": b"7",
+        "version": b"2",
+        "state": b"ESTABLISHED",
+        "local-host": b"10.1.1.246",
+        "local-port": b"4500",
+        "local-id": b"222.45.67.1",
+        "remote-host": b"177.54.214.20",
+        "remote-id": b"177.54.214.20",
+        "initiator": b"yes",
+        "initiator-spi": b"29b1dd75e4f3ea5c",
+        "responder-spi": b"8a8ae1b11a0bdc11",
+        "nat-local": b"yes",
+        "nat-any": b"yes",
+        "encr-alg": b"AES_CBC",
+        "encr-keysize": b"256",
+        "integ-alg": b"HMAC_SHA2_256_128",
+        "prf-alg": b"PRF_HMAC_SHA2_256",
+        "dh-group": b"MODP_2048",
+        "established": b"12",
+        "rekey-time": b"12300",
+        "child-sas": {
+            "dc-tun-gre-3": {
+                "name": b"dc-tun-gre",
+                "uniqueid": b"3",
+                "reqid": b"1",
+                "state": b"INSTALLED",
+                "mode": b"TUNNEL",
+                "protocol": b"ESP",
+                "encap": b"yes",
+                "spi-in": b"c68f3599",
+                "spi-out": b"2fb517a3",
+                "encr-alg": b"AES_CBC",
+                "encr-keysize": b"256",
+                "integ-alg": b"HMAC_SHA2_256_128",
+                "bytes-in": b"84",
+                "packets-in": b"1",
+                "bytes-out": b"168",
+                "packets-out": b"2",
+                "rekey-time": b"2925",
+                "life-time": b"3588",
+                "install-time": b"12",
+                "local-ts": [b"10.44.6.1/32"],
+                "remote-ts": [b"10.44.7.1/32"],
+            }
+        },
+    }
+}
+
+
+def test_connection_says_what_the_article_agreed_on_and_leaves_nothing_to_charon() -> None:
+    body = messages.connection(article())["dc"]
+    assert body["version"] == "2"
+    assert body["proposals"] == ["aes256-sha256-modp2048"]
+    assert "default" not in str(body)
+    assert body["local"] == {"auth": "psk", "id": "222.45.67.1"}
+    assert body["remote"] == {"auth": "psk", "id": "177.54.214.20"}
+    assert body["unique"] == "never"
+    assert body["mobike"] == "no"
+    child = body["children"]["dc-tun-gre"]
+    assert (child["local_ts"], child["remote_ts"]) == (["10.44.6.1/32"], ["10.44.7.1/32"])
+    assert child["esp_proposals"] == ["aes256-sha256-modp2048"]
+    assert (child["start_action"], child["close_action"], child["dpd_action"]) == ("none", "none", "clear")
+    assert body["children"]["dc-tun-tcp"]["local_ts"] == ["10.45.8.16/28"]
+
+
+def test_a_lifetime_is_the_hard_end_and_rekeying_comes_before() -> None:
+    body = messages.connection(article(lifetime=14400.0, children=(gre(lifetime=3600.0),)))["dc"]
+    assert (body["rekey_time"], body["reauth_time"], body["over_time"]) == ("12960s", "0s", "1440s")
+    child = body["children"]["dc-tun-gre"]
+    assert (child["rekey_time"], child["life_time"]) == ("3240s", "3600s")
+
+
+def test_ikev1_cannot_rekey_and_reauthenticates() -> None:
+    body = messages.connection(article(version=1))["dc"]
+    assert (body["version"], body["rekey_time"], body["reauth_time"]) == ("1", "0s", "12960s")
+
+
+def test_the_key_is_owned_by_both_identities_and_shows_in_no_text() -> None:
+    wanted = PeerWithKey(article(), PSK)
+    message = messages.shared_key(wanted)
+    assert message["data"] == PSK
+    assert message["owners"] == ["222.45.67.1", "177.54.214.20"]
+    assert "horse" not in repr(wanted) + str(wanted)
+    assert "horse" not in str(messages.connection(article()))
+
+
+def test_initiate_always_has_a_timeout_in_milliseconds() -> None:
+    assert messages.initiate("dc", "dc-tun-gre", 15.0)["timeout"] == "15000"
+
+
+def test_listed_sas_are_read_whole() -> None:
+    (sa,) = messages.ike_sas(LISTED)
+    assert (sa.name, sa.uniqueid, sa.up, sa.answered, sa.version) == ("dc", 7, True, True, 2)
+    assert (sa.nat_local, sa.nat_remote, sa.age, sa.rekey_in, sa.reauth_in) == (True, False, 12.0, 12300.0, None)
+    assert sa.proposal == "AES_CBC-256/HMAC_SHA2_256_128/MODP_2048"
+    (child,) = sa.children
+    assert (child.name, child.uniqueid, child.up, child.mode, child.encap) == ("dc-tun-gre", 3, True, "tunnel", True)
+    assert (child.spi_in, child.spi_out) == ("c68f3599", "2fb517a3")
+    assert (child.bytes_in, child.packets_in, child.bytes_out, child.packets_out) == (84, 1, 168, 2)
+    assert child.proposal == "AES_CBC-256/HMAC_SHA2_256_128"
+    assert (child.local_ts, child.remote_ts) == (("10.44.6.1/32",), ("10.44.7.1/32",))
+
+
+def test_a_half_open_ike_sa_is_neither_up_nor_answered() -> None:
+    (sa,) = messages.ike_sas({"dc": {"uniqueid": b"1", "state": b"CONNECTING", "responder-spi": b"0000000000000000"}})
+    assert not sa.up
+    assert not sa.answered
+    assert sa.children == ()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"uniqueid": b"seven"},
+        {"uniqueid": b"-1"},
+        {"uniqueid": b"9" * 5000},
+        {"uniqueid": [b"7"]},
+        {"state": {}},
+        {"child-sas": {"x": {"local-ts": b"10.0.0.0/8"}}},
+    ],
+)
+def test_values_that_are_not_what_their_key_says_are_refused(body: Section) -> None:
+    with pytest.raises(DecodeError):
+        messages.ike_sas({"dc": body})
+
+
+def test_fingerprints_change_with_what_an_sa_depends_on_and_with_nothing_else() -> None:
+    same = messages.ike_fingerprint(article())
+    assert messages.ike_fingerprint(article(lifetime=1.0, retry_max=2.0, children=())) == same
+    assert messages.ike_fingerprint(article(proposals=("aes128-sha1-modp1024",))) != same
+    assert messages.ike_fingerprint(article(local_id="a")) != same
+    assert messages.ike_fingerprint(article(version=1)) != same
+    assert messages.child_fingerprint(gre(lifetime=1.0)) == messages.child_fingerprint(gre())
+    assert messages.child_fingerprint(gre(mode="transport")) != messages.child_fingerprint(gre())
+    assert messages.child_fingerprint(tcp()) != messages.child_fingerprint(gre())
