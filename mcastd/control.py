@@ -1,6 +1,7 @@
 """The control socket: one JSON line asks, one JSON line answers.
 
-``{"command": "status", "arguments": {}}`` is answered by ``{"ok": true, "result": ...}`` or ``{"ok": false, "error": "why"}``.
+``{"command": "status", "arguments": {}}`` is answered by ``{"ok": true, "result": ...}`` or, where the daemon will not,
+by ``{"ok": false, "error": "why"}``.
 """
 
 import asyncio

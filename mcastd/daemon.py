@@ -310,7 +310,7 @@ def _seen_through(group: GroupStatus, tunnel: TunnelStatus) -> GroupStatus:
 
 
 def serve(path: Path, log: Logger, started: float) -> None:
-    """Read the configuration and run until told to stop; raises ConfigError and HostError before anything is changed."""
+    """Run until told to stop; raises ConfigError and HostError before anything is changed."""
     loaded = load(path)
     log_notes(log, loaded.notes)
 

@@ -1,6 +1,7 @@
 """Frozen snapshots of the daemon's state: the only thing that status, and later metrics and doctor, read.
 
-Addresses are text, so that a snapshot is its JSON. The field names are the JSON keys of ``mcastd status --json`` and stay stable. Ages and uptimes are seconds.
+Addresses are text, so that a snapshot is its JSON. The field names are the JSON keys of ``mcastd status --json`` and
+stay stable. Ages and uptimes are seconds.
 """
 
 from msgspec import Struct

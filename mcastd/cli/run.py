@@ -7,6 +7,7 @@ import argparse
 import faulthandler
 import os
 import time
+from pathlib import Path
 
 from mcastd.cli import add_config_argument
 from mcastd.system import log
@@ -36,6 +37,5 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _age() -> float:
     """Seconds since this process was exec'd, so that the log counts Python's own start too (proc(5), starttime)."""
-    with open("/proc/self/stat", "rb") as stat:
-        ticks = int(stat.read().rpartition(b") ")[2].split()[19])
+    ticks = int(Path("/proc/self/stat").read_bytes().rpartition(b") ")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

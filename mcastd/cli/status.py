@@ -84,7 +84,10 @@ def _child(child: ChildStatus) -> Iterator[str]:
         encap = " in UDP" if child.encap else ""
         rekey = f", rekey in {_duration(child.rekey_in)}" if child.rekey_in is not None else ""
         yield f"    {child.proposal}, {child.mode} mode{encap}, SPIs {child.spi_in}_i {child.spi_out}_o{rekey}"
-        yield f"    in {child.packets_in} packets, {child.bytes_in} bytes; out {child.packets_out} packets, {child.bytes_out} bytes"
+        yield (
+            f"    in {child.packets_in} packets, {child.bytes_in} bytes;"
+            f" out {child.packets_out} packets, {child.bytes_out} bytes"
+        )
     if child.problem:
         wait = f"; next try in {_duration(child.next_try_in)}" if child.next_try_in is not None else ""
         yield f"    problem: {child.problem}{wait}"
@@ -92,7 +95,8 @@ def _child(child: ChildStatus) -> Iterator[str]:
 
 def _tunnel(tunnel: TunnelStatus) -> Iterator[str]:
     yield ""
-    yield f"tunnel {tunnel.name}: {tunnel.state}, {tunnel.address}, GRE {tunnel.local} - {tunnel.remote} ({tunnel.datapath})"
+    ends = f"GRE {tunnel.local} - {tunnel.remote} ({tunnel.datapath})"
+    yield f"tunnel {tunnel.name}: {tunnel.state}, {tunnel.address}, {ends}"
     if tunnel.mtu is not None:
         yield f"  MTU {tunnel.mtu} ({tunnel.mtu_reason})"
     if tunnel.problem:

@@ -1,6 +1,6 @@
 """Logging: one line a change of state, with fields; journal fields under systemd, readable lines elsewhere.
 
-A field ``tunnel="gre1"`` becomes ``MCASTD_TUNNEL=gre1`` in the journal, so that ``journalctl MCASTD_TUNNEL=gre1`` finds it.
+A field ``tunnel="gre1"`` is ``MCASTD_TUNNEL=gre1`` in the journal, where ``journalctl MCASTD_TUNNEL=gre1`` finds it.
 """
 
 import os
@@ -9,8 +9,8 @@ from collections.abc import MutableMapping
 from datetime import datetime
 from typing import Any, Final
 
-# structlog.dev imports rich where it is installed: 100 ms and 10 MB that a daemon has no use for. An entry of None makes
-# that import fail, as if rich were absent.
+# structlog.dev imports rich where it is installed: 100 ms and 10 MB that a daemon has no use for. An entry of None
+# makes that import fail, as if rich were absent.
 _hidden = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment]  # None is how the import system spells "absent"
 import structlog  # noqa: E402

@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Any
+from typing import Any, Self
 
 from pyroute2.iproute.linux import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -57,7 +57,7 @@ class Netlink:
     def __init__(self) -> None:
         self._ipr = AsyncIPRoute()
 
-    async def __aenter__(self) -> "Netlink":
+    async def __aenter__(self) -> Self:
         await self._ipr.setup_endpoint()
         return self
 

@@ -91,7 +91,7 @@ def raw_gre(
 
 
 def packets_on(ifname: str, program: tuple[Instruction, ...]) -> socket.socket:
-    """A non-blocking packet socket on one interface that starts at the IP header and receives what ``program`` accepts."""
+    """A non-blocking packet socket on one interface: what ``program`` accepts, from the IP header on."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
     try:
         attach_filter(sock, program)

@@ -186,7 +186,7 @@ class TunnelAgent:
         return tunnel_mtu(tunnel, carrier, path.mtu if path else None, (lower.name, lower.mtu) if lower else None)
 
     def _gate(self) -> None:
-        """Let the pumps forward only while their child is up: until the kernel's policy, GRE would leave in the clear."""
+        """Let the pumps forward only while their child is up: at other times GRE would leave in the clear."""
         if self._host is not None:
             for name, pump in self._host.pumps.items():
                 pump.forwarding = self._carriers.get(name, Carrier()).up

@@ -1,4 +1,4 @@
-"""The GRE header: bytes <-> a frozen dataclass (RFC 2784 for the base and the checksum, RFC 2890 for key and sequence)."""
+"""The GRE header: bytes <-> a frozen dataclass (RFC 2784; RFC 2890 for key and sequence number)."""
 
 import struct
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ _ETHERNET = 1500
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """What carries a tunnel: a child, as negotiated or, before that, as configured; or nothing (``esp`` None, always up).
+    """What carries a tunnel: a child, as negotiated or, before that, as configured; without IPsec ``esp`` is None.
 
     ``remote`` is the peer's outer address, whose route tells the path's MTU; ``generation`` counts the child's comings.
     """
