@@ -42,6 +42,7 @@ class IpsecAgent:
         self._peers: dict[str, PeerState] = {}
         self._wake = Wake()
         self._settled = asyncio.Event()
+        self._configured = 0
         self._control: ViciConnection | None = None
         self._events_gone = False
         self._seen = 0.0
@@ -65,6 +66,7 @@ class IpsecAgent:
             elif state.wanted != wanted:
                 state.want(wanted, now)
             self._peers[wanted.peer.name] = state
+        self._configured += 1
         self._settled.clear()
         self._wake.set()
 
@@ -132,8 +134,10 @@ class IpsecAgent:
                 for child in peer.children.values():
                     child.backoff.reset(_now())
             while not self._events_gone:
+                looked_at = self._configured
                 wait = await self._reconcile(control)
-                self._settled.set()
+                if looked_at == self._configured:
+                    self._settled.set()
                 await self._wake.wait(wait)
             self._gone("charon closed the connection")
         except ViciError as error:
@@ -164,14 +168,17 @@ class IpsecAgent:
 
     async def _reconcile(self, control: ViciConnection) -> float:
         """Do the difference between what is wanted and what is there; return the seconds until the next look."""
-        now = _now()
-        if (
-            any(p.loaded != p.wanted for p in self._peers.values())
-            or self._ledger.entries(CONN).keys() - self._peers.keys()
-        ):
-            await self._load_all(control)
+        removed = self._ledger.entries(CONN).keys() - self._peers.keys()
+        if removed:
+            await take_down(self._socket, self._ledger, removed)
+            self._log.info("peers removed", peers=", ".join(sorted(removed)))
         sas = await self._list_sas(control)
         self._see(sas)
+        if any(peer.loaded != peer.wanted for peer in self._peers.values()):
+            await self._load_all(control)
+            sas = await self._list_sas(control)
+            self._see(sas)
+        now = _now()
         for sa, command in self._duplicates.look(sas, self._peers.keys(), now):
             self._log.warning("duplicate SA pruned", sa=sa)
             await quietly(control, "terminate", command)

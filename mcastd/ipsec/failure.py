@@ -27,7 +27,7 @@ def explain(lines: Sequence[str], peer: Peer, child: Child, refusal: str) -> str
     if "does not match to" in text or "constraint check failed" in text:
         found = _after(lines, "IDir ") or "it gave another identity"
         return f"AUTHENTICATION_FAILED: the identity of {peer.remote} is not {peer.remote_id}: {found}"
-    if "NO_PROPOSAL_CHOSEN" in text or "no acceptable" in text or "didn't accept DH group" in text:
+    if "NO_PROPOSAL_CHOSEN" in text or "no acceptable" in text:
         return _proposal(lines, peer, child)
     if "TS_UNACCEPTABLE" in text or "INVALID_ID_INFORMATION" in text or "no acceptable traffic selectors" in text:
         return (
@@ -38,6 +38,8 @@ def explain(lines: Sequence[str], peer: Peer, child: Child, refusal: str) -> str
         return f"no address of this host is inside local_ts {child.local_ts}: charon cannot route for it"
     if "unable to install" in text:
         return f"this host cannot install the SA: {_after(lines, 'unable to install') or 'the kernel refused it'}"
+    if "didn't accept DH group" in text:
+        return _proposal(lines, peer, child)
     if any(mark in text or mark in refusal for mark in _IN_THE_END):
         return so_far(lines, peer) or f"{peer.remote} answers, but the attempt did not end in time: {refusal}"
     return refusal

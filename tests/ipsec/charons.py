@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mcastd.config.model import Child, Peer
 from mcastd.errors import ViciRefused, ViciUnavailable
-from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section, connection, ike_sas, shared_key, terminate_peer
+from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section, connection, ike_sas, shared_key, terminate_ike
 from mcastd.ipsec.vici import ViciConnection
 
 PSK = b"correct horse battery staple"
@@ -235,8 +235,12 @@ async def until(condition: Callable[[], bool], what: str, deadline: float = DEAD
 
 
 async def clean(charon: Charon) -> None:
-    for name in await list_conns(charon):
-        with contextlib.suppress(ViciRefused):
-            await command(charon, "terminate", terminate_peer(name, timeout=1, force=True))
-        await command(charon, "unload-conn", {"name": name})
-    await command(charon, "clear-creds", {})
+    """Take everything down, whoever made it."""
+    async with asyncio.timeout(DEADLINE):
+        for name in await list_conns(charon):
+            await command(charon, "unload-conn", {"name": name})
+        await command(charon, "clear-creds", {})
+        while sas := await list_sas(charon):
+            for sa in sas:
+                with contextlib.suppress(ViciRefused):
+                    await command(charon, "terminate", terminate_ike(sa.uniqueid, timeout=1, force=True))

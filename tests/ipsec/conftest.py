@@ -24,7 +24,8 @@ def scene(_scene: Scene) -> Scene:
     """Both charons running and empty."""
 
     async def clean_both() -> None:
-        await asyncio.gather(clean(_scene.cloud), clean(_scene.dc))
+        await clean(_scene.cloud)  # the one that initiates, so that nothing new reaches the other
+        await clean(_scene.dc)
 
     for charon in (_scene.cloud, _scene.dc):
         if not charon.running:
