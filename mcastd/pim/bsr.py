@@ -11,6 +11,7 @@ from typing import Final
 
 from mcastd.errors import DecodeError
 from mcastd.pim.bootstrap import Bootstrap, RpEntry, RpRangeEntry
+from mcastd.pim.packet import ALL_PIM_ROUTERS
 
 BS_PERIOD: Final = 60.0
 BS_TIMEOUT: Final = 130.0
@@ -153,6 +154,23 @@ class RpSet:
         """How many ranges there are, and the rendezvous points of all of them."""
         ranges = [known for zone in self._zones.values() for known in zone.ranges.values() if known.rps]
         return len(ranges), tuple(sorted({address for known in ranges for address in known.rps}))
+
+
+def require_acceptable(
+    destination: IPv4Address, own: IPv4Address, no_forward: bool, is_from_rpf: bool, is_late: bool
+) -> None:
+    """Whose Bootstrap messages are believed (RFC 5059, section 3.1.3).
+
+    Flooded ones come from RPF'. Those that a neighbour sends to one who has just started, unicast or not to be
+    forwarded, count while nothing is known: ``is_late`` is that something is, or that BS_PERIOD has passed.
+    Raises DecodeError ``destination``, ``bootstrap_rpf`` or ``bootstrap_late``.
+    """
+    if destination not in (ALL_PIM_ROUTERS, own):
+        raise DecodeError("destination")
+    if (no_forward or destination == own) and is_late:
+        raise DecodeError("bootstrap_late")
+    if destination == ALL_PIM_ROUTERS and not no_forward and not is_from_rpf:
+        raise DecodeError("bootstrap_rpf")
 
 
 def hash_value(group: IPv4Address, rp: IPv4Address, mask_len: int) -> int:

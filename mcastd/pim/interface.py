@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 from mcastd.config.model import Pim
 from mcastd.errors import DecodeError
-from mcastd.pim.bootstrap import NO_FORWARD, decode_bootstrap, decode_candidate_rp
-from mcastd.pim.bsr import BS_PERIOD, RpSet
+from mcastd.pim.bootstrap import NO_FORWARD, decode_bootstrap
+from mcastd.pim.bsr import BS_PERIOD, RpSet, require_acceptable
 from mcastd.pim.effects import (
     BootstrapRouterChanged,
     Effect,
@@ -28,14 +28,9 @@ from mcastd.pim.effects import (
     RpSetChanged,
     Send,
 )
+from mcastd.pim.greeting import TRIGGERED_HELLO_DELAY, Greeting
 from mcastd.pim.membership import Membership
-from mcastd.pim.messages import (
-    RegisterStop,
-    decode_assert,
-    decode_register,
-    decode_register_stop,
-    encode_register_stop,
-)
+from mcastd.pim.messages import RegisterStop, decode_register, encode_register_stop
 from mcastd.pim.neighbor import Change, Neighbors
 from mcastd.pim.pacing import Pacer
 from mcastd.pim.packet import (
@@ -50,11 +45,10 @@ from mcastd.pim.packet import (
     unseal,
 )
 from mcastd.pim.rp import StaticRps, choose_rp, in_ranges
+from mcastd.pim.strangers import refuse
 from mcastd.pim.upstream import Timing, Told, Upstream
 
-TRIGGERED_HELLO_DELAY: Final = 5.0  # section 4.11
 MERGE_WINDOW: Final = 0.02  # joins and leaves this close together share a message
-GREET_INTERVAL: Final = 1.0  # a neighbour that restarts over and over is answered this often at most
 
 
 REGISTER_STOP_INTERVAL: Final = 0.1  # between answers to Registers
@@ -97,12 +91,7 @@ class Interface:
         self._upstream = Upstream(_timing(settings))
         self._static_rps = StaticRps(settings.config.rp)
         self._pacer = Pacer()
-        self._hello_at = inf
-        self._hello_repeats = 0
-        self._hello_repeat_at = inf
-        self._greet_at = inf
-        self._greeted_at = self._answered_at = -inf
-        self._hello_owed = True
+        self._greeting = Greeting(settings.config)
         self._forgotten = False
         self._started_at = inf
         self._flush_at = inf
@@ -112,11 +101,8 @@ class Interface:
         self._handlers: dict[int, Callable[[_Received, float], None]] = {
             MessageType.HELLO: self._hello_received,
             MessageType.REGISTER: self._register_received,
-            MessageType.REGISTER_STOP: self._register_stop_received,
             MessageType.JOIN_PRUNE: self._join_prune_received,
             MessageType.BOOTSTRAP: self._bootstrap_received,
-            MessageType.ASSERT: self._assert_received,
-            MessageType.CANDIDATE_RP_ADVERTISEMENT: self._candidate_rp_received,
         }
 
     # Starting, changing, stopping
@@ -133,6 +119,7 @@ class Interface:
         """Take a changed configuration or MTU over, in place."""
         before, self.settings = self.settings, settings
         self._upstream.retime(_timing(settings))
+        self._greeting.config = settings.config
         self._static_rps = StaticRps(settings.config.rp)
         if not settings.config.bootstrap:
             self._rp_set.clear()
@@ -161,7 +148,8 @@ class Interface:
         self._queue([goodbye], MessageType.HELLO)
         self.effects += self._pacer.take(now)
         self._upstream.forget()
-        self._hello_at = self._hello_repeat_at = self._greet_at = self._flush_at = inf
+        self._greeting.stop()
+        self._flush_at = inf
 
     def drain(self) -> None:
         """Let out what still waits, at once."""
@@ -183,9 +171,7 @@ class Interface:
     def next_deadline(self) -> float:
         """When ``advance`` has something to do; infinite if never."""
         return min(
-            self._hello_at,
-            self._hello_repeat_at,
-            self._greet_at,
+            self._greeting.next_deadline(),
             self._flush_at,
             self._upstream.next_deadline() if self._upstream.neighbor else inf,
             self._pacer.next_deadline(),
@@ -201,10 +187,9 @@ class Interface:
         if now >= self._rp_set.next_deadline():
             before = self._bootstrap_router()
             self._rps_changed(self._rp_set.expire(now), before, now)
-        if now >= self._greet_at:
-            self._answered_at = now
+        if self._greeting.is_due(now):
             self._greet(now)
-        if now >= min(self._hello_at, self._hello_repeat_at):
+        if self._greeting.is_hello_due(now):
             self._send_hello(now)
         if self._upstream.neighbor:
             self._queue(self._upstream.due(now), MessageType.JOIN_PRUNE)
@@ -214,9 +199,7 @@ class Interface:
 
     def _greet(self, now: float) -> None:
         """Hello now, and again shortly, then all Joins: what somebody who has just heard of us needs."""
-        self._greet_at, self._greeted_at = inf, now
-        self._hello_repeats = 0
-        self._hello_repeat_at = now
+        self._greeting.begin(now)
         self._send_hello(now)
         if self._forgotten:
             self._forgotten = False
@@ -224,25 +207,17 @@ class Interface:
         self._flush(now)
 
     def _send_hello(self, now: float) -> None:
-        config = self.settings.config
         payload = encode_hello(_hello(self.settings, self.generation_id))
         # Hellos overtake what the pacer holds back: it is they that make the neighbour listen to it.
         self.effects.append(self._send(payload, MessageType.HELLO))
-        self._hello_at = now + config.hello_period
-        self._hello_owed = False
-        if now >= self._hello_repeat_at:
-            # A lost Hello would make the neighbour discard every Join until the next one.
-            left = self._hello_repeats < config.join_repeats
-            gap = config.join_repeat_interval * 2**self._hello_repeats
-            self._hello_repeat_at = now + gap if left else inf
-            self._hello_repeats += 1
+        self._greeting.said(now)
 
     def _flush(self, now: float) -> None:
         self._flush_at = inf
         told = self._upstream.flush(now)
         if told.messages:
             self._flushed_at = now
-        if told.messages and self._hello_owed:
+        if told.messages and self._greeting.owed:
             self._send_hello(now)
         self._tell(told)
         self.effects += self._pacer.take(now)
@@ -303,11 +278,12 @@ class Interface:
             return
         try:
             kind, body = unseal(data)
-            handler = self._handlers.get(kind)
             self.received[_name(kind)] += 1
+            handler = self._handlers.get(kind)
             if handler is None:
-                raise DecodeError("unexpected_type")
-            handler(_Received(source, destination, data[1], body), now)
+                refuse(kind, body)
+            else:
+                handler(_Received(source, destination, data[1], body), now)
         except DecodeError as error:
             self.dropped[error.reason] += 1
         self.advance(now)
@@ -343,17 +319,17 @@ class Interface:
     def _answer(self, change: Change, source: IPv4Address, now: float) -> None:
         """A neighbour that does not know us needs our Hello, and our Joins if it is RPF' (sections 4.3.1, 4.5.5)."""
         if source != self._upstream.neighbor:
-            delay = self._rng.uniform(0, TRIGGERED_HELLO_DELAY if len(self.neighbors) > 1 else 0)
-            self._hello_at = min(self._hello_at, now + delay)
+            delay = self._rng.uniform(0, TRIGGERED_HELLO_DELAY) if len(self.neighbors) > 1 else 0.0
+            self._greeting.hello_by(now + delay)
             return
-        self._hello_owed = True
-        if change is Change.NEW and not self._upstream.unsaid and now - self._greeted_at < GREET_INTERVAL:
+        self._greeting.owed = True
+        if change is Change.NEW and not self._upstream.unsaid and self._greeting.is_recent(now):
             return  # it is configured and was just sent everything; the repeats are on their way
         delay = 0.0
         if change is Change.RESTARTED and len(self.neighbors) > 1:
             delay = self._rng.uniform(0, self.neighbors.override_interval(self._own_delays()))
         self._forgotten = True
-        self._greet_at = min(self._greet_at, max(now + delay, self._answered_at + GREET_INTERVAL))
+        self._greeting.greet_by(now + delay)
 
     def _own_delays(self) -> LanPruneDelay:
         config = self.settings.config
@@ -386,37 +362,15 @@ class Interface:
         payload = encode_register_stop(RegisterStop(register.group, register.source))
         self.effects.append(self._send(payload, MessageType.REGISTER_STOP, message.source))
 
-    def _register_stop_received(self, message: _Received, _now: float) -> None:
-        decode_register_stop(message.body)
-        raise DecodeError("register_stop_unasked")
-
-    def _assert_received(self, message: _Received, _now: float) -> None:
-        """A leaf forwards nothing to the link, so it never contends (section 4.6)."""
-        decode_assert(message.body)
-        self._require_neighbor(message)
-        raise DecodeError("assert_not_followed")
-
-    def _candidate_rp_received(self, message: _Received, _now: float) -> None:
-        decode_candidate_rp(message.body)
-        raise DecodeError("not_a_bootstrap_router")
-
     def _bootstrap_received(self, message: _Received, now: float) -> None:
-        """Whose Bootstrap messages are believed (RFC 5059, section 3.1.3)."""
         bootstrap = decode_bootstrap(message.body)
         if not self.settings.config.bootstrap:
             raise DecodeError("bootstrap_off")
         self._require_neighbor(message)
-        late = self._rp_set.knows(bootstrap) or now - self._started_at > BS_PERIOD
-        if message.destination == ALL_PIM_ROUTERS:
-            if message.flags & NO_FORWARD:
-                if late:
-                    raise DecodeError("bootstrap_late")
-            elif message.source != self._upstream.neighbor:
-                raise DecodeError("bootstrap_rpf")
-        elif message.destination != self.settings.address:
-            raise DecodeError("destination")
-        elif late:
-            raise DecodeError("bootstrap_late")
+        is_late = self._rp_set.knows(bootstrap) or now - self._started_at > BS_PERIOD
+        is_from_rpf = message.source == self._upstream.neighbor
+        no_forward = bool(message.flags & NO_FORWARD)
+        require_acceptable(message.destination, self.settings.address, no_forward, is_from_rpf, is_late)
         before = self._bootstrap_router()
         changed = self._rp_set.received(bootstrap, now)
         self._rps_changed(changed, before, now)

@@ -9,7 +9,6 @@ from mcastd.config.model import Group, Pim, RpRange
 from mcastd.pim.effects import Effect, Event, Send
 from mcastd.pim.interface import PimInterface
 from mcastd.pim.router import Router
-
 from tests.simulator.reference import Reference
 
 UPSTREAM = IPv4Address("10.44.4.5")

@@ -1,0 +1,82 @@
+"""Packing into as few messages as the MTU and 255 groups allow (RFC 7761, section 4.9.5)."""
+
+from ipaddress import IPv4Address
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcastd.pim.assemble import GROUP_HEAD, MAX_GROUPS, SOURCE, messages, records, room_for_groups
+from mcastd.pim.packet import JoinPrune, decode_join_prune, encode_source, unseal
+
+UPSTREAM = IPv4Address("10.44.4.5")
+BASE = IPv4Address("239.0.0.0")
+
+
+def single(count: int, mtu: int) -> list[bytes]:
+    return [
+        record
+        for n in range(count)
+        for record in records(BASE + n, room_for_groups(mtu), joined=[encode_source(UPSTREAM, 7)])
+    ]
+
+
+def decoded(found: list[bytes]) -> list[JoinPrune]:
+    return [decode_join_prune(unseal(data)[1]) for data in found]
+
+
+def test_68_single_source_groups_fit_into_1398_bytes() -> None:
+    found = messages(single(69, 1398), UPSTREAM, 210, 1398)
+    assert [len(message.groups) for message in decoded(found)] == [68, 1]
+    assert len(found[0]) + 20 <= 1398
+
+
+@pytest.mark.parametrize(("count", "shape"), [(255, [255]), (256, [255, 1]), (510, [255, 255]), (300, [255, 45])])
+def test_the_group_count_never_exceeds_255(count: int, shape: list[int]) -> None:
+    found = messages(single(count, 65535), UPSTREAM, 210, 65535)
+    assert [len(message.groups) for message in decoded(found)] == shape
+    assert [data[11] for data in found] == shape
+
+
+def test_join_star_g_and_its_rpt_prunes_stay_together_and_the_first_that_fit_are_kept() -> None:
+    star = [encode_source(UPSTREAM, 7)]
+    prunes = [encode_source(IPv4Address(n), 5) for n in range(1, 500)]
+    joined = [encode_source(IPv4Address(1000 + n), 4) for n in range(300)]
+    found = decoded(messages(records(BASE, room_for_groups(1398), (star, prunes), joined), UPSTREAM, 210, 1398))
+    first = found[0].groups[0]
+    most = (room_for_groups(1398) - GROUP_HEAD) // SOURCE
+    assert len(first.joined) == 1
+    assert [int(source.address) for source in first.pruned] == list(range(1, most))
+    assert all(source.flags == 4 for message in found[1:] for entry in message.groups for source in entry.joined)
+    assert sum(len(entry.joined) for message in found for entry in message.groups) == 301
+
+
+def test_a_tiny_mtu_still_carries_one_source() -> None:
+    assert len(messages(single(3, 40), UPSTREAM, 210, 40)) == 3
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=200), st.integers(300, 9000))
+def test_mixed_sizes_all_arrive_in_nearly_the_fewest_messages(sizes: list[int], mtu: int) -> None:
+    room = room_for_groups(mtu)
+    wanted = {(BASE + n, IPv4Address(1 + source)) for n, size in enumerate(sizes) for source in range(size)}
+    made = [
+        record
+        for n, size in enumerate(sizes)
+        for record in records(BASE + n, room, joined=[encode_source(IPv4Address(1 + s), 4) for s in range(size)])
+    ]
+    found = messages(made, UPSTREAM, 210, mtu)
+    got = [(entry.group, s.address) for message in decoded(found) for entry in message.groups for s in entry.joined]
+    assert sorted(got) == sorted(wanted)
+    assert all(len(data) + 20 <= mtu for data in found)
+    assert all(len(message.groups) <= MAX_GROUPS for message in decoded(found))
+    fewest = max(-(-sum(map(len, made)) // room), -(-len(made) // MAX_GROUPS))
+    assert len(found) <= fewest * 11 // 9 + 1  # the bound of best fit decreasing
+
+
+def test_order_does_not_matter_to_the_number_of_messages() -> None:
+    made = [records(BASE + n, 1364, joined=[encode_source(UPSTREAM, 4)] * (1 + n % 3))[0] for n in range(3000)]
+    ordered = len(messages(made, UPSTREAM, 210, 1398))
+    Random(1).shuffle(made)
+    assert len(messages(made, UPSTREAM, 210, 1398)) == ordered
+    assert ordered == -(-sum(map(len, made)) // 1364)

@@ -1,0 +1,65 @@
+"""Joins counted by origin: the last to leave is the one that counts."""
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from mcastd.errors import McastdError
+from mcastd.pim import membership
+from mcastd.pim.membership import Membership, Wanted
+
+GROUP, OTHER = IPv4Address("239.1.1.1"), IPv4Address("239.1.1.2")
+S1, S2, S3 = (IPv4Address(f"10.9.0.{n}") for n in (1, 2, 3))
+
+
+def test_the_last_to_leave_ends_it() -> None:
+    table = Membership()
+    table.join(GROUP, None, "file")
+    table.join(GROUP, None, "command")
+    assert table.leave(GROUP, None, "file")
+    assert table.wanted(GROUP) == Wanted(True)
+    assert not table.leave(GROUP, None, "file")
+    assert table.leave(GROUP, None, "command")
+    assert table.wanted(GROUP) == Wanted()
+    assert table.groups() == []
+
+
+def test_joining_twice_counts_once() -> None:
+    table = Membership()
+    table.join(GROUP, S1, "command")
+    table.join(GROUP, S1, "command")
+    assert table.leave(GROUP, S1, "command")
+    assert table.wanted(GROUP) == Wanted()
+
+
+def test_replacing_tells_which_groups_changed_and_keeps_other_origins() -> None:
+    table = Membership()
+    assert table.replace("file", [(GROUP, S1), (OTHER, None)]) == [GROUP, OTHER]
+    table.join(GROUP, S1, "command")
+    assert table.replace("file", [(OTHER, None), (OTHER, S2)]) == [GROUP, OTHER]
+    assert table.wanted(GROUP) == Wanted(sources=frozenset({S1}))
+    assert table.replace("file", [(OTHER, S2), (OTHER, None)]) == []
+    assert table.entries() == [(GROUP, S1, ("command",)), (OTHER, None, ("file",)), (OTHER, S2, ("file",))]
+
+
+def test_a_source_is_excluded_if_everybody_excludes_it_and_nobody_asks_for_it() -> None:
+    table = Membership()
+    table.join(GROUP, None, "one", frozenset({S1, S2, S3}))
+    table.join(GROUP, None, "two", frozenset({S2, S3}))
+    assert table.wanted(GROUP).excluded == {S2, S3}
+    table.join(GROUP, S2, "three")
+    assert table.wanted(GROUP) == Wanted(True, frozenset({S2}), frozenset({S3}))
+    table.join(GROUP, None, "two")
+    assert table.wanted(GROUP).excluded == frozenset()
+
+
+def test_the_number_of_joins_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membership, "MAX_ENTRIES", 2)
+    table = Membership()
+    table.join(GROUP, S1, "file")
+    table.join(GROUP, S2, "file")
+    with pytest.raises(McastdError, match="is the most"):
+        table.join(OTHER, None, "file")
+    assert table.groups() == [GROUP]
+    table.leave(GROUP, S1, "file")
+    table.join(OTHER, None, "file")
