@@ -83,12 +83,12 @@ class Places:
         """The log of one process."""
         return self.folder / "log" / f"{name}.log"
 
-    def stop(self, process: Process, number: signal.Signals = signal.SIGTERM, patience: float = 5.0) -> None:
-        """End a process and wait for it; raises LabError if it does not end."""
+    def stop(self, process: Process, number: signal.Signals = signal.SIGTERM, patience: float = 5.0) -> int | None:
+        """End a process and wait for it; returns its exit status. Raises LabError if it does not end."""
         if process.alive and not end({process.pid}, number, patience):
             raise LabError(f"{process.name}: still there {patience:.0f} s after {number.name}")
-        if child := self._children.pop(process.pid, None):
-            child.wait()
+        child = self._children.pop(process.pid, None)
+        return child.wait() if child else None
 
     def kill(self, name: str, number: signal.Signals) -> None:
         """Send a signal to every process of that name."""

@@ -149,10 +149,13 @@ class Scene(Places):
         self.exec_time = time.monotonic()
         self._daemon = self.start(CLOUD, _DAEMON, ["mcastd", "run"])
 
-    def stop_daemon(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send the daemon, if it runs, a signal that ends it, and wait; raises LabError if it does not end."""
-        if self._daemon is not None:
-            self.stop(self._daemon, number, _GOING_DOWN)
+    def stop_daemon(self, number: signal.Signals = signal.SIGTERM) -> int | None:
+        """Send the daemon, if it runs, a signal that ends it, and wait; returns its exit status.
+
+        Raises LabError if it does not end.
+        """
+        daemon, self._daemon = self._daemon, None
+        return self.stop(daemon, number, _GOING_DOWN) if daemon is not None else None
 
     @property
     def daemon(self) -> Process:

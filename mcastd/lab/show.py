@@ -247,6 +247,8 @@ def run(scene: Scene, *, seconds: float | None, as_json: bool) -> int:
                 result = summary(scene)
                 if not result["received"]:
                     _explain(scene, screen)
+                elif status := scene.stop_daemon():
+                    screen.say(f"mcastd ended with status {status}; the end of its log:\n{scene.tail('mcastd', 25)}")
             finally:
                 scene.down()
     _say_summary(result, screen)

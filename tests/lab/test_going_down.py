@@ -55,7 +55,7 @@ def test_sigterm_prunes_says_goodbye_and_puts_everything_back(scene: Scene) -> N
     scene.start_daemon()
     feed_arrives(scene)
     assert host(scene) != before
-    scene.stop_daemon(signal.SIGTERM)
+    assert scene.stop_daemon(signal.SIGTERM) == 0, scene.tail("mcastd")
     assert_gone(scene, before)
 
 
@@ -66,7 +66,7 @@ def test_after_sigkill_a_start_and_sigterm_put_everything_back(scene: Scene) -> 
     scene.stop_daemon(signal.SIGKILL)
     scene.start_daemon()
     feed_arrives(scene)
-    scene.stop_daemon(signal.SIGTERM)
+    assert scene.stop_daemon(signal.SIGTERM) == 0, scene.tail("mcastd")
     assert_gone(scene, before)
 
 
@@ -85,7 +85,7 @@ def test_addresses_that_were_there_before_stay(scene: Scene) -> None:
         before = host(scene)
         scene.start_daemon()
         feed_arrives(scene)
-        scene.stop_daemon(signal.SIGTERM)
+        assert scene.stop_daemon(signal.SIGTERM) == 0, scene.tail("mcastd")
         assert_gone(scene, before)
     finally:
         scene.command("cloud", ["ip", "address", "del", "10.44.6.1/32", "dev", "lo"])
