@@ -211,7 +211,7 @@ def test_a_cancelled_command_leaves_no_answer_to_the_next(tmp_path: Path) -> Non
 
 def test_commands_take_turns(tmp_path: Path) -> None:
     async def ask(connection: ViciConnection) -> list[Section]:
-        return await asyncio.gather(connection.command("a"), connection.command("b"))
+        return [*await asyncio.gather(connection.command("a"), connection.command("b"))]
 
     peer = answering(response({"n": "1"}), response({"n": "2"}))
     assert against(tmp_path, peer, ask) == [{"n": b"1"}, {"n": b"2"}]
