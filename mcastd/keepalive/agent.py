@@ -100,7 +100,8 @@ class Reflector:
             except BlockingIOError:
                 return
             except OSError as error:
-                self._dropped[_reason(error)] += 1
+                if error.errno != errno.ENETDOWN:  # a link that is down says so once; nothing was lost by it
+                    self._dropped[_reason(error)] += 1
                 return
             if origin[2] == socket.PACKET_OUTGOING:
                 continue

@@ -62,7 +62,7 @@ class Netlink:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        await self._ipr.close()
+        self._ipr.close()
 
     async def link(self, name: str) -> Link | None:
         """The interface of that name, or None."""
