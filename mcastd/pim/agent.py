@@ -37,6 +37,8 @@ __all__ = ["PimAgent", "PimInterface"]
 _BATCH: Final = 32
 _LINES: Final = 20  # entries of one change that get a line each; more become one line
 _CLOSE_LIMIT: Final = 0.4
+_EVENTS: Final = 100  # changes of state told in _EVENTS_PERIOD seconds; a flood must not fill the journal
+_EVENTS_PERIOD: Final = 10.0
 
 
 class _Link:
@@ -67,6 +69,8 @@ class PimAgent:
         self._links: dict[str, _Link] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._told = 0
+        self._told_since = 0.0
 
     # What is wanted
 
@@ -146,7 +150,8 @@ class PimAgent:
                 self._send(effect)
             else:
                 changed = True
-                self._tell(effect)
+                if self._may_tell():
+                    self._tell(effect)
         self._arm()
         if changed:
             self._on_change()
@@ -163,6 +168,16 @@ class PimAgent:
     def _on_timer(self) -> None:
         self._timer = None
         self._carry_out(self._router.advance(self._clock()))
+
+    def _may_tell(self) -> bool:
+        """Whether one more change of state may be logged now."""
+        now = self._clock()
+        if now - self._told_since >= _EVENTS_PERIOD:
+            if self._told > _EVENTS:
+                self._log.warning("pim changed too often to tell", untold=self._told - _EVENTS)
+            self._told, self._told_since = 0, now
+        self._told += 1
+        return self._told <= _EVENTS
 
     def _tell(self, event: Effect) -> None:
         log = self._log

@@ -1,4 +1,4 @@
-"""When to say Hello: periodically, again shortly after coming up, and to answer who is new (RFC 7761, section 4.3.1)."""
+"""When to say Hello: periodically, shortly after coming up, and to answer who is new (RFC 7761, section 4.3.1)."""
 
 from math import inf
 from typing import Final

@@ -69,7 +69,7 @@ class Neighbors:
         holdtime = DEFAULT_HELLO_HOLDTIME if hello.holdtime is None else hello.holdtime
         known = self._all.get(source)
         if holdtime == 0:
-            return (Change.GONE, [self._all.pop(source)]) if known else (Change.NONE, [])
+            return (Change.GONE if self._all.pop(source, None) else Change.NONE), []
         if known is None and len(self._all) >= MAX_NEIGHBORS and source != always:
             return Change.REFUSED, []
         expires = inf if holdtime == FOREVER else now + holdtime

@@ -1,7 +1,7 @@
 """An upstream PIM router for one link, written from RFC 7761's downstream state tables (sections 4.5.1 to 4.5.3).
 
-It is the judge of mcastd's machine, so it shares nothing with it: no import of mcastd, and a codec of its own. It is slow
-and plain on purpose. State is kept for the link, as in the RFC, whoever of its neighbours sent the Join.
+It is the judge of mcastd's machine, so it shares nothing with it: no import of mcastd, and a codec of its own. It is
+slow and plain on purpose. State is kept for the link, as in the RFC, whoever of its neighbours sent the Join.
 """
 
 import random
@@ -45,7 +45,7 @@ def rfc1071(data: bytes) -> int:
     """The Internet checksum, word by word."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = sum(data[at] << 8 | data[at + 1] for at in range(0, len(data), 2))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -119,12 +119,11 @@ class Reference:
             self.outbox.append(make_hello(HELLO_HOLDTIME, self.generation_id))
             self.hello_at = now + HELLO_PERIOD
         self.neighbors = {a: known for a, known in self.neighbors.items() if known[0] > now}
-        for table in (self.star, self.pair):
-            for key, machine in list(table.items()):  # type: ignore[attr-defined]  # two key types
-                if machine.state == PRUNE_PENDING and machine.pending_until <= now:
-                    machine.state = NO_INFO
-                if machine.expires <= now or machine.state == NO_INFO:
-                    del table[key]
+        for machine in [*self.star.values(), *self.pair.values()]:
+            if machine.state == PRUNE_PENDING and machine.pending_until <= now:
+                machine.state = NO_INFO
+        self.star = {k: m for k, m in self.star.items() if m.expires > now and m.state != NO_INFO}
+        self.pair = {k: m for k, m in self.pair.items() if m.expires > now and m.state != NO_INFO}
         for pair, machine in list(self.rpt.items()):
             if machine.state == PRUNE_PENDING and machine.pending_until <= now:
                 machine.state = PRUNE

@@ -25,7 +25,7 @@ def settings(pim: Pim = PIM, address: IPv4Address = LEAF, mtu: int = 1398) -> Pi
 
 @dataclass
 class Weather:
-    """What the link does to packets; ``burst`` bounds how many are lost in a row on one way."""
+    """What the link does to packets; ``burst`` bounds how many of one sender and type are lost in a row."""
 
     loss: float = 0.0
     burst: int = 10**9
@@ -100,7 +100,7 @@ class World:
         self.cut = False
         self._flight: list[tuple[float, int, IPv4Address, IPv4Address, bytes]] = []
         self._count = 0
-        self._lost_in_a_row: dict[IPv4Address, int] = {}
+        self._lost_in_a_row: dict[tuple[IPv4Address, int], int] = {}
         self._missing_since: dict[tuple[IPv4Address, IPv4Address | None], float] = {}
         self.longest_missing = 0.0
 
@@ -114,17 +114,17 @@ class World:
         """Send to everybody else, through the weather."""
         self.sent.append((self.now, source, data))
         for receiver in [UPSTREAM, *self.leaves]:
-            if receiver != source and not self._loses(source):
+            if receiver != source and not self._loses((source, data[0] & 15)):
                 copies = 2 if self.random.random() < self.weather.duplicate else 1
                 for _ in range(copies):
                     arrival = self.now + self.weather.delay + self.random.uniform(0, self.weather.jitter)
                     self._count += 1
                     heapq.heappush(self._flight, (arrival, self._count, receiver, source, data))
 
-    def _loses(self, source: IPv4Address) -> bool:
-        row = self._lost_in_a_row.get(source, 0)
+    def _loses(self, way: tuple[IPv4Address, int]) -> bool:
+        row = self._lost_in_a_row.get(way, 0)
         lost = self.cut or (row < self.weather.burst and self.random.random() < self.weather.loss)
-        self._lost_in_a_row[source] = row + 1 if lost else 0
+        self._lost_in_a_row[way] = row + 1 if lost else 0
         return lost
 
     def run(self, seconds: float) -> None:

@@ -1,0 +1,418 @@
+"""One link's machine: what it accepts, what it refuses and counts, and what it says in which order."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from random import Random
+
+import pytest
+
+from mcastd.config.model import Group, RpRange
+from mcastd.errors import McastdError
+from mcastd.pim.bootstrap import (
+    Bootstrap,
+    CandidateRpAdvertisement,
+    RpEntry,
+    RpRangeEntry,
+    encode_bootstrap,
+    encode_candidate_rp,
+)
+from mcastd.pim.effects import (
+    BootstrapRouterChanged,
+    Effect,
+    Joined,
+    NeighborDown,
+    NeighborUp,
+    Pruned,
+    RpSetChanged,
+    Send,
+)
+from mcastd.pim.interface import PimInterface
+from mcastd.pim.messages import Assert, RegisterStop, decode_register_stop, encode_assert, encode_register_stop
+from mcastd.pim.neighbor import MAX_NEIGHBORS
+from mcastd.pim.packet import (
+    ALL_PIM_ROUTERS,
+    GroupSet,
+    Hello,
+    JoinPrune,
+    MessageType,
+    SourceEntry,
+    decode_hello,
+    decode_join_prune,
+    encode_hello,
+    encode_join_prune,
+    seal,
+    unseal,
+)
+from mcastd.pim.report import group_statuses, pim_status
+from mcastd.pim.router import Router
+from tests.simulator.world import LEAF, NAME, RP, UPSTREAM, settings, with_pim
+
+GROUP, SSM_GROUP, SOURCE = IPv4Address("239.1.2.3"), IPv4Address("232.1.2.3"), IPv4Address("10.9.0.1")
+OTHER = IPv4Address("10.44.4.7")
+OTHER_RP = IPv4Address("100.15.30.99")
+NOW = 100.0
+
+
+def started(own: PimInterface | None = None, *groups: IPv4Address) -> Router:
+    router = Router(Random(1))
+    wanted = tuple(Group(group=group, tunnel=NAME) for group in groups)
+    router.configure((own or settings(),), wanted, NOW)
+    return router
+
+
+def sends(effects: list[Effect]) -> list[Send]:
+    return [effect for effect in effects if isinstance(effect, Send)]
+
+
+def join_prunes(effects: list[Effect]) -> list[JoinPrune]:
+    found = [effect.payload for effect in sends(effects) if effect.kind is MessageType.JOIN_PRUNE]
+    return [decode_join_prune(unseal(payload)[1]) for payload in found]
+
+
+def hello(router: Router, source: IPv4Address = UPSTREAM, now: float = NOW, **options: object) -> list[Effect]:
+    data = encode_hello(replace(Hello(holdtime=105, generation_id=1), **options))  # type: ignore[arg-type]  # fields
+    return router.received(NAME, source, ALL_PIM_ROUTERS, data, now)
+
+
+def dropped(router: Router) -> dict[str, int]:
+    return pim_status(router, NAME, True, {}, NOW).dropped
+
+
+def test_our_hello_says_everything() -> None:
+    own = replace(with_pim(dr_priority=3), secondary=(IPv4Address("10.1.1.246"),))
+    first = sends(Router(Random(1)).configure((own,), (), NOW))[0]
+    said = decode_hello(unseal(first.payload)[1])
+    assert (said.holdtime, said.dr_priority, said.addresses) == (105, 3, (IPv4Address("10.1.1.246"),))
+    assert said.lan_prune_delay is not None
+    assert (said.lan_prune_delay.propagation_delay, said.lan_prune_delay.override_interval) == (0.5, 2.5)
+    assert said.generation_id is not None
+
+
+def test_generation_ids_are_random_and_stay_while_the_state_does() -> None:
+    router = started()
+    before = router.interfaces[NAME].generation_id
+    router.configure((), (), NOW)
+    router.configure((settings(),), (), NOW + 1)
+    assert router.interfaces[NAME].generation_id == before
+    assert Router(Random(2)).configure((settings(),), (), NOW) != Router(Random(3)).configure((settings(),), (), NOW)
+
+
+def test_the_upstream_neighbor_is_named_by_its_primary_address() -> None:
+    router = started(with_pim(neighbor=IPv4Address("10.44.7.1")))
+    hello(router, addresses=(IPv4Address("10.44.7.1"),))
+    effects = router.join(GROUP, None, NAME, "test", NOW)
+    assert [message.upstream for message in join_prunes(effects)] == [UPSTREAM]
+
+
+def test_own_packets_are_ignored() -> None:
+    router = started(replace(settings(), secondary=(OTHER,)))
+    for address in (LEAF, OTHER):
+        assert hello(router, address) == []
+    status = pim_status(router, NAME, True, {}, NOW)
+    assert (status.neighbors, status.dropped) == ((), {})
+
+
+def test_only_accepted_neighbors_are_heard() -> None:
+    router = started(with_pim(accept_neighbors=(IPv4Network("10.44.4.7/32"),)))
+    hello(router, IPv4Address("10.44.4.9"))
+    hello(router, OTHER)
+    hello(router, UPSTREAM)  # configured: accepted without being listed
+    status = pim_status(router, NAME, True, {}, NOW)
+    assert [neighbor.address for neighbor in status.neighbors] == [str(OTHER), str(UPSTREAM)]
+    assert status.dropped == {"neighbor_not_accepted": 1}
+
+
+def test_a_flood_of_neighbors_stays_bounded_and_the_configured_one_gets_in() -> None:
+    router = started()
+    for n in range(500):
+        hello(router, IPv4Address("10.50.0.0") + n, NOW + n / 1000)
+    hello(router, UPSTREAM, NOW + 1)
+    assert len(router.interfaces[NAME].neighbors) == MAX_NEIGHBORS + 1
+    assert dropped(router) == {"too_many_neighbors": 500 - MAX_NEIGHBORS}
+
+
+def test_a_neighbor_that_restarts_over_and_over_is_answered_once_a_second() -> None:
+    router = started(None, GROUP)
+    sent = 0
+    for n in range(1000):
+        sent += len(sends(hello(router, now=NOW + 10 + n / 100, generation_id=n)))
+    assert sent <= 4 * 11  # a Hello and a Join a second for 10 s, each repeated once before the next
+
+
+def test_goodbye_is_heard() -> None:
+    router = started()
+    assert NeighborUp(NAME, UPSTREAM, 1) in hello(router)
+    assert hello(router, holdtime=0) == [NeighborDown(NAME, UPSTREAM, "it said goodbye")]
+
+
+def test_joins_and_leaves_close_together_share_a_message() -> None:
+    router = started()
+    first = router.join(GROUP, None, NAME, "test", NOW + 1)
+    assert len(join_prunes(first)) == 1
+    later: list[Effect] = []
+    for n in range(50):
+        later += router.join(GROUP + 1 + n, None, NAME, "test", NOW + 1 + n / 10000)
+    later += router.leave(GROUP + 1, None, NAME, "test", NOW + 1.006)
+    assert join_prunes(later) == []
+    deadline = router.next_deadline()
+    assert deadline is not None
+    merged = join_prunes(router.advance(deadline))
+    assert len(merged) == 1
+    assert len(merged[0].groups) == 49
+
+
+def test_one_more_among_ten_thousand_is_one_message() -> None:
+    router = started(None, *(IPv4Address("239.0.0.0") + n for n in range(10_000)))
+    for n in range(1, 200):
+        router.advance(NOW + n)
+    effects = router.join(IPv4Address("239.200.0.1"), None, NAME, "test", NOW + 200)
+    assert [len(message.groups) for message in join_prunes(effects)] == [1]
+
+
+def test_a_large_refresh_is_paced() -> None:
+    router = started(None, *(IPv4Address("239.0.0.0") + n for n in range(10_000)))
+    now, bursts, total = NOW, [], 0
+    while (deadline := router.next_deadline()) is not None and deadline < NOW + 0.3:
+        now = deadline
+        count = len(join_prunes(router.advance(now)))
+        bursts.append(count)
+        total += count
+    assert total == -(-10_000 // 68) - 16  # the first 16 left inside configure()
+    assert max(bursts) <= 16
+
+
+def test_a_group_without_a_rendezvous_point_waits_for_one() -> None:
+    router = started(with_pim(rp=()), GROUP)
+    assert group_statuses(router, NOW)[0].problem == f"no rendezvous point for {GROUP}"
+    effects = router.configure((settings(),), (Group(group=GROUP, tunnel=NAME),), NOW + 1)
+    assert [event.entries[0].rp for event in effects if isinstance(event, Joined)] == [RP]
+    assert group_statuses(router, NOW + 1)[0].state == "joined"
+
+
+def test_an_rp_change_joins_the_new_one_without_a_prune_of_the_old() -> None:
+    router = started(None, GROUP)
+    other = with_pim(rp=(RpRange(address=OTHER_RP),))
+    effects = router.configure((other,), (Group(group=GROUP, tunnel=NAME),), NOW + 5)
+    expected = GroupSet(GROUP, (SourceEntry(OTHER_RP, 7),))
+    assert [message.groups for message in join_prunes(effects)] == [(expected,)]
+
+
+def test_a_new_configured_neighbor_gets_the_joins_and_the_old_one_prunes() -> None:
+    router = started(None, GROUP)
+    hello(router)
+    effects = router.configure((with_pim(neighbor=OTHER),), (Group(group=GROUP, tunnel=NAME),), NOW + 5)
+    found = join_prunes(effects)
+    assert [message.upstream for message in found] == [UPSTREAM, OTHER]
+    assert found[0].groups[0].pruned == (SourceEntry(RP, 7),)
+    assert found[1].groups[0].joined == (SourceEntry(RP, 7),)
+    assert [type(effect) for effect in effects if isinstance(effect, Joined | Pruned)] == [Pruned, Joined]
+
+
+@pytest.mark.parametrize(
+    ("group", "source", "text"),
+    [
+        ("232.1.2.3", None, "name the source"),
+        ("224.0.0.5", None, "link-local"),
+        ("10.1.2.3", None, "not a multicast group"),
+        ("239.1.2.3", "239.1.2.4", "cannot be a source"),
+        ("239.1.2.3", "0.0.0.0", "cannot be a source"),
+    ],
+)
+def test_what_cannot_be_joined_is_refused_in_words(group: str, source: str | None, text: str) -> None:
+    with pytest.raises(McastdError, match=text):
+        started().join(IPv4Address(group), IPv4Address(source) if source else None, NAME, "command", NOW)
+
+
+def test_leaving_what_another_origin_wants_says_who() -> None:
+    router = started(None, GROUP)
+    with pytest.raises(McastdError, match="wanted by: file"):
+        router.leave(GROUP, None, NAME, "command", NOW)
+
+
+def test_source_lists_that_change_send_the_difference() -> None:
+    own = with_pim(join_repeats=0)
+    router = started(own)
+    for n in range(3):
+        router.join(SSM_GROUP, SOURCE + n, NAME, "file", NOW + n)
+    wanted = Group(group=SSM_GROUP, tunnel=NAME, sources=(SOURCE + 1, SOURCE + 9))
+    effects = router.configure((own,), (wanted,), NOW + 10)
+    (message,) = join_prunes(effects)
+    assert message.groups[0].joined == (SourceEntry(SOURCE + 9),)
+    assert message.groups[0].pruned == (SourceEntry(SOURCE), SourceEntry(SOURCE + 2))
+
+
+def test_joins_are_remembered_while_the_interface_is_away() -> None:
+    router = Router(Random(1))
+    assert router.join(GROUP, None, NAME, "command", NOW) == []
+    assert group_statuses(router, NOW)[0].problem == f"tunnel {NAME} is down"
+    assert len(join_prunes(router.configure((settings(),), (), NOW + 1))) == 1
+    router.configure((), (), NOW + 2)
+    assert len(join_prunes(router.configure((settings(),), (), NOW + 3))) == 1
+
+
+def test_a_neighbor_that_is_never_heard_is_a_problem_unless_it_is_static() -> None:
+    for static, state in ((False, "not joined"), (True, "joined")):
+        router = started(with_pim(static_neighbor=static), GROUP)
+        assert group_statuses(router, NOW + 1)[0].state == "joined"
+        assert group_statuses(router, NOW + 30)[0].state == state
+
+
+def register(group: str = "239.1.2.3", header: int = 0x45, length: int = 28, flags: int = 0) -> bytes:
+    inner = bytes([header, 0]) + length.to_bytes(2) + bytes(8) + SOURCE.packed + IPv4Address(group).packed + bytes(8)
+    return seal(MessageType.REGISTER, bytes([flags, 0, 0, 0]) + inner, covered=8)
+
+
+def test_a_register_is_answered_by_register_stop_at_a_bounded_rate() -> None:
+    router = started()
+    (answer,) = sends(router.received(NAME, OTHER, LEAF, register(), NOW))
+    assert answer.destination == OTHER
+    assert decode_register_stop(unseal(answer.payload)[1]) == RegisterStop(GROUP, SOURCE)
+    router.advance(NOW + 1)
+    answers = [sends(router.received(NAME, OTHER, LEAF, register(), NOW + 1 + n / 2000)) for n in range(100)]
+    assert sum(map(len, answers)) == 1
+    assert dropped(router) == {"register_rate": 99}
+    assert len(sends(router.received(NAME, OTHER, LEAF, register(flags=0x40, length=0), NOW + 5))) == 1  # null
+
+
+def bootstrap(no_forward: bool = False, rp: IPv4Address = OTHER_RP) -> bytes:
+    entry = RpRangeEntry(IPv4Network("224.0.0.0/4"), 1, (RpEntry(rp, 150, 0),))
+    return encode_bootstrap(Bootstrap(1, 30, 64, OTHER, (entry,)), no_forward)
+
+
+ASSERT = encode_assert(Assert(GROUP, SOURCE, False, 1, 2))
+STRANGERS: list[tuple[bytes, str]] = [
+    (register("10.1.2.3"), "register_inner"),
+    (register(header=0x65), "register_inner"),
+    (register(header=0x44), "register_inner"),
+    (register(header=0x4F), "register_inner"),
+    (register(length=2000), "register_inner"),
+    (seal(1, bytes(4), covered=8), "register_inner"),
+    (seal(1, bytes(3)), "truncated"),
+    (encode_register_stop(RegisterStop(GROUP, SOURCE)), "register_stop_unasked"),
+    (seal(2, b"\1\0\0\x20"), "truncated"),
+    (ASSERT, "assert_not_followed"),
+    (seal(5, bytes.fromhex("0100 0020 ef010203 0100 0a09")), "truncated"),
+    (encode_join_prune(JoinPrune(LEAF, 210, ()), MessageType.GRAFT), "dense_mode"),
+    (encode_join_prune(JoinPrune(LEAF, 210, ()), MessageType.GRAFT_ACK), "dense_mode"),
+    (seal(6, b"\1"), "truncated"),
+    (seal(9, b""), "dense_mode"),
+    (encode_candidate_rp(CandidateRpAdvertisement(0, 150, OTHER_RP)), "not_a_bootstrap_router"),
+    (seal(8, b"\x05\0\0\0\1\0\1\2\3\4"), "truncated"),
+    (seal(10, b""), "unexpected_type"),
+    (seal(15, b"whatever"), "unexpected_type"),
+    (encode_join_prune(JoinPrune(UPSTREAM, 210, ())), "not_a_neighbor"),
+    (bootstrap(), "bootstrap_off"),
+    (b"", "short"),
+    (b"\x20\0\xdf", "short"),
+    (b"\x10\0\xef\xff", "version"),
+    (b"\x20\0\0\0", "checksum"),
+]
+
+
+@pytest.mark.parametrize(("data", "reason"), STRANGERS)
+def test_what_is_not_for_a_leaf_is_counted_by_reason(data: bytes, reason: str) -> None:
+    router = started()
+    assert router.received(NAME, OTHER, LEAF, data, NOW) == []
+    assert dropped(router) == {reason: 1}
+
+
+def test_a_join_that_wants_us_to_forward_is_counted() -> None:
+    router = started()
+    hello(router, OTHER)
+    router.received(NAME, OTHER, ALL_PIM_ROUTERS, encode_join_prune(JoinPrune(LEAF, 210, ())), NOW)
+    assert dropped(router) == {"join_for_us": 1}
+
+
+def test_a_hello_to_our_own_address_is_refused() -> None:
+    router = started()
+    router.received(NAME, OTHER, LEAF, encode_hello(Hello()), NOW)
+    assert dropped(router) == {"destination": 1}
+
+
+def learning() -> Router:
+    return started(with_pim(bootstrap=True, rp=(), join_repeats=0), GROUP)
+
+
+def test_bootstrap_from_rpf_is_believed_and_the_joins_follow() -> None:
+    router = learning()
+    hello(router)
+    effects = router.received(NAME, UPSTREAM, ALL_PIM_ROUTERS, bootstrap(), NOW + 1)
+    assert BootstrapRouterChanged(NAME, OTHER, 64) in effects
+    assert RpSetChanged(NAME, 1, (OTHER_RP,)) in effects
+    assert join_prunes(effects)[0].groups == (GroupSet(GROUP, (SourceEntry(OTHER_RP, 7),)),)
+    assert router.received(NAME, UPSTREAM, ALL_PIM_ROUTERS, bootstrap(), NOW + 2) == []
+    moved = router.received(NAME, UPSTREAM, ALL_PIM_ROUTERS, bootstrap(rp=RP), NOW + 3)
+    assert join_prunes(moved)[0].groups == (GroupSet(GROUP, (SourceEntry(RP, 7),)),)
+    late: list[Effect] = []
+    for n in range(2000):
+        late += router.advance(NOW + 3 + n)
+    assert any(message.groups == (GroupSet(GROUP, (), (SourceEntry(RP, 7),)),) for message in join_prunes(late))
+    assert BootstrapRouterChanged(NAME, None, None) in late
+
+
+def from_nobody(router: Router) -> list[Effect]:
+    return router.received(NAME, IPv4Address("10.44.4.99"), ALL_PIM_ROUTERS, bootstrap(), NOW)
+
+
+def from_another(router: Router) -> list[Effect]:
+    return router.received(NAME, OTHER, ALL_PIM_ROUTERS, bootstrap(), NOW)
+
+
+def unicast_late(router: Router) -> list[Effect]:
+    return router.received(NAME, UPSTREAM, LEAF, bootstrap(), NOW + 61)
+
+
+def no_forward_late(router: Router) -> list[Effect]:
+    return router.received(NAME, UPSTREAM, ALL_PIM_ROUTERS, bootstrap(no_forward=True), NOW + 61)
+
+
+def to_somebody_else(router: Router) -> list[Effect]:
+    return router.received(NAME, UPSTREAM, OTHER, bootstrap(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("arrive", "reason"),
+    [
+        (from_nobody, "not_a_neighbor"),
+        (from_another, "bootstrap_rpf"),
+        (unicast_late, "bootstrap_late"),
+        (no_forward_late, "bootstrap_late"),
+        (to_somebody_else, "destination"),
+    ],
+)
+def test_bootstrap_from_elsewhere_is_not_believed(arrive: Callable[[Router], list[Effect]], reason: str) -> None:
+    router = learning()
+    hello(router)
+    hello(router, OTHER)
+    arrive(router)
+    assert dropped(router) == {reason: 1}
+    assert router.interfaces[NAME].rp(GROUP) is None
+
+
+@pytest.mark.parametrize(("destination", "no_forward"), [(LEAF, False), (ALL_PIM_ROUTERS, True)])
+def test_a_neighbor_may_tell_us_at_once_when_we_start(destination: IPv4Address, no_forward: bool) -> None:
+    router = learning()
+    hello(router, OTHER)
+    router.received(NAME, OTHER, destination, bootstrap(no_forward), NOW + 1)
+    assert router.interfaces[NAME].rp(GROUP) == OTHER_RP
+
+
+def test_static_wins_over_bootstrap_unless_it_is_told_otherwise() -> None:
+    for preference, expected in (("static", RP), ("bootstrap", OTHER_RP)):
+        router = started(with_pim(bootstrap=True, rp_preference=preference), GROUP)
+        hello(router)
+        router.received(NAME, UPSTREAM, ALL_PIM_ROUTERS, bootstrap(), NOW + 1)
+        assert router.interfaces[NAME].rp(GROUP) == expected
+
+
+def test_closing_prunes_everything_and_is_paced() -> None:
+    router = started(None, *(IPv4Address("239.0.0.0") + n for n in range(10_000)))
+    effects, now = router.close(NOW + 100), NOW + 100
+    while (deadline := router.next_deadline()) is not None and deadline < NOW + 101:
+        now = deadline
+        effects += router.advance(now)
+    assert sum(len(entry.pruned) for message in join_prunes(effects) for entry in message.groups) == 10_000
+    last = sends(effects)[-1]
+    assert decode_hello(unseal(last.payload)[1]).holdtime == 0
+    assert now - NOW - 100 < 0.3
