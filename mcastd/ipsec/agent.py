@@ -131,6 +131,7 @@ class IpsecAgent:
             self._unavailable = None
             for peer in self._peers.values():
                 peer.loaded = None
+                peer.hold_until = _now()
                 for child in peer.children.values():
                     child.backoff.reset(_now())
             while not self._events_gone:
@@ -198,11 +199,9 @@ class IpsecAgent:
             if peer.loaded != peer.wanted:
                 looks.append(peer.load_retry_at - now)
                 continue
-            looks += [
-                child.backoff.next_try - now
-                for child in peer.children.values()
-                if child.sa is None and child.trying_since is None and child.backoff.next_try > now
-            ]
+            next_try = peer.next_try(now)
+            if next_try is not None:
+                looks.append(next_try - now)
         return max(0.01, min(looks))
 
     async def _load_all(self, control: ViciConnection) -> None:
@@ -240,11 +239,7 @@ class IpsecAgent:
 
     def _try(self, peer: PeerState, now: float) -> None:
         """Start the attempts that are due: one until the IKE_SA is up, then one for each child."""
-        for child in peer.children.values():
-            if child.sa is not None or child.trying_since is not None or child.backoff.next_try > now:
-                continue
-            if peer.sa is None and peer.trying:
-                return
+        for child in peer.due(now):
             child.trying_since = now
             peer.attempts += 1
             task = asyncio.create_task(self._attempt(peer, child))
@@ -289,7 +284,7 @@ class IpsecAgent:
         child.trying_since = None
         if child.sa is None:
             now = _now()
-            child.backoff.failed(now)
+            peer.failed(child, now)
             problem = problem or "charon reported success, but the child is not there"
             say = log.debug if problem == child.problem else log.warning
             child.problem = problem

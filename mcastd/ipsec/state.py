@@ -116,6 +116,7 @@ class PeerState:
         self.attempts = 0
         self.problem: str | None = None
         self.load_retry_at = 0.0
+        self.hold_until = 0.0
         self.since = 0.0
 
     @property
@@ -128,17 +129,39 @@ class PeerState:
         """Whether an attempt is in flight."""
         return any(child.trying_since is not None for child in self.children.values())
 
+    def due(self, now: float) -> list[ChildState]:
+        """The children to try now: the one that has waited longest until the IKE_SA is up, then each on its own."""
+        if self.sa is None and (self.trying or self.hold_until > now):
+            return []
+        waiting = [c for c in self.children.values() if c.sa is None and c.trying_since is None]
+        ready = sorted((c for c in waiting if c.backoff.next_try <= now), key=lambda c: c.backoff.next_try)
+        return ready if self.sa is not None else ready[:1]
+
+    def next_try(self, now: float) -> float | None:
+        """When ``due`` has something next; None if that takes an event."""
+        if self.sa is None and self.trying:
+            return None
+        hold = self.hold_until if self.sa is None else now
+        waiting = [c for c in self.children.values() if c.sa is None and c.trying_since is None]
+        return min((max(hold, child.backoff.next_try) for child in waiting), default=None)
+
+    def failed(self, child: ChildState, now: float) -> None:
+        """An attempt failed; without an IKE_SA the other children wait as well, they would fail alike."""
+        child.backoff.failed(now)
+        if self.sa is None:
+            self.hold_until = child.backoff.next_try
+
     def want(self, wanted: PeerWithKey, now: float) -> None:
         """Take a new configuration; what is unchanged keeps its state."""
-        old, self.wanted = self.wanted.peer, wanted
+        self.wanted = wanted
         peer = wanted.peer
-        self.load_retry_at = now
+        self.load_retry_at = self.hold_until = now
         known, self.children = self.children, {}
         for child in peer.children:
             state = known.get(child.name) or ChildState(child, peer, self._rng)
             state.wanted, state.remote = child, str(peer.remote)
             state.backoff.limits(peer.retry_min, peer.retry_max)
-            if state.sa is None and (child not in old.children or peer != old):
+            if state.sa is None:
                 state.backoff.reset(now)
             self.children[child.name] = state
 
@@ -152,6 +175,10 @@ class PeerState:
             if self.sa is not None:
                 self.since = now - self.sa.age
                 self.problem = None
+                self.hold_until = now
+                for child in self.children.values():
+                    if child.sa is None and child.trying_since is None:
+                        child.backoff.reset(now)  # what failed was the IKE_SA
             changes.append(Change(self.name, None, self.sa is not None, not self.trying))
         for name, child in self.children.items():
             if child.see(installed(mine, name), now):

@@ -341,6 +341,29 @@ def test_a_duplicate_child_is_pruned_where_its_ike_sa_is_needed(scene: Scene, le
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("message", [{"child": "dc-tun-gre"}, {"ike": "cloud"}], ids=["child", "ike"])
+def test_a_rekey_by_the_peer_is_neither_a_loss_nor_a_duplicate(
+    scene: Scene, ledger: Path, message: dict[str, object]
+) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            (old,) = await list_sas(scene.cloud)
+            await command(scene.dc, "rekey", message)
+            async with asyncio.timeout(DEADLINE):
+                while [(sa.uniqueid, await spis(scene)) for sa in await list_sas(scene.cloud)] == [  # noqa: ASYNC110
+                    (old.uniqueid, {child.spi_in for child in old.children})
+                ]:
+                    await asyncio.sleep(0.05)
+            await eventually(scene, 2)
+            await agent.agent.refresh()
+            assert agent.up(*BOTH)
+            assert [agent.generation(name) for name in BOTH] == [1, 1]
+            assert agent.status().attempts == 2
+
+    asyncio.run(test())
+
+
 def test_reload_changes_what_changed_and_nothing_else(scene: Scene, ledger: Path) -> None:
     async def test() -> None:
         async with running(scene, ledger) as agent:
