@@ -1,0 +1,93 @@
+from random import Random
+
+from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section, ike_sas
+from mcastd.ipsec.state import Change, PeerState
+from tests.ipsec.charons import PSK, article, gre
+
+
+def state() -> PeerState:
+    return PeerState(PeerWithKey(article(), PSK), Random(1))
+
+
+def listed(*children: tuple[str, int, str], ike: str = "ESTABLISHED") -> tuple[IkeSa, ...]:
+    sas: Section = {}
+    for name, number, mode in children:
+        sas[f"{name}-{number}"] = {"name": name.encode(), "uniqueid": str(number).encode(), "state": mode.encode()}
+    return ike_sas({"dc": {"uniqueid": b"1", "state": ike.encode(), "child-sas": sas}})
+
+
+def names(peer: PeerState, now: float) -> list[str]:
+    return [child.wanted.name for child in peer.due(now)]
+
+
+def test_one_child_is_tried_until_the_ike_sa_is_up_and_then_all() -> None:
+    peer = state()
+    assert names(peer, 0.0) == ["dc-tun-gre"]
+    peer.children["dc-tun-gre"].trying_since = 0.0
+    assert names(peer, 0.0) == []
+    peer.see(listed(), 0.1)
+    assert names(peer, 0.1) == ["dc-tun-tcp"]
+
+
+def test_without_an_ike_sa_the_others_wait_with_the_one_that_failed_and_then_take_their_turn() -> None:
+    peer = state()
+    peer.failed(peer.children["dc-tun-gre"], 0.0)
+    assert names(peer, 0.5) == []
+    assert peer.next_try(0.5) == 1.0
+    assert names(peer, 1.0) == ["dc-tun-tcp"]
+
+
+def test_a_child_that_fails_on_an_ike_sa_that_is_up_holds_up_nobody() -> None:
+    peer = state()
+    peer.see(listed(), 0.0)
+    peer.failed(peer.children["dc-tun-gre"], 0.0)
+    assert names(peer, 0.0) == ["dc-tun-tcp"]
+
+
+def test_coming_up_and_going_down_are_told_once_and_counted() -> None:
+    peer, up = state(), listed(("dc-tun-gre", 1, "INSTALLED"))
+    first = peer.see(up, 0.0)
+    assert first == [Change("dc", None, True, adopted=True), Change("dc", "dc-tun-gre", True, adopted=True)]
+    assert peer.see(up, 1.0) == []
+    assert [(change.child, change.up) for change in peer.see((), 2.0)] == [(None, False), ("dc-tun-gre", False)]
+    peer.see(up, 3.0)
+    assert peer.children["dc-tun-gre"].view().generation == 2
+
+
+def test_during_a_rekey_the_child_stays_up_on_the_one_that_is_installed() -> None:
+    peer = state()
+    peer.see(listed(("dc-tun-gre", 1, "INSTALLED")), 0.0)
+    assert peer.see(listed(("dc-tun-gre", 1, "REKEYED"), ("dc-tun-gre", 2, "INSTALLED")), 1.0) == []
+    assert peer.see(listed(("dc-tun-gre", 1, "DELETING"), ("dc-tun-gre", 2, "INSTALLED")), 2.0) == []
+    sa = peer.children["dc-tun-gre"].sa
+    assert sa is not None
+    assert sa.uniqueid == 2
+
+
+def test_a_half_open_or_ending_ike_sa_carries_nothing() -> None:
+    peer = state()
+    assert peer.see(listed(("dc-tun-gre", 1, "INSTALLED"), ike="DELETING"), 0.0) == []
+    assert peer.see(listed(ike="CONNECTING"), 0.0) == []
+
+
+def test_status_says_what_is_waited_for() -> None:
+    peer = state()
+    child = peer.children["dc-tun-gre"]
+    child.trying_since = 0.0
+    assert peer.status(0.0, 0.0).state == "connecting"
+    child.trying_since, child.problem = None, "no answer"
+    peer.failed(child, 0.0)
+    status = peer.status(0.25, 0.0)
+    assert (status.state, status.problem) == ("waiting", "no answer")
+    assert status.children[0].next_try_in == 0.75
+
+
+def test_a_reload_keeps_what_is_up_and_tries_the_rest_at_once() -> None:
+    peer = state()
+    peer.see(listed(("dc-tun-gre", 1, "INSTALLED")), 0.0)
+    peer.failed(peer.children["dc-tun-tcp"], 0.0)
+    peer.want(PeerWithKey(article(), b"another"), 0.5)
+    assert names(peer, 0.5) == ["dc-tun-tcp"]
+    assert peer.children["dc-tun-gre"].view().generation == 1
+    peer.want(PeerWithKey(article(children=(gre(),)), b"another"), 0.5)
+    assert list(peer.children) == ["dc-tun-gre"]
