@@ -1,10 +1,12 @@
 """Running the programs of the host."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mcastd.errors import LabError
@@ -18,6 +20,7 @@ _PACKAGES = {
     "/usr/lib/frr/zebra": "frr",
     "/usr/lib/frr/pimd": "frr",
 }
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LIBIPSEC = Path("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so")
 
 
@@ -34,12 +37,26 @@ def require_userspace_esp() -> None:
         raise LabError("this kernel has no ESP, and strongSwan's own is missing: apt install libcharon-extra-plugins")
 
 
+@contextmanager
+def undisturbed() -> Iterator[set[int]]:
+    """Let signals to stop wait until the block is done; yields the signal mask from before.
+
+    Without it a signal could fall between the start of a program and our knowing of it.
+    """
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield set(held)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
 def command(argv: Sequence[str], *, text: str | None = None) -> str:
     """Run a program to its end and return what it printed; raises LabError with its complaint if it fails.
 
     In a session of its own: Ctrl-C is for us to handle, not for it.
     """
-    done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False, start_new_session=True)
+    with undisturbed():
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False, start_new_session=True)
     if done.returncode != 0:
         complaint = (done.stderr or done.stdout).strip()
         raise LabError(f"{' '.join(argv)}: {complaint or f'exit status {done.returncode}'}")
@@ -48,7 +65,8 @@ def command(argv: Sequence[str], *, text: str | None = None) -> str:
 
 def works(argv: Sequence[str]) -> bool:
     """Whether a program succeeds."""
-    return subprocess.run(argv, capture_output=True, check=False, start_new_session=True).returncode == 0
+    with undisturbed():
+        return subprocess.run(argv, capture_output=True, check=False, start_new_session=True).returncode == 0
 
 
 def python(module: str, *arguments: object) -> list[str]:

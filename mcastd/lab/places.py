@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mcastd.errors import LabError
 from mcastd.lab import topology
-from mcastd.lab.commands import command, python
+from mcastd.lab.commands import command, python, undisturbed
 from mcastd.lab.state import Ours, Process, end
 from mcastd.lab.topology import DC
 
@@ -71,13 +71,18 @@ class Places:
 
     def start(self, place: str, name: str, argv: Sequence[str], environment: dict[str, str] | None = None) -> Process:
         """Start a process in a place; what it prints goes to ``log/NAME.log`` in the scene's folder."""
-        with self.log(name).open("ab") as log:
+        with self.log(name).open("ab") as log, undisturbed() as mask:
             child = subprocess.Popen(
-                self.argv(place, argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                self.argv(place, argv),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
                 env=self.environment() | (environment or {}),
-            )  # fmt: skip
-        self._children[child.pid] = child
-        return self.ours.add_process(name, child.pid)
+                start_new_session=True,
+                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
+            )
+            self._children[child.pid] = child
+            return self.ours.add_process(name, child.pid)
 
     def log(self, name: str) -> Path:
         """The log of one process."""

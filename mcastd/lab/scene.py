@@ -16,7 +16,7 @@ from mcastd import control
 from mcastd.errors import ControlError, LabError
 from mcastd.lab import topology
 from mcastd.lab.charon import list_sas, start_charons, wait_for_charons
-from mcastd.lab.commands import command, require_programs, wait_for
+from mcastd.lab.commands import command, require_programs, undisturbed, wait_for
 from mcastd.lab.datacentre import DataCentre
 from mcastd.lab.feed import Feed
 from mcastd.lab.places import Options, Places
@@ -130,18 +130,13 @@ class Scene(Places):
 
     def down(self) -> None:
         """Take everything down and leave nothing behind; also what a crash left. Signals wait until it is done."""
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-        try:
+        with undisturbed():
             self.ours.lock()
-            daemons = {
-                process.pid for process in self.ours.record.processes if process.name == _DAEMON and process.alive
-            }
-            end(daemons, signal.SIGTERM, _GOING_DOWN)
+            record = self.ours.record
+            end({one.pid for one in record.processes if one.name == _DAEMON and one.alive}, signal.SIGTERM, _GOING_DOWN)
             self.ours.clear(self.children())
             self.reap()
             self.ours.unlock()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
     def start_daemon(self) -> None:
         """Start mcastd. The data centre's tunnel is as after ``no shutdown``."""

@@ -12,13 +12,13 @@ from typing import IO, Any
 
 from mcastd.errors import ControlError
 from mcastd.lab import topology
+from mcastd.lab.commands import STOPPING
 from mcastd.lab.feed import StreamStats
 from mcastd.lab.scene import Scene
 from mcastd.status import Status
 
 _POLL = 0.05
 _COMING_UP = 20.0
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Screen:
@@ -190,11 +190,11 @@ def _stoppable() -> Iterator[None]:
     """Turn the first signal to stop into KeyboardInterrupt, and let no further one disturb the taking down."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        for number in _STOPPING:
+        for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in _STOPPING}
+    before = {number: signal.signal(number, stop) for number in STOPPING}
     try:
         yield
     finally:

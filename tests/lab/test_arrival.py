@@ -79,7 +79,9 @@ def test_the_tunnel_has_the_addresses_flags_and_mtu_that_it_should(running: Scen
 
 
 def test_the_status_tells_of_every_part(running: Scene) -> None:
-    wait_for("a keepalive", lambda: running.dc.keepalives().answered)
+    running.wait_for_status(
+        "a keepalive", lambda status: status.tunnels[0].keepalive and status.tunnels[0].keepalive.answered
+    )
     answer = running.exec("cloud", ["mcastd", "status", "--json"])
     assert answer.returncode == 0, answer.stderr
     status = json.loads(answer.stdout)
