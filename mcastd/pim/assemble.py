@@ -45,18 +45,20 @@ def records(
     most = (room - GROUP_HEAD) // SOURCE
     joins, prunes = list(together[0])[:most], list(together[1])
     prunes = prunes[: most - len(joins)]
+    if len(joins) + len(prunes) + len(joined) + len(pruned) <= most:
+        joins += joined
+        prunes += pruned
+        return (encode_group_set(group, joins, prunes),) if joins or prunes else ()
     rest = [(True, source) for source in joined] + [(False, source) for source in pruned]
     made = []
-    while True:
+    while joins or prunes or rest:
         free = most - len(joins) - len(prunes)
         for is_join, source in rest[:free]:
             (joins if is_join else prunes).append(source)
         rest = rest[free:]
-        if joins or prunes:
-            made.append(encode_group_set(group, joins, prunes))
-        if not rest:
-            return tuple(made)
+        made.append(encode_group_set(group, joins, prunes))
         joins, prunes = [], []
+    return tuple(made)
 
 
 def messages(found: Sequence[bytes], upstream: IPv4Address, holdtime: int, mtu: int) -> list[bytes]:

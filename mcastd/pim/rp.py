@@ -17,7 +17,10 @@ class StaticRps:
     def rp(self, group: IPv4Address) -> IPv4Address | None:
         """The RP of a group; None if no range holds it."""
         number = int(group)
-        return next((address for mask, net, address in self._ranges if number & mask == net), None)
+        for mask, net, address in self._ranges:
+            if number & mask == net:
+                return address
+        return None
 
 
 def choose_rp(

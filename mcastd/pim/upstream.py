@@ -85,7 +85,7 @@ class Upstream:
         self.refresh_at = inf
         self._timing = timing
         self._groups: dict[IPv4Address, _Group] = {}
-        self._changed: dict[IPv4Address, None] = {}
+        self._changed: dict[IPv4Address, _Group] = {}
         self._repeats: Timers[IPv4Address] = Timers()
         self._join_timers: Timers[Key] = Timers()
         self._pages: list[bytes] | None = None
@@ -114,7 +114,7 @@ class Upstream:
                 return
             state = self._groups[group] = _Group()
         state.rp, state.sources, state.excluded = rp, sources, excluded if rp is not None else NONE
-        self._changed[group] = None
+        self._changed[group] = state
 
     @property
     def unsaid(self) -> bool:
@@ -127,8 +127,8 @@ class Upstream:
         if self.neighbor is None:
             return told
         found: list[bytes] = []
-        for group in self._changed:
-            found += self._difference(group, self._groups[group], told, now)
+        for group, state in self._changed.items():
+            found += self._difference(group, state, told, now)
         self._changed.clear()
         told.messages.extend(self._messages(found))
         if self._groups and self.refresh_at == inf:
@@ -136,56 +136,58 @@ class Upstream:
         return told
 
     def _difference(self, group: IPv4Address, state: _Group, told: Told, now: float) -> tuple[bytes, ...]:
+        """Tell of one group: the records to send, and in ``told`` what they join and prune."""
         new_rp = state.rp if state.rp != state.told_rp else None
-        joins, prunes = state.sources - state.told_sources, state.told_sources - state.sources
-        joined = [encode_source(source, SPARSE) for source in sorted(joins)]
-        pruned = [encode_source(source, SPARSE) for source in sorted(prunes)]
+        joined: list[bytes] = []
+        pruned: list[bytes] = []
         together: tuple[list[bytes], list[bytes]] = ([], [])
         if new_rp is not None:
             # RPF'(*,G) is the same neighbour for every RP, so a new RP takes the old one's place without a Prune:
             # routers obey a Prune(*,G) whatever RP it names, and it would take the new state away.
             together = self._star(state)
-        elif state.rp is None and state.told_rp is not None:
-            pruned.insert(0, encode_source(state.told_rp, FOR_RP))
-        elif state.rp is not None:
-            joined += [encode_source(source, FOR_RPT) for source in sorted(state.told_excluded - state.excluded)]
-            pruned += [encode_source(source, FOR_RPT) for source in sorted(state.excluded - state.told_excluded)]
-        if new_rp is not None:
             told.joined.append(Entry(group, None, new_rp))
         elif state.rp is None and state.told_rp is not None:
+            pruned.append(encode_source(state.told_rp, FOR_RP))
             told.pruned.append(Entry(group, None, state.told_rp))
-        told.joined.extend(Entry(group, source) for source in sorted(joins))
-        told.pruned.extend(Entry(group, source) for source in sorted(prunes))
-        found: tuple[bytes, ...] = ()
-        if joined or pruned or together[0]:
-            found = records(group, self._room, together, joined, pruned)
-        if not state.is_told():
+        elif state.rp is not None and state.excluded != state.told_excluded:
+            joined += _encoded(state.told_excluded - state.excluded, FOR_RPT)
+            pruned += _encoded(state.excluded - state.told_excluded, FOR_RPT)
+        if state.sources != state.told_sources:
+            joins, prunes = sorted(state.sources - state.told_sources), sorted(state.told_sources - state.sources)
+            joined += _encoded(joins, SPARSE)
+            pruned += _encoded(prunes, SPARSE)
+            told.joined.extend([Entry(group, source) for source in joins])
+            told.pruned.extend([Entry(group, source) for source in prunes])
+        has_joins = bool(joined or together[0])
+        found = records(group, self._room, together, joined, pruned) if has_joins or pruned else ()
+        is_first = not state.is_told()
+        if is_first:
             state.since = now
         state.told_rp, state.told_sources, state.told_excluded = state.rp, state.sources, state.excluded
-        self._told(group, state, found, bool(joined or together[0]), now)
-        return found
-
-    def _told(self, group: IPv4Address, state: _Group, found: tuple[bytes, ...], has_joins: bool, now: float) -> None:
-        """Keep what a refresh will send, and arrange for a Join to be repeated."""
-        self._pages = None if found else self._pages
-        if not state.is_told():
-            del self._groups[group]
-            self._repeats.cancel(group)
-            return
-        state.records = self._full(group, state) if found or not state.records else state.records
+        if found or not state.is_told():
+            self._keep(group, state, found if is_first else None)
         if has_joins and self._timing.repeats:
             state.repeats = 0
             self._repeats.set(group, now + self._timing.repeat_interval)
+        return found
+
+    def _keep(self, group: IPv4Address, state: _Group, all_records: tuple[bytes, ...] | None) -> None:
+        """Keep what a refresh will send of a group that has just been told of; None: to be encoded."""
+        self._pages = None
+        if state.is_told():
+            state.records = self._full(group, state) if all_records is None else all_records
+        else:
+            del self._groups[group]
+            self._repeats.cancel(group)
 
     def _star(self, state: _Group) -> tuple[list[bytes], list[bytes]]:
         """Join(*,G) with its (S,G,rpt) prunes, lowest addresses first (section 4.9.5.2)."""
         if state.rp is None:
             return [], []
-        return [encode_source(state.rp, FOR_RP)], [encode_source(s, FOR_RPT) for s in sorted(state.excluded)]
+        return [encode_source(state.rp, FOR_RP)], _encoded(state.excluded, FOR_RPT)
 
     def _full(self, group: IPv4Address, state: _Group) -> tuple[bytes, ...]:
-        joined = [encode_source(source, SPARSE) for source in sorted(state.sources)] if state.sources else ()
-        return records(group, self._room, self._star(state), joined)
+        return records(group, self._room, self._star(state), _encoded(state.sources, SPARSE))
 
     @property
     def _room(self) -> int:
@@ -210,10 +212,10 @@ class Upstream:
         for group, state in list(self._groups.items()):
             state.told_rp, state.told_sources, state.told_excluded = None, NONE, NONE
             if state.is_wanted():
-                self._changed[group] = None
+                self._changed[group] = state
             else:
                 del self._groups[group]
-        self._changed = {group: None for group in self._changed if group in self._groups}
+        self._changed = {group: state for group, state in self._changed.items() if group in self._groups}
         self._repeats.clear()
         self._join_timers.clear()
         self._pages = None
@@ -227,8 +229,7 @@ class Upstream:
             if not state.is_told():
                 continue
             pruned = [encode_source(state.told_rp, FOR_RP)] if state.told_rp is not None else []
-            pruned += [encode_source(source, SPARSE) for source in sorted(state.told_sources)]
-            found += records(group, self._room, pruned=pruned)
+            found += records(group, self._room, pruned=pruned + _encoded(state.told_sources, SPARSE))
             told.pruned.extend(_entries(group, state.told_rp, state.told_sources))
         told.messages.extend(self._messages(found))
         return told
@@ -272,8 +273,7 @@ class Upstream:
         """A refresh without the entries that have a Join Timer of their own."""
         found: list[bytes] = []
         for group, state in self._groups.items():
-            sources = [s for s in sorted(state.told_sources) if Key(group, s) not in own]
-            joined = [encode_source(source, SPARSE) for source in sources]
+            joined = _encoded((s for s in state.told_sources if Key(group, s) not in own), SPARSE)
             together = ([], []) if Key(group, None) in own else self._star(state)
             if joined or together[0]:
                 found += records(group, self._room, together, joined)
@@ -370,6 +370,11 @@ class Upstream:
         """When the entry's Join is sent again."""
         own = self._join_timers.get(Key(group, source))
         return min(self.refresh_at if own is None else own, self._repeats.get(group) or inf)
+
+
+def _encoded(sources: Iterable[IPv4Address], flags: int) -> list[bytes]:
+    """Sources in the order of their addresses, encoded."""
+    return [encode_source(source, flags) for source in sorted(sources)] if sources else []
 
 
 def _entries(group: IPv4Address, rp: IPv4Address | None, sources: Iterable[IPv4Address]) -> list[Entry]:

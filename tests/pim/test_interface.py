@@ -272,7 +272,8 @@ def test_a_register_is_answered_by_register_stop_at_a_bounded_rate() -> None:
     answers = [sends(router.received(NAME, OTHER, LEAF, register(), NOW + 1 + n / 2000)) for n in range(100)]
     assert sum(map(len, answers)) == 1
     assert dropped(router) == {"register_rate": 99}
-    assert len(sends(router.received(NAME, OTHER, LEAF, register(flags=0x40, length=0), NOW + 5))) == 1  # null
+    null = sends(router.received(NAME, OTHER, LEAF, register(flags=0x40, length=0), NOW + 5))
+    assert [send.kind for send in null].count(MessageType.REGISTER_STOP) == 1
 
 
 def bootstrap(no_forward: bool = False, rp: IPv4Address = OTHER_RP) -> bytes:
