@@ -18,6 +18,7 @@ class Flag(IntFlag):
     ROUTING = 0x4000
     KEY = 0x2000
     SEQUENCE = 0x1000
+    RESERVED = 0x0C00
     VERSION = 0x0007
 
 
@@ -65,8 +66,8 @@ def internet_checksum(data: bytes | memoryview) -> int:
 def decode(packet: bytes | memoryview) -> GreHeader:
     """Read the GRE header at the start of ``packet``.
 
-    Raises DecodeError: ``gre_short``, ``gre_version``, ``gre_routing`` (RFC 1701's, which RFC 2784 drops) or
-    ``gre_checksum``.
+    Raises DecodeError: ``gre_short``, ``gre_version``, ``gre_routing`` and ``gre_reserved`` (RFC 1701's, which
+    RFC 2784, section 2.2, lets no receiver take for its own) or ``gre_checksum``.
     """
     if len(packet) < 4:
         raise DecodeError("gre_short")
@@ -75,6 +76,8 @@ def decode(packet: bytes | memoryview) -> GreHeader:
         raise DecodeError("gre_version")
     if flags & Flag.ROUTING:
         raise DecodeError("gre_routing")
+    if flags & Flag.RESERVED:
+        raise DecodeError("gre_reserved")
     checksum = bool(flags & Flag.CHECKSUM)
     offset = 8 if checksum else 4
     fields: list[int | None] = []

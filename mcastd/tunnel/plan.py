@@ -1,12 +1,13 @@
 """What one tunnel should be, what the host shows, and the actions that make one the other. Pure."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Literal
 
 from mcastd.config.model import Tunnel
 
 Backend = Literal["kernel", "userspace"]
+_Address = tuple[IPv4Interface, IPv4Address | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +119,7 @@ def plan(wanted: Wanted, found: Found) -> list[Action]:
         found = Found()
     if wanted.rp_filter is not None and found.rp_filter != wanted.rp_filter:
         actions.append(SetRpFilter(wanted.rp_filter))
-    address = (tunnel.address, tunnel.peer_address)
-    if address not in found.addresses:
-        # The kernel takes two addresses that differ in the peer alone for the same: the old one goes first.
-        actions += [DeleteAddress(*old) for old in found.addresses if old[0] == tunnel.address]
-        actions.append(AddAddress(*address))
-    actions += [DeleteAddress(*old) for old in sorted(found.addresses, key=str) if old[0] != tunnel.address]
+    actions += _addresses((tunnel.address, tunnel.peer_address), found.addresses)
     mtu = wanted.mtu if found.mtu != wanted.mtu else None
     multicast = not found.multicast
     # An interface once up stays up while its child is away: setting it down would throw applications' routes away.
@@ -131,6 +127,22 @@ def plan(wanted: Wanted, found: Found) -> list[Action]:
     if mtu is not None or multicast or up is not None:
         actions.append(SetLink(mtu, multicast, up))
     return actions
+
+
+def _addresses(wanted: _Address, found: frozenset[_Address]) -> list[Action]:
+    others = sorted(found - {wanted}, key=str)
+    # Within one subnet the kernel takes two that differ in the peer alone for the same, and with the first address it
+    # removes every later one: there the old ones go first. Elsewhere the new one comes first.
+    first = [other for other in others if _subnet(other) == _subnet(wanted)]
+    actions: list[Action] = [DeleteAddress(*other) for other in first]
+    if first or wanted not in found:
+        actions.append(AddAddress(*wanted))
+    return actions + [DeleteAddress(*other) for other in others if other not in first]
+
+
+def _subnet(address: _Address) -> IPv4Network:
+    interface, peer = address
+    return IPv4Network((peer or interface.ip, interface.network.prefixlen), strict=False)
 
 
 def _same_link(wanted: Wanted, found: Found) -> bool:
