@@ -48,6 +48,7 @@ from mcastd.pim.rp import StaticRps, choose_rp, in_ranges
 from mcastd.pim.strangers import refuse
 from mcastd.pim.upstream import Timing, Told, Upstream
 
+SENT_TYPES: Final = frozenset({MessageType.HELLO, MessageType.JOIN_PRUNE, MessageType.REGISTER_STOP})
 MERGE_WINDOW: Final = 0.02  # joins and leaves this close together share a message
 
 
