@@ -25,13 +25,22 @@ class Ledger:
             pass
         except msgspec.DecodeError as error:
             raise HostError(f"{path}: not a ledger of ours ({error}); remove it if no mcastd runs") from error
+        except OSError as error:
+            raise HostError(f"{path}: {error.strerror}; mcastd remembers there what to put back") from error
 
     def remember(self, kind: str, key: str, before: Value = None) -> None:
-        """Record the value before a change, unless an earlier one is recorded already."""
+        """Record the value before a change, unless an earlier one is recorded already.
+
+        Raises HostError where it cannot be kept; then the change must not be made.
+        """
         entries = self._entries.setdefault(kind, {})
         if key not in entries:
             entries[key] = before
-            self._save()
+            try:
+                self._save()
+            except HostError:
+                del entries[key]
+                raise
 
     def forget(self, kind: str, key: str) -> None:
         """Drop an entry, once what it says has been put back."""
@@ -51,9 +60,12 @@ class Ledger:
         return dict(self._entries.get(kind, {}))
 
     def _save(self) -> None:
-        if not self._entries:
-            self._path.unlink(missing_ok=True)
-            return
-        fresh = self._path.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(self._entries))
-        fresh.replace(self._path)
+        try:
+            if not self._entries:
+                self._path.unlink(missing_ok=True)
+                return
+            fresh = self._path.with_suffix(".new")
+            fresh.write_bytes(msgspec.json.encode(self._entries))
+            fresh.replace(self._path)
+        except OSError as error:
+            raise HostError(f"{self._path}: {error.strerror}; mcastd remembers there what to put back") from error

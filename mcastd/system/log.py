@@ -52,26 +52,28 @@ def _stderr_is_the_journal() -> bool:
     return stream == f"{found.st_dev}:{found.st_ino}"
 
 
-def _message(event: MutableMapping[str, Any]) -> str:
-    fields = " ".join(f"{key}={_quoted(value)}" for key, value in event.items())
-    return f"{fields}"
+def _fields(event: MutableMapping[str, Any]) -> str:
+    return " ".join(f"{key}={_quoted(value)}" for key, value in event.items())
 
 
 def _quoted(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return f'"{text}"' if " " in text or not text else text
+    # What charon, and so the other side, says ends up here: it must not make lines or colours of its own.
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    shown = shown.replace('"', r"\"")
+    return f'"{shown}"' if " " in shown or not shown or shown != text else shown
 
 
 def _text(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
     message = event.pop("event")
     stamp = datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3]
-    fields = _message(event)
+    fields = _fields(event)
     return f"{stamp} {method:<7} {message}" + (f"  {fields}" if fields else "")
 
 
 def _journal_fields(_logger: object, method: str, event: MutableMapping[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
     message = event.pop("event")
-    fields = _message(event)
+    fields = _fields(event)
     record: dict[str, Any] = {f"MCASTD_{key.upper()}": str(value) for key, value in event.items()}
     record["MESSAGE"] = f"{message}: {fields}" if fields else message
     record["PRIORITY"] = _PRIORITY[method]

@@ -1,0 +1,125 @@
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from mcastd.system.wake import Wake
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(main)
+
+
+async def turns() -> None:
+    """Let every other task go as far as it can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_many_nudges_before_the_next_look_are_one() -> None:
+    async def main() -> None:
+        wake = Wake()
+        wake.set()
+        wake.set()
+        assert await wake.wait(0)
+        assert not await wake.wait(0)
+
+    run(main())
+
+
+def test_a_nudge_during_the_work_is_another_look() -> None:
+    async def main() -> None:
+        wake = Wake()
+        wake.set()
+        assert await wake.wait()
+        wake.set()
+        wake.finished()
+        assert await wake.wait()
+
+    run(main())
+
+
+def test_a_nudge_ends_a_wait() -> None:
+    async def main() -> None:
+        wake = Wake()
+        waiting = asyncio.create_task(wake.wait())
+        await turns()
+        assert not waiting.done()
+        wake.set()
+        assert await waiting
+
+    run(main())
+
+
+def test_settled_without_a_nudge_is_at_once() -> None:
+    async def main() -> None:
+        wake = Wake()
+        await wake.settled()
+        wake.set()
+        await wake.wait()
+        wake.finished()
+        await wake.settled()
+
+    run(main())
+
+
+def test_settled_waits_for_the_work_and_not_for_the_look() -> None:
+    async def main() -> None:
+        wake = Wake()
+        wake.set()
+        settled = asyncio.create_task(wake.settled())
+        await wake.wait()
+        await turns()
+        assert not settled.done()
+        wake.finished()
+        await settled
+
+    run(main())
+
+
+def test_work_begun_before_the_nudge_does_not_settle_it() -> None:
+    async def main() -> None:
+        wake = Wake()
+        wake.set()
+        await wake.wait()
+        wake.set()
+        settled = asyncio.create_task(wake.settled())
+        await turns()
+        wake.finished()
+        await turns()
+        assert not settled.done()
+        await wake.wait()
+        wake.finished()
+        await settled
+
+    run(main())
+
+
+def test_a_look_for_another_reason_settles_nothing_that_it_has_not_seen() -> None:
+    async def main() -> None:
+        wake = Wake()
+        assert not await wake.wait(0)  # the periodic look
+        wake.set()
+        settled = asyncio.create_task(wake.settled())
+        wake.finished()
+        await turns()
+        assert not settled.done()
+        await wake.wait()
+        wake.finished()
+        await settled
+
+    run(main())
+
+
+def test_all_who_wait_hear_of_it() -> None:
+    async def main() -> None:
+        wake = Wake()
+        wake.set()
+        first = [asyncio.create_task(wake.settled()) for _ in range(3)]
+        await turns()
+        wake.set()
+        later = asyncio.create_task(wake.settled())
+        await wake.wait()
+        wake.finished()
+        await asyncio.gather(*first, later)
+
+    run(main())
