@@ -1,0 +1,84 @@
+"""What is fuzzed: every decoder, and the PIM machine behind its checksum. Only DecodeError may come out."""
+
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from random import Random
+
+from mcastd.config.model import Group, Pim, RpRange
+from mcastd.errors import DecodeError
+from mcastd.ipsec import vici
+from mcastd.keepalive.reflect import Endpoints, reflect
+from mcastd.pim import bootstrap, messages, packet
+from mcastd.pim.bsr import MAX_RPS, MAX_SCOPES
+from mcastd.pim.interface import PimInterface
+from mcastd.pim.link import parse_ipv4
+from mcastd.pim.neighbor import MAX_NEIGHBORS
+from mcastd.pim.router import Router
+from mcastd.tunnel import gre
+
+UPSTREAM, LEAF, OTHER = (IPv4Address(f"10.44.4.{n}") for n in (5, 6, 7))
+ENDPOINTS = Endpoints(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"), None)
+PIM = Pim(neighbor=UPSTREAM, bootstrap=True, rp=(RpRange(address=IPv4Address("100.15.30.253")),))
+GROUPS = tuple(Group(group=IPv4Address("239.1.2.0") + n, tunnel="gre1") for n in range(8))
+_LIFE = 5000  # messages after which the machine is begun anew, so that a crash can be repeated
+
+
+def decoder(decode: Callable[[bytes], object]) -> Callable[[bytes], None]:
+    """A target of one decoder."""
+
+    def run(data: bytes) -> None:
+        try:
+            decode(data)
+        except DecodeError:
+            return
+
+    return run
+
+
+class Machine:
+    """The router, fed with messages whose checksum is repaired; what it keeps must stay bounded."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._now = 1000.0
+        self._router = Router(Random(1))
+        self._router.configure((PimInterface("gre1", 7, 1398, LEAF, (), PIM),), GROUPS, self._now)
+
+    def __call__(self, data: bytes) -> None:
+        """The first byte says from whom, to whom and how much later the rest, a message, comes."""
+        if len(data) < 5:
+            return
+        self._count += 1
+        if self._count % _LIFE == 0:
+            self._begin()
+        how, message = data[0], packet.seal(data[1] & 0x0F, data[5:], flags=data[2])
+        self._now += (0.0, 0.001, 1.0, 40.0)[how >> 6]
+        source = (UPSTREAM, OTHER, LEAF, IPv4Address(0x0A320000 + self._count % 1000))[how & 3]
+        destination = (packet.ALL_PIM_ROUTERS, LEAF)[how >> 2 & 1]
+        effects = self._router.received("gre1", source, destination, message, self._now)
+        interface = self._router.interfaces["gre1"]
+        assert len(effects) < 300
+        assert len(interface.neighbors) <= MAX_NEIGHBORS + 1
+        zones = interface.rp_set.zones()
+        assert len(zones) <= MAX_SCOPES
+        assert all(sum(len(known.rps) for known in zone.ranges.values()) <= MAX_RPS for zone in zones.values())
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "pim_header": decoder(packet.unseal),
+    "pim_hello": decoder(packet.decode_hello),
+    "pim_join_prune": decoder(packet.decode_join_prune),
+    "pim_register": decoder(messages.decode_register),
+    "pim_register_stop": decoder(messages.decode_register_stop),
+    "pim_assert": decoder(messages.decode_assert),
+    "pim_bootstrap": decoder(bootstrap.decode_bootstrap),
+    "pim_candidate_rp": decoder(bootstrap.decode_candidate_rp),
+    "pim_machine": Machine(),
+    "ipv4": decoder(parse_ipv4),
+    "gre": decoder(gre.decode),
+    "keepalive": decoder(lambda data: reflect(data, ENDPOINTS)),
+    "vici": decoder(vici.decode_packet),
+}
