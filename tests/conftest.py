@@ -15,6 +15,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs root: network namespaces, raw sockets, charon"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out."""
+    left_out = [report for report in terminalreporter.stats.get("skipped", []) if "needs root" in str(report.longrepr)]
+    if left_out:
+        terminalreporter.write_line(f"left out without root: {len(left_out)} tests with real namespaces, charon and FRR")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """As root nothing may be skipped or expected to fail: a test that nobody runs protects nothing."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.geteuid() != 0 or reporter is None or session.config.option.collectonly:
+        return
+    unrun = [report for kind in ("skipped", "xfailed", "xpassed") for report in reporter.stats.get(kind, [])]
+    if unrun:
+        reporter.write_line(f"skipped or expected to fail, which is a failure as root: {len(unrun)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture
 def namespace() -> Iterator[Callable[[], Namespace]]:
     """A function that makes network namespaces, which are gone after the test."""
