@@ -1,7 +1,8 @@
 """The other side's GRE keepalives, as a Cisco has them: it asks every period, and after three unanswered its tunnel's
 line protocol is down until the next answer. It goes on asking meanwhile.
 
-Run as a process in the data centre's namespace. SIGUSR1 is ``shutdown`` and ``no shutdown``: up, nothing missed.
+Run as a process in the data centre's namespace. SIGUSR1 is ``shutdown`` and ``no shutdown``: up, nothing missed. The
+first one is waited for before anything is asked.
 Scapy makes and reads the packets, so that mcastd's own codec is not its own judge.
 """
 
@@ -120,7 +121,11 @@ def main() -> None:
     )
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, sockets.INTERNETWORK_CONTROL)
     line = Line(args.interface, args.report)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    line.publish()
+    signal.sigwait({signal.SIGUSR1})
     signal.signal(signal.SIGUSR1, lambda _number, _frame: line.reset())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     ask(line, sock, args.local, args.remote, args.period)
 
 

@@ -74,7 +74,7 @@ def python(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", module, *map(str, arguments)]
 
 
-def wait_for(what: str, ready: Callable[[], object], patience: float = 10.0, poll: float = 0.01) -> None:
+def wait_for(what: str, ready: Callable[[], object], patience: float = 60.0, poll: float = 0.01) -> None:
     """Return as soon as ``ready`` says so; raises LabError if it has not within ``patience`` seconds."""
     deadline = time.monotonic() + patience
     while not ready():

@@ -52,6 +52,7 @@ class DataCentre:
         self.load()
         wait_for("FRR's PIM interfaces", self._pim_is_up, poll=0.05)
         wait_for("the data centre's keepalives", self._keepalives.exists)
+        self.no_shutdown()
 
     def _start_gre(self, endpoints: list[str]) -> None:
         name, local, remote = endpoints

@@ -18,7 +18,7 @@ from mcastd.lab.scene import Scene
 from mcastd.status import Status
 
 _POLL = 0.05
-_COMING_UP = 20.0
+_COMING_UP = 60.0
 
 
 class Screen:
