@@ -1,0 +1,178 @@
+"""The agent on a real link: against FRR, and against a kernel that takes its interface away."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+from random import Random
+
+import pytest
+
+from mcastd.config.model import Group, Pim, RpRange
+from mcastd.errors import DecodeError
+from mcastd.pim.agent import PimAgent, PimInterface
+from mcastd.pim.link import parse_ipv4
+from mcastd.system.log import get_logger
+from tests.frr import Frr
+from tests.namespaces import Namespace, join, until
+
+LEAF, UPSTREAM, RP = IPv4Address("10.44.4.6"), IPv4Address("10.44.4.5"), IPv4Address("100.15.30.253")
+PIM = Pim(neighbor=UPSTREAM, rp=(RpRange(address=RP, groups=(IPv4Network("239.0.0.0/8"),)),))
+GROUP, SSM_GROUP, SOURCE = IPv4Address("239.1.2.3"), IPv4Address("232.1.2.3"), IPv4Address("100.15.30.10")
+ONE = (Group(group=GROUP, tunnel="veth0"),)
+Maker = Callable[[], Namespace]
+
+
+def interface(pim: Pim = PIM, ifindex: int | None = None) -> PimInterface:
+    index = socket.if_nametoindex("veth0") if ifindex is None else ifindex
+    return PimInterface("veth0", index, 1398, LEAF, (), pim)
+
+
+@contextlib.asynccontextmanager
+async def agent() -> AsyncIterator[PimAgent]:
+    found = PimAgent(log=get_logger(), on_change=lambda: None, rng=Random())
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+@pytest.fixture
+def pair(namespace: Maker) -> tuple[Namespace, Namespace]:
+    cloud, dc = namespace(), namespace()
+    join(cloud, f"{LEAF}/30", dc, f"{UPSTREAM}/30")
+    return cloud, dc
+
+
+@pytest.fixture
+def frr(pair: tuple[Namespace, Namespace]) -> Iterator[Frr]:
+    dc = pair[1]
+    dc.ip("addr", "add", f"{RP}/32", "dev", "lo")
+    found = Frr(dc, f"ip pim rp {RP} 239.0.0.0/8\ninterface veth0\n ip pim\ninterface lo\n ip pim\n")
+    yield found
+    found.close()
+
+
+@pytest.mark.root
+def test_frr_takes_our_joins_and_leaves(pair: tuple[Namespace, Namespace], frr: Frr) -> None:
+    async def main() -> None:
+        async with agent() as pim:
+            pim.configure((interface(),), ONE)
+            pim.join(SSM_GROUP, SOURCE, "veth0")
+            await until(lambda: frr.joins() == {("*", str(GROUP)), (str(SOURCE), str(SSM_GROUP))}, "joined")
+            await until(lambda: pim.status("veth0", time.monotonic()).neighbors, "FRR's Hello")
+            pim.leave(SSM_GROUP, SOURCE, "veth0")
+            await until(lambda: frr.joins() == {("*", str(GROUP))}, "pruned")
+            assert frr.neighbors() == {str(LEAF)}
+            states = [(group.group, group.state, group.upstream) for group in pim.groups(time.monotonic())]
+            assert states == [(str(GROUP), "joined", str(UPSTREAM))]
+        assert frr.joins() == set()
+        assert frr.neighbors() == set()
+
+    pair[0].run(main)
+
+
+@pytest.mark.root
+def test_a_restarted_frr_is_told_again_and_300_groups_all_arrive(pair: tuple[Namespace, Namespace], frr: Frr) -> None:
+    groups = tuple(Group(group=IPv4Address("239.7.0.0") + n, tunnel="veth0") for n in range(300))
+
+    async def main() -> None:
+        async with agent() as pim:
+            pim.configure((interface(),), groups)
+            await until(lambda: len(frr.joins()) == 300, "300 joins")
+            frr.restart()
+            await until(lambda: len(frr.joins()) == 300, "300 joins after the restart")
+
+    pair[0].run(main)
+
+
+def listen() -> socket.socket:
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(0x0800))
+    sock.bind(("veth0", 0x0800))
+    return sock
+
+
+@pytest.mark.root
+def test_hello_and_join_have_left_when_configure_returns(pair: tuple[Namespace, Namespace]) -> None:
+    cloud, dc = pair
+    heard = dc.call(listen)
+
+    async def main() -> None:
+        async with agent() as pim:
+            pim.configure((interface(),), ONE)
+            packets = [heard.recv(2048), heard.recv(2048)]
+            assert [packet[20] for packet in packets] == [0x20, 0x23]
+            for packet in packets:
+                assert (packet[1], packet[8], packet[9]) == (0xC0, 1, 103)  # tos, TTL, protocol
+                assert (packet[12:16], packet[16:20]) == (LEAF.packed, b"\xe0\0\0\x0d")
+            pim.relink("veth0")
+            assert [heard.recv(2048)[20], heard.recv(2048)[20]] == [0x20, 0x23]
+        assert [heard.recv(2048)[20], heard.recv(2048)[20]] == [0x23, 0x20]
+
+    try:
+        cloud.run(main)
+    finally:
+        heard.close()
+
+
+@pytest.mark.root
+def test_an_interface_that_is_gone_does_no_harm(pair: tuple[Namespace, Namespace]) -> None:
+    cloud, _ = pair
+
+    async def main() -> None:
+        async with agent() as pim:
+            pim.configure((interface(),), ONE)
+            cloud.ip("link", "set", "veth0", "down")
+            pim.relink("veth0")
+            assert pim.status("veth0", time.monotonic()).dropped
+            cloud.ip("link", "del", "veth0")
+            pim.relink("veth0")
+            pim.configure((), ONE)
+            assert not pim.status("veth0", time.monotonic()).running
+            assert [group.problem for group in pim.groups(time.monotonic())] == ["tunnel veth0 is down"]
+            pim.configure((interface(ifindex=4711),), ONE)
+            assert not pim.status("veth0", time.monotonic()).running
+
+    cloud.run(main)
+
+
+@pytest.mark.root
+def test_a_flood_of_rubbish_is_counted(pair: tuple[Namespace, Namespace]) -> None:
+    cloud, dc = pair
+
+    def flood() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, 103) as sock:
+            for n in range(500):
+                sock.sendto(bytes([n % 256]) * (n % 40), (str(LEAF), 0))
+
+    async def main() -> None:
+        async with agent() as pim:
+            pim.configure((interface(),), ONE)
+            await asyncio.to_thread(dc.call, flood)
+            await until(lambda: sum(pim.status("veth0", time.monotonic()).dropped.values()) == 500, "500 drops")
+
+    cloud.run(main)
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        (b"", "ip_header"),
+        (b"\x45" + bytes(18), "ip_header"),
+        (b"\x65" + bytes(30), "ip_header"),
+        (b"\x44\0\0\x14" + bytes(16), "ip_length"),
+        (b"\x4f\0\0\x14" + bytes(16), "ip_length"),
+        (b"\x45\0\0\x15" + bytes(16), "ip_length"),
+        (b"\x45\0\0\x13" + bytes(16), "ip_length"),
+    ],
+)
+def test_bad_ip_headers_are_refused(packet: bytes, reason: str) -> None:
+    with pytest.raises(DecodeError, match=f"^{reason}$"):
+        parse_ipv4(packet)
+
+
+def test_padding_behind_the_datagram_is_cut_off() -> None:
+    packet = b"\x45\0\0\x16" + bytes(8) + LEAF.packed + UPSTREAM.packed + b"abpadding"
+    assert parse_ipv4(packet) == (LEAF, UPSTREAM, b"ab")
