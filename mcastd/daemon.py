@@ -34,6 +34,7 @@ from mcastd.tunnel.mtu import Carrier
 
 _CLOSE_TIMEOUT = 5.0
 _SETTLE_TIMEOUT = 10.0
+_TELL_AFTER = 0.2
 _COMMAND = "command"
 
 
@@ -49,6 +50,7 @@ class Daemon:
         self._reloading = asyncio.Lock()
         self._generations: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: asyncio.TimerHandle | None = None
         directory = loaded.config.daemon.runtime_dir
         self._lock = runtime.claim(directory)
         ledger = Ledger(directory / "ledger.json")
@@ -88,7 +90,7 @@ class Daemon:
                 self._tell_systemd()
                 notify("READY=1")
                 self._log.info(
-                    "mcastd is ready", config=str(self._path), took_ms=(time.monotonic() - self._started) * 1000
+                    "mcastd is ready", config=str(self._path), took_ms=round((time.monotonic() - self._started) * 1000)
                 )
                 await self._stop.wait()
                 notify("STOPPING=1")
@@ -263,7 +265,7 @@ class Daemon:
             pid=os.getpid(),
             uptime=now - self._started,
             healthy=not down,
-            summary="; ".join(down) or f"{len(peers)} peers, {len(tunnels)} tunnels and {len(groups)} joins are up",
+            summary="; ".join(down) or f"up: {len(peers)} peer(s), {len(tunnels)} tunnel(s), {len(groups)} join(s)",
             config_file=str(self._path),
             charon=self._ipsec.charon,
             peers=peers,
@@ -272,8 +274,13 @@ class Daemon:
         )
 
     def _tell_systemd(self) -> None:
-        if "NOTIFY_SOCKET" in os.environ:
-            notify(f"STATUS={self.status().summary}")
+        """Say in one line how things are, shortly after a change; several changes together are one line."""
+        if "NOTIFY_SOCKET" in os.environ and self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(_TELL_AFTER, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._telling = None
+        notify(f"STATUS={self.status().summary}")
 
     async def _close(self, what: str, closing: Awaitable[None]) -> None:
         try:

@@ -28,7 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
     from mcastd.daemon import serve
 
     logger.info(
-        "mcastd starts", config=str(arguments.config), pid=os.getpid(), took_ms=(time.monotonic() - started) * 1000
+        "mcastd starts",
+        config=str(arguments.config),
+        pid=os.getpid(),
+        took_ms=round((time.monotonic() - started) * 1000),
     )
     serve(arguments.config, logger, started)
     logger.info("mcastd has stopped")

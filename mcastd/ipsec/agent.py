@@ -351,19 +351,20 @@ class IpsecAgent:
             if peer.sa is None:
                 log.warning("ike down", reason=peer.problem or "deleted by the peer, by DPD or by an administrator")
             else:
-                log.info("ike up", proposal=peer.sa.proposal, adopted=change.adopted)
+                began = [child.trying_since for child in peer.children.values() if child.trying_since is not None]
+                log.info("ike up", proposal=peer.sa.proposal, **_since(min(began, default=None), now))
             return
         child = peer.children[change.child]
         log = log.bind(child=change.child)
         if child.sa is None:
             log.warning("child down", reason=self._unavailable or "deleted by the peer, by DPD or by an administrator")
             return
-        fields: dict[str, object] = {"proposal": child.sa.proposal, "encap": child.sa.encap}
-        if child.trying_since is None:
-            fields["adopted"] = True
-        else:
-            fields["took_ms"] = round((now - child.trying_since) * 1000)
-        log.info("child up", **fields)
+        log.info("child up", proposal=child.sa.proposal, encap=child.sa.encap, **_since(child.trying_since, now))
+
+
+def _since(began: float | None, now: float) -> dict[str, object]:
+    """How long an attempt of ours took; without one, an SA that was there already is adopted."""
+    return {"adopted": True} if began is None else {"took_ms": round((now - began) * 1000)}
 
 
 def _now() -> float:

@@ -1,6 +1,7 @@
 """The tunnels of this host: reads it, asks the plan, carries it out, and keeps it so."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -138,6 +139,7 @@ class TunnelAgent:
 
     async def _reconcile_one(self, netlink: Netlink, host: Host, tunnel: Tunnel) -> None:
         old = self._states.get(tunnel.name)
+        began = time.monotonic()
         try:
             state = await self._match(netlink, host, tunnel)
         except HostError as error:
@@ -149,6 +151,7 @@ class TunnelAgent:
             self._log.info(
                 "tunnel up" if state.link.up else "tunnel made",
                 tunnel=tunnel.name, mtu=state.link.mtu, address=str(tunnel.address), datapath=self._backend,
+                took_ms=round((time.monotonic() - began) * 1000),
             )  # fmt: skip
 
     async def _match(self, netlink: Netlink, host: Host, tunnel: Tunnel) -> _State:
@@ -160,7 +163,6 @@ class TunnelAgent:
             actions = plan.plan(wanted, found)
             await host.carry_out(tunnel, actions)
         except GreUnsupported:
-            self._ledger.forget("link", tunnel.name)
             if self._fixed == "kernel":
                 raise
             self._backend = "userspace"

@@ -13,6 +13,7 @@ from mcastd.tunnel.userspace import Pump
 
 ALIAS = "made by mcastd"
 _LOOPBACK = 1
+_KIND = {"kernel": "gre", "userspace": "tun"}
 
 
 class Host:
@@ -33,7 +34,7 @@ class Host:
         gre = link.gre
         return plan.Found(
             exists=True,
-            ours=self._ledger.has("link", tunnel.name),
+            ours=self._ours(link),
             kind=link.kind,
             gre=(gre.local, gre.remote, gre.ttl, gre.key) if gre else None,
             pump_running=tunnel.name in self.pumps and self.pumps[tunnel.name].started,
@@ -78,26 +79,45 @@ class Host:
         self._ledger.forget("endpoint", address)
 
     async def _create(self, tunnel: Tunnel, backend: plan.Backend) -> None:
+        self._close_pump(tunnel.name)
+        # There is no such link: what an earlier life remembered of one no longer holds.
+        self._ledger.forget("link", tunnel.name)
         self._ledger.remember("link", tunnel.name, backend)
-        if backend == "kernel":
-            await self._netlink.add_gre(tunnel.name, GreLink(tunnel.local, tunnel.remote, tunnel.ttl, tunnel.key))
-        else:
-            pump = Pump(tunnel.name, tunnel.local, tunnel.remote, tunnel.key, tunnel.ttl)
-            try:
-                pump.start(asyncio.get_running_loop())
-            except HostError:
-                pump.close()
-                raise
-            self.pumps[tunnel.name] = pump
+        try:
+            await self._make(tunnel, backend)
+        except HostError:
+            self._ledger.forget("link", tunnel.name)
+            raise
         link = await self._link(tunnel)
         await self._netlink.quiet_ipv6(link.index)
         await self._netlink.set_alias(link.index, ALIAS)
 
-    async def _delete_link(self, name: str) -> None:
+    async def _make(self, tunnel: Tunnel, backend: plan.Backend) -> None:
+        if backend == "kernel":
+            await self._netlink.add_gre(tunnel.name, GreLink(tunnel.local, tunnel.remote, tunnel.ttl, tunnel.key))
+            return
+        pump = Pump(tunnel.name, tunnel.local, tunnel.remote, tunnel.key, tunnel.ttl)
+        try:
+            pump.start(asyncio.get_running_loop())
+        except HostError:
+            pump.close()
+            raise
+        self.pumps[tunnel.name] = pump
+
+    def _ours(self, link: Link) -> bool:
+        """Whether we made it: of a name that we made, somebody may have made another kind of link since."""
+        return link.kind == _KIND.get(str(self._ledger.entries("link").get(link.name)))
+
+    def _close_pump(self, name: str) -> None:
         pump = self.pumps.pop(name, None)
         if pump is not None:
             pump.close()
-        await self._netlink.delete_link(name)
+
+    async def _delete_link(self, name: str) -> None:
+        self._close_pump(name)
+        link = await self._netlink.link(name)
+        if link is not None and self._ours(link):
+            await self._netlink.delete_link(name)
 
     async def _link(self, tunnel: Tunnel) -> Link:
         link = await self._netlink.link(tunnel.name)

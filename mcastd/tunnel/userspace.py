@@ -84,6 +84,7 @@ class Pump:
 
     def _from_tun(self) -> None:
         assert self._sock is not None
+        assert self._loop is not None
         for _ in range(_BATCH):
             try:
                 packet = os.read(self._tun, 65535)
@@ -91,6 +92,9 @@ class Pump:
                 return
             except OSError as error:
                 self.dropped[f"tun_{errno.errorcode.get(error.errno or 0, 'error').lower()}"] += 1
+                if error.errno == errno.EBADFD:
+                    # The interface was deleted: from now on this is readable for ever.
+                    self._loop.remove_reader(self._tun)
                 return
             if packet[9:10] == bytes([_PROTOCOL_IGMP]) and packet[0] >> 4 == 4:
                 # The tunnel's other end hears of groups by PIM; the kernel's own reports are only for this host.
