@@ -52,8 +52,8 @@ def accept_gre_protocol(gre_protocol: int) -> tuple[Instruction, ...]:
 def attach_filter(sock: socket.socket, program: tuple[Instruction, ...]) -> None:
     """Let the kernel drop what the program does not accept, before it is copied to us."""
     code = b"".join(struct.pack("HBBI", i.code, i.jump_true, i.jump_false, i.operand) for i in program)
-    # The kernel wants a pointer (struct sock_fprog); an array's address spares ctypes, whose import needs memory that is
-    # both writable and executable.
+    # The kernel wants a pointer (struct sock_fprog); an array has an address without ctypes, whose import needs memory
+    # that is both writable and executable.
     buffer = array.array("B", code)
     address, _length = buffer.buffer_info()
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(program), address))
