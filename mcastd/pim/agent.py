@@ -25,10 +25,10 @@ from mcastd.pim.effects import (
     RpSetChanged,
     Send,
 )
-from mcastd.pim.interface import PimInterface
 from mcastd.pim.link import open_socket, parse_ipv4
 from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
+from mcastd.pim.settings import PimInterface
 from mcastd.status import GroupStatus, PimStatus
 from mcastd.system.log import Logger
 

@@ -150,6 +150,11 @@ class RpSet:
             key=lambda address: (hash_value(group, address, zone.hash_mask_len), address),
         )
 
+    def bootstrap_router(self) -> tuple[IPv4Address, int] | None:
+        """The bootstrap router that is believed, of the global zone if it has one, and its priority."""
+        zone = self._zones.get(None) or next(iter(self._zones.values()), None)
+        return None if zone is None or zone.bootstrap_until < 0 else (zone.address, zone.priority)
+
     def summary(self) -> tuple[int, tuple[IPv4Address, ...]]:
         """How many ranges there are, and the rendezvous points of all of them."""
         ranges = [known for zone in self._zones.values() for known in zone.ranges.values() if known.rps]

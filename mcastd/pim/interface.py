@@ -6,16 +6,14 @@ one the only neighbour, or among several the one that a DR election would choose
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from math import inf
 from random import Random
 from typing import Final, NamedTuple
 
-from mcastd.config.model import Pim
 from mcastd.errors import DecodeError
 from mcastd.pim.bootstrap import NO_FORWARD, decode_bootstrap
-from mcastd.pim.bsr import BS_PERIOD, RpSet, require_acceptable
+from mcastd.pim.bsr import BS_PERIOD, require_acceptable
 from mcastd.pim.effects import (
     BootstrapRouterChanged,
     Effect,
@@ -35,18 +33,17 @@ from mcastd.pim.neighbor import Change, Neighbors
 from mcastd.pim.pacing import Pacer
 from mcastd.pim.packet import (
     ALL_PIM_ROUTERS,
-    Hello,
     JoinPrune,
-    LanPruneDelay,
     MessageType,
     decode_hello,
     decode_join_prune,
     encode_hello,
     unseal,
 )
-from mcastd.pim.rp import StaticRps, choose_rp, in_ranges
+from mcastd.pim.rp import RpMap, in_ranges
+from mcastd.pim.settings import PimInterface
 from mcastd.pim.strangers import refuse
-from mcastd.pim.upstream import Timing, Told, Upstream
+from mcastd.pim.upstream import Told, Upstream
 
 SENT_TYPES: Final = frozenset({MessageType.HELLO, MessageType.JOIN_PRUNE, MessageType.REGISTER_STOP})
 MERGE_WINDOW: Final = 0.02  # joins and leaves this close together share a message
@@ -64,18 +61,6 @@ class _Received(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PimInterface:
-    """An interface that speaks PIM: its MTU in bytes, its primary address and the others."""
-
-    name: str
-    ifindex: int
-    mtu: int
-    address: IPv4Address
-    secondary: tuple[IPv4Address, ...]
-    config: Pim
-
-
 class Interface:
     """The machine of one interface. Inputs append to ``effects``, which the router collects."""
 
@@ -89,15 +74,14 @@ class Interface:
         self.dropped: Counter[str] = Counter()
         self._membership = membership
         self._rng = rng
-        self._upstream = Upstream(_timing(settings))
-        self._static_rps = StaticRps(settings.config.rp)
+        self._upstream = Upstream(settings.timing())
+        self._rps = RpMap(settings.config)
         self._pacer = Pacer()
         self._greeting = Greeting(settings.config)
         self._forgotten = False
-        self._started_at = inf
+        self.started_at = inf
         self._flush_at = inf
         self._flushed_at = -inf
-        self._rp_set = RpSet()
         self._register_stop_at = -inf
         self._handlers: dict[int, Callable[[_Received, float], None]] = {
             MessageType.HELLO: self._hello_received,
@@ -110,7 +94,7 @@ class Interface:
 
     def start(self, now: float) -> None:
         """The interface came up: Hello, then Joins for a configured neighbour, at once."""
-        self._started_at = now
+        self.started_at = now
         for group in self._membership.groups():
             self._desire(group)
         self._choose_upstream(now)
@@ -119,12 +103,10 @@ class Interface:
     def reconfigure(self, settings: PimInterface, now: float) -> None:
         """Take a changed configuration or MTU over, in place."""
         before, self.settings = self.settings, settings
-        self._upstream.retime(_timing(settings))
+        self._upstream.retime(settings.timing())
         self._greeting.config = settings.config
-        self._static_rps = StaticRps(settings.config.rp)
-        if not settings.config.bootstrap:
-            self._rp_set.clear()
-        if _hello(before, 0) != _hello(settings, 0) or before.config.hello_period != settings.config.hello_period:
+        self._rps.configure(settings.config)
+        if before.hello(0) != settings.hello(0) or before.config.hello_period != settings.config.hello_period:
             self._send_hello(now)
         for neighbor in self.neighbors.all():
             if not self._accepts(neighbor.address):
@@ -145,7 +127,7 @@ class Interface:
         self._pacer.clear()
         told = self._upstream.prune_all()
         self._tell(told)
-        goodbye = encode_hello(_hello(self.settings, self.generation_id, holdtime=0))
+        goodbye = encode_hello(self.settings.hello(self.generation_id, holdtime=0))
         self._queue([goodbye], MessageType.HELLO)
         self.effects += self._pacer.take(now)
         self._upstream.forget()
@@ -177,7 +159,7 @@ class Interface:
             self._upstream.next_deadline() if self._upstream.neighbor else inf,
             self._pacer.next_deadline(),
             self.neighbors.next_deadline(),
-            self._rp_set.next_deadline(),
+            self._rps.learned.next_deadline(),
         )
 
     def advance(self, now: float) -> None:
@@ -185,9 +167,9 @@ class Interface:
         for neighbor in self.neighbors.expire(now):
             self._lost(neighbor.address, "its Hellos stopped")
             self._choose_upstream(now)
-        if now >= self._rp_set.next_deadline():
-            before = self._bootstrap_router()
-            self._rps_changed(self._rp_set.expire(now), before, now)
+        if now >= self._rps.learned.next_deadline():
+            before = self._rps.learned.bootstrap_router()
+            self._rps_changed(self._rps.learned.expire(now), before, now)
         if self._greeting.is_due(now):
             self._greet(now)
         if self._greeting.is_hello_due(now):
@@ -208,7 +190,7 @@ class Interface:
         self._flush(now)
 
     def _send_hello(self, now: float) -> None:
-        payload = encode_hello(_hello(self.settings, self.generation_id))
+        payload = encode_hello(self.settings.hello(self.generation_id))
         # Hellos overtake what the pacer holds back: it is they that make the neighbour listen to it.
         self.effects.append(self._send(payload, MessageType.HELLO))
         self._greeting.said(now)
@@ -240,19 +222,9 @@ class Interface:
 
     # What is wanted, from whom
 
-    def is_ssm(self, group: IPv4Address) -> bool:
-        """Whether the group is source-specific here: (S,G) only, no rendezvous point (section 4.8)."""
-        return in_ranges(group, self.settings.config.ssm_ranges)
-
-    def rp(self, group: IPv4Address) -> IPv4Address | None:
-        """RP(G) (section 4.7.1)."""
-        if self.is_ssm(group):
-            return None
-        return choose_rp(self._static_rps.rp(group), self._rp_set.rp(group), self.settings.config.rp_preference)
-
     def _desire(self, group: IPv4Address) -> None:
         wanted = self._membership.wanted(group)
-        rp = self.rp(group) if wanted.any_source else None
+        rp = self._rps.rp(group) if wanted.any_source else None
         self._upstream.want(group, rp, wanted.sources, wanted.excluded)
 
     def _choose_upstream(self, now: float) -> None:
@@ -275,7 +247,7 @@ class Interface:
 
     def receive(self, source: IPv4Address, destination: IPv4Address, data: bytes, now: float) -> None:
         """A PIM message; a bad one, or one that is not for a leaf, is counted by reason."""
-        if source == self.settings.address or source in self.settings.secondary:
+        if self.settings.is_own(source):
             return
         try:
             kind, body = unseal(data)
@@ -328,13 +300,9 @@ class Interface:
             return  # it is configured and was just sent everything; the repeats are on their way
         delay = 0.0
         if change is Change.RESTARTED and len(self.neighbors) > 1:
-            delay = self._rng.uniform(0, self.neighbors.override_interval(self._own_delays()))
+            delay = self._rng.uniform(0, self.neighbors.override_interval(self.settings.delays()))
         self._forgotten = True
         self._greeting.greet_by(now + delay)
-
-    def _own_delays(self) -> LanPruneDelay:
-        config = self.settings.config
-        return LanPruneDelay(config.propagation_delay, config.override_interval)
 
     def _lose(self, address: IPv4Address, reason: str) -> None:
         self.neighbors.remove(address)
@@ -368,34 +336,30 @@ class Interface:
         if not self.settings.config.bootstrap:
             raise DecodeError("bootstrap_off")
         self._require_neighbor(message)
-        is_late = self._rp_set.knows(bootstrap) or now - self._started_at > BS_PERIOD
+        is_late = self._rps.learned.knows(bootstrap) or now - self.started_at > BS_PERIOD
         is_from_rpf = message.source == self._upstream.neighbor
         no_forward = bool(message.flags & NO_FORWARD)
         require_acceptable(message.destination, self.settings.address, no_forward, is_from_rpf, is_late)
-        before = self._bootstrap_router()
-        changed = self._rp_set.received(bootstrap, now)
+        before = self._rps.learned.bootstrap_router()
+        changed = self._rps.learned.received(bootstrap, now)
         self._rps_changed(changed, before, now)
-
-    def _bootstrap_router(self) -> tuple[IPv4Address, int] | None:
-        zone = self._rp_set.zones().get(None) or next(iter(self._rp_set.zones().values()), None)
-        return None if zone is None or zone.bootstrap_until < 0 else (zone.address, zone.priority)
 
     def _rps_changed(self, changed: bool, before: tuple[IPv4Address, int] | None, now: float) -> None:
         """Say what is new about the RP set, and move the joins: a new RP's Join replaces the old one's."""
-        after = self._bootstrap_router()
+        after = self._rps.learned.bootstrap_router()
         if after != before:
             self.effects.append(BootstrapRouterChanged(self.settings.name, *(after or (None, None))))
         if changed:
-            self.effects.append(RpSetChanged(self.settings.name, *self._rp_set.summary()))
+            self.effects.append(RpSetChanged(self.settings.name, *self._rps.learned.summary()))
             self._want(self._membership.groups(), now)
 
     def _overhear(self, source: IPv4Address, message: JoinPrune, now: float) -> None:
         upstream = self.neighbors.find(message.upstream)
-        if message.upstream in (self.settings.address, *self.settings.secondary):
+        if self.settings.is_own(message.upstream):
             raise DecodeError("join_for_us")
         if upstream is None or upstream.address != self._upstream.neighbor or source == upstream.address:
             return
-        own = self._own_delays()
+        own = self.settings.delays()
         period = self.settings.config.join_prune_period
         enabled = self.neighbors.suppression_enabled(own)
         suppress = self._rng.uniform(1.1, 1.4) * period if enabled else 0.0
@@ -411,15 +375,15 @@ class Interface:
         upstream = self._upstream.neighbor
         if upstream is None:
             return "no PIM neighbor has been heard"
-        young = now - self._started_at < TRIGGERED_HELLO_DELAY + 1
+        young = now - self.started_at < TRIGGERED_HELLO_DELAY + 1
         if self.neighbors.get(upstream) is None and not self.settings.config.static_neighbor and not young:
             return f"the PIM neighbor {upstream} is not heard"
         return None
 
     @property
-    def rp_set(self) -> RpSet:
-        """What Bootstrap messages said."""
-        return self._rp_set
+    def rps(self) -> RpMap:
+        """Which rendezvous point serves which group."""
+        return self._rps
 
     @property
     def upstream(self) -> Upstream:
@@ -429,19 +393,3 @@ class Interface:
 
 def _name(kind: int) -> str:
     return MessageType(kind).name.lower() if kind in MessageType._value2member_map_ else f"type_{kind}"
-
-
-def _timing(settings: PimInterface) -> Timing:
-    config = settings.config
-    return Timing(config.join_prune_period, config.join_repeats, config.join_repeat_interval, settings.mtu)
-
-
-def _hello(settings: PimInterface, generation_id: int, holdtime: int | None = None) -> Hello:
-    config = settings.config
-    return Hello(
-        holdtime=round(config.hello_holdtime) if holdtime is None else holdtime,
-        lan_prune_delay=LanPruneDelay(config.propagation_delay, config.override_interval),
-        dr_priority=config.dr_priority,
-        generation_id=generation_id,
-        addresses=settings.secondary,
-    )

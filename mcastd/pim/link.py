@@ -6,8 +6,8 @@ from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from mcastd.errors import DecodeError
-from mcastd.pim.interface import PimInterface
 from mcastd.pim.packet import ALL_PIM_ROUTERS
+from mcastd.pim.settings import PimInterface
 
 IPPROTO_PIM: Final = 103
 INTERNETWORK_CONTROL: Final = 0xC0

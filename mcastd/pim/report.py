@@ -17,10 +17,14 @@ def pim_status(router: Router, name: str, running: bool, errors: Mapping[str, in
     if interface is None:
         return PimStatus(running=False, dropped=dict(errors))
     static = interface.settings.config.neighbor if interface.settings.config.static_neighbor else None
+    neighbors = [_neighbor(neighbor, neighbor.address == static, now) for neighbor in interface.neighbors.all()]
+    if static is not None and interface.neighbors.find(static) is None:
+        uptime = now - interface.started_at
+        neighbors.append(NeighborStatus(address=str(static), uptime=uptime, expires_in=None, static=True))
     return PimStatus(
         running=running,
         generation_id=interface.generation_id,
-        neighbors=tuple(_neighbor(neighbor, neighbor.address == static, now) for neighbor in interface.neighbors.all()),
+        neighbors=tuple(neighbors),
         sent=dict(interface.sent),
         received=dict(interface.received),
         dropped={**interface.dropped, **errors},
@@ -61,7 +65,7 @@ def _group(router: Router, name: str, wanted: Entry, origins: tuple[str, ...], n
     )
     if interface is None:
         return base
-    rp = interface.rp(group) if source is None else None
+    rp = interface.rps.rp(group) if source is None else None
     problem = interface.problem(Entry(group, source, rp), now)
     since = interface.upstream.since(group, source)
     next_join = interface.upstream.next_join(group, source)

@@ -12,9 +12,10 @@ from typing import Final
 from mcastd.config.model import LINK_LOCAL_GROUPS, SSM_RANGE, Group
 from mcastd.errors import McastdError
 from mcastd.pim.effects import Effect
-from mcastd.pim.interface import Interface, PimInterface
+from mcastd.pim.interface import Interface
 from mcastd.pim.membership import Membership
 from mcastd.pim.rp import in_ranges
+from mcastd.pim.settings import PimInterface
 
 FILE_ORIGIN: Final = "file"
 

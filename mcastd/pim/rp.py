@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 
-from mcastd.config.model import RpPreference, RpRange
+from mcastd.config.model import Pim, RpPreference, RpRange
+from mcastd.pim.bsr import RpSet
 
 
 class StaticRps:
@@ -23,10 +24,36 @@ class StaticRps:
         return None
 
 
+class RpMap:
+    """RP(G) on one interface: configured, ``learned``, or none for source-specific groups."""
+
+    def __init__(self, config: Pim) -> None:
+        self.learned = RpSet()
+        self.configure(config)
+
+    def configure(self, config: Pim) -> None:
+        """Take a changed configuration over; with Bootstrap turned off, what was learned is forgotten."""
+        self._static = StaticRps(config.rp)
+        self._preference: RpPreference = config.rp_preference
+        self._ssm_ranges = config.ssm_ranges
+        if not config.bootstrap:
+            self.learned.clear()
+
+    def is_ssm(self, group: IPv4Address) -> bool:
+        """Whether the group is source-specific here: (S,G) only, no rendezvous point (section 4.8)."""
+        return in_ranges(group, self._ssm_ranges)
+
+    def rp(self, group: IPv4Address) -> IPv4Address | None:
+        """RP(G) (section 4.7.1)."""
+        if self.is_ssm(group):
+            return None
+        return choose_rp(self._static.rp(group), self.learned.rp(group), self._preference)
+
+
 def choose_rp(
     static: IPv4Address | None, bootstrap: IPv4Address | None, preference: RpPreference
 ) -> IPv4Address | None:
-    """RP(G): the preferred kind where it knows one, else the other."""
+    """The RP of the preferred kind where there is one, else of the other."""
     first, second = (static, bootstrap) if preference == "static" else (bootstrap, static)
     return first or second
 

@@ -10,10 +10,10 @@ from mcastd.ipsec import vici
 from mcastd.keepalive.reflect import Endpoints, reflect
 from mcastd.pim import bootstrap, messages, packet
 from mcastd.pim.bsr import MAX_RPS, MAX_SCOPES
-from mcastd.pim.interface import PimInterface
 from mcastd.pim.link import parse_ipv4
 from mcastd.pim.neighbor import MAX_NEIGHBORS
 from mcastd.pim.router import Router
+from mcastd.pim.settings import PimInterface
 from mcastd.tunnel import gre
 
 UPSTREAM, LEAF, OTHER = (IPv4Address(f"10.44.4.{n}") for n in (5, 6, 7))
@@ -62,7 +62,7 @@ class Machine:
         interface = self._router.interfaces["gre1"]
         assert len(effects) < 300
         assert len(interface.neighbors) <= MAX_NEIGHBORS + 1
-        zones = interface.rp_set.zones()
+        zones = interface.rps.learned.zones()
         assert len(zones) <= MAX_SCOPES
         assert all(sum(len(known.rps) for known in zone.ranges.values()) <= MAX_RPS for zone in zones.values())
 

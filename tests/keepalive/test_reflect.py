@@ -19,7 +19,10 @@ INNER = bytes.fromhex("45c0001800000000ff2f999d0a2c06010a2c070100000000")
 
 
 def inner(payload: bytes = bytes(4), **fields: Any) -> bytes:
-    return bytes(IP(**{"src": OURS, "dst": THEIRS, "proto": 47, "ttl": 255, "tos": 0xC0, "id": 0} | fields) / payload)
+    header = IP(src=OURS, dst=THEIRS, proto=47, ttl=255, tos=0xC0, id=0)
+    for name, value in fields.items():
+        setattr(header, name, value)
+    return bytes(header / payload)
 
 
 def test_the_article_s_keepalive_is_answered_by_four_zero_bytes() -> None:

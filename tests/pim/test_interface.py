@@ -27,7 +27,6 @@ from mcastd.pim.effects import (
     RpSetChanged,
     Send,
 )
-from mcastd.pim.interface import PimInterface
 from mcastd.pim.messages import Assert, RegisterStop, decode_register_stop, encode_assert, encode_register_stop
 from mcastd.pim.neighbor import MAX_NEIGHBORS
 from mcastd.pim.packet import (
@@ -46,6 +45,7 @@ from mcastd.pim.packet import (
 )
 from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
+from mcastd.pim.settings import PimInterface
 from tests.simulator.world import LEAF, NAME, RP, UPSTREAM, settings, with_pim
 
 GROUP, SSM_GROUP, SOURCE = IPv4Address("239.1.2.3"), IPv4Address("232.1.2.3"), IPv4Address("10.9.0.1")
@@ -388,7 +388,7 @@ def test_bootstrap_from_elsewhere_is_not_believed(arrive: Callable[[Router], lis
     hello(router, OTHER)
     arrive(router)
     assert dropped(router) == {reason: 1}
-    assert router.interfaces[NAME].rp(GROUP) is None
+    assert router.interfaces[NAME].rps.rp(GROUP) is None
 
 
 @pytest.mark.parametrize(("destination", "no_forward"), [(LEAF, False), (ALL_PIM_ROUTERS, True)])
@@ -396,7 +396,7 @@ def test_a_neighbor_may_tell_us_at_once_when_we_start(destination: IPv4Address, 
     router = learning()
     hello(router, OTHER)
     router.received(NAME, OTHER, destination, bootstrap(no_forward), NOW + 1)
-    assert router.interfaces[NAME].rp(GROUP) == OTHER_RP
+    assert router.interfaces[NAME].rps.rp(GROUP) == OTHER_RP
 
 
 def test_static_wins_over_bootstrap_unless_it_is_told_otherwise() -> None:
@@ -404,7 +404,7 @@ def test_static_wins_over_bootstrap_unless_it_is_told_otherwise() -> None:
         router = started(with_pim(bootstrap=True, rp_preference=preference), GROUP)
         hello(router)
         router.received(NAME, UPSTREAM, ALL_PIM_ROUTERS, bootstrap(), NOW + 1)
-        assert router.interfaces[NAME].rp(GROUP) == expected
+        assert router.interfaces[NAME].rps.rp(GROUP) == expected
 
 
 def test_closing_prunes_everything_and_is_paced() -> None:

@@ -7,8 +7,8 @@ from random import Random
 
 from mcastd.config.model import Group, Pim, RpRange
 from mcastd.pim.effects import Effect, Event, Send
-from mcastd.pim.interface import PimInterface
 from mcastd.pim.router import Router
+from mcastd.pim.settings import PimInterface
 from tests.simulator.reference import Reference
 
 UPSTREAM = IPv4Address("10.44.4.5")

@@ -23,9 +23,9 @@ CISCO_CDP = bytes.fromhex("200020000000002802b4a82e00010006523200050105436973636
 
 # The keepalive of the article's data centre, 48 bytes: outer IP, GRE, inner IP, GRE with protocol 0.
 KEEPALIVE = bytes.fromhex(
-    "45c0003000000000ff2fa0060a2c07010a2c0601"
+    "45c0003000000000ff2f99850a2c07010a2c0601"
     "00000800"
-    "45c0001800000000ff2fa01e0a2c06010a2c0701"
+    "45c0001800000000ff2f999d0a2c06010a2c0701"
     "00000000"
 )  # fmt: skip
 
