@@ -13,6 +13,7 @@ where the daemon's configuration is mcastd.toml. Nothing else of the machine is 
 
 import argparse
 import os
+from ipaddress import IPv4Address
 
 from mcastd.errors import LabError
 from mcastd.lab import topology
@@ -41,6 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     exec_parser = verbs.add_parser("exec", help="run a command in one of the namespaces")
     exec_parser.add_argument("place", choices=topology.PLACES, metavar="|".join(topology.PLACES))
     exec_parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="CMD ...")
+
+
+def _group(text: str) -> str:
+    group, _, source = text.partition("@")
+    try:
+        multicast = IPv4Address(group).is_multicast
+        if source:
+            IPv4Address(source)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}; allowed: GROUP or GROUP@SOURCE") from error
+    if not multicast:
+        raise argparse.ArgumentTypeError(f"{text}: not a multicast group; allowed: 224.0.0.0 to 239.255.255.255")
+    return text
 
 
 def run(arguments: argparse.Namespace) -> int:

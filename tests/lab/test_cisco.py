@@ -1,0 +1,66 @@
+"""The packets of the lab's keepalive sender, held to the bytes of a Cisco's, and its line protocol."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mcastd.lab import cisco
+
+INNER = "45c00018 0001 0000 ff2f 9a6a 0a2c0601 0a2c0701 00000000".replace(" ", "")
+REQUEST = bytes.fromhex("00000800" + INNER)
+
+
+def test_a_request_is_the_answer_wrapped_for_the_far_end() -> None:
+    found = cisco.request("10.44.7.1", "10.44.6.1")
+    assert len(found) == 28
+    assert found[:4] == REQUEST[:4]
+    # Identification and checksum aside.
+    assert found[4:8] + found[10:14] + found[16:] == REQUEST[4:8] + REQUEST[10:14] + REQUEST[16:]
+
+
+def test_an_answer_is_the_inner_packet_on_its_own() -> None:
+    inner = cisco.request("10.44.7.1", "10.44.6.1")[4:]
+    assert cisco.is_answer(inner, "10.44.7.1", "10.44.6.1")
+    assert not cisco.is_answer(inner, "10.44.6.1", "10.44.7.1")
+    assert not cisco.is_answer(inner[:20] + bytes.fromhex("00000800"), "10.44.7.1", "10.44.6.1")
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    ran: list[list[str]] = []
+
+    def run(argv: list[str], *, check: bool) -> subprocess.CompletedProcess[bytes]:
+        assert check
+        ran.append(argv)
+        return subprocess.CompletedProcess(argv, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return ran
+
+
+def test_three_unanswered_take_the_line_down_and_an_answer_brings_it_up(
+    commands: list[list[str]], tmp_path: Path
+) -> None:
+    line = cisco.Line("gre1", tmp_path / "report.json")
+    for _ in range(3):
+        line.asked()
+    assert commands == []
+    for _ in range(3):
+        line.asked()
+    assert commands == [["ip", "link", "set", "gre1", "down"]]
+    line.heard(0.001)
+    assert commands[1:] == [["ip", "link", "set", "gre1", "up"]]
+    for _ in range(3):
+        line.asked()
+    assert len(commands) == 2
+
+
+def test_no_shutdown_forgets_what_was_missed(commands: list[list[str]], tmp_path: Path) -> None:
+    line = cisco.Line("gre1", tmp_path / "report.json")
+    for _ in range(4):
+        line.asked()
+    line.reset()
+    assert line.up
+    assert line.missed == 0
+    assert len(commands) == 2

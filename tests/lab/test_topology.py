@@ -1,0 +1,26 @@
+from pathlib import Path
+
+from mcastd.config.load import load
+from mcastd.lab import topology
+from mcastd.lab.topology import DcIpsec
+
+
+def test_the_configuration_of_the_lab_is_valid_and_is_the_articles(tmp_path: Path) -> None:
+    psk = tmp_path / "psk"
+    psk.touch(0o600)
+    psk.write_text("a key of this test\n")
+    file = tmp_path / "mcastd.toml"
+    groups = ("239.1.1.1", "232.1.1.1@100.15.30.10")
+    file.write_text(topology.mcastd_toml(vici=tmp_path / "vici", runtime=tmp_path, psk_file=psk, groups=groups))
+    config = load(file).config
+    assert [(child.name, str(child.local_ts), str(child.remote_ts)) for child in config.peers[0].children] == [
+        ("dc-tun-gre", "10.44.6.1/32", "10.44.7.1/32"),
+        ("dc-tun-tcp", "10.45.8.16/28", "100.15.30.0/24"),
+    ]
+    assert [str(group.group) for group in config.groups] == ["239.1.1.1", "232.1.1.1"]
+    assert [str(source) for source in config.groups[1].sources] == ["100.15.30.10"]
+
+
+def test_a_psk_is_in_no_representation() -> None:
+    assert "secret words" not in repr(DcIpsec("secret words"))
+    assert "secret words" in topology.swanctl_conf(DcIpsec("secret words"))
