@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -72,6 +73,16 @@ def works(argv: Sequence[str]) -> bool:
 def python(module: str, *arguments: object) -> list[str]:
     """The command line of one of our modules, under the interpreter that runs us."""
     return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def listening(path: Path) -> bool:
+    """Whether somebody listens on a unix socket; it is there a moment before."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def wait_for(what: str, ready: Callable[[], object], patience: float = 60.0, poll: float = 0.01) -> None:

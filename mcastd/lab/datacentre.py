@@ -9,7 +9,7 @@ import msgspec
 
 from mcastd.lab import topology
 from mcastd.lab.charon import list_sas
-from mcastd.lab.commands import command, python, wait_for, works
+from mcastd.lab.commands import command, listening, python, wait_for, works
 from mcastd.lab.places import Places
 from mcastd.lab.topology import DC, DcIpsec
 
@@ -46,9 +46,9 @@ class DataCentre:
         report = ["--period", period, "--report", self._keepalives]
         self._places.start(DC, "cisco", python("mcastd.lab.cisco", *endpoints, *report))
         self._start_gre(endpoints)
-        wait_for("FRR's zebra", zebra.exists)
+        wait_for("FRR's zebra", lambda: listening(zebra))
         self._start_frr("pimd", topology.PIMD_CONF)
-        wait_for("the data centre's charon", self._places.vici(DC).exists)
+        wait_for("the data centre's charon", lambda: listening(self._places.vici(DC)))
         self.load()
         wait_for("FRR's PIM interfaces", self._pim_is_up, poll=0.05)
         wait_for("the data centre's keepalives", self._keepalives.exists)

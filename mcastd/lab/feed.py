@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from mcastd.lab import topology
-from mcastd.lab.commands import python, wait_for
+from mcastd.lab.commands import listening, python, wait_for
 from mcastd.lab.places import Places
 from mcastd.lab.receiver import ask
 from mcastd.lab.state import Process
@@ -46,7 +46,7 @@ class Feed:
         path = self._folder / f"receiver{len(self._sockets())}.sock"
         options = ["--interface", topology.TUNNEL, "--port", topology.PORT, "--socket", path]
         self._receivers[path] = self._places.start(CLOUD, "receiver", python("mcastd.lab.receiver", *groups, *options))
-        wait_for("the receiver", path.exists)
+        wait_for("the receiver", lambda: listening(path))
 
     def stop_receiving(self) -> None:
         """End the applications that this object started; what they counted is forgotten."""
