@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "--groups",
             nargs="+",
+            type=_group,
             metavar="GROUP[@SOURCE]",
             default=[topology.GROUP],
             help="what is streamed and joined",

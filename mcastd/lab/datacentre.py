@@ -47,12 +47,16 @@ class DataCentre:
         self._places.start(DC, "cisco", python("mcastd.lab.cisco", *endpoints, *report))
         self._start_gre(endpoints)
         wait_for("FRR's zebra", lambda: listening(zebra))
-        self._start_frr("pimd", topology.PIMD_CONF)
+        self.start_pimd()
         wait_for("the data centre's charon", lambda: listening(self._places.vici(DC)))
         self.load()
         wait_for("FRR's PIM interfaces", self._pim_is_up, poll=0.05)
         wait_for("the data centre's keepalives", self._keepalives.exists)
         self.no_shutdown()
+
+    def start_pimd(self) -> None:
+        """Start FRR's pimd, again if it was killed."""
+        self._start_frr("pimd", topology.PIMD_CONF)
 
     def _start_gre(self, endpoints: list[str]) -> None:
         name, local, remote = endpoints

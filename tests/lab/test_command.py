@@ -1,0 +1,57 @@
+"""The words of ``mcastd lab``: what is refused before anything is built, and what runs where."""
+
+import os
+import sys
+
+import pytest
+
+from mcastd.cli import main
+from mcastd.lab.places import Options, Places
+
+
+@pytest.mark.parametrize("group", ["10.0.0.1", "239.1.1", "239.1.1.1@source", "@100.15.30.10"])
+def test_a_group_that_is_none_is_wrong_usage(
+    group: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(SystemExit) as ended:
+        main(["lab", "up", "--groups", group])
+    assert ended.value.code == 2
+    assert f"{group}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["up"], ["down"], ["run", "--seconds", "1"], ["exec", "dc", "true"]])
+def test_without_root_it_says_so(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["lab", *words]) == 1
+    assert f"needs root: sudo mcastd lab {words[0]}" in capsys.readouterr().err
+
+
+def test_missing_programs_are_said_with_the_packages_that_have_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("shutil.which", lambda program: None if "charon" in program or "vtysh" in program else program)
+    assert main(["lab", "up"]) == 1
+    assert "apt install charon-systemd frr\n" in capsys.readouterr().err
+
+
+def test_commands_in_a_place_find_the_parts_of_the_scene() -> None:
+    places = Places(Options(prefix="mcastd-test-words"))
+    folder = "/run/mcastd-test-words-lab"
+    inside = ["ip", "netns", "exec", "mcastd-test-words-dc"]
+    assert places.argv("dc", ["ip", "addr"]) == [*inside, "ip", "addr"]
+    assert places.argv("dc", ["vtysh", "-c", "show ip mroute"]) == [
+        *inside, "vtysh", "--vty_socket", f"{folder}/dc/frr", "-c", "show ip mroute",
+    ]  # fmt: skip
+    assert places.argv("dc", ["swanctl", "-l"]) == [
+        *inside,
+        "swanctl",
+        "-l",
+        "--uri",
+        f"unix://{folder}/dc/charon.vici",
+    ]
+    assert places.argv("dc", ["mcastd", "status"]) == [*inside, sys.executable, "-m", "mcastd", "status"]
+    assert places.environment()["MCASTD_CONFIG"] == f"{folder}/mcastd.toml"
