@@ -13,6 +13,7 @@ from mcastd.tunnel.userspace import Pump
 
 ALIAS = "made by mcastd"
 _LOOPBACK = 1
+_IPV6_MTU = 1280
 _KIND = {"kernel": "gre", "userspace": "tun"}
 
 
@@ -66,7 +67,17 @@ class Host:
                 case plan.SetRpFilter(value):
                     sysctl.write(_rp_filter(tunnel.name), value)
                 case plan.SetLink(mtu, multicast, up):
-                    await self._netlink.set_link(await self._link(tunnel), mtu=mtu, up=up, multicast=multicast)
+                    link = await self._link(tunnel)
+                    if mtu is not None and link.mtu < _IPV6_MTU <= mtu:
+                        up = await self._enlarge(link, mtu) or up
+                    await self._netlink.set_link(link, mtu=mtu, up=up, multicast=multicast)
+
+    async def _enlarge(self, link: Link, mtu: int) -> bool | None:
+        """Let IPv6 come back without addresses: below its least MTU it leaves a link, and forgets to be quiet."""
+        await self._netlink.set_link(link, up=False)
+        await self._netlink.set_link(link, mtu=mtu)
+        await self._netlink.quiet_ipv6(link.index)
+        return link.up or None
 
     async def remove(self, name: str) -> None:
         """Take our link of that name away."""
@@ -97,11 +108,7 @@ class Host:
             await self._netlink.add_gre(tunnel.name, GreLink(tunnel.local, tunnel.remote, tunnel.ttl, tunnel.key))
             return
         pump = Pump(tunnel.name, tunnel.local, tunnel.remote, tunnel.key, tunnel.ttl)
-        try:
-            pump.start(asyncio.get_running_loop())
-        except HostError:
-            pump.close()
-            raise
+        pump.start(asyncio.get_running_loop())
         self.pumps[tunnel.name] = pump
 
     def _ours(self, link: Link) -> bool:

@@ -29,7 +29,8 @@ class Pump:
     """One TUN interface and the raw GRE socket behind it.
 
     ``forwarding`` False drops what the host sends into the tunnel: while the child is down it would leave in the clear.
-    ``dropped`` counts by reason.
+    ``dropped`` counts by reason. The local endpoint's address must be on the host, and a route to the remote one;
+    raises HostError else.
     """
 
     def __init__(self, name: str, local: IPv4Address, remote: IPv4Address, key: int | None, ttl: int) -> None:
@@ -38,30 +39,23 @@ class Pump:
         self.dropped: Counter[str] = Counter()
         self._header = gre.GreHeader(gre.PROTOCOL_IPV4, key)
         self._prefix = self._header.encode(b"")
-        self._local, self._remote, self._ttl = local, remote, ttl
         self._loop: asyncio.AbstractEventLoop | None = None
+        # The socket first: it fails where there is no route yet, and a TUN that comes and goes is a change that the
+        # kernel reports, which would have us try again at once.
         try:
-            self._tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._sock: socket.socket | None = sockets.raw_gre(local, remote, ttl, None)
         except OSError as error:
-            raise HostError(
-                f"{name}: the kernel has no GRE, and /dev/net/tun cannot be opened: {error.strerror}"
-            ) from error
+            raise HostError(f"{name}: no GRE socket from {local} to {remote}: {error.strerror}") from error
+        sockets.enlarge_receive_buffer(self._sock, _RECEIVE_BUFFER)
         try:
-            fcntl.ioctl(self._tun, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
-        except OSError as error:
-            os.close(self._tun)
-            raise HostError(f"{name}: no TUN interface of that name can be made: {error.strerror}") from error
-        self._sock: socket.socket | None = None
+            self._tun = _open_tun(name)
+        except HostError:
+            self._sock.close()
+            raise
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Carry packets on ``loop``. The local endpoint's address must be on the host; raises HostError else."""
-        try:
-            self._sock = sockets.raw_gre(self._local, self._remote, self._ttl, None)
-        except OSError as error:
-            raise HostError(
-                f"{self.name}: no GRE socket from {self._local} to {self._remote}: {error.strerror}"
-            ) from error
-        sockets.enlarge_receive_buffer(self._sock, _RECEIVE_BUFFER)
+        """Carry packets on ``loop``."""
+        assert self._sock is not None
         self._loop = loop
         loop.add_reader(self._tun, self._from_tun)
         loop.add_reader(self._sock, self._from_peer)
@@ -76,8 +70,10 @@ class Pump:
         if self._loop is not None and self._sock is not None:
             self._loop.remove_reader(self._tun)
             self._loop.remove_reader(self._sock)
+            self._loop = None
+        if self._sock is not None:
             self._sock.close()
-            self._loop = self._sock = None
+            self._sock = None
         if self._tun >= 0:
             os.close(self._tun)
             self._tun = -1
@@ -139,3 +135,18 @@ class Pump:
         if header.protocol != gre.PROTOCOL_IPV4:
             raise DecodeError("gre_protocol")
         return payload[header.length :]
+
+
+def _open_tun(name: str) -> int:
+    try:
+        tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError(
+            f"{name}: the kernel has no GRE, and /dev/net/tun cannot be opened: {error.strerror}"
+        ) from error
+    try:
+        fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
+    except OSError as error:
+        os.close(tun)
+        raise HostError(f"{name}: no TUN interface of that name can be made: {error.strerror}") from error
+    return tun

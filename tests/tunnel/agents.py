@@ -1,0 +1,69 @@
+"""A tunnel agent on a host that is a network namespace, and what its tests ask of it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import Any
+
+from mcastd.config.model import Datapath, Tunnel
+from mcastd.system import log
+from mcastd.system.ledger import Ledger
+from mcastd.tunnel.agent import TunnelAgent
+from mcastd.tunnel.mtu import Carrier
+from tests.namespaces import DEADLINE
+
+
+def tunnel(**changes: Any) -> Tunnel:
+    """The article's tunnel, over a cable."""
+    values: dict[str, Any] = {
+        "name": "gre1",
+        "local": IPv4Address("10.44.6.1"),
+        "remote": IPv4Address("10.44.7.1"),
+        "address": IPv4Interface("10.44.4.6/30"),
+        "peer_address": IPv4Address("10.44.4.5"),
+    }
+    return Tunnel(**values | changes)
+
+
+UP = Carrier(up=True, generation=1)
+
+
+class Running:
+    """A running agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.changes = 0
+        self.ledger = Ledger(folder / "ledger.json")
+        self.agent = TunnelAgent(ledger=self.ledger, log=log.get_logger(), on_change=self._changed)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def let_go(self) -> None:
+        """Close the descriptors of the agent, as the end of a process does."""
+        host = self.agent._host
+        for pump in host.pumps.values() if host else ():
+            pump.close()
+
+    async def want(self, *tunnels: Tunnel, carrier: Carrier = UP, datapath: Datapath = "auto") -> None:
+        """Configure, and wait until it is carried out."""
+        self.agent.carry({each.name: carrier for each in tunnels})
+        self.agent.configure(tunnels, datapath)
+        async with asyncio.timeout(DEADLINE):
+            await self.agent.settled()
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Running]:
+    """An agent whose loop runs; it is not closed, as in a crash."""
+    made = Running(folder)
+    task = asyncio.create_task(made.agent.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        made.let_go()
