@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,8 @@ def scene(standing_scene: Scene) -> Iterator[Scene]:
     configuration = standing_scene.config.read_text()
     yield standing_scene
     standing_scene.stop_daemon()
+    # pytest shows it where the test has failed.
+    sys.stdout.write(standing_scene.tail("mcastd", 60))
     standing_scene.config.write_text(configuration)
     standing_scene.block()
     standing_scene.dc.load()

@@ -196,6 +196,7 @@ def test_what_a_crash_left_is_removed_by_down() -> None:
     crashed.kill()
     crashed.communicate()
     stray = subprocess.Popen(["ip", "netns", "exec", NAMES[0], "sleep", "600"])
+    wait("the stray is inside", lambda: "sleep" in Path(f"/proc/{stray.pid}/comm").read_text())
     Scene(OPTIONS).down()
     assert stray.wait(5) == -signal.SIGTERM
     assert_nothing_left()
