@@ -75,7 +75,7 @@ class ControlServer:
     async def _answer(self, line: bytes) -> Response:
         try:
             request = msgspec.json.decode(line, type=Request)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             return Response(ok=False, error=f"not a request: {error}")
         handler = self._handlers.get(request.command)
         if handler is None:

@@ -32,7 +32,12 @@ def host(namespace: Callable[[], Namespace]) -> Namespace:
 
 def has_kernel_gre(namespace: Namespace) -> bool:
     made = subprocess.run(
-        ("ip", "-n", namespace.name, *"link add probe type gre local 192.0.2.1 remote 192.0.2.2".split()),
+        (
+            "ip",
+            "-n",
+            namespace.name,
+            *["link", "add", "probe", "type", "gre", "local", "192.0.2.1", "remote", "192.0.2.2"],
+        ),
         check=False,
         capture_output=True,
     )
@@ -175,7 +180,8 @@ def test_the_mtu_follows_what_is_negotiated_and_the_link_below(host: Namespace, 
             assert link(host)["mtu"] == 1398
             host.ip("link", "set", "veth0", "mtu", "1400")
             await until(lambda: link(host)["mtu"] == 1302, "the MTU of a path of 1400")
-            assert run.agent.status()["gre1"].mtu_reason == "ESP tunnel mode in UDP on a path of 1400"
+            reason = "ESP tunnel mode in UDP on a path of 1400"
+            await until(lambda: run.agent.status()["gre1"].mtu_reason == reason, reason)
             await run.want(tunnel(mtu=1300), carrier=esp)
             assert link(host)["mtu"] == 1300
             assert run.agent.status()["gre1"].mtu_reason == "configured"

@@ -1,0 +1,139 @@
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mcastd import control
+from mcastd.cli import main
+from mcastd.control import ControlServer, ask
+from mcastd.errors import ControlError, ControlRefused, McastdError
+
+
+async def echo(arguments: dict[str, Any]) -> dict[str, Any]:
+    return arguments
+
+
+async def refuse(_arguments: dict[str, Any]) -> None:
+    raise McastdError("not today")
+
+
+Talk = Callable[[Path], Awaitable[None]]
+
+
+def serve(path: Path, talk: Talk) -> None:
+    async def run() -> None:
+        server = ControlServer(path, {"echo": echo, "refuse": refuse, "join": refuse})
+        await server.start()
+        try:
+            async with asyncio.timeout(20):
+                await talk(path)
+        finally:
+            await server.close()
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "control.sock"
+
+
+async def answer_to(path: Path, request: bytes) -> bytes:
+    """The answer to one line, empty where the connection was closed instead."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(request)
+        return await reader.readline()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def still_answers(path: Path) -> None:
+    assert await asyncio.to_thread(ask, path, "echo", {"a": [1, "б"]}) == '{"a":[1,"б"]}'.encode()
+
+
+def test_an_answer_a_refusal_and_an_unknown_command(path: Path) -> None:
+    async def talk(path: Path) -> None:
+        await still_answers(path)
+        with pytest.raises(ControlRefused, match="^not today$"):
+            await asyncio.to_thread(ask, path, "refuse")
+        with pytest.raises(ControlRefused, match=r"unknown command 'fly'; known: echo, refuse"):
+            await asyncio.to_thread(ask, path, "fly")
+        assert path.stat().st_mode & 0o777 == 0o660
+
+    serve(path, talk)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\n", b"garbage\n", b"\xff\xfe\n", b"[]\n", b'{"command": 5}\n', b'{"command": "echo", "arguments": []}\n',
+     b'{"command": "echo", "arguments": {"a": ' + b"[" * 60000 + b"\n"],
+    ids=["empty", "garbage", "not-utf8", "list", "number", "arguments", "nested"],
+)  # fmt: skip
+def test_what_is_no_request_gets_an_answer(path: Path, line: bytes) -> None:
+    async def talk(path: Path) -> None:
+        response = msgspec.json.decode(await answer_to(path, line))
+        assert response["ok"] is False
+        assert response["error"].startswith("not a request: ")
+        await still_answers(path)
+
+    serve(path, talk)
+
+
+def test_clients_that_misbehave_lose_their_connection_and_nothing_more(path: Path) -> None:
+    async def talk(path: Path) -> None:
+        assert await answer_to(path, b"x" * 200_000) == b""
+        for words in (b"", b'{"comm', b'{"command": "echo"}\n' * 50):  # gone at once, half a line, before the answer
+            _, writer = await asyncio.open_unix_connection(path)
+            writer.write(words)
+            writer.close()
+        crowd = [await asyncio.open_unix_connection(path) for _ in range(100)]
+        await still_answers(path)
+        for _, writer in crowd:
+            writer.close()
+
+    serve(path, talk)
+
+
+def test_an_idle_client_is_hung_up_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "_IDLE_TIMEOUT", 0.0)
+
+    async def talk(path: Path) -> None:
+        assert await answer_to(path, b"") == b""
+
+    serve(path, talk)
+
+
+def test_nobody_answers_on_an_absent_or_a_stale_socket(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ControlError, match=r"no mcastd answers on .*control\.sock: No such file"):
+        ask(path, "status")
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    with pytest.raises(ControlError, match="Connection refused"):
+        ask(path, "status")
+    assert main(["status", "--socket", str(path)]) == 3
+    assert "no mcastd answers" in capsys.readouterr().err
+
+    async def talk(path: Path) -> None:
+        await still_answers(path)
+
+    serve(path, talk)
+
+
+def test_exit_codes_of_a_refusal_and_of_wrong_usage(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def talk(path: Path) -> None:
+        assert await asyncio.to_thread(main, ["join", "239.1.1.2", "--socket", str(path)]) == 1
+
+    serve(path, talk)
+    assert capsys.readouterr().err == "mcastd: not today\n"
+    for words in ([], ["fly"], ["join"], ["join", "not-an-address"], ["status", "--no-such"]):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 2
