@@ -29,7 +29,9 @@ def host(scene: Scene) -> dict[str, Any]:
     found["filter"] = scene.command("cloud", ["nft", "list", "ruleset"])
     for question in ("--list-sas", "--list-conns", "--list-pols"):
         found[question] = scene.command("cloud", ["swanctl", question])
-    found["files"] = sorted(path.name for path in (scene.folder / "cloud" / "run").iterdir())
+    # The daemon's lock file stays, since whoever waits for it may hold it open; ledger and socket go.
+    files = {path.name for path in (scene.folder / "cloud" / "run").iterdir()}
+    found["files"] = sorted(files - {"lock"})
     return found
 
 
