@@ -19,7 +19,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out."""
     left_out = [report for report in terminalreporter.stats.get("skipped", []) if "needs root" in str(report.longrepr)]
     if left_out:
-        terminalreporter.write_line(f"left out without root: {len(left_out)} tests with real namespaces, charon and FRR")
+        terminalreporter.write_line(
+            f"left out without root: {len(left_out)} tests with real namespaces, charon and FRR"
+        )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,4 +1,8 @@
 def send(
-    MESSAGE: str, MESSAGE_ID: str | None = ..., CODE_FILE: str | None = ..., CODE_LINE: int | None = ...,
-    CODE_FUNC: str | None = ..., **kwargs: object,
+    MESSAGE: str,
+    MESSAGE_ID: str | None = ...,
+    CODE_FILE: str | None = ...,
+    CODE_LINE: int | None = ...,
+    CODE_FUNC: str | None = ...,
+    **kwargs: object,
 ) -> None: ...
