@@ -77,14 +77,15 @@ class RpSet:
             raise DecodeError("bsr_not_preferred")
         ranges = [entry for entry in message.ranges if scope is None or entry.groups.subnet_of(scope)]
         self._require_room(zone, ranges)
-        before = _mapping(zone) if scope in self._zones else None
+        before = _mapping(zone)
+        is_new_scope = scope is not None and scope not in self._zones  # its groups leave the global zone
         self._zones[scope] = zone
         zone.address, zone.priority, zone.hash_mask_len = message.address, message.priority, message.hash_mask_len
         zone.bootstrap_until, zone.zone_until = now + BS_TIMEOUT, now + SZ_TIMEOUT
         for entry in ranges:
             _take(zone, entry, message, now)
         self._reckon()
-        return _mapping(zone) != before
+        return is_new_scope or _mapping(zone) != before
 
     def _require_room(self, zone: Zone, ranges: list[RpRangeEntry]) -> None:
         """Bound what a zone can be made to hold; a range counts as an RP, so that empty ones are bounded too."""

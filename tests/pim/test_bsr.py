@@ -152,6 +152,15 @@ def test_a_set_in_fragments_replaces_the_old_one_when_it_is_complete() -> None:
     assert found.summary() == (1, (R2, R3))
 
 
+def test_a_message_without_ranges_changes_nothing_but_an_empty_zone_takes_its_groups_away() -> None:
+    found = RpSet()
+    assert not found.received(message(), 0.0)
+    assert found.bootstrap_router() == (BSR, 64)
+    assert found.received(message(whole(ALL, *rps(R1))), 1.0)
+    assert found.received(message(RpRangeEntry(SITE, 0, (), scoped=True)), 2.0)
+    assert found.rp(GROUP) is None
+
+
 def test_fragments_of_different_tags_do_not_mix() -> None:
     found = RpSet()
     found.received(message(RpRangeEntry(ALL, 2, rps(R1)), tag=1), 0.0)
