@@ -27,7 +27,7 @@ def fuzz(name: str, runs: int, found: Path) -> bool:
         "-verbosity=0",
     ]
     done = subprocess.run(command, check=False)
-    print(f"{name}: {runs} runs, {'ok' if done.returncode == 0 else 'FAILED'}", flush=True)  # noqa: T201  # a command prints
+    print(f"{name}: {runs} runs, {'ok' if done.returncode == 0 else f'FAILED with exit code {done.returncode}'}", flush=True)  # noqa: T201  # a command prints
     return done.returncode == 0
 
 
