@@ -27,7 +27,8 @@ def fuzz(name: str, runs: int, found: Path) -> bool:
         "-verbosity=0",
     ]
     done = subprocess.run(command, check=False)
-    print(f"{name}: {runs} runs, {'ok' if done.returncode == 0 else f'FAILED with exit code {done.returncode}'}", flush=True)  # noqa: T201  # a command prints
+    outcome = f"FAILED with exit code {done.returncode}" if done.returncode else "ok"
+    print(f"{name}: {runs} runs, {outcome}", flush=True)  # noqa: T201  # a command prints
     return done.returncode == 0
 
 
