@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 
 import msgspec
 import pytest
+from scapy.config import conf as scapy_conf
 from scapy.contrib import pim as scapy_pim
 from scapy.layers.inet import IP
 
@@ -76,6 +77,7 @@ class Seen:
 
     def records(self) -> list["Record"]:
         """The records of a Join/Prune, as scapy reads them."""
+        scapy_conf.max_list_count = 256
         found = IP(self.data)[scapy_pim.PIMv2JoinPrune]
         return [
             Record(group.gaddr, _entries(group.join_ips), _entries(group.prune_ips), found.holdtime)
@@ -102,19 +104,12 @@ class Tap:
 
     def __init__(self, scene: Scene, place: str, protocol: int, interface: str = TUNNEL) -> None:
         self._packets: list[Seen] = []
-        self._sock = inside(scene.namespace(place), lambda: _tap(interface, protocol))
+        self._sock = inside(scene.namespace(place), lambda: open_tap(interface, protocol))
 
     def packets(self) -> list[Seen]:
         """All that has passed."""
-        behind = time.time() - time.monotonic()
-        while True:
-            try:
-                data, ancillary, _, address = self._sock.recvmsg(65535, 64)
-            except BlockingIOError:
-                return list(self._packets)
-            seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2][: _TIMESPEC.size])
-            when = seconds + nanoseconds / 1e9 - behind
-            self._packets.append(Seen(when, address[2] == _PACKET_OUTGOING, data))
+        self._packets += read_tap(self._sock)
+        return list(self._packets)
 
     def joins(self) -> list[Seen]:
         """The Join/Prune messages."""
@@ -139,13 +134,28 @@ class Tap:
         self.close()
 
 
-def _tap(interface: str, protocol: int) -> socket.socket:
+def open_tap(interface: str, protocol: int) -> socket.socket:
+    """A packet socket for the packets of one IP protocol on an interface of this thread's network namespace."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
     sockets.attach_filter(sock, sockets.accept_protocol(protocol))
     sockets.enlarge_receive_buffer(sock, _RECEIVE_BUFFER)
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     sock.bind((interface, _ETH_P_ALL))
     return sock
+
+
+def read_tap(sock: socket.socket) -> list[Seen]:
+    """What has passed since it was last read."""
+    found: list[Seen] = []
+    behind = time.time() - time.monotonic()
+    while True:
+        try:
+            data, ancillary, _, address = sock.recvmsg(65535, 64)
+        except BlockingIOError:
+            return found
+        seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2][: _TIMESPEC.size])
+        when = seconds + nanoseconds / 1e9 - behind
+        found.append(Seen(when, address[2] == _PACKET_OUTGOING, data))
 
 
 # The scene
