@@ -82,10 +82,13 @@ class DataCentre:
     def _pim_is_up(self) -> bool:
         if not (self._folder / "frr" / "pimd.vty").exists():
             return False
-        interfaces = self.frr_json("show ip pim interface")
         rps = self.frr_json("show ip pim rp-info").get(topology.RP, [{}])
-        ready = all(interfaces.get(name, {}).get("state") == "up" for name in (topology.TUNNEL, "lan0"))
-        return ready and bool(rps[0].get("iAmRP"))
+        return bool(rps[0].get("iAmRP")) and all(self._speaks_pim(name) for name in (topology.TUNNEL, "lan0"))
+
+    def _speaks_pim(self, interface: str) -> bool:
+        """Whether pimd has a socket there: it calls an interface up before, but its Hello Timer runs only then."""
+        found = self.frr_json(f"show ip pim interface {interface}").get(interface, {})
+        return bool(found.get("state") == "up" and found.get("helloTimer", "--:--:--") != "--:--:--")
 
     def _command(self, argv: list[str], *, text: str | None = None) -> str:
         return self._places.command(DC, argv, text=text)

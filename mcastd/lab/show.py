@@ -174,11 +174,14 @@ def _explain(scene: Scene, screen: Screen) -> None:
     except ControlError as error:
         screen.say(f"status: {error}")
     screen.say(f"the end of mcastd's log:\n{scene.tail('mcastd', 25)}{scene.casualties()}")
+    questions = ["show ip pim interface detail", "show ip pim neighbor", "show ip pim join"]
+    screen.say("the data centre's FRR:\n" + "\n".join(scene.dc.frr(question).strip() for question in questions))
 
 
 def _problems(status: Status) -> Iterator[str]:
     yield status.summary
     named = [(peer.name, peer.problem) for peer in status.peers]
+    named += [(f"{tunnel.name} dropped", str(tunnel.dropped)) for tunnel in status.tunnels if tunnel.dropped]
     named += [(child.name, child.problem) for peer in status.peers for child in peer.children]
     named += [(tunnel.name, tunnel.problem) for tunnel in status.tunnels]
     named += [(group.group, group.problem) for group in status.groups]
