@@ -1,7 +1,6 @@
 """Capture files: enough of pcap to read published captures and to hand packets to tshark and tcpdump."""
 
 import json
-import os
 import struct
 import subprocess
 from ipaddress import IPv4Address
@@ -10,11 +9,7 @@ from typing import Any
 
 RAW_IP = 101
 PIM = 103
-
-
-def captures() -> Path:
-    """The folder of published captures, which lies outside the repository."""
-    return Path(os.environ.get("MCASTD_CAPTURES", Path(__file__).parents[2] / "shared" / "captures"))
+CAPTURES = Path(__file__).parent / "captures"
 
 
 def read(path: Path) -> list[bytes]:

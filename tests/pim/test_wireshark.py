@@ -152,13 +152,6 @@ def test_published_vectors() -> None:
     assert encode_register_stop(stop) == REGISTER_STOP
 
 
-def need_captures() -> Path:
-    folder = pcap.captures()
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent; the published vectors in this file are tested all the same")
-    return folder
-
-
 def payloads(path: Path) -> list[bytes]:
     """What the PIMv2 packets in a capture of Ethernet frames carry."""
     found = []
@@ -183,7 +176,7 @@ def values(found: Any, name: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", ["PIM-SM_join_prune.pcap", "PIM_register_register-stop.pcap"])
 def test_captures_decode_as_tshark_says(name: str) -> None:
-    path = need_captures() / name
+    path = pcap.CAPTURES / name
     packets = pcap.tshark(path, "-Y", "pim.version == 2")
     ours = payloads(path)
     assert len(ours) == len(packets) > 0
@@ -221,7 +214,7 @@ def test_captures_decode_as_tshark_says(name: str) -> None:
     "name", ["pim_header_asan.pcap", "pim_header_asan-2.pcap", "pimv2-oobr-1.pcap", "pimv2-oobr-2.pcap"]
 )
 def test_malformed_captures_are_refused_even_with_the_checksum_repaired(name: str) -> None:
-    frame = pcap.read(need_captures() / name)[0]
+    frame = pcap.read(pcap.CAPTURES / name)[0]
     data = frame[34:] if frame[12:14] == b"\x08\x00" else frame[54:]  # two are IPv6
     with pytest.raises(DecodeError):
         unseal(data)

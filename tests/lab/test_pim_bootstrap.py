@@ -1,0 +1,115 @@
+"""Debian's pimd as the data centre: a candidate BSR and RP (RFC 5059), and slow to act on a new neighbour's Join."""
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mcastd.lab import topology
+from mcastd.lab.commands import wait_for
+from mcastd.lab.scene import Scene
+from mcastd.lab.topology import DC, GROUP, RP, RP_GROUPS
+from mcastd.status import GroupStatus, Status
+from tests.lab.pim_scene import PIM, Tap, Troglobit, as_new, configure, mcastd, received, standing, wait_for_more
+
+pytestmark = pytest.mark.root
+
+ANOTHER_RP = "100.15.30.252"
+# It announces itself as RP, for 25 seconds, every 30.
+CANDIDATE = """\
+bsr-candidate lan0 priority 5
+rp-candidate lan0 time 10 priority 20
+group-prefix 239.0.0.0 masklen 8
+"""
+STATIC = f"rp-address {RP} 239.0.0.0/8\n"
+BOOTSTRAP = "bootstrap = true"
+# pimd acts every 5 seconds, and begins to announce an RP only after some.
+PATIENCE = 30.0
+
+
+@pytest.fixture(scope="module")
+def standing_scene() -> Iterator[Scene]:
+    """The scene with FRR's pimd ended: there is room for another one."""
+    with standing() as scene:
+        scene.kill("pimd", signal.SIGTERM)
+        wait_for("FRR's end", lambda: not any(p.alive for p in scene.ours.record.processes if p.name == "pimd"))
+        yield scene
+
+
+@pytest.fixture
+def scene(standing_scene: Scene) -> Iterator[Scene]:
+    with as_new(standing_scene) as scene:
+        yield scene
+
+
+def only(status: Status) -> GroupStatus:
+    return status.groups[0]
+
+
+def test_the_rp_is_learned_by_bootstrap_joined_and_gone_when_its_time_is_over(scene: Scene) -> None:
+    configure(scene, rp=None, pim=BOOTSTRAP)
+    pimd = Troglobit(scene, CANDIDATE)
+    try:
+        scene.start_daemon()
+        missing = "no rendezvous point for 239.1.1.1"
+        status = scene.wait_for_status(missing, lambda status: only(status).problem == missing)
+        assert not status.healthy
+        status = scene.wait_for_status("the RP", lambda status: only(status).state == "joined", PATIENCE)
+        assert only(status).rp == RP
+        wait_for_more(scene, patience=PATIENCE)
+
+        # A static RP wins over the learned one, or loses, as rp_preference says.
+        configure(scene, rp=ANOTHER_RP, pim=BOOTSTRAP)
+        mcastd(scene, "reload")
+        assert only(scene.status()).rp == ANOTHER_RP
+        configure(scene, rp=ANOTHER_RP, pim=f'{BOOTSTRAP}\nrp_preference = "bootstrap"')
+        mcastd(scene, "reload")
+        assert only(scene.status()).rp == RP
+        wait_for_more(scene, patience=PATIENCE)
+    finally:
+        pimd.stop(signal.SIGKILL)
+
+    # Nobody announces it any more: with a static RP beside it that one takes over, without there is none.
+    scene.wait_for_status("the static RP", lambda status: only(status).rp == ANOTHER_RP, PATIENCE)
+    configure(scene, rp=None, pim=BOOTSTRAP)
+    mcastd(scene, "reload")
+    status = scene.status()
+    assert (only(status).state, only(status).rp, only(status).problem) == ("not joined", None, missing)
+    assert not status.healthy
+
+
+def test_bootstrap_that_is_off_teaches_nothing(scene: Scene) -> None:
+    configure(scene, rp=None)
+    pimd = Troglobit(scene, CANDIDATE)
+    try:
+        scene.start_daemon()
+
+        def refused(status: Status) -> bool:
+            pim = status.tunnels[0].pim
+            return pim is not None and pim.dropped.get("bootstrap_off", 0) >= 2
+
+        status = scene.wait_for_status("Bootstrap messages", refused, PATIENCE)
+        assert only(status).rp is None
+        assert received(scene) == 0
+    finally:
+        pimd.stop()
+
+
+def test_repeated_joins_get_the_stream_going_where_the_first_is_not_acted_upon(scene: Scene) -> None:
+    configure(scene)
+    pimd = Troglobit(scene, STATIC)
+    try:
+        with Tap(scene, DC, PIM) as tap:
+            began = time.monotonic()
+            scene.start_daemon()
+            wait_for("the feed", lambda: received(scene) > 0)
+            took = time.monotonic() - began
+            joins = tap.joins()
+        # One Join would have had to wait for the next, which comes after t_periodic, 60 seconds.
+        assert took < PATIENCE
+        assert {record.group for message in joins for record in message.records()} == {topology.GROUP}
+        assert len(joins) > 1
+        print(f"first packet {took:.1f} s after the start, {len(joins)} Join/Prune messages, {GROUP} in {RP_GROUPS}")
+    finally:
+        pimd.stop()
