@@ -9,7 +9,7 @@ import pytest
 from mcastd.lab import topology
 from mcastd.lab.commands import wait_for
 from mcastd.lab.scene import Scene
-from mcastd.lab.topology import DC, GROUP, RP, RP_GROUPS
+from mcastd.lab.topology import DC, RP
 from mcastd.status import GroupStatus, Status
 from tests.lab.pim_scene import PIM, Tap, Troglobit, as_new, configure, mcastd, received, standing, wait_for_more
 
@@ -110,6 +110,5 @@ def test_repeated_joins_get_the_stream_going_where_the_first_is_not_acted_upon(s
         assert took < PATIENCE
         assert {record.group for message in joins for record in message.records()} == {topology.GROUP}
         assert len(joins) > 1
-        print(f"first packet {took:.1f} s after the start, {len(joins)} Join/Prune messages, {GROUP} in {RP_GROUPS}")
     finally:
         pimd.stop()
