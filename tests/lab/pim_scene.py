@@ -1,6 +1,7 @@
 """What the tests of PIM in the lab share: a scene of their own, taps on its interfaces, and Debian's pimd."""
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -153,6 +154,10 @@ def read_tap(sock: socket.socket) -> list[Seen]:
             data, ancillary, _, address = sock.recvmsg(65535, 64)
         except BlockingIOError:
             return found
+        except OSError as error:
+            if error.errno != errno.ENETDOWN:
+                raise
+            continue  # the interface went down; it is heard again when it is up
         seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2][: _TIMESPEC.size])
         when = seconds + nanoseconds / 1e9 - behind
         found.append(Seen(when, address[2] == _PACKET_OUTGOING, data))
@@ -270,9 +275,13 @@ class Troglobit:
         self._scene = scene
         conf = scene.folder / DC / "troglobit.conf"
         conf.write_text(f"phyint lan0 enable\nphyint {TUNNEL} enable\n{configuration}\n")
+        # It takes the interfaces that are up, and the tunnel is down after keepalives that nobody answered.
+        scene.dc.no_shutdown()
+        link = ["ip", "-json", "link", "show", "dev", TUNNEL, "up"]
+        wait_for("the tunnel", lambda: TUNNEL in scene.command(DC, link))
         # It keeps its pid under /run; in the mount namespace that ``ip netns exec`` gives, that is one of its own.
-        alone = ["sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"]
-        self.process: Process = scene.start(DC, "troglobit", [*alone, str(PIMD), "-f", "-N", f"--config={conf}"])
+        alone = 'text=$(cat "$1") && mount -t tmpfs tmpfs /run && echo "$text" >/run/pimd && exec "$2" -fN -c/run/pimd'
+        self.process: Process = scene.start(DC, "troglobit", ["sh", "-c", alone, "sh", str(conf), str(PIMD)])
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End it; by SIGTERM it says goodbye."""

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from mcastd.lab import topology
 from mcastd.lab.commands import wait_for
 from mcastd.lab.scene import Scene
-from mcastd.lab.topology import DC, RP
+from mcastd.lab.topology import DC, GROUP, RP
 from mcastd.status import GroupStatus, Status
 from tests.lab.pim_scene import PIM, Tap, Troglobit, as_new, configure, mcastd, received, standing, wait_for_more
 
@@ -80,18 +79,17 @@ def test_the_rp_is_learned_by_bootstrap_joined_and_gone_when_its_time_is_over(sc
 
 
 def test_bootstrap_that_is_off_teaches_nothing(scene: Scene) -> None:
-    configure(scene, rp=None)
+    configure(scene, rp=ANOTHER_RP)
     pimd = Troglobit(scene, CANDIDATE)
     try:
         scene.start_daemon()
 
         def refused(status: Status) -> bool:
             pim = status.tunnels[0].pim
-            return pim is not None and pim.dropped.get("bootstrap_off", 0) >= 2
+            return pim is not None and pim.dropped.get("bootstrap_off", 0) > 0
 
         status = scene.wait_for_status("Bootstrap messages", refused, PATIENCE)
-        assert only(status).rp is None
-        assert received(scene) == 0
+        assert only(status).rp == ANOTHER_RP
     finally:
         pimd.stop()
 
@@ -106,9 +104,9 @@ def test_repeated_joins_get_the_stream_going_where_the_first_is_not_acted_upon(s
             wait_for("the feed", lambda: received(scene) > 0)
             took = time.monotonic() - began
             joins = tap.joins()
-        # One Join would have had to wait for the next, which comes after t_periodic, 60 seconds.
-        assert took < PATIENCE
-        assert {record.group for message in joins for record in message.records()} == {topology.GROUP}
+        # Without repeats the second Join would have come after t_periodic, 60 seconds.
+        assert took < 55.0
+        assert {record.group for message in joins for record in message.records()} == {GROUP}
         assert len(joins) > 1
     finally:
         pimd.stop()
