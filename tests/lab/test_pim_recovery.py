@@ -1,5 +1,6 @@
 """FRR dies, restarts or says goodbye; the tunnel and the SA under it go and come: the feed is back at once."""
 
+import itertools
 import signal
 import time
 from collections.abc import Iterator
@@ -79,9 +80,11 @@ def test_a_restarted_frr_has_its_joins_and_we_the_feed(running: Scene, number: s
         start_frr(running)
         wait_for("the feed", lambda: back_after_hello(pim, feed, before) is not None)
         took = back_after_hello(pim, feed, before)
+        gaps = [after.when - packet.when for packet, after in itertools.pairwise(feed.packets())]
         goodbyes = [packet for packet in pim.packets() if packet.source == PEER and packet.data[24:30] == GOODBYE]
     assert took is not None
     assert took < BACK
+    assert max(gaps) > pause / 2, "the feed had not stopped"
     assert bool(goodbyes) == (number is signal.SIGTERM)
     wait_for("FRR's join", lambda: frr_joined(running) == {GROUP})
     assert running.dc.neighbors() == [LEAF]
