@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from mcastd.errors import ControlError, ControlRefused, McastdError
+from mcastd.errors import ControlError, ControlRefused, HostError, McastdError
 
 _LINE_LIMIT = 64 * 1024
 _IDLE_TIMEOUT = 30.0
@@ -45,10 +45,16 @@ class ControlServer:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen. A socket that a crashed daemon left is replaced; the caller holds the lock that says it crashed."""
-        self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LINE_LIMIT)
-        self._path.chmod(0o660)
+        """Listen. A socket that a crashed daemon left is replaced; the caller holds the lock that says it crashed.
+
+        Raises HostError where the host does not let us, for instance when the path is too long for a socket.
+        """
+        try:
+            self._path.unlink(missing_ok=True)
+            self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LINE_LIMIT)
+            self._path.chmod(0o660)
+        except OSError as error:
+            raise HostError(f"control socket {self._path}: {error.strerror or error}") from error
 
     async def close(self) -> None:
         """Stop listening and remove the socket."""

@@ -324,4 +324,11 @@ def serve(path: Path, log: Logger, started: float) -> None:
     async def run() -> None:
         await Daemon(path, loaded, log, started).run()
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except ExceptionGroup as group:
+        # One agent's end ends the others; what people need to know is the error that began it.
+        cause = group.exceptions[0]
+        if isinstance(cause, McastdError):
+            raise cause from group
+        raise

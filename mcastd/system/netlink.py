@@ -80,8 +80,11 @@ class Netlink:
         return _link(answer[0])
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Every IPv4 address of the host."""
-        return tuple([_address(message) async for message in await self._ipr.addr("dump", family=2)])
+        """Every IPv4 address of the host. Raises HostError, also where the list changed while it was read."""
+        try:
+            return tuple([_address(message) async for message in await self._ipr.addr("dump", family=2)])
+        except NetlinkError as error:
+            raise _host_error("addresses", error) from error
 
     async def link_towards(self, destination: IPv4Address, source: IPv4Address | None = None) -> Link | None:
         """The interface that packets to ``destination`` leave by, or None where no route leads there."""

@@ -105,10 +105,9 @@ class TunnelAgent:
             if self._host is not None:
                 host.pumps = self._host.pumps
             for name in self._ledger.entries("link"):
-                await host.remove(name)
-                self._log.info("tunnel removed", tunnel=name)
+                await self._remove(host, name)
             for address in self._ledger.entries("endpoint"):
-                await host.remove_endpoint(address)
+                await self._remove_endpoint(host, address)
 
     def status(self) -> dict[str, TunnelStatus]:
         """The tunnels, by name, without what the agents above know."""
@@ -123,19 +122,33 @@ class TunnelAgent:
         before = {name: state.link for name, state in self._states.items()}
         wanted = {tunnel.name: tunnel for tunnel in self._wanted}
         for name in self._ledger.entries("link").keys() - wanted.keys():
-            await host.remove(name)
+            await self._remove(host, name)
             self._states.pop(name, None)
-            self._log.info("tunnel removed", tunnel=name)
         for tunnel in self._wanted:
             await self._reconcile_one(netlink, host, tunnel)
         for name in self._states.keys() - wanted.keys():
             del self._states[name]
         endpoints = {f"{tunnel.local}/32" for tunnel in self._wanted}
         for address in self._ledger.entries("endpoint").keys() - endpoints:
-            await host.remove_endpoint(address)
+            await self._remove_endpoint(host, address)
         self._gate()
         if before != {name: state.link for name, state in self._states.items()}:
             self._on_change()
+
+    async def _remove(self, host: Host, name: str) -> None:
+        """Remove a link of ours; where the host refuses, say so, and leave it in the ledger for the next time."""
+        try:
+            await host.remove(name)
+        except HostError as error:
+            self._log.error("tunnel not removed", tunnel=name, problem=str(error))
+        else:
+            self._log.info("tunnel removed", tunnel=name)
+
+    async def _remove_endpoint(self, host: Host, address: str) -> None:
+        try:
+            await host.remove_endpoint(address)
+        except HostError as error:
+            self._log.error("endpoint not removed", address=address, problem=str(error))
 
     async def _reconcile_one(self, netlink: Netlink, host: Host, tunnel: Tunnel) -> None:
         old = self._states.get(tunnel.name)
