@@ -196,9 +196,9 @@ class Daemon:
                 ) from None
             finally:
                 notify("READY=1")
-            took = (time.monotonic() - began) * 1000
+            took = round((time.monotonic() - began) * 1000)
             self._log.info("reloaded", config=str(self._path), took_ms=took)
-            return f"reloaded {self._path} in {took:.0f} ms"
+            return f"reloaded {self._path} in {took} ms"
 
     def _refuse_fixed(self, config: Config) -> None:
         """Refuse what a running daemon cannot change about itself."""

@@ -92,7 +92,7 @@ class Pump:
                     # The interface was deleted: from now on this is readable for ever.
                     self._loop.remove_reader(self._tun)
                 return
-            if packet[9:10] == bytes([_PROTOCOL_IGMP]) and packet[0] >> 4 == 4:
+            if len(packet) >= 20 and packet[9] == _PROTOCOL_IGMP and packet[0] >> 4 == 4:
                 # The tunnel's other end hears of groups by PIM; the kernel's own reports are only for this host.
                 self.dropped["igmp_kept_local"] += 1
             elif not self.forwarding:

@@ -1,0 +1,199 @@
+import argparse
+import socket
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mcastd.cli import main
+from mcastd.cli.client import socket_of
+from mcastd.status import (
+    ChildStatus,
+    GroupStatus,
+    KeepaliveStatus,
+    NeighborStatus,
+    PeerStatus,
+    PimStatus,
+    Status,
+    TunnelStatus,
+)
+
+CHILD = ChildStatus(
+    name="dc-tun-gre",
+    state="up",
+    local_ts="10.44.6.1/32",
+    remote_ts="10.44.7.1/32",
+    proposal="AES_CBC-256/HMAC_SHA2_256_128",
+    encap=True,
+    mode="tunnel",
+    spi_in="c9788976",
+    spi_out="0e1488b7",
+    bytes_in=13872,
+    packets_in=221,
+    bytes_out=3072,
+    packets_out=121,
+    uptime=7260.0,
+    rekey_in=2040.0,
+)
+WAITING = ChildStatus(
+    name="dc-tun-tcp",
+    state="waiting",
+    local_ts="10.45.8.16/28",
+    remote_ts="100.15.30.0/24",
+    problem="the selectors differ",
+    next_try_in=4.2,
+)
+PEER = PeerStatus(
+    name="dc-tun",
+    state="up",
+    local="10.1.1.246",
+    remote="177.54.214.20",
+    local_id="222.45.67.1",
+    remote_id="177.54.214.20",
+    proposal="AES_CBC-256/HMAC_SHA2_256_128/MODP_2048",
+    uptime=90_000.0,
+    rekey_in=59.0,
+    children=(CHILD, WAITING),
+)
+TUNNEL = TunnelStatus(
+    name="gre1",
+    state="up",
+    datapath="kernel",
+    local="10.44.6.1",
+    remote="10.44.7.1",
+    address="10.44.4.6/30",
+    mtu=1398,
+    mtu_reason="ESP tunnel mode in UDP on a path of 1500",
+    dropped={"gre_key": 2},
+    keepalive=KeepaliveStatus(reply=False, answered=7, last_age=3.0, dropped={"reply_off": 4, "nested": 1}),
+    pim=PimStatus(
+        running=True, neighbors=(NeighborStatus(address="10.44.4.5", uptime=61.0, expires_in=None),), dropped={"own": 1}
+    ),
+)
+GROUPS = (
+    GroupStatus(
+        group="239.1.1.1",
+        source=None,
+        tunnel="gre1",
+        state="joined",
+        rp="100.15.30.253",
+        upstream="10.44.4.5",
+        origins=("file", "command"),
+        uptime=5.0,
+    ),
+    GroupStatus(group="232.1.1.1", source="100.15.30.10", tunnel="gre1", state="not joined", problem="no neighbor"),
+)
+STATUS = Status(
+    version="0.1.0",
+    pid=42,
+    uptime=0.5,
+    healthy=False,
+    summary="child dc-tun-tcp is waiting",
+    config_file="/etc/mcastd.toml",
+    peers=(PEER,),
+    tunnels=(TUNNEL,),
+    groups=GROUPS,
+)
+TEXT = """\
+mcastd 0.1.0, pid 42, up 0.5s, /etc/mcastd.toml
+DOWN: child dc-tun-tcp is waiting
+
+peer dc-tun: up for 1d01h, 10.1.1.246[222.45.67.1] - 177.54.214.20[177.54.214.20]
+  AES_CBC-256/HMAC_SHA2_256_128/MODP_2048, rekey in 59.0s
+  child dc-tun-gre: up for 2h01m, 10.44.6.1/32 === 10.44.7.1/32
+    AES_CBC-256/HMAC_SHA2_256_128, tunnel mode in UDP, SPIs c9788976_i 0e1488b7_o, rekey in 34m00s
+    in 221 packets, 13872 bytes; out 121 packets, 3072 bytes
+  child dc-tun-tcp: waiting, 10.45.8.16/28 === 100.15.30.0/24
+    problem: the selectors differ; next try in 4.2s
+
+tunnel gre1: up, 10.44.4.6/30, GRE 10.44.6.1 - 10.44.7.1 (kernel)
+  MTU 1398 (ESP tunnel mode in UDP on a path of 1500)
+  dropped: gre_key 2
+  keepalives: 7 answered, the last 3.0s ago (reply is off)
+    not answered: nested 1, reply_off 4
+  PIM neighbour 10.44.4.5: up 1m01s, never expires
+    dropped: own 1
+
+group                              tunnel     state       rp              upstream            for  origin
+(*, 239.1.1.1)                     gre1       joined      100.15.30.253   10.44.4.5          5.0s  file,command
+(100.15.30.10, 232.1.1.1)          gre1       not joined                                             no neighbor
+"""
+
+
+def answering(path: Path, status: Status) -> threading.Thread:
+    """A daemon for one question: the real protocol, a status made up."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as client, client.makefile("rwb") as lines:
+            assert msgspec.json.decode(lines.readline())["command"] == "status"
+            lines.write(b'{"ok":true,"result":' + msgspec.json.encode(status) + b"}\n")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+def test_everything_is_shown_and_what_is_down_is_the_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "control.sock"
+    daemon = answering(path, STATUS)
+    assert main(["status", "--socket", str(path)]) == 1
+    daemon.join()
+    shown = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
+    expected = "\n".join(line.rstrip() for line in TEXT.splitlines())
+    assert shown == expected
+
+
+def test_json_is_the_snapshot_and_health_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "control.sock"
+    healthy = msgspec.structs.replace(STATUS, healthy=True)
+    daemon = answering(path, healthy)
+    assert main(["status", "--json", "--socket", str(path)]) == 0
+    daemon.join()
+    assert msgspec.json.decode(capsys.readouterr().out, type=Status) == healthy
+
+
+def test_many_groups_are_cut_unless_all_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many = msgspec.structs.replace(STATUS, groups=GROUPS[:1] * 100)
+    for words, lines in (([], 40), (["--all"], 100)):
+        path = tmp_path / f"{lines}.sock"
+        daemon = answering(path, many)
+        main(["status", *words, "--socket", str(path)])
+        daemon.join()
+        shown = capsys.readouterr().out
+        assert shown.count("(*, 239.1.1.1)") == lines
+        assert ("... and 60 more (--all)" in shown) == (lines == 40)
+
+
+def test_nobody_answers_is_exit_code_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--socket", str(tmp_path / "none.sock")]) == 3
+    assert "no mcastd answers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "directory"),
+    [
+        ('[daemon]\nruntime_dir = "/run/elsewhere"\n', "/run/elsewhere"),
+        ("", "/run/mcastd"),
+        ("[daemon\n", "/run/mcastd"),
+        ("daemon = 3\n", "/run/mcastd"),
+    ],
+    ids=["named", "empty", "broken", "of another shape"],
+)
+def test_a_broken_file_keeps_nobody_from_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, directory: str
+) -> None:
+    monkeypatch.delenv("MCASTD_SOCKET", raising=False)
+    config = tmp_path / "mcastd.toml"
+    config.write_text(text)
+    arguments = argparse.Namespace(socket=None, config=config)
+    assert socket_of(arguments) == Path(directory) / "control.sock"
+    monkeypatch.setenv("MCASTD_SOCKET", "/run/from/environment.sock")
+    assert socket_of(arguments) == Path("/run/from/environment.sock")
+    arguments.socket = Path("/run/asked/for.sock")
+    assert socket_of(arguments) == Path("/run/asked/for.sock")
