@@ -52,6 +52,7 @@ def _peers(peers: tuple[Peer, ...], report: Report) -> None:
     for peer in peers:
         path: KeyPath = ("peers", peer.name)
         _name(peer.name, path, report)
+        _credentials(peer, path, report)
         ends = tuple(_paths(path, "local", "remote", "local_id", "remote_id"))
         identity = (peer.local, peer.remote, peer.local_id, peer.remote_id)
         other = alike.setdefault(identity, path)
@@ -72,6 +73,26 @@ def _peers(peers: tuple[Peer, ...], report: Report) -> None:
                 f"a child of this name is at line {report.line(first)} already; allowed: names that no other peer uses"
             )
             report.contradiction(path, text)
+
+
+def _credentials(peer: Peer, path: KeyPath, report: Report) -> None:
+    by_certificate = tuple(_paths(path, "local_cert", "local_key", "ca_certs", "remote_cert"))
+    if peer.psk_file is not None:
+        if peer.local_cert or peer.local_key or peer.ca_certs or peer.remote_cert:
+            text = "there are certificates as well; allowed: a pre-shared key or certificates, not both"
+            report.contradiction((*path, "psk_file"), text, *by_certificate)
+        return
+    if not (peer.local_cert or peer.local_key or peer.ca_certs or peer.remote_cert):
+        text = f"it is missing from [{dotted(path)}]; allowed: a pre-shared key, or local_cert and local_key"
+        report.contradiction((*path, "psk_file"), text, *by_certificate)
+        return
+    for key, value in (("local_cert", peer.local_cert), ("local_key", peer.local_key)):
+        if value is None:
+            text = "it is missing; allowed: local_cert and local_key together, for authentication by certificate"
+            report.contradiction((*path, key), text, *by_certificate, (*path, "psk_file"))
+    if not peer.ca_certs and peer.remote_cert is None:
+        text = "it is missing; allowed: ca_certs that issued the other side's certificate, or remote_cert itself"
+        report.contradiction((*path, "ca_certs"), text, *by_certificate, (*path, "psk_file"))
 
 
 def _name(name: str, path: KeyPath, report: Report) -> None:

@@ -13,20 +13,25 @@ import msgspec
 from mcastd.config import kinds
 from mcastd.config.kinds import Kind, WrongError
 from mcastd.config.lines import KeyPath
-from mcastd.config.model import Child, Config, Daemon, Group, Keepalive, Peer, Pim, RpRange, Tunnel
+from mcastd.config.model import Child, Config, Daemon, Firewall, Group, Keepalive, Peer, Pim, RpRange, Tunnel
 from mcastd.config.report import Report, dotted
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 _DAY: Final = 86400.0
 _SOCKET_PATH: Final = 107  # bytes, of a struct sockaddr_un, its final NUL aside
-_TOP: Final = ("daemon", "peers", "tunnels", "groups")
+_TOP: Final = ("daemon", "firewall", "peers", "tunnels", "groups")
 
 KINDS: Final[dict[type[msgspec.Struct], dict[str, Kind]]] = {
     Daemon: {
         "datapath": kinds.choice("auto", "kernel", "userspace"),
         "vici_socket": kinds.file_path(absolute=True, longest=_SOCKET_PATH),
+        "strongswan_conf": kinds.file_path(absolute=True),
         "runtime_dir": kinds.file_path(absolute=True, longest=_SOCKET_PATH - len("/control.sock")),
+    },
+    Firewall: {
+        "guard": kinds.boolean(),
+        "ip_forward": kinds.boolean(),
     },
     Peer: {
         "local": kinds.host_address(),
@@ -34,9 +39,15 @@ KINDS: Final[dict[type[msgspec.Struct], dict[str, Kind]]] = {
         "local_id": kinds.identity(),
         "remote_id": kinds.identity(),
         "psk_file": kinds.file_path(),
+        "local_cert": kinds.file_path(),
+        "local_key": kinds.file_path(),
+        "remote_cert": kinds.file_path(),
+        "ca_certs": kinds.array(kinds.file_path()),
         "proposals": kinds.array(kinds.proposal("ike"), least=1),
         "version": kinds.choice(2, 1),
         "lifetime": kinds.duration(1.0, 30 * _DAY),
+        "reauthentication": kinds.boolean(),
+        "encap": kinds.boolean(),
         "dpd_delay": kinds.duration(0.0, _DAY),
         "initiate_timeout": kinds.duration(0.1, 3600.0),
         "retry_min": kinds.duration(0.01, 3600.0),
@@ -47,7 +58,15 @@ KINDS: Final[dict[type[msgspec.Struct], dict[str, Kind]]] = {
         "remote_ts": kinds.prefix(),
         "proposals": kinds.array(kinds.proposal("esp"), least=1),
         "lifetime": kinds.duration(1.0, 30 * _DAY),
-        "mode": kinds.choice("tunnel", "transport"),
+        "mode": kinds.choice("tunnel", "transport", "interface"),
+        "protocol": kinds.choice("any", "gre"),
+        "replay_window": kinds.integer(0, 4096),
+        "if_id": kinds.integer(1, 2**32 - 1),
+        "interface": kinds.simple(lambda value: kinds.text(value, "the name of an interface"), None),
+        "snat": kinds.host_address(),
+        "snat_from": kinds.array(kinds.prefix()),
+        "snat_loopback": kinds.boolean(),
+        "mss": kinds.either("auto", kinds.integer(0, 65495)),
     },
     Tunnel: {
         "child": kinds.simple(lambda value: kinds.text(value, "the name of a child"), None),
@@ -55,14 +74,23 @@ KINDS: Final[dict[type[msgspec.Struct], dict[str, Kind]]] = {
         "remote": kinds.host_address(),
         "address": kinds.interface_address(),
         "peer_address": kinds.host_address(),
+        "encapsulation": kinds.choice("gre", "none"),
         "mtu": kinds.either("auto", kinds.integer(576, 65535)),
         "key": kinds.integer(0, 2**32 - 1),
+        "checksum": kinds.boolean(),
+        "sequence": kinds.boolean(),
         "ttl": kinds.integer(1, 255),
+        "routes": kinds.array(kinds.word_or(("groups", "rp", "sources"), kinds.prefix())),
+        "route_table": kinds.integer(1, 2**32 - 1),
+        "rule_from": kinds.array(kinds.prefix()),
         "rp_filter": kinds.choice("loose", "strict", "keep"),
     },
     Keepalive: {
         "reply": kinds.boolean(),
         "max_per_second": kinds.number(0.1, 1000.0),
+        "inner_addresses": kinds.array(kinds.host_address()),
+        "period": kinds.duration(0.0, 32767.0),
+        "retries": kinds.integer(1, 254),
     },
     Pim: {
         "neighbor": kinds.host_address(),
@@ -95,10 +123,14 @@ KINDS: Final[dict[type[msgspec.Struct], dict[str, Kind]]] = {
 def to_config(document: Mapping[str, object], report: Report) -> Config:
     """A whole document. What is wrong is in the report, and has a stand-in in what is returned."""
     _unknown(document, (), _TOP, report)
-    tunnels = tuple(_tunnel(name, table, path, report) for name, table, path in _named(document, ("tunnels",), report))
+    peers = tuple(_peer(name, table, path, report) for name, table, path in _named(document, ("peers",), report))
+    tunnels = tuple(
+        _tunnel(name, table, path, peers, report) for name, table, path in _named(document, ("tunnels",), report)
+    )
     return Config(
         daemon=_struct(Daemon, document.get("daemon", {}), ("daemon",), report),
-        peers=tuple(_peer(name, table, path, report) for name, table, path in _named(document, ("peers",), report)),
+        firewall=_struct(Firewall, document.get("firewall", {}), ("firewall",), report),
+        peers=peers,
         tunnels=tunnels,
         groups=_groups(document, tunnels, report),
     )
@@ -106,17 +138,39 @@ def to_config(document: Mapping[str, object], report: Report) -> Config:
 
 def _peer(name: str, value: object, path: KeyPath, report: Report) -> Peer:
     children = tuple(
-        _struct(Child, table, child_path, report, name=child)
+        _struct(Child, _with_selectors(table, _dict(value)), child_path, report, name=child)
         for child, table, child_path in _named(_dict(value), (*path, "children"), report)
     )
     return _struct(Peer, value, path, report, name=name, children=children)
 
 
-def _tunnel(name: str, value: object, path: KeyPath, report: Report) -> Tunnel:
+def _with_selectors(child: object, peer: Mapping[str, object]) -> object:
+    """A child's table with the selectors that its mode has where the file names none."""
+    if not isinstance(child, dict):
+        return child
+    if child.get("mode") == "transport":
+        ends = {"local_ts": peer.get("local", ""), "remote_ts": peer.get("remote", "")}
+        return {"protocol": "gre", **ends, **child}
+    if child.get("mode") == "interface":
+        return {"local_ts": "0.0.0.0/0", "remote_ts": "0.0.0.0/0", **child}
+    return child
+
+
+def _tunnel(name: str, value: object, path: KeyPath, peers: tuple[Peer, ...], report: Report) -> Tunnel:
     table = _dict(value)
+    value = _with_endpoints(value, peers)
     pim = _pim(table["pim"], (*path, "pim"), report) if "pim" in table else None
     keepalive = _struct(Keepalive, table.get("keepalive", {}), (*path, "keepalive"), report)
     return _struct(Tunnel, value, path, report, name=name, pim=pim, keepalive=keepalive)
+
+
+def _with_endpoints(tunnel: object, peers: tuple[Peer, ...]) -> object:
+    """A tunnel's table with its peer's addresses as endpoints where there is no GRE that has some."""
+    if not isinstance(tunnel, dict) or tunnel.get("encapsulation") != "none":
+        return tunnel
+    peer = next((peer for peer in peers for child in peer.children if child.name == tunnel.get("child")), None)
+    ends = {} if peer is None else {"local": str(peer.local), "remote": str(peer.remote)}
+    return {**ends, **tunnel}
 
 
 def _pim(value: object, path: KeyPath, report: Report) -> Pim:

@@ -275,6 +275,20 @@ def either(word: str, other: Kind) -> Kind:
     return Kind(read, None)
 
 
+def word_or(words: tuple[str, ...], other: Kind) -> Kind:
+    """Another kind, or one of a few words, which stand for themselves."""
+
+    def read(value: object, report: Report, path: KeyPath) -> Any:
+        if value in words:
+            return value
+        try:
+            return other.read(value, report, path)
+        except WrongError as wrong:
+            raise WrongError(f"{wrong}, or {', '.join(map(shown, words))}") from None
+
+    return Kind(read, other.stand_in)
+
+
 def array(element: Kind, *, least: int = 0) -> Kind:
     """An array; every element that is wrong is reported by its index."""
 

@@ -35,7 +35,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
 def load(path: Path, *, check_psk: bool = True) -> Loaded:
     """Read and check a file; ConfigError with every problem in it, by line.
 
-    ``check_psk`` also looks whether each peer's pre-shared key can be used. A relative ``psk_file`` is relative to the
+    ``check_psk`` also looks whether each peer's pre-shared key can be used. Relative paths are relative to the
     folder of the file, and absolute in what is returned.
     """
     text = _read(path)
@@ -87,14 +87,27 @@ def _refused(path: Path, line: int, text: str) -> ConfigError:
 
 
 def _absolute(config: Config, folder: Path) -> Config:
-    peers = tuple(msgspec.structs.replace(peer, psk_file=folder / peer.psk_file) for peer in config.peers)
+    def absolute(file: Path | None) -> Path | None:
+        return None if file is None else folder / file
+
+    peers = tuple(
+        msgspec.structs.replace(
+            peer,
+            psk_file=absolute(peer.psk_file),
+            local_cert=absolute(peer.local_cert),
+            local_key=absolute(peer.local_key),
+            remote_cert=absolute(peer.remote_cert),
+            ca_certs=tuple(folder / file for file in peer.ca_certs),
+        )
+        for peer in config.peers
+    )
     return msgspec.structs.replace(config, peers=peers)
 
 
 def _check_psk(config: Config, report: Report) -> None:
     for peer in config.peers:
         where = ("peers", peer.name, "psk_file")
-        if report.is_wrong(where):
+        if peer.psk_file is None or report.is_wrong(where):
             continue
         found = look(peer.psk_file)
         if found.refused:

@@ -12,6 +12,9 @@ from msgspec import Struct
 Datapath = Literal["auto", "kernel", "userspace"]
 RpFilter = Literal["loose", "strict", "keep"]
 RpPreference = Literal["static", "bootstrap"]
+Mode = Literal["tunnel", "transport", "interface"]
+Encapsulation = Literal["gre", "none"]
+RouteWord = Literal["groups", "rp", "sources"]
 
 SSM_RANGE = IPv4Network("232.0.0.0/8")
 LINK_LOCAL_GROUPS = IPv4Network("224.0.0.0/24")
@@ -22,6 +25,7 @@ class Daemon(Struct, frozen=True, kw_only=True):
 
     datapath: Datapath = "auto"
     vici_socket: Path = Path("/run/charon.vici")
+    strongswan_conf: Path = Path("/etc/strongswan.conf")
     runtime_dir: Path = Path("/run/mcastd")
 
     @property
@@ -30,29 +34,58 @@ class Daemon(Struct, frozen=True, kw_only=True):
         return self.runtime_dir / "control.sock"
 
 
+class Firewall(Struct, frozen=True, kw_only=True):
+    """``[firewall]``: our nftables table. ``guard`` keeps GRE that is not encrypted from leaving and from coming in."""
+
+    guard: bool = True
+    ip_forward: bool = False
+
+
 class Child(Struct, frozen=True, kw_only=True):
-    """``[peers.NAME.children.NAME]``: one CHILD_SA with one pair of traffic selectors."""
+    """``[peers.NAME.children.NAME]``: one CHILD_SA with one pair of traffic selectors.
+
+    ``mode`` ``"interface"`` is tunnel mode bound to an XFRM interface by ``if_id``; ``interface`` is its name, None where
+    a tunnel without encapsulation is that interface. ``protocol`` ``"gre"`` limits the selectors to GRE. ``snat`` is the
+    address that what goes to ``remote_ts`` leaves with; ``mss`` None is computed, 0 leaves TCP alone.
+    """
 
     name: str
     local_ts: IPv4Network
     remote_ts: IPv4Network
     proposals: tuple[str, ...]
     lifetime: float = 3600.0
-    mode: Literal["tunnel", "transport"] = "tunnel"
+    mode: Mode = "tunnel"
+    protocol: Literal["any", "gre"] = "any"
+    replay_window: int = 1024
+    if_id: int | None = None
+    interface: str | None = None
+    snat: IPv4Address | None = None
+    snat_from: tuple[IPv4Network, ...] = ()
+    snat_loopback: bool = False
+    mss: int | None = None
 
 
 class Peer(Struct, frozen=True, kw_only=True):
-    """``[peers.NAME]``: one IKE_SA."""
+    """``[peers.NAME]``: one IKE_SA, authenticated by a pre-shared key or by certificates.
+
+    ``reauthentication`` makes it afresh after its lifetime instead of rekeying it; ``encap`` forces ESP into UDP.
+    """
 
     name: str
     local: IPv4Address
     remote: IPv4Address
     local_id: str
     remote_id: str
-    psk_file: Path
     proposals: tuple[str, ...]
+    psk_file: Path | None = None
+    local_cert: Path | None = None
+    local_key: Path | None = None
+    remote_cert: Path | None = None
+    ca_certs: tuple[Path, ...] = ()
     version: Literal[1, 2] = 2
     lifetime: float = 4 * 3600.0
+    reauthentication: bool = False
+    encap: bool = False
     dpd_delay: float = 30.0
     initiate_timeout: float = 15.0
     retry_min: float = 1.0
@@ -61,10 +94,16 @@ class Peer(Struct, frozen=True, kw_only=True):
 
 
 class Keepalive(Struct, frozen=True, kw_only=True):
-    """``[tunnels.NAME.keepalive]``: GRE keepalives."""
+    """``[tunnels.NAME.keepalive]``: GRE keepalives, theirs and, with a ``period`` other than 0, ours.
+
+    ``inner_addresses`` are further addresses of ours that the far end may put inside, as a NAT makes it know us.
+    """
 
     reply: bool = True
     max_per_second: float = 10.0
+    inner_addresses: tuple[IPv4Address, ...] = ()
+    period: float = 0.0
+    retries: int = 3
 
 
 class RpRange(Struct, frozen=True, kw_only=True):
@@ -95,7 +134,11 @@ class Pim(Struct, frozen=True, kw_only=True):
 
 
 class Tunnel(Struct, frozen=True, kw_only=True):
-    """``[tunnels.NAME]``: one GRE interface. ``mtu`` None is ``auto``; ``child`` None is GRE without IPsec."""
+    """``[tunnels.NAME]``: one GRE interface, or an XFRM interface without GRE (``encapsulation`` ``"none"``).
+
+    ``mtu`` None is ``auto``; ``child`` None is GRE without IPsec. ``routes`` go through it, ``"groups"``, ``"rp"`` and
+    ``"sources"`` standing for what the rest of the file says; ``route_table`` None is the main table.
+    """
 
     name: str
     local: IPv4Address
@@ -103,9 +146,15 @@ class Tunnel(Struct, frozen=True, kw_only=True):
     address: IPv4Interface
     peer_address: IPv4Address | None = None
     child: str | None = None
+    encapsulation: Encapsulation = "gre"
     mtu: int | None = None
     key: int | None = None
+    checksum: bool = False
+    sequence: bool = False
     ttl: int = 255
+    routes: tuple[IPv4Network | RouteWord, ...] = ("groups",)
+    route_table: int | None = None
+    rule_from: tuple[IPv4Network, ...] = ()
     rp_filter: RpFilter = "loose"
     keepalive: Keepalive = Keepalive()
     pim: Pim | None = None
@@ -123,6 +172,7 @@ class Config(Struct, frozen=True, kw_only=True):
     """A whole, valid file."""
 
     daemon: Daemon = Daemon()
+    firewall: Firewall = Firewall()
     peers: tuple[Peer, ...] = ()
     tunnels: tuple[Tunnel, ...] = ()
     groups: tuple[Group, ...] = ()

@@ -1,7 +1,9 @@
 """How large a packet may be on a GRE tunnel, so that it fits the path below once GRE and ESP are around it."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
+
+from mcastd.config.model import Mode
 
 IPV4_HEADER: Final = 20
 UDP_HEADER: Final = 8
@@ -27,7 +29,7 @@ def largest_mtu(
     path_mtu: int,
     esp: Esp | None,
     *,
-    mode: Literal["tunnel", "transport"] = "tunnel",
+    mode: Mode = "tunnel",
     encap: bool = True,
     key: bool = False,
 ) -> int:
@@ -40,5 +42,5 @@ def largest_mtu(
         return path_mtu - IPV4_HEADER - gre
     outside = IPV4_HEADER + (UDP_HEADER if encap else 0) + ESP_HEADER + esp.iv + esp.icv
     room = (path_mtu - outside) // esp.block * esp.block
-    inside = ESP_TRAILER + gre + (IPV4_HEADER if mode == "tunnel" else 0)
+    inside = ESP_TRAILER + gre + (0 if mode == "transport" else IPV4_HEADER)
     return room - inside

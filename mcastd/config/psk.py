@@ -20,8 +20,13 @@ class _Found:
     note: str | None = None
 
 
-def read_psk(peer: Peer) -> bytes:
-    """The pre-shared key of a peer, a newline at its end cut off; ConfigError if it cannot be used."""
+def read_psk(peer: Peer) -> bytes | None:
+    """The pre-shared key of a peer, a newline at its end cut off, or None if it has certificates instead.
+
+    Raises ConfigError if it cannot be used.
+    """
+    if peer.psk_file is None:
+        return None
     found = look(peer.psk_file)
     if found.refused:
         raise ConfigError((Problem(str(peer.psk_file), 1, f"peers.{peer.name}.psk_file", found.refused),))

@@ -23,10 +23,10 @@ UP_CHILD_STATES: Final = frozenset({"INSTALLED", "UPDATING", "REKEYING", "REKEYE
 
 @dataclass(frozen=True)
 class PeerWithKey:
-    """A peer and its pre-shared key, which shows in no text."""
+    """A peer and its pre-shared key, which shows in no text; None where it has certificates."""
 
     peer: Peer
-    psk: bytes = field(repr=False)
+    psk: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Literal
 
-from mcastd.config.model import Tunnel
+from mcastd.config.model import Mode, Tunnel
 from mcastd.config.mtu import Esp, largest_mtu
 
 _ETHERNET = 1500
@@ -20,7 +19,7 @@ class Carrier:
     up: bool = False
     generation: int = 0
     esp: Esp | None = None
-    mode: Literal["tunnel", "transport"] = "tunnel"
+    mode: Mode = "tunnel"
     encap: bool = True
     remote: IPv4Address | None = None
 

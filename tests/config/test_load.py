@@ -46,6 +46,8 @@ def test_the_example_says_what_was_agreed_on() -> None:
             local_ts=IPv4Network("10.45.8.16/28"),
             remote_ts=IPv4Network("100.15.30.0/24"),
             proposals=("aes256-sha256-modp2048",),
+            snat=IPv4Address("10.45.8.17"),
+            snat_loopback=True,
         ),
     )
     assert (tunnel.name, tunnel.child, tunnel.mtu, tunnel.key) == ("gre1", "dc-tun-gre", None, None)
