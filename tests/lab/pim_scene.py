@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -183,6 +184,8 @@ def as_new(scene: Scene) -> Iterator[Scene]:
         yield scene
     finally:
         scene.stop_daemon()
+        # pytest shows it where the test has failed.
+        sys.stdout.write(scene.tail("mcastd", 60))
         scene.config.write_text(configuration)
 
 

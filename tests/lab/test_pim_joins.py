@@ -114,7 +114,8 @@ def test_a_channel_is_joined_from_its_source_only_and_follows_the_list(scene: Sc
         wait_for("FRR has changed over", lambda: scene.dc.joined() == {GROUP, two})
         wait_for_more(scene, two)
         wait_for_end(scene, one, two)
-        change = next(record for record in tap.records() if record.group == SSM)
+        # Before it, the Join of the first source may have been repeated once more.
+        change = next(record for record in tap.records() if record.group == SSM and record.pruned)
         assert (sorted(change.joined), sorted(change.pruned)) == ([TWO], [ONE])
         assert not any("*" in entry for r in tap.records() if r.group == SSM for entry in r.joined | r.pruned)
         assert SSM not in {entry.partition("@")[0] for entry in scene.dc.joined() if "@" not in entry}
