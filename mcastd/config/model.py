@@ -44,9 +44,9 @@ class Firewall(Struct, frozen=True, kw_only=True):
 class Child(Struct, frozen=True, kw_only=True):
     """``[peers.NAME.children.NAME]``: one CHILD_SA with one pair of traffic selectors.
 
-    ``mode`` ``"interface"`` is tunnel mode bound to an XFRM interface by ``if_id``; ``interface`` is its name, None where
-    a tunnel without encapsulation is that interface. ``protocol`` ``"gre"`` limits the selectors to GRE. ``snat`` is the
-    address that what goes to ``remote_ts`` leaves with; ``mss`` None is computed, 0 leaves TCP alone.
+    ``mode`` ``"interface"`` is tunnel mode bound to an XFRM interface by ``if_id``; ``interface`` is its name, None
+    where a tunnel without encapsulation is that interface. ``protocol`` ``"gre"`` limits the selectors to GRE.
+    ``snat`` is the address that what goes to ``remote_ts`` leaves with; ``mss`` None is computed, 0 leaves TCP alone.
     """
 
     name: str
