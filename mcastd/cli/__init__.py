@@ -20,6 +20,7 @@ _COMMANDS = {
     "status": "peers and SAs, tunnels, keepalives, neighbours, groups",
     "join": "join a group until it is left, or the daemon ends",
     "leave": "leave a group that was joined with join",
+    "doctor": "walk the path hop by hop and name the first that is broken",
     "reload": "read the configuration again; waits, and says why if it is refused",
     "lab": "the whole scene, data centre and cloud VM, on this machine",
 }

@@ -32,13 +32,14 @@ _POLL = 0.05
 class Scene(Places):
     """One scene. As a context manager it is built, without the daemon, on entering and gone on leaving.
 
-    ``dc`` is the other side, ``feed`` the streams, ``exec_time`` when the daemon was last started (monotonic).
+    ``dc`` is the other side, ``feed`` the streams, ``psk`` the agreed key, ``exec_time`` when the daemon was last
+    started (monotonic).
     """
 
     def __init__(self, options: Options | None = None) -> None:
         super().__init__(options or Options())
-        self._psk = secrets.token_urlsafe(24)
-        self.dc = DataCentre(self, DcIpsec(self._psk))
+        self.psk = secrets.token_urlsafe(24)
+        self.dc = DataCentre(self, DcIpsec(self.psk))
         self.feed = Feed(self)
         self.exec_time = 0.0
         self._daemon: Process | None = None
@@ -111,7 +112,7 @@ class Scene(Places):
     def _write_config(self) -> None:
         psk, runtime = self.folder / CLOUD / "psk", self.folder / CLOUD / "run"
         psk.touch(0o600)
-        psk.write_text(self._psk + "\n")
+        psk.write_text(self.psk + "\n")
         runtime.mkdir()
         vici, groups = self.vici(CLOUD), self.options.groups
         self.config.write_text(topology.mcastd_toml(vici=vici, runtime=runtime, psk_file=psk, groups=groups))

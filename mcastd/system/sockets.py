@@ -12,7 +12,7 @@ ETH_P_IP = 0x0800
 INTERNETWORK_CONTROL = 0xC0
 
 _LD_B_ABS, _LDX_MSH, _LD_H_IND = 0x30, 0xB1, 0x48
-_JEQ, _RET = 0x15, 0x06
+_AND, _JEQ, _RET = 0x54, 0x15, 0x06
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,17 @@ def accept_gre_protocol(gre_protocol: int) -> tuple[Instruction, ...]:
         Instruction(_LD_H_IND, 0, 0, 2),
         Instruction(_JEQ, 0, 1, gre_protocol),
         Instruction(_RET, 0, 0, 0xFFFF),
+        Instruction(_RET, 0, 0, 0),
+    )
+
+
+def accept_multicast(most: int) -> tuple[Instruction, ...]:
+    """Accept IPv4 packets to multicast groups, cut off after ``most`` bytes; the packet starts with its IP header."""
+    return (
+        Instruction(_LD_B_ABS, 0, 0, 16),
+        Instruction(_AND, 0, 0, 0xF0),
+        Instruction(_JEQ, 0, 1, 0xE0),
+        Instruction(_RET, 0, 0, most),
         Instruction(_RET, 0, 0, 0),
     )
 
@@ -99,6 +110,31 @@ def packets_on(ifname: str, program: tuple[Instruction, ...]) -> socket.socket:
     try:
         attach_filter(sock, program)
         sock.bind((ifname, ETH_P_IP))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def packets_anywhere(program: tuple[Instruction, ...]) -> socket.socket:
+    """The same on all interfaces."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(ETH_P_IP))
+    try:
+        attach_filter(sock, program)
+        drain(sock)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def raw_udp_on(ifname: str, program: tuple[Instruction, ...]) -> socket.socket:
+    """A non-blocking raw UDP socket on one interface: what this host delivers to anybody and ``program`` accepts."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_UDP)
+    try:
+        attach_filter(sock, program)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, ifname.encode())
+        drain(sock)
     except OSError:
         sock.close()
         raise

@@ -1,0 +1,257 @@
+"""What each problem means, and what to change: the words of the findings, held in one place.
+
+In braces stand the names that a hop fills in.
+"""
+
+from typing import Final, NamedTuple
+
+from mcastd.doctor.finding import Finding, Side
+
+
+class Advice(NamedTuple):
+    """Who has to change something, what the problem means, and what to change."""
+
+    side: Side
+    means: str
+    change: str
+
+
+ADVICE: Final[dict[str, Advice]] = {
+    "configuration_refused": Advice(
+        Side.HERE,
+        "the file is refused whole: a daemon that runs keeps its old configuration, a new one does not start",
+        "mend the lines, check with `mcastd check`, then `mcastd reload`",
+    ),
+    "not_privileged": Advice(
+        Side.HERE,
+        "the doctor cannot look at what passes on the tunnels",
+        "run it as root: sudo mcastd doctor",
+    ),
+    "kernel_lacks": Advice(
+        Side.HERE,
+        "what the configuration asks for cannot be built here",
+        "install the package, or a kernel that has the module (a cloud's minimal kernel lacks some: "
+        "linux-modules-extra), or choose a mode that does without it",
+    ),
+    "daemon_silent": Advice(
+        Side.HERE,
+        "mcastd does not run, hangs, or runs with another configuration",
+        "systemctl status mcastd; journalctl -u mcastd says why it ended; systemctl start mcastd",
+    ),
+    "charon_absent": Advice(
+        Side.HERE,
+        "strongSwan's daemon does not run, or mcastd may not use its socket",
+        "install charon-systemd, systemctl start strongswan; the socket is daemon.vici_socket of the configuration",
+    ),
+    "charon_refuses": Advice(
+        Side.HERE,
+        "charon does not take the connection that mcastd wants to load",
+        "rename the peer, remove the other connection, or load the plugin for the algorithm that charon names",
+    ),
+    "authentication": Advice(
+        Side.EITHER,
+        "the two sides do not have the same pre-shared key (or certificate), or an identity differs",
+        "compare the PSK with theirs, byte by byte (a blank counts), and the identities: we are {local_id}, they "
+        "must be {remote_id}; ask them which identity and key they have for {local_id}",
+    ),
+    "proposal": Advice(
+        Side.EITHER,
+        "the two sides share no set of algorithms",
+        "set proposals to what was agreed; ask them: which encryption, integrity, DH or PFS group, which IKE version?",
+    ),
+    "selectors": Advice(
+        Side.EITHER,
+        "the other side has no entry with these traffic selectors: on a Cisco, the crypto map's access list",
+        "compare local_ts and remote_ts with what was agreed (mcastd params); ask them for the access list: it "
+        "must be the exact mirror image",
+    ),
+    "host_cannot": Advice(
+        Side.HERE,
+        "charon negotiated, but this host cannot use the result",
+        "put an address inside local_ts on an interface (snat_loopback = true does it), or change local_ts",
+    ),
+    "udp_4500_blocked": Advice(
+        Side.EITHER,
+        "IKE begins on UDP 500 and goes on, behind a NAT, on UDP 4500, and there it is lost",
+        "allow UDP 4500 to and from {remote} in the security group and in this host's firewall; ask them to allow"
+        " it from our public address",
+    ),
+    "no_answer": Advice(
+        Side.EITHER,
+        "nothing comes back: packets are blocked on the way, the peer is down, or it expects another address",
+        "allow UDP 500 and 4500 to and from {remote} in the security group and in this host's firewall; ask them:"
+        " do they see packets from {local_id}, and is that their peer address for us?",
+    ),
+    "not_up": Advice(
+        Side.EITHER,
+        "charon has not brought it up",
+        "wait a few seconds and ask again; journalctl -u mcastd -u strongswan has charon's words",
+    ),
+    "not_loaded": Advice(
+        Side.HERE,
+        "the file was changed after the daemon read it",
+        "mcastd reload",
+    ),
+    "tunnel_down": Advice(
+        Side.HERE,
+        "nothing can pass on the tunnel: somebody else changes it, or the host refuses what mcastd asks of it",
+        "ip -d link show {tunnel}; stop what else manages the interface (NetworkManager, systemd-networkd, a "
+        "script); mcastd puts it right within 30 s",
+    ),
+    "no_multicast_flag": Advice(
+        Side.HERE,
+        "routing daemons refuse such an interface, and the kernel has no multicast routes on it",
+        "ip link set {tunnel} multicast on; stop what else manages the interface; mcastd puts it right within 30 s",
+    ),
+    "gre_key": Advice(
+        Side.EITHER,
+        "the kernel gives a GRE packet to the tunnel of the same key only",
+        "set tunnels.{tunnel}.key to theirs, or ask them for the same `tunnel key` as ours",
+    ),
+    "gre_dropped_here": Advice(
+        Side.HERE,
+        "GRE is decrypted, and lost before the interface: this host's firewall drops protocol 47, or what comes "
+        "is not GRE between the configured endpoints",
+        "look for drops in `nft list ruleset` and `iptables -L -v`; allow protocol 47 from {remote} to {local}; "
+        "compare local and remote of the tunnel with their `tunnel destination` and `tunnel source`",
+    ),
+    "nothing_comes_back": Advice(
+        Side.THERE,
+        "the SAs are up, and the other side sends nothing through them: its tunnel is down, its routing does not "
+        "lead into the crypto map, ESP is blocked on the way back, or GRE is not allowed inside",
+        "ask them: is their tunnel interface up, with source {remote} and destination {local}? Does the crypto "
+        "map's access list permit GRE, do the counters of `show crypto ipsec sa` rise?",
+    ),
+    "mtu": Advice(
+        Side.EITHER,
+        "larger packets are lost on the way, silently",
+        'set tunnels.{tunnel}.mtu = "auto", or lower, and ask them for the same `ip mtu` on their tunnel',
+    ),
+    "keepalive_reply_off": Advice(
+        Side.HERE,
+        "their side of the tunnel is down, or goes down after three of these, while everything looks well here",
+        "set keepalive.reply = true",
+    ),
+    "keepalive_inner_address": Advice(
+        Side.EITHER,
+        "the answer that they ask for is not between our GRE endpoints, so it is not given; their side of the "
+        "tunnel goes down, while everything looks well here",
+        "if a NAT makes them know us by another address, add that to keepalive.inner_addresses; else compare "
+        "local and remote of the tunnel with their `tunnel destination` and `tunnel source`",
+    ),
+    "keepalive_key": Advice(
+        Side.EITHER,
+        "their key inside differs from ours, so no answer is given; their side of the tunnel goes down, while "
+        "everything looks well here",
+        "compare tunnels.{tunnel}.key with their `tunnel key`",
+    ),
+    "keepalive_rate": Advice(
+        Side.HERE,
+        "they come faster than keepalive.max_per_second",
+        "raise it, or ask them for a longer period",
+    ),
+    "keepalive_dropped": Advice(
+        Side.EITHER,
+        "their side of the tunnel is down, or goes down after three of these, while everything looks well here",
+        "mcastd trace shows the packets themselves",
+    ),
+    "keepalives_stopped": Advice(
+        Side.THERE,
+        "their side asks no more: their tunnel was shut or its keepalives were turned off, or packets are lost on"
+        " the way here",
+        "ask them: `show interface tunnel`, is it administratively down, does it still have `keepalive`? Then "
+        "mcastd trace, to see whether any arrive",
+    ),
+    "pim_not_running": Advice(
+        Side.HERE,
+        "its socket could not be opened",
+        "journalctl -u mcastd says why; CAP_NET_RAW is needed",
+    ),
+    "hello_refused": Advice(
+        Side.EITHER,
+        "what they send is not accepted as a neighbour's Hello",
+        "for neighbor_not_accepted add their address to pim.accept_neighbors; docs/pim.md has the other reasons, "
+        "mcastd trace shows the packets",
+    ),
+    "wrong_neighbor": Advice(
+        Side.EITHER,
+        "Joins name the configured neighbour, which nobody on the link is, so nobody acts on them",
+        "set tunnels.{tunnel}.pim.neighbor to the address that is heard, or leave it out; or ask them for the "
+        "address that was agreed",
+    ),
+    "no_neighbor": Advice(
+        Side.THERE,
+        "the other side does not speak PIM on its tunnel, its side of the tunnel is down (unanswered keepalives "
+        "do that), or PIM (protocol 103) is not allowed inside GRE",
+        "ask them for `ip pim sparse-mode` on the tunnel interface, for `show ip pim interface` and `show "
+        "interface tunnel` (line protocol up?), and whether an access list on the tunnel permits pim",
+    ),
+    "no_rp": Advice(
+        Side.EITHER,
+        "a group that is joined from every source needs to know its rendezvous point",
+        "ask them for the RP of {group} (`show ip pim rp mapping`) and write it into tunnels.{tunnel}.pim.rp; or "
+        "set bootstrap = true if they announce it so; or join with sources",
+    ),
+    "not_joined": Advice(
+        Side.EITHER,
+        "the upstream neighbour has not been asked for it",
+        "wait for the neighbour's next Hello (30 s), or name the right one in pim.neighbor",
+    ),
+    "silent": Advice(
+        Side.THERE,
+        "the source is silent, the other side has another RP for the group or no route to the source, or its "
+        "router has not put its tunnel into the outgoing interfaces",
+        "ask them: is the source sending now, with a TTL that is large enough? Does `show ip mroute {group}` on "
+        "{upstream} have the tunnel among the outgoing interfaces, and {where}?",
+    ),
+    "rp_filter": Advice(
+        Side.HERE,
+        "the kernel drops them silently: tcpdump shows them, applications see none",
+        'set tunnels.{tunnel}.rp_filter = "loose" and net.ipv4.conf.all.rp_filter to other than 1 (the larger of '
+        'the two counts), or route the sources through the tunnel: tunnels.{tunnel}.routes = ["groups", '
+        '"{source}/32"]',
+    ),
+    "wrong_interface": Advice(
+        Side.HERE,
+        "membership is by interface: what comes in on the tunnel is not for that application",
+        "let it join on {tunnel} (address {address}); if it names no interface, have the route to the group "
+        'there: "groups" in tunnels.{tunnel}.routes',
+    ),
+    "nobody_joined": Advice(
+        Side.HERE,
+        "the stream arrives here and ends: the kernel has nobody to give it to",
+        "start the application; it must join {group} (IP_ADD_MEMBERSHIP) on {tunnel}",
+    ),
+    "bound_to_unicast": Advice(
+        Side.HERE,
+        "a socket that is bound to a unicast address gets no multicast",
+        "let the application bind to 0.0.0.0 or to {group}, port {port}",
+    ),
+    "wrong_port": Advice(
+        Side.EITHER,
+        "somebody has joined the group, but listens on another port",
+        "let the application bind to port {port}, or ask them which port was meant",
+    ),
+    "socket_full": Advice(
+        Side.HERE,
+        "the application reads more slowly than the stream comes, or has too little buffer for its bursts",
+        "a larger SO_RCVBUF in the application (net.core.rmem_max must allow it), or a faster application",
+    ),
+    "dropped_here": Advice(
+        Side.HERE,
+        "they are joined and routed rightly, and lost inside this host: its firewall drops them (INPUT)",
+        "look for drops in `nft list ruleset` and `iptables -L INPUT -v`; allow UDP to {group} on {tunnel}",
+    ),
+    "udp_checksum": Advice(
+        Side.EITHER,
+        "the kernel drops a datagram whose checksum is wrong: something on the way, or the source, is at fault",
+        "ask them to look at a packet at the source; a checksum of 0 (none) is fine",
+    ),
+}
+
+
+def found(hop: str, problem: str, saw: str, **words: object) -> Finding:
+    """The finding for a problem: what a hop saw, and the advice with its words filled in."""
+    advice = ADVICE[problem]
+    change = advice.change.format(**words)
+    return Finding(hop=hop, problem=problem, saw=saw, means=advice.means, change=change, side=advice.side)

@@ -1,0 +1,173 @@
+"""The look: it changes nothing, and sends nothing but echoes into the tunnels."""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mcastd import control
+from mcastd.config.load import load
+from mcastd.config.model import Config, Tunnel
+from mcastd.doctor import proc
+from mcastd.doctor.facts import Facts, Kernel, Link, TunnelFacts
+from mcastd.doctor.listen import DeliveryTap, GreTap, StreamTap
+from mcastd.doctor.probe import MtuProbe
+from mcastd.errors import ConfigError, ControlError, HostError
+from mcastd.status import Status
+from mcastd.system import sysctl
+from mcastd.system.netlink import Netlink
+
+WINDOW: Final = 1.5
+"""Seconds: at 1,000 packets a second plenty, and a stream of one packet a second shows, too."""
+
+_ROUTES: Final = 50  # groups and sources of a tunnel whose route is asked for
+_PROC: Final = Path("/proc/net")
+
+
+async def look(config_file: Path, control_socket: Path) -> Facts:
+    """Look at everything; what cannot be seen is left out, and its hop says so."""
+    facts = Facts(config_file=str(config_file))
+    try:
+        loaded = await asyncio.to_thread(load, config_file)
+    except ConfigError as error:
+        return replace(facts, config_errors=tuple(map(str, error.problems)))
+    config, config_notes = loaded.config, tuple(map(str, loaded.notes))
+    facts = replace(facts, config=config, config_notes=config_notes, privileged=_privileged())
+    if not facts.privileged:
+        return facts
+    facts = replace(facts, kernel=await asyncio.to_thread(_kernel))
+    try:
+        before = await _status(control_socket)
+        facts = await _watch(facts, config)
+        return replace(facts, before=before, status=await _status(control_socket))
+    except ControlError as error:
+        return replace(facts, silent=str(error))
+
+
+async def _status(control_socket: Path) -> Status:
+    answer = await asyncio.to_thread(control.ask, control_socket, "status", timeout=3.0)
+    return msgspec.json.decode(answer, type=Status)
+
+
+async def _watch(facts: Facts, config: Config) -> Facts:
+    """Listen for the window, and take what the kernel counted in it."""
+    with ExitStack() as stack:
+        taps = {tunnel.name: stack.enter_context(StreamTap(tunnel.name)) for tunnel in config.tunnels}
+        delivered = {tunnel.name: stack.enter_context(DeliveryTap(tunnel.name)) for tunnel in config.tunnels}
+        gre_tap = stack.enter_context(GreTap())
+        probes = {tunnel.name: stack.enter_context(MtuProbe(tunnel)) for tunnel in config.tunnels}
+        began = time.monotonic()
+        interfaces, counters, sockets = _interfaces(), _counters(), _sockets()
+        await asyncio.sleep(WINDOW)
+        seconds = time.monotonic() - began
+        totals = _interfaces()
+        drops = {inode: one.drops - sockets[inode].drops for inode, one in _sockets().items() if inode in sockets}
+        async with Netlink() as netlink:
+            tunnels = {
+                tunnel.name: await _tunnel(
+                    netlink,
+                    tunnel,
+                    TunnelFacts(
+                        received=_risen(interfaces.get(tunnel.name, {}), totals.get(tunnel.name, {})),
+                        total=totals.get(tunnel.name, {}),
+                        heard=taps[tunnel.name].heard(),
+                        delivered=delivered[tunnel.name].heard().streams,
+                        probe=probes[tunnel.name].result(),
+                    ),
+                    _groups(config, tunnel),
+                )
+                for tunnel in config.tunnels
+            }
+        return replace(
+            facts,
+            seconds=seconds,
+            tunnels=tunnels,
+            gre_seen=gre_tap.seen(),
+            memberships=proc.memberships(_read("igmp")),
+            sockets=tuple(_sockets().values()),
+            socket_drops=drops,
+            counters=_risen(counters, _counters()),
+        )
+
+
+async def _tunnel(netlink: Netlink, tunnel: Tunnel, seen: TunnelFacts, groups: Iterable[IPv4Address]) -> TunnelFacts:
+    link = await netlink.link(tunnel.name)
+    if link is None:
+        return seen
+    gre = (link.gre.local, link.gre.remote, link.gre.key) if link.gre else None
+    filters = [sysctl.read(f"net/ipv4/conf/{name}/rp_filter") for name in ("all", tunnel.name)]
+    sources = sorted({stream.source for stream in seen.heard.streams})
+    way_to: dict[IPv4Address, str | None] = {}
+    for address in [*sources[:_ROUTES], *list(groups)[:_ROUTES]]:
+        try:
+            way = await netlink.link_towards(address)
+        except HostError:
+            way = None
+        way_to[address] = way.name if way else None
+    return replace(
+        seen,
+        link=Link(link.index, link.kind, link.mtu, link.up, link.multicast, gre),
+        rp_filter=max(int(value or 0) for value in filters),
+        way_to=way_to,
+    )
+
+
+def _groups(config: Config, tunnel: Tunnel) -> list[IPv4Address]:
+    return [group.group for group in config.groups if group.tunnel == tunnel.name]
+
+
+def _privileged() -> bool:
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0).close()
+    except PermissionError:
+        return False
+    return True
+
+
+def _kernel() -> Kernel:
+    return Kernel(
+        gre=_module("ip_gre"),
+        esp=_module("esp4"),
+        xfrm_interface=_module("xfrm_interface"),
+        tun=Path("/dev/net/tun").exists(),
+        nft=shutil.which("nft") is not None,
+    )
+
+
+def _module(name: str) -> bool | None:
+    """Whether the kernel has a module, loaded, built in or to be loaded; None where that cannot be told."""
+    if Path(f"/sys/module/{name}").exists():
+        return True
+    modprobe = shutil.which("modprobe") or shutil.which("modprobe", path="/sbin:/usr/sbin")
+    if modprobe is None:
+        return None
+    return subprocess.run([modprobe, "--dry-run", "--quiet", name], check=False, capture_output=True).returncode == 0
+
+
+def _read(name: str) -> str:
+    return (_PROC / name).read_text()
+
+
+def _interfaces() -> dict[str, dict[str, int]]:
+    return proc.interfaces(_read("dev"))
+
+
+def _counters() -> dict[str, int]:
+    return proc.counters(_read("snmp"), _read("netstat"))
+
+
+def _sockets() -> dict[int, proc.UdpSocket]:
+    return {one.inode: one for one in proc.udp_sockets(_read("udp"))}
+
+
+def _risen(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
+    return {name: value - before.get(name, 0) for name, value in now.items()}

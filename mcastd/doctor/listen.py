@@ -1,0 +1,132 @@
+"""Sockets that count for a moment what passes, with filters in the kernel and a bound on what Python sees."""
+
+import asyncio
+import errno
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from types import TracebackType
+from typing import Final, Self
+
+from mcastd.doctor.facts import GreSeen, Heard, Stream
+from mcastd.errors import DecodeError
+from mcastd.system import sockets
+from mcastd.tunnel import gre
+
+_MOST: Final = 20_000  # packets of one tunnel; more say nothing new
+_BATCH: Final = 256
+_SNAP: Final = 64  # bytes: headers
+_BUFFER: Final = 4 << 20
+_UDP: Final = 17
+_MORE_FRAGMENTS_OR_OFFSET: Final = 0x3FFF
+_OFFSET: Final = 0x1FFF
+
+Opener = Callable[[str, tuple[sockets.Instruction, ...]], socket.socket]
+
+
+class _Tap:
+    """A socket that is read by the event loop while it is entered; an interface that is not there has none."""
+
+    def __init__(self, opened: Callable[[], socket.socket]) -> None:
+        self._left = _MOST
+        self._sock: socket.socket | None = None
+        try:
+            self._sock = opened()
+        except OSError as error:
+            if error.errno not in (errno.ENODEV, errno.ENETDOWN):
+                raise
+            return
+        sockets.enlarge_receive_buffer(self._sock, _BUFFER)
+
+    def __enter__(self) -> Self:
+        if self._sock is not None:
+            asyncio.get_running_loop().add_reader(self._sock, self._readable, self._sock)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._sock is not None:
+            asyncio.get_running_loop().remove_reader(self._sock)
+            self._sock.close()
+            self._sock = None
+
+    def _readable(self, sock: socket.socket) -> None:
+        for _ in range(_BATCH):
+            try:
+                packet, origin = sock.recvfrom(_SNAP)
+            except BlockingIOError:
+                return
+            except OSError:
+                return  # the interface went down, and says so once
+            if sock.family == socket.AF_PACKET and origin[2] == socket.PACKET_OUTGOING:
+                continue
+            self.take(packet)
+            self._left -= 1
+            if not self._left:
+                self._stop()
+                return
+
+    def take(self, packet: bytes) -> None:
+        """Count one packet, from its IP header on, possibly cut off."""
+        raise NotImplementedError
+
+
+class StreamTap(_Tap):
+    """The multicast packets that come in on one interface, as they come: before any filter of this host."""
+
+    def __init__(self, ifname: str, opened: Opener = sockets.packets_on) -> None:
+        super().__init__(lambda: opened(ifname, sockets.accept_multicast(_SNAP)))
+        self._streams: Counter[Stream] = Counter()
+        self._fragments = 0
+
+    def take(self, packet: bytes) -> None:
+        """Count a packet by its stream."""
+        header = (packet[0] & 0x0F) * 4
+        if len(packet) < header + 4 or header < 20:
+            return
+        (fragment,) = struct.unpack_from("!H", packet, 6)
+        self._fragments += bool(fragment & _MORE_FRAGMENTS_OR_OFFSET)
+        if packet[9] == _UDP and not fragment & _OFFSET:
+            (port,) = struct.unpack_from("!H", packet, header + 2)
+            self._streams[Stream(IPv4Address(packet[16:20]), IPv4Address(packet[12:16]), port)] += 1
+
+    def heard(self) -> Heard:
+        """What has come in so far."""
+        return Heard(dict(self._streams), self._fragments, capped=self._left == 0)
+
+
+class DeliveryTap(StreamTap):
+    """Those of them that this host delivers: a raw socket has a copy of what has passed rp_filter and the firewall.
+
+    Only groups that somebody has joined on the interface are delivered at all.
+    """
+
+    def __init__(self, ifname: str) -> None:
+        super().__init__(ifname, sockets.raw_udp_on)
+
+
+class GreTap(_Tap):
+    """The GRE that arrives on any interface, decrypted or not."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: sockets.packets_anywhere(sockets.accept_protocol(gre.IPPROTO_GRE)))
+        self._seen: set[GreSeen] = set()
+
+    def take(self, packet: bytes) -> None:
+        """Remember between whom a packet is, and its key."""
+        header = (packet[0] & 0x0F) * 4
+        try:
+            key = gre.decode(packet[header:]).key
+        except DecodeError:
+            return
+        self._seen.add(GreSeen(IPv4Address(packet[12:16]), IPv4Address(packet[16:20]), key))
+
+    def seen(self) -> frozenset[GreSeen]:
+        """What has arrived so far."""
+        return frozenset(self._seen)

@@ -1,0 +1,188 @@
+"""The hops of multicast: PIM neighbour, RP, joins, packets on the tunnel, packets at an application.
+
+Each function is one hop: facts in, the finding or None out. A tunnel's groups are looked at in the order of the file.
+"""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import Final
+
+from mcastd.config.model import Tunnel
+from mcastd.doctor.advice import found
+from mcastd.doctor.facts import Facts, Stream, TunnelFacts
+from mcastd.doctor.finding import Finding
+from mcastd.status import GroupStatus
+
+_STRICT, _LOOSE = 1, 2
+_ANY: Final = IPv4Address(0)
+_SOME: Final = 5
+_AT = "packets_at_an_application"
+
+
+def neighbor(facts: Facts) -> Finding | None:
+    """The upstream PIM neighbour is heard on every tunnel with PIM."""
+    for tunnel in facts.configured():
+        told = facts.told(tunnel.name)
+        if tunnel.pim is None or told is None or told.pim is None:
+            continue
+        pim, name, wanted = told.pim, tunnel.name, tunnel.pim.neighbor
+        heard = {address for one in pim.neighbors for address in (one.address, *one.secondary_addresses)}
+        if wanted is not None and heard and str(wanted) not in heard:
+            saw = f"{', '.join(sorted(heard))} is heard on {name}, the configured neighbour {wanted} is not"
+            return found("neighbor", "wrong_neighbor", saw, tunnel=name)
+        if heard:
+            continue
+        if not pim.running:
+            return found("neighbor", "pim_not_running", f"PIM does not run on {name}")
+        if pim.dropped:
+            reason = max(pim.dropped, key=lambda one: pim.dropped[one])
+            saw = f"PIM messages come in on {name} and are dropped: {reason} ({pim.dropped[reason]} times)"
+            return found("neighbor", "hello_refused", saw)
+        packets = facts.tunnels.get(name, TunnelFacts()).received.get("rx_packets", 0)
+        who = f"no Hello from {wanted}" if wanted else "no Hello from anybody"
+        saw = f"{who} is heard on {name}; {packets} packets came in on it in {facts.seconds:.1f} s"
+        return found("neighbor", "no_neighbor", saw)
+    return None
+
+
+def rendezvous_point(facts: Facts) -> Finding | None:
+    """Every (*,G) has a rendezvous point."""
+    for tunnel, group in _groups(facts):
+        if group.source is None and group.rp is None:
+            saw = f"{tunnel.name}: {group.problem or f'no rendezvous point for {group.group}'}"
+            if tunnel.pim is not None and tunnel.pim.bootstrap:
+                saw += "; no Bootstrap message has named one"
+            return found("rp", "no_rp", saw, group=group.group, tunnel=tunnel.name)
+    return None
+
+
+def joins(facts: Facts) -> Finding | None:
+    """Every group that is wanted has been joined."""
+    lost = [(tunnel, group) for tunnel, group in _groups(facts) if group.state != "joined"]
+    if not lost:
+        return None
+    tunnel, group = lost[0]
+    problem = group.problem or "the Join has not been sent yet"
+    return found("joins", "not_joined", f"{_entry(group)}{_more(len(lost))} on {tunnel.name}: {problem}")
+
+
+def packets_on_the_tunnel(facts: Facts) -> Finding | None:
+    """What is joined arrives on the tunnel."""
+    heard = {name: seen.heard for name, seen in facts.tunnels.items()}
+    silent = [
+        (tunnel, group)
+        for tunnel, group in _groups(facts)
+        if not heard[tunnel.name].capped and not any(_matches(group, stream) for stream in heard[tunnel.name].streams)
+    ]
+    if not silent:
+        return None
+    tunnel, group = silent[0]
+    saw = f"no packet of {_entry(group)}{_more(len(silent))} came in on {tunnel.name} in {facts.seconds:.1f} s"
+    others = sorted({str(one.source) for one in heard[tunnel.name].streams if str(one.group) == group.group})
+    if others:
+        saw += f"; from {', '.join(others[:_SOME])} there are some"
+    if tunnel.child is not None:
+        saw += f"; {facts.risen(tunnel.child)[0]} packets came out of child {tunnel.child} meanwhile"
+    where = (
+        f"is the source {group.source} reachable there" if group.source else f"is {group.rp} the RP of it there, too"
+    )
+    words = {"group": group.group, "upstream": group.upstream or "their router", "where": where}
+    return found("packets_on_the_tunnel", "silent", saw, **words)
+
+
+def packets_at_an_application(facts: Facts) -> Finding | None:
+    """What arrives reaches who has joined it on this host."""
+    for tunnel, group in _groups(facts):
+        heard = facts.tunnels[tunnel.name].heard.streams
+        streams = {stream: count for stream, count in heard.items() if _matches(group, stream)}
+        finding = (
+            _reverse_path(facts, tunnel, streams)
+            or _membership(facts, tunnel, group, streams)
+            or _socket(facts, group, streams)
+            or _dropped(facts, tunnel, group, streams)
+        )
+        if finding is not None:
+            return finding
+    return None
+
+
+def _reverse_path(facts: Facts, tunnel: Tunnel, streams: dict[Stream, int]) -> Finding | None:
+    """rp_filter drops what comes in by another way than the route back to its source (RFC 3704)."""
+    seen = facts.tunnels[tunnel.name]
+    for source in sorted({stream.source for stream in streams}):
+        way = seen.way_to.get(source)
+        if (seen.rp_filter == _STRICT and way != tunnel.name) or (seen.rp_filter == _LOOSE and way is None):
+            mode = "strict (1)" if seen.rp_filter == _STRICT else "loose (2)"
+            route = f"the route to {source} is by {way}" if way else f"there is no route to {source}"
+            saw = f"packets from {source} come in on {tunnel.name}, where rp_filter is {mode}, and {route}"
+            return found(_AT, "rp_filter", saw, tunnel=tunnel.name, source=source)
+    return None
+
+
+def _membership(facts: Facts, tunnel: Tunnel, group: GroupStatus, streams: dict[Stream, int]) -> Finding | None:
+    joined_on = sorted(name for name, found_ in facts.memberships.items() if IPv4Address(group.group) in found_)
+    if tunnel.name in joined_on or not streams:
+        return None
+    came = f"{sum(streams.values())} packets of {group.group} came in on {tunnel.name}"
+    if joined_on:
+        saw = f"{came}, and an application has joined it on {', '.join(joined_on)}"
+        return found(_AT, "wrong_interface", saw, tunnel=tunnel.name, address=tunnel.address.ip)
+    saw = f"{came}, and no application on this host has joined it"
+    return found(_AT, "nobody_joined", saw, tunnel=tunnel.name, group=group.group)
+
+
+def _socket(facts: Facts, group: GroupStatus, streams: dict[Stream, int]) -> Finding | None:
+    """There is a socket for the stream: its port, any address or the group's, and not full."""
+    able = (_ANY, IPv4Address(group.group))
+    for port in sorted({stream.port for stream in streams}):
+        on_port = [sock for sock in facts.sockets if sock.port == port]
+        good = [sock for sock in on_port if sock.address in able]
+        words = {"group": group.group, "port": port}
+        if not good and on_port:
+            bound = ", ".join(sorted({str(sock.address) for sock in on_port}))
+            saw = f"{group.group} comes in for UDP port {port}, whose sockets are bound to {bound}"
+            return found(_AT, "bound_to_unicast", saw, **words)
+        if not good:
+            saw = f"{group.group} comes in for UDP port {port}, where no application listens"
+            return found(_AT, "wrong_port", saw, **words)
+        full = next((sock for sock in good if facts.socket_drops.get(sock.inode, 0) > 0), None)
+        if full is not None:
+            drops = f"was full for {facts.socket_drops[full.inode]} packets in {facts.seconds:.1f} s"
+            saw = f"a socket of {group.group} on port {port} {drops}, {full.waiting} bytes wait in it"
+            return found(_AT, "socket_full", saw)
+    return None
+
+
+def _dropped(facts: Facts, tunnel: Tunnel, group: GroupStatus, streams: dict[Stream, int]) -> Finding | None:
+    """All is as it should be, and yet next to nothing is delivered: this host drops it."""
+    delivered = facts.tunnels[tunnel.name].delivered
+    words = {"tunnel": tunnel.name, "group": group.group}
+    for stream, count in streams.items():
+        came = f"{count} packets of {group.group} from {stream.source} came in on {tunnel.name}"
+        if count >= _SOME and delivered.get(stream, 0) < count // 2:
+            if facts.counters.get("TcpExt.IPReversePathFilter", 0) >= count // 2:
+                saw = f"{came}, and the kernel counted as many that failed the reverse path filter"
+                return found(_AT, "rp_filter", saw, tunnel=tunnel.name, source=stream.source)
+            saw = f"{came}, and {delivered.get(stream, 0)} of them were delivered to anybody"
+            return found(_AT, "dropped_here", saw, **words)
+        if count >= _SOME and (bad := facts.counters.get("Udp.InCsumErrors", 0)) >= count // 2:
+            return found(_AT, "udp_checksum", f"{came}, and the kernel counted {bad} wrong UDP checksums", **words)
+    return None
+
+
+def _matches(group: GroupStatus, stream: Stream) -> bool:
+    return str(stream.group) == group.group and group.source in (None, str(stream.source))
+
+
+def _groups(facts: Facts) -> Iterator[tuple[Tunnel, GroupStatus]]:
+    for tunnel in facts.configured():
+        for group in facts.groups(tunnel.name):
+            yield tunnel, group
+
+
+def _entry(group: GroupStatus) -> str:
+    return f"({group.source or '*'}, {group.group})"
+
+
+def _more(count: int) -> str:
+    return f" (and {count - 1} more)" if count > 1 else ""

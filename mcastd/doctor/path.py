@@ -1,0 +1,210 @@
+"""The hops that carry: configuration, privilege, kernel, daemon, charon, IKE, children, GRE, MTU, keepalives.
+
+Each function is one hop: facts in, the finding or None out.
+"""
+
+from typing import Final
+
+from mcastd.config.model import Config, Tunnel
+from mcastd.doctor.advice import found
+from mcastd.doctor.facts import Facts, TunnelFacts
+from mcastd.doctor.finding import Finding
+from mcastd.status import PeerStatus, TunnelStatus
+
+_LISTED: Final = 3
+_SOME: Final = 3
+_FELL_SILENT: Final = 35.0  # seconds: three of a Cisco's default periods, and a little
+
+
+def configuration(facts: Facts) -> Finding | None:
+    """The file is valid."""
+    if not facts.config_errors:
+        return None
+    more = len(facts.config_errors) - _LISTED
+    rest = f" (and {more} more)" if more > 0 else ""
+    return found("configuration", "configuration_refused", "; ".join(facts.config_errors[:_LISTED]) + rest)
+
+
+def privilege(facts: Facts) -> Finding | None:
+    """Without privilege there is little to see."""
+    return None if facts.privileged else found("privilege", "not_privileged", "packet sockets are refused to this user")
+
+
+def kernel(facts: Facts) -> Finding | None:
+    """The host can do what the configuration asks of it."""
+    missing = _missing(facts, facts.config) if facts.config else []
+    return found("kernel", "kernel_lacks", f"this host has no {', no '.join(missing)}") if missing else None
+
+
+def _missing(facts: Facts, config: Config) -> list[str]:
+    host, datapath = facts.kernel, config.daemon.datapath
+    modes = {child.mode for peer in config.peers for child in peer.children}
+    with_gre = any(tunnel.encapsulation == "gre" for tunnel in config.tunnels)
+    userspace = datapath == "userspace" or (datapath == "auto" and host.gre is False)
+    guarded = config.firewall.guard and any(tunnel.child for tunnel in config.tunnels)
+    wants = {
+        "GRE (module ip_gre)": with_gre and datapath == "kernel" and host.gre is False,
+        "TUN (/dev/net/tun)": with_gre and userspace and not host.tun,
+        "ESP (module esp4)": bool(modes & {"transport", "interface"}) and host.esp is False,
+        "XFRM interfaces (module xfrm_interface)": "interface" in modes and host.xfrm_interface is False,
+        "program nft (package nftables)": guarded and not host.nft,
+    }
+    return [what for what, is_missing in wants.items() if is_missing]
+
+
+def daemon(facts: Facts) -> Finding | None:
+    """The daemon answers, with the tunnels of the file."""
+    if facts.silent is not None:
+        return found("daemon", "daemon_silent", facts.silent)
+    unknown = [tunnel.name for tunnel in facts.configured() if facts.told(tunnel.name) is None]
+    if unknown:
+        saw = f"the file has tunnel {', '.join(unknown)}, the running daemon has none of that name"
+        return found("daemon", "not_loaded", saw)
+    return None
+
+
+def charon(facts: Facts) -> Finding | None:
+    """charon answers the daemon, and has taken what is configured."""
+    if facts.status is not None and facts.status.charon is not None and facts.peers():
+        return found("charon", "charon_absent", facts.status.charon)
+    refused = next((peer for peer in facts.peers() if (peer.problem or "").startswith("charon ")), None)
+    return found("charon", "charon_refuses", f"peer {refused.name}: {refused.problem}") if refused else None
+
+
+def ike(facts: Facts) -> Finding | None:
+    """Every peer has an IKE_SA."""
+    peer = next((peer for peer in facts.peers() if peer.state != "up"), None)
+    if peer is None:
+        return None
+    problem = peer.problem or next((child.problem for child in peer.children if child.problem), None)
+    return _negotiation("ike", f"peer {peer.name}", problem, peer)
+
+
+def children(facts: Facts) -> Finding | None:
+    """Every child has a CHILD_SA."""
+    for peer in facts.peers():
+        child = next((child for child in peer.children if child.state != "up"), None)
+        if child is not None:
+            what = f"child {child.name} ({child.local_ts} === {child.remote_ts})"
+            return _negotiation("child", what, child.problem, peer)
+    return None
+
+
+# How the ipsec agent's words begin, or what is in them, and the name of the problem.
+_NEGOTIATION: Final = (
+    ("AUTHENTICATION_FAILED", "authentication"),
+    ("NO_PROPOSAL_CHOSEN", "proposal"),
+    ("TS_UNACCEPTABLE", "selectors"),
+    ("no address of this host", "host_cannot"),
+    ("this host cannot", "host_cannot"),
+    ("UDP 4500 is blocked", "udp_4500_blocked"),
+    ("no answer", "no_answer"),
+)
+
+
+def _negotiation(hop: str, what: str, problem: str | None, peer: PeerStatus) -> Finding:
+    """A finding for what charon said of a peer or a child that is not up."""
+    saw = f"{what} is not up: {problem or 'the first attempt is still under way'}"
+    name = next((name for mark, name in _NEGOTIATION if mark in (problem or "")), "not_up")
+    return found(hop, name, saw, local_id=peer.local_id, remote_id=peer.remote_id, remote=peer.remote)
+
+
+def gre(facts: Facts) -> Finding | None:
+    """Every tunnel has its interface, which is up, as configured, and gets what arrives in its child."""
+    for tunnel in facts.configured():
+        told, seen = facts.told(tunnel.name), facts.tunnels.get(tunnel.name, TunnelFacts())
+        finding = (_link(tunnel, told, seen) if told else None) or _arrives(facts, tunnel, seen)
+        if finding is not None:
+            return finding
+    return None
+
+
+def _link(tunnel: Tunnel, told: TunnelStatus, seen: TunnelFacts) -> Finding | None:
+    name = tunnel.name
+    if told.problem:
+        return found("gre", "tunnel_down", f"tunnel {name}: {told.problem}", tunnel=name)
+    if seen.link is None:
+        return found("gre", "tunnel_down", f"there is no interface {name}", tunnel=name)
+    if not seen.link.up or told.state != "up":
+        state = told.state if seen.link.up else "down"
+        return found("gre", "tunnel_down", f"the interface {name} is {state}", tunnel=name)
+    if not seen.link.multicast:
+        return found("gre", "no_multicast_flag", f"the interface {name} has no MULTICAST flag", tunnel=name)
+    return None
+
+
+def _arrives(facts: Facts, tunnel: Tunnel, seen: TunnelFacts) -> Finding | None:
+    """GRE that comes out of the child reaches the interface, unless the key differs or a firewall drops protocol 47."""
+    child = facts.children().get(tunnel.child or "")
+    if child is None or tunnel.encapsulation != "gre" or seen.received.get("rx_packets", 0) > 0:
+        return None
+    ends = {"tunnel": tunnel.name, "local": tunnel.local, "remote": tunnel.remote}
+    keys = {seen.key for seen in facts.gre_seen if (seen.source, seen.destination) == (tunnel.remote, tunnel.local)}
+    if keys and tunnel.key not in keys:
+        saw = f"GRE from {tunnel.remote} has {_key(min(keys, key=str))}, tunnel {tunnel.name} has {_key(tunnel.key)}"
+        return found("gre", "gre_key", saw, **ends)
+    packets_in, _ = facts.risen(child.name)
+    never = child.packets_in if not seen.total.get("rx_packets") else 0
+    if packets_in > _SOME or never > _SOME:
+        when = f"in {facts.seconds:.1f} s" if packets_in > _SOME else "since it is up"
+        saw = f"{max(packets_in, never)} packets came out of child {child.name} {when}, none on {tunnel.name}"
+        return found("gre", "gre_dropped_here", saw, **ends)
+    if child.packets_in == 0 and child.packets_out > _SOME:
+        saw = f"child {child.name} has carried {child.packets_out} packets out and none in"
+        return found("gre", "nothing_comes_back", saw, **ends)
+    return None
+
+
+def _key(key: int | None) -> str:
+    return "no key" if key is None else f"key {key}"
+
+
+def mtu(facts: Facts) -> Finding | None:
+    """A full packet gets through, and the interface is as wide as it should be."""
+    for tunnel in facts.configured():
+        seen, told = facts.tunnels.get(tunnel.name, TunnelFacts()), facts.told(tunnel.name)
+        if seen.link is None or told is None:
+            continue
+        saw = None
+        if told.mtu is not None and seen.link.mtu != told.mtu:
+            saw = f"the MTU of {tunnel.name} is {seen.link.mtu}, mcastd made it {told.mtu} ({told.mtu_reason})"
+        elif seen.probe is not None and seen.probe.refused is not None:
+            size, known = seen.probe.size, seen.probe.refused
+            saw = f"this host refuses to send {size} bytes through {tunnel.name}: it knows a path MTU of {known}"
+        elif seen.probe is not None and seen.probe.small and not seen.probe.full:
+            saw = f"an echo of {seen.probe.size} bytes through {tunnel.name}, DF set, has no answer; a small one has"
+        if saw is not None:
+            return found("mtu", "mtu", saw, tunnel=tunnel.name)
+    return None
+
+
+# Why the reflector gave no answer, by the reason that it counted, and the name of the problem.
+_KEEPALIVE: Final = {
+    "reply_off": "keepalive_reply_off",
+    "inner_source": "keepalive_inner_address",
+    "inner_destination": "keepalive_inner_address",
+    "inner_key": "keepalive_key",
+    "rate": "keepalive_rate",
+}
+
+
+def keepalives(facts: Facts) -> Finding | None:
+    """Theirs are answered, and have not stopped."""
+    for tunnel in facts.configured():
+        told, before = facts.told(tunnel.name), facts.told_before(tunnel.name)
+        alive = told.keepalive if told else None
+        if alive is None:
+            continue
+        was = before.keepalive.dropped if before and before.keepalive else {}
+        risen = {reason: count for reason, count in alive.dropped.items() if count > was.get(reason, 0)}
+        unanswered = risen or (alive.dropped if not alive.answered else {})
+        if unanswered:
+            reason = max(unanswered, key=lambda name: unanswered[name])
+            saw = f"{alive.dropped[reason]} keepalives from {tunnel.remote} have not been answered: {reason}"
+            return found("keepalives", _KEEPALIVE.get(reason, "keepalive_dropped"), saw, tunnel=tunnel.name)
+        if alive.last_age is not None and alive.last_age > _FELL_SILENT:
+            saw = (
+                f"the last keepalive from {tunnel.remote} came {alive.last_age:.0f} s ago, {alive.answered} had before"
+            )
+            return found("keepalives", "keepalives_stopped", saw, tunnel=tunnel.name)
+    return None

@@ -1,0 +1,283 @@
+"""``mcastd doctor`` in the lab: a healthy path reports nothing, and each broken hop is found by its name."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+
+from mcastd.lab.commands import wait_for
+from mcastd.lab.scene import Scene
+from mcastd.lab.topology import CLOUD, DC, GROUP, PORT, RP_GROUPS, SOURCE_ADDRESS, TUNNEL, TUNNEL_CLOUD, VM
+from mcastd.status import Status
+
+pytestmark = pytest.mark.root
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the doctor said."""
+
+    exit_code: int
+    problem: str | None
+    hop: str | None
+    well: list[str] = field(default_factory=list)
+    text: str = ""
+
+
+def doctor(scene: Scene) -> Told:
+    answer = scene.exec(CLOUD, ["mcastd", "doctor", "--json"])
+    assert answer.returncode in (0, 1), answer.stdout + answer.stderr
+    told = msgspec.json.decode(answer.stdout)
+    finding = told["finding"] or {}
+    assert told["healthy"] is (not finding) is (answer.returncode == 0)
+    return Told(answer.returncode, finding.get("problem"), finding.get("hop"), told["well"], answer.stdout)
+
+
+def finds(scene: Scene, problem: str, hop: str) -> None:
+    """The doctor names this problem at this hop, and every hop before it is well."""
+    told = doctor(scene)
+    assert (told.problem, told.hop) == (problem, hop), told.text
+    assert hop not in told.well
+
+
+@contextmanager
+def dropping(scene: Scene, place: str, hook: str, rule: str) -> Iterator[None]:
+    """A firewall of somebody else's."""
+    chain = f"chain there {{ type filter hook {hook} priority -10; {rule} drop; }};"
+    scene.command(place, ["nft", "-f", "-"], text=f"table ip somebody {{ {chain} }}")
+    try:
+        yield
+    finally:
+        scene.command(place, ["nft", "delete", "table", "ip", "somebody"])
+
+
+def started(scene: Scene, what: str, ready: Callable[[Status], object]) -> None:
+    """Start the daemon on a path that is broken already; returns when the status shows it."""
+    scene.start_daemon()
+    scene.wait_for_status(what, ready, 30.0)
+
+
+def edit(scene: Scene, old: str, new: str) -> None:
+    text = scene.config.read_text()
+    assert old in text
+    scene.config.write_text(text.replace(old, new))
+
+
+@contextmanager
+def application(scene: Scene, bound_to: str, joined_on: str, port: int = PORT) -> Iterator[None]:
+    """An application that joins in its own way, in place of the scene's."""
+    scene.feed.stop_receiving()
+    code = (
+        "import signal, socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+        f"s.bind(('{bound_to}', {port})); member = socket.inet_aton('{GROUP}') + socket.inet_aton('{joined_on}'); "
+        "s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member); print('joined', flush=True); signal.pause()"
+    )
+    process = scene.start(CLOUD, "application", ["python3", "-c", code])
+    wait_for("the application", lambda: "joined" in scene.tail("application") or not process.alive)
+    assert process.alive, scene.tail("application")
+    try:
+        yield
+    finally:
+        scene.stop(process)
+
+
+def test_a_healthy_path_reports_nothing(running: Scene) -> None:
+    told = doctor(running)
+    assert (told.problem, told.exit_code) == (None, 0), told.text
+    assert told.well[-1] == "packets_at_an_application"
+    people = running.exec(CLOUD, ["mcastd", "doctor"])
+    assert "Nothing is broken." in people.stdout
+    assert "BROKEN" not in people.stdout
+
+
+# The configuration and the daemon
+
+
+def test_a_group_of_ssm_without_a_source(running: Scene) -> None:
+    edit(running, f'group = "{GROUP}"', 'group = "232.1.1.1"')
+    finds(running, "configuration_refused", "configuration")
+
+
+def test_no_daemon(scene: Scene) -> None:
+    finds(scene, "daemon_silent", "daemon")
+
+
+# IKE and the children
+
+
+def test_a_wrong_psk(scene: Scene) -> None:
+    (scene.folder / CLOUD / "psk").write_text("another one\n")
+    try:
+        started(scene, "the refusal", lambda status: status.peers[0].problem)
+        finds(scene, "authentication", "ike")
+    finally:
+        (scene.folder / CLOUD / "psk").write_text(scene.psk + "\n")
+
+
+def test_wrong_algorithms(scene: Scene) -> None:
+    scene.dc.load(ike_proposal="aes128-sha256-ecp256")
+    started(scene, "the refusal", lambda status: status.peers[0].problem)
+    finds(scene, "proposal", "ike")
+
+
+def test_a_wrong_selector(scene: Scene) -> None:
+    scene.dc.load(gre_local_ts="10.44.7.2/32")
+    started(scene, "the refusal", lambda status: status.peers[0].children[0].problem)
+    finds(scene, "selectors", "child")
+
+
+def test_udp_is_blocked(scene: Scene) -> None:
+    scene.block(500, 4500)
+    started(scene, "that nobody answers", lambda status: status.peers[0].problem)
+    finds(scene, "no_answer", "ike")
+
+
+def test_udp_4500_is_blocked(scene: Scene) -> None:
+    scene.block(4500)
+    started(scene, "that nobody answers", lambda status: status.peers[0].problem)
+    finds(scene, "udp_4500_blocked", "ike")
+
+
+# GRE, MTU, keepalives
+
+
+def test_gre_is_blocked_inside(scene: Scene) -> None:
+    with dropping(scene, DC, "output", "ip protocol gre"):
+        scene.start_daemon()
+        scene.wait_for_status("what goes out", lambda status: status.peers[0].children[0].packets_out > 5, 30.0)
+        finds(scene, "nothing_comes_back", "gre")
+
+
+def test_gre_is_blocked_here(scene: Scene) -> None:
+    with dropping(scene, CLOUD, "input", "ip protocol gre"):
+        scene.start_daemon()
+        scene.wait_for_status("what comes in", lambda status: status.peers[0].children[0].packets_in > 5, 30.0)
+        finds(scene, "gre_dropped_here", "gre")
+
+
+def test_another_gre_key(scene: Scene) -> None:
+    edit(scene, "keepalive.reply = true", "keepalive.reply = true\nkey = 40")
+    scene.start_daemon()
+    scene.wait_for_status("what comes in", lambda status: status.peers[0].children[0].packets_in > 5, 30.0)
+    finds(scene, "gre_key", "gre")
+
+
+def test_a_narrow_path(running: Scene) -> None:
+    with dropping(running, "internet", "forward", "meta length > 1300 udp dport 4500"):
+        finds(running, "mtu", "mtu")
+
+
+def test_keepalives_are_not_answered(running: Scene) -> None:
+    edit(running, "keepalive.reply = true", "keepalive.reply = false")
+    assert running.exec(CLOUD, ["mcastd", "reload"]).returncode == 0
+    asked = running.dc.keepalives().sent
+    wait_for("a keepalive", lambda: running.dc.keepalives().sent > asked + 1)
+    finds(running, "keepalive_reply_off", "keepalives")
+
+
+# Multicast
+
+
+def test_pim_is_not_allowed(scene: Scene) -> None:
+    with dropping(scene, DC, "output", f'oifname "{TUNNEL}" ip protocol pim'):
+        started(
+            scene, "the tunnel", lambda status: status.tunnels[0].keepalive and status.tunnels[0].keepalive.answered
+        )
+        finds(scene, "no_neighbor", "neighbor")
+
+
+def test_another_neighbor_than_the_configured_one(scene: Scene) -> None:
+    edit(scene, 'neighbor = "10.44.4.5"', 'neighbor = "10.44.4.4"')
+    edit(scene, f'address = "{TUNNEL_CLOUD}"', 'address = "10.44.4.6/29"')
+    started(scene, "a neighbour", lambda status: status.tunnels[0].pim and status.tunnels[0].pim.neighbors)
+    finds(scene, "wrong_neighbor", "neighbor")
+
+
+def test_an_rp_known_by_bootstrap_only(scene: Scene) -> None:
+    edit(scene, f'groups = ["{RP_GROUPS}"]', 'groups = ["238.0.0.0/8"]')
+    edit(scene, 'neighbor = "10.44.4.5"', 'neighbor = "10.44.4.5"\nbootstrap = true')
+    started(scene, "a neighbour", lambda status: status.tunnels[0].pim and status.tunnels[0].pim.neighbors)
+    finds(scene, "no_rp", "rp")
+
+
+def test_a_wrong_rp(scene: Scene) -> None:
+    edit(scene, 'address = "100.15.30.253"', 'address = "100.15.30.99"')
+    started(scene, "the join", lambda status: status.healthy)
+    finds(scene, "silent", "packets_on_the_tunnel")
+
+
+def test_a_silent_source(running: Scene) -> None:
+    with dropping(running, DC, "prerouting", f'iifname "lan0" ip saddr {SOURCE_ADDRESS}'):
+        finds(running, "silent", "packets_on_the_tunnel")
+
+
+# On this host
+
+
+@contextmanager
+def strict_rp_filter(scene: Scene) -> Iterator[None]:
+    """The tunnel's rp_filter is the administrator's, and strict: mcastd keeps it loose otherwise."""
+    name = f"net.ipv4.conf.{TUNNEL}.rp_filter"
+    edit(scene, "keepalive.reply = true", 'keepalive.reply = true\nrp_filter = "keep"')
+    assert scene.exec(CLOUD, ["mcastd", "reload"]).returncode == 0
+    scene.command(CLOUD, ["sysctl", "-qw", f"{name}=1"])
+    try:
+        yield
+    finally:
+        scene.command(CLOUD, ["sysctl", "-qw", f"{name}=2"])
+
+
+def test_a_strict_rp_filter(running: Scene) -> None:
+    with strict_rp_filter(running):
+        finds(running, "rp_filter", "packets_at_an_application")
+
+
+def test_a_loose_rp_filter_and_no_route_to_the_source(running: Scene) -> None:
+    rule = ["to", f"{SOURCE_ADDRESS}/32", "priority", "10", "unreachable"]
+    running.command(CLOUD, ["ip", "rule", "add", *rule])
+    try:
+        finds(running, "rp_filter", "packets_at_an_application")
+    finally:
+        running.command(CLOUD, ["ip", "rule", "del", *rule])
+
+
+def test_a_firewall_of_this_host(running: Scene) -> None:
+    with dropping(running, CLOUD, "input", f"udp dport {PORT}"):
+        finds(running, "dropped_here", "packets_at_an_application")
+
+
+def test_nobody_has_joined(running: Scene) -> None:
+    running.feed.stop_receiving()
+    finds(running, "nobody_joined", "packets_at_an_application")
+
+
+def test_an_application_that_joined_on_another_interface(running: Scene) -> None:
+    with application(running, "0.0.0.0", VM):
+        finds(running, "wrong_interface", "packets_at_an_application")
+
+
+def test_an_application_that_is_bound_to_a_unicast_address(running: Scene) -> None:
+    with application(running, VM, TUNNEL_CLOUD.partition("/")[0]):
+        finds(running, "bound_to_unicast", "packets_at_an_application")
+
+
+def test_an_application_on_another_port(running: Scene) -> None:
+    with application(running, "0.0.0.0", TUNNEL_CLOUD.partition("/")[0], PORT + 1):
+        finds(running, "wrong_port", "packets_at_an_application")
+
+
+def test_an_application_that_does_not_read(running: Scene) -> None:
+    drops = ["awk", f'$2 == "00000000:{PORT:04X}" {{ print $NF }}', "/proc/net/udp"]
+    with application(running, "0.0.0.0", TUNNEL_CLOUD.partition("/")[0]):
+        wait_for("a full socket", lambda: int(running.command(CLOUD, drops) or 0) > 0)
+        finds(running, "socket_full", "packets_at_an_application")
+
+
+def test_two_faults_are_told_one_after_the_other(running: Scene) -> None:
+    with strict_rp_filter(running):
+        with dropping(running, DC, "prerouting", f'iifname "lan0" ip saddr {SOURCE_ADDRESS}'):
+            finds(running, "silent", "packets_on_the_tunnel")
+        finds(running, "rp_filter", "packets_at_an_application")
+    assert doctor(running).problem is None
