@@ -1,0 +1,73 @@
+"""The two kernels, as ``./dev`` has unpacked them into ``.cache/vm``, and how each is started."""
+
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["uml", "qemu"]
+
+PROJECT = Path(__file__).resolve().parents[2]
+CACHE = PROJECT / ".cache" / "vm"
+# What is needed before there is a root; the rest is loaded on demand.
+_MODULES: dict[Kind, tuple[str, ...]] = {"uml": ("overlay",), "qemu": ("virtio_pci", "virtiofs", "overlay")}
+_VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel and its modules."""
+
+    kind: Kind
+
+    @property
+    def image(self) -> Path:
+        return CACHE / self.kind / "kernel"
+
+    @property
+    def modules(self) -> Path:
+        """The folder of its modules, whose name is its release."""
+        (found,) = (CACHE / self.kind / "lib" / "modules").iterdir()
+        return found
+
+    def early_modules(self) -> list[Path]:
+        """The files of the modules that init.sh loads, in this order."""
+        found: dict[Path, None] = {}
+        base = ["modprobe", "--dirname", str(CACHE / self.kind), "--set-version", self.modules.name, "--show-depends"]
+        for name in _MODULES[self.kind]:
+            for line in subprocess.run([*base, name], check=True, capture_output=True, text=True).stdout.splitlines():
+                word, _, path = line.strip().partition(" ")
+                if word == "insmod":
+                    found[Path(path)] = None
+        return list(found)
+
+    def script(self, folder: Path, shared: Path, initrd: Path, memory: int) -> str:
+        """The shell script that is the machine; ``memory`` in MB. Its standard output is the console."""
+        if self.kind == "uml":
+            return _uml(self.image, folder, initrd, memory)
+        return _qemu(self.image, folder, shared, initrd, memory)
+
+
+def _uml(image: Path, folder: Path, initrd: Path, memory: int) -> str:
+    argv = [str(image), f"mem={memory}M", f"initrd={initrd}", f"uml_dir={folder}", "umid=uml", "quiet"]
+    return f"exec {shlex.join([*argv, 'con=null', 'con0=null,fd:1'])}"
+
+
+def _qemu(image: Path, folder: Path, shared: Path, initrd: Path, memory: int) -> str:
+    # The real machine's files are taken not to change meanwhile; what is shared is seen by both sides at once.
+    exports = {"host": (Path("/"), "always"), "folder": (shared, "none")}
+    lines, argv = [], ["qemu-system-x86_64", "-cpu", "max", "-smp", "2", "-m", str(memory)]
+    # Emulated everywhere: a /dev/kvm that is there does not always work, and timing should not depend on it.
+    argv += ["-accel", "tcg,thread=multi"]
+    argv += ["-object", f"memory-backend-memfd,id=memory,size={memory}M,share=on", "-numa", "node,memdev=memory"]
+    for tag, (source, cache) in exports.items():
+        path = folder / f"{tag}.sock"
+        daemon = [_VIRTIOFSD, f"--socket-path={path}", "-o", f"source={source}", "-o", f"sandbox=chroot,cache={cache}"]
+        lines.append(f"{shlex.join(daemon)} & daemon=$!")
+        lines.append(f"until [ -S {shlex.quote(str(path))} ]; do kill -0 $daemon; sleep 0.05; done")
+        argv += ["-chardev", f"socket,id={tag},path={path}"]
+        argv += ["-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}"]
+    argv += ["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-kernel", str(image)]
+    argv += ["-initrd", str(initrd), "-append", "console=ttyS0 panic=-1 quiet mitigations=off"]
+    return "\n".join(["set -e", *lines, f"exec {shlex.join(argv)}"])
