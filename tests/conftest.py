@@ -4,6 +4,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.namespaces import Namespace
+from tests.vm import plugin
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    plugin.configure(config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,8 +12,8 @@ from mcastd.lab.topology import CLOUD, DC, INTERNET
 _FIRST = ("nice", "-n", "-10")
 
 
-def start_charons(places: Places) -> None:
-    """Start one charon in the cloud, with nothing loaded, and one in the data centre."""
+def start_charons(places: Places) -> bool:
+    """Start one charon in the cloud, with nothing loaded, and one in the data centre; whether ESP is in user space."""
     userspace = not _kernel_has_esp(places)
     if userspace:
         require_userspace_esp()
@@ -22,6 +22,7 @@ def start_charons(places: Places) -> None:
         log = places.log(f"charon-{place}")
         conf.write_text(topology.strongswan_conf(places.vici(place), log, userspace_esp=userspace))
         places.start(place, f"charon-{place}", [*_FIRST, "/usr/sbin/charon-systemd"], {"STRONGSWAN_CONF": str(conf)})
+    return userspace
 
 
 def wait_for_charons(places: Places) -> None:

@@ -37,15 +37,14 @@ class DataCentre:
         self._folder = places.folder / DC
         self._keepalives = self._folder / "cisco.json"
 
-    def start(self) -> None:
-        """Start GRE, FRR and keepalives, and load charon's connection; returns when all are ready."""
-        self._command(["nft", "-f", "-"], text=topology.CRYPTO_MAP)
+    def start(self, mtu: int) -> None:
+        """Start GRE with this MTU, FRR and keepalives, and load charon's connection; returns when all are ready."""
         zebra = self._start_frr("zebra", "")
         endpoints = [topology.TUNNEL, topology.GRE_DC, topology.GRE_CLOUD]
         period = self._places.options.keepalive_period
         report = ["--period", period, "--report", self._keepalives]
         self._places.start(DC, "cisco", python("mcastd.lab.cisco", *endpoints, *report))
-        self._start_gre(endpoints)
+        self._start_gre(endpoints, mtu)
         wait_for("FRR's zebra", lambda: listening(zebra))
         self.start_pimd()
         wait_for("the data centre's charon", lambda: listening(self._places.vici(DC)))
@@ -58,13 +57,13 @@ class DataCentre:
         """Start FRR's pimd, again if it was killed."""
         self._start_frr("pimd", topology.PIMD_CONF)
 
-    def _start_gre(self, endpoints: list[str]) -> None:
+    def _start_gre(self, endpoints: list[str], mtu: int) -> None:
         name, local, remote = endpoints
         ip = ["ip", "-n", self._places.namespace(DC)]
         if not works([*ip, "link", "add", name, "type", "gre", "local", local, "remote", remote, "ttl", "255"]):
             self._places.start(DC, "gre", python("mcastd.lab.dcgre", *endpoints))
             wait_for("the data centre's GRE interface", lambda: works([*ip, "link", "show", name]))
-        command([*ip, "-batch", "-"], text=topology.DC_TUNNEL)
+        command([*ip, "-batch", "-"], text=topology.DC_TUNNEL.format(mtu=mtu))
         # Where GRE or ESP is done in user space, a scheduler that comes late must not cost packets; elsewhere no link.
         for link in (name, "ipsec0"):
             works([*ip, "link", "set", link, "txqueuelen", "5000"])

@@ -1,6 +1,5 @@
 """The scene as an object: build it, look at it, break parts of it, take it down. ``lab`` and its tests use it alike."""
 
-import json
 import os
 import secrets
 import signal
@@ -19,9 +18,10 @@ from mcastd.lab.charon import list_sas, start_charons, wait_for_charons
 from mcastd.lab.commands import command, require_programs, undisturbed, wait_for
 from mcastd.lab.datacentre import DataCentre
 from mcastd.lab.feed import Feed
+from mcastd.lab.filters import Filters
 from mcastd.lab.places import Options, Places
 from mcastd.lab.state import Process, end
-from mcastd.lab.topology import CLOUD, INTERNET, PLACES, DcIpsec
+from mcastd.lab.topology import CLOUD, PLACES, DcIpsec
 from mcastd.status import Status
 
 _GOING_DOWN = 10.0
@@ -41,6 +41,7 @@ class Scene(Places):
         self.psk = secrets.token_urlsafe(24)
         self.dc = DataCentre(self, DcIpsec(self.psk))
         self.feed = Feed(self)
+        self._filters = Filters(self)
         self.exec_time = 0.0
         self._daemon: Process | None = None
 
@@ -90,9 +91,9 @@ class Scene(Places):
         for place in PLACES:
             self.ours.make_namespace(self.namespace(place))
         self._lay_cables()
-        start_charons(self)
+        userspace_esp = start_charons(self)
         self.feed.send(*self.options.groups)
-        self.dc.start()
+        self.dc.start(topology.CISCO_MTU_USERSPACE if userspace_esp else topology.CISCO_MTU)
         wait_for_charons(self)
         self._write_config()
         self.feed.receive(*self.options.groups)
@@ -107,7 +108,7 @@ class Scene(Places):
         names = {place: self.namespace(place) for place in PLACES}
         for place, lines in topology.LINKS.items():
             command(["ip", "-n", names[place], "-batch", "-"], text=lines.format(**names))
-        self.command(INTERNET, ["nft", "-f", "-"], text=topology.NAT)
+        self._filters.start()
 
     def _write_config(self) -> None:
         psk, runtime = self.folder / CLOUD / "psk", self.folder / CLOUD / "run"
@@ -180,10 +181,8 @@ class Scene(Places):
 
     def block(self, *ports: int) -> None:
         """Let the internet lose UDP to these ports; without ports, none."""
-        blocked = f"add element ip gateway blocked {{ {', '.join(map(str, ports))} }}\n" if ports else ""
-        self.command(INTERNET, ["nft", "-f", "-"], text=f"flush set ip gateway blocked\n{blocked}")
+        self._filters.block(*ports)
 
     def leaked(self) -> int:
         """How many GRE packets the internet has seen in the clear."""
-        answer = self.command(INTERNET, ["nft", "-j", "list", "counter", "ip", "gateway", "leaked_gre"])
-        return next(int(entry["counter"]["packets"]) for entry in json.loads(answer)["nftables"] if "counter" in entry)
+        return self._filters.leaked()

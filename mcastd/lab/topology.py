@@ -16,7 +16,8 @@ RP_GROUPS = "239.0.0.0/8"
 GROUP, PORT = "239.1.1.1", 5001
 PROPOSAL = "aes256-sha256-modp2048"
 CHILD_GRE, CHILD_TCP = "dc-tun-gre", "dc-tun-tcp"
-CISCO_MTU = 1376
+# What fits into ESP in UDP on a path of 1500 bytes, and what fits into the TUN of ESP in user space.
+CISCO_MTU, CISCO_MTU_USERSPACE = 1398, 1376
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ LINKS = {
 }
 
 DC_TUNNEL = f"""
-    link set {TUNNEL} mtu {CISCO_MTU} multicast on addrgenmode none
+    link set {TUNNEL} mtu {{mtu}} multicast on addrgenmode none
     address add {TUNNEL_DC} dev {TUNNEL}
     link set {TUNNEL} up
 """
@@ -86,7 +87,7 @@ SYSCTLS = {
 SYSCTLS_EVERYWHERE = {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"}
 
 # What a cloud's internet gateway knows: one address is the other, and nothing else passes.
-NAT = f"""
+GATEWAY = f"""
 table ip gateway {{
     counter leaked_gre {{ }}
     set blocked {{ type inet_service; }}
@@ -108,6 +109,21 @@ table ip gateway {{
 }}
 """
 
+GATEWAY_IPTABLES = f"""
+*nat
+-A PREROUTING -i dc0 -d {VM_PUBLIC} -j DNAT --to-destination {VM}
+-A POSTROUTING -o dc0 -s {VM} -j SNAT --to-source {VM_PUBLIC}
+COMMIT
+*filter
+:FORWARD DROP
+:blocked -
+-A FORWARD -p gre -m comment --comment leaked_gre
+-A FORWARD -j blocked
+-A FORWARD -i cloud0 -s {VM} -j ACCEPT
+-A FORWARD -i dc0 -d {VM} -m conntrack --ctstate SNAT,DNAT -j ACCEPT
+COMMIT
+"""
+
 # What a crypto map does: GRE to the other side leaves encrypted (in user space by another interface) or not at all.
 CRYPTO_MAP = f"""
 table ip crypto_map {{
@@ -116,6 +132,11 @@ table ip crypto_map {{
         oifname "eth0" ip daddr {GRE_CLOUD} rt ipsec missing drop
     }}
 }}
+"""
+CRYPTO_MAP_IPTABLES = f"""
+*filter
+-A OUTPUT -o eth0 -d {GRE_CLOUD} -m policy --dir out --pol none -j DROP
+COMMIT
 """
 
 

@@ -7,6 +7,7 @@ from mcastd.lab import topology
 from mcastd.lab.commands import wait_for
 from mcastd.lab.places import Options
 from mcastd.lab.scene import Scene
+from tests.lab.datapath import assert_datapath
 
 
 @pytest.fixture(scope="session")
@@ -39,4 +40,5 @@ def running(scene: Scene) -> Scene:
     scene.start_daemon()
     wait_for("the feed", lambda: scene.feed.received()[topology.GROUP].received > 100)
     scene.wait_for_status("everything is up", lambda status: status.healthy)
+    assert_datapath(scene)
     return scene

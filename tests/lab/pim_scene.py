@@ -29,6 +29,7 @@ from mcastd.lab.scene import Scene
 from mcastd.lab.state import Process
 from mcastd.lab.topology import CLOUD, DC, GROUP, TUNNEL
 from mcastd.system import sockets
+from tests.lab.datapath import assert_datapath
 
 T = TypeVar("T")
 
@@ -194,6 +195,7 @@ def start(scene: Scene) -> Scene:
     scene.start_daemon()
     wait_for("the feed", lambda: scene.feed.received()[GROUP].received > 100)
     scene.wait_for_status("everything is up", lambda status: status.healthy)
+    assert_datapath(scene)
     return scene
 
 

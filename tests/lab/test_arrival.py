@@ -14,8 +14,9 @@ from mcastd.lab.commands import wait_for
 from mcastd.lab.feed import StreamStats
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import GROUP
+from tests.lab.datapath import assert_datapath, kernel_does
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
 
 ANOTHER = "239.1.1.2"
 SSM, SSM_SOURCE = "232.1.1.1", "100.15.30.11"
@@ -46,6 +47,7 @@ def test_the_feed_arrives_after_the_exec_and_nothing_is_lost_after_the_first(sce
     assert found.first is not None
     assert found.first > scene.exec_time
     assert scene.leaked() == 0
+    assert_datapath(scene)
 
 
 def test_it_is_pim_that_brings_it(running: Scene) -> None:
@@ -66,14 +68,14 @@ def test_without_a_group_nothing_arrives_although_everything_else_is_up(scene: S
     assert GROUP in scene.command("cloud", ["ip", "maddr", "show", "dev", "gre1"])
     assert scene.dc.joined() == set()
     assert stream(scene).received == 0
+    assert_datapath(scene)
 
 
 def test_the_tunnel_has_the_addresses_flags_and_mtu_that_it_should(running: Scene) -> None:
     shown = running.command("cloud", ["ip", "-d", "addr", "show", "gre1"])
-    status = running.status().tunnels[0]
     assert "inet 10.44.4.6/30" in shown or "inet 10.44.4.6 peer 10.44.4.5/30" in shown
     assert "MULTICAST" in shown
-    assert f"mtu {1376 if status.datapath == 'userspace' else 1398} " in shown
+    assert f"mtu {1398 if kernel_does('esp') else 1376} " in shown
     assert "inet6" not in shown
     assert "10.44.6.1/32" in running.command("cloud", ["ip", "addr"])
 

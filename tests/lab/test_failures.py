@@ -8,8 +8,9 @@ from mcastd.lab.commands import wait_for
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import GROUP
 from mcastd.status import Status
+from tests.lab.datapath import assert_datapath
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
 
 
 def problems(status: Status) -> Iterator[str]:
@@ -42,6 +43,7 @@ def test_the_status_says_what_differs_and_recovers_when_it_is_put_right(
     scene.dc.load()
     wait_for("the feed", lambda: scene.feed.received()[GROUP].received > 100, 30.0)
     scene.wait_for_status("no problem is left", lambda status: not list(problems(status)))
+    assert_datapath(scene)
 
 
 def test_no_answer_is_said_to_be_none(scene: Scene) -> None:
@@ -52,6 +54,7 @@ def test_no_answer_is_said_to_be_none(scene: Scene) -> None:
     assert not status.healthy
     scene.block()
     wait_for("the feed", lambda: scene.feed.received()[GROUP].received > 100, 30.0)
+    assert_datapath(scene)
 
 
 def test_the_daemon_that_does_not_run_is_said_not_to_answer(scene: Scene) -> None:

@@ -10,8 +10,9 @@ import pytest
 from mcastd.lab.commands import wait_for
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import GROUP
+from tests.lab.datapath import assert_datapath
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
 
 SYSCTLS = "cd /proc/sys/net/ipv4 && for f in conf/*/* ip_forward igmp_*; do echo $f $(cat $f 2>/dev/null); done"
 
@@ -40,6 +41,7 @@ def feed_arrives(scene: Scene) -> None:
     wait_for("the feed", lambda: scene.feed.received()[GROUP].received > before + 100)
     scene.wait_for_status("everything is up", lambda status: status.healthy)
     wait_for("the join at FRR", lambda: scene.dc.joined() == {GROUP})
+    assert_datapath(scene)
 
 
 def assert_gone(scene: Scene, before: dict[str, Any]) -> None:

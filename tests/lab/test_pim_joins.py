@@ -22,7 +22,7 @@ from tests.lab.pim_scene import (
     wait_for_more,
 )
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
 
 ANOTHER = "239.1.1.2"
 SSM = "232.1.1.1"

@@ -9,7 +9,7 @@ from typing import Literal
 Kind = Literal["uml", "qemu"]
 
 PROJECT = Path(__file__).resolve().parents[2]
-CACHE = PROJECT / ".cache" / "vm"
+CACHE = (PROJECT / ".cache" / "vm").resolve()
 # What is needed before there is a root; the rest is loaded on demand.
 _MODULES: dict[Kind, tuple[str, ...]] = {"uml": ("overlay",), "qemu": ("virtio_pci", "virtiofs", "overlay")}
 _VIRTIOFSD = "/usr/lib/qemu/virtiofsd"

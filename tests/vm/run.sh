@@ -3,7 +3,8 @@
 # then switches the machine off.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 : > /vm/started
-modprobe tun
+# Not loaded on demand, or not early enough.
+modprobe -a tun ipv6
 ip link set lo up
 bash /vm/command </dev/null >>/vm/output 2>&1
 echo $? > /vm/status.new
