@@ -14,7 +14,7 @@ from tests.lab.datapath import assert_datapath
 
 pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
 
-SYSCTLS = "cd /proc/sys/net/ipv4 && for f in conf/*/* ip_forward igmp_*; do echo $f $(cat $f 2>/dev/null); done"
+SYSCTLS = "cd /proc/sys/net/ipv4 && grep -s . conf/*/* ip_forward igmp_*"
 
 
 def host(scene: Scene) -> dict[str, Any]:

@@ -4,6 +4,7 @@ What the guest writes goes away with it, but for ``/vm/results``. All processes 
 their own whose end is theirs, and which ends with the process that started it, whatever ends that one.
 """
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -77,6 +78,7 @@ class Machine:
         kernel = Kernel(self._options.kind)
         initrd = self._make_initrd(kernel)
         script = kernel.script(self._folder, self._shared, initrd, self._options.memory)
+        self._living, living = os.pipe()
         with (self._folder / "console").open("wb") as console:
             self._process = subprocess.Popen(
                 [*_ALONE, "sh", "-c", script],
@@ -84,7 +86,9 @@ class Machine:
                 stdout=console,
                 stderr=console,
                 start_new_session=True,
+                pass_fds=[living],
             )
+        os.close(living)
         self._deadline = time.monotonic() + self._options.limit
 
     def _make_initrd(self, kernel: Kernel) -> Path:
@@ -153,4 +157,7 @@ class Machine:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            # The end of the pipe that every process of the machine has inherited: it closes with the last of them.
+            os.read(self._living, 1)
+            os.close(self._living)
         shutil.rmtree(self._folder)
