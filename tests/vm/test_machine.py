@@ -100,9 +100,13 @@ def test_a_signal_ends_everything(kind: Kind, number: signal.Signals, tmp_path: 
     argv = [sys.executable, "-m", "tests.vm", "--kind", kind, "--", "sleep", "600"]
     running = subprocess.Popen(argv, cwd=PROJECT, env={**os.environ, "TMPDIR": str(tmp_path)})
     name = "virtiofsd" if kind == "qemu" else str(Kernel(kind).image)
-    wait("the machine runs", lambda: any(name in line for line in processes(str(tmp_path))))
-    running.send_signal(number)
-    assert running.wait(PATIENCE) == (-number if number == signal.SIGKILL else 128 + number)
+    try:
+        wait("the machine runs", lambda: any(name in line for line in processes(str(tmp_path))))
+        running.send_signal(number)
+        assert running.wait(PATIENCE) == (-number if number == signal.SIGKILL else 128 + number)
+    finally:
+        running.kill()
+        running.wait()
     wait("its processes have ended", lambda: not processes(str(tmp_path)))
     # What cannot be caught leaves the folder.
     assert number == signal.SIGKILL or list(tmp_path.iterdir()) == []
