@@ -70,12 +70,25 @@ class NeighborStatus(Struct, frozen=True, kw_only=True):
     static: bool = False
 
 
+class AutoRpStatus(Struct, frozen=True, kw_only=True):
+    """A range that Auto-RP speaks of: heard, not used. ``kind`` is ``mapping`` (the mapping agent's word) or
+    ``announcement`` (a candidate's); ``rp`` None is that nobody is to serve it; ``expires_in`` None is never.
+    """
+
+    groups: str
+    rp: str | None
+    kind: str
+    sender: str
+    expires_in: float | None
+
+
 class PimStatus(Struct, frozen=True, kw_only=True):
     """PIM on one tunnel."""
 
     running: bool
     generation_id: int | None = None
     neighbors: tuple[NeighborStatus, ...] = ()
+    auto_rp: tuple[AutoRpStatus, ...] = ()
     sent: dict[str, int] = {}
     received: dict[str, int] = {}
     dropped: dict[str, int] = {}
@@ -99,7 +112,10 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
 
 
 class GroupStatus(Struct, frozen=True, kw_only=True):
-    """One join. ``source`` None is (*,G). ``state`` is ``joined``, ``not joined`` and ``problem`` says why."""
+    """One join. ``source`` None is (*,G). ``state`` is ``joined``, ``not joined`` and ``problem`` says why.
+
+    ``assert_winner`` is that ``upstream`` has won an Assert, and is not the tunnel's usual one for that.
+    """
 
     group: str
     source: str | None
@@ -107,6 +123,7 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
     state: str
     rp: str | None = None
     upstream: str | None = None
+    assert_winner: bool = False
     origins: tuple[str, ...] = ()
     uptime: float | None = None
     next_join_in: float | None = None

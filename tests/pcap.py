@@ -3,12 +3,14 @@
 import json
 import struct
 import subprocess
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 RAW_IP = 101
 PIM = 103
+UDP = 17
 CAPTURES = Path(__file__).parent / "captures"
 
 
@@ -24,9 +26,9 @@ def read(path: Path) -> list[bytes]:
     return frames
 
 
-def ipv4(payload: bytes, source: IPv4Address, destination: IPv4Address, ttl: int = 1) -> bytes:
-    """An IPv4 packet of protocol 103."""
-    head = struct.pack("!BBHHHBBH", 0x45, 0xC0, 20 + len(payload), 0, 0, ttl, PIM, 0)
+def ipv4(payload: bytes, source: IPv4Address, destination: IPv4Address, ttl: int = 1, protocol: int = PIM) -> bytes:
+    """An IPv4 packet."""
+    head = struct.pack("!BBHHHBBH", 0x45, 0xC0, 20 + len(payload), 0, 0, ttl, protocol, 0)
     head += source.packed + destination.packed
     total = sum(struct.unpack("!10H", head))
     total = (total & 0xFFFF) + (total >> 16)
@@ -44,6 +46,18 @@ def tshark(path: Path, *options: str) -> list[dict[str, Any]]:
     command = ["tshark", "-r", str(path), "-T", "json", "--no-duplicate-keys", *options]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return [packet["_source"]["layers"] for packet in json.loads(done.stdout)]
+
+
+def values(found: Any, name: str) -> Iterator[str]:
+    """Every value of a field anywhere in tshark's JSON."""
+    if isinstance(found, list):
+        for item in found:
+            yield from values(item, name)
+    for key, value in found.items() if isinstance(found, dict) else ():
+        if key == name:
+            yield from value if isinstance(value, list) else [value]
+        else:
+            yield from values(value, name)
 
 
 def tcpdump(path: Path) -> str:

@@ -18,6 +18,7 @@ from mcastd.status import ChildStatus, GroupStatus, PeerStatus, PimStatus, Statu
 
 _CLEAR = "\x1b[H\x1b[2J"
 _SHOWN_GROUPS = 40
+_SHOWN_AUTO_RP = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +121,12 @@ def _pim(pim: PimStatus) -> Iterator[str]:
     for neighbor in pim.neighbors:
         expires = f"expires in {_duration(neighbor.expires_in)}" if neighbor.expires_in is not None else "never expires"
         yield f"  PIM neighbour {neighbor.address}: up {_duration(neighbor.uptime)}, {expires}"
+    for said in pim.auto_rp[:_SHOWN_AUTO_RP]:
+        rp = f"RP {said.rp}" if said.rp is not None else "no RP"
+        expires = f"expires in {_duration(said.expires_in)}" if said.expires_in is not None else "never expires"
+        yield f"  Auto-RP (heard, not used): {rp} for {said.groups}, {said.kind} of {said.sender}, {expires}"
+    if len(pim.auto_rp) > _SHOWN_AUTO_RP:
+        yield f"  ... and {len(pim.auto_rp) - _SHOWN_AUTO_RP} more ranges (--json)"
     if pim.dropped:
         yield f"    dropped: {_counters(pim.dropped)}"
 
@@ -127,7 +134,7 @@ def _pim(pim: PimStatus) -> Iterator[str]:
 def _group(group: GroupStatus) -> str:
     entry = f"({group.source or '*'}, {group.group})"
     age = _duration(group.uptime) if group.uptime is not None else ""
-    problem = f"  {group.problem}" if group.problem else ""
+    problem = f"  {group.problem}" if group.problem else "  by Assert" if group.assert_winner else ""
     return (
         f"{entry:<34} {group.tunnel:<10} {group.state:<11} {group.rp or '':<15} {group.upstream or '':<15} {age:>7}"
         f"  {','.join(group.origins)}{problem}"

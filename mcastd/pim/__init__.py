@@ -3,11 +3,13 @@
 Theory of operation. Every tunnel with PIM is a link of its own, towards its own data centre, so all state is kept by
 interface and nothing passes from one to another:
 
-    packet, messages, bootstrap   bytes <-> frozen dataclasses
+    packet, messages, bootstrap, autorp   bytes <-> frozen dataclasses
     neighbor     who is on the link, and what the link's effective timers are (section 4.3)
     rp           which rendezvous point serves a group: static, or from Bootstrap messages (section 4.7, RFC 5059)
+    mapping      what Auto-RP says, which is heard and not used
     membership   which groups and sources are wanted, and by whom
-    upstream     what the upstream neighbour was told, and the Join Timers that make it be told again (section 4.5)
+    upstream     what an upstream neighbour was told, and the Join Timers that make it be told again (section 4.5)
+    asserts, rpf which upstream neighbour is whose: the link's, or an Assert's winner (sections 4.6 and 4.1.6)
     assemble     group sets -> as few Join/Prune messages as fit (section 4.9.5)
     interface    one link: all of the above together
     router       all links: the machine that the agent drives

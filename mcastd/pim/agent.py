@@ -6,14 +6,17 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
 from random import Random
 from typing import Final
 
 from mcastd.config.model import Group
 from mcastd.errors import DecodeError
+from mcastd.pim.autorp import AUTO_RP_PORT, RP_ANNOUNCE, RP_DISCOVERY
 from mcastd.pim.effects import (
+    AssertWinnerChanged,
+    AutoRpHeard,
     BootstrapRouterChanged,
     Effect,
     Entry,
@@ -25,11 +28,12 @@ from mcastd.pim.effects import (
     RpSetChanged,
     Send,
 )
-from mcastd.pim.link import open_socket, parse_ipv4
+from mcastd.pim.link import Datagram, open_socket, parse_ipv4
 from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface
 from mcastd.status import GroupStatus, PimStatus
+from mcastd.system import sockets
 from mcastd.system.log import Logger
 
 __all__ = ["PimAgent", "PimInterface"]
@@ -42,11 +46,12 @@ _EVENTS_PERIOD: Final = 10.0
 
 
 class _Link:
-    """One interface's socket, and what its errors were."""
+    """One interface's sockets, for PIM and to overhear Auto-RP, and what their errors were."""
 
     def __init__(self, settings: PimInterface) -> None:
         self.settings = settings
         self.sock: socket.socket | None = None
+        self.auto_rp: socket.socket | None = None
         self.problem: str | None = None
         self.errors: Counter[str] = Counter()
 
@@ -198,6 +203,10 @@ class PimAgent:
                 log.info("bootstrap router", tunnel=interface, bootstrap_router=router, priority=priority)
             case RpSetChanged(interface, ranges, rps):
                 log.info("rendezvous points", tunnel=interface, ranges=ranges, rps=",".join(map(str, rps)))
+            case AutoRpHeard(interface, ranges, rps):
+                log.info("auto-rp heard, not used", tunnel=interface, ranges=ranges, rps=",".join(map(str, rps)))
+            case AssertWinnerChanged(interface, group, source, winner):
+                log.info("assert winner", tunnel=interface, group=group, source=source or "*", winner=winner or "-")
 
     def _tell_entries(self, what: str, tunnel: str, upstream: IPv4Address, entries: tuple[Entry, ...]) -> None:
         if len(entries) > _LINES:
@@ -219,12 +228,21 @@ class PimAgent:
             self._failed(link, error)
             return
         asyncio.get_running_loop().add_reader(link.sock, self._readable, link)
+        try:
+            # No UDP socket: it would need a privileged port, and a membership, which reads like an application's.
+            program = sockets.accept_udp(AUTO_RP_PORT, (RP_ANNOUNCE, RP_DISCOVERY))
+            link.auto_rp = sockets.packets_on(link.settings.name, program)
+        except OSError as error:
+            self._failed(link, error)
+            return
+        asyncio.get_running_loop().add_reader(link.auto_rp, self._auto_rp_readable, link)
 
     def _close_socket(self, link: _Link) -> None:
-        if link.sock is not None:
-            asyncio.get_running_loop().remove_reader(link.sock)
-            link.sock.close()
-            link.sock = None
+        for sock in (link.sock, link.auto_rp):
+            if sock is not None:
+                asyncio.get_running_loop().remove_reader(sock)
+                sock.close()
+        link.sock = link.auto_rp = None
 
     def _send(self, send: Send) -> None:
         link = self._links.get(send.interface)
@@ -248,26 +266,38 @@ class PimAgent:
             self._log.warning("pim cannot send", tunnel=link.settings.name, problem=os.strerror(error.errno or 0))
 
     def _readable(self, link: _Link) -> None:
-        """Take a bounded number of packets in, so that a flood does not starve the rest of the daemon."""
-        effects: list[Effect] = []
         now = self._clock()
-        for _ in range(_BATCH):
-            if link.sock is None:
-                break
-            try:
-                packet = link.sock.recv(65535)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                self._failed(link, error)
-                break
-            try:
-                source, destination, payload = parse_ipv4(packet)
-            except DecodeError as error:
-                link.errors[error.reason] += 1
-                continue
+        effects: list[Effect] = []
+        for source, destination, payload in self._datagrams(link, link.sock):
             effects += self._router.received(link.settings.name, source, destination, payload, now)
         self._carry_out(effects)
+
+    def _auto_rp_readable(self, link: _Link) -> None:
+        now = self._clock()
+        effects: list[Effect] = []
+        for source, _, datagram in self._datagrams(link, link.auto_rp):
+            effects += self._router.auto_rp_received(link.settings.name, source, datagram, now)
+        self._carry_out(effects)
+
+    def _datagrams(self, link: _Link, sock: socket.socket | None) -> Iterator[Datagram]:
+        """Take a bounded number of packets in, so that a flood does not starve the rest of the daemon."""
+        for _ in range(_BATCH):
+            if sock is None:
+                return
+            try:
+                packet, origin = sock.recvfrom(65535)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if sock is not link.auto_rp or error.errno != errno.ENETDOWN:  # it says so once when the link goes down
+                    self._failed(link, error)
+                return
+            if sock is link.auto_rp and origin[2] == socket.PACKET_OUTGOING:
+                continue
+            try:
+                yield parse_ipv4(packet)
+            except DecodeError as error:
+                link.errors[error.reason] += 1
 
 
 def _moved(before: PimInterface, wanted: PimInterface | None) -> bool:

@@ -88,5 +88,34 @@ class RpSetChanged:
     rps: tuple[IPv4Address, ...]
 
 
-Event = NeighborUp | NeighborRestarted | NeighborDown | Joined | Pruned | BootstrapRouterChanged | RpSetChanged
+@dataclass(frozen=True, slots=True)
+class AutoRpHeard:
+    """Auto-RP says something else than before. It is not used."""
+
+    interface: str
+    ranges: int
+    rps: tuple[IPv4Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AssertWinnerChanged:
+    """Another router has won the Assert of an entry, or None has any more; its RPF' changes with it."""
+
+    interface: str
+    group: IPv4Address
+    source: IPv4Address | None
+    winner: IPv4Address | None
+
+
+Event = (
+    NeighborUp
+    | NeighborRestarted
+    | NeighborDown
+    | Joined
+    | Pruned
+    | BootstrapRouterChanged
+    | RpSetChanged
+    | AutoRpHeard
+    | AssertWinnerChanged
+)
 Effect = Send | Event

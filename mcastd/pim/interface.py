@@ -1,23 +1,27 @@
 """PIM on one link: Hellos, neighbours, the upstream machines and what they send, in the right order.
 
 No Join/Prune leaves before our Hello (RFC 7761, section 4.3.1). RPF' is the configured neighbour, heard or not; without
-one the only neighbour, or among several the one that a DR election would choose: a leaf has no routes to ask.
+one the only neighbour, or among several the one that a DR election would choose: a leaf has no routes to ask. Either
+way an Assert's winner goes before it, for the entry that it has won.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
 from math import inf
 from random import Random
 from typing import Final, NamedTuple
 
 from mcastd.errors import DecodeError
+from mcastd.pim.asserts import Contested
+from mcastd.pim.autorp import decode_auto_rp, decode_udp
 from mcastd.pim.bootstrap import NO_FORWARD, decode_bootstrap
 from mcastd.pim.bsr import BS_PERIOD, require_acceptable
 from mcastd.pim.effects import (
+    AssertWinnerChanged,
+    AutoRpHeard,
     BootstrapRouterChanged,
     Effect,
-    Entry,
     Joined,
     NeighborDown,
     NeighborRestarted,
@@ -28,7 +32,7 @@ from mcastd.pim.effects import (
 )
 from mcastd.pim.greeting import TRIGGERED_HELLO_DELAY, Greeting
 from mcastd.pim.membership import Membership
-from mcastd.pim.messages import RegisterStop, decode_register, encode_register_stop
+from mcastd.pim.messages import RegisterStop, decode_assert, decode_register, encode_register_stop
 from mcastd.pim.neighbor import Change, Neighbors
 from mcastd.pim.pacing import Pacer
 from mcastd.pim.packet import (
@@ -41,14 +45,11 @@ from mcastd.pim.packet import (
     unseal,
 )
 from mcastd.pim.rp import RpMap, in_ranges
+from mcastd.pim.rpf import Rpf, Saying
 from mcastd.pim.settings import PimInterface
 from mcastd.pim.strangers import refuse
-from mcastd.pim.upstream import Told, Upstream
 
 SENT_TYPES: Final = frozenset({MessageType.HELLO, MessageType.JOIN_PRUNE, MessageType.REGISTER_STOP})
-MERGE_WINDOW: Final = 0.02  # joins and leaves this close together share a message
-
-
 REGISTER_STOP_INTERVAL: Final = 0.1  # between answers to Registers
 
 
@@ -74,20 +75,19 @@ class Interface:
         self.dropped: Counter[str] = Counter()
         self._membership = membership
         self._rng = rng
-        self._upstream = Upstream(settings.timing())
-        self._rps = RpMap(settings.config)
+        self.rps = RpMap(settings.config)
+        self.rpf = Rpf(settings.timing(), membership, self.rps)
         self._pacer = Pacer()
         self._greeting = Greeting(settings.config)
         self._forgotten = False
         self.started_at = inf
-        self._flush_at = inf
-        self._flushed_at = -inf
         self._register_stop_at = -inf
         self._handlers: dict[int, Callable[[_Received, float], None]] = {
             MessageType.HELLO: self._hello_received,
             MessageType.REGISTER: self._register_received,
             MessageType.JOIN_PRUNE: self._join_prune_received,
             MessageType.BOOTSTRAP: self._bootstrap_received,
+            MessageType.ASSERT: self._assert_received,
         }
 
     # Starting, changing, stopping
@@ -95,24 +95,23 @@ class Interface:
     def start(self, now: float) -> None:
         """The interface came up: Hello, then Joins for a configured neighbour, at once."""
         self.started_at = now
-        for group in self._membership.groups():
-            self._desire(group)
+        self.rpf.desire(self._membership.groups())
         self._choose_upstream(now)
         self._greet(now)
 
     def reconfigure(self, settings: PimInterface, now: float) -> None:
         """Take a changed configuration or MTU over, in place."""
         before, self.settings = self.settings, settings
-        self._upstream.retime(settings.timing())
+        self.rpf.retime(settings.timing())
         self._greeting.config = settings.config
-        self._rps.configure(settings.config)
+        self.rps.configure(settings.config)
         if before.hello(0) != settings.hello(0) or before.config.hello_period != settings.config.hello_period:
             self._send_hello(now)
         for neighbor in self.neighbors.all():
             if not self._accepts(neighbor.address):
-                self._lose(neighbor.address, "not accepted by the configuration any more")
-        for group in self._membership.groups():
-            self._desire(group)
+                self.neighbors.remove(neighbor.address)
+                self._lost(neighbor.address, "not accepted by the configuration any more", now)
+        self.rpf.desire(self._membership.groups())
         self._choose_upstream(now)
         self._flush(now)
 
@@ -125,14 +124,12 @@ class Interface:
     def stop(self, now: float) -> None:
         """Prunes for all, then the goodbye: a Hello with holdtime 0 (section 4.3.1). ``drain`` hands out the rest."""
         self._pacer.clear()
-        told = self._upstream.prune_all()
-        self._tell(told)
+        self._tell(self.rpf.prune_all())
         goodbye = encode_hello(self.settings.hello(self.generation_id, holdtime=0))
         self._queue([goodbye], MessageType.HELLO)
         self.effects += self._pacer.take(now)
-        self._upstream.forget()
+        self.rpf.stop()
         self._greeting.stop()
-        self._flush_at = inf
 
     def drain(self) -> None:
         """Let out what still waits, at once."""
@@ -144,10 +141,8 @@ class Interface:
         self.advance(now)
 
     def _want(self, groups: list[IPv4Address], now: float) -> None:
-        for group in groups:
-            self._desire(group)
-        if self._upstream.unsaid:
-            self._flush_at = min(self._flush_at, max(now, self._flushed_at + MERGE_WINDOW))
+        self.rpf.desire(groups)
+        self.rpf.hurry(now)
 
     # Time
 
@@ -155,30 +150,30 @@ class Interface:
         """When ``advance`` has something to do; infinite if never."""
         return min(
             self._greeting.next_deadline(),
-            self._flush_at,
-            self._upstream.next_deadline() if self._upstream.neighbor else inf,
+            self.rpf.next_deadline(),
             self._pacer.next_deadline(),
             self.neighbors.next_deadline(),
-            self._rps.learned.next_deadline(),
+            self.rps.learned.next_deadline(),
+            self.rps.heard.next_deadline(),
         )
 
     def advance(self, now: float) -> None:
         """Do what is due: expire neighbours, say Hello, and send the Joins whose time has come."""
         for neighbor in self.neighbors.expire(now):
-            self._lost(neighbor.address, "its Hellos stopped")
+            self._lost(neighbor.address, "its Hellos stopped", now)
             self._choose_upstream(now)
-        if now >= self._rps.learned.next_deadline():
-            before = self._rps.learned.bootstrap_router()
-            self._rps_changed(self._rps.learned.expire(now), before, now)
+        if now >= self.rps.learned.next_deadline():
+            before = self.rps.learned.bootstrap_router()
+            self._rps_changed(self.rps.learned.expire(now), before, now)
+        if self.rps.heard.expire(now):
+            self._auto_rp_changed()
+        self._winners_changed(self.rpf.expire(now), now)
         if self._greeting.is_due(now):
             self._greet(now)
         if self._greeting.is_hello_due(now):
             self._send_hello(now)
-        if self._upstream.neighbor:
-            self._queue(self._upstream.due(now), MessageType.JOIN_PRUNE)
-        if now >= self._flush_at:
-            self._flush(now)
-        self.effects += self._pacer.take(now)
+        self._queue(self.rpf.due(now), MessageType.JOIN_PRUNE)
+        self._say(self.rpf.flush_due(now), now)
 
     def _greet(self, now: float) -> None:
         """Hello now, and again shortly, then all Joins: what somebody who has just heard of us needs."""
@@ -186,7 +181,7 @@ class Interface:
         self._send_hello(now)
         if self._forgotten:
             self._forgotten = False
-            self._upstream.forget()
+            self.rpf.forget()
         self._flush(now)
 
     def _send_hello(self, now: float) -> None:
@@ -196,22 +191,21 @@ class Interface:
         self._greeting.said(now)
 
     def _flush(self, now: float) -> None:
-        self._flush_at = inf
-        told = self._upstream.flush(now)
-        if told.messages:
-            self._flushed_at = now
-        if told.messages and self._greeting.owed:
+        self._say(self.rpf.flush(now), now)
+
+    def _say(self, sayings: list[Saying], now: float) -> None:
+        if self._greeting.owed and any(saying.told.messages for saying in sayings):
             self._send_hello(now)
-        self._tell(told)
+        self._tell(sayings)
         self.effects += self._pacer.take(now)
 
-    def _tell(self, told: Told) -> None:
-        upstream = self._upstream.neighbor
-        self._queue(told.messages, MessageType.JOIN_PRUNE)
-        if upstream is not None and told.pruned:
-            self.effects.append(Pruned(self.settings.name, upstream, tuple(told.pruned)))
-        if upstream is not None and told.joined:
-            self.effects.append(Joined(self.settings.name, upstream, tuple(told.joined)))
+    def _tell(self, sayings: Iterable[Saying]) -> None:
+        for neighbor, told in sayings:
+            self._queue(told.messages, MessageType.JOIN_PRUNE)
+            if told.pruned:
+                self.effects.append(Pruned(self.settings.name, neighbor, tuple(told.pruned)))
+            if told.joined:
+                self.effects.append(Joined(self.settings.name, neighbor, tuple(told.joined)))
 
     def _queue(self, payloads: list[bytes], kind: MessageType) -> None:
         self._pacer.put([self._send(payload, kind) for payload in payloads])
@@ -220,28 +214,41 @@ class Interface:
         self.sent[kind.name.lower()] += 1
         return Send(self.settings.name, to, payload, kind)
 
-    # What is wanted, from whom
-
-    def _desire(self, group: IPv4Address) -> None:
-        wanted = self._membership.wanted(group)
-        rp = self._rps.rp(group) if wanted.any_source else None
-        self._upstream.want(group, rp, wanted.sources, wanted.excluded)
+    # From whom
 
     def _choose_upstream(self, now: float) -> None:
-        """RPF' of everything: see the head of this file."""
+        """RPF' of all that no Assert decides: see the head of this file."""
         configured = self.settings.config.neighbor
         known = self.neighbors.find(configured) if configured is not None else self.neighbors.best()
         chosen = known.address if known is not None else configured
-        before = self._upstream.neighbor
+        before = self.rpf.neighbor
         if chosen == before:
             return
         old_is_alive = before is not None and self.neighbors.get(before) is not None
-        told = self._upstream.set_neighbor(chosen, old_is_alive)
-        self._queue(told.messages, MessageType.JOIN_PRUNE)
-        if before is not None and told.pruned:
-            self.effects.append(Pruned(self.settings.name, before, tuple(told.pruned)))
-        if self._upstream.unsaid:
-            self._flush_at = now
+        told = self.rpf.set_neighbor(chosen, old_is_alive)
+        if before is not None:
+            self._tell([Saying(before, told)])
+        self.rpf.hurry(now)
+
+    def _assert_received(self, message: _Received, now: float) -> None:
+        found = decode_assert(message.body)
+        if message.destination != ALL_PIM_ROUTERS:
+            raise DecodeError("destination")
+        self._require_neighbor(message)
+        self._winners_changed(self.rpf.asserted(found, message.source, now), now)
+
+    def _winners_changed(self, changed: list[Contested], now: float) -> None:
+        """RPF' changes due to an Assert: the Join comes within t_override (sections 4.5.5 and 4.5.6)."""
+        if not changed:
+            return
+        for group, source in changed:
+            winner = self.rpf.winner(group, source)
+            self.effects.append(AssertWinnerChanged(self.settings.name, group, source, winner))
+        self.rpf.hurry(now + self._override())
+
+    def _override(self) -> float:
+        """t_override, in seconds (section 4.11)."""
+        return self._rng.uniform(0, self.neighbors.override_interval(self.settings.delays()))
 
     # What arrives
 
@@ -273,16 +280,18 @@ class Interface:
             raise DecodeError("neighbor_not_accepted")
         change, replaced = self.neighbors.hello(source, hello, now, self.settings.config.neighbor)
         name = self.settings.name
-        self.effects += [NeighborDown(name, other.address, f"its address is {source} now") for other in replaced]
+        for other in replaced:
+            self._lost(other.address, f"its address is {source} now", now)
         match change:
             case Change.REFUSED:
                 raise DecodeError("too_many_neighbors")
             case Change.GONE:
-                self._lost(source, "it said goodbye")
+                self._lost(source, "it said goodbye", now)
             case Change.NEW:
                 self.effects.append(NeighborUp(name, source, hello.generation_id))
             case Change.RESTARTED:
                 self.effects.append(NeighborRestarted(name, source, hello.generation_id))
+                self._winners_changed(self.rpf.lose(source), now)
             case Change.NONE:
                 pass
         self._choose_upstream(now)
@@ -291,25 +300,22 @@ class Interface:
 
     def _answer(self, change: Change, source: IPv4Address, now: float) -> None:
         """A neighbour that does not know us needs our Hello, and our Joins if it is RPF' (sections 4.3.1, 4.5.5)."""
-        if source != self._upstream.neighbor:
+        if source != self.rpf.neighbor:
             delay = self._rng.uniform(0, TRIGGERED_HELLO_DELAY) if len(self.neighbors) > 1 else 0.0
             self._greeting.hello_by(now + delay)
             return
         self._greeting.owed = True
-        if change is Change.NEW and not self._upstream.unsaid and self._greeting.is_recent(now):
+        if change is Change.NEW and not self.rpf.unsaid and self._greeting.is_recent(now):
             return  # it is configured and was just sent everything; the repeats are on their way
         delay = 0.0
         if change is Change.RESTARTED and len(self.neighbors) > 1:
-            delay = self._rng.uniform(0, self.neighbors.override_interval(self.settings.delays()))
+            delay = self._override()
         self._forgotten = True
         self._greeting.greet_by(now + delay)
 
-    def _lose(self, address: IPv4Address, reason: str) -> None:
-        self.neighbors.remove(address)
-        self._lost(address, reason)
-
-    def _lost(self, address: IPv4Address, reason: str) -> None:
+    def _lost(self, address: IPv4Address, reason: str, now: float) -> None:
         self.effects.append(NeighborDown(self.settings.name, address, reason))
+        self._winners_changed(self.rpf.lose(address), now)
 
     def _join_prune_received(self, message: _Received, now: float) -> None:
         join_prune = decode_join_prune(message.body)
@@ -336,59 +342,47 @@ class Interface:
         if not self.settings.config.bootstrap:
             raise DecodeError("bootstrap_off")
         self._require_neighbor(message)
-        is_late = self._rps.learned.knows(bootstrap) or now - self.started_at > BS_PERIOD
-        is_from_rpf = message.source == self._upstream.neighbor
+        is_late = self.rps.learned.knows(bootstrap) or now - self.started_at > BS_PERIOD
+        is_from_rpf = message.source == self.rpf.neighbor
         no_forward = bool(message.flags & NO_FORWARD)
         require_acceptable(message.destination, self.settings.address, no_forward, is_from_rpf, is_late)
-        before = self._rps.learned.bootstrap_router()
-        changed = self._rps.learned.received(bootstrap, now)
+        before = self.rps.learned.bootstrap_router()
+        changed = self.rps.learned.received(bootstrap, now)
         self._rps_changed(changed, before, now)
 
     def _rps_changed(self, changed: bool, before: tuple[IPv4Address, int] | None, now: float) -> None:
         """Say what is new about the RP set, and move the joins: a new RP's Join replaces the old one's."""
-        after = self._rps.learned.bootstrap_router()
+        after = self.rps.learned.bootstrap_router()
         if after != before:
             self.effects.append(BootstrapRouterChanged(self.settings.name, *(after or (None, None))))
         if changed:
-            self.effects.append(RpSetChanged(self.settings.name, *self._rps.learned.summary()))
+            self.effects.append(RpSetChanged(self.settings.name, *self.rps.learned.summary()))
             self._want(self._membership.groups(), now)
 
     def _overhear(self, source: IPv4Address, message: JoinPrune, now: float) -> None:
         upstream = self.neighbors.find(message.upstream)
         if self.settings.is_own(message.upstream):
             raise DecodeError("join_for_us")
-        if upstream is None or upstream.address != self._upstream.neighbor or source == upstream.address:
+        if upstream is None or source == upstream.address:
             return
-        own = self.settings.delays()
+        enabled = self.neighbors.suppression_enabled(self.settings.delays())
         period = self.settings.config.join_prune_period
-        enabled = self.neighbors.suppression_enabled(own)
         suppress = self._rng.uniform(1.1, 1.4) * period if enabled else 0.0
-        interval = self.neighbors.override_interval(own)
-        self._upstream.seen(message, now, suppress, lambda: self._rng.uniform(0, interval))
+        self.rpf.seen(upstream.address, message, now, suppress, self._override)
 
-    # Questions
+    def hear_auto_rp(self, source: IPv4Address, datagram: bytes, now: float) -> None:
+        """A UDP datagram to one of Auto-RP's groups; a bad one is counted by reason."""
+        try:
+            message = decode_auto_rp(decode_udp(datagram))
+            self.received[f"auto_rp_{message.kind.name.lower()}"] += 1
+            if self.rps.heard.received(message, source, now):
+                self._auto_rp_changed()
+        except DecodeError as error:
+            self.dropped[error.reason] += 1
 
-    def problem(self, entry: Entry, now: float) -> str | None:
-        """Why an entry is not joined, or may not be, in words."""
-        if entry.source is None and entry.rp is None:
-            return f"no rendezvous point for {entry.group}"
-        upstream = self._upstream.neighbor
-        if upstream is None:
-            return "no PIM neighbor has been heard"
-        young = now - self.started_at < TRIGGERED_HELLO_DELAY + 1
-        if self.neighbors.get(upstream) is None and not self.settings.config.static_neighbor and not young:
-            return f"the PIM neighbor {upstream} is not heard"
-        return None
-
-    @property
-    def rps(self) -> RpMap:
-        """Which rendezvous point serves which group."""
-        return self._rps
-
-    @property
-    def upstream(self) -> Upstream:
-        """The upstream machines, to ask them what they told."""
-        return self._upstream
+    def _auto_rp_changed(self) -> None:
+        heard = self.rps.heard
+        self.effects.append(AutoRpHeard(self.settings.name, len(heard.all()), heard.rps()))
 
 
 def _name(kind: int) -> str:

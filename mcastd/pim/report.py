@@ -6,9 +6,12 @@ from math import inf
 from msgspec.structs import replace
 
 from mcastd.pim.effects import Entry
+from mcastd.pim.greeting import TRIGGERED_HELLO_DELAY
+from mcastd.pim.interface import Interface
+from mcastd.pim.mapping import Heard, Source
 from mcastd.pim.neighbor import Neighbor
 from mcastd.pim.router import Router
-from mcastd.status import GroupStatus, NeighborStatus, PimStatus
+from mcastd.status import AutoRpStatus, GroupStatus, NeighborStatus, PimStatus
 
 
 def pim_status(router: Router, name: str, running: bool, errors: Mapping[str, int], now: float) -> PimStatus:
@@ -25,6 +28,7 @@ def pim_status(router: Router, name: str, running: bool, errors: Mapping[str, in
         running=running,
         generation_id=interface.generation_id,
         neighbors=tuple(neighbors),
+        auto_rp=tuple(_auto_rp(heard, source, now) for heard, source in interface.rps.heard.all().items()),
         sent=dict(interface.sent),
         received=dict(interface.received),
         dropped={**interface.dropped, **errors},
@@ -40,6 +44,16 @@ def _neighbor(neighbor: Neighbor, static: bool, now: float) -> NeighborStatus:
         dr_priority=neighbor.hello.dr_priority,
         secondary_addresses=tuple(map(str, neighbor.hello.addresses)),
         static=static,
+    )
+
+
+def _auto_rp(heard: Heard, source: Source, now: float) -> AutoRpStatus:
+    return AutoRpStatus(
+        groups=str(heard.groups),
+        rp=None if heard.negative else str(heard.rp),
+        kind=heard.kind.name.lower(),
+        sender=str(source.sender),
+        expires_in=None if source.expires == inf else source.expires - now,
     )
 
 
@@ -66,16 +80,33 @@ def _group(router: Router, name: str, wanted: Entry, origins: tuple[str, ...], n
     if interface is None:
         return base
     rp = interface.rps.rp(group) if source is None else None
-    problem = interface.problem(Entry(group, source, rp), now)
-    since = interface.upstream.since(group, source)
-    next_join = interface.upstream.next_join(group, source)
-    upstream = interface.upstream.neighbor
+    problem = _problem(interface, Entry(group, source, rp), now)
+    machines = interface.rpf.upstream(group, source)
+    since, next_join, upstream = machines.since(group, source), machines.next_join(group, source), machines.neighbor
     return replace(
         base,
         state="joined" if since is not None and problem is None else "not joined",
         rp=None if rp is None else str(rp),
         upstream=None if upstream is None else str(upstream),
+        assert_winner=interface.rpf.winner(group, source) is not None,
         uptime=None if since is None else now - since,
         next_join_in=None if since is None or next_join == inf else next_join - now,
         problem=problem,
     )
+
+
+def _problem(interface: Interface, entry: Entry, now: float) -> str | None:
+    """Why an entry is not joined, or may not be, in words."""
+    if entry.source is None and entry.rp is None:
+        said = interface.rps.heard.rp(entry.group)
+        if said is None:
+            return f"no rendezvous point for {entry.group}"
+        heard = f"Auto-RP says {said.rp} for {said.groups}, but mcastd does not use Auto-RP"
+        return f"no rendezvous point for {entry.group}; {heard}: configure it as rp"
+    upstream = interface.rpf.upstream(entry.group, entry.source).neighbor
+    if upstream is None:
+        return "no PIM neighbor has been heard"
+    young = now - interface.started_at < TRIGGERED_HELLO_DELAY + 1
+    if interface.neighbors.get(upstream) is None and not interface.settings.config.static_neighbor and not young:
+        return f"the PIM neighbor {upstream} is not heard"
+    return None

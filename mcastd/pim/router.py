@@ -131,6 +131,14 @@ class Router:
         interface.receive(source, destination, data, now)
         return _collect(interface)
 
+    def auto_rp_received(self, name: str, source: IPv4Address, datagram: bytes, now: float) -> list[Effect]:
+        """An Auto-RP message (the UDP datagram of an IPv4 packet) came in on an interface."""
+        interface = self.interfaces.get(name)
+        if interface is None:
+            return []
+        interface.hear_auto_rp(source, datagram, now)
+        return _collect(interface)
+
     def next_deadline(self) -> float | None:
         """When ``advance`` is to be called next; None if never."""
         deadline = min((interface.next_deadline() for interface in self.interfaces.values()), default=inf)

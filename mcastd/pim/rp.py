@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from mcastd.config.model import Pim, RpPreference, RpRange
 from mcastd.pim.bsr import RpSet
+from mcastd.pim.mapping import MappingCache
 
 
 class StaticRps:
@@ -25,10 +26,14 @@ class StaticRps:
 
 
 class RpMap:
-    """RP(G) on one interface: configured, ``learned``, or none for source-specific groups."""
+    """RP(G) on one interface: configured, ``learned``, or none for source-specific groups.
+
+    What was ``heard`` of Auto-RP decides nothing.
+    """
 
     def __init__(self, config: Pim) -> None:
         self.learned = RpSet()
+        self.heard = MappingCache()
         self.configure(config)
 
     def configure(self, config: Pim) -> None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mcastd.config.model import Pim
+from mcastd.pim.entries import Timing
 from mcastd.pim.packet import Hello, LanPruneDelay
-from mcastd.pim.upstream import Timing
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,19 @@
 
 from mcastd.errors import DecodeError
 from mcastd.pim.bootstrap import decode_candidate_rp
-from mcastd.pim.messages import decode_assert, decode_register_stop
+from mcastd.pim.messages import decode_register_stop
 from mcastd.pim.packet import MessageType, decode_join_prune
 
 
 def refuse(kind: int, body: bytes) -> None:
     """Raise the DecodeError that says why a leaf drops the message, malformed ones included.
 
-    A leaf sends no Registers, forwards nothing to the link that it could contend for with Asserts, is no bootstrap
-    router, and does not speak PIM-DM.
+    A leaf sends no Registers, is no bootstrap router, and does not speak PIM-DM.
     """
     match kind:
         case MessageType.REGISTER_STOP:
             decode_register_stop(body)
             raise DecodeError("register_stop_unasked")
-        case MessageType.ASSERT:
-            decode_assert(body)
-            raise DecodeError("assert_not_followed")
         case MessageType.CANDIDATE_RP_ADVERTISEMENT:
             decode_candidate_rp(body)
             raise DecodeError("not_a_bootstrap_router")

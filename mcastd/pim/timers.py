@@ -19,6 +19,9 @@ class Timers(Generic[Key]):
     def __len__(self) -> int:
         return len(self._deadlines)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._deadlines
+
     def keys(self) -> list[Key]:
         """The keys that have a deadline."""
         return list(self._deadlines)

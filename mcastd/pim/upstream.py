@@ -8,13 +8,13 @@ as long, because it, or our first Hello, may have been lost.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final
 
 from mcastd.pim.assemble import messages, records, room_for_groups
 from mcastd.pim.effects import Entry
+from mcastd.pim.entries import GroupState, Key, Timing, Told, entries_of
 from mcastd.pim.membership import NONE
 from mcastd.pim.packet import RPT, SPARSE, WILDCARD, JoinPrune, SourceEntry, encode_source
 from mcastd.pim.timers import Timers
@@ -25,58 +25,6 @@ MAX_OWN_TIMERS: Final = 50_000
 _MERGE: Final = 0.2  # repeats due within this part of the repeat interval go together
 
 
-class Key(NamedTuple):
-    """One machine: (*,G) with source None, (S,G), or (S,G,rpt)."""
-
-    group: IPv4Address
-    source: IPv4Address | None
-    rpt: bool = False
-
-
-@dataclass(slots=True)
-class _Group:
-    """One group: what is wanted, what RPF' was told, and the records of what it was told."""
-
-    rp: IPv4Address | None = None
-    sources: frozenset[IPv4Address] = NONE
-    excluded: frozenset[IPv4Address] = NONE
-    told_rp: IPv4Address | None = None
-    told_sources: frozenset[IPv4Address] = NONE
-    told_excluded: frozenset[IPv4Address] = NONE
-    records: tuple[bytes, ...] = ()
-    since: float = 0.0
-    repeats: int = 0
-
-    def is_wanted(self) -> bool:
-        return self.rp is not None or bool(self.sources)
-
-    def is_told(self) -> bool:
-        return self.told_rp is not None or bool(self.told_sources)
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """The configured periods of Join/Prune, in seconds, and the link's MTU in bytes."""
-
-    period: float
-    repeats: int
-    repeat_interval: float
-    mtu: int
-
-    @property
-    def holdtime(self) -> int:
-        """J/P_HoldTime: 3.5 times t_periodic (section 4.11)."""
-        return min(round(self.period * 3.5), 0xFFFE)
-
-
-class Told(NamedTuple):
-    """What a flush told RPF': messages to send, and the entries that it joined and pruned."""
-
-    messages: list[bytes]
-    joined: list[Entry]
-    pruned: list[Entry]
-
-
 class Upstream:
     """All entries towards the one upstream neighbour of an interface; ``neighbor`` None is none known."""
 
@@ -84,8 +32,8 @@ class Upstream:
         self.neighbor: IPv4Address | None = None
         self.refresh_at = inf
         self._timing = timing
-        self._groups: dict[IPv4Address, _Group] = {}
-        self._changed: dict[IPv4Address, _Group] = {}
+        self._groups: dict[IPv4Address, GroupState] = {}
+        self._changed: dict[IPv4Address, GroupState] = {}
         self._repeats: Timers[IPv4Address] = Timers()
         self._join_timers: Timers[Key] = Timers()
         self._pages: list[bytes] | None = None
@@ -112,7 +60,7 @@ class Upstream:
         if state is None:
             if rp is None and not sources:
                 return
-            state = self._groups[group] = _Group()
+            state = self._groups[group] = GroupState()
         state.rp, state.sources, state.excluded = rp, sources, excluded if rp is not None else NONE
         self._changed[group] = state
 
@@ -135,7 +83,7 @@ class Upstream:
             self.refresh_at = now + self._timing.period
         return told
 
-    def _difference(self, group: IPv4Address, state: _Group, told: Told, now: float) -> tuple[bytes, ...]:
+    def _difference(self, group: IPv4Address, state: GroupState, told: Told, now: float) -> tuple[bytes, ...]:
         """Tell of one group: the records to send, and in ``told`` what they join and prune."""
         new_rp = state.rp if state.rp != state.told_rp else None
         joined: list[bytes] = []
@@ -171,7 +119,7 @@ class Upstream:
             self._repeats.set(group, now + self._timing.repeat_interval)
         return found
 
-    def _keep(self, group: IPv4Address, state: _Group, all_records: tuple[bytes, ...] | None) -> None:
+    def _keep(self, group: IPv4Address, state: GroupState, all_records: tuple[bytes, ...] | None) -> None:
         """Keep what a refresh will send of a group that has just been told of; None: to be encoded."""
         self._pages = None
         if state.is_told():
@@ -180,13 +128,13 @@ class Upstream:
             del self._groups[group]
             self._repeats.cancel(group)
 
-    def _star(self, state: _Group) -> tuple[list[bytes], list[bytes]]:
+    def _star(self, state: GroupState) -> tuple[list[bytes], list[bytes]]:
         """Join(*,G) with its (S,G,rpt) prunes, lowest addresses first (section 4.9.5.2)."""
         if state.rp is None:
             return [], []
         return [encode_source(state.rp, FOR_RP)], _encoded(state.excluded, FOR_RPT)
 
-    def _full(self, group: IPv4Address, state: _Group) -> tuple[bytes, ...]:
+    def _full(self, group: IPv4Address, state: GroupState) -> tuple[bytes, ...]:
         return records(group, self._room, self._star(state), _encoded(state.sources, SPARSE))
 
     @property
@@ -199,6 +147,26 @@ class Upstream:
         return messages(found, self.neighbor, self._timing.holdtime, self._timing.mtu)
 
     # RPF' changes
+
+    def told(self, group: IPv4Address) -> tuple[IPv4Address | None, frozenset[IPv4Address]]:
+        """What RPF' has been sent Joins of: (*,G) by its RP, and sources."""
+        state = self._groups.get(group)
+        return (None, NONE) if state is None else (state.told_rp, state.told_sources)
+
+    def release(self, group: IPv4Address, star: bool, sources: frozenset[IPv4Address]) -> None:
+        """Entries whose RPF' is another one now by an Assert: no Prune says so (sections 4.5.5 and 4.5.6)."""
+        state = self._groups[group]
+        if star:
+            state.rp = state.told_rp = None
+            state.excluded = state.told_excluded = NONE
+        state.sources -= sources
+        state.told_sources -= sources
+        self._changed.pop(group, None)
+        self._keep(group, state, None)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to tell, or that was told."""
+        return bool(self._groups)
 
     def set_neighbor(self, neighbor: IPv4Address | None, old_is_alive: bool) -> Told:
         """RPF' changes: Prunes for the old one if it lives; the new one has been told nothing (section 4.5.5)."""
@@ -230,7 +198,7 @@ class Upstream:
                 continue
             pruned = [encode_source(state.told_rp, FOR_RP)] if state.told_rp is not None else []
             found += records(group, self._room, pruned=pruned + _encoded(state.told_sources, SPARSE))
-            told.pruned.extend(_entries(group, state.told_rp, state.told_sources))
+            told.pruned.extend(entries_of(group, state.told_rp, state.told_sources))
         told.messages.extend(self._messages(found))
         return told
 
@@ -316,7 +284,7 @@ class Upstream:
             for source in entry.pruned:
                 self._see_prune(entry.group, state, source, now, override)
 
-    def _see_join(self, group: IPv4Address, state: _Group, source: SourceEntry, until: float) -> None:
+    def _see_join(self, group: IPv4Address, state: GroupState, source: SourceEntry, until: float) -> None:
         kind = source.flags & (WILDCARD | RPT)
         if kind == RPT:
             self._join_timers.cancel(Key(group, source.address, True))
@@ -326,7 +294,7 @@ class Upstream:
             self._later(Key(group, source.address), until)
 
     def _see_prune(
-        self, group: IPv4Address, state: _Group, source: SourceEntry, now: float, override: Callable[[], float]
+        self, group: IPv4Address, state: GroupState, source: SourceEntry, now: float, override: Callable[[], float]
     ) -> None:
         if source.flags & WILDCARD:
             keys = [Key(group, None)] if state.told_rp is not None else []
@@ -375,8 +343,3 @@ class Upstream:
 def _encoded(sources: Iterable[IPv4Address], flags: int) -> list[bytes]:
     """Sources in the order of their addresses, encoded."""
     return [encode_source(source, flags) for source in sorted(sources)] if sources else []
-
-
-def _entries(group: IPv4Address, rp: IPv4Address | None, sources: Iterable[IPv4Address]) -> list[Entry]:
-    found = [Entry(group, None, rp)] if rp is not None else []
-    return found + [Entry(group, source) for source in sorted(sources)]

@@ -11,8 +11,10 @@ SO_RCVBUFFORCE = 33
 ETH_P_IP = 0x0800
 INTERNETWORK_CONTROL = 0xC0
 
-_LD_B_ABS, _LDX_MSH, _LD_H_IND = 0x30, 0xB1, 0x48
-_AND, _JEQ, _RET = 0x54, 0x15, 0x06
+_LD_B_ABS, _LD_H_ABS, _LD_W_ABS, _LDX_MSH, _LD_H_IND = 0x30, 0x28, 0x20, 0xB1, 0x48
+_AND, _JEQ, _JSET, _RET = 0x54, 0x15, 0x45, 0x06
+_FRAGMENT_OFFSET = 0x1FFF
+_UDP = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,26 @@ def accept_multicast(most: int) -> tuple[Instruction, ...]:
         Instruction(_AND, 0, 0, 0xF0),
         Instruction(_JEQ, 0, 1, 0xE0),
         Instruction(_RET, 0, 0, most),
+        Instruction(_RET, 0, 0, 0),
+    )
+
+
+def accept_udp(port: int, destinations: tuple[IPv4Address, ...]) -> tuple[Instruction, ...]:
+    """Accept UDP to one port of these addresses, later fragments aside; the packet starts with its IP header."""
+    count = len(destinations)
+    addressed = [Instruction(_JEQ, count - 1 - n, 0, int(address)) for n, address in enumerate(destinations)]
+    addressed[-1] = Instruction(_JEQ, 0, 6, int(destinations[-1]))
+    return (
+        Instruction(_LD_B_ABS, 0, 0, 9),
+        Instruction(_JEQ, 0, 7 + count, _UDP),
+        Instruction(_LD_W_ABS, 0, 0, 16),
+        *addressed,
+        Instruction(_LD_H_ABS, 0, 0, 6),
+        Instruction(_JSET, 4, 0, _FRAGMENT_OFFSET),
+        Instruction(_LDX_MSH, 0, 0, 0),
+        Instruction(_LD_H_IND, 0, 0, 2),
+        Instruction(_JEQ, 0, 1, port),
+        Instruction(_RET, 0, 0, 0xFFFF),
         Instruction(_RET, 0, 0, 0),
     )
 

@@ -9,6 +9,7 @@ import pytest
 from mcastd.cli import main
 from mcastd.cli.client import socket_of
 from mcastd.status import (
+    AutoRpStatus,
     ChildStatus,
     GroupStatus,
     KeepaliveStatus,
@@ -68,7 +69,13 @@ TUNNEL = TunnelStatus(
     dropped={"gre_key": 2},
     keepalive=KeepaliveStatus(reply=False, answered=7, last_age=3.0, dropped={"reply_off": 4, "nested": 1}),
     pim=PimStatus(
-        running=True, neighbors=(NeighborStatus(address="10.44.4.5", uptime=61.0, expires_in=None),), dropped={"own": 1}
+        running=True,
+        neighbors=(NeighborStatus(address="10.44.4.5", uptime=61.0, expires_in=None),),
+        auto_rp=(
+            AutoRpStatus(groups="239.0.0.0/8", rp="10.1.1.1", kind="mapping", sender="10.1.1.9", expires_in=170.0),
+        )
+        + 10 * (AutoRpStatus(groups="239.255.0.0/16", rp=None, kind="mapping", sender="10.1.1.9", expires_in=None),),
+        dropped={"own": 1},
     ),
 )
 GROUPS = (
@@ -80,6 +87,17 @@ GROUPS = (
         rp="100.15.30.253",
         upstream="10.44.4.5",
         origins=("file", "command"),
+        uptime=5.0,
+    ),
+    GroupStatus(
+        group="239.1.1.2",
+        source=None,
+        tunnel="gre1",
+        state="joined",
+        rp="100.15.30.253",
+        upstream="10.44.4.7",
+        assert_winner=True,
+        origins=("file",),
         uptime=5.0,
     ),
     GroupStatus(group="232.1.1.1", source="100.15.30.10", tunnel="gre1", state="not joined", problem="no neighbor"),
@@ -113,10 +131,22 @@ tunnel gre1: up, 10.44.4.6/30, GRE 10.44.6.1 - 10.44.7.1 (kernel)
   keepalives: 7 answered, the last 3.0s ago (reply is off)
     not answered: nested 1, reply_off 4
   PIM neighbour 10.44.4.5: up 1m01s, never expires
+  Auto-RP (heard, not used): RP 10.1.1.1 for 239.0.0.0/8, mapping of 10.1.1.9, expires in 2m50s
+  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  ... and 1 more ranges (--json)
     dropped: own 1
 
 group                              tunnel     state       rp              upstream            for  origin
 (*, 239.1.1.1)                     gre1       joined      100.15.30.253   10.44.4.5          5.0s  file,command
+(*, 239.1.1.2)                     gre1       joined      100.15.30.253   10.44.4.7          5.0s  file  by Assert
 (100.15.30.10, 232.1.1.1)          gre1       not joined                                             no neighbor
 """
 

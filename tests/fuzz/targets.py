@@ -8,9 +8,11 @@ from mcastd.config.model import Group, Pim, RpRange
 from mcastd.errors import DecodeError
 from mcastd.ipsec import vici
 from mcastd.keepalive.reflect import Endpoints, reflect
-from mcastd.pim import bootstrap, messages, packet
+from mcastd.pim import autorp, bootstrap, messages, packet
+from mcastd.pim.asserts import MAX_ASSERTS
 from mcastd.pim.bsr import MAX_RPS, MAX_SCOPES
 from mcastd.pim.link import parse_ipv4
+from mcastd.pim.mapping import MAX_MAPPINGS
 from mcastd.pim.neighbor import MAX_NEIGHBORS
 from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface
@@ -36,7 +38,7 @@ def decoder(decode: Callable[[bytes], object]) -> Callable[[bytes], None]:
 
 
 class Machine:
-    """The router, fed with messages whose checksum is repaired; what it keeps must stay bounded."""
+    """The router, fed with messages whose checksum is repaired, and Auto-RP; what it keeps must stay bounded."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -48,7 +50,7 @@ class Machine:
         self._router.configure((PimInterface("gre1", 7, 1398, LEAF, (), PIM),), GROUPS, self._now)
 
     def __call__(self, data: bytes) -> None:
-        """The first byte says from whom, to whom and how much later the rest, a message, comes."""
+        """The first byte says from whom, to whom, how much later and of which protocol the rest, a message, comes."""
         if len(data) < 5:
             return
         self._count += 1
@@ -58,10 +60,15 @@ class Machine:
         self._now += (0.0, 0.001, 1.0, 40.0)[how >> 6]
         source = (UPSTREAM, OTHER, LEAF, IPv4Address(0x0A320000 + self._count % 1000))[how & 3]
         destination = (packet.ALL_PIM_ROUTERS, LEAF)[how >> 2 & 1]
-        effects = self._router.received("gre1", source, destination, message, self._now)
+        if how & 8:
+            effects = self._router.auto_rp_received("gre1", source, data[1:], self._now)
+        else:
+            effects = self._router.received("gre1", source, destination, message, self._now)
         interface = self._router.interfaces["gre1"]
         assert len(effects) < 300
         assert len(interface.neighbors) <= MAX_NEIGHBORS + 1
+        assert len(interface.rps.heard.all()) <= MAX_MAPPINGS
+        assert interface.rpf.contested <= MAX_ASSERTS
         zones = interface.rps.learned.zones()
         assert len(zones) <= MAX_SCOPES
         assert all(sum(len(known.rps) for known in zone.ranges.values()) <= MAX_RPS for zone in zones.values())
@@ -76,6 +83,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "pim_assert": decoder(messages.decode_assert),
     "pim_bootstrap": decoder(bootstrap.decode_bootstrap),
     "pim_candidate_rp": decoder(bootstrap.decode_candidate_rp),
+    "auto_rp": decoder(lambda data: autorp.decode_auto_rp(autorp.decode_udp(data))),
     "pim_machine": Machine(),
     "ipv4": decoder(parse_ipv4),
     "gre": decoder(gre.decode),

@@ -3,20 +3,26 @@
 import asyncio
 import contextlib
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from mcastd.config.model import Group, Pim, RpRange
 from mcastd.errors import DecodeError
 from mcastd.pim.agent import PimAgent, PimInterface
+from mcastd.pim.autorp import RP_ANNOUNCE, RP_DISCOVERY
 from mcastd.pim.link import parse_ipv4
 from mcastd.system.log import get_logger
+from tests import pcap
 from tests.frr import Frr
 from tests.namespaces import Namespace, join, until
+from tests.pim.test_autorp import ANNOUNCEMENT, MAPPING
 
 LEAF, UPSTREAM, RP = IPv4Address("10.44.4.6"), IPv4Address("10.44.4.5"), IPv4Address("100.15.30.253")
 PIM = Pim(neighbor=UPSTREAM, rp=(RpRange(address=RP, groups=(IPv4Network("239.0.0.0/8"),)),))
@@ -115,6 +121,53 @@ def test_hello_and_join_have_left_when_configure_returns(pair: tuple[Namespace, 
         cloud.run(main)
     finally:
         heard.close()
+
+
+@pytest.mark.root
+def test_auto_rp_is_heard_without_a_membership_and_not_used(pair: tuple[Namespace, Namespace]) -> None:
+    cloud, dc = pair
+    mapping_agent, no_rp = IPv4Address("10.1.1.9"), replace(PIM, rp=())
+    cloud.call(lambda: Path("/proc/sys/net/ipv4/conf/veth0/rp_filter").write_text("1"))
+
+    def send(*packets: bytes) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, UPSTREAM.packed)
+            for packet in packets:
+                sock.sendto(packet, (str(IPv4Address(packet[16:20])), 0))
+
+    def said(pim: PimAgent) -> list[tuple[str, str | None, str, str]]:
+        found = pim.status("veth0", time.monotonic()).auto_rp
+        return [(one.groups, one.rp, one.kind, one.sender) for one in found]
+
+    async def main() -> None:
+        async with agent() as pim:
+            pim.configure((interface(no_rp),), ONE)
+            assert pim.groups(time.monotonic())[0].problem == f"no rendezvous point for {GROUP}"
+            feed, bad = udp(b"a feed", GROUP), udp(MAPPING[:-1], RP_DISCOVERY)
+            send_them = (feed, bad, udp(ANNOUNCEMENT, RP_ANNOUNCE), udp(MAPPING, RP_DISCOVERY))
+            packets = [pcap.ipv4(data, mapping_agent, group, 255, pcap.UDP) for data, group in send_them]
+            await asyncio.to_thread(dc.call, lambda: send(*packets))
+            await until(lambda: len(said(pim)) == 4, "four ranges")
+            assert ("239.0.0.0/8", "10.1.1.1", "mapping", str(mapping_agent)) in said(pim)
+            assert ("239.255.0.0/16", None, "mapping", str(mapping_agent)) in said(pim)
+            status = pim.status("veth0", time.monotonic())
+            assert status.received == {"auto_rp_announcement": 1, "auto_rp_mapping": 1}
+            assert status.dropped == {"truncated": 1}
+            (group,) = pim.groups(time.monotonic())
+            assert group.state == "not joined"
+            assert group.problem is not None
+            assert "Auto-RP says 10.1.1.1 for 239.0.0.0/8, but mcastd does not use Auto-RP" in group.problem
+            joined = Path("/proc/thread-self/net/igmp").read_text()
+            assert "0D0000E0" in joined  # ALL-PIM-ROUTERS
+            assert "280100E0" not in joined
+            assert "270100E0" not in joined
+
+    cloud.run(main)
+
+
+def udp(message: bytes, group: IPv4Address) -> tuple[bytes, IPv4Address]:
+    """A datagram from and to the Auto-RP port, and where it goes."""
+    return struct.pack("!HHHH", 496, 496, 8 + len(message), 0) + message, group
 
 
 @pytest.mark.root

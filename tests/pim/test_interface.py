@@ -25,9 +25,8 @@ from mcastd.pim.effects import (
     NeighborUp,
     Pruned,
     RpSetChanged,
-    Send,
 )
-from mcastd.pim.messages import Assert, RegisterStop, decode_register_stop, encode_assert, encode_register_stop
+from mcastd.pim.messages import RegisterStop, decode_register_stop, encode_register_stop
 from mcastd.pim.neighbor import MAX_NEIGHBORS
 from mcastd.pim.packet import (
     ALL_PIM_ROUTERS,
@@ -37,7 +36,6 @@ from mcastd.pim.packet import (
     MessageType,
     SourceEntry,
     decode_hello,
-    decode_join_prune,
     encode_hello,
     encode_join_prune,
     seal,
@@ -45,38 +43,20 @@ from mcastd.pim.packet import (
 )
 from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
-from mcastd.pim.settings import PimInterface
+from tests.pim.machine import (
+    GROUP,
+    NOW,
+    OTHER,
+    OTHER_RP,
+    SOURCE,
+    SSM_GROUP,
+    dropped,
+    hello,
+    join_prunes,
+    sends,
+    started,
+)
 from tests.simulator.world import LEAF, NAME, RP, UPSTREAM, settings, with_pim
-
-GROUP, SSM_GROUP, SOURCE = IPv4Address("239.1.2.3"), IPv4Address("232.1.2.3"), IPv4Address("10.9.0.1")
-OTHER = IPv4Address("10.44.4.7")
-OTHER_RP = IPv4Address("100.15.30.99")
-NOW = 100.0
-
-
-def started(own: PimInterface | None = None, *groups: IPv4Address) -> Router:
-    router = Router(Random(1))
-    wanted = tuple(Group(group=group, tunnel=NAME) for group in groups)
-    router.configure((own or settings(),), wanted, NOW)
-    return router
-
-
-def sends(effects: list[Effect]) -> list[Send]:
-    return [effect for effect in effects if isinstance(effect, Send)]
-
-
-def join_prunes(effects: list[Effect]) -> list[JoinPrune]:
-    found = [effect.payload for effect in sends(effects) if effect.kind is MessageType.JOIN_PRUNE]
-    return [decode_join_prune(unseal(payload)[1]) for payload in found]
-
-
-def hello(router: Router, source: IPv4Address = UPSTREAM, now: float = NOW, **options: object) -> list[Effect]:
-    data = encode_hello(replace(Hello(holdtime=105, generation_id=1), **options))  # type: ignore[arg-type]  # fields
-    return router.received(NAME, source, ALL_PIM_ROUTERS, data, now)
-
-
-def dropped(router: Router) -> dict[str, int]:
-    return pim_status(router, NAME, True, {}, NOW).dropped
 
 
 def test_our_hello_says_everything() -> None:
@@ -281,7 +261,6 @@ def bootstrap(no_forward: bool = False, rp: IPv4Address = OTHER_RP) -> bytes:
     return encode_bootstrap(Bootstrap(1, 30, 64, OTHER, (entry,)), no_forward)
 
 
-ASSERT = encode_assert(Assert(GROUP, SOURCE, False, 1, 2))
 STRANGERS: list[tuple[bytes, str]] = [
     (register("10.1.2.3"), "register_inner"),
     (register(header=0x65), "register_inner"),
@@ -292,7 +271,6 @@ STRANGERS: list[tuple[bytes, str]] = [
     (seal(1, bytes(3)), "truncated"),
     (encode_register_stop(RegisterStop(GROUP, SOURCE)), "register_stop_unasked"),
     (seal(2, b"\1\0\0\x20"), "truncated"),
-    (ASSERT, "assert_not_followed"),
     (seal(5, bytes.fromhex("0100 0020 ef010203 0100 0a09")), "truncated"),
     (encode_join_prune(JoinPrune(LEAF, 210, ()), MessageType.GRAFT), "dense_mode"),
     (encode_join_prune(JoinPrune(LEAF, 210, ()), MessageType.GRAFT_ACK), "dense_mode"),

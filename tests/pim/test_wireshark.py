@@ -1,12 +1,10 @@
 """Wireshark and tcpdump as oracles: they take what we send without a complaint, and we read captures as they do."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 from scapy.contrib import pim as scapy_pim
@@ -162,18 +160,6 @@ def payloads(path: Path) -> list[bytes]:
     return found
 
 
-def values(found: Any, name: str) -> Iterator[str]:
-    """Every value of a field anywhere in tshark's JSON."""
-    if isinstance(found, list):
-        for item in found:
-            yield from values(item, name)
-    for key, value in found.items() if isinstance(found, dict) else ():
-        if key == name:
-            yield from value if isinstance(value, list) else [value]
-        else:
-            yield from values(value, name)
-
-
 @pytest.mark.parametrize("name", ["PIM-SM_join_prune.pcap", "PIM_register_register-stop.pcap"])
 def test_captures_decode_as_tshark_says(name: str) -> None:
     path = pcap.CAPTURES / name
@@ -187,25 +173,25 @@ def test_captures_decode_as_tshark_says(name: str) -> None:
         decoded = DECODERS[MessageType(kind)](body)
         match decoded:
             case Hello():
-                assert [str(decoded.holdtime)] == list(values(theirs, "pim.holdtime"))
-                assert [str(decoded.generation_id)] == list(values(theirs, "pim.generation_id"))
-                assert [str(decoded.dr_priority)] == list(values(theirs, "pim.dr_priority"))
+                assert [str(decoded.holdtime)] == list(pcap.values(theirs, "pim.holdtime"))
+                assert [str(decoded.generation_id)] == list(pcap.values(theirs, "pim.generation_id"))
+                assert [str(decoded.dr_priority)] == list(pcap.values(theirs, "pim.dr_priority"))
             case JoinPrune():
-                assert [str(decoded.upstream)] == list(values(theirs, "pim.upstream_neighbor"))
-                assert [str(decoded.holdtime)] == list(values(theirs, "pim.holdtime"))
-                assert {str(entry.group) for entry in decoded.groups} == set(values(theirs, "pim.group"))
+                assert [str(decoded.upstream)] == list(pcap.values(theirs, "pim.upstream_neighbor"))
+                assert [str(decoded.holdtime)] == list(pcap.values(theirs, "pim.holdtime"))
+                assert {str(entry.group) for entry in decoded.groups} == set(pcap.values(theirs, "pim.group"))
                 joined = [source for entry in decoded.groups for source in entry.joined]
-                assert [str(source.address) for source in joined] == list(values(theirs, "pim.join_ip"))
+                assert [str(source.address) for source in joined] == list(pcap.values(theirs, "pim.join_ip"))
                 pruned = [source for entry in decoded.groups for source in entry.pruned]
-                assert [str(source.address) for source in pruned] == list(values(theirs, "pim.prune_ip"))
+                assert [str(source.address) for source in pruned] == list(pcap.values(theirs, "pim.prune_ip"))
                 flags = [f"0x{source.flags:02x}" for source in (*joined, *pruned)]
-                assert flags == list(values(theirs, "pim.source_addr.flags"))
+                assert flags == list(pcap.values(theirs, "pim.source_addr.flags"))
             case RegisterStop():
-                assert {str(decoded.group)} == set(values(theirs, "pim.group"))
-                assert {str(decoded.source)} == set(values(theirs, "pim.source"))
+                assert {str(decoded.group)} == set(pcap.values(theirs, "pim.group"))
+                assert {str(decoded.source)} == set(pcap.values(theirs, "pim.source"))
             case Register():
-                assert str(decoded.source) == list(values(packet, "ip.src"))[-1]
-                assert str(decoded.group) == list(values(packet, "ip.dst"))[-1]
+                assert str(decoded.source) == list(pcap.values(packet, "ip.src"))[-1]
+                assert str(decoded.group) == list(pcap.values(packet, "ip.dst"))[-1]
             case _:
                 pytest.fail(f"nothing compares {decoded}")
 
