@@ -1,6 +1,7 @@
 """mcastd's machine against the reference upstream router, over a bad link, in simulated time."""
 
 import ast
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 
 from mcastd.pim.effects import Joined, NeighborDown, NeighborRestarted
 from tests.simulator import reference, world
+from tests.simulator.reference import Reference
 from tests.simulator.world import LEAF, RP, UPSTREAM, Weather, World
 
 GROUPS = [IPv4Address("239.1.1.0") + n for n in range(6)]
 SOURCES: list[IPv4Address | None] = [None, IPv4Address("10.9.0.1"), IPv4Address("10.9.0.2")]
-HELLO, JOIN_PRUNE = 0, 3
+HELLO, JOIN_PRUNE, ASSERT = 0, 3, 5
 
 
 def kinds(found: World, source: IPv4Address = LEAF) -> list[int]:
@@ -194,6 +196,64 @@ def test_another_leaf_overrides_the_prune_of_a_source_on_the_shared_tree() -> No
     for _ in range(100):
         link.run(3.5)
         assert link.reference.pruned() == set()
+
+
+SECOND, NEAR = IPv4Address("10.44.4.4"), IPv4Address("10.44.4.7")
+
+
+def two_upstreams(seed: int, source: IPv4Address | None, weather: Weather | None = None) -> tuple[World, Reference]:
+    """Two routers upstream, the second one nearer, and two leaves, each configured with another one of them."""
+    link = World(seed, weather)
+    second = link.another_upstream(SECOND, metric=(90, 10))
+    link.leaf().join(GROUPS[0], source)
+    link.leaf(replace(world.with_pim(neighbor=SECOND), address=NEAR)).join(GROUPS[0], source)
+    return link, second
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_with_two_upstream_routers_all_join_the_asserts_winner(source: IPv4Address | None) -> None:
+    link, second = two_upstreams(5, source)
+    link.run(400)
+    assert (link.reference.joined(), second.forwarded()) == (set(), {(GROUPS[0], source)})
+    before = len(link.sent)
+    link.run(2000)
+    # The loser is not joined again, so it does not begin anew: the winner's word is repeated, and that is all.
+    asserts = [sender for _, sender, data in link.sent[before:] if data[0] & 15 == ASSERT]
+    assert set(asserts) <= {SECOND}
+    assert len(asserts) <= 12
+    assert link.longest_missing < 10
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_when_the_winner_of_two_upstream_routers_dies_the_other_one_is_joined(source: IPv4Address | None) -> None:
+    link, second = two_upstreams(6, source)
+    link.run(400)
+    link.others.remove(second)
+    near = link.leaves.pop(NEAR)
+    link.run(200)
+    assert near.events
+    assert link.reference.forwarded() == {(GROUPS[0], source)}
+
+
+@given(st.integers(0, 1000), st.lists(st.tuples(st.sampled_from(GROUPS[:3]), st.sampled_from(SOURCES)), max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_with_two_upstream_routers_what_is_wanted_is_forwarded_by_one(
+    seed: int, toggles: list[tuple[IPv4Address, IPv4Address | None]]
+) -> None:
+    link, second = two_upstreams(seed, None, Weather(loss=0.1, burst=2))
+    for n, (group, source) in enumerate(toggles):
+        leaf = list(link.leaves.values())[n % 2]
+        if (group, source) in leaf.wanted():
+            leaf.leave(group, source)
+        else:
+            leaf.join(group, source)
+        link.run((0.1, 7.0, 100.0)[n % 3])
+        if n == 4:
+            second.restart(link.now)
+    link.weather = Weather()
+    link.run(600)
+    assert link.reference.forwarded() | second.forwarded() == link.wanted()
+    assert link.reference.forwarded() & second.forwarded() == set()
 
 
 steps = st.one_of(

@@ -95,6 +95,7 @@ class World:
         self.weather = weather or Weather()
         self.reference = Reference(UPSTREAM, seed)
         self.reference.restart(self.now)
+        self.others: list[Reference] = []
         self.leaves: dict[IPv4Address, Leaf] = {}
         self.sent: list[tuple[float, IPv4Address, bytes]] = []
         self.cut = False
@@ -110,10 +111,21 @@ class World:
         self.leaves[leaf.settings.address] = leaf
         return leaf
 
+    def another_upstream(self, address: IPv4Address, metric: tuple[int, int]) -> Reference:
+        """Put another upstream router on the link."""
+        other = Reference(address, self.random.getrandbits(16), metric)
+        other.restart(self.now)
+        self.others.append(other)
+        return other
+
+    def upstreams(self) -> list[Reference]:
+        """The routers upstream, by address."""
+        return [self.reference, *self.others]
+
     def transmit(self, source: IPv4Address, data: bytes) -> None:
         """Send to everybody else, through the weather."""
         self.sent.append((self.now, source, data))
-        for receiver in [UPSTREAM, *self.leaves]:
+        for receiver in [*(router.address for router in self.upstreams()), *self.leaves]:
             if receiver != source and not self._loses((source, data[0] & 15)):
                 copies = 2 if self.random.random() < self.weather.duplicate else 1
                 for _ in range(copies):
@@ -132,9 +144,8 @@ class World:
         end = self.now + seconds
         while True:
             self._collect()
-            deadline = min(
-                [self.reference.next_deadline(), *(leaf.router.next_deadline() or end for leaf in self.leaves.values())]
-            )
+            deadlines = [router.next_deadline() for router in self.upstreams()]
+            deadline = min([*deadlines, *(leaf.router.next_deadline() or end for leaf in self.leaves.values())])
             arrival = self._flight[0][0] if self._flight else end
             self.now = max(self.now, min(deadline, arrival, end))
             self._watch()
@@ -148,19 +159,31 @@ class World:
     def _step(self) -> None:
         while self._flight and self._flight[0][0] <= self.now:
             _, _, receiver, source, data = heapq.heappop(self._flight)
-            if receiver == UPSTREAM:
-                self.reference.receive(source, data, self.now)
-            elif receiver in self.leaves:
+            for router in self.upstreams():
+                if router.address == receiver:
+                    router.receive(source, data, self.now)
+            if receiver in self.leaves:
                 self.leaves[receiver].receive(source, data, self.now)
-        self.reference.advance(self.now)
+        for router in self.upstreams():
+            router.advance(self.now)
+        self._forward()
         for leaf in self.leaves.values():
             leaf.advance(self.now)
         self._collect()
 
+    def _forward(self) -> None:
+        """Whoever forwards hears whoever else does: the streams never pause."""
+        for router in self.upstreams():
+            for other in self.upstreams():
+                if other is not router:
+                    for entry in sorted(router.forwarded() & other.forwarded(), key=str):
+                        other.hear_data(entry, self.now)
+
     def _collect(self) -> None:
-        outbox, self.reference.outbox = self.reference.outbox, []
-        for data in outbox:
-            self.transmit(UPSTREAM, data)
+        for router in self.upstreams():
+            outbox, router.outbox = router.outbox, []
+            for data in outbox:
+                self.transmit(router.address, data)
 
     def wanted(self) -> set[tuple[IPv4Address, IPv4Address | None]]:
         """What any leaf wants."""
@@ -168,7 +191,7 @@ class World:
 
     def _watch(self) -> None:
         """Keep the longest time for which something that was wanted all the while was not joined upstream."""
-        missing = self.wanted() - self.reference.joined()
+        missing = self.wanted() - set().union(*(router.forwarded() for router in self.upstreams()))
         for entry in missing:
             self._missing_since.setdefault(entry, self.now)
         for entry, since in list(self._missing_since.items()):
