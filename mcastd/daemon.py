@@ -150,7 +150,9 @@ class Daemon:
             link = links[tunnel.name]
             # A path that was up once and is away keeps its PIM state, which ages by itself; it is told when it is back.
             if tunnel.pim is not None and link is not None and (link.up or tunnel.name in self._generations):
-                interfaces.append(PimInterface(tunnel.name, link.index, link.mtu, link.address, (), tunnel.pim))
+                interfaces.append(
+                    PimInterface(tunnel.name, link.index, link.mtu, link.address, link.secondary, tunnel.pim)
+                )
         self._pim.configure(tuple(interfaces), self._config.groups)
         for interface in interfaces:
             link = links[interface.name]

@@ -95,7 +95,10 @@ class PimStatus(Struct, frozen=True, kw_only=True):
 
 
 class TunnelStatus(Struct, frozen=True, kw_only=True):
-    """One GRE interface. ``state`` is ``up``, ``waiting`` (for its child) or ``down``."""
+    """One GRE interface. ``state`` is ``up``, ``waiting`` (for its child) or ``down``.
+
+    ``address`` is our primary address on it, ``addresses`` are the others.
+    """
 
     name: str
     state: str
@@ -103,6 +106,7 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
     local: str
     remote: str
     address: str
+    addresses: tuple[str, ...] = ()
     mtu: int | None = None
     mtu_reason: str | None = None
     problem: str | None = None

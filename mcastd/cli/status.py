@@ -97,7 +97,8 @@ def _child(child: ChildStatus) -> Iterator[str]:
 def _tunnel(tunnel: TunnelStatus) -> Iterator[str]:
     yield ""
     ends = f"GRE {tunnel.local} - {tunnel.remote} ({tunnel.datapath})"
-    yield f"tunnel {tunnel.name}: {tunnel.state}, {tunnel.address}, {ends}"
+    addresses = " ".join((tunnel.address, *tunnel.addresses))
+    yield f"tunnel {tunnel.name}: {tunnel.state}, {addresses}, {ends}"
     if tunnel.mtu is not None:
         yield f"  MTU {tunnel.mtu} ({tunnel.mtu_reason})"
     if tunnel.problem:

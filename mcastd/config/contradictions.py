@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
-from itertools import combinations
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import combinations, product
 from typing import Final
 
 from mcastd.config.lines import KeyPath
@@ -152,12 +152,14 @@ def _child(name: str, children: dict[KeyPath, Child]) -> tuple[KeyPath, Child] |
 
 
 def _addresses(tunnel: Tunnel, path: KeyPath, report: Report) -> None:
+    _further_addresses(tunnel, path, report)
     peer, own, where = tunnel.peer_address, tunnel.address, (*path, "peer_address")
     if peer is None:
         return
     network = own.network
-    if peer == own.ip:
-        report.contradiction(where, f"{peer} is our own address; allowed: the other side's", (*path, "address"))
+    if _is_own(peer, tunnel):
+        text = f"{peer} is our own address; allowed: the other side's"
+        report.contradiction(where, text, *_paths(path, "address", "addresses"))
     elif network.prefixlen == 32:
         return
     elif peer not in network:
@@ -165,6 +167,20 @@ def _addresses(tunnel: Tunnel, path: KeyPath, report: Report) -> None:
     elif network.prefixlen < 31 and peer in (network.network_address, network.broadcast_address):
         text = f"{peer} is the network or broadcast address of {network}; allowed: an address between"
         report.contradiction(where, text, (*path, "address"))
+
+
+def _further_addresses(tunnel: Tunnel, path: KeyPath, report: Report) -> None:
+    taken: dict[IPv4Address, KeyPath] = {tunnel.address.ip: (*path, "address")}
+    for place, address in enumerate(tunnel.addresses):
+        where: KeyPath = (*path, "addresses", place)
+        first = taken.setdefault(address.ip, where)
+        if first != where:
+            text = f"{address.ip} is {dotted(first)} already; allowed: further addresses, each once"
+            report.contradiction(where, text, first)
+
+
+def _is_own(address: IPv4Address, tunnel: Tunnel) -> bool:
+    return any(address == own.ip for own in tunnel.own_addresses)
 
 
 def _mtu(tunnel: Tunnel, path: KeyPath, children: dict[KeyPath, Child], userspace: bool, report: Report) -> None:
@@ -194,10 +210,11 @@ def _mtu(tunnel: Tunnel, path: KeyPath, children: dict[KeyPath, Child], userspac
 
 def _pim(tunnel: Tunnel, pim: Pim, path: KeyPath, report: Report) -> None:
     neighbor, where, address = pim.neighbor, (*path, "neighbor"), (*path[:2], "address")
+    own = tuple(_paths(path[:2], "address", "addresses"))
     if neighbor is not None and not report.is_wrong(where):
-        if neighbor == tunnel.address.ip:
-            report.contradiction(where, f"{neighbor} is our own address; allowed: the other side's", address)
-        elif neighbor not in tunnel.address.network and not report.is_wrong(address):
+        if _is_own(neighbor, tunnel):
+            report.contradiction(where, f"{neighbor} is our own address; allowed: the other side's", *own)
+        elif not any(neighbor in one.network for one in tunnel.own_addresses) and not report.is_wrong(address):
             report.note(where, f"{neighbor} is outside {tunnel.address.network}, the network of the tunnel")
         if pim.accept_neighbors and not any(neighbor in prefix for prefix in pim.accept_neighbors):
             text = f"{neighbor} is in none of accept_neighbors; allowed: an address in one of them"
@@ -217,9 +234,9 @@ def _rp_ranges(tunnel: Tunnel, pim: Pim, path: KeyPath, report: Report) -> None:
     taken: dict[IPv4Network, KeyPath] = {}
     for index, rp in enumerate(pim.rp):
         rp_path = (*path, "rp", index)
-        if rp.address == tunnel.address.ip:
+        if _is_own(rp.address, tunnel):
             text = f"{rp.address} is our own address; allowed: the rendezvous point of the other side"
-            report.contradiction((*rp_path, "address"), text, (*path[:2], "address"))
+            report.contradiction((*rp_path, "address"), text, *_paths(path[:2], "address", "addresses"))
         for place, range_ in enumerate(rp.groups):
             where = (*rp_path, "groups", place)
             first = taken.setdefault(range_, where)
@@ -249,10 +266,16 @@ def _tunnel_pairs(tunnels: tuple[Tunnel, ...], report: Report) -> None:
                 path, text, *_paths(path, "local", "remote", "key"), *_paths(first, "local", "remote", "key")
             )
     for one, other in combinations(tunnels, 2):
-        if one.address.network.overlaps(other.address.network):
-            where, first = ("tunnels", other.name, "address"), ("tunnels", one.name, "address")
-            text = f"{other.address} overlaps {dotted(first)}, {one.address}; allowed: a network of its own"
-            report.contradiction(where, text, first)
+        for (first, theirs), (where, ours) in product(_networks(one), _networks(other)):
+            if theirs.network.overlaps(ours.network):
+                text = f"{ours} overlaps {dotted(first)}, {theirs}; allowed: a network of its own"
+                report.contradiction(where, text, first)
+
+
+def _networks(tunnel: Tunnel) -> Iterator[tuple[KeyPath, IPv4Interface]]:
+    yield ("tunnels", tunnel.name, "address"), tunnel.address
+    for place, address in enumerate(tunnel.addresses):
+        yield ("tunnels", tunnel.name, "addresses", place), address
 
 
 def _groups(config: Config, report: Report) -> None:

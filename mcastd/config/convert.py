@@ -74,6 +74,7 @@ KINDS: Final[dict[type[msgspec.Struct], dict[str, Kind]]] = {
         "remote": kinds.host_address(),
         "address": kinds.interface_address(),
         "peer_address": kinds.host_address(),
+        "addresses": kinds.array(kinds.interface_address()),
         "encapsulation": kinds.choice("gre", "none"),
         "mtu": kinds.either("auto", kinds.integer(576, 65535)),
         "key": kinds.integer(0, 2**32 - 1),

@@ -138,6 +138,8 @@ class Tunnel(Struct, frozen=True, kw_only=True):
 
     ``mtu`` None is ``auto``; ``child`` None is GRE without IPsec. ``routes`` go through it, ``"groups"``, ``"rp"`` and
     ``"sources"`` standing for what the rest of the file says; ``route_table`` None is the main table.
+
+    ``address`` is the primary one, which PIM speaks from; ``addresses`` are further ones.
     """
 
     name: str
@@ -145,6 +147,7 @@ class Tunnel(Struct, frozen=True, kw_only=True):
     remote: IPv4Address
     address: IPv4Interface
     peer_address: IPv4Address | None = None
+    addresses: tuple[IPv4Interface, ...] = ()
     child: str | None = None
     encapsulation: Encapsulation = "gre"
     mtu: int | None = None
@@ -158,6 +161,11 @@ class Tunnel(Struct, frozen=True, kw_only=True):
     rp_filter: RpFilter = "loose"
     keepalive: Keepalive = Keepalive()
     pim: Pim | None = None
+
+    @property
+    def own_addresses(self) -> tuple[IPv4Interface, ...]:
+        """All of our addresses on the tunnel, the primary one first."""
+        return (self.address, *self.addresses)
 
 
 class Group(Struct, frozen=True, kw_only=True):

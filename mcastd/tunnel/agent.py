@@ -25,7 +25,10 @@ _RP_FILTER = {"loose": "2", "strict": "1", "keep": None}
 
 @dataclass(frozen=True, slots=True)
 class LinkView:
-    """A tunnel as the agents above it need it. ``up`` is link and child; ``generation`` counts the child's comings."""
+    """A tunnel as the agents above it need it. ``up`` is link and child; ``generation`` counts the child's comings.
+
+    ``address`` is our primary one, ``secondary`` are the others.
+    """
 
     name: str
     index: int
@@ -33,6 +36,7 @@ class LinkView:
     address: IPv4Address
     up: bool
     generation: int
+    secondary: tuple[IPv4Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +191,13 @@ class TunnelAgent:
         if link is None:
             raise HostError(f"interface {tunnel.name} went away while it was set up")
         view = LinkView(
-            tunnel.name, link.index, link.mtu, tunnel.address.ip, link.up and carrier.up, carrier.generation
+            tunnel.name,
+            link.index,
+            link.mtu,
+            tunnel.address.ip,
+            link.up and carrier.up,
+            carrier.generation,
+            tuple(address.ip for address in tunnel.addresses),
         )
         return _State(tunnel, view, reason)
 
@@ -217,6 +227,7 @@ class TunnelAgent:
             local=str(tunnel.local),
             remote=str(tunnel.remote),
             address=str(tunnel.address),
+            addresses=tuple(map(str, tunnel.addresses)),
             mtu=state.link.mtu if state.link else None,
             mtu_reason=state.mtu_reason,
             problem=state.problem,

@@ -42,7 +42,7 @@ class Host:
             mtu=link.mtu,
             up=link.up,
             multicast=link.multicast,
-            addresses=frozenset((a.interface, a.peer) for a in everywhere if a.index == link.index),
+            addresses=tuple((a.interface, a.peer) for a in everywhere if a.index == link.index),
             endpoint_present=endpoint_present,
             rp_filter=sysctl.read(_rp_filter(tunnel.name)),
         ), link

@@ -25,7 +25,8 @@ class Wanted:
 class Found:
     """What the host shows. ``gre`` is (local, remote, ttl, key) of a kernel link; None for another kind.
 
-    ``ours`` says that the link of that name was made by us, in this life or one before.
+    ``ours`` says that the link of that name was made by us, in this life or one before; ``addresses`` are in the
+    kernel's order, of which the first is the primary one of the link.
     """
 
     exists: bool = False
@@ -36,7 +37,7 @@ class Found:
     mtu: int = 0
     up: bool = False
     multicast: bool = False
-    addresses: frozenset[tuple[IPv4Interface, IPv4Address | None]] = frozenset()
+    addresses: tuple[_Address, ...] = ()
     endpoint_present: bool = False
     rp_filter: str | None = None
 
@@ -119,7 +120,8 @@ def plan(wanted: Wanted, found: Found) -> list[Action]:
         found = Found()
     if wanted.rp_filter is not None and found.rp_filter != wanted.rp_filter:
         actions.append(SetRpFilter(wanted.rp_filter))
-    actions += _addresses((tunnel.address, tunnel.peer_address), found.addresses)
+    further: list[_Address] = [(address, None) for address in tunnel.addresses]
+    actions += _addresses([(tunnel.address, tunnel.peer_address), *further], found.addresses)
     mtu = wanted.mtu if found.mtu != wanted.mtu else None
     multicast = not found.multicast
     # An interface once up stays up while its child is away: setting it down would throw applications' routes away.
@@ -129,14 +131,18 @@ def plan(wanted: Wanted, found: Found) -> list[Action]:
     return actions
 
 
-def _addresses(wanted: _Address, found: frozenset[_Address]) -> list[Action]:
-    others = sorted(found - {wanted}, key=str)
+def _addresses(wanted: list[_Address], found: tuple[_Address, ...]) -> list[Action]:
+    """``wanted`` has the primary address first, and so has the link in the end."""
+    others = [other for other in found if other not in wanted]
+    subnets = {_subnet(address) for address in wanted}
     # Within one subnet the kernel takes two that differ in the peer alone for the same, and with the first address it
-    # removes every later one: there the old ones go first. Elsewhere the new one comes first.
-    first = [other for other in others if _subnet(other) == _subnet(wanted)]
+    # removes every later one: there the old ones go first. Elsewhere the new ones come first.
+    first = [other for other in others if _subnet(other) in subnets]
+    ahead = found[: found.index(wanted[0])] if wanted[0] in found else found
+    first += [other for other in ahead if other in wanted]
+    disturbed = {_subnet(other) for other in first}
     actions: list[Action] = [DeleteAddress(*other) for other in first]
-    if first or wanted not in found:
-        actions.append(AddAddress(*wanted))
+    actions += [AddAddress(*one) for one in wanted if one not in found or _subnet(one) in disturbed]
     return actions + [DeleteAddress(*other) for other in others if other not in first]
 
 

@@ -46,6 +46,32 @@ def renamed(part: str, name: str) -> str:
             "overlaps tunnels.gre1.address",
         ),
         (
+            TEXT + '\n[tunnels.gre2]\nlocal = "10.9.0.1"\nremote = "10.9.0.2"\naddress = "10.9.0.9/30"\n'
+            'addresses = ["10.8.0.1/24", "10.44.4.5/31"]\n',
+            "tunnels.gre2.addresses[1]",
+            "10.44.4.5/31 overlaps tunnels.gre1.address",
+        ),
+        (
+            renamed('mtu = "auto"', 'addresses = ["10.8.0.1/24", "10.44.4.6/32"]'),
+            "tunnels.gre1.addresses[1]",
+            "10.44.4.6 is tunnels.gre1.address already",
+        ),
+        (
+            renamed('mtu = "auto"', 'addresses = ["10.8.0.1/24", "10.8.0.1/32"]'),
+            "tunnels.gre1.addresses[1]",
+            "10.8.0.1 is tunnels.gre1.addresses[0] already",
+        ),
+        (
+            renamed('mtu = "auto"', 'addresses = ["10.44.4.5/30"]'),
+            "tunnels.gre1.peer_address",
+            "our own address",
+        ),
+        (
+            renamed('mtu = "auto"', 'addresses = ["100.15.30.253/24"]'),
+            "tunnels.gre1.pim.rp[0].address",
+            "our own address",
+        ),
+        (
             TEXT + '\n[tunnels.gre2]\nlocal = "10.44.6.1"\nremote = "10.44.7.1"\naddress = "10.9.0.1/30"\n',
             "tunnels.gre2",
             "the same local, remote and key as tunnels.gre1",

@@ -259,11 +259,16 @@ def back_after_hello(pim: Tap, feed: Tap, generation_id: bytes) -> float | None:
 
 def generation_id_of(hello: Seen) -> bytes | None:
     """The Generation ID of a Hello (RFC 7761, section 4.9.2), or None."""
+    return option_of(hello, 20)
+
+
+def option_of(hello: Seen, wanted: int) -> bytes | None:
+    """The value of one option of a Hello, or None."""
     options = hello.data[24:]
     while len(options) >= 4:
         kind, length = struct.unpack_from("!HH", options)
-        if kind == 20:
-            return options[4:8]
+        if kind == wanted:
+            return options[4 : 4 + length]
         options = options[4 + length :]
     return None
 

@@ -1,26 +1,31 @@
 """Join and leave, channels, and a change of the RP: what FRR makes of what we send."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
 
 from mcastd.lab.commands import command, wait_for
 from mcastd.lab.scene import Scene
-from mcastd.lab.topology import CLOUD, DC, GROUP, RP, RP_GROUPS, TUNNEL
+from mcastd.lab.topology import CLOUD, DC, GROUP, RP, RP_GROUPS, TUNNEL, TUNNEL_CLOUD
 from tests.lab.pim_scene import (
     HELLO,
     IGMP,
     JOIN_PRUNE,
+    PEER,
     PIM,
     Tap,
     as_new,
     configure,
+    inside,
     mcastd,
+    option_of,
     standing,
     start,
     wait_for_end,
     wait_for_more,
 )
+from tests.pim.test_autorp import MAPPING
 
 pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
 
@@ -54,6 +59,53 @@ def test_hello_comes_before_the_first_join(scene: Scene, tap: Tap) -> None:
     ours = [packet.pim_type for packet in tap.packets() if not packet.outgoing]
     assert ours[0] == HELLO
     assert JOIN_PRUNE in ours
+
+
+def address_lists(tap: Tap) -> list[bytes | None]:
+    """Option 24 of each of our Hellos."""
+    ours = [packet for packet in tap.packets() if not packet.outgoing and packet.pim_type == HELLO]
+    return [option_of(hello, 24) for hello in ours]
+
+
+def test_further_addresses_are_on_the_tunnel_and_in_the_hellos(scene: Scene, tap: Tap) -> None:
+    start(scene)
+    assert set(address_lists(tap)) == {None}
+    before = scene.config.read_text()
+    further = 'addresses = ["10.44.5.1/24", "10.44.5.2/32"]'
+    scene.config.write_text(before.replace(f"\n[tunnels.{TUNNEL}.pim]", f"{further}\n\n[tunnels.{TUNNEL}.pim]"))
+    mcastd(scene, "reload")
+    there = scene.command(CLOUD, ["ip", "-brief", "-4", "address", "show", "dev", TUNNEL]).split()[2:]
+    assert there == [TUNNEL_CLOUD, "10.44.5.1/24", "10.44.5.2/32"]
+    listed = bytes.fromhex("0100 0a2c0501 0100 0a2c0502")
+    wait_for("a Hello with the Address List", lambda: listed in address_lists(tap))
+    wait_for("what FRR makes of it", lambda: "10.44.5.2" in scene.dc.frr("show ip pim secondary"))
+    wait_for_more(scene)
+    scene.config.write_text(before)
+    mcastd(scene, "reload")
+    wait_for("a Hello without it", lambda: address_lists(tap)[-1] is None)
+    there = scene.command(CLOUD, ["ip", "-brief", "-4", "address", "show", "dev", TUNNEL]).split()[2:]
+    assert there == [TUNNEL_CLOUD]
+
+
+def test_auto_rp_through_the_tunnel_is_heard_and_not_used(scene: Scene) -> None:
+    start(scene)
+    sender = inside(scene.namespace(DC), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with sender:
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(PEER))
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 16)
+        sender.bind((PEER, 496))
+        sender.sendto(MAPPING, ("224.0.1.40", 496))
+    status = scene.wait_for_status("Auto-RP", lambda status: status.tunnels[0].pim and status.tunnels[0].pim.auto_rp)
+    pim = status.tunnels[0].pim
+    assert pim is not None
+    assert [(said.groups, said.rp, said.sender) for said in pim.auto_rp] == [
+        ("239.0.0.0/8", "10.1.1.1", PEER),
+        ("239.192.0.0/16", "10.1.1.2", PEER),
+        ("239.255.0.0/16", None, PEER),
+    ]
+    assert [group.rp for group in status.groups] == [RP]
+    shown = scene.exec(CLOUD, ["mcastd", "status"])
+    assert "Auto-RP (heard, not used): RP 10.1.1.1 for 239.0.0.0/8" in shown.stdout
 
 
 def test_no_igmp_reaches_the_data_centre(scene: Scene) -> None:

@@ -41,7 +41,7 @@ MATCHING = Found(
     mtu=1398,
     up=True,
     multicast=True,
-    addresses=frozenset({(TUNNEL.address, TUNNEL.peer_address)}),
+    addresses=((TUNNEL.address, TUNNEL.peer_address),),
     endpoint_present=True,
     rp_filter="2",
 )
@@ -140,6 +140,35 @@ def test_in_one_network_the_old_address_goes_first_or_it_would_take_the_new_one_
     ]
 
 
+NEAR, FAR = IPv4Interface("10.44.4.5/30"), IPv4Interface("10.50.0.1/24")
+
+
+def test_further_addresses_come_after_the_primary_one() -> None:
+    wanted = changed(peer_address=None, addresses=(NEAR, FAR))
+    assert [action for action in plan(wanted, Found()) if isinstance(action, AddAddress)] == [
+        AddAddress(address, None) for address in (TUNNEL.address, NEAR, FAR)
+    ]
+    here = ((TUNNEL.address, None), (FAR, None), (NEAR, None))  # the kernel lists a secondary one of a subnet last
+    assert plan(wanted, replace(MATCHING, addresses=here)) == []
+    assert plan(changed(peer_address=None, addresses=(FAR,)), replace(MATCHING, addresses=here)) == [
+        DeleteAddress(NEAR, None),
+        AddAddress(TUNNEL.address, None),
+    ]
+
+
+def test_the_primary_address_is_the_links_first() -> None:
+    swapped = changed(address=FAR, peer_address=None, addresses=(TUNNEL.address,))
+    assert plan(swapped, replace(MATCHING, addresses=((TUNNEL.address, None), (FAR, None)))) == [
+        DeleteAddress(TUNNEL.address, None),
+        AddAddress(TUNNEL.address, None),
+    ]
+    assert plan(swapped, replace(MATCHING, addresses=((TUNNEL.address, None),))) == [
+        DeleteAddress(TUNNEL.address, None),
+        AddAddress(FAR, None),
+        AddAddress(TUNNEL.address, None),
+    ]
+
+
 def test_each_difference_alone_is_one_action() -> None:
     assert plan(replace(WANTED, mtu=1376), MATCHING) == [SetLink(1376, False, None)]
     assert plan(WANTED, replace(MATCHING, multicast=False)) == [SetLink(None, True, None)]
@@ -199,7 +228,7 @@ class Host:
                     )
                 case _:
                     raise AssertionError(action)
-        self.found = replace(self.found, addresses=frozenset(self.addresses))
+        self.found = replace(self.found, addresses=tuple(self.addresses))
 
     def add(self, entry: Entry) -> None:
         same = [old for old in self.addresses if old[0].ip == entry[0].ip and subnet(old) == subnet(entry)]
@@ -237,12 +266,16 @@ INTERFACES = st.sampled_from(
 PEERS = st.none() | st.sampled_from([IPv4Address("10.44.4.5"), IPv4Address("10.44.4.6"), IPv4Address("192.0.2.1")])
 ENDS = st.sampled_from([IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1")])
 BACKENDS: st.SearchStrategy[Backend] = st.sampled_from(("kernel", "userspace"))
+FURTHER_ONE = st.sampled_from(
+    [IPv4Interface(text) for text in ("10.44.4.2/29", "10.44.4.1/30", "10.60.0.1/24", "10.60.0.2/32")]
+)
+FURTHER = st.lists(FURTHER_ONE, unique=True, max_size=3).map(tuple)
 KEYS = st.none() | st.sampled_from((0, 40))
 WANTS = st.builds(
     Wanted,
     tunnel=st.builds(
         Tunnel, name=st.just("gre1"), local=ENDS, remote=ENDS, address=INTERFACES, peer_address=PEERS, key=KEYS,
-        ttl=st.sampled_from((64, 255)),
+        addresses=FURTHER, ttl=st.sampled_from((64, 255)),
     ),
     backend=BACKENDS,
     mtu=st.sampled_from((1376, 1398, 1476)),
@@ -265,7 +298,7 @@ def hosts(draw: st.DrawFn) -> Host:
     if not draw(st.booleans()):
         return Host(Found(endpoint_present=draw(st.booleans())))
     link = created(draw(WANTS).tunnel, draw(BACKENDS), Found(endpoint_present=draw(st.booleans())))
-    addresses = uniquely(draw(st.lists(st.tuples(INTERFACES, PEERS), max_size=4)))
+    addresses = uniquely(draw(st.lists(st.tuples(INTERFACES, PEERS) | st.tuples(FURTHER_ONE, st.none()), max_size=5)))
     found = replace(
         link,
         pump_running=link.pump_running and draw(st.booleans()),
@@ -273,7 +306,7 @@ def hosts(draw: st.DrawFn) -> Host:
         up=draw(st.booleans()),
         multicast=draw(st.booleans()),
         rp_filter=draw(st.none() | st.sampled_from(("0", "1", "2"))),
-        addresses=frozenset(addresses),
+        addresses=tuple(addresses),
     )
     return Host(found, addresses)
 
@@ -287,7 +320,9 @@ def test_the_plan_reaches_what_is_wanted_and_then_does_nothing(host: Host, wante
     found, tunnel = host.found, wanted.tunnel
     assert found.exists
     assert found.endpoint_present
-    assert found.addresses == {(tunnel.address, tunnel.peer_address)}
+    further = {(address, None) for address in tunnel.addresses}
+    assert found.addresses[0] == (tunnel.address, tunnel.peer_address)
+    assert set(found.addresses[1:]) == further
     assert (found.mtu, found.multicast) == (wanted.mtu, True)
     assert found.rp_filter == (wanted.rp_filter or found.rp_filter)
     if wanted.backend == "kernel":
