@@ -70,8 +70,7 @@ def replay(folders: list[Path]) -> dict[str, float]:
     try:
         for folder in folders:
             for path in sorted(folder.glob("*/*")):
-                if not path.name.startswith("crash-"):
-                    TARGETS[path.parent.name](path.read_bytes())
+                TARGETS[path.parent.name](path.read_bytes())
     finally:
         sys.settrace(before)
     found = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from ipaddress import IPv4Address
+from pathlib import Path
 from random import Random
 
 from mcastd.config.model import Group, Pim, RpRange
@@ -22,6 +23,8 @@ UPSTREAM, LEAF, OTHER = (IPv4Address(f"10.44.4.{n}") for n in (5, 6, 7))
 ENDPOINTS = Endpoints(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"), None)
 PIM = Pim(neighbor=UPSTREAM, bootstrap=True, rp=(RpRange(address=IPv4Address("100.15.30.253")),))
 GROUPS = tuple(Group(group=IPv4Address("239.1.2.0") + n, tunnel="gre1") for n in range(8))
+FAILED = Path(".fuzz/failed")
+HISTORY = FAILED / "pim_machine-history"
 _LIFE = 5000  # messages after which the machine is begun anew, so that a crash can be repeated
 
 
@@ -37,14 +40,30 @@ def decoder(decode: Callable[[bytes], object]) -> Callable[[bytes], None]:
     return run
 
 
+def write_history(path: Path, history: list[bytes]) -> None:
+    """Keep messages in the order they came: one alone does not repeat what happened."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(len(data).to_bytes(4) + data for data in history))
+
+
+def read_history(path: Path) -> list[bytes]:
+    """What ``write_history`` wrote."""
+    held, found = path.read_bytes(), []
+    while held:
+        length = int.from_bytes(held[:4])
+        found.append(held[4 : 4 + length])
+        held = held[4 + length :]
+    return found
+
+
 class Machine:
     """The router, fed with messages whose checksum is repaired, and Auto-RP; what it keeps must stay bounded."""
 
     def __init__(self) -> None:
-        self._count = 0
         self._begin()
 
     def _begin(self) -> None:
+        self._history: list[bytes] = []
         self._now = 1000.0
         self._router = Router(Random(1))
         self._router.configure((PimInterface("gre1", 7, 1398, LEAF, (), PIM),), GROUPS, self._now)
@@ -53,12 +72,19 @@ class Machine:
         """The first byte says from whom, to whom, how much later and of which protocol the rest, a message, comes."""
         if len(data) < 5:
             return
-        self._count += 1
-        if self._count % _LIFE == 0:
+        if len(self._history) == _LIFE:
             self._begin()
+        self._history.append(data)
+        try:
+            self._take(data)
+        except Exception:
+            write_history(HISTORY, self._history)
+            raise
+
+    def _take(self, data: bytes) -> None:
         how, message = data[0], packet.seal(data[1] & 0x0F, data[5:], flags=data[2])
         self._now += (0.0, 0.001, 1.0, 40.0)[how >> 6]
-        source = (UPSTREAM, OTHER, LEAF, IPv4Address(0x0A320000 + self._count % 1000))[how & 3]
+        source = (UPSTREAM, OTHER, LEAF, IPv4Address(0x0A320000 + len(self._history) % 1000))[how & 3]
         destination = (packet.ALL_PIM_ROUTERS, LEAF)[how >> 2 & 1]
         if how & 8:
             effects = self._router.auto_rp_received("gre1", source, data[1:], self._now)
