@@ -18,10 +18,13 @@ FOREVER: Final = 0xFFFF
 DEFAULT_HELLO_HOLDTIME: Final = 105
 FAMILY_IPV4: Final = 1
 
+JOIN_ATTRIBUTES: Final = 1  # an encoding type of sources alone (RFC 5384, section 3.3.2)
+
 SPARSE: Final = 0x04
 WILDCARD: Final = 0x02
 RPT: Final = 0x01
 
+_LAST_ATTRIBUTE: Final = 0x40
 _HEADER = Struct("!BBH")
 _OPTION = Struct("!HH")
 _JOIN_PRUNE = Struct("!BB4sBBH")
@@ -186,9 +189,13 @@ class Reader:
         return group, mask_len, flags
 
     def source(self) -> SourceEntry:
-        """An encoded source address."""
+        """An encoded source address; join attributes behind it (RFC 5384), which other routers may use, are skipped."""
         family, encoding, flags, mask_len, address = _SOURCE.unpack(self.take(_SOURCE.size))
-        _require_ipv4(family, encoding)
+        _require_ipv4(family, 0 if encoding == JOIN_ATTRIBUTES else encoding)
+        last = encoding != JOIN_ATTRIBUTES
+        while not last:
+            last = bool(self.number(1) & _LAST_ATTRIBUTE)
+            self.take(self.number(1))
         if mask_len > 32:
             raise DecodeError("mask_length")
         return SourceEntry(IPv4Address(address), flags & 0x07, mask_len)

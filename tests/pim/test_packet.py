@@ -79,6 +79,48 @@ def test_unknown_options_and_foreign_addresses_are_skipped() -> None:
     assert packet.decode_hello(body) == Hello(addresses=(IPv4Address("10.44.4.5"),))
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("", Hello()),
+        ("0013 0004 00000001 0014 0004 d76fc4dc 0001 0002 0069 0015 0004 01000000", Hello(105, None, 1, 0xD76FC4DC)),
+        ("0001 0002 0069 0016 0000", Hello(105)),  # Bidirectional Capable
+        ("0001 0002 0069 001a 0000", Hello(105)),  # Join Attribute (RFC 5384)
+        ("0012 0004 00000001 0001 0002 0069", Hello(105)),  # DR priority's number before it had one
+        ("0001 0002 0069 ffff 0001 ff fde8 0000", Hello(105)),  # of private use
+        ("0001 0002 0069 0000 0000", Hello(105)),  # zeros behind the last option are an empty one of type 0
+        ("0001 0002 0000 0001 0002 0069", Hello(105)),
+        ("0002 0004 81f4 09c4", Hello(None, LanPruneDelay(0.5, 2.5, tracking=True))),
+    ],
+)
+def test_hellos_as_others_make_them(body: str, expected: Hello) -> None:
+    assert packet.decode_hello(bytes.fromhex(body)) == expected
+
+
+ONE_SOURCE = "0100 0a2c0405 00 01 00d2 0100 0020 ef010203 0001 0000"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("0100 fc20 0a010203", (4, 32)),  # reserved bits
+        ("0101 0420 0a010203 4004 01020304", (4, 32)),  # one join attribute
+        ("0101 0420 0a010203 8102 0102 4500", (4, 32)),  # two, the second of them empty
+        ("0100 0418 0a010200", (4, 24)),
+    ],
+)
+def test_sources_as_others_encode_them(body: str, expected: tuple[int, int]) -> None:
+    message = packet.decode_join_prune(bytes.fromhex(f"{ONE_SOURCE} {body}"))
+    (source,) = message.groups[0].joined
+    assert (source.flags, source.mask_len) == expected
+
+
+@pytest.mark.parametrize("attributes", ["", "40", "4001", "0001 ff", "0000 0000"])
+def test_join_attributes_that_do_not_end_are_refused(attributes: str) -> None:
+    with pytest.raises(DecodeError, match=r"^truncated$"):
+        packet.decode_join_prune(bytes.fromhex(f"{ONE_SOURCE} 0101 0420 0a010203 {attributes}"))
+
+
 def test_an_address_list_ends_at_a_family_of_unknown_size() -> None:
     assert packet.decode_hello(bytes.fromhex("0018 000a 0100 0a2c0405 0900 0102")).addresses == (
         IPv4Address("10.44.4.5"),
