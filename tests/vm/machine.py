@@ -7,6 +7,7 @@ their own whose end is theirs, and which ends with the process that started it, 
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mcastd.lab.commands import undisturbed
 from tests.vm.kernels import PROJECT, Kernel, Kind
 
 HERE = Path(__file__).parent
@@ -79,7 +81,7 @@ class Machine:
         initrd = self._make_initrd(kernel)
         script = kernel.script(self._folder, self._shared, initrd, self._options.memory)
         self._living, living = os.pipe()
-        with (self._folder / "console").open("wb") as console:
+        with (self._folder / "console").open("wb") as console, undisturbed() as mask:
             self._process = subprocess.Popen(
                 [*_ALONE, "sh", "-c", script],
                 stdin=subprocess.DEVNULL,
@@ -87,8 +89,9 @@ class Machine:
                 stderr=console,
                 start_new_session=True,
                 pass_fds=[living],
+                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
             )
-        os.close(living)
+            os.close(living)
         self._deadline = time.monotonic() + self._options.limit
 
     def _make_initrd(self, kernel: Kernel) -> Path:
@@ -155,7 +158,9 @@ class Machine:
 
     def _end(self) -> None:
         if self._process is not None:
-            self._process.kill()
+            if self._process.poll() is None:
+                # The group, as at first the namespace may not depend on its maker yet.
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             # The end of the pipe that every process of the machine has inherited: it closes with the last of them.
             os.read(self._living, 1)
