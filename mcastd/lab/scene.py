@@ -166,7 +166,7 @@ class Scene(Places):
         answer = control.ask(self.folder / CLOUD / "run" / "control.sock", "status", timeout=5.0)
         return msgspec.json.decode(answer, type=Status)
 
-    def wait_for_status(self, what: str, ready: Callable[[Status], object], patience: float = 10.0) -> Status:
+    def wait_for_status(self, what: str, ready: Callable[[Status], object], patience: float = 60.0) -> Status:
         """Ask the daemon until its answer satisfies ``ready``; raises LabError after ``patience`` seconds."""
         answers: list[Status] = []
 

@@ -8,7 +8,11 @@ from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CHILD_GRE, CLOUD, TUNNEL
 from mcastd.status import ChildStatus
 from tests.vm import abilities
+from tests.vm.machine import INSIDE
 from tests.vm.plugin import DATAPATH
+
+# Packets a second. An emulated processor is too slow for more without losses of its own.
+RATE = 100.0 if os.environ.get(INSIDE) == "qemu" else 1000.0
 
 
 def kernel_does(protocol: str) -> bool:

@@ -10,7 +10,7 @@ from mcastd.lab.topology import GROUP
 from mcastd.status import Status
 from tests.lab.datapath import assert_datapath
 
-pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
+pytestmark = pytest.mark.root
 
 
 def problems(status: Status) -> Iterator[str]:

@@ -27,7 +27,7 @@ from tests.lab.pim_scene import (
 )
 from tests.pim.test_autorp import MAPPING
 
-pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
+pytestmark = pytest.mark.root
 
 ANOTHER = "239.1.1.2"
 SSM = "232.1.1.1"

@@ -20,6 +20,8 @@ from typing import Self
 from mcastd.lab.commands import undisturbed
 from tests.vm.kernels import PROJECT, Kernel, Kind
 
+# Set inside of a machine, to its kind.
+INSIDE = "MCASTD_TEST_VM"
 HERE = Path(__file__).parent
 _ALONE = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _POLL = 0.05
@@ -73,7 +75,8 @@ class Machine:
         self.results.mkdir(parents=True)
         for name in ("run.sh", "command.service"):
             shutil.copy(HERE / name, self._shared)
-        environment = [f"{name}={value}" for name, value in self._options.environment.items()]
+        variables = {INSIDE: self._options.kind, **self._options.environment}
+        environment = [f"{name}={value}" for name, value in variables.items()]
         line = shlex.join(["exec", "env", *environment, *self._command])
         (self._shared / "command").write_text(f"cd {shlex.quote(str(PROJECT))}\n{line}\n")
         (self._shared / "output").touch()

@@ -18,10 +18,8 @@ import pytest
 
 from tests.vm import abilities
 from tests.vm.kernels import Kind
-from tests.vm.machine import Machine, MachineError, Options
+from tests.vm.machine import INSIDE, Machine, MachineError, Options
 
-# Set inside of a machine, to its kind.
-INSIDE = "MCASTD_TEST_VM"
 # Set where the lab must find this datapath.
 DATAPATH = "MCASTD_TEST_DATAPATH"
 _RESULTS = "tests.jsonl"
@@ -70,8 +68,7 @@ class Run:
         self._problem: str | None = None
         self._stack = ExitStack()
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *tests]
-        environment = {INSIDE: kind, DATAPATH: "kernel"}
-        options = Options(kind=kind, limit=_LIMIT, environment=environment)
+        options = Options(kind=kind, limit=_LIMIT, environment={DATAPATH: "kernel"})
         self._machine = self._stack.enter_context(Machine(command, options))
 
     def result(self, test: str) -> tuple[str, str]:
