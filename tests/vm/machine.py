@@ -160,12 +160,13 @@ class Machine:
         return "".join(f"\n  {line}" for line in ("; its console:", *last)) if last else ", its console is empty"
 
     def _end(self) -> None:
-        if self._process is not None:
-            if self._process.poll() is None:
-                # The group, as at first the namespace may not depend on its maker yet.
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            # The end of the pipe that every process of the machine has inherited: it closes with the last of them.
-            os.read(self._living, 1)
-            os.close(self._living)
-        shutil.rmtree(self._folder)
+        with undisturbed():
+            if self._process is not None:
+                if self._process.poll() is None:
+                    # The group, as at first the namespace may not depend on its maker yet.
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+                # The end of the pipe that every process of the machine has inherited: it closes with the last of them.
+                os.read(self._living, 1)
+                os.close(self._living)
+            shutil.rmtree(self._folder)

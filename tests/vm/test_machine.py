@@ -102,6 +102,7 @@ def test_a_signal_ends_everything(kind: Kind, number: signal.Signals, tmp_path: 
     try:
         wait("the machine runs", lambda: any(path.stat().st_size for path in tmp_path.glob("*/console")))
         running.send_signal(number)
+        running.send_signal(number)
         assert running.wait(PATIENCE) == (-number if number == signal.SIGKILL else 128 + number)
     finally:
         running.kill()
