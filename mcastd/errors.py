@@ -9,6 +9,7 @@ McastdError
  +-- HostError           the host refused a change (netlink, sysctl, sockets)
  +-- ControlError        the daemon does not answer on its control socket
  |    +-- ControlRefused     it answered that it will not
+ +-- PeerConfigError     the other side's kind of device cannot do what was agreed on
  +-- LabError            the lab's scene could not be built or used
 """
 
@@ -73,6 +74,10 @@ class ControlError(McastdError):
 
 class ControlRefused(ControlError):
     """The daemon answered, and the answer is no; the text is its reason."""
+
+
+class PeerConfigError(McastdError):
+    """What was agreed on cannot be said in the other side's configuration."""
 
 
 class LabError(McastdError):

@@ -22,8 +22,11 @@ _COMMANDS = {
     "leave": "leave a group that was joined with join",
     "doctor": "walk the path hop by hop and name the first that is broken",
     "reload": "read the configuration again; waits, and says why if it is refused",
+    "params": "the table of parameters to agree on with the other side",
+    "peer-config": "the other side's configuration, made from ours",
     "lab": "the whole scene, data centre and cloud VM, on this machine",
 }
+_MODULES = {"peer-config": "peer_config"}  # where a command's name cannot be a module's
 _FAILED, _WRONG, _SILENT = 1, 2, 3
 
 
@@ -52,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         sub = commands.add_parser(name, help=help_text, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name == chosen:
             # Only the chosen command's module is loaded: status must not wait for what lab imports.
-            module = cast("Command", import_module(f"mcastd.cli.{name}"))
+            module = cast("Command", import_module(f"mcastd.cli.{_MODULES.get(name, name)}"))
             sub.description = (module.__doc__ or "").strip()
             module.add_arguments(sub)
             sub.set_defaults(module=module)

@@ -97,7 +97,7 @@ def duration(low: float, high: float) -> Kind:
     """Seconds, or a string with a unit (``"500ms"``, ``"30s"``, ``"5m"``, ``"4h"``, ``"1d"``), bounds included."""
 
     def read(value: object) -> float:
-        allowed = f'from {_spell(low)} to {_spell(high)}, as seconds or as "500ms", "30s", "5m", "4h", "1d"'
+        allowed = f'from {spell(low)} to {spell(high)}, as seconds or as "500ms", "30s", "5m", "4h", "1d"'
         if isinstance(value, str):
             match = _DURATION.fullmatch(value)
             if match is None:
@@ -116,7 +116,8 @@ def duration(low: float, high: float) -> Kind:
     return simple(read, low)
 
 
-def _spell(seconds: float) -> str:
+def spell(seconds: float) -> str:
+    """A duration as the file would have it: ``4h``, ``500ms``."""
     for unit in ("d", "h", "m", "s"):
         if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
             return f"{seconds / _UNITS[unit]:g}{unit}"

@@ -102,6 +102,15 @@ def problem_with(proposal: str, protocol: Protocol) -> str | None:
     return None
 
 
+def by_kind(proposal: str) -> dict[str, tuple[str, ...]]:
+    """The keywords of a sound proposal: ``cipher``, ``aead``, ``integrity``, ``prf``, ``group``, ``esn``."""
+    found: dict[str, tuple[str, ...]] = {}
+    for token in proposal.split("-"):
+        kind = _kind(token) or ""
+        found[kind] = (*found.get(kind, ()), token)
+    return found
+
+
 def esp_of_proposal(proposal: str) -> tuple[Esp, ...]:
     """What ESP may add under a sound ESP proposal: one entry for each cipher and integrity algorithm that it allows."""
     tokens = proposal.split("-")

@@ -1,0 +1,53 @@
+"""Print the other side's configuration, made from ours: the mirror image of the same agreement.
+
+What stands in angle brackets is to be filled in, the pre-shared key (<PSK>) among it: mcastd never writes that.
+
+Examples: mcastd peer-config --vendor ios-xe --outside GigabitEthernet0/0/0
+          mcastd peer-config --vendor frr-strongswan --output other-side
+"""
+
+import argparse
+from pathlib import Path
+
+from mcastd.cli import add_config_argument
+from mcastd.config.load import load
+from mcastd.errors import PeerConfigError
+from mcastd.peerconfig import iosxe, linux
+
+_FILE_MODE = 0o600  # the key is going to be filled in
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``-c FILE`` and what of the other side's own we cannot know."""
+    add_config_argument(parser)
+    parser.add_argument("--vendor", choices=("ios-xe", "frr-strongswan"), required=True, help="what the other side is")
+    parser.add_argument("--outside", metavar="NAME", help="its interface that has the public address")
+    parser.add_argument("--inside", metavar="NAME", help="its interface towards the sources")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="write the files there, which must not exist yet")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print or write it; the file has to be valid, its keys need not be readable."""
+    config = load(arguments.config, check_psk=False).config
+    if arguments.vendor == "ios-xe":
+        files = {"ios-xe.cfg": iosxe.configuration(config, outside=arguments.outside, inside=arguments.inside)}
+    else:
+        files = linux.files(config, outside=arguments.outside, inside=arguments.inside)
+    if arguments.output is None:
+        heading = "" if len(files) == 1 else "# ===== {} =====\n"
+        print("\n".join(heading.format(name) + text for name, text in files.items()), end="")
+        return 0
+    _write(arguments.output, files)
+    return 0
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            path = folder / name
+            path.touch(_FILE_MODE, exist_ok=False)
+            path.write_text(text)
+            print(path)
+    except OSError as error:
+        raise PeerConfigError(f"{error.filename}: cannot be written: {error.strerror}") from error
