@@ -1,4 +1,7 @@
-"""The other side: its charon waits, FRR is its PIM router and rendezvous point, and its keepalives are a Cisco's."""
+"""The other side: its charon waits, FRR is its PIM router and rendezvous point, and its keepalives are a Cisco's.
+
+Its configuration is what ``mcastd peer-config`` makes of the cloud's.
+"""
 
 import signal
 from dataclasses import replace
@@ -7,11 +10,14 @@ from typing import Any
 
 import msgspec
 
+from mcastd.config.load import load
+from mcastd.config.model import Config
 from mcastd.lab import topology
 from mcastd.lab.charon import list_sas
 from mcastd.lab.commands import command, listening, python, wait_for, works
 from mcastd.lab.places import Places
 from mcastd.lab.topology import DC, DcIpsec
+from mcastd.peerconfig import PSK, linux
 
 _FRR = Path("/usr/lib/frr")
 # FRR writes crash logs under /var/tmp; in the mount namespace of its own that ``ip netns exec`` gives, they go nowhere.
@@ -36,15 +42,21 @@ class DataCentre:
         self._ipsec = ipsec
         self._folder = places.folder / DC
         self._keepalives = self._folder / "cisco.json"
+        self._agreed = Config()
 
-    def start(self, mtu: int) -> None:
-        """Start GRE with this MTU, FRR and keepalives, and load charon's connection; returns when all are ready."""
+    def start(self, mtu: int | None) -> None:
+        """Start GRE with this MTU or what fits, FRR, keepalives, and load charon's connection; returns when all are ready.
+
+        The cloud's configuration is written already.
+        """
+        cloud = load(self._places.config, check_psk=False).config
+        self._agreed = topology.data_centre(cloud, self._ipsec, mtu)
         zebra = self._start_frr("zebra", "")
         endpoints = [topology.TUNNEL, topology.GRE_DC, topology.GRE_CLOUD]
         period = self._places.options.keepalive_period
         report = ["--period", period, "--report", self._keepalives]
         self._places.start(DC, "cisco", python("mcastd.lab.cisco", *endpoints, *report))
-        self._start_gre(endpoints, mtu)
+        self._start_gre(endpoints)
         wait_for("FRR's zebra", lambda: listening(zebra))
         self.start_pimd()
         wait_for("the data centre's charon", lambda: listening(self._places.vici(DC)))
@@ -55,15 +67,15 @@ class DataCentre:
 
     def start_pimd(self) -> None:
         """Start FRR's pimd, again if it was killed."""
-        self._start_frr("pimd", topology.PIMD_CONF)
+        self._start_frr("pimd", linux.frr_conf(self._agreed, inside="lan0"))
 
-    def _start_gre(self, endpoints: list[str], mtu: int) -> None:
-        name, local, remote = endpoints
+    def _start_gre(self, endpoints: list[str]) -> None:
+        name = endpoints[0]
         ip = ["ip", "-n", self._places.namespace(DC)]
-        if not works([*ip, "link", "add", name, "type", "gre", "local", local, "remote", remote, "ttl", "255"]):
+        if not works([*ip, *linux.gre_link(self._agreed, self._agreed.tunnels[0]).split()]):
             self._places.start(DC, "gre", python("mcastd.lab.dcgre", *endpoints))
             wait_for("the data centre's GRE interface", lambda: works([*ip, "link", "show", name]))
-        command([*ip, "-batch", "-"], text=topology.DC_TUNNEL.format(mtu=mtu))
+        command([*ip, "-batch", "-"], text="\n".join(linux.link_settings(self._agreed, self._agreed.tunnels[0])))
         # Where GRE or ESP is done in user space, a scheduler that comes late must not cost packets; elsewhere no link.
         for link in (name, "ipsec0"):
             works([*ip, "link", "set", link, "txqueuelen", "5000"])
@@ -96,7 +108,9 @@ class DataCentre:
         """Load connection and PSK into charon, with fields of DcIpsec changed: what it agrees to from now on."""
         conf = self._folder / "swanctl.conf"
         conf.touch(0o600)
-        conf.write_text(topology.swanctl_conf(replace(self._ipsec, **changes)))
+        ipsec = replace(self._ipsec, **changes)
+        agreed = topology.data_centre(self._agreed, ipsec)
+        conf.write_text(linux.swanctl_conf(agreed).replace(PSK, ipsec.psk))
         self._command(["swanctl", "--load-all", "--clear", "--file", str(conf)])
 
     def security_associations(self) -> str:

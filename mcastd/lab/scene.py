@@ -91,11 +91,11 @@ class Scene(Places):
         for place in PLACES:
             self.ours.make_namespace(self.namespace(place))
         self._lay_cables()
+        self._write_config()
         userspace_esp = start_charons(self)
         self.feed.send(*self.options.groups)
-        self.dc.start(topology.CISCO_MTU_USERSPACE if userspace_esp else topology.CISCO_MTU)
+        self.dc.start(topology.CISCO_MTU_USERSPACE if userspace_esp else None)
         wait_for_charons(self)
-        self._write_config()
         self.feed.receive(*self.options.groups)
         if list_sas(self, CLOUD) or self.dc.security_associations() or self.dc.neighbors():
             raise LabError("there is an SA or a PIM neighbour before mcastd was started")

@@ -1,7 +1,12 @@
 """The numbers of the scene (the article's), and the files that its parts read. Pure text."""
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
+
+from msgspec.structs import replace
+
+from mcastd.config.model import Config
 
 CLOUD, INTERNET, DC, SOURCE = PLACES = ("cloud", "internet", "dc", "source")
 
@@ -16,13 +21,12 @@ RP_GROUPS = "239.0.0.0/8"
 GROUP, PORT = "239.1.1.1", 5001
 PROPOSAL = "aes256-sha256-modp2048"
 CHILD_GRE, CHILD_TCP = "dc-tun-gre", "dc-tun-tcp"
-# What fits into ESP in UDP on a path of 1500 bytes, and what fits into the TUN of ESP in user space.
-CISCO_MTU, CISCO_MTU_USERSPACE = 1398, 1376
+CISCO_MTU_USERSPACE = 1376  # what fits into the TUN of ESP in user space, where that is what there is
 
 
 @dataclass(frozen=True)
 class DcIpsec:
-    """What the data centre's charon agrees to; the failure tests change one field each."""
+    """What the data centre understood, its own side first; the failure tests change one field each."""
 
     psk: str
     ike_proposal: str = PROPOSAL
@@ -70,12 +74,6 @@ LINKS = {
         route add default via {RP}
     """,
 }
-
-DC_TUNNEL = f"""
-    link set {TUNNEL} mtu {{mtu}} multicast on addrgenmode none
-    address add {TUNNEL_DC} dev {TUNNEL}
-    link set {TUNNEL} up
-"""
 
 # The VM is the hardest case that people have: strict reverse path filtering.
 SYSCTLS = {
@@ -157,46 +155,16 @@ charon-systemd {{
 """
 
 
-def swanctl_conf(dc: DcIpsec) -> str:
-    """swanctl.conf of the data centre: like a Cisco it waits, with one CHILD_SA for each pair of selectors."""
-    return f"""
-connections {{
-    dc {{
-        version = 2
-        mobike = no
-        unique = replace
-        local_addrs = {DC_PUBLIC}
-        remote_addrs = {VM_PUBLIC}
-        proposals = {dc.ike_proposal}
-        local {{ auth = psk
-            id = {DC_PUBLIC} }}
-        remote {{ auth = psk
-            id = {VM_PUBLIC} }}
-        children {{
-            {CHILD_GRE} {{ local_ts = {dc.gre_local_ts}
-                remote_ts = {dc.gre_remote_ts}
-                esp_proposals = {dc.esp_proposal} }}
-            {CHILD_TCP} {{ local_ts = {TCP_DC}
-                remote_ts = {TCP_CLOUD}
-                esp_proposals = {dc.esp_proposal} }}
-        }}
-    }}
-}}
-secrets {{
-    ike-dc {{ id-1 = {DC_PUBLIC}
-        id-2 = {VM_PUBLIC}
-        secret = "{dc.psk}" }}
-}}
-"""
-
-
-PIMD_CONF = f"""
-ip pim rp {RP} {RP_GROUPS}
-interface {TUNNEL}
- ip pim
-interface lan0
- ip pim
-"""
+def data_centre(cloud: Config, dc: DcIpsec, mtu: int | None = None) -> Config:
+    """The cloud's configuration as the data centre understood the agreement, with an MTU of its own if it has one."""
+    peer = cloud.peers[0]
+    selectors = {"local_ts": IPv4Network(dc.gre_remote_ts), "remote_ts": IPv4Network(dc.gre_local_ts)}
+    children = tuple(
+        replace(child, proposals=(dc.esp_proposal,), **(selectors if child.name == CHILD_GRE else {}))
+        for child in peer.children
+    )
+    tunnels = tuple(replace(tunnel, mtu=mtu or tunnel.mtu) for tunnel in cloud.tunnels)
+    return replace(cloud, peers=(replace(peer, proposals=(dc.ike_proposal,), children=children),), tunnels=tunnels)
 
 
 def mcastd_toml(*, vici: Path, runtime: Path, psk_file: Path, groups: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@ from pathlib import Path
 from mcastd.config.load import load
 from mcastd.lab import topology
 from mcastd.lab.topology import DcIpsec
+from mcastd.peerconfig import linux
 
 
 def test_the_configuration_of_the_lab_is_valid_and_is_the_articles(tmp_path: Path) -> None:
@@ -21,6 +22,16 @@ def test_the_configuration_of_the_lab_is_valid_and_is_the_articles(tmp_path: Pat
     assert [str(source) for source in config.groups[1].sources] == ["100.15.30.10"]
 
 
+def test_the_data_centre_understands_what_the_cloud_means_unless_told_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "mcastd.toml"
+    file.write_text(topology.mcastd_toml(vici=tmp_path / "vici", runtime=tmp_path, psk_file=tmp_path, groups=()))
+    config = load(file, check_psk=False).config
+    assert topology.data_centre(config, DcIpsec("")).peers == config.peers
+    changed = topology.data_centre(config, DcIpsec("", gre_remote_ts="10.44.6.2/32", esp_proposal="aes128-sha1"))
+    text = linux.swanctl_conf(changed)
+    assert "remote_ts = 10.44.6.2/32" in text
+    assert text.count("esp_proposals = aes128-sha1\n") == 2
+
+
 def test_a_psk_is_in_no_representation() -> None:
     assert "secret words" not in repr(DcIpsec("secret words"))
-    assert "secret words" in topology.swanctl_conf(DcIpsec("secret words"))
