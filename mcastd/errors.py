@@ -10,6 +10,7 @@ McastdError
  +-- ControlError        the daemon does not answer on its control socket
  |    +-- ControlRefused     it answered that it will not
  +-- PeerConfigError     the other side's kind of device cannot do what was agreed on
+ +-- OutputError         a file that a command makes could not be written
  +-- LabError            the lab's scene could not be built or used
 """
 
@@ -78,6 +79,10 @@ class ControlRefused(ControlError):
 
 class PeerConfigError(McastdError):
     """What was agreed on cannot be said in the other side's configuration."""
+
+
+class OutputError(McastdError):
+    """A file that a command makes is there already, or could not be written."""
 
 
 class LabError(McastdError):

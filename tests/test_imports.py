@@ -13,7 +13,10 @@ COMMAND = (*DAEMON, "pyroute2", "structlog", "vici", "mcastd.daemon")
     ("module", "absent"),
     [
         ("mcastd.daemon", DAEMON),
-        *((f"mcastd.cli.{name}", COMMAND) for name in ("status", "reload", "join", "leave")),
+        *(
+            (f"mcastd.cli.{name}", COMMAND)
+            for name in ("status", "reload", "join", "leave", "params", "peer_config", "import_")
+        ),
     ],
 )
 def test_what_is_not_loaded(module: str, absent: tuple[str, ...]) -> None:

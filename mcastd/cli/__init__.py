@@ -24,9 +24,10 @@ _COMMANDS = {
     "reload": "read the configuration again; waits, and says why if it is refused",
     "params": "the table of parameters to agree on with the other side",
     "peer-config": "the other side's configuration, made from ours",
+    "import": "ipsec.conf, ipsec.secrets or swanctl.conf to mcastd.toml",
     "lab": "the whole scene, data centre and cloud VM, on this machine",
 }
-_MODULES = {"peer-config": "peer_config"}  # where a command's name cannot be a module's
+_MODULES = {"peer-config": "peer_config", "import": "import_"}  # where a command's name cannot be a module's
 _FAILED, _WRONG, _SILENT = 1, 2, 3
 
 

@@ -10,11 +10,9 @@ import argparse
 from pathlib import Path
 
 from mcastd.cli import add_config_argument
+from mcastd.cli.output import SECRET, write_new
 from mcastd.config.load import load
-from mcastd.errors import PeerConfigError
 from mcastd.peerconfig import iosxe, linux
-
-_FILE_MODE = 0o600  # the key is going to be filled in
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,17 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         heading = "" if len(files) == 1 else "# ===== {} =====\n"
         print("\n".join(heading.format(name) + text for name, text in files.items()), end="")
         return 0
-    _write(arguments.output, files)
+    written = {arguments.output / name: (text.encode(), SECRET) for name, text in files.items()}
+    write_new(written)  # for nobody else: the key is going to be filled in
+    print("\n".join(map(str, written)))
     return 0
-
-
-def _write(folder: Path, files: dict[str, str]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            path = folder / name
-            path.touch(_FILE_MODE, exist_ok=False)
-            path.write_text(text)
-            print(path)
-    except OSError as error:
-        raise PeerConfigError(f"{error.filename}: cannot be written: {error.strerror}") from error
