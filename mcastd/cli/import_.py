@@ -7,8 +7,8 @@ output.
 Examples: mcastd import /etc/ipsec.conf /etc/ipsec.secrets -o /etc/mcastd.toml
           mcastd import /etc/swanctl/swanctl.conf | less
 
-exit code: 0 done; 1 something has to be filled in before `mcastd check` is content, or a file could not be written;
-2 a file could not be read or understood
+exit code: 0 done; 1 something has to be filled in or changed before `mcastd check` is content, or a file could not be
+written; 2 a file could not be read or understood
 """
 
 import argparse
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from mcastd.cli.output import PUBLIC, SECRET, write_new
+from mcastd.config.load import loads
+from mcastd.errors import ConfigError
 from mcastd.importer.draft import Notes, PeerDraft
 from mcastd.importer.files import drafts
 from mcastd.importer.write import toml
@@ -44,10 +46,20 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note: {problem}", file=sys.stderr)
     for peer in peers:
         _say_about_key(peer, written=arguments.output is not None)
-    if all(peer.complete for peer in peers):
-        return 0
-    print("mcastd: some of it has to be filled in: the lines that begin with #?", file=sys.stderr)
-    return _INCOMPLETE
+    if not all(peer.complete for peer in peers):
+        print("mcastd: some of it has to be filled in: the lines that begin with #?", file=sys.stderr)
+        return _INCOMPLETE
+    return _check(text, arguments.output or Path("mcastd.toml"))
+
+
+def _check(text: str, path: Path) -> int:
+    """What `mcastd check` would say of the result, the key aside."""
+    try:
+        loads(text, path, check_psk=False)
+    except ConfigError as error:
+        print(f"mcastd: what the source says does not go together here:\n{error}", file=sys.stderr)
+        return _INCOMPLETE
+    return 0
 
 
 def _say_about_key(peer: PeerDraft, *, written: bool) -> None:

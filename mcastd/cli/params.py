@@ -7,20 +7,19 @@ Examples: mcastd params
 
 import argparse
 
-from mcastd.cli import add_config_argument
-from mcastd.config.load import load
+from mcastd.cli.otherside import add_peer_arguments, agreed
 from mcastd.params.render import FORMATS
 from mcastd.params.rows import tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare ``-c FILE`` and ``--format``."""
-    add_config_argument(parser)
+    """Declare ``-c FILE``, ``--peer NAME`` and ``--format``."""
+    add_peer_arguments(parser)
     parser.add_argument("--format", choices=sorted(FORMATS), default="md", help="md is Markdown, the default")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print it; the file has to be valid, its keys need not be readable."""
-    config = load(arguments.config, check_psk=False).config
+    """Print it."""
+    config = agreed(arguments)
     print(FORMATS[arguments.format](tables(config)), end="")
     return 0

@@ -9,15 +9,14 @@ Examples: mcastd peer-config --vendor ios-xe --outside GigabitEthernet0/0/0
 import argparse
 from pathlib import Path
 
-from mcastd.cli import add_config_argument
+from mcastd.cli.otherside import add_peer_arguments, agreed
 from mcastd.cli.output import SECRET, write_new
-from mcastd.config.load import load
 from mcastd.peerconfig import iosxe, linux
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare ``-c FILE`` and what of the other side's own we cannot know."""
-    add_config_argument(parser)
+    """Declare ``-c FILE``, ``--peer NAME`` and what of the other side's own we cannot know."""
+    add_peer_arguments(parser)
     parser.add_argument("--vendor", choices=("ios-xe", "frr-strongswan"), required=True, help="what the other side is")
     parser.add_argument("--outside", metavar="NAME", help="its interface that has the public address")
     parser.add_argument("--inside", metavar="NAME", help="its interface towards the sources")
@@ -25,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print or write it; the file has to be valid, its keys need not be readable."""
-    config = load(arguments.config, check_psk=False).config
+    """Print or write it."""
+    config = agreed(arguments)
     if arguments.vendor == "ios-xe":
         files = {"ios-xe.cfg": iosxe.configuration(config, outside=arguments.outside, inside=arguments.inside)}
     else:

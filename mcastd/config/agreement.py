@@ -2,12 +2,24 @@
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+import msgspec
+
 from mcastd.config.contradictions import PATH_MTU
 from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.mtu import GRE_HEADER, largest_mtu
 from mcastd.config.proposals import esp_of_proposal
 
 _GRE_OPTION = 4  # bytes, of a checksum or a sequence number
+
+
+def with_peer(config: Config, name: str) -> Config:
+    """What is agreed on with one of the peers: it, the tunnels that its children carry, and their groups."""
+    peers = tuple(peer for peer in config.peers if peer.name == name)
+    children = {child.name for peer in peers for child in peer.children}
+    tunnels = tuple(tunnel for tunnel in config.tunnels if tunnel.child in children)
+    names = {tunnel.name for tunnel in tunnels}
+    groups = tuple(group for group in config.groups if group.tunnel in names)
+    return msgspec.structs.replace(config, peers=peers, tunnels=tunnels, groups=groups)
 
 
 def as_address(identity: str) -> IPv4Address | None:

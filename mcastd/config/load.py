@@ -16,7 +16,7 @@ from mcastd.config.psk import look, read_psk
 from mcastd.config.report import Report
 from mcastd.errors import ConfigError, Problem
 
-__all__ = ["LARGEST", "Loaded", "load", "read_psk"]
+__all__ = ["LARGEST", "Loaded", "load", "loads", "read_psk"]
 
 LARGEST: Final = 4 << 20
 """Bytes; 10,000 groups take a tenth of it."""
@@ -38,7 +38,11 @@ def load(path: Path, *, check_psk: bool = True) -> Loaded:
     ``check_psk`` also looks whether each peer's pre-shared key can be used. Relative paths are relative to the
     folder of the file, and absolute in what is returned.
     """
-    text = _read(path)
+    return loads(_read(path), path, check_psk=check_psk)
+
+
+def loads(text: str, path: Path, *, check_psk: bool = True) -> Loaded:
+    """The same for a text, which is or is going to be in the file ``path``."""
     document = _parse(path, text)
     report = Report(str(path), scan(text))
     config = to_config(document, report)

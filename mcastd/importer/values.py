@@ -76,12 +76,12 @@ def text(setting: Value, example: str) -> Scalar | Missing:
 
 
 def is_address(word: str) -> bool:
-    """Whether it is an IPv4 address."""
+    """Whether it is the IPv4 address of a host; 0.0.0.0 is any."""
     try:
-        IPv4Address(word)
+        found = IPv4Address(word)
     except ValueError:
         return False
-    return True
+    return not (found.is_unspecified or found.is_multicast or found.is_reserved)
 
 
 def proposals(setting: Value | None, key: str, protocol: Protocol, notes: Notes) -> Scalar | Missing:

@@ -92,6 +92,15 @@ def test_what_has_to_be_filled_in_is_said_and_is_exit_code_1(
     assert "filled in" in said.err
 
 
+def test_what_does_not_go_together_is_said_as_check_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "ipsec.conf"
+    again = "\nconn again\n\talso=dc-tun\n\tleftsubnet=10.44.6.1/32\n\trightsubnet=10.44.7.1/32\n\tauto=start\n"
+    file.write_text(ARTICLE.read_text() + again)
+    assert run(file) == 1
+    said = capsys.readouterr().err
+    assert "peers.dc-tun.children.again: it has the same traffic selectors as dc-tun-gre" in said
+
+
 def test_what_is_not_understood_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "ipsec.conf"
     file.write_text("conn one\nleft=10.0.0.1\n")
