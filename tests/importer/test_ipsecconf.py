@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mcastd.errors import ConfigError, Problem
@@ -120,6 +120,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(max_examples=500, deadline=None)
 @example('#"\\')
 @given(st.lists(PIECES | st.text(max_size=5)).map("".join))
 def test_no_text_does_more_than_refuse(text: str) -> None:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcastd.errors import ConfigError
@@ -76,6 +76,7 @@ def test_no_secret_is_in_a_representation() -> None:
     assert "secret words" not in repr(read(': PSK "secret words"'))
 
 
+@settings(max_examples=500, deadline=None)
 @given(
     st.lists(
         st.sampled_from([":", " ", "\t", "\n", "PSK", "RSA", '"', "'", "0x", "0s", "include", "#", "a"])

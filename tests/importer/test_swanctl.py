@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcastd.config.strongswan import parse
@@ -169,6 +169,7 @@ WORDS = st.sampled_from(
 )
 
 
+@settings(max_examples=500, deadline=None)
 @given(st.lists(WORDS | st.text(max_size=4)).map("".join))
 def test_no_text_does_more_than_refuse(source: str) -> None:
     notes = Notes()

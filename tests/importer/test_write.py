@@ -2,7 +2,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcastd.config.load import load
@@ -53,6 +53,7 @@ def test_what_was_left_out_is_in_comments() -> None:
     assert "\n#   ipsec.conf:3: mark: it is not carried over\n" in text
 
 
+@settings(max_examples=300, deadline=None)
 @given(st.text(), st.text(), st.text(min_size=1))
 def test_any_text_is_valid_toml_and_read_back(identity: str, why: str, name: str) -> None:
     keys: Keys = {**KEYS, "local_id": identity, "remote": Missing(identity, why)}

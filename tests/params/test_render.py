@@ -2,7 +2,7 @@ import csv
 import io
 from html.parser import HTMLParser
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcastd.params.render import FORMATS, comma_separated, html_page, markdown
@@ -29,6 +29,7 @@ class Cells(HTMLParser):
             self.cells[-1] += data
 
 
+@settings(deadline=None)
 @given(tables=TABLES)
 def test_html_gives_back_every_cell_and_no_other_tag(tables: list[Table]) -> None:
     parser = Cells()
@@ -46,6 +47,7 @@ def test_html_needs_nothing_else() -> None:
     assert "src=" not in page
 
 
+@settings(deadline=None)
 @given(tables=TABLES)
 def test_csv_gives_back_every_cell(tables: list[Table]) -> None:
     rows = list(csv.reader(io.StringIO(comma_separated(tables), newline="")))
@@ -61,6 +63,7 @@ def test_no_cell_of_csv_is_a_formula() -> None:
     assert text.splitlines()[1] == "t,IKE identity,'@vpn.example.com,'=1+1"
 
 
+@settings(deadline=None)
 @given(tables=TABLES)
 def test_markdown_keeps_every_row_on_a_line_of_three_cells(tables: list[Table]) -> None:
     rows = [line for line in markdown(tables).splitlines() if line.startswith("| ")]

@@ -3,7 +3,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcastd.config.model import Config, Keepalive, RpRange
@@ -220,6 +220,7 @@ def test_a_lifetime_out_of_bounds_is_brought_in_and_said() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,62}", fullmatch=True), unique=True, max_size=20))
 def test_names_are_valid_and_differ(wanted: list[str]) -> None:
     names = Names()
