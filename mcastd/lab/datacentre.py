@@ -45,7 +45,7 @@ class DataCentre:
         self._agreed = Config()
 
     def start(self, mtu: int | None) -> None:
-        """Start GRE with this MTU or what fits, FRR, keepalives, and load charon's connection; returns when all are ready.
+        """Start GRE with this MTU or what fits, FRR, keepalives and charon's connection; returns when all are ready.
 
         The cloud's configuration is written already.
         """
