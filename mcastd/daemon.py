@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from mcastd import __version__
-from mcastd.config.load import Loaded, load, read_psk
+from mcastd.config.load import Loaded, load, read_certificates, read_psk
 from mcastd.config.model import Config, Tunnel
 from mcastd.config.mtu import Esp
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
@@ -301,7 +301,7 @@ def log_notes(log: Logger, notes: tuple[Problem, ...]) -> None:
 
 
 def _with_keys(config: Config) -> tuple[PeerWithKey, ...]:
-    return tuple(PeerWithKey(peer, read_psk(peer)) for peer in config.peers)
+    return tuple(PeerWithKey(peer, read_psk(peer), read_certificates(peer)) for peer in config.peers)
 
 
 def _negotiated(view: ChildView) -> Esp | None:

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(text: str, path: Path) -> int:
     """What `mcastd check` would say of the result, the key aside."""
     try:
-        loads(text, path, check_psk=False)
+        loads(text, path, check_files=False)
     except ConfigError as error:
         print(f"mcastd: what the source says does not go together here:\n{error}", file=sys.stderr)
         return _INCOMPLETE

@@ -22,7 +22,7 @@ def agreed(arguments: argparse.Namespace) -> Config:
     Raises ConfigError where it is not clear which peer that is.
     """
     path: Path = arguments.config
-    config = load(path, check_psk=False).config
+    config = load(path, check_files=False).config
     names = [peer.name for peer in config.peers]
     if arguments.peer is None and len(names) <= 1:
         return config

@@ -6,25 +6,25 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import combinations, product
 from typing import Final
 
+from mcastd.config import peers
 from mcastd.config.lines import KeyPath
-from mcastd.config.model import LINK_LOCAL_GROUPS, Child, Config, Group, Peer, Pim, Tunnel
+from mcastd.config.model import LINK_LOCAL_GROUPS, Child, Config, Group, Pim, Tunnel
 from mcastd.config.mtu import USERSPACE_LINK_MTU, largest_mtu
+from mcastd.config.peers import children_of, paths
 from mcastd.config.proposals import esp_of_proposal
 from mcastd.config.report import Report, dotted, shown
 
 PATH_MTU: Final = 1500
 """Bytes; what any path over the Internet is taken to carry."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,62}")
 _LINK_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}")
 _RESERVED_LINKS: Final = frozenset(("all", "default", "erspan0", "gre0", "gretap0", "ip_vti0", "ipsec0", "lo", "tunl0"))
 
 
 def find(config: Config, report: Report) -> None:
     """Report every contradiction; values that are wrong by themselves take no part."""
-    children = dict(_children(config.peers))
-    _peers(config.peers, report)
-    _selectors(children, report)
+    children = dict(children_of(config.peers))
+    peers.find(config, report)
     for tunnel in config.tunnels:
         path = ("tunnels", tunnel.name)
         _link_name(tunnel.name, path, report)
@@ -36,71 +36,6 @@ def find(config: Config, report: Report) -> None:
     _groups(config, report)
 
 
-def _children(peers: tuple[Peer, ...]) -> Iterator[tuple[KeyPath, Child]]:
-    for peer in peers:
-        for child in peer.children:
-            yield ("peers", peer.name, "children", child.name), child
-
-
-def _paths(path: KeyPath, *keys: str) -> Iterator[KeyPath]:
-    return ((*path, key) for key in keys)
-
-
-def _peers(peers: tuple[Peer, ...], report: Report) -> None:
-    named: dict[str, KeyPath] = {}
-    alike: dict[tuple[object, ...], KeyPath] = {}
-    for peer in peers:
-        path: KeyPath = ("peers", peer.name)
-        _name(peer.name, path, report)
-        _credentials(peer, path, report)
-        ends = tuple(_paths(path, "local", "remote", "local_id", "remote_id"))
-        identity = (peer.local, peer.remote, peer.local_id, peer.remote_id)
-        other = alike.setdefault(identity, path)
-        if other != path:
-            text = f"it has the addresses and identities of {dotted(other)}; allowed: one peer for all children"
-            report.contradiction(path, text, *ends, *_paths(other, "local", "remote", "local_id", "remote_id"))
-        if peer.local == peer.remote:
-            text = f"it is the same as local, {peer.local}; allowed: the other side's address"
-            report.contradiction((*path, "remote"), text, *ends)
-        if peer.retry_min > peer.retry_max:
-            text = f"{peer.retry_min:g} s is more than retry_max, {peer.retry_max:g} s; allowed: at most that"
-            report.contradiction((*path, "retry_min"), text, (*path, "retry_max"))
-    for path, child in _children(peers):
-        _name(child.name, path, report)
-        first = named.setdefault(child.name, path)
-        if first != path:
-            text = (
-                f"a child of this name is at line {report.line(first)} already; allowed: names that no other peer uses"
-            )
-            report.contradiction(path, text)
-
-
-def _credentials(peer: Peer, path: KeyPath, report: Report) -> None:
-    by_certificate = tuple(_paths(path, "local_cert", "local_key", "ca_certs", "remote_cert"))
-    if peer.psk_file is not None:
-        if peer.local_cert or peer.local_key or peer.ca_certs or peer.remote_cert:
-            text = "there are certificates as well; allowed: a pre-shared key or certificates, not both"
-            report.contradiction((*path, "psk_file"), text, *by_certificate)
-        return
-    if not (peer.local_cert or peer.local_key or peer.ca_certs or peer.remote_cert):
-        text = f"it is missing from [{dotted(path)}]; allowed: a pre-shared key, or local_cert and local_key"
-        report.contradiction((*path, "psk_file"), text, *by_certificate)
-        return
-    for key, value in (("local_cert", peer.local_cert), ("local_key", peer.local_key)):
-        if value is None:
-            text = "it is missing; allowed: local_cert and local_key together, for authentication by certificate"
-            report.contradiction((*path, key), text, *by_certificate, (*path, "psk_file"))
-    if not peer.ca_certs and peer.remote_cert is None:
-        text = "it is missing; allowed: ca_certs that issued the other side's certificate, or remote_cert itself"
-        report.contradiction((*path, "ca_certs"), text, *by_certificate, (*path, "psk_file"))
-
-
-def _name(name: str, path: KeyPath, report: Report) -> None:
-    if not _NAME.fullmatch(name):
-        text = f"{shown(name)} is no usable name; allowed: up to 63 letters, digits, '_', '-' and '.', not '.' first"
-        report.contradiction(path, text)
-
-
 def _link_name(name: str, path: KeyPath, report: Report) -> None:
     if not _LINK_NAME.fullmatch(name):
         text = f"{shown(name)} is no interface name; allowed: up to 15 letters, digits, '_', '-' and '.', not '.' first"
@@ -108,22 +43,6 @@ def _link_name(name: str, path: KeyPath, report: Report) -> None:
     elif name in _RESERVED_LINKS:
         text = f"the name is taken by the system; allowed: any but {', '.join(sorted(_RESERVED_LINKS))}"
         report.contradiction(path, text)
-
-
-def _selectors(children: dict[KeyPath, Child], report: Report) -> None:
-    for (first_path, first), (path, second) in combinations(children.items(), 2):
-        if not (first.local_ts.overlaps(second.local_ts) and first.remote_ts.overlaps(second.remote_ts)):
-            continue
-        selectors = (*_paths(path, "local_ts", "remote_ts"), *_paths(first_path, "local_ts", "remote_ts"))
-        if any(report.is_wrong(one) for one in selectors):
-            continue
-        same = (first.local_ts, first.remote_ts) == (second.local_ts, second.remote_ts)
-        if same and first_path[:2] == path[:2]:
-            text = f"it has the same traffic selectors as {first.name}; allowed: one child for each pair"
-            report.contradiction(path, text)
-        else:
-            text = f"its traffic selectors overlap those of {first.name}: only one of the two carries what both match"
-            report.note(path, text)
 
 
 def _endpoints(tunnel: Tunnel, path: KeyPath, children: dict[KeyPath, Child], report: Report) -> None:
@@ -159,7 +78,7 @@ def _addresses(tunnel: Tunnel, path: KeyPath, report: Report) -> None:
     network = own.network
     if _is_own(peer, tunnel):
         text = f"{peer} is our own address; allowed: the other side's"
-        report.contradiction(where, text, *_paths(path, "address", "addresses"))
+        report.contradiction(where, text, *paths(path, "address", "addresses"))
     elif network.prefixlen == 32:
         return
     elif peer not in network:
@@ -197,7 +116,7 @@ def _mtu(tunnel: Tunnel, path: KeyPath, children: dict[KeyPath, Child], userspac
         why = "GRE without IPsec"
     else:
         child_path, child = found
-        involved += _paths(child_path, "proposals", "mode")
+        involved += paths(child_path, "proposals", "mode")
         adds = [esp for proposal in child.proposals for esp in esp_of_proposal(proposal)]
         largest = min((largest_mtu(PATH_MTU, esp, mode=child.mode, encap=True, key=keyed) for esp in adds), default=0)
         why = f"{child.mode} mode, {' or '.join(child.proposals)}, ESP in UDP"
@@ -210,7 +129,7 @@ def _mtu(tunnel: Tunnel, path: KeyPath, children: dict[KeyPath, Child], userspac
 
 def _pim(tunnel: Tunnel, pim: Pim, path: KeyPath, report: Report) -> None:
     neighbor, where, address = pim.neighbor, (*path, "neighbor"), (*path[:2], "address")
-    own = tuple(_paths(path[:2], "address", "addresses"))
+    own = tuple(paths(path[:2], "address", "addresses"))
     if neighbor is not None and not report.is_wrong(where):
         if _is_own(neighbor, tunnel):
             report.contradiction(where, f"{neighbor} is our own address; allowed: the other side's", *own)
@@ -236,7 +155,7 @@ def _rp_ranges(tunnel: Tunnel, pim: Pim, path: KeyPath, report: Report) -> None:
         rp_path = (*path, "rp", index)
         if _is_own(rp.address, tunnel):
             text = f"{rp.address} is our own address; allowed: the rendezvous point of the other side"
-            report.contradiction((*rp_path, "address"), text, *_paths(path[:2], "address", "addresses"))
+            report.contradiction((*rp_path, "address"), text, *paths(path[:2], "address", "addresses"))
         for place, range_ in enumerate(rp.groups):
             where = (*rp_path, "groups", place)
             first = taken.setdefault(range_, where)
@@ -263,7 +182,7 @@ def _tunnel_pairs(tunnels: tuple[Tunnel, ...], report: Report) -> None:
         if first != path:
             text = f"it has the same local, remote and key as {dotted(first)}; allowed: tunnels that differ in one"
             report.contradiction(
-                path, text, *_paths(path, "local", "remote", "key"), *_paths(first, "local", "remote", "key")
+                path, text, *paths(path, "local", "remote", "key"), *paths(first, "local", "remote", "key")
             )
     for one, other in combinations(tunnels, 2):
         for (first, theirs), (where, ours) in product(_networks(one), _networks(other)):
@@ -307,7 +226,7 @@ def _joined_once(group: Group, path: KeyPath, joined: dict[tuple[object, ...], K
         if first != where:
             what = f"{group.group} from {source or 'every source'}"
             text = f"{what} is joined at line {report.line(first)} already; allowed: once on a tunnel"
-            report.contradiction(where, text, *_paths(path, "group", "tunnel", "sources"), first)
+            report.contradiction(where, text, *paths(path, "group", "tunnel", "sources"), first)
 
 
 def _from_every_source(group: Group, pim: Pim, path: KeyPath, pim_path: KeyPath, report: Report) -> None:
@@ -317,5 +236,9 @@ def _from_every_source(group: Group, pim: Pim, path: KeyPath, pim_path: KeyPath,
     elif not pim.bootstrap and not any(group.group in range_ for rp in pim.rp for range_ in rp.groups):
         text = f"no RP serves {group.group}; allowed: a group in the range of an RP, bootstrap = true, or sources"
         unsure = [(*pim_path, "rp", index, "groups") for index in range(len(pim.rp))]
-        involved = (*_paths(pim_path, "rp", "ssm_ranges", "bootstrap"), *_paths(path, "tunnel", "sources"), *unsure)
+        involved = (
+            *paths(pim_path, "rp", "ssm_ranges", "bootstrap"),
+            *paths(path, "tunnel", "sources"),
+            *unsure,
+        )
         report.contradiction((*path, "group"), text, *involved)

@@ -8,15 +8,16 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from mcastd.config import contradictions
+from mcastd.config import certificates, contradictions, psk
+from mcastd.config.certificates import read_certificates
 from mcastd.config.convert import to_config
 from mcastd.config.lines import scan
 from mcastd.config.model import Config
-from mcastd.config.psk import look, read_psk
+from mcastd.config.psk import read_psk
 from mcastd.config.report import Report
 from mcastd.errors import ConfigError, Problem
 
-__all__ = ["LARGEST", "Loaded", "load", "loads", "read_psk"]
+__all__ = ["LARGEST", "Loaded", "load", "loads", "read_certificates", "read_psk"]
 
 LARGEST: Final = 4 << 20
 """Bytes; 10,000 groups take a tenth of it."""
@@ -32,24 +33,24 @@ class Loaded(Struct, frozen=True, kw_only=True):
     notes: tuple[Problem, ...] = ()
 
 
-def load(path: Path, *, check_psk: bool = True) -> Loaded:
+def load(path: Path, *, check_files: bool = True) -> Loaded:
     """Read and check a file; ConfigError with every problem in it, by line.
 
-    ``check_psk`` also looks whether each peer's pre-shared key can be used. Relative paths are relative to the
-    folder of the file, and absolute in what is returned.
+    ``check_files`` also looks whether the files that it names, keys and certificates, can be used. Relative paths are
+    relative to the folder of the file, and absolute in what is returned.
     """
-    return loads(_read(path), path, check_psk=check_psk)
+    return loads(_read(path), path, check_files=check_files)
 
 
-def loads(text: str, path: Path, *, check_psk: bool = True) -> Loaded:
+def loads(text: str, path: Path, *, check_files: bool = True) -> Loaded:
     """The same for a text, which is or is going to be in the file ``path``."""
     document = _parse(path, text)
     report = Report(str(path), scan(text))
     config = to_config(document, report)
     contradictions.find(config, report)
     config = _absolute(config, path.absolute().parent)
-    if check_psk:
-        _check_psk(config, report)
+    if check_files:
+        _check_files(config, report)
     if report.problems:
         raise ConfigError(report.problems)
     return Loaded(config=config, notes=report.notes)
@@ -108,13 +109,14 @@ def _absolute(config: Config, folder: Path) -> Config:
     return msgspec.structs.replace(config, peers=peers)
 
 
-def _check_psk(config: Config, report: Report) -> None:
+def _check_files(config: Config, report: Report) -> None:
     for peer in config.peers:
-        where = ("peers", peer.name, "psk_file")
-        if peer.psk_file is None or report.is_wrong(where):
-            continue
-        found = look(peer.psk_file)
-        if found.refused:
-            report.wrong(where, found.refused)
-        elif found.note:
-            report.note(where, found.note)
+        named = [(("psk_file",), psk.look(peer.psk_file))] if peer.psk_file is not None else []
+        for key, found in [*named, *((key, found) for key, _, found in certificates.look(peer))]:
+            where = ("peers", peer.name, *key)
+            if report.is_wrong(where):
+                continue
+            if found.refused:
+                report.wrong(where, found.refused)
+            elif found.note:
+                report.note(where, found.note)

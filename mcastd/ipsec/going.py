@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcastd.errors import ViciRefused, ViciUnavailable
-from mcastd.ipsec.messages import shared_id, terminate_peer
+from mcastd.ipsec.credentials import shared_id
+from mcastd.ipsec.messages import terminate_peer
 from mcastd.ipsec.vici import ViciConnection
 from mcastd.system.ledger import Ledger
 
 CONN: Final = "vici-conn"
 CHILD: Final = "vici-child"
 SHARED: Final = "vici-shared"
+KEY: Final = "vici-key"
+AUTHORITY: Final = "vici-authority"
 _GENTLE: Final = 1.0
 _FORCED: Final = 0.5
 
@@ -37,6 +40,10 @@ async def take_down(socket: Path, ledger: Ledger, names: Collection[str]) -> Non
         for name in names:
             await quietly(control, "unload-conn", {"name": name})
             await quietly(control, "unload-shared", {"id": shared_id(name)})
+            for authority in owned(ledger, AUTHORITY, name):
+                await quietly(control, "unload-authority", {"name": authority})
+            for key in owned(ledger, KEY, name):
+                await unload_key(control, ledger, name, key)
             _forget(ledger, name)
     finally:
         control.close()
@@ -60,9 +67,21 @@ async def quietly(control: ViciConnection, command: str, message: Mapping[str, A
         return
 
 
+def owned(ledger: Ledger, kind: str, name: str) -> list[str]:
+    """The ledger's entries of a kind that belong to a peer, without its name."""
+    return [key.partition("/")[2] for key in ledger.entries(kind) if key.partition("/")[0] == name]
+
+
+async def unload_key(control: ViciConnection, ledger: Ledger, name: str, key: str) -> None:
+    """Unload a peer's private key, unless another peer of ours has it as well."""
+    ledger.forget(KEY, f"{name}/{key}")
+    if not any(entry.partition("/")[2] == key for entry in ledger.entries(KEY)):
+        await quietly(control, "unload-key", {"id": key})
+
+
 def _forget(ledger: Ledger, name: str) -> None:
-    for key in ledger.entries(CHILD):
-        if key.startswith(f"{name}/"):
-            ledger.forget(CHILD, key)
+    for kind in (CHILD, AUTHORITY, KEY):
+        for key in owned(ledger, kind, name):
+            ledger.forget(kind, f"{name}/{key}")
     ledger.forget(SHARED, shared_id(name))
     ledger.forget(CONN, name)

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Final
 
+from mcastd.config.certificates import Certificates
 from mcastd.config.model import Peer
-from mcastd.ipsec import messages
-from mcastd.ipsec.going import CHILD, CONN, SHARED, quietly, terminate_all
-from mcastd.ipsec.messages import IkeSa
+from mcastd.ipsec import credentials, messages
+from mcastd.ipsec.going import AUTHORITY, CHILD, CONN, KEY, SHARED, owned, quietly, terminate_all, unload_key
+from mcastd.ipsec.messages import IkeSa, PeerWithKey
 from mcastd.ipsec.state import PeerState
 from mcastd.ipsec.vici import ViciConnection
 from mcastd.system.ledger import Ledger
@@ -15,15 +16,14 @@ _TIMEOUT: Final = 1.0
 
 
 async def load(socket: Path, control: ViciConnection, ledger: Ledger, state: PeerState) -> None:
-    """Load a peer's key and connection, in the ledger first. Raises ViciRefused if charon does not take them."""
+    """Load a peer's credentials and connection. Raises ViciRefused if charon does not take them."""
     wanted, peer = state.wanted, state.wanted.peer
     await _drop_outdated(socket, control, ledger, state)
     _record(ledger, CONN, peer.name, messages.ike_fingerprint(peer))
-    _record(ledger, SHARED, messages.shared_id(peer.name), None)
     for child in peer.children:
         _record(ledger, CHILD, f"{peer.name}/{child.name}", messages.child_fingerprint(child))
-    await control.command("load-shared", messages.shared_key(wanted))
-    await control.command("load-conn", messages.connection(peer))
+    await _load_credentials(control, ledger, wanted)
+    await control.command("load-conn", messages.connection(wanted))
 
 
 def must_wait(ledger: Ledger, state: PeerState) -> bool:
@@ -48,6 +48,41 @@ def strays(sas: tuple[IkeSa, ...], state: PeerState) -> list[int]:
     ]
 
 
+async def _load_credentials(control: ViciConnection, ledger: Ledger, wanted: PeerWithKey) -> None:
+    """Load what the peer authenticates with and unload what it does not any more."""
+    name, found = wanted.peer.name, wanted.certificates
+    shared, authorities = credentials.shared_id(name), credentials.authorities(wanted)
+    if wanted.psk is not None:
+        _record(ledger, SHARED, shared, None)
+        await control.command("load-shared", credentials.shared_key(wanted))
+    elif ledger.has(SHARED, shared):
+        await quietly(control, "unload-shared", {"id": shared})
+        ledger.forget(SHARED, shared)
+    for authority in owned(ledger, AUTHORITY, name):
+        # One that is loaded again under its name would leave the certificate of the old one behind.
+        await quietly(control, "unload-authority", {"name": authority})
+        ledger.forget(AUTHORITY, f"{name}/{authority}")
+    for authority, message in authorities.items():
+        _record(ledger, AUTHORITY, f"{name}/{authority}", None)
+        await control.command("load-authority", message)
+    key = await _load_key(control, ledger, name, found) if found is not None else None
+    for other in owned(ledger, KEY, name):
+        if other != key:
+            await unload_key(control, ledger, name, other)
+    if found is not None and (certificate := credentials.trusted(found)) is not None:
+        await control.command("load-cert", certificate)
+
+
+async def _load_key(control: ViciConnection, ledger: Ledger, peer: str, found: Certificates) -> str:
+    """Load the private key and return its id; one that somebody else has loaded before stays when we go."""
+    there = (await control.command("get-keys")).get("keys", [])
+    answer = (await control.command("load-key", credentials.private_key(found))).get("id", b"")
+    key = answer.decode(errors="replace") if isinstance(answer, bytes) else ""
+    if answer not in there or any(entry.partition("/")[2] == key for entry in ledger.entries(KEY)):
+        _record(ledger, KEY, f"{peer}/{key}", None)
+    return key
+
+
 async def _drop_outdated(socket: Path, control: ViciConnection, ledger: Ledger, state: PeerState) -> None:
     peer = state.wanted.peer
     before = ledger.entries(CONN).get(peer.name)
@@ -63,12 +98,8 @@ async def _drop_outdated(socket: Path, control: ViciConnection, ledger: Ledger, 
 def _outdated(ledger: Ledger, peer: Peer) -> list[str]:
     """The children that the ledger knows of this peer and that are wanted differently, or not any more."""
     wanted = {child.name: messages.child_fingerprint(child) for child in peer.children}
-    loaded = {key.partition("/")[2]: value for key, value in ledger.entries(CHILD).items() if _owner(key) == peer.name}
+    loaded = {name: ledger.entries(CHILD)[f"{peer.name}/{name}"] for name in owned(ledger, CHILD, peer.name)}
     return [name for name, fingerprint in loaded.items() if wanted.get(name) != fingerprint]
-
-
-def _owner(key: str) -> str:
-    return key.partition("/")[0]
 
 
 def _record(ledger: Ledger, kind: str, key: str, value: str | None) -> None:

@@ -5,8 +5,10 @@ seconds.
 """
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final, Union
 
+from mcastd.config.certificates import Certificates
 from mcastd.config.model import Child, Peer
 from mcastd.errors import DecodeError
 
@@ -16,6 +18,7 @@ Section = dict[str, Union[bytes, list[bytes], "Section"]]
 # its rekeying earlier by 10 to 20 %, so that it is ours, complete, before either side's end.
 _REKEY_AT: Final = 0.9
 _LOG_LEVEL: Final = 1
+_GRE: Final = 47  # by its number, since the names are in a file that need not be there
 
 UP_IKE_STATES: Final = frozenset({"ESTABLISHED", "REKEYING", "REKEYED", "PASSIVE"})
 UP_CHILD_STATES: Final = frozenset({"INSTALLED", "UPDATING", "REKEYING", "REKEYED"})
@@ -23,10 +26,11 @@ UP_CHILD_STATES: Final = frozenset({"INSTALLED", "UPDATING", "REKEYING", "REKEYE
 
 @dataclass(frozen=True)
 class PeerWithKey:
-    """A peer and its pre-shared key, which shows in no text; None where it has certificates."""
+    """A peer and what it authenticates with, which shows in no text: a pre-shared key or certificates."""
 
     peer: Peer
     psk: bytes | None = field(repr=False)
+    certificates: Certificates | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class ChildSa:
     age: float
     local_ts: tuple[str, ...]
     remote_ts: tuple[str, ...]
+    if_id: int | None = None
 
     @property
     def up(self) -> bool:
@@ -99,56 +104,74 @@ class IkeSa:
         return _proposal(self.encr_alg, self.encr_keysize, self.integ_alg, self.dh_group)
 
 
-def connection(peer: Peer) -> dict[str, Any]:
+def connection(wanted: PeerWithKey) -> dict[str, Any]:
     """The ``load-conn`` message of a peer: strict proposals, and nothing that charon would start by itself.
 
-    IKEv2 is rekeyed, which loses no packet; reauthentication, which does with charon's defaults, is only for
-    IKEv1, where there is nothing else.
+    IKEv2 is rekeyed, or reauthenticated where the configuration says so; IKEv1 has nothing but reauthentication.
     """
+    peer = wanted.peer
     soft, hard = _seconds(peer.lifetime * _REKEY_AT), _seconds(peer.lifetime)
+    afresh = peer.reauthentication or peer.version == 1
+    local, remote = _authentication(wanted)
     body: dict[str, Any] = {
         "version": str(peer.version),
         "local_addrs": [str(peer.local)],
         "remote_addrs": [str(peer.remote)],
         "proposals": list(peer.proposals),
-        "local": {"auth": "psk", "id": peer.local_id},
-        "remote": {"auth": "psk", "id": peer.remote_id},
-        "rekey_time": f"{soft if peer.version == 2 else 0}s",
-        "reauth_time": f"{soft if peer.version == 1 else 0}s",
+        "local": {"id": peer.local_id, **local},
+        "remote": {"id": peer.remote_id, **remote},
+        "rekey_time": f"{0 if afresh else soft}s",
+        "reauth_time": f"{soft if afresh else 0}s",
         "over_time": f"{hard - soft}s",
-        "dpd_delay": f"{_seconds(peer.dpd_delay)}s",
+        "dpd_delay": f"{_seconds(peer.dpd_delay) if peer.dpd_delay else 0}s",
+        "encap": "yes" if peer.encap else "no",
         "mobike": "no",
         "unique": "never",
-        "children": {child.name: _child(child) for child in peer.children},
+        "children": {child.name: _child(child, peer) for child in peer.children},
     }
-    if peer.version == 1:
+    if peer.version == 1 and peer.dpd_delay:
         body["dpd_timeout"] = f"{5 * _seconds(peer.dpd_delay)}s"
+    if wanted.certificates is not None:
+        body["send_cert"] = "always"
     return {peer.name: body}
 
 
-def _child(child: Child) -> dict[str, Any]:
-    return {
-        "mode": child.mode,
-        "local_ts": [str(child.local_ts)],
-        "remote_ts": [str(child.remote_ts)],
+def _authentication(wanted: PeerWithKey) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How we prove who we are, and what the other side has to show: certificates are in the message itself."""
+    found = wanted.certificates
+    if found is None:
+        return {"auth": "psk"}, {"auth": "psk"}
+    remote: dict[str, Any] = {"auth": "pubkey"}
+    if found.authorities:
+        remote["cacerts"] = list(found.authorities)
+    if found.remote is not None:
+        remote["certs"] = [found.remote]
+    return {"auth": "pubkey", "certs": [found.local]}, remote
+
+
+def _child(child: Child, peer: Peer) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "mode": "tunnel" if child.mode == "interface" else child.mode,
+        "local_ts": [_selector(child, child.local_ts, peer.local)],
+        "remote_ts": [_selector(child, child.remote_ts, peer.remote)],
         "esp_proposals": list(child.proposals),
         "rekey_time": f"{_seconds(child.lifetime * _REKEY_AT)}s",
         "life_time": f"{_seconds(child.lifetime)}s",
+        "replay_window": str(child.replay_window),
         "start_action": "none",
         "close_action": "none",
         "dpd_action": "clear",  # charon's word for: close it and do nothing more
     }
+    if child.if_id is not None:
+        body |= {"if_id_in": str(child.if_id), "if_id_out": str(child.if_id)}
+    return body
 
 
-def shared_id(peer_name: str) -> str:
-    """The name under which charon keeps a peer's key."""
-    return f"mcastd-{peer_name}"
-
-
-def shared_key(wanted: PeerWithKey) -> dict[str, Any]:
-    """The ``load-shared`` message: the key, owned by both identities. It holds the secret: for charon only."""
-    peer = wanted.peer
-    return {"id": shared_id(peer.name), "type": "IKE", "data": wanted.psk, "owners": [peer.local_id, peer.remote_id]}
+def _selector(child: Child, network: IPv4Network, end: IPv4Address) -> str:
+    # In transport mode the packets' addresses are those of the IKE_SA, which behind a NAT are not the same on both
+    # sides: dynamic, and each side takes its own.
+    is_end = child.mode == "transport" and network == IPv4Network(end)
+    return ("dynamic" if is_end else str(network)) + (f"[{_GRE}]" if child.protocol == "gre" else "")
 
 
 def initiate(peer: str, child: str, timeout: float) -> dict[str, Any]:
@@ -181,14 +204,20 @@ def _terminate(key: str, value: str, timeout: float, force: bool) -> dict[str, A
 
 
 def ike_fingerprint(peer: Peer) -> str:
-    """What of a peer an established IKE_SA depends on, in words without secrets."""
-    proposals = ",".join(peer.proposals)
-    return f"{peer.local}={peer.local_id} {peer.remote}={peer.remote_id} IKEv{peer.version} {proposals}"
+    """What of a peer an established IKE_SA depends on, in words without secrets.
+
+    A rotated key or certificate is not among it, nor are lifetimes.
+    """
+    ends = f"{peer.local}={peer.local_id} {peer.remote}={peer.remote_id}"
+    auth = "psk" if peer.psk_file else "pubkey"
+    return f"{ends} IKEv{peer.version} {','.join(peer.proposals)} {auth}{' encap' if peer.encap else ''}"
 
 
 def child_fingerprint(child: Child) -> str:
     """What of a child an installed CHILD_SA depends on."""
-    return f"{child.local_ts} {child.remote_ts} {child.mode} {','.join(child.proposals)}"
+    words = [str(child.local_ts), str(child.remote_ts), child.protocol, child.mode, ",".join(child.proposals)]
+    words.append(f"replay={child.replay_window}")
+    return " ".join(words if child.if_id is None else [*words, f"if_id={child.if_id}"])
 
 
 def ike_sas(section: Section) -> tuple[IkeSa, ...]:
@@ -244,6 +273,7 @@ def _child_sa(body: Section) -> ChildSa:
         age=float(_number(body, "install-time") or 0),
         local_ts=_texts(body, "local-ts"),
         remote_ts=_texts(body, "remote-ts"),
+        if_id=_hexadecimal(body, "if-id-in"),
     )
 
 
@@ -270,6 +300,14 @@ def _number(section: Section, key: str) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 20:
         raise DecodeError("vici-value")
     return int(text)
+
+
+def _hexadecimal(section: Section, key: str) -> int | None:
+    text = _text(section, key)
+    try:
+        return None if text is None else int(text, 16)
+    except ValueError as error:
+        raise DecodeError("vici-value") from error
 
 
 def _seconds_or_none(section: Section, key: str) -> float | None:

@@ -49,7 +49,7 @@ class DataCentre:
 
         The cloud's configuration is written already.
         """
-        cloud = load(self._places.config, check_psk=False).config
+        cloud = load(self._places.config, check_files=False).config
         self._agreed = topology.data_centre(cloud, self._ipsec, mtu)
         zebra = self._start_frr("zebra", "")
         endpoints = [topology.TUNNEL, topology.GRE_DC, topology.GRE_CLOUD]

@@ -41,7 +41,7 @@ def test_the_articles_ipsec_conf_gives_the_peers_of_the_example_and_passes_check
     assert run(ARTICLE, secrets, "-o", out) == 0
     assert main(["check", "-c", str(out)]) == 0
     assert without_what_an_ipsec_conf_cannot_say(load(out).config) == without_what_an_ipsec_conf_cannot_say(
-        load(EXAMPLE, check_psk=False).config
+        load(EXAMPLE, check_files=False).config
     )
     said = capsys.readouterr()
     assert SECRET not in said.out + said.err + out.read_text()

@@ -15,8 +15,28 @@ def complaints(text: str, folder: Path) -> list[str]:
     path = folder / "mcastd.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        load(path, check_psk=False)
+        load(path, check_files=False)
     return [str(problem).removeprefix(f"{path}:") for problem in caught.value.problems]
+
+
+PEER, CHILD = "peers.dc-tun", "peers.dc-tun.children.dc-tun-gre"
+
+
+def child(lines: str) -> str:
+    """The example with lines added to the table of dc-tun-gre."""
+    return TEXT.replace(f"[{CHILD}]", f"[{CHILD}]\n{lines}\n#", 1)
+
+
+def certified(lines: str) -> str:
+    """The example with other lines in the place of the pre-shared key."""
+    return TEXT.replace("psk_file =", f"{lines}\n#")
+
+
+def interfaces(*if_ids: int) -> str:
+    """The example with a child on each of these XFRM interfaces, every packet in each."""
+    children = zip("ab", if_ids, strict=True)
+    tables = (f'[{PEER}.children.{name}]\nmode = "interface"\nif_id = {number}\n' for name, number in children)
+    return TEXT + "".join(f'\n{table}proposals = ["aes256gcm16"]\n' for table in tables)
 
 
 def renamed(part: str, name: str) -> str:
@@ -114,6 +134,20 @@ def renamed(part: str, name: str) -> str:
         ),
         (TEXT.replace("psk_file =", "psk ="), "peers.dc-tun.psk", "did you mean psk_file?"),
         (TEXT.replace("psk_file =", "psk ="), "peers.dc-tun.psk_file", "it is missing from [peers.dc-tun]"),
+        (child('mode = "interface"'), f"{CHILD}.if_id", 'which mode "interface" needs'),
+        (child("if_id = 7"), f"{CHILD}.if_id", 'the mode is "tunnel"; allowed: mode "interface"'),
+        (child('mode = "transport"\ninterface = "ipsec7"'), f"{CHILD}.interface", 'the mode is "transport"'),
+        (
+            child('mode = "transport"'),
+            f"{CHILD}.local_ts",
+            "10.44.6.1/32 is not local of the peer; allowed: 10.1.1.246/32",
+        ),
+        (child('mode = "transport"'), f"{CHILD}.remote_ts", "allowed: 177.54.214.20/32"),
+        (certified('local_cert = "c"'), f"{PEER}.local_key", "local_cert and local_key together"),
+        (certified('local_cert = "c"\nlocal_key = "k"'), f"{PEER}.ca_certs", "or remote_cert itself"),
+        (certified(""), f"{PEER}.psk_file", "a pre-shared key, or local_cert and local_key"),
+        (TEXT.replace("psk_file =", 'local_cert = "c"\npsk_file ='), f"{PEER}.psk_file", "not both"),
+        (interfaces(7, 7), "peers.dc-tun.children.b", "the same traffic selectors as a"),
         ("groups = 5", "groups", "allowed: an array of tables, [[groups]]"),
         ("groups = [5]", "groups[0]", "allowed: a table"),
         ("peers = 5", "peers", "allowed: tables by name, [peers.NAME]"),
@@ -129,6 +163,22 @@ def test_contradictions_over_tables(text: str, key: str, said: str, tmp_path: Pa
 def test_overlapping_selectors_are_a_note(tmp_path: Path) -> None:
     more = '\n[peers.dc-tun.children.wide]\nlocal_ts = "10.45.8.0/24"\nremote_ts = "100.0.0.0/8"\n'
     (tmp_path / "mcastd.toml").write_text(TEXT + more + 'proposals = ["aes256gcm16"]\n')
-    notes = load(tmp_path / "mcastd.toml", check_psk=False).notes
+    notes = load(tmp_path / "mcastd.toml", check_files=False).notes
     assert [note.key for note in notes] == ["peers.dc-tun.children.dc-tun-tcp.local_ts", "peers.dc-tun.children.wide"]
     assert "overlap those of dc-tun-tcp" in notes[1].text
+
+
+def test_children_of_different_xfrm_interfaces_may_have_the_same_selectors(tmp_path: Path) -> None:
+    (tmp_path / "mcastd.toml").write_text(interfaces(7, 8))
+    loaded = load(tmp_path / "mcastd.toml", check_files=False)
+    children = {one.name: one for one in loaded.config.peers[0].children}
+    assert children["a"].local_ts == children["b"].local_ts
+    assert not any("overlap" in note.text for note in loaded.notes)
+
+
+def test_transport_mode_needs_no_selectors(tmp_path: Path) -> None:
+    more = f'\n[{PEER}.children.b]\nmode = "transport"\nproposals = ["aes256gcm16"]\n'
+    (tmp_path / "mcastd.toml").write_text(TEXT + more)
+    loaded = load(tmp_path / "mcastd.toml", check_files=False)
+    (one,) = (one for one in loaded.config.peers[0].children if one.name == "b")
+    assert (str(one.local_ts), str(one.remote_ts), one.protocol) == ("10.1.1.246/32", "177.54.214.20/32", "gre")

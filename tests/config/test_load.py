@@ -17,7 +17,7 @@ def complaints(text: str, folder: Path) -> list[str]:
     path = folder / "mcastd.toml"
     path.write_text(text)
     try:
-        load(path, check_psk=False)
+        load(path, check_files=False)
     except ConfigError as error:
         return [str(problem).removeprefix(f"{path}:") for problem in error.problems]
     return []
@@ -28,7 +28,7 @@ def line_of(text: str, part: str) -> int:
 
 
 def test_the_example_says_what_was_agreed_on() -> None:
-    loaded = load(EXAMPLE, check_psk=False)
+    loaded = load(EXAMPLE, check_files=False)
     (peer,) = loaded.config.peers
     (tunnel,) = loaded.config.tunnels
     assert (peer.name, peer.local, peer.remote) == ("dc-tun", IPv4Address("10.1.1.246"), IPv4Address("177.54.214.20"))
@@ -59,7 +59,7 @@ def test_the_example_says_what_was_agreed_on() -> None:
 
 
 def test_host_bits_are_cut_off_with_a_note() -> None:
-    (note,) = load(EXAMPLE, check_psk=False).notes
+    (note,) = load(EXAMPLE, check_files=False).notes
     assert note.line == line_of(TEXT, "10.45.8.17/28")
     assert note.key == "peers.dc-tun.children.dc-tun-tcp.local_ts"
     assert note.text == "10.45.8.17/28 means 10.45.8.16/28, its host bits are cut off"
@@ -69,7 +69,7 @@ def test_what_is_commented_out_in_the_example_is_the_default(tmp_path: Path) -> 
     text = re.sub(r"(?m)^# (\w+ = [^ ])", r"\1", TEXT)
     assert text != TEXT
     (tmp_path / "mcastd.toml").write_text(text)
-    assert load(tmp_path / "mcastd.toml", check_psk=False).config == load(EXAMPLE, check_psk=False).config
+    assert load(tmp_path / "mcastd.toml", check_files=False).config == load(EXAMPLE, check_files=False).config
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_an_empty_file_is_valid(tmp_path: Path) -> None:
 def test_durations(seconds: float, written: str, tmp_path: Path) -> None:
     path = tmp_path / "mcastd.toml"
     path.write_text(TEXT.replace('dpd_delay = "30s"', f"dpd_delay = {written}"))
-    assert load(path, check_psk=False).config.peers[0].dpd_delay == seconds
+    assert load(path, check_files=False).config.peers[0].dpd_delay == seconds
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_what_is_to_be_filled_in_is_valid_once_it_is(tmp_path: Path) -> None:
     assert "the key" not in text
     file = tmp_path / "mcastd.toml"
     file.write_text(filled_in(text))
-    config = load(file, check_psk=False).config
+    config = load(file, check_files=False).config
     assert str(config.peers[0].local) == "10.1.1.246"
     assert (config.tunnels[0].child, str(config.tunnels[0].remote)) == ("gre", "10.8.7.1")
     assert str(config.groups[0].group) == "239.1.1.1"

@@ -13,9 +13,12 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+import msgspec
+
 from mcastd.config.model import Child, Peer
 from mcastd.errors import ViciRefused, ViciUnavailable
-from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section, connection, ike_sas, shared_key, terminate_ike
+from mcastd.ipsec.credentials import shared_key
+from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section, connection, ike_sas, terminate_ike
 from mcastd.ipsec.vici import ViciConnection
 
 PSK = b"correct horse battery staple"
@@ -169,19 +172,14 @@ def article(**changes: object) -> Peer:
 
 def mirrored(peer: Peer) -> Peer:
     """The same peer as the other side sees it."""
-    children = tuple(
-        Child(name=c.name, local_ts=c.remote_ts, remote_ts=c.local_ts, proposals=c.proposals, mode=c.mode)
-        for c in peer.children
-    )
-    return Peer(
+    children = tuple(msgspec.structs.replace(c, local_ts=c.remote_ts, remote_ts=c.local_ts) for c in peer.children)
+    return msgspec.structs.replace(
+        peer,
         name="cloud",
         local=peer.remote,
         remote=peer.local,
         local_id=peer.remote_id,
         remote_id=peer.local_id,
-        psk_file=peer.psk_file,
-        proposals=peer.proposals,
-        version=peer.version,
         children=children,
     )
 
@@ -189,8 +187,9 @@ def mirrored(peer: Peer) -> Peer:
 async def load(charon: Charon, peer: Peer, psk: bytes = PSK) -> None:
     """What an administrator would do with swanctl."""
     control = await ViciConnection.open(charon.socket)
-    await control.command("load-shared", shared_key(PeerWithKey(peer, psk)))
-    await control.command("load-conn", connection(peer))
+    wanted = PeerWithKey(peer, psk)
+    await control.command("load-shared", shared_key(wanted))
+    await control.command("load-conn", connection(wanted))
     control.close()
 
 

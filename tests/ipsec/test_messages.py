@@ -1,7 +1,13 @@
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from mcastd.config.certificates import Certificates
+from mcastd.config.model import Peer
 from mcastd.errors import DecodeError
-from mcastd.ipsec import messages
+from mcastd.ipsec import credentials, messages
 from mcastd.ipsec.messages import PeerWithKey, Section
 from tests.ipsec.charons import PSK, article, gre, tcp
 
@@ -49,6 +55,8 @@ LISTED: Section = {
                 "rekey-time": b"2925",
                 "life-time": b"3588",
                 "install-time": b"12",
+                "if-id-in": b"0000001f",
+                "if-id-out": b"0000001f",
                 "local-ts": [b"10.44.6.1/32"],
                 "remote-ts": [b"10.44.7.1/32"],
             }
@@ -57,8 +65,12 @@ LISTED: Section = {
 }
 
 
+def connection(peer: Peer, certificates: Certificates | None = None) -> dict[str, Any]:
+    return messages.connection(PeerWithKey(peer, PSK if certificates is None else None, certificates))
+
+
 def test_connection_says_what_the_article_agreed_on_and_leaves_nothing_to_charon() -> None:
-    body = messages.connection(article())["dc"]
+    body = connection(article())["dc"]
     assert body["version"] == "2"
     assert body["proposals"] == ["aes256-sha256-modp2048"]
     assert "default" not in str(body)
@@ -74,24 +86,78 @@ def test_connection_says_what_the_article_agreed_on_and_leaves_nothing_to_charon
 
 
 def test_a_lifetime_is_the_hard_end_and_rekeying_comes_before() -> None:
-    body = messages.connection(article(lifetime=14400.0, children=(gre(lifetime=3600.0),)))["dc"]
+    body = connection(article(lifetime=14400.0, children=(gre(lifetime=3600.0),)))["dc"]
     assert (body["rekey_time"], body["reauth_time"], body["over_time"]) == ("12960s", "0s", "1440s")
     child = body["children"]["dc-tun-gre"]
     assert (child["rekey_time"], child["life_time"]) == ("3240s", "3600s")
 
 
 def test_ikev1_cannot_rekey_and_reauthenticates() -> None:
-    body = messages.connection(article(version=1))["dc"]
+    body = connection(article(version=1))["dc"]
     assert (body["version"], body["rekey_time"], body["reauth_time"]) == ("1", "0s", "12960s")
 
 
 def test_the_key_is_owned_by_both_identities_and_shows_in_no_text() -> None:
     wanted = PeerWithKey(article(), PSK)
-    message = messages.shared_key(wanted)
+    message = credentials.shared_key(wanted)
     assert message["data"] == PSK
     assert message["owners"] == ["222.45.67.1", "177.54.214.20"]
     assert "horse" not in repr(wanted) + str(wanted)
-    assert "horse" not in str(messages.connection(article()))
+    assert "horse" not in str(connection(article()))
+
+
+CERTIFICATES = Certificates(local=b"ours", key=b"a secret", authorities=(b"ca 1", b"ca 2"), remote=b"theirs")
+
+
+def test_with_certificates_the_connection_has_them_and_no_pre_shared_key() -> None:
+    body = connection(article(psk_file=None), CERTIFICATES)["dc"]
+    assert body["local"] == {"auth": "pubkey", "id": "222.45.67.1", "certs": [b"ours"]}
+    assert body["remote"] == {
+        "auth": "pubkey", "id": "177.54.214.20", "cacerts": [b"ca 1", b"ca 2"], "certs": [b"theirs"]
+    }  # fmt: skip
+    wanted = PeerWithKey(article(), None, CERTIFICATES)
+    assert credentials.private_key(CERTIFICATES)["data"] == b"a secret"
+    assert "secret" not in str(body) + repr(wanted) + repr(CERTIFICATES)
+    assert credentials.authorities(wanted) == {
+        "mcastd-dc-1": {"mcastd-dc-1": {"cacert": b"ca 1"}},
+        "mcastd-dc-2": {"mcastd-dc-2": {"cacert": b"ca 2"}},
+    }
+
+
+def test_their_certificate_is_trusted_by_itself_only_where_no_authority_is_named() -> None:
+    assert credentials.trusted(CERTIFICATES) is None
+    pinned = Certificates(local=b"ours", key=b"a secret", remote=b"theirs")
+    assert credentials.trusted(pinned) == {"type": "X509", "flag": "NONE", "data": b"theirs"}
+    assert "cacerts" not in connection(article(psk_file=None), pinned)["dc"]["remote"]
+
+
+def test_reauthentication_is_instead_of_rekeying() -> None:
+    body = connection(article(reauthentication=True))["dc"]
+    assert (body["rekey_time"], body["reauth_time"], body["over_time"]) == ("0s", "12960s", "1440s")
+
+
+@pytest.mark.parametrize(("version", "timeout"), [(1, None), (2, None)])
+def test_without_dpd_nobody_is_asked(version: int, timeout: str | None) -> None:
+    body = connection(article(version=version, dpd_delay=0.0))["dc"]
+    assert (body["dpd_delay"], body.get("dpd_timeout")) == ("0s", timeout)
+
+
+def test_the_modes_and_what_they_select() -> None:
+    ends = {"local_ts": IPv4Network("222.45.67.1"), "remote_ts": IPv4Network("177.54.214.20")}
+    any_ = IPv4Network("0.0.0.0/0")
+    children = (
+        gre(name="a", protocol="gre", replay_window=64),
+        gre(name="b", mode="transport", protocol="gre", **ends),
+        gre(name="c", mode="interface", if_id=7, local_ts=any_, remote_ts=any_),
+    )
+    body = connection(article(children=children, encap=True))["dc"]
+    assert body["encap"] == "yes"
+    a, b, c = (body["children"][name] for name in "abc")
+    assert (a["mode"], a["local_ts"], a["remote_ts"]) == ("tunnel", ["10.44.6.1/32[47]"], ["10.44.7.1/32[47]"])
+    assert (a["replay_window"], c["replay_window"]) == ("64", "1024")
+    assert (b["mode"], b["local_ts"], b["remote_ts"]) == ("transport", ["dynamic[47]"], ["dynamic[47]"])
+    assert (c["mode"], c["local_ts"], c["if_id_in"], c["if_id_out"]) == ("tunnel", ["0.0.0.0/0"], "7", "7")
+    assert "if_id_in" not in a
 
 
 def test_initiate_always_has_a_timeout_in_milliseconds() -> None:
@@ -108,6 +174,7 @@ def test_listed_sas_are_read_whole() -> None:
     assert (child.spi_in, child.spi_out) == ("c68f3599", "2fb517a3")
     assert (child.bytes_in, child.packets_in, child.bytes_out, child.packets_out) == (84, 1, 168, 2)
     assert child.proposal == "AES_CBC-256/HMAC_SHA2_256_128"
+    assert child.if_id == 31
     assert (child.local_ts, child.remote_ts) == (("10.44.6.1/32",), ("10.44.7.1/32",))
 
 
@@ -127,6 +194,7 @@ def test_a_half_open_ike_sa_is_neither_up_nor_answered() -> None:
         {"uniqueid": [b"7"]},
         {"state": {}},
         {"child-sas": {"x": {"local-ts": b"10.0.0.0/8"}}},
+        {"child-sas": {"x": {"if-id-in": b"none"}}},
     ],
 )
 def test_values_that_are_not_what_their_key_says_are_refused(body: Section) -> None:
@@ -140,6 +208,13 @@ def test_fingerprints_change_with_what_an_sa_depends_on_and_with_nothing_else() 
     assert messages.ike_fingerprint(article(proposals=("aes128-sha1-modp1024",))) != same
     assert messages.ike_fingerprint(article(local_id="a")) != same
     assert messages.ike_fingerprint(article(version=1)) != same
+    assert messages.ike_fingerprint(article(encap=True)) != same
+    assert messages.ike_fingerprint(article(psk_file=None, local_cert=Path("a"), local_key=Path("b"))) != same
+    assert messages.ike_fingerprint(article(psk_file=Path("/another"), reauthentication=True)) == same
     assert messages.child_fingerprint(gre(lifetime=1.0)) == messages.child_fingerprint(gre())
     assert messages.child_fingerprint(gre(mode="transport")) != messages.child_fingerprint(gre())
     assert messages.child_fingerprint(tcp()) != messages.child_fingerprint(gre())
+    for change in ({"protocol": "gre"}, {"replay_window": 32}, {"mode": "interface", "if_id": 7}):
+        assert messages.child_fingerprint(gre(**change)) != messages.child_fingerprint(gre())
+    interface = gre(mode="interface", if_id=7)
+    assert messages.child_fingerprint(gre(mode="interface", if_id=8)) != messages.child_fingerprint(interface)

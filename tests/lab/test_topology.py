@@ -25,7 +25,7 @@ def test_the_configuration_of_the_lab_is_valid_and_is_the_articles(tmp_path: Pat
 def test_the_data_centre_understands_what_the_cloud_means_unless_told_otherwise(tmp_path: Path) -> None:
     file = tmp_path / "mcastd.toml"
     file.write_text(topology.mcastd_toml(vici=tmp_path / "vici", runtime=tmp_path, psk_file=tmp_path, groups=()))
-    config = load(file, check_psk=False).config
+    config = load(file, check_files=False).config
     assert topology.data_centre(config, DcIpsec("")).peers == config.peers
     changed = topology.data_centre(config, DcIpsec("", gre_remote_ts="10.44.6.2/32", esp_proposal="aes128-sha1"))
     text = linux.swanctl_conf(changed)

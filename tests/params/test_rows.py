@@ -39,7 +39,7 @@ AGREED = {
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    return load(EXAMPLE, check_psk=False).config
+    return load(EXAMPLE, check_files=False).config
 
 
 def cells(config: Config) -> dict[tuple[str, str], tuple[str, str]]:

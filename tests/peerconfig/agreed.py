@@ -13,7 +13,7 @@ EXAMPLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
 
 
 def example() -> Config:
-    return load(EXAMPLE, check_psk=False).config
+    return load(EXAMPLE, check_files=False).config
 
 
 def with_peer(config: Config, **changes: Any) -> Config:
