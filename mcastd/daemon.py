@@ -44,6 +44,7 @@ class Daemon:
     def __init__(self, path: Path, loaded: Loaded, log: Logger, started: float) -> None:
         self._path = path
         self._config = loaded.config
+        self._notes = loaded.notes
         self._log = log
         self._started = started
         self._stop = asyncio.Event()
@@ -187,6 +188,7 @@ class Daemon:
                 peers = _with_keys(loaded.config)
                 self._refuse_fixed(loaded.config)
                 log_notes(self._log, loaded.notes)
+                self._notes = loaded.notes
                 self._configure(loaded.config, peers)
                 async with asyncio.timeout(_SETTLE_TIMEOUT):
                     await self._ipsec.settled()
@@ -273,6 +275,7 @@ class Daemon:
             peers=peers,
             tunnels=tunnels,
             groups=groups,
+            notes=tuple(f"{note.key}: {note.text}" for note in self._notes),
         )
 
     def _tell_systemd(self) -> None:

@@ -8,7 +8,10 @@ from msgspec import Struct
 
 
 class ChildStatus(Struct, frozen=True, kw_only=True):
-    """One configured CHILD_SA. ``state`` is ``up``, ``connecting``, ``waiting`` (for its next try) or ``down``."""
+    """One configured CHILD_SA. ``state`` is ``up``, ``connecting``, ``waiting`` (for its next try) or ``down``.
+
+    ``mode`` is the negotiated one; ``interface``, with the ``if_id``, is tunnel mode bound to an XFRM interface.
+    """
 
     name: str
     state: str
@@ -27,6 +30,9 @@ class ChildStatus(Struct, frozen=True, kw_only=True):
     rekey_in: float | None = None
     problem: str | None = None
     next_try_in: float | None = None
+    protocol: str = "any"
+    if_id: int | None = None
+    replay_window: int | None = None
 
 
 class PeerStatus(Struct, frozen=True, kw_only=True):
@@ -135,7 +141,10 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """Everything. ``healthy`` is what the exit code of ``mcastd status`` says."""
+    """Everything. ``healthy`` is what the exit code of ``mcastd status`` says.
+
+    ``notes`` are what was worth saying about the configuration when it was read, though it is no error.
+    """
 
     version: str
     pid: int
@@ -147,3 +156,4 @@ class Status(Struct, frozen=True, kw_only=True):
     peers: tuple[PeerStatus, ...] = ()
     tunnels: tuple[TunnelStatus, ...] = ()
     groups: tuple[GroupStatus, ...] = ()
+    notes: tuple[str, ...] = ()

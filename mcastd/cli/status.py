@@ -49,6 +49,8 @@ def _lines(status: Status, everything: bool) -> Iterator[str]:
     yield f"{'ok' if status.healthy else 'DOWN'}: {status.summary}"
     if status.charon:
         yield f"charon: {status.charon}"
+    for note in status.notes:
+        yield f"note: {note}"
     for peer in status.peers:
         yield from _peer(peer)
     for tunnel in status.tunnels:
@@ -80,11 +82,13 @@ def _peer(peer: PeerStatus) -> Iterator[str]:
 
 def _child(child: ChildStatus) -> Iterator[str]:
     up = f" for {_duration(child.uptime)}" if child.uptime is not None else ""
-    yield f"  child {child.name}: {child.state}{up}, {child.local_ts} === {child.remote_ts}"
+    only = "" if child.protocol == "any" else f" {child.protocol}"
+    yield f"  child {child.name}: {child.state}{up}, {child.local_ts} === {child.remote_ts}{only}"
     if child.state == "up":
         encap = " in UDP" if child.encap else ""
         rekey = f", rekey in {_duration(child.rekey_in)}" if child.rekey_in is not None else ""
-        yield f"    {child.proposal}, {child.mode} mode{encap}, SPIs {child.spi_in}_i {child.spi_out}_o{rekey}"
+        mode = f"{child.mode} mode" if child.if_id is None else f"XFRM interface {child.if_id}"
+        yield f"    {child.proposal}, {mode}{encap}, SPIs {child.spi_in}_i {child.spi_out}_o{rekey}"
         yield (
             f"    in {child.packets_in} packets, {child.bytes_in} bytes;"
             f" out {child.packets_out} packets, {child.bytes_out} bytes"

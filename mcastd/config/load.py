@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from mcastd.config import certificates, contradictions, psk
+from mcastd.config import certificates, charon, contradictions, psk
 from mcastd.config.certificates import read_certificates
 from mcastd.config.convert import to_config
 from mcastd.config.lines import scan
@@ -36,8 +36,8 @@ class Loaded(Struct, frozen=True, kw_only=True):
 def load(path: Path, *, check_files: bool = True) -> Loaded:
     """Read and check a file; ConfigError with every problem in it, by line.
 
-    ``check_files`` also looks whether the files that it names, keys and certificates, can be used. Relative paths are
-    relative to the folder of the file, and absolute in what is returned.
+    ``check_files`` also looks whether the files that it names, keys and certificates, can be used, and what
+    strongSwan's settings lack. Relative paths are relative to the folder of the file, and absolute in what is returned.
     """
     return loads(_read(path), path, check_files=check_files)
 
@@ -110,6 +110,8 @@ def _absolute(config: Config, folder: Path) -> Config:
 
 
 def _check_files(config: Config, report: Report) -> None:
+    for note in charon.notes(config):
+        report.note(("daemon", "strongswan_conf"), note)
     for peer in config.peers:
         named = [(("psk_file",), psk.look(peer.psk_file))] if peer.psk_file is not None else []
         for key, found in [*named, *((key, found) for key, _, found in certificates.look(peer))]:

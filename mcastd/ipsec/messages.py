@@ -110,7 +110,7 @@ def connection(wanted: PeerWithKey) -> dict[str, Any]:
     IKEv2 is rekeyed, or reauthenticated where the configuration says so; IKEv1 has nothing but reauthentication.
     """
     peer = wanted.peer
-    soft, hard = _seconds(peer.lifetime * _REKEY_AT), _seconds(peer.lifetime)
+    soft, hard = _soft(peer.lifetime), _seconds(peer.lifetime)
     afresh = peer.reauthentication or peer.version == 1
     local, remote = _authentication(wanted)
     body: dict[str, Any] = {
@@ -155,7 +155,7 @@ def _child(child: Child, peer: Peer) -> dict[str, Any]:
         "local_ts": [_selector(child, child.local_ts, peer.local)],
         "remote_ts": [_selector(child, child.remote_ts, peer.remote)],
         "esp_proposals": list(child.proposals),
-        "rekey_time": f"{_seconds(child.lifetime * _REKEY_AT)}s",
+        "rekey_time": f"{_soft(child.lifetime)}s",
         "life_time": f"{_seconds(child.lifetime)}s",
         "replay_window": str(child.replay_window),
         "start_action": "none",
@@ -311,6 +311,10 @@ def _hexadecimal(section: Section, key: str) -> int | None:
 
 
 def _seconds_or_none(section: Section, key: str) -> float | None:
+    """A time to go; charon counts on below zero for an SA that is replaced already but still listed."""
+    text = _text(section, key)
+    if text is not None and text.startswith("-") and text[1:].isdigit():
+        return 0.0
     value = _number(section, key)
     return None if value is None else float(value)
 
@@ -318,6 +322,10 @@ def _seconds_or_none(section: Section, key: str) -> float | None:
 def _proposal(encr: str | None, keysize: int | None, integ: str | None, group: str | None) -> str:
     cipher = f"{encr}-{keysize}" if keysize else encr
     return "/".join(part for part in (cipher, integ, group) if part)
+
+
+def _soft(lifetime: float) -> int:
+    return max(1, int(lifetime * _REKEY_AT))  # rounded down: without a second between it would end as it is renewed
 
 
 def _seconds(value: float) -> int:

@@ -83,6 +83,8 @@ class ChildState:
                 state="connecting" if self.trying_since is not None else "waiting" if waiting else "down",
                 problem=self.problem,
                 next_try_in=wait if waiting else None,
+                protocol=wanted.protocol,
+                if_id=wanted.if_id,
             )
         return ChildStatus(
             name=wanted.name,
@@ -91,7 +93,7 @@ class ChildState:
             state="up",
             proposal=sa.proposal,
             encap=sa.encap,
-            mode=sa.mode,
+            mode=sa.mode if sa.if_id is None else "interface",
             spi_in=sa.spi_in,
             spi_out=sa.spi_out,
             bytes_in=sa.bytes_in,
@@ -101,6 +103,9 @@ class ChildState:
             uptime=now - self.up_since,
             rekey_in=left(sa.rekey_in, now - seen),
             problem=self.problem,
+            protocol=wanted.protocol,
+            if_id=sa.if_id,
+            replay_window=wanted.replay_window,
         )
 
 

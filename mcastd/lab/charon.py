@@ -18,9 +18,10 @@ def start_charons(places: Places) -> bool:
     if userspace:
         require_userspace_esp()
     for place in (CLOUD, DC):
-        conf = places.folder / place / "strongswan.conf"
+        conf = places.strongswan_conf(place)
         log = places.log(f"charon-{place}")
-        conf.write_text(topology.strongswan_conf(places.vici(place), log, userspace_esp=userspace))
+        drop_in = places.options.drop_in
+        conf.write_text(topology.strongswan_conf(places.vici(place), log, userspace_esp=userspace, drop_in=drop_in))
         places.start(place, f"charon-{place}", [*_FIRST, "/usr/sbin/charon-systemd"], {"STRONGSWAN_CONF": str(conf)})
     return userspace
 

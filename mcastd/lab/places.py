@@ -16,12 +16,16 @@ from mcastd.lab.topology import DC
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What scenes differ in. A group is ``GROUP`` or ``GROUP@SOURCE``; ``rate`` is a second, the period in seconds."""
+    """What scenes differ in. A group is ``GROUP`` or ``GROUP@SOURCE``; ``rate`` is a second, the period in seconds.
+
+    ``drop_in`` gives charon the settings that mcastd cannot make through VICI.
+    """
 
     prefix: str = "mcastd"
     groups: tuple[str, ...] = (topology.GROUP,)
     rate: float = 1000.0
     keepalive_period: float = 1.0
+    drop_in: bool = True
 
 
 class Places:
@@ -41,6 +45,10 @@ class Places:
     def vici(self, place: str) -> Path:
         """The VICI socket of a place's charon."""
         return self.folder / place / "charon.vici"
+
+    def strongswan_conf(self, place: str) -> Path:
+        """The settings of a place's charon."""
+        return self.folder / place / "strongswan.conf"
 
     def argv(self, place: str, argv: Sequence[str]) -> list[str]:
         """A command line for a place: vtysh, swanctl and mcastd find the ones of the scene."""

@@ -116,7 +116,10 @@ class Scene(Places):
         psk.write_text(self.psk + "\n")
         runtime.mkdir()
         vici, groups = self.vici(CLOUD), self.options.groups
-        self.config.write_text(topology.mcastd_toml(vici=vici, runtime=runtime, psk_file=psk, groups=groups))
+        strongswan = self.strongswan_conf(CLOUD)
+        self.config.write_text(
+            topology.mcastd_toml(vici=vici, strongswan=strongswan, runtime=runtime, psk_file=psk, groups=groups)
+        )
 
     def keep(self) -> None:
         """Leave the scene up when this process ends."""

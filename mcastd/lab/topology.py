@@ -138,14 +138,18 @@ COMMIT
 """
 
 
-def strongswan_conf(vici: Path, log: Path, *, userspace_esp: bool) -> str:
-    """strongswan.conf of a private charon; ``userspace_esp`` for kernels without ESP."""
+DROP_INS = (Path(__file__).parents[2] / "packaging/strongswan.d/mcastd.conf", Path("/etc/strongswan.d/mcastd.conf"))
+"""Where the settings are that mcastd asks for: in the source tree, or installed."""
+
+
+def strongswan_conf(vici: Path, log: Path, *, userspace_esp: bool, drop_in: bool) -> str:
+    """strongswan.conf of a private charon; ``userspace_esp`` for kernels without ESP, ``drop_in`` as mcastd asks."""
     kernel = ("kernel-libipsec " if userspace_esp else "") + "kernel-netlink"
     crypto = "random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 x509 pubkey"
-    return f"""
+    included = "".join(f"include {path}\n" for path in DROP_INS) if drop_in else ""
+    return f"""{included}
 charon-systemd {{
     load = {crypto} {kernel} socket-default updown vici
-    make_before_break = yes
     filelog {{ lab {{ path = {log}
         time_format = %H:%M:%S
         flush_line = yes
@@ -167,11 +171,12 @@ def data_centre(cloud: Config, dc: DcIpsec, mtu: int | None = None) -> Config:
     return replace(cloud, peers=(replace(peer, proposals=(dc.ike_proposal,), children=children),), tunnels=tunnels)
 
 
-def mcastd_toml(*, vici: Path, runtime: Path, psk_file: Path, groups: tuple[str, ...]) -> str:
+def mcastd_toml(*, vici: Path, strongswan: Path, runtime: Path, psk_file: Path, groups: tuple[str, ...]) -> str:
     """The configuration of the daemon in the scene; a group is ``GROUP`` or, with a source, ``GROUP@SOURCE``."""
     text = f"""\
 [daemon]
 vici_socket = "{vici}"
+strongswan_conf = "{strongswan}"
 runtime_dir = "{runtime}"
 
 [peers.dc]

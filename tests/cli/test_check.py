@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,9 @@ def file(tmp_path: Path) -> Path:
     (tmp_path / "dc-tun.psk").write_text(f"{SECRET}\n")
     (tmp_path / "dc-tun.psk").chmod(0o600)
     path = tmp_path / "mcastd.toml"
-    path.write_text(EXAMPLE.read_text().replace("/etc/mcastd/dc-tun.psk", "dc-tun.psk"))
+    drop_in = EXAMPLE.parents[1] / "packaging" / "strongswan.d" / "mcastd.conf"
+    text = EXAMPLE.read_text().replace("/etc/mcastd/dc-tun.psk", "dc-tun.psk")
+    path.write_text(text.replace("[daemon]", f'[daemon]\nstrongswan_conf = "{drop_in}"'))
     return path
 
 
@@ -29,6 +32,16 @@ def test_a_valid_file_is_summed_up_in_a_line(file: Path, capsys: pytest.CaptureF
     assert out == f"{file}: ok, 1 peer, 2 children, 1 tunnel, 1 group\n"
     assert err.startswith(f"note: {file}:")
     assert err.count("\n") == 1
+
+
+def test_settings_of_charon_that_are_missing_are_a_note(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (file.parent / "strongswan.conf").write_text("charon { }")
+    text = re.sub("(?m)^strongswan_conf = .*", f'strongswan_conf = "{file.parent}/strongswan.conf"', file.read_text())
+    file.write_text(text.replace('lifetime = "4h"', "reauthentication = true", 1))
+    assert run("-c", str(file)) == 0
+    err = capsys.readouterr().err
+    assert "daemon.strongswan_conf: make_before_break is not on" in err
+    assert "after 165 s only" in err
 
 
 def test_a_refused_file_is_listed_line_by_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,14 @@ def test_a_lifetime_is_the_hard_end_and_rekeying_comes_before() -> None:
     assert (child["rekey_time"], child["life_time"]) == ("3240s", "3600s")
 
 
+@pytest.mark.parametrize("lifetime", [2.0, 4.0, 10.0, 86400.0])
+def test_there_is_a_second_at_least_to_renew_it_in(lifetime: float) -> None:
+    body = connection(article(lifetime=lifetime, children=(gre(lifetime=lifetime),)))["dc"]
+    child = body["children"]["dc-tun-gre"]
+    assert int(body["over_time"].rstrip("s")) >= 1
+    assert int(child["life_time"].rstrip("s")) - int(child["rekey_time"].rstrip("s")) >= 1
+
+
 def test_ikev1_cannot_rekey_and_reauthenticates() -> None:
     body = connection(article(version=1))["dc"]
     assert (body["version"], body["rekey_time"], body["reauth_time"]) == ("1", "0s", "12960s")
@@ -178,6 +186,12 @@ def test_listed_sas_are_read_whole() -> None:
     assert (child.local_ts, child.remote_ts) == (("10.44.6.1/32",), ("10.44.7.1/32",))
 
 
+def test_a_replaced_sa_whose_time_is_over_is_read_too() -> None:
+    child = {"name": b"dc-tun-gre", "state": b"DELETED", "rekey-time": b"-3", "life-time": b"-1"}
+    (sa,) = messages.ike_sas({"dc": {"uniqueid": b"1", "reauth-time": b"-17", "child-sas": {"x": child}}})
+    assert (sa.reauth_in, sa.children[0].rekey_in) == (0.0, 0.0)
+
+
 def test_a_half_open_ike_sa_is_neither_up_nor_answered() -> None:
     (sa,) = messages.ike_sas({"dc": {"uniqueid": b"1", "state": b"CONNECTING", "responder-spi": b"0000000000000000"}})
     assert not sa.up
@@ -190,6 +204,8 @@ def test_a_half_open_ike_sa_is_neither_up_nor_answered() -> None:
     [
         {"uniqueid": b"seven"},
         {"uniqueid": b"-1"},
+        {"rekey-time": b"-"},
+        {"rekey-time": b"--1"},
         {"uniqueid": b"9" * 5000},
         {"uniqueid": [b"7"]},
         {"state": {}},

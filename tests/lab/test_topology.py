@@ -12,7 +12,11 @@ def test_the_configuration_of_the_lab_is_valid_and_is_the_articles(tmp_path: Pat
     psk.write_text("a key of this test\n")
     file = tmp_path / "mcastd.toml"
     groups = ("239.1.1.1", "232.1.1.1@100.15.30.10")
-    file.write_text(topology.mcastd_toml(vici=tmp_path / "vici", runtime=tmp_path, psk_file=psk, groups=groups))
+    file.write_text(
+        topology.mcastd_toml(
+            strongswan=Path("strongswan.conf"), vici=tmp_path / "vici", runtime=tmp_path, psk_file=psk, groups=groups
+        )
+    )
     config = load(file).config
     assert [(child.name, str(child.local_ts), str(child.remote_ts)) for child in config.peers[0].children] == [
         ("dc-tun-gre", "10.44.6.1/32", "10.44.7.1/32"),

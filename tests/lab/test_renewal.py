@@ -1,0 +1,148 @@
+"""Rekeying, reauthentication and a rotated PSK, each under the running stream: nothing is lost."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from mcastd.lab.commands import wait_for
+from mcastd.lab.places import Options
+from mcastd.lab.scene import Scene
+from mcastd.lab.topology import CHILD_GRE, CHILD_TCP, GROUP
+from mcastd.status import Status
+
+pytestmark = pytest.mark.root
+
+PATIENCE = 60.0
+NEW_PSK = "agreed on yesterday, used from today"
+
+
+def change(scene: Scene, section: str, lines: str) -> None:
+    """Put lines at the head of a table of the configuration."""
+    text = scene.config.read_text()
+    assert f"[{section}]\n" in text
+    scene.config.write_text(text.replace(f"[{section}]\n", f"[{section}]\n{lines}\n", 1))
+
+
+def started(scene: Scene) -> None:
+    scene.start_daemon()
+    wait_for("the feed", lambda: scene.feed.received()[GROUP].received > 100)
+    scene.wait_for_status("everything is up", lambda status: status.healthy)
+
+
+def spis(status: Status) -> dict[str, str | None]:
+    return {child.name: child.spi_in for peer in status.peers for child in peer.children}
+
+
+def wait_for_renewals(scene: Scene, names: set[str], count: int) -> None:
+    """Wait until each of these children has had so many more SAs."""
+    seen = {name: {spi} for name, spi in spis(scene.status()).items()}
+
+    def renewed(status: Status) -> bool:
+        for name, spi in spis(status).items():
+            seen[name].add(spi)
+        return all(len(seen[name] - {None}) > count for name in names)
+
+    scene.wait_for_status(f"{count} renewals of {', '.join(names)}", renewed, PATIENCE)
+
+
+def ike_number(scene: Scene) -> int:
+    """The unique number of the IKE_SA, which a new one has anew."""
+    found = re.findall(r"^dc: #(\d+), ESTABLISHED", scene.command("cloud", ["swanctl", "--list-sas"]), re.MULTILINE)
+    return max(map(int, found), default=0)
+
+
+def wait_for_new_ike_sas(scene: Scene, count: int) -> None:
+    seen = {ike_number(scene)}
+
+    def renewed() -> bool:
+        seen.add(ike_number(scene))
+        return len(seen - {0}) > count
+
+    wait_for(f"{count} new IKE_SAs", renewed, PATIENCE)
+
+
+def assert_whole(scene: Scene) -> None:
+    """Nothing is lost up to a while from now, and it is not because nothing is sent."""
+    before = scene.feed.received()[GROUP].received
+    wait_for("more of the feed", lambda: scene.feed.received()[GROUP].received > before + 1000)
+    found = scene.feed.received()[GROUP]
+    assert (found.lost, found.duplicates) == (0, 0)
+
+
+def test_children_are_rekeyed_without_a_loss(scene: Scene) -> None:
+    for child in (CHILD_GRE, CHILD_TCP):
+        change(scene, f"peers.dc.children.{child}", 'lifetime = "10s"')
+    started(scene)
+    wait_for_renewals(scene, {CHILD_GRE, CHILD_TCP}, 2)
+    assert_whole(scene)
+    assert scene.status().peers[0].attempts == 2
+
+
+def test_the_ike_sa_is_rekeyed_without_a_loss(scene: Scene) -> None:
+    change(scene, "peers.dc", 'lifetime = "10s"')
+    started(scene)
+    before = spis(scene.status())
+    wait_for_new_ike_sas(scene, 2)
+    assert_whole(scene)
+    status = scene.status()
+    assert spis(status) == before
+    assert status.peers[0].attempts == 2
+
+
+def test_reauthentication_with_the_drop_in_loses_nothing(scene: Scene) -> None:
+    change(scene, "peers.dc", 'lifetime = "10s"\nreauthentication = true')
+    started(scene)
+    assert not any("make_before_break" in note for note in scene.status().notes)
+    wait_for_renewals(scene, {CHILD_GRE, CHILD_TCP}, 2)
+    assert_whole(scene)
+    assert scene.status().peers[0].attempts == 2
+
+
+def test_a_rotated_psk_is_taken_over_by_reload_and_used_by_the_next_reauthentication(scene: Scene) -> None:
+    change(scene, "peers.dc", 'lifetime = "15s"\nreauthentication = true')
+    started(scene)
+    before = spis(scene.status())
+    key = scene.folder / "cloud" / "psk"
+    old = key.read_text()
+    try:
+        scene.dc.load(psk=NEW_PSK)
+        key.write_text(f"{NEW_PSK}\n")
+        reloaded = scene.exec("cloud", ["mcastd", "reload"])
+        assert reloaded.returncode == 0, reloaded.stderr
+        assert spis(scene.status()) == before
+        wait_for_renewals(scene, {CHILD_GRE, CHILD_TCP}, 1)
+        assert_whole(scene)
+        assert scene.status().peers[0].attempts == 2
+        assert NEW_PSK not in scene.log("mcastd").read_text() + str(scene.status())
+    finally:
+        key.write_text(old)
+
+
+def test_a_psk_that_only_they_have_rotated_ends_the_path_at_the_next_reauthentication(scene: Scene) -> None:
+    change(scene, "peers.dc", 'lifetime = "6s"\nreauthentication = true')
+    started(scene)
+    scene.dc.load(psk=NEW_PSK)
+    words = "the PSK or an identity differs"
+    scene.wait_for_status(words, lambda status: words in str(status.peers[0].problem), PATIENCE)
+
+
+@pytest.fixture
+def without_drop_in() -> Iterator[Scene]:
+    with Scene(Options(prefix="mcastd-test-plain", keepalive_period=0.5, drop_in=False)) as scene:
+        yield scene
+        sys.stdout.write(scene.tail("mcastd", 60))
+
+
+def test_without_the_drop_in_reauthentication_breaks_before_it_makes_and_status_warns(without_drop_in: Scene) -> None:
+    scene = without_drop_in
+    change(scene, "peers.dc", 'lifetime = "6s"\nreauthentication = true')
+    started(scene)
+    answer = scene.exec("cloud", ["mcastd", "status", "--json"])
+    notes = json.loads(answer.stdout)["notes"]
+    assert any("each reauthentication of dc loses packets" in note for note in notes)
+    wait_for("a loss", lambda: scene.feed.received()[GROUP].lost > 0, PATIENCE)
+    wait_for_new_ike_sas(scene, 2)
+    scene.wait_for_status("everything is up again", lambda status: status.healthy, PATIENCE)
