@@ -17,10 +17,12 @@ _IN_THE_END: Final = ("not established after", "peer not responding", "giving up
 def explain(lines: Sequence[str], peer: Peer, child: Child, refusal: str) -> str:
     """Say in words why an attempt failed; ``refusal`` is charon's own answer, for what nobody has foreseen."""
     text = "\n".join(lines)
+    if (reason := _certificate(text, lines, peer)) is not None:
+        return reason
     if "AUTHENTICATION_FAILED" in text or "could not decrypt payloads" in text:
         return (
-            f"AUTHENTICATION_FAILED: the PSK or an identity differs: {peer.remote} refused us as {peer.local_id}, "
-            f"asking for {peer.remote_id}"
+            f"AUTHENTICATION_FAILED: {_secret(peer)} or an identity differs: "
+            f"{peer.remote} refused us as {peer.local_id}, asking for {peer.remote_id}"
         )
     if "but MAC mismatched" in text or "no shared key found" in text:
         return f"AUTHENTICATION_FAILED: the PSK with which {peer.remote} proves to be {peer.remote_id} is not ours"
@@ -43,6 +45,25 @@ def explain(lines: Sequence[str], peer: Peer, child: Child, refusal: str) -> str
     if any(mark in text or mark in refusal for mark in _IN_THE_END):
         return so_far(lines, peer) or f"{peer.remote} answers, but the attempt did not end in time: {refusal}"
     return refusal
+
+
+def _secret(peer: Peer) -> str:
+    return "the PSK" if peer.psk_file else "our certificate, whom they trust"
+
+
+def _certificate(text: str, lines: Sequence[str], peer: Peer) -> str | None:
+    theirs = f"AUTHENTICATION_FAILED: the certificate with which {peer.remote} proves to be {peer.remote_id}"
+    if peer.psk_file is not None:
+        return None
+    if "no private key found" in text:
+        return "AUTHENTICATION_FAILED: local_key is not the private key of local_cert"
+    if "not authenticated with peer cert" in text:
+        return f"{theirs} is not remote_cert"
+    if "no issuer certificate found" in text or "not authenticated by CA" in text:
+        return f"{theirs} was issued by none of ca_certs: {_after(lines, 'issuer is ') or 'another authority'}"
+    if "no trusted " in text:
+        return f"{theirs} does not name that identity, is not valid now, or is not trusted here"
+    return None
 
 
 def so_far(lines: Sequence[str], peer: Peer) -> str | None:

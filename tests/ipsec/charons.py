@@ -15,9 +15,10 @@ from pathlib import Path
 
 import msgspec
 
+from mcastd.config.certificates import Certificates
 from mcastd.config.model import Child, Peer
 from mcastd.errors import ViciRefused, ViciUnavailable
-from mcastd.ipsec.credentials import shared_key
+from mcastd.ipsec.credentials import authorities, private_key, shared_key
 from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section, connection, ike_sas, terminate_ike
 from mcastd.ipsec.vici import ViciConnection
 
@@ -25,9 +26,10 @@ PSK = b"correct horse battery staple"
 CLOUD, DC = "222.45.67.1", "177.54.214.20"
 DEADLINE = 20.0
 
+PLUGINS = "random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 x509 pubkey constraints"
 CHARON_CONF = """
 charon-systemd {{
-  load = random nonce openssl aes sha1 sha2 hmac kdf gmp kernel-libipsec kernel-netlink socket-default updown vici
+  load = {plugins} kernel-libipsec kernel-netlink socket-default updown vici
   retransmit_timeout = {retransmit_timeout}
   retransmit_tries = 3
   filelog {{
@@ -59,7 +61,7 @@ class Charon:
         self.log = folder / f"{namespace}.log"
         self._conf = folder / f"{namespace}.conf"
         self._conf.write_text(
-            CHARON_CONF.format(log=self.log, socket=self.socket, retransmit_timeout=retransmit_timeout)
+            CHARON_CONF.format(plugins=PLUGINS, log=self.log, socket=self.socket, retransmit_timeout=retransmit_timeout)
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -184,11 +186,16 @@ def mirrored(peer: Peer) -> Peer:
     )
 
 
-async def load(charon: Charon, peer: Peer, psk: bytes = PSK) -> None:
+async def load(charon: Charon, peer: Peer, psk: bytes = PSK, certificates: Certificates | None = None) -> None:
     """What an administrator would do with swanctl."""
     control = await ViciConnection.open(charon.socket)
-    wanted = PeerWithKey(peer, psk)
-    await control.command("load-shared", shared_key(wanted))
+    wanted = PeerWithKey(peer, psk if certificates is None else None, certificates)
+    if certificates is None:
+        await control.command("load-shared", shared_key(wanted))
+    else:
+        await control.command("load-key", private_key(certificates))
+        for authority in authorities(wanted).values():
+            await control.command("load-authority", authority)
     await control.command("load-conn", connection(wanted))
     control.close()
 
@@ -210,11 +217,23 @@ async def list_conns(charon: Charon) -> set[str]:
 
 
 async def list_shared(charon: Charon) -> list[bytes]:
+    return await _listed(charon, "get-shared", "keys")
+
+
+async def list_keys(charon: Charon) -> list[bytes]:
+    return await _listed(charon, "get-keys", "keys")
+
+
+async def list_authorities(charon: Charon) -> list[bytes]:
+    return await _listed(charon, "get-authorities", "authorities")
+
+
+async def _listed(charon: Charon, name: str, key: str) -> list[bytes]:
     control = await ViciConnection.open(charon.socket)
-    keys = (await control.command("get-shared")).get("keys", [])
+    found = (await control.command(name)).get(key, [])
     control.close()
-    assert isinstance(keys, list)
-    return keys
+    assert isinstance(found, list)
+    return found
 
 
 async def command(charon: Charon, name: str, message: dict[str, object]) -> None:
@@ -239,6 +258,8 @@ async def clean(charon: Charon) -> None:
         for name in await list_conns(charon):
             await command(charon, "unload-conn", {"name": name})
         await command(charon, "clear-creds", {})
+        for authority in await list_authorities(charon):
+            await command(charon, "unload-authority", {"name": authority})
         while sas := await list_sas(charon):
             for sa in sas:
                 with contextlib.suppress(ViciRefused):

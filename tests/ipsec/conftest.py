@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,8 @@ def scene(_scene: Scene) -> Scene:
             charon.wait_ready()
     asyncio.run(clean_both())
     return _scene
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.json"

@@ -1,22 +1,16 @@
 """The agent with two real charons, user-space ESP between them."""
 
 import asyncio
-import contextlib
 import signal
-from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from random import Random
 
 import msgspec
 import pytest
 
 from mcastd.config.model import Peer
-from mcastd.ipsec.agent import IpsecAgent
-from mcastd.ipsec.messages import PeerWithKey, initiate, terminate_child, terminate_peer
-from mcastd.status import PeerStatus
-from mcastd.system.ledger import Ledger
-from mcastd.system.log import get_logger
+from mcastd.ipsec.messages import initiate, terminate_child, terminate_peer
+from tests.ipsec.agents import BOTH, both_up, eventually, running, spis
 from tests.ipsec.charons import (
     DEADLINE,
     PSK,
@@ -36,87 +30,10 @@ from tests.ipsec.charons import (
 pytestmark = pytest.mark.root
 
 
-class Running:
-    """An agent and its loop; it can die like a killed process."""
-
-    def __init__(self, scene: Scene, ledger: Path) -> None:
-        self.changes = 0
-        self.agent = IpsecAgent(
-            vici_socket=scene.cloud.socket,
-            ledger=Ledger(ledger),
-            log=get_logger(),
-            on_change=self._count,
-            rng=Random(1),
-        )
-        self.task: asyncio.Task[None] | None = None
-
-    def _count(self) -> None:
-        self.changes += 1
-
-    def start(self, *peers: Peer, psk: bytes = PSK) -> None:
-        self.want(*peers, psk=psk)
-        self.task = asyncio.create_task(self.agent.run())
-
-    def want(self, *peers: Peer, psk: bytes = PSK) -> None:
-        self.agent.configure(tuple(PeerWithKey(peer, psk) for peer in peers))
-
-    async def kill(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
-
-    def up(self, *names: str) -> bool:
-        return all((view := self.agent.child(name)) is not None and view.up for name in names)
-
-    def generation(self, name: str) -> int:
-        view = self.agent.child(name)
-        assert view is not None
-        return view.generation
-
-    def status(self) -> PeerStatus:
-        (peer,) = self.agent.status(asyncio.get_running_loop().time())
-        return peer
-
-    def problem(self, child: str = "dc-tun-gre") -> str:
-        return next((c.problem or "" for c in self.status().children if c.name == child), "")
-
-
-@contextlib.asynccontextmanager
-async def running(scene: Scene, ledger: Path) -> AsyncIterator[Running]:
-    agent = Running(scene, ledger)
-    try:
-        yield agent
-    finally:
-        await agent.kill()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.json"
-
-
-BOTH = ("dc-tun-gre", "dc-tun-tcp")
 # Different enough for the data centre's charon not to use the IKE_SA that is there.
 ANOTHER = msgspec.structs.replace(
     mirrored(article()), name="cloud-again", proposals=("aes256-sha256-modp2048", "aes128-sha256-modp2048")
 )
-
-
-async def both_up(scene: Scene, agent: Running) -> None:
-    await load(scene.dc, mirrored(article()))
-    agent.start(article())
-    await until(lambda: agent.up(*BOTH), "both children up")
-
-
-async def eventually(scene: Scene, count: int) -> None:
-    """Wait until the cloud has that many CHILD_SAs."""
-    async with asyncio.timeout(DEADLINE):
-        while len(await spis(scene)) != count:  # noqa: ASYNC110  # there is no event: it is another process
-            await asyncio.sleep(0.05)
-
-
-async def spis(scene: Scene) -> set[str]:
-    return {child.spi_in for sa in await list_sas(scene.cloud) for child in sa.children}
 
 
 def test_both_children_come_up_on_one_ike_sa_and_status_says_how(scene: Scene, ledger: Path) -> None:

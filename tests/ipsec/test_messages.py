@@ -187,7 +187,7 @@ def test_listed_sas_are_read_whole() -> None:
 
 
 def test_a_replaced_sa_whose_time_is_over_is_read_too() -> None:
-    child = {"name": b"dc-tun-gre", "state": b"DELETED", "rekey-time": b"-3", "life-time": b"-1"}
+    child: Section = {"name": b"dc-tun-gre", "state": b"DELETED", "rekey-time": b"-3", "life-time": b"-1"}
     (sa,) = messages.ike_sas({"dc": {"uniqueid": b"1", "reauth-time": b"-17", "child-sas": {"x": child}}})
     assert (sa.reauth_in, sa.children[0].rekey_in) == (0.0, 0.0)
 
