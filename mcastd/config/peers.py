@@ -113,13 +113,20 @@ def _selectors(children: dict[KeyPath, Child], report: Report) -> None:
     for (first_path, first), (path, second) in combinations(children.items(), 2):
         if not (first.local_ts.overlaps(second.local_ts) and first.remote_ts.overlaps(second.remote_ts)):
             continue
-        if first.if_id != second.if_id:  # each has the packets of its own XFRM interface, whatever their addresses
+        apart = first.if_id != second.if_id  # each has the packets of its own XFRM interface, whatever their addresses
+        if apart and first_path[:2] != path[:2]:
             continue
         selectors = (*paths(path, "local_ts", "remote_ts"), *paths(first_path, "local_ts", "remote_ts"))
         if any(report.is_wrong(one) for one in selectors):
             continue
         same = (first.local_ts, first.remote_ts) == (second.local_ts, second.remote_ts)
-        if same and first_path[:2] == path[:2]:
+        if apart:
+            text = (
+                f"its traffic selectors overlap those of {first.name}: the other side cannot tell by them which of the two "
+                f"we mean, unless it is another peer"
+            )
+            report.note(path, text)
+        elif same and first_path[:2] == path[:2]:
             text = f"it has the same traffic selectors as {first.name}; allowed: one child for each pair"
             report.contradiction(path, text)
         else:

@@ -23,9 +23,9 @@ Each child:
 - Two SAs for one child are normal during a rekey and pruned when they stay (``prune``).
 - An SA depends on addresses, identities, algorithms and selectors. They are written into the ledger as they are
   loaded, so a reload, or a start after a crash with another file, takes down exactly what the new file would not have
-  made.
+  made. It does not depend on keys and certificates: rotated ones are loaded, and used by the next authentication.
 - A connection in charon that the ledger does not know is somebody else's: it is not touched, and status says so.
 
-The rooms: ``vici`` (client), ``messages`` (Config <-> VICI), ``failure`` (log lines -> words), ``attempt``
+The rooms: ``vici`` (client), ``messages`` and ``credentials`` (Config <-> VICI), ``failure`` (log lines -> words), ``attempt``
 (back-off), ``state`` (what is known, and status), ``prune`` (duplicates), ``going`` (taking down), ``agent``.
 """
