@@ -122,8 +122,8 @@ def _selectors(children: dict[KeyPath, Child], report: Report) -> None:
         same = (first.local_ts, first.remote_ts) == (second.local_ts, second.remote_ts)
         if apart:
             text = (
-                f"its traffic selectors overlap those of {first.name}: the other side cannot tell by them which of the two "
-                f"we mean, unless it is another peer"
+                f"its traffic selectors overlap those of {first.name}: the other side cannot tell by them which "
+                "of the two we mean"
             )
             report.note(path, text)
         elif same and first_path[:2] == path[:2]:

@@ -26,6 +26,7 @@ Each child:
   made. It does not depend on keys and certificates: rotated ones are loaded, and used by the next authentication.
 - A connection in charon that the ledger does not know is somebody else's: it is not touched, and status says so.
 
-The rooms: ``vici`` (client), ``messages`` and ``credentials`` (Config <-> VICI), ``failure`` (log lines -> words), ``attempt``
-(back-off), ``state`` (what is known, and status), ``prune`` (duplicates), ``going`` (taking down), ``agent``.
+The rooms: ``vici`` (client), ``messages`` and ``credentials`` (Config <-> VICI), ``failure`` (log lines -> words),
+``attempt`` (back-off), ``state`` (what is known, and status), ``prune`` (duplicates), ``loading``, ``going`` (taking
+down), ``agent``.
 """

@@ -29,7 +29,7 @@ DEADLINE = 20.0
 PLUGINS = "random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 x509 pubkey constraints"
 CHARON_CONF = """
 charon-systemd {{
-  load = {plugins} kernel-libipsec kernel-netlink socket-default updown vici
+  load = {plugins} kernel-netlink socket-default updown vici
   retransmit_timeout = {retransmit_timeout}
   retransmit_tries = 3
   filelog {{
@@ -55,7 +55,9 @@ def ip(*arguments: str) -> None:
 class Charon:
     """One charon in one namespace."""
 
-    def __init__(self, folder: Path, namespace: str, retransmit_timeout: float = 4.0) -> None:
+    def __init__(
+        self, folder: Path, namespace: str, retransmit_timeout: float = 4.0, *, kernel_esp: bool = False
+    ) -> None:
         self.namespace = namespace
         self.socket = folder / f"{namespace}.vici"
         self.log = folder / f"{namespace}.log"
