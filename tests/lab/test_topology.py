@@ -12,10 +12,9 @@ def test_the_configuration_of_the_lab_is_valid_and_is_the_articles(tmp_path: Pat
     psk.write_text("a key of this test\n")
     file = tmp_path / "mcastd.toml"
     groups = ("239.1.1.1", "232.1.1.1@100.15.30.10")
+    vici, strongswan = tmp_path / "vici", tmp_path / "strongswan.conf"
     file.write_text(
-        topology.mcastd_toml(
-            strongswan=Path("strongswan.conf"), vici=tmp_path / "vici", runtime=tmp_path, psk_file=psk, groups=groups
-        )
+        topology.mcastd_toml(vici=vici, strongswan=strongswan, runtime=tmp_path, psk_file=psk, groups=groups)
     )
     config = load(file).config
     assert [(child.name, str(child.local_ts), str(child.remote_ts)) for child in config.peers[0].children] == [
@@ -28,7 +27,9 @@ def test_the_configuration_of_the_lab_is_valid_and_is_the_articles(tmp_path: Pat
 
 def test_the_data_centre_understands_what_the_cloud_means_unless_told_otherwise(tmp_path: Path) -> None:
     file = tmp_path / "mcastd.toml"
-    file.write_text(topology.mcastd_toml(vici=tmp_path / "vici", runtime=tmp_path, psk_file=tmp_path, groups=()))
+    file.write_text(
+        topology.mcastd_toml(vici=tmp_path, strongswan=tmp_path, runtime=tmp_path, psk_file=tmp_path, groups=())
+    )
     config = load(file, check_files=False).config
     assert topology.data_centre(config, DcIpsec("")).peers == config.peers
     changed = topology.data_centre(config, DcIpsec("", gre_remote_ts="10.44.6.2/32", esp_proposal="aes128-sha1"))
