@@ -4,9 +4,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import msgspec
 
-from mcastd.config.contradictions import PATH_MTU
 from mcastd.config.model import Child, Config, Peer, Tunnel
-from mcastd.config.mtu import GRE_HEADER, largest_mtu
+from mcastd.config.mtu import GRE_HEADER, PATH_MTU, largest_mtu
 from mcastd.config.proposals import esp_of_proposal
 
 _GRE_OPTION = 4  # bytes, of a checksum or a sequence number

@@ -6,16 +6,13 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import combinations, product
 from typing import Final
 
-from mcastd.config import peers
+from mcastd.config import nat, peers
 from mcastd.config.lines import KeyPath
 from mcastd.config.model import LINK_LOCAL_GROUPS, Child, Config, Group, Pim, Tunnel
-from mcastd.config.mtu import USERSPACE_LINK_MTU, largest_mtu
+from mcastd.config.mtu import PATH_MTU, USERSPACE_LINK_MTU, largest_mtu
 from mcastd.config.peers import children_of, paths
 from mcastd.config.proposals import esp_of_proposal
 from mcastd.config.report import Report, dotted, shown
-
-PATH_MTU: Final = 1500
-"""Bytes; what any path over the Internet is taken to carry."""
 
 _LINK_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}")
 _RESERVED_LINKS: Final = frozenset(("all", "default", "erspan0", "gre0", "gretap0", "ip_vti0", "ipsec0", "lo", "tunl0"))
@@ -25,6 +22,7 @@ def find(config: Config, report: Report) -> None:
     """Report every contradiction; values that are wrong by themselves take no part."""
     children = dict(children_of(config.peers))
     peers.find(config, report)
+    nat.find(children, report)
     for tunnel in config.tunnels:
         path = ("tunnels", tunnel.name)
         _link_name(tunnel.name, path, report)

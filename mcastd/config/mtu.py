@@ -6,11 +6,15 @@ from typing import Final
 from mcastd.config.model import Mode
 
 IPV4_HEADER: Final = 20
+TCP_HEADER: Final = 20
 UDP_HEADER: Final = 8
 ESP_HEADER: Final = 8
 ESP_TRAILER: Final = 2
 GRE_HEADER: Final = 4
 GRE_KEY: Final = 4
+
+PATH_MTU: Final = 1500
+"""Bytes; what any path over the Internet is taken to carry."""
 
 USERSPACE_LINK_MTU: Final = 1400
 """The MTU of ``ipsec0``, the TUN device of charon's ESP in user space (kernel-libipsec)."""
@@ -38,9 +42,14 @@ def largest_mtu(
     ``esp`` None is GRE without IPsec; ``encap`` is ESP in UDP (NAT-T), ``key`` a GRE key.
     """
     gre = GRE_HEADER + (GRE_KEY if key else 0)
+    return largest_packet(path_mtu, esp, mode=mode, encap=encap) - IPV4_HEADER - gre
+
+
+def largest_packet(path_mtu: int, esp: Esp | None, *, mode: Mode = "tunnel", encap: bool = True) -> int:
+    """The largest IPv4 packet, in bytes before ESP, that fits a path of ``path_mtu`` bytes with ESP around it."""
     if esp is None:
-        return path_mtu - IPV4_HEADER - gre
+        return path_mtu
     outside = IPV4_HEADER + (UDP_HEADER if encap else 0) + ESP_HEADER + esp.iv + esp.icv
     room = (path_mtu - outside) // esp.block * esp.block
-    inside = ESP_TRAILER + gre + (0 if mode == "transport" else IPV4_HEADER)
-    return room - inside
+    # In transport mode the packet's own IP header is the outer one.
+    return room - ESP_TRAILER + (IPV4_HEADER if mode == "transport" else 0)

@@ -148,6 +148,26 @@ def renamed(part: str, name: str) -> str:
         (certified(""), f"{PEER}.psk_file", "a pre-shared key, or local_cert and local_key"),
         (TEXT.replace("psk_file =", 'local_cert = "c"\npsk_file ='), f"{PEER}.psk_file", "not both"),
         (interfaces(7, 7), "peers.dc-tun.children.b", "the same traffic selectors as a"),
+        (
+            renamed('snat = "10.45.8.17"', 'snat = "10.45.9.17"'),
+            "peers.dc-tun.children.dc-tun-tcp.snat",
+            "10.45.9.17 is outside local_ts of dc-tun-tcp",
+        ),
+        (
+            renamed('snat = "10.45.8.17"', 'snat_from = ["10.0.0.0/8"]'),
+            "peers.dc-tun.children.dc-tun-tcp.snat_from",
+            "there is no snat",
+        ),
+        (
+            renamed('snat = "10.45.8.17"', ""),
+            "peers.dc-tun.children.dc-tun-tcp.snat_loopback",
+            "there is no snat",
+        ),
+        (
+            renamed('local_ts = "10.45.8.17/28"', 'local_ts = "0.0.0.0/0"'),
+            "peers.dc-tun.children.dc-tun-tcp.snat_from",
+            "every address is in local_ts",
+        ),
         ("groups = 5", "groups", "allowed: an array of tables, [[groups]]"),
         ("groups = [5]", "groups[0]", "allowed: a table"),
         ("peers = 5", "peers", "allowed: tables by name, [peers.NAME]"),
@@ -184,3 +204,19 @@ def test_transport_mode_needs_no_selectors(tmp_path: Path) -> None:
     loaded = load(tmp_path / "mcastd.toml", check_files=False)
     (one,) = (one for one in loaded.config.peers[0].children if one.name == "b")
     assert (str(one.local_ts), str(one.remote_ts), one.protocol) == ("10.1.1.246/32", "177.54.214.20/32", "gre")
+
+
+def test_snat_towards_the_same_addresses_is_a_note_where_both_may_match(tmp_path: Path) -> None:
+    def notes(snat_from: str) -> list[str]:
+        more = '\n[peers.dc-tun.children.more]\nlocal_ts = "10.46.0.0/28"\nremote_ts = "100.15.30.0/25"\n'
+        more += f'proposals = ["aes256gcm16"]\nsnat = "10.46.0.1"\nsnat_from = {snat_from}\n'
+        text = TEXT.replace('snat = "10.45.8.17"', 'snat = "10.45.8.17"\nsnat_from = ["192.168.0.0/16"]')
+        (tmp_path / "mcastd.toml").write_text(text + more)
+        found = load(tmp_path / "mcastd.toml", check_files=False).notes
+        return [note.text for note in found if note.key.endswith(".snat")]
+
+    assert notes('["172.16.0.0/12"]') == []
+    for both in ("[]", '["192.168.7.0/24"]'):
+        assert notes(both) == [
+            "what goes to 100.15.30.0/25 may match the SNAT of dc-tun-tcp as well, which comes first"
+        ]

@@ -1,0 +1,24 @@
+"""Print the nftables rules that the configuration makes: the leak guard, SNAT and MSS clamping.
+
+Nothing is changed, and neither the daemon nor root is needed.
+
+Example: mcastd firewall -c ./mcastd.toml | sudo nft -c -f -
+"""
+
+import argparse
+
+from mcastd.cli import add_config_argument
+from mcastd.config.load import load
+from mcastd.firewall import rules
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_config_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table."""
+    config = load(arguments.config, check_files=False).config
+    print(rules.table(config) or "# The configuration makes no rule.\n", end="")
+    return 0

@@ -1,0 +1,230 @@
+"""Config -> our nftables table, in the words of nft(8). Pure: it depends on the file, not on what is up."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from typing import Final
+
+from mcastd.config.model import Child, Config
+from mcastd.config.mtu import IPV4_HEADER, PATH_MTU, TCP_HEADER, USERSPACE_LINK_MTU, largest_packet
+from mcastd.config.proposals import esp_of_proposal
+
+NAME: Final = "mcastd"
+"""Of the table, in the family ``ip``."""
+
+LEAK_OUT, LEAK_IN, SNAT, MSS = "leak-out-", "leak-in-", "snat-", "mss-"
+"""How the names of our counters begin; a far endpoint or the name of a child follows."""
+
+_USERSPACE_ESP: Final = "ipsec0"
+# srcnat is 100: behind every SNAT, others' too, which may bring a packet under an IPsec policy or out of it.
+_LAST: Final = "srcnat + 200"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a named counter holds."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """GRE with ``remote``: encrypted by a policy or through ``links``; with local endpoints in ``open``, not at all."""
+
+    remote: IPv4Address
+    links: tuple[str, ...]
+    open: tuple[IPv4Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """A child, the XFRM interface that it is bound to and the largest TCP segment in it, each None where there is none.
+
+    ``inside`` are the local selectors of all children towards the same addresses.
+    """
+
+    child: Child
+    link: str | None
+    mss: int | None
+    inside: tuple[IPv4Network, ...]
+
+
+def table(config: Config, leaving: Config | None = None, counts: Mapping[str, Count] | None = None) -> str:
+    """The table, or nothing where the configuration needs no rule.
+
+    ``leaving`` is a configuration whose tunnels are still there: its guard holds as well. ``counts`` is what the
+    counters begin with.
+    """
+    guards = _guards((config,) if leaving is None else (config, leaving))
+    carried = _carried(config)
+    natted = [one for one in carried if one.child.snat is not None]
+    clamped = [one for one in carried if one.mss is not None]
+    chains = {
+        "nat": ("nat hook postrouting priority srcnat", [_snat(one) for one in natted]),
+        "arriving": ("filter hook prerouting priority mangle", [_clamp(one, arriving=True) for one in clamped]),
+        "input": ("filter hook input priority filter", [rule for one in guards for rule in _guard_in(one)]),
+        "leaving": (
+            f"filter hook postrouting priority {_LAST}",
+            [
+                *(_snat_counted(one) for one in natted),
+                *(_clamp(one, arriving=False) for one in clamped),
+                *(rule for one in guards for rule in _guard_out(one)),
+            ],
+        ),
+    }
+    names = [
+        *(f"{kind}{one.remote}" for one in guards for kind in (LEAK_OUT, LEAK_IN)),
+        *(f"{SNAT}{one.child.name}" for one in natted),
+        *(f"{MSS}{one.child.name}" for one in clamped),
+    ]
+    if not names:
+        return ""
+    found = counts or {}
+    lines = [f"table ip {NAME} {{"]
+    for name in names:
+        count = found.get(name, Count())
+        lines.append(f"\tcounter {name} {{ packets {count.packets} bytes {count.bytes} }}")
+    for name, (kind, rules) in chains.items():
+        if rules:
+            lines += ["", f"\tchain {name} {{", f"\t\ttype {kind}; policy accept;"]
+            lines += [*(f"\t\t{rule}" for rule in rules), "\t}"]
+    return "\n".join([*lines, "}", ""])
+
+
+def replacement(text: str) -> str:
+    """The transaction that puts a table in place of the one that may be there; without a table, takes that one away."""
+    return f"add table ip {NAME}\ndelete table ip {NAME}\n{text}"
+
+
+def guarded(config: Config) -> frozenset[str]:
+    """The names of the tunnels that need the guard."""
+    children = _children(config)
+    return frozenset(
+        tunnel.name
+        for tunnel in config.tunnels
+        if config.firewall.guard and tunnel.encapsulation == "gre" and tunnel.child in children
+    )
+
+
+def _guards(configs: Iterable[Config]) -> list[_Guard]:
+    links: dict[IPv4Address, set[str]] = {}
+    inside: set[tuple[IPv4Address, IPv4Address]] = set()
+    outside: set[tuple[IPv4Address, IPv4Address]] = set()
+    for config in configs:
+        children, names = _children(config), guarded(config)
+        for tunnel in config.tunnels:
+            ends = (tunnel.local, tunnel.remote)
+            if tunnel.name not in names:
+                outside.add(ends)
+                continue
+            inside.add(ends)
+            child = children[str(tunnel.child)]
+            link = _USERSPACE_ESP if child.mode == "tunnel" else child.interface
+            links.setdefault(tunnel.remote, set()).update({link} if link is not None else ())
+    return [
+        _Guard(
+            remote,
+            tuple(sorted(through)),
+            tuple(sorted(local for local, far in outside - inside if far == remote)),
+        )
+        for remote, through in sorted(links.items())
+    ]
+
+
+def _guard_out(guard: _Guard) -> Iterator[str]:
+    if guard.open:
+        yield f"ip saddr {_set(guard.open)} ip daddr {guard.remote} ip protocol gre accept"
+    elsewhere = f"oifname != {_links(guard.links)} " if guard.links else ""
+    yield (
+        f"ip daddr {guard.remote} ip protocol gre rt ipsec missing {elsewhere}"
+        f"counter name {LEAK_OUT}{guard.remote} drop"
+    )
+
+
+def _guard_in(guard: _Guard) -> Iterator[str]:
+    if guard.open:
+        yield f"ip saddr {guard.remote} ip daddr {_set(guard.open)} ip protocol gre accept"
+    elsewhere = f"iifname != {_links(guard.links)} " if guard.links else ""
+    yield (
+        f"ip saddr {guard.remote} ip protocol gre meta ipsec missing {elsewhere}"
+        f"counter name {LEAK_IN}{guard.remote} drop"
+    )
+
+
+def _children(config: Config) -> dict[str, Child]:
+    return {child.name: child for peer in config.peers for child in peer.children}
+
+
+def _carried(config: Config) -> list[_Carried]:
+    alone = {tunnel.child: tunnel.name for tunnel in config.tunnels if tunnel.encapsulation == "none"}
+    found = []
+    children = _children(config).values()
+    for child in children:
+        link = (child.interface or alone.get(child.name)) if child.mode == "interface" else None
+        mss = _mss(child, userspace=config.daemon.datapath == "userspace")
+        inside = (other.local_ts for other in children if other.remote_ts.overlaps(child.remote_ts))
+        found.append(_Carried(child, link, mss, tuple(collapse_addresses(inside))))
+    return found
+
+
+def _mss(child: Child, *, userspace: bool) -> int | None:
+    """The MSS with the largest ESP that may be negotiated (RFC 9293, section 3.7.1), as the rules outlive an SA."""
+    if child.mss == 0 or child.protocol == "gre":
+        return None
+    if child.mss is not None:
+        return child.mss
+    esps = [esp for proposal in child.proposals for esp in esp_of_proposal(proposal)]
+    packets = [largest_packet(PATH_MTU, esp, mode=child.mode) for esp in esps]
+    packets += [USERSPACE_LINK_MTU] if userspace else []
+    return min(packets) - IPV4_HEADER - TCP_HEADER
+
+
+def _snat(carried: _Carried) -> str:
+    child = carried.child
+    # nft refuses a set whose members overlap.
+    whose = _set(collapse_addresses(child.snat_from)) if child.snat_from else f"!= {_set(carried.inside)}"
+    gre = "ip protocol gre " if child.protocol == "gre" else ""
+    return f"{_leaving_by(carried)}{_field('daddr', child.remote_ts)}ip saddr {whose} {gre}snat to {child.snat}"
+
+
+def _snat_counted(carried: _Carried) -> str:
+    """In a chain of type nat a rule sees but the first packet of a connection; here all of them pass."""
+    child = carried.child
+    return (
+        f"{_leaving_by(carried)}ip saddr {child.snat} {_field('daddr', child.remote_ts)}ct status snat "
+        f"counter name {SNAT}{child.name}"
+    )
+
+
+def _clamp(carried: _Carried, *, arriving: bool) -> str:
+    child = carried.child
+    if arriving:
+        link = f'iifname "{carried.link}" ' if carried.link else ""
+        ends = _field("saddr", child.remote_ts) + _field("daddr", child.local_ts)
+    else:
+        link = _leaving_by(carried)
+        ends = _field("saddr", child.local_ts) + _field("daddr", child.remote_ts)
+    option = "tcp option maxseg size"
+    return (
+        f"{link}{ends}tcp flags & syn == syn {option} > {carried.mss} "
+        f"counter name {MSS}{child.name} {option} set {carried.mss}"
+    )
+
+
+def _leaving_by(carried: _Carried) -> str:
+    return f'oifname "{carried.link}" ' if carried.link else ""
+
+
+def _field(name: str, network: IPv4Network) -> str:
+    """A match of addresses, with a blank behind it; nothing where every address matches."""
+    return f"ip {name} {network} " if network.prefixlen else ""
+
+
+def _set(members: Iterable[object]) -> str:
+    texts = list(map(str, members))
+    return texts[0] if len(texts) == 1 else f"{{ {', '.join(texts)} }}"
+
+
+def _links(names: tuple[str, ...]) -> str:
+    return _set(f'"{name}"' for name in names)

@@ -1,0 +1,268 @@
+"""The table that a configuration makes: its text for the article's file, and what holds for every file."""
+
+import re
+import subprocess
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mcastd.config.load import load
+from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Tunnel
+from mcastd.firewall import rules
+from tests.namespaces import Namespace
+
+ARTICLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
+CBC = ("aes256-sha256-modp2048",)
+SYN = "tcp flags & syn == syn tcp option maxseg size > 1382 counter name"
+
+
+def child(name: str = "c", **changes: Any) -> Child:
+    values: dict[str, Any] = {
+        "name": name,
+        "local_ts": IPv4Network("10.44.6.1/32"),
+        "remote_ts": IPv4Network("10.44.7.1/32"),
+        "proposals": CBC,
+    }
+    return Child(**values | changes)
+
+
+def tunnel(name: str = "gre1", **changes: Any) -> Tunnel:
+    values: dict[str, Any] = {
+        "name": name,
+        "local": IPv4Address("10.44.6.1"),
+        "remote": IPv4Address("10.44.7.1"),
+        "address": IPv4Interface("10.44.4.6/30"),
+        "child": "c",
+    }
+    return Tunnel(**values | changes)
+
+
+def config(*children: Child, tunnels: tuple[Tunnel, ...] = (), guard: bool = True, **changes: Any) -> Config:
+    peer = Peer(
+        name="p",
+        local=IPv4Address("10.1.1.246"),
+        remote=IPv4Address("177.54.214.20"),
+        local_id="a",
+        remote_id="b",
+        proposals=CBC,
+        children=children,
+    )
+    return Config(firewall=Firewall(guard=guard), peers=(peer,), tunnels=tunnels, **changes)
+
+
+def chain(text: str, name: str) -> list[str]:
+    """The rules of one chain; none where there is no such chain."""
+    found = re.search(rf"\n\tchain {name} \{{\n\t\ttype [^\n]*\n(.*?)\n\t\}}", text, re.DOTALL)
+    return [line.strip() for line in found[1].splitlines()] if found else []
+
+
+def test_the_articles_file() -> None:
+    text = rules.table(load(ARTICLE, check_files=False).config)
+    assert chain(text, "nat") == ["ip daddr 100.15.30.0/24 ip saddr != 10.45.8.16/28 snat to 10.45.8.17"]
+    assert chain(text, "arriving") == [
+        f"ip saddr 10.44.7.1/32 ip daddr 10.44.6.1/32 {SYN} mss-dc-tun-gre tcp option maxseg size set 1382",
+        f"ip saddr 100.15.30.0/24 ip daddr 10.45.8.16/28 {SYN} mss-dc-tun-tcp tcp option maxseg size set 1382",
+    ]
+    assert chain(text, "input") == [
+        'ip saddr 10.44.7.1 ip protocol gre meta ipsec missing iifname != "ipsec0" counter name leak-in-10.44.7.1 drop'
+    ]
+    assert chain(text, "leaving") == [
+        "ip saddr 10.45.8.17 ip daddr 100.15.30.0/24 ct status snat counter name snat-dc-tun-tcp",
+        f"ip saddr 10.44.6.1/32 ip daddr 10.44.7.1/32 {SYN} mss-dc-tun-gre tcp option maxseg size set 1382",
+        f"ip saddr 10.45.8.16/28 ip daddr 100.15.30.0/24 {SYN} mss-dc-tun-tcp tcp option maxseg size set 1382",
+        'ip daddr 10.44.7.1 ip protocol gre rt ipsec missing oifname != "ipsec0" counter name leak-out-10.44.7.1 drop',
+    ]
+
+
+def test_the_articles_own_rule_for_gre_is_the_same_on_the_child_that_carries_it() -> None:
+    text = rules.table(config(child(snat=IPv4Address("10.44.6.1"))))
+    assert chain(text, "nat") == ["ip daddr 10.44.7.1/32 ip saddr != 10.44.6.1/32 snat to 10.44.6.1"]
+    only_gre = rules.table(config(child(snat=IPv4Address("10.44.6.1"), protocol="gre")))
+    assert chain(only_gre, "nat") == [
+        "ip daddr 10.44.7.1/32 ip saddr != 10.44.6.1/32 ip protocol gre snat to 10.44.6.1"
+    ]
+
+
+def test_in_transport_mode_only_a_policy_tells() -> None:
+    ends = {"local": IPv4Address("10.1.1.246"), "remote": IPv4Address("177.54.214.20")}
+    text = rules.table(config(child(mode="transport", protocol="gre"), tunnels=(tunnel(**ends),)))
+    assert chain(text, "input") == [
+        "ip saddr 177.54.214.20 ip protocol gre meta ipsec missing counter name leak-in-177.54.214.20 drop"
+    ]
+    assert chain(text, "leaving") == [
+        "ip daddr 177.54.214.20 ip protocol gre rt ipsec missing counter name leak-out-177.54.214.20 drop"
+    ]
+
+
+def test_an_xfrm_interface_tells_by_its_name() -> None:
+    text = rules.table(config(child(mode="interface", interface="xfrm7", mss=0), tunnels=(tunnel(),)))
+    assert chain(text, "input") == [
+        'ip saddr 10.44.7.1 ip protocol gre meta ipsec missing iifname != "xfrm7" counter name leak-in-10.44.7.1 drop'
+    ]
+    assert 'oifname != "xfrm7"' in chain(text, "leaving")[0]
+    assert "ipsec0" not in text
+
+
+def test_without_gre_there_is_no_guard_and_the_rest_is_bound_to_the_interface() -> None:
+    everything = IPv4Network("0.0.0.0/0")
+    straight = child(
+        mode="interface", if_id=7, local_ts=everything, remote_ts=everything,
+        snat=IPv4Address("10.45.8.17"), snat_from=(IPv4Network("192.168.0.0/16"),),
+    )  # fmt: skip
+    text = rules.table(config(straight, tunnels=(tunnel("dc0", encapsulation="none"),)))
+    assert "leak" not in text
+    assert chain(text, "nat") == ['oifname "dc0" ip saddr 192.168.0.0/16 snat to 10.45.8.17']
+    assert chain(text, "arriving")[0].startswith('iifname "dc0" tcp flags')
+
+
+def test_gre_without_ipsec_is_left_alone_also_beside_one_that_is_guarded() -> None:
+    assert rules.table(config(tunnels=(tunnel(child=None),))) == ""
+    plain = tunnel("plain", child=None, local=IPv4Address("10.9.0.1"))
+    text = rules.table(config(child(mss=0), tunnels=(tunnel(), plain)))
+    assert chain(text, "leaving")[0] == "ip saddr 10.9.0.1 ip daddr 10.44.7.1 ip protocol gre accept"
+    assert chain(text, "input")[0] == "ip saddr 10.44.7.1 ip daddr 10.9.0.1 ip protocol gre accept"
+    same_ends = tunnel("keyed", child=None, key=5)
+    text = rules.table(config(child(mss=0), tunnels=(tunnel(), same_ends)))
+    assert [rule.split()[-1] for rule in chain(text, "leaving") + chain(text, "input")] == ["drop", "drop"]
+
+
+def test_the_guard_of_tunnels_that_are_leaving_holds_beside_the_new_one() -> None:
+    old = config(child(), tunnels=(tunnel(),))
+    new = config(child(), tunnels=(tunnel(remote=IPv4Address("10.44.7.2")),))
+    text = rules.table(new, leaving=old)
+    for name in ("input", "leaving"):
+        assert {"10.44.7.1", "10.44.7.2"} <= set(" ".join(chain(text, name)).split())
+    assert "leak" in rules.table(config(tunnels=(tunnel(child=None),)), leaving=old)
+    assert "leak" not in rules.table(config(child(), tunnels=(tunnel(),), guard=False))
+
+
+def test_snat_takes_whom_it_is_told_to_and_nobody_who_is_inside_already() -> None:
+    network, other = IPv4Network("100.15.30.0/24"), IPv4Network("10.46.0.0/28")
+    first = child(local_ts=IPv4Network("10.45.8.16/28"), remote_ts=network, snat=IPv4Address("10.45.8.17"), mss=0)
+    second = child("d", local_ts=other, remote_ts=network, mss=0)
+    text = rules.table(config(first, second))
+    assert chain(text, "nat") == [
+        "ip daddr 100.15.30.0/24 ip saddr != { 10.45.8.16/28, 10.46.0.0/28 } snat to 10.45.8.17"
+    ]
+    overlapping = (IPv4Network("192.168.0.0/16"), IPv4Network("192.168.5.0/24"), IPv4Network("172.16.0.0/12"))
+    text = rules.table(config(child(remote_ts=network, snat=IPv4Address("10.44.6.1"), snat_from=overlapping)))
+    assert "ip saddr { 172.16.0.0/12, 192.168.0.0/16 } snat to" in text
+
+
+def test_the_mss_is_what_fits_with_the_largest_esp_that_may_be_negotiated() -> None:
+    def sizes(changed: Child, **changes: Any) -> set[str]:
+        return set(re.findall(r"maxseg size set (\d+)", rules.table(config(changed, **changes))))
+
+    assert sizes(child()) == {"1382"}  # 1500 - 20 - 8 - 8 - 16 - 16, in blocks of 16, - 2 - 20 - 20
+    assert sizes(child(proposals=("aes256gcm16-modp2048",))) == {"1398"}
+    assert sizes(child(proposals=("aes256gcm16-modp2048", *CBC))) == {"1382"}
+    assert sizes(child(), daemon=Daemon(datapath="userspace")) == {"1360"}
+    assert sizes(child(mss=1200)) == {"1200"}
+    assert sizes(child(mss=0)) == set()
+    assert sizes(child(protocol="gre")) == set()
+
+
+def test_counters_begin_with_what_they_are_given() -> None:
+    counts = {"leak-in-10.44.7.1": rules.Count(3, 400), "leak-in-10.99.9.9": rules.Count(1, 1)}
+    text = rules.table(config(child(), tunnels=(tunnel(),)), counts=counts)
+    assert "counter leak-in-10.44.7.1 { packets 3 bytes 400 }" in text
+    assert "counter leak-out-10.44.7.1 { packets 0 bytes 0 }" in text
+    assert "10.99.9.9" not in text
+
+
+ADDRESSES = st.integers(0x0A000000, 0x0A0000FF).map(IPv4Address)
+NETWORKS = st.builds(
+    lambda address, length: IPv4Network((int(address), length), strict=False),
+    ADDRESSES,
+    st.sampled_from((0, 8, 24, 28, 31, 32)),
+)
+NAMES = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,9}", fullmatch=True)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    """Children of every mode, and tunnels with and without one, of which several may have the same far endpoint."""
+    names = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
+    children = tuple(
+        Child(
+            name=name,
+            local_ts=draw(NETWORKS),
+            remote_ts=draw(NETWORKS),
+            proposals=CBC,
+            mode=draw(st.sampled_from(("tunnel", "transport", "interface"))),
+            protocol=draw(st.sampled_from(("any", "gre"))),
+            interface=draw(st.none() | NAMES),
+            snat=draw(st.none() | ADDRESSES),
+            snat_from=draw(st.lists(NETWORKS, max_size=4).map(tuple)),
+            mss=draw(st.none() | st.integers(0, 65495)),
+        )
+        for name in names
+    )
+    links = draw(st.lists(NAMES, max_size=4, unique=True))
+    tunnels = tuple(
+        tunnel(
+            name,
+            local=draw(ADDRESSES),
+            remote=draw(ADDRESSES),
+            child=draw(st.none() | st.sampled_from(names)),
+            encapsulation=draw(st.sampled_from(("gre", "gre", "none"))),
+        )
+        for name in links
+    )
+    return config(*children, tunnels=tunnels, guard=draw(st.sampled_from((True, True, False))))
+
+
+@given(configs())
+def test_every_tunnel_with_gre_in_a_child_has_both_guards(found: Config) -> None:
+    text = rules.table(found)
+    out, into = chain(text, "leaving"), chain(text, "input")
+    modes = {child.name: child for peer in found.peers for child in peer.children}
+    for one in found.tunnels:
+        guarded = found.firewall.guard and one.encapsulation == "gre" and one.child is not None
+        drops = [rule for rule in out if rule.startswith(f"ip daddr {one.remote} ip protocol gre rt ipsec missing")]
+        refuses = [
+            rule for rule in into if rule.startswith(f"ip saddr {one.remote} ip protocol gre meta ipsec missing")
+        ]
+        if not guarded:
+            continue
+        (drop,), (refuse,) = drops, refuses
+        assert drop.endswith(f"counter name leak-out-{one.remote} drop")
+        assert refuse.endswith(f"counter name leak-in-{one.remote} drop")
+        carrier = modes[str(one.child)]
+        link = {"tunnel": "ipsec0", "transport": None, "interface": carrier.interface}[carrier.mode]
+        assert link is None or (f'"{link}"' in drop and f'"{link}"' in refuse)
+        # No exception lets the tunnel's own packets past.
+        accepted = [rule for rule in out if rule.endswith("accept") and f"ip daddr {one.remote} " in rule]
+        assert not any(f"{one.local} " in rule.replace(",", " ").partition("ip daddr")[0] for rule in accepted)
+
+
+@pytest.mark.root
+def test_nft_accepts_every_table(namespace: Any) -> None:
+    made: Namespace = namespace()
+
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+    @given(configs())
+    def accepted(found: Config) -> None:
+        text = rules.replacement(rules.table(found))
+        argv = ["ip", "netns", "exec", made.name, "nft", "-c", "-f", "-"]
+        checked = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, f"{checked.stderr}\n{text}"
+
+    accepted()
+
+
+@pytest.mark.root
+def test_nft_takes_the_articles_table_and_twice_is_once(namespace: Any) -> None:
+    made: Namespace = namespace()
+    text = rules.replacement(rules.table(load(ARTICLE, check_files=False).config))
+    listed = []
+    for _ in range(2):
+        for argv in (["-f", "-"], ["list", "ruleset"]):
+            line = ["ip", "netns", "exec", made.name, "nft", *argv]
+            listed.append(subprocess.run(line, input=text, capture_output=True, text=True, check=True).stdout)
+    assert listed[1] == listed[3]
+    assert listed[1].count("table ") == 1
