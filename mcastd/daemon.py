@@ -19,6 +19,7 @@ from mcastd.config.mtu import Esp
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.control import ControlServer
 from mcastd.errors import ConfigError, ControlRefused, McastdError, Problem
+from mcastd.firewall.agent import FirewallAgent
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView
@@ -63,6 +64,7 @@ class Daemon:
             on_change=self._children_changed,
             rng=rng,
         )
+        self._firewall = FirewallAgent(ledger=ledger, log=log, on_change=self._children_changed)
         self._tunnels = TunnelAgent(ledger=ledger, log=log, on_change=self._links_changed)
         self._keepalive = KeepaliveAgent(log=log, on_change=self._tell_systemd)
         self._pim = PimAgent(log=log, on_change=self._tell_systemd, rng=rng)
@@ -82,11 +84,14 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        self._firewall.configure(self._config)
         self._configure(self._config, _with_keys(self._config))
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._ipsec.run()), group.create_task(self._tunnels.run())]
-                tasks.append(group.create_task(self._pim.run()))
+                # Before anything of ours could send.
+                tasks = [group.create_task(self._firewall.run())]
+                await self._firewall.settled()
+                tasks += [group.create_task(agent.run()) for agent in (self._ipsec, self._tunnels, self._pim)]
                 await self._control.start()
                 self._tell_systemd()
                 notify("READY=1")
@@ -104,6 +109,7 @@ class Daemon:
             self._keepalive.close()
             await self._close("tunnels", self._tunnels.close())
             await self._close("ipsec", self._ipsec.close())
+            await self._close("firewall", self._firewall.close())
             await self._control.close()
             os.close(self._lock)
 
@@ -111,7 +117,11 @@ class Daemon:
         self._config = config
         # What goes, says goodbye while its link still stands; what comes is joined when its link is up.
         self._links_changed()
-        self._tunnels.configure(config.tunnels, config.daemon.datapath)
+        loopbacks = (
+            child.snat
+            for peer in config.peers for child in peer.children if child.snat is not None and child.snat_loopback
+        )  # fmt: skip
+        self._tunnels.configure(config.tunnels, config.daemon.datapath, frozenset(loopbacks))
         self._ipsec.configure(peers)
         self._children_changed()
 
@@ -130,7 +140,7 @@ class Daemon:
             (esp for proposal in child.proposals for esp in esp_of_proposal(proposal)),
             key=lambda esp: esp.iv + esp.block + esp.icv,
         )
-        if view is None or not view.up:
+        if view is None or not view.up or not self._firewall.lets(tunnel.name):
             generation = view.generation if view else 0
             return Carrier(False, generation, configured, child.mode, True, peer.remote)
         return Carrier(
@@ -189,11 +199,16 @@ class Daemon:
                 self._refuse_fixed(loaded.config)
                 log_notes(self._log, loaded.notes)
                 self._notes = loaded.notes
-                self._configure(loaded.config, peers)
                 async with asyncio.timeout(_SETTLE_TIMEOUT):
+                    # What goes is guarded until it has gone.
+                    self._firewall.configure(loaded.config, leaving=self._config)
+                    await self._firewall.settled()
+                    self._configure(loaded.config, peers)
                     await self._ipsec.settled()
                     await self._tunnels.settled()
                     await self._pim.settled()
+                    self._firewall.configure(loaded.config)
+                    await self._firewall.settled()
             except TimeoutError:
                 raise McastdError(
                     f"the configuration was read, but is not applied after {_SETTLE_TIMEOUT:.0f} s"
@@ -242,7 +257,7 @@ class Daemon:
         return group, source, tunnel
 
     async def _answer_status(self, _arguments: dict[str, Any]) -> Status:
-        await self._ipsec.refresh()
+        await asyncio.gather(self._ipsec.refresh(), self._firewall.refresh())
         return self.status()
 
     def status(self) -> Status:
@@ -262,6 +277,8 @@ class Daemon:
             for child in peer.children if child.state != "up"
         ]  # fmt: skip
         down += [f"tunnel {tunnel.name} is {tunnel.state}" for tunnel in tunnels if tunnel.state != "up"]
+        firewall = self._firewall.status()
+        down += [f"firewall: {firewall.problem}"] if firewall.problem else []
         unjoined = sum(group.state != "joined" for group in groups)
         down += [f"{unjoined} of {len(groups)} joins not joined"] if unjoined else []
         return Status(
@@ -272,6 +289,7 @@ class Daemon:
             summary="; ".join(down) or f"up: {len(peers)} peer(s), {len(tunnels)} tunnel(s), {len(groups)} join(s)",
             config_file=str(self._path),
             charon=self._ipsec.charon,
+            firewall=firewall,
             peers=peers,
             tunnels=tunnels,
             groups=groups,

@@ -140,6 +140,21 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
+class FirewallStatus(Struct, frozen=True, kw_only=True):
+    """Our nftables table. ``leaks_out`` and ``leaks_in`` are packets that the guard dropped, ``repairs`` how often
+    somebody else's change was undone. Where ``guard`` is not ``in_place``, the tunnels that need it stay down.
+    """
+
+    guard: bool
+    in_place: bool
+    leaks_out: int = 0
+    leaks_in: int = 0
+    snat_packets: int = 0
+    mss_clamped: int = 0
+    repairs: int = 0
+    problem: str | None = None
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """Everything. ``healthy`` is what the exit code of ``mcastd status`` says.
 
@@ -153,6 +168,7 @@ class Status(Struct, frozen=True, kw_only=True):
     summary: str
     config_file: str
     charon: str | None = None
+    firewall: FirewallStatus | None = None
     peers: tuple[PeerStatus, ...] = ()
     tunnels: tuple[TunnelStatus, ...] = ()
     groups: tuple[GroupStatus, ...] = ()

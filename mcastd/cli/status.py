@@ -14,7 +14,7 @@ import msgspec
 
 from mcastd import control
 from mcastd.cli.client import add_socket_arguments, socket_of
-from mcastd.status import ChildStatus, GroupStatus, PeerStatus, PimStatus, Status, TunnelStatus
+from mcastd.status import ChildStatus, FirewallStatus, GroupStatus, PeerStatus, PimStatus, Status, TunnelStatus
 
 _CLEAR = "\x1b[H\x1b[2J"
 _SHOWN_GROUPS = 40
@@ -51,6 +51,8 @@ def _lines(status: Status, everything: bool) -> Iterator[str]:
         yield f"charon: {status.charon}"
     for note in status.notes:
         yield f"note: {note}"
+    if status.firewall is not None:
+        yield from _firewall(status.firewall)
     for peer in status.peers:
         yield from _peer(peer)
     for tunnel in status.tunnels:
@@ -96,6 +98,16 @@ def _child(child: ChildStatus) -> Iterator[str]:
     if child.problem:
         wait = f"; next try in {_duration(child.next_try_in)}" if child.next_try_in is not None else ""
         yield f"    problem: {child.problem}{wait}"
+
+
+def _firewall(firewall: FirewallStatus) -> Iterator[str]:
+    guard = "off" if not firewall.guard else "on" if firewall.in_place else "not in place"
+    yield (
+        f"firewall: guard {guard}, dropped {firewall.leaks_out} leaving and {firewall.leaks_in} arriving in the clear;"
+        f" SNAT {firewall.snat_packets} packets, MSS clamped {firewall.mss_clamped}"
+    )
+    if firewall.problem:
+        yield f"  problem: {firewall.problem}"
 
 
 def _tunnel(tunnel: TunnelStatus) -> Iterator[str]:

@@ -21,14 +21,6 @@ _LAST: Final = "srcnat + 200"
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """What a named counter holds."""
-
-    packets: int = 0
-    bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class _Guard:
     """GRE with ``remote``: encrypted by a policy or through ``links``; with local endpoints in ``open``, not at all."""
 
@@ -50,11 +42,11 @@ class _Carried:
     inside: tuple[IPv4Network, ...]
 
 
-def table(config: Config, leaving: Config | None = None, counts: Mapping[str, Count] | None = None) -> str:
+def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tuple[int, int]] | None = None) -> str:
     """The table, or nothing where the configuration needs no rule.
 
     ``leaving`` is a configuration whose tunnels are still there: its guard holds as well. ``counts`` is what the
-    counters begin with.
+    counters begin with, packets and bytes.
     """
     guards = _guards((config,) if leaving is None else (config, leaving))
     carried = _carried(config)
@@ -83,8 +75,8 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, Co
     found = counts or {}
     lines = [f"table ip {NAME} {{"]
     for name in names:
-        count = found.get(name, Count())
-        lines.append(f"\tcounter {name} {{ packets {count.packets} bytes {count.bytes} }}")
+        packets, size = found.get(name, (0, 0))
+        lines.append(f"\tcounter {name} {{ packets {packets} bytes {size} }}")
     for name, (kind, rules) in chains.items():
         if rules:
             lines += ["", f"\tchain {name} {{", f"\t\ttype {kind}; policy accept;"]

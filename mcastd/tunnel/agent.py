@@ -56,6 +56,7 @@ class TunnelAgent:
         self._on_change = on_change
         self._wake = Wake()
         self._wanted: tuple[Tunnel, ...] = ()
+        self._loopbacks: frozenset[IPv4Address] = frozenset()
         self._carriers: Mapping[str, Carrier] = {}
         self._backend: plan.Backend | None = None
         self._fixed: Datapath = "auto"
@@ -67,9 +68,12 @@ class TunnelAgent:
         """How GRE is carried; None until the first tunnel has been made."""
         return self._backend
 
-    def configure(self, tunnels: tuple[Tunnel, ...], datapath: Datapath) -> None:
-        """Set the tunnels that should be there."""
+    def configure(
+        self, tunnels: tuple[Tunnel, ...], datapath: Datapath, loopbacks: frozenset[IPv4Address] = frozenset()
+    ) -> None:
+        """Set the tunnels that should be there, and addresses that the host should have besides their endpoints."""
         self._wanted = tunnels
+        self._loopbacks = loopbacks
         if datapath != self._fixed or self._backend is None:
             self._fixed = datapath
             self._backend = None if datapath == "auto" else datapath
@@ -132,7 +136,9 @@ class TunnelAgent:
             await self._reconcile_one(netlink, host, tunnel)
         for name in self._states.keys() - wanted.keys():
             del self._states[name]
-        endpoints = {f"{tunnel.local}/32" for tunnel in self._wanted}
+        for loopback in self._loopbacks:
+            await self._add_loopback(host, loopback)
+        endpoints = {f"{address}/32" for address in (*self._loopbacks, *(tunnel.local for tunnel in self._wanted))}
         for address in self._ledger.entries("endpoint").keys() - endpoints:
             await self._remove_endpoint(host, address)
         self._gate()
@@ -153,6 +159,12 @@ class TunnelAgent:
             await host.remove_endpoint(address)
         except HostError as error:
             self._log.error("endpoint not removed", address=address, problem=str(error))
+
+    async def _add_loopback(self, host: Host, address: IPv4Address) -> None:
+        try:
+            await host.add_loopback(address)
+        except HostError as error:
+            self._log.error("address not added", address=str(address), problem=str(error))
 
     async def _reconcile_one(self, netlink: Netlink, host: Host, tunnel: Tunnel) -> None:
         old = self._states.get(tunnel.name)

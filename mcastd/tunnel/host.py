@@ -1,7 +1,7 @@
 """Carrying out a tunnel's plan on the host: links, addresses and sysctls, each remembered before it is changed."""
 
 import asyncio
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 
 from mcastd.config.model import Tunnel
 from mcastd.errors import HostError
@@ -54,8 +54,7 @@ class Host:
                 case plan.Refuse(reason):
                     raise HostError(reason)
                 case plan.AddEndpoint(address):
-                    self._ledger.remember("endpoint", str(address))
-                    await self._netlink.add_address(_LOOPBACK, address)
+                    await self._add_endpoint(address)
                 case plan.DeleteLink():
                     await self._delete_link(tunnel.name)
                 case plan.CreateLink(backend):
@@ -83,6 +82,15 @@ class Host:
         """Take our link of that name away."""
         await self._delete_link(name)
         self._ledger.forget("link", name)
+
+    async def add_loopback(self, address: IPv4Address) -> None:
+        """Put an address on the loopback, unless some interface has it already."""
+        if all(found.interface.ip != address for found in await self._netlink.addresses()):
+            await self._add_endpoint(IPv4Interface(address))
+
+    async def _add_endpoint(self, address: IPv4Interface) -> None:
+        self._ledger.remember("endpoint", str(address))
+        await self._netlink.add_address(_LOOPBACK, address)
 
     async def remove_endpoint(self, address: str) -> None:
         """Take an endpoint's address, put there by us, off the loopback."""

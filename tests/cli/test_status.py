@@ -11,6 +11,7 @@ from mcastd.cli.client import socket_of
 from mcastd.status import (
     AutoRpStatus,
     ChildStatus,
+    FirewallStatus,
     GroupStatus,
     KeepaliveStatus,
     NeighborStatus,
@@ -186,6 +187,29 @@ def test_json_is_the_snapshot_and_health_exits_0(tmp_path: Path, capsys: pytest.
     assert main(["status", "--json", "--socket", str(path)]) == 0
     daemon.join()
     assert msgspec.json.decode(capsys.readouterr().out, type=Status) == healthy
+
+
+@pytest.mark.parametrize(
+    ("firewall", "said"),
+    [
+        (
+            FirewallStatus(guard=True, in_place=True, leaks_out=3, leaks_in=2),
+            "guard on, dropped 3 leaving and 2 arriving",
+        ),
+        (FirewallStatus(guard=False, in_place=True, snat_packets=7), "guard off, dropped 0 leaving"),
+        (FirewallStatus(guard=True, in_place=False, problem="nft: no"), "firewall: guard not in place"),
+    ],
+)
+def test_the_firewall_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], firewall: FirewallStatus, said: str
+) -> None:
+    path = tmp_path / "control.sock"
+    daemon = answering(path, msgspec.structs.replace(STATUS, firewall=firewall))
+    main(["status", "--socket", str(path)])
+    daemon.join()
+    shown = capsys.readouterr().out
+    assert said in shown
+    assert firewall.problem is None or f"  problem: {firewall.problem}\n" in shown
 
 
 def test_many_groups_are_cut_unless_all_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,7 @@ def test_the_articles_own_rule_for_gre_is_the_same_on_the_child_that_carries_it(
 
 
 def test_in_transport_mode_only_a_policy_tells() -> None:
-    ends = {"local": IPv4Address("10.1.1.246"), "remote": IPv4Address("177.54.214.20")}
+    ends: dict[str, Any] = {"local": IPv4Address("10.1.1.246"), "remote": IPv4Address("177.54.214.20")}
     text = rules.table(config(child(mode="transport", protocol="gre"), tunnels=(tunnel(**ends),)))
     assert chain(text, "input") == [
         "ip saddr 177.54.214.20 ip protocol gre meta ipsec missing counter name leak-in-177.54.214.20 drop"
@@ -167,7 +167,7 @@ def test_the_mss_is_what_fits_with_the_largest_esp_that_may_be_negotiated() -> N
 
 
 def test_counters_begin_with_what_they_are_given() -> None:
-    counts = {"leak-in-10.44.7.1": rules.Count(3, 400), "leak-in-10.99.9.9": rules.Count(1, 1)}
+    counts = {"leak-in-10.44.7.1": (3, 400), "leak-in-10.99.9.9": (1, 1)}
     text = rules.table(config(child(), tunnels=(tunnel(),)), counts=counts)
     assert "counter leak-in-10.44.7.1 { packets 3 bytes 400 }" in text
     assert "counter leak-out-10.44.7.1 { packets 0 bytes 0 }" in text

@@ -1,5 +1,6 @@
 """The tunnel agent on a real kernel, in a namespace. Where the kernel has GRE it is the kernel's, else a TUN's."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from mcastd.config.model import Tunnel
 from mcastd.config.mtu import Esp
 from mcastd.tunnel.mtu import Carrier
-from tests.namespaces import Namespace, join, sysctl, until
+from tests.namespaces import DEADLINE, Namespace, join, sysctl, until
 from tests.tunnel.agents import UP, running, tunnel
 
 pytestmark = pytest.mark.root
@@ -311,6 +313,33 @@ def test_an_endpoint_that_was_there_before_stays(host: Namespace, tmp_path: Path
 
     host.run(main)
     assert f"{ENDPOINT}/24" in addresses(host, "veth0")
+
+
+def test_an_address_that_two_want_stays_until_neither_does(host: Namespace, tmp_path: Path) -> None:
+    """The loopback's addresses are the tunnels' endpoints and what SNAT asks for; they may be the same."""
+
+    async def main() -> None:
+        async with running(tmp_path) as run:
+
+            async def on_loopback(*tunnels: Tunnel, loopbacks: tuple[str, ...]) -> set[str]:
+                run.agent.configure(tunnels, "auto", frozenset(map(IPv4Address, loopbacks)))
+                async with asyncio.timeout(DEADLINE):
+                    await run.agent.settled()
+                return {each for each in addresses(host, "lo") if each.endswith("/32")}
+
+            assert await on_loopback(loopbacks=("10.45.8.17",)) == {"10.45.8.17/32"}
+            assert await on_loopback(tunnel(), loopbacks=(ENDPOINT,)) == {f"{ENDPOINT}/32"}
+            assert await on_loopback(tunnel(), loopbacks=()) == {f"{ENDPOINT}/32"}
+            assert await on_loopback(loopbacks=(ENDPOINT,)) == {f"{ENDPOINT}/32"}
+            host.ip("addr", "del", f"{ENDPOINT}/32", "dev", "lo")
+            await until(lambda: f"{ENDPOINT}/32" in addresses(host, "lo"), "the address again")
+            assert await on_loopback(loopbacks=()) == set()
+            host.ip("addr", "add", "10.45.8.17/32", "dev", "veth0")
+            assert await on_loopback(loopbacks=("10.45.8.17",)) == set()
+            await run.agent.close()
+            assert "10.45.8.17/32" in addresses(host, "veth0")
+
+    host.run(main)
 
 
 def test_a_reload_moves_addresses_and_takes_away_what_is_no_longer_wanted(host: Namespace, tmp_path: Path) -> None:
