@@ -7,8 +7,8 @@
   mcastd lab exec dc swanctl --list-sas
   mcastd lab down
 
-The scene lives in network namespaces (mcastd-cloud, mcastd-internet, mcastd-dc, mcastd-source) and in /run/mcastd-lab,
-where the daemon's configuration is mcastd.toml. Nothing else of the machine is touched. It needs root.
+The scene lives in network namespaces (mcastd-cloud, mcastd-internet, mcastd-dc, mcastd-source and mcastd-client) and in
+/run/mcastd-lab, where the daemon's configuration is mcastd.toml. Nothing else of the machine is touched. It needs root.
 """
 
 import argparse

@@ -18,12 +18,17 @@ def start_charons(places: Places) -> bool:
     if userspace:
         require_userspace_esp()
     for place in (CLOUD, DC):
-        conf = places.strongswan_conf(place)
-        log = places.log(f"charon-{place}")
-        drop_in = places.options.drop_in
-        conf.write_text(topology.strongswan_conf(places.vici(place), log, userspace_esp=userspace, drop_in=drop_in))
-        places.start(place, f"charon-{place}", [*_FIRST, "/usr/sbin/charon-systemd"], {"STRONGSWAN_CONF": str(conf)})
+        log, drop_in = places.log(f"charon-{place}"), places.options.drop_in
+        text = topology.strongswan_conf(places.vici(place), log, userspace_esp=userspace, drop_in=drop_in)
+        places.strongswan_conf(place).write_text(text)
+        start_charon(places, place)
     return userspace
+
+
+def start_charon(places: Places, place: str) -> None:
+    """Start a place's charon, again if it was killed."""
+    environment = {"STRONGSWAN_CONF": str(places.strongswan_conf(place))}
+    places.start(place, f"charon-{place}", [*_FIRST, "/usr/sbin/charon-systemd"], environment)
 
 
 def wait_for_charons(places: Places) -> None:

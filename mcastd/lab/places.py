@@ -1,4 +1,4 @@
-"""The four places of a scene, and what runs in them."""
+"""The places of a scene, and what runs in them."""
 
 import os
 import signal

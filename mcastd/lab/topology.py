@@ -8,9 +8,10 @@ from msgspec.structs import replace
 
 from mcastd.config.model import Config
 
-CLOUD, INTERNET, DC, SOURCE = PLACES = ("cloud", "internet", "dc", "source")
+CLOUD, INTERNET, DC, SOURCE, CLIENT = PLACES = ("cloud", "internet", "dc", "source", "client")
 
 VM, VM_PUBLIC, DC_PUBLIC = "10.1.1.246", "222.45.67.1", "177.54.214.20"
+VM_SUBNET, CLIENT_ADDRESS = "192.168.50.1", "192.168.50.2"
 VM_GATEWAY, DC_GATEWAY = "10.1.1.1", "177.54.214.1"
 GRE_CLOUD, GRE_DC = "10.44.6.1", "10.44.7.1"
 TUNNEL = "gre1"
@@ -62,9 +63,12 @@ LINKS = {
     """,
     CLOUD: f"""
         link set lo up
+        link add eth1 type veth peer name eth0 netns {{client}}
         address add {VM}/24 dev eth0
+        address add {VM_SUBNET}/24 dev eth1
         address add {TCP_CLOUD_HOST}/32 dev lo
         link set eth0 up
+        link set eth1 up
         route add default via {VM_GATEWAY}
     """,
     SOURCE: f"""
@@ -72,6 +76,12 @@ LINKS = {
         address add {SOURCE_ADDRESS}/24 dev eth0
         link set eth0 up
         route add default via {RP}
+    """,
+    CLIENT: f"""
+        link set lo up
+        address add {CLIENT_ADDRESS}/24 dev eth0
+        link set eth0 up
+        route add default via {VM_SUBNET}
     """,
 }
 
@@ -81,6 +91,7 @@ SYSCTLS = {
     INTERNET: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "1"},
     DC: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "1"},
     SOURCE: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "0"},
+    CLIENT: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "0"},
 }
 SYSCTLS_EVERYWHERE = {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"}
 

@@ -1,0 +1,239 @@
+"""The leak guard, both ways, by what a capture in the internet holds.
+
+The same runs with the guard off, where the capture must hold what the guard is there to keep away.
+"""
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from signal import SIGKILL
+
+import pytest
+
+from mcastd.lab import topology
+from mcastd.lab.charon import start_charon
+from mcastd.lab.commands import listening, wait_for
+from mcastd.lab.scene import Scene
+from mcastd.lab.topology import CHILD_GRE, CLOUD, GRE_CLOUD, GRE_DC, GROUP, INTERNET
+from mcastd.status import FirewallStatus
+from tests.lab.pim_scene import UDP, Tap, inside, received, wait_for_more
+
+pytestmark = pytest.mark.root
+
+GRE = socket.IPPROTO_GRE
+IP_TRANSPARENT = 19
+SPOOFED = "100.15.30.99"
+# Frame relay: nobody here takes it for anything.
+PAYLOAD = bytes.fromhex("00006559") + b"not for others' eyes"
+
+
+def ip(protocol: int, source: str, destination: str, payload: bytes) -> bytes:
+    """An IPv4 packet, whose checksum the kernel or nobody looks at."""
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0)
+    total = sum(struct.unpack("!10H", head + socket.inet_aton(source) + socket.inet_aton(destination)))
+    total = (total & 0xFFFF) + (total >> 16)
+    checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    return head[:10] + struct.pack("!H", checksum) + socket.inet_aton(source) + socket.inet_aton(destination) + payload
+
+
+class Talker:
+    """Programs on the VM that send GRE to the far endpoint all the time, by every kind of socket that there is.
+
+    The kernel writes the IP header, or the program does: such packets are of no protocol to a policy for GRE.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.sent = 0
+        self._ended = threading.Event()
+        self._sockets = inside(scene.namespace(CLOUD), self._open)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _open(self) -> list[socket.socket]:
+        opened = [socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol) for protocol in (GRE, socket.IPPROTO_RAW)]
+        # The endpoint's address, whether it is there by now or not.
+        opened[0].setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+        opened[0].bind((GRE_CLOUD, 0))
+        return opened
+
+    def _run(self) -> None:
+        packets = (PAYLOAD, ip(GRE, GRE_CLOUD, GRE_DC, PAYLOAD))
+        while not self._ended.wait(0.005):
+            for sock, packet in zip(self._sockets, packets, strict=True):
+                with suppress(OSError):
+                    sock.sendto(packet, (GRE_DC, 0))
+            self.sent += 1
+
+    def wait_for_more(self) -> None:
+        """Return when a few hundred more have been sent."""
+        before = self.sent
+        wait_for("more GRE of others", lambda: self.sent > before + 100)
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        for sock in self._sockets:
+            sock.close()
+
+
+@contextmanager
+def talking(scene: Scene) -> Iterator[Talker]:
+    talker = Talker(scene)
+    try:
+        yield talker
+    finally:
+        talker.close()
+
+
+def firewall(scene: Scene) -> FirewallStatus:
+    found = scene.status().firewall
+    assert found is not None
+    return found
+
+
+def configure(scene: Scene, *, guard: bool) -> None:
+    scene.config.write_text(f"{scene.config.read_text()}\n[firewall]\nguard = {str(guard).lower()}\n")
+
+
+def everything_is_up(scene: Scene) -> None:
+    scene.wait_for_status("everything is up", lambda status: status.healthy, 60.0)
+    wait_for_more(scene)
+
+
+def spi(scene: Scene) -> str | None:
+    children = [child for peer in scene.status().peers for child in peer.children if child.name == CHILD_GRE]
+    return children[0].spi_out if children[0].state == "up" else None
+
+
+@pytest.mark.parametrize("guard", [True, False], ids=["guard on", "guard off"])
+def test_no_gre_is_ever_in_the_clear(scene: Scene, guard: bool) -> None:
+    configure(scene, guard=guard)
+    with Tap(scene, INTERNET, GRE, "cloud0") as wire:
+
+        def seen() -> bool:
+            found = bool(wire.packets())
+            wire.clear()
+            return found
+
+        scene.start_daemon()
+        scene.wait_for_status("the daemon answers", lambda status: status)
+        with talking(scene) as talker:
+            everything_is_up(scene)
+            seen_at = {"start": seen()}
+
+            before = spi(scene)
+            scene.command(CLOUD, ["swanctl", "--rekey", "--child", CHILD_GRE])
+            wait_for("the rekey", lambda: spi(scene) not in (before, None))
+            talker.wait_for_more()
+            seen_at["rekey"] = seen()
+
+            scene.kill("charon-cloud", SIGKILL)
+            wait_for("charon's end", lambda: not listening(scene.vici(CLOUD)))
+            scene.wait_for_status("the daemon has noticed", lambda status: not status.healthy)
+            talker.wait_for_more()
+            # What the kernel still holds of SAs goes as well.
+            scene.command(CLOUD, ["sh", "-c", "ip xfrm state flush; ip xfrm policy flush"])
+            talker.wait_for_more()
+            seen_at["charon killed"] = seen()
+            start_charon(scene, CLOUD)
+            everything_is_up(scene)
+            seen_at["charon restarted"] = seen()
+
+            counted = firewall(scene).leaks_out
+            scene.stop_daemon(SIGKILL)
+            talker.wait_for_more()
+            scene.command(CLOUD, ["swanctl", "--terminate", "--ike", "dc", "--force"])
+            talker.wait_for_more()
+            seen_at["daemon killed"] = seen()
+            scene.start_daemon()
+            everything_is_up(scene)
+            seen_at["daemon restarted"] = seen()
+            counted_later = firewall(scene).leaks_out
+
+        # Without the daemon, what others send is theirs to guard.
+        assert scene.stop_daemon() == 0, scene.tail("mcastd")
+        seen_at["stop"] = seen()
+    if guard:
+        assert not any(seen_at.values()), seen_at
+        assert 0 < counted < counted_later
+    else:
+        assert seen_at["charon killed"], seen_at
+        assert seen_at["daemon killed"], seen_at
+        assert counted == counted_later == 0
+
+
+@pytest.fixture
+def spoofed(scene: Scene) -> Iterator[Scene]:
+    """The internet knows where the VM's GRE endpoint is, and the VM's reverse path filter does not help."""
+    before = {name: scene.command(CLOUD, ["cat", name]).strip() for name in RP_FILTERS}
+    route = ["ip", "route", "add", f"{GRE_CLOUD}/32", "via", topology.VM]
+    scene.command(INTERNET, route)
+    scene.command(CLOUD, ["sh", "-c", "; ".join(f"echo 0 > {name}" for name in RP_FILTERS)])
+    try:
+        yield scene
+    finally:
+        scene.command(CLOUD, ["sh", "-c", "; ".join(f"echo {value} > {name}" for name, value in before.items())])
+        scene.command(INTERNET, ["ip", "route", "del", f"{GRE_CLOUD}/32"])
+
+
+RP_FILTERS = [f"/proc/sys/net/ipv4/conf/{name}/rp_filter" for name in ("all", "eth0")]
+COUNT = 20
+
+
+@pytest.mark.parametrize("guard", [True, False], ids=["guard on", "guard off"])
+def test_gre_that_was_not_decrypted_does_not_arrive(spoofed: Scene, guard: bool) -> None:
+    """The far endpoint's address, a group that is joined: only that it came in the clear tells that it is spoofed."""
+    scene = spoofed
+    configure(scene, guard=guard)
+    scene.start_daemon()
+    everything_is_up(scene)
+    datagram = struct.pack("!HHHH", topology.PORT, topology.PORT, 28, 0) + bytes(20)
+    packet = ip(GRE, GRE_DC, GRE_CLOUD, bytes.fromhex("00000800") + ip(UDP, SPOOFED, GROUP, datagram))
+    spoofer = inside(
+        scene.namespace(INTERNET), lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    )
+    with spoofer, Tap(scene, CLOUD, GRE, "eth0") as door, Tap(scene, CLOUD, UDP) as tunnel:
+        for _ in range(COUNT):
+            spoofer.sendto(packet, (GRE_CLOUD, 0))
+        wait_for("the packets at the VM's door", lambda: len(door.packets()) == COUNT)
+
+        def arrived() -> int:
+            return sum(packet.source == SPOOFED for packet in tunnel.packets())
+
+        if guard:
+            scene.wait_for_status("they are counted", lambda _: firewall(scene).leaks_in == COUNT)
+        else:
+            wait_for("they arrive", lambda: arrived() == COUNT)
+            assert firewall(scene).leaks_in == 0
+        # The true ones come all the while.
+        before = received(scene)
+        wait_for("the feed", lambda: received(scene) > before + 300)
+        assert arrived() == (0 if guard else COUNT)
+
+
+def test_without_the_guard_the_tunnel_stays_down_and_the_status_says_why(scene: Scene) -> None:
+    scene.command(CLOUD, ["nft", "add table ip mcastd"])
+    try:
+        scene.start_daemon()
+        status = scene.wait_for_status("the problem", lambda status: status.firewall and status.firewall.problem)
+        assert "firewall: a table ip mcastd exists" in status.summary
+        scene.wait_for_status("the child", lambda _: spi(scene))
+        status = scene.status()
+        assert [tunnel.state for tunnel in status.tunnels] == ["waiting"]
+        assert received(scene) == 0
+        scene.command(CLOUD, ["nft", "delete table ip mcastd"])
+        everything_is_up(scene)
+    finally:
+        scene.stop_daemon()
+        assert "mcastd" not in scene.command(CLOUD, ["nft", "list", "tables"])
+
+
+def test_a_flush_under_the_feed_is_repaired(running: Scene) -> None:
+    rules = ["nft", "list", "ruleset"]
+    before = [line for line in running.command(CLOUD, rules).splitlines() if "packets" not in line]
+    running.command(CLOUD, ["nft", "flush", "ruleset"])
+    running.wait_for_status("the repair", lambda _: firewall(running).repairs == 1)
+    assert [line for line in running.command(CLOUD, rules).splitlines() if "packets" not in line] == before
+    wait_for_more(running)
