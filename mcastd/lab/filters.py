@@ -21,12 +21,13 @@ class Filters:
         self._places = places
 
     @cached_property
-    def _nftables(self) -> bool:
+    def nftables(self) -> bool:
+        """Whether the kernel has nftables for IPv4."""
         return works(self._places.argv(INTERNET, ["nft", "--check", "add", "table", "ip", "probe"]))
 
     def start(self) -> None:
         """Load both."""
-        if self._nftables:
+        if self.nftables:
             self._places.command(INTERNET, _NFT, text=topology.GATEWAY)
             self._places.command(DC, _NFT, text=topology.CRYPTO_MAP)
         else:
@@ -35,7 +36,7 @@ class Filters:
 
     def block(self, *ports: int) -> None:
         """Let the internet lose UDP to these ports; without ports, none."""
-        if self._nftables:
+        if self.nftables:
             blocked = f"add element ip gateway blocked {{ {', '.join(map(str, ports))} }}\n" if ports else ""
             self._places.command(INTERNET, _NFT, text=f"flush set ip gateway blocked\n{blocked}")
         else:
@@ -44,7 +45,7 @@ class Filters:
 
     def leaked(self) -> int:
         """How many GRE packets the internet has seen in the clear."""
-        if not self._nftables:
+        if not self.nftables:
             answer = self._places.command(INTERNET, ["iptables-legacy-save", "--counters", "--table", "filter"])
             return sum(int(found[1]) for found in _LEAKED.finditer(answer))
         answer = self._places.command(INTERNET, ["nft", "-j", "list", "counter", "ip", "gateway", "leaked_gre"])

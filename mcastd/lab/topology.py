@@ -225,6 +225,13 @@ groups = ["{RP_GROUPS}"]
     return text + "".join(group_toml(group) for group in groups)
 
 
+def without_firewall(text: str) -> str:
+    """The configuration for a kernel without nftables, where mcastd can neither guard nor clamp."""
+    for child in (CHILD_GRE, CHILD_TCP):
+        text = text.replace(f"children.{child}]\n", f"children.{child}]\nmss = 0\n")
+    return text.replace("[peers.dc]\n", "[firewall]\nguard = false\n\n[peers.dc]\n")
+
+
 def group_toml(group: str) -> str:
     """One ``[[groups]]`` entry for ``GROUP`` or ``GROUP@SOURCE``."""
     address, _, source = group.partition("@")

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from mcastd.config.load import load
+from mcastd.firewall import rules
 from mcastd.lab import topology
 from mcastd.lab.topology import DcIpsec
 from mcastd.peerconfig import linux
@@ -36,6 +37,15 @@ def test_the_data_centre_understands_what_the_cloud_means_unless_told_otherwise(
     text = linux.swanctl_conf(changed)
     assert "remote_ts = 10.44.6.2/32" in text
     assert text.count("esp_proposals = aes128-sha1\n") == 2
+
+
+def test_without_nftables_the_same_configuration_makes_no_rule(tmp_path: Path) -> None:
+    file = tmp_path / "mcastd.toml"
+    text = topology.mcastd_toml(vici=tmp_path, strongswan=tmp_path, runtime=tmp_path, psk_file=tmp_path, groups=())
+    file.write_text(text)
+    assert rules.table(load(file, check_files=False).config) != ""
+    file.write_text(topology.without_firewall(text))
+    assert rules.table(load(file, check_files=False).config) == ""
 
 
 def test_a_psk_is_in_no_representation() -> None:
