@@ -14,7 +14,7 @@ import msgspec
 
 from mcastd import __version__
 from mcastd.config.load import Loaded, load, read_certificates, read_psk
-from mcastd.config.model import Config, Tunnel
+from mcastd.config.model import Child, Config, Peer
 from mcastd.config.mtu import Esp
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.control import ControlServer
@@ -117,30 +117,23 @@ class Daemon:
         self._config = config
         # What goes, says goodbye while its link still stands; what comes is joined when its link is up.
         self._links_changed()
-        loopbacks = (
-            child.snat
-            for peer in config.peers for child in peer.children if child.snat is not None and child.snat_loopback
-        )  # fmt: skip
-        self._tunnels.configure(config.tunnels, config.daemon.datapath, frozenset(loopbacks))
+        self._tunnels.configure(config)
         self._ipsec.configure(peers)
         self._children_changed()
 
     def _children_changed(self) -> None:
-        self._tunnels.carry({tunnel.name: self._carrier(tunnel) for tunnel in self._config.tunnels})
+        self._tunnels.carry(
+            {child.name: self._carrier(peer, child) for peer in self._config.peers for child in peer.children}
+        )
         self._tell_systemd()
 
-    def _carrier(self, tunnel: Tunnel) -> Carrier:
-        if tunnel.child is None:
-            return Carrier(up=True, generation=1, remote=tunnel.remote)
-        view = self._ipsec.child(tunnel.child)
-        peer, child = next(
-            (peer, child) for peer in self._config.peers for child in peer.children if child.name == tunnel.child
-        )
+    def _carrier(self, peer: Peer, child: Child) -> Carrier:
+        view = self._ipsec.child(child.name)
         configured = max(
             (esp for proposal in child.proposals for esp in esp_of_proposal(proposal)),
             key=lambda esp: esp.iv + esp.block + esp.icv,
         )
-        if view is None or not view.up or not self._firewall.lets(tunnel.name):
+        if view is None or not view.up or not self._firewall.lets(child.name):
             generation = view.generation if view else 0
             return Carrier(False, generation, configured, child.mode, True, peer.remote)
         return Carrier(
@@ -154,6 +147,7 @@ class Daemon:
                 (tunnel, link.index if link else None, link is not None and link.up)
                 for tunnel in self._config.tunnels
                 for link in [links[tunnel.name]]
+                if tunnel.encapsulation == "gre"
             )
         )
         interfaces = []

@@ -100,10 +100,20 @@ class PimStatus(Struct, frozen=True, kw_only=True):
     dropped: dict[str, int] = {}
 
 
-class TunnelStatus(Struct, frozen=True, kw_only=True):
-    """One GRE interface. ``state`` is ``up``, ``waiting`` (for its child) or ``down``.
+class RouteStatus(Struct, frozen=True, kw_only=True):
+    """A prefix through a tunnel. ``state`` is ``up``, ``waiting`` (for the tunnel) or ``taken`` (by another route)."""
 
-    ``address`` is our primary address on it, ``addresses`` are the others.
+    prefix: str
+    table: int
+    state: str
+    problem: str | None = None
+
+
+class TunnelStatus(Struct, frozen=True, kw_only=True):
+    """One tunnel. ``state`` is ``up``, ``waiting`` (for its child) or ``down``.
+
+    ``encapsulation`` is ``gre``, or ``none`` where the tunnel is an XFRM interface; ``address`` is our primary address
+    on it, ``addresses`` are the others.
     """
 
     name: str
@@ -113,10 +123,12 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
     remote: str
     address: str
     addresses: tuple[str, ...] = ()
+    encapsulation: str = "gre"
     mtu: int | None = None
     mtu_reason: str | None = None
     problem: str | None = None
     dropped: dict[str, int] = {}
+    routes: tuple[RouteStatus, ...] = ()
     keepalive: KeepaliveStatus | None = None
     pim: PimStatus | None = None
 

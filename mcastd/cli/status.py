@@ -14,11 +14,21 @@ import msgspec
 
 from mcastd import control
 from mcastd.cli.client import add_socket_arguments, socket_of
-from mcastd.status import ChildStatus, FirewallStatus, GroupStatus, PeerStatus, PimStatus, Status, TunnelStatus
+from mcastd.status import (
+    ChildStatus,
+    FirewallStatus,
+    GroupStatus,
+    PeerStatus,
+    PimStatus,
+    RouteStatus,
+    Status,
+    TunnelStatus,
+)
 
 _CLEAR = "\x1b[H\x1b[2J"
 _SHOWN_GROUPS = 40
 _SHOWN_AUTO_RP = 10
+_SHOWN_ROUTES = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,13 +122,19 @@ def _firewall(firewall: FirewallStatus) -> Iterator[str]:
 
 def _tunnel(tunnel: TunnelStatus) -> Iterator[str]:
     yield ""
-    ends = f"GRE {tunnel.local} - {tunnel.remote} ({tunnel.datapath})"
+    kind = "GRE" if tunnel.encapsulation == "gre" else "XFRM interface"
+    ends = f"{kind} {tunnel.local} - {tunnel.remote} ({tunnel.datapath})"
     addresses = " ".join((tunnel.address, *tunnel.addresses))
     yield f"tunnel {tunnel.name}: {tunnel.state}, {addresses}, {ends}"
     if tunnel.mtu is not None:
         yield f"  MTU {tunnel.mtu} ({tunnel.mtu_reason})"
     if tunnel.problem:
         yield f"  problem: {tunnel.problem}"
+    if tunnel.routes:
+        yield f"  routes: {_routes(tunnel.routes)}"
+    for route in tunnel.routes:
+        if route.problem:
+            yield f"    {route.prefix}: {route.problem}"
     if tunnel.dropped:
         yield f"  dropped: {_counters(tunnel.dropped)}"
     if tunnel.keepalive is not None:
@@ -130,6 +146,12 @@ def _tunnel(tunnel: TunnelStatus) -> Iterator[str]:
             yield f"    not answered: {_counters(alive.dropped)}"
     if tunnel.pim is not None:
         yield from _pim(tunnel.pim)
+
+
+def _routes(routes: tuple[RouteStatus, ...]) -> str:
+    shown = [route.prefix if route.state == "up" else f"{route.prefix} ({route.state})" for route in routes]
+    more = f" and {len(shown) - _SHOWN_ROUTES} more" if len(shown) > _SHOWN_ROUTES else ""
+    return ", ".join(shown[:_SHOWN_ROUTES]) + more
 
 
 def _pim(pim: PimStatus) -> Iterator[str]:

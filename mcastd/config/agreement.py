@@ -5,10 +5,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 import msgspec
 
 from mcastd.config.model import Child, Config, Peer, Tunnel
-from mcastd.config.mtu import GRE_HEADER, PATH_MTU, largest_mtu
+from mcastd.config.mtu import PATH_MTU, gre_header, largest_mtu
 from mcastd.config.proposals import esp_of_proposal
-
-_GRE_OPTION = 4  # bytes, of a checksum or a sequence number
 
 
 def with_peer(config: Config, name: str) -> Config:
@@ -88,12 +86,9 @@ def far_mtu(config: Config, tunnel: Tunnel) -> int:
     """The MTU that the other side should give its end: ours where it is a number, else what fits, in bytes."""
     if tunnel.mtu is not None:
         return tunnel.mtu
-    options = _GRE_OPTION * (tunnel.checksum + tunnel.sequence)
-    keyed = tunnel.key is not None
-    carried = carrier(config, tunnel)
+    gre, carried = gre_header(tunnel), carrier(config, tunnel)
     if carried is None:
-        return largest_mtu(PATH_MTU, None, key=keyed) - options
+        return largest_mtu(PATH_MTU, None, gre=gre)
     peer, child = carried
     transforms = [esp for proposal in child.proposals for esp in esp_of_proposal(proposal)]
-    fits = min(largest_mtu(PATH_MTU, esp, mode=child.mode, encap=in_udp(peer), key=keyed) for esp in transforms)
-    return fits + GRE_HEADER if tunnel.encapsulation == "none" else fits - options
+    return min(largest_mtu(PATH_MTU, esp, mode=child.mode, encap=in_udp(peer), gre=gre) for esp in transforms)

@@ -1,21 +1,16 @@
 """What does not go together in a file whose values are each fine by themselves."""
 
-import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import combinations, product
-from typing import Final
 
-from mcastd.config import nat, peers
+from mcastd.config import nat, peers, topologies
 from mcastd.config.lines import KeyPath
 from mcastd.config.model import LINK_LOCAL_GROUPS, Child, Config, Group, Pim, Tunnel
-from mcastd.config.mtu import PATH_MTU, USERSPACE_LINK_MTU, largest_mtu
+from mcastd.config.mtu import PATH_MTU, USERSPACE_LINK_MTU, gre_header, largest_mtu
 from mcastd.config.peers import children_of, paths
 from mcastd.config.proposals import esp_of_proposal
 from mcastd.config.report import Report, dotted, shown
-
-_LINK_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}")
-_RESERVED_LINKS: Final = frozenset(("all", "default", "erspan0", "gre0", "gretap0", "ip_vti0", "ipsec0", "lo", "tunl0"))
 
 
 def find(config: Config, report: Report) -> None:
@@ -23,24 +18,15 @@ def find(config: Config, report: Report) -> None:
     children = dict(children_of(config.peers))
     peers.find(config, report)
     nat.find(children, report)
+    topologies.find(config, report)
     for tunnel in config.tunnels:
         path = ("tunnels", tunnel.name)
-        _link_name(tunnel.name, path, report)
         _endpoints(tunnel, path, children, report)
         _mtu(tunnel, path, children, config.daemon.datapath == "userspace", report)
         if tunnel.pim is not None:
             _pim(tunnel, tunnel.pim, (*path, "pim"), report)
     _tunnel_pairs(config.tunnels, report)
     _groups(config, report)
-
-
-def _link_name(name: str, path: KeyPath, report: Report) -> None:
-    if not _LINK_NAME.fullmatch(name):
-        text = f"{shown(name)} is no interface name; allowed: up to 15 letters, digits, '_', '-' and '.', not '.' first"
-        report.contradiction(path, text)
-    elif name in _RESERVED_LINKS:
-        text = f"the name is taken by the system; allowed: any but {', '.join(sorted(_RESERVED_LINKS))}"
-        report.contradiction(path, text)
 
 
 def _endpoints(tunnel: Tunnel, path: KeyPath, children: dict[KeyPath, Child], report: Report) -> None:
@@ -58,6 +44,8 @@ def _endpoints(tunnel: Tunnel, path: KeyPath, children: dict[KeyPath, Child], re
         report.contradiction((*path, "child"), f"there is no child {shown(tunnel.child)}; allowed: {names}")
         return
     child_path, child = found
+    if tunnel.encapsulation == "none" or child.mode == "transport":  # topologies has more to say of these
+        return
     for key, end, selector in (("local", tunnel.local, child.local_ts), ("remote", tunnel.remote, child.remote_ts)):
         if end not in selector:
             text = f"{end} is outside {key}_ts of {child.name}; allowed: an address in {selector}"
@@ -107,18 +95,18 @@ def _mtu(tunnel: Tunnel, path: KeyPath, children: dict[KeyPath, Child], userspac
     found = _child(tunnel.child, children) if tunnel.child is not None else None
     if tunnel.child is not None and found is None:
         return
-    keyed = tunnel.key is not None
-    involved = [(*path, "child"), (*path, "key")]
+    gre = gre_header(tunnel)
+    involved = list(paths(path, "child", "encapsulation", "key", "checksum", "sequence"))
     if found is None:
-        largest = largest_mtu(PATH_MTU, None, key=keyed)
+        largest = largest_mtu(PATH_MTU, None, gre=gre)
         why = "GRE without IPsec"
     else:
         child_path, child = found
         involved += paths(child_path, "proposals", "mode")
         adds = [esp for proposal in child.proposals for esp in esp_of_proposal(proposal)]
-        largest = min((largest_mtu(PATH_MTU, esp, mode=child.mode, encap=True, key=keyed) for esp in adds), default=0)
+        largest = min((largest_mtu(PATH_MTU, esp, mode=child.mode, encap=True, gre=gre) for esp in adds), default=0)
         why = f"{child.mode} mode, {' or '.join(child.proposals)}, ESP in UDP"
-        if userspace and largest > (lower := largest_mtu(USERSPACE_LINK_MTU, None, key=keyed)):
+        if userspace and largest > (lower := largest_mtu(USERSPACE_LINK_MTU, None, gre=gre)):
             largest, why = lower, f"ESP in user space, whose link has {USERSPACE_LINK_MTU}"
     if tunnel.mtu > largest:
         text = f'{tunnel.mtu} does not fit a path of {PATH_MTU} bytes ({why}); allowed: at most {largest}, or "auto"'
@@ -175,6 +163,8 @@ def _rp_ranges(tunnel: Tunnel, pim: Pim, path: KeyPath, report: Report) -> None:
 def _tunnel_pairs(tunnels: tuple[Tunnel, ...], report: Report) -> None:
     ends: dict[tuple[object, ...], KeyPath] = {}
     for tunnel in tunnels:
+        if tunnel.encapsulation == "none":
+            continue
         path: KeyPath = ("tunnels", tunnel.name)
         first = ends.setdefault((tunnel.local, tunnel.remote, tunnel.key), path)
         if first != path:

@@ -1,9 +1,9 @@
-"""How large a packet may be on a GRE tunnel, so that it fits the path below once GRE and ESP are around it."""
+"""How large a packet may be on a tunnel, so that it fits the path below once GRE and ESP are around it."""
 
 from dataclasses import dataclass
 from typing import Final
 
-from mcastd.config.model import Mode
+from mcastd.config.model import Mode, Tunnel
 
 IPV4_HEADER: Final = 20
 TCP_HEADER: Final = 20
@@ -11,7 +11,7 @@ UDP_HEADER: Final = 8
 ESP_HEADER: Final = 8
 ESP_TRAILER: Final = 2
 GRE_HEADER: Final = 4
-GRE_KEY: Final = 4
+GRE_OPTION: Final = 4
 
 PATH_MTU: Final = 1500
 """Bytes; what any path over the Internet is taken to carry."""
@@ -29,20 +29,28 @@ class Esp:
     icv: int
 
 
+def gre_header(tunnel: Tunnel) -> int | None:
+    """The length of a tunnel's GRE header in bytes (RFC 2784, RFC 2890); None where there is no GRE."""
+    if tunnel.encapsulation == "none":
+        return None
+    return GRE_HEADER + GRE_OPTION * (tunnel.checksum + (tunnel.key is not None) + tunnel.sequence)
+
+
 def largest_mtu(
     path_mtu: int,
     esp: Esp | None,
     *,
     mode: Mode = "tunnel",
     encap: bool = True,
-    key: bool = False,
+    gre: int | None = GRE_HEADER,
 ) -> int:
-    """The largest MTU of a GRE interface over a path of ``path_mtu`` bytes, both in bytes of an IPv4 packet.
+    """The largest MTU of a tunnel over a path of ``path_mtu`` bytes, both in bytes of an IPv4 packet.
 
-    ``esp`` None is GRE without IPsec; ``encap`` is ESP in UDP (NAT-T), ``key`` a GRE key.
+    ``esp`` None is no IPsec; ``encap`` is ESP in UDP (NAT-T); ``gre`` is the length of the GRE header, and None no GRE.
+    In transport mode ESP has no IP header of its own but takes that of GRE.
     """
-    gre = GRE_HEADER + (GRE_KEY if key else 0)
-    return largest_packet(path_mtu, esp, mode=mode, encap=encap) - IPV4_HEADER - gre
+    above = 0 if gre is None else IPV4_HEADER + gre
+    return largest_packet(path_mtu, esp, mode=mode, encap=encap) - above
 
 
 def largest_packet(path_mtu: int, esp: Esp | None, *, mode: Mode = "tunnel", encap: bool = True) -> int:

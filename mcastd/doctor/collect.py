@@ -24,7 +24,7 @@ from mcastd.doctor.probe import MtuProbe
 from mcastd.errors import ConfigError, ControlError, HostError
 from mcastd.status import Status
 from mcastd.system import sysctl
-from mcastd.system.netlink import Netlink
+from mcastd.system.netlink import GreLink, Netlink
 
 WINDOW: Final = 1.5
 """Seconds: at 1,000 packets a second plenty, and a stream of one packet a second shows, too."""
@@ -103,7 +103,8 @@ async def _tunnel(netlink: Netlink, tunnel: Tunnel, seen: TunnelFacts, groups: I
     link = await netlink.link(tunnel.name)
     if link is None:
         return seen
-    gre = (link.gre.local, link.gre.remote, link.gre.key) if link.gre else None
+    detail = link.detail
+    gre = (detail.local, detail.remote, detail.key) if isinstance(detail, GreLink) else None
     filters = [sysctl.read(f"net/ipv4/conf/{name}/rp_filter") for name in ("all", tunnel.name)]
     sources = sorted({stream.source for stream in seen.heard.streams})
     way_to: dict[IPv4Address, str | None] = {}

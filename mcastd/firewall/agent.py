@@ -51,9 +51,10 @@ class FirewallAgent:
         """Return when the last configure has been carried out, or has failed and says so in status."""
         await self._wake.settled()
 
-    def lets(self, tunnel: str) -> bool:
-        """Whether a tunnel may carry packets: one that needs the guard may not without it."""
-        return self._in_place or tunnel not in rules.guarded(self._wanted)
+    def lets(self, child: str) -> bool:
+        """Whether a child may carry packets: one whose tunnel needs the guard may not without it."""
+        guarded = rules.guarded(self._wanted)
+        return self._in_place or all(one.child != child for one in self._wanted.tunnels if one.name in guarded)
 
     async def run(self) -> None:
         """Reconcile at every nudge, at every change of our table that the kernel reports, and now and then."""

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from mcastd.config.agreement import carrier, seen
 from mcastd.config.load import load
-from mcastd.config.model import Config
+from mcastd.config.model import Config, Tunnel
 from mcastd.lab import topology
 from mcastd.lab.charon import list_sas
 from mcastd.lab.commands import command, listening, python, wait_for, works
@@ -52,33 +53,43 @@ class DataCentre:
         cloud = load(self._places.config, check_files=False).config
         self._agreed = topology.data_centre(cloud, self._ipsec, mtu)
         zebra = self._start_frr("zebra", "")
-        endpoints = [topology.TUNNEL, topology.GRE_DC, topology.GRE_CLOUD]
-        period = self._places.options.keepalive_period
-        report = ["--period", period, "--report", self._keepalives]
-        self._places.start(DC, "cisco", python("mcastd.lab.cisco", *endpoints, *report))
-        self._start_gre(endpoints)
+        self._start_tunnel()
         wait_for("FRR's zebra", lambda: listening(zebra))
         self.start_pimd()
         wait_for("the data centre's charon", lambda: listening(self._places.vici(DC)))
         self.load()
         wait_for("FRR's PIM interfaces", self._pim_is_up, poll=0.05)
-        wait_for("the data centre's keepalives", self._keepalives.exists)
+        if self._with_gre:
+            wait_for("the data centre's keepalives", self._keepalives.exists)
         self.no_shutdown()
 
     def start_pimd(self) -> None:
         """Start FRR's pimd, again if it was killed."""
         self._start_frr("pimd", linux.frr_conf(self._agreed, inside="lan0"))
 
-    def _start_gre(self, endpoints: list[str]) -> None:
-        name = endpoints[0]
+    def _start_tunnel(self) -> None:
         ip = ["ip", "-n", self._places.namespace(DC)]
-        if not works([*ip, *linux.gre_link(self._agreed, self._agreed.tunnels[0]).split()]):
-            self._places.start(DC, "gre", python("mcastd.lab.dcgre", *endpoints))
-            wait_for("the data centre's GRE interface", lambda: works([*ip, "link", "show", name]))
-        command([*ip, "-batch", "-"], text="\n".join(linux.link_settings(self._agreed, self._agreed.tunnels[0])))
+        tunnel = self._agreed.tunnels[0]
+        below = linux.xfrm_link(self._agreed, tunnel, "eth0")
+        command([*ip, "-batch", "-"], text="\n".join(below))
+        if self._with_gre:
+            self._start_gre(ip, tunnel)
+        command([*ip, "-batch", "-"], text="\n".join(linux.link_settings(self._agreed, tunnel)))
         # Where GRE or ESP is done in user space, a scheduler that comes late must not cost packets; elsewhere no link.
-        for link in (name, "ipsec0"):
+        for link in (topology.TUNNEL, "ipsec0"):
             works([*ip, "link", "set", link, "txqueuelen", "5000"])
+
+    @property
+    def _with_gre(self) -> bool:
+        return self._agreed.tunnels[0].encapsulation == "gre"
+
+    def _start_gre(self, ip: list[str], tunnel: Tunnel) -> None:
+        ends = [tunnel.name, tunnel.remote, seen(carrier(self._agreed, tunnel), tunnel.local)]
+        report = ["--period", self._places.options.keepalive_period, "--report", self._keepalives]
+        self._places.start(DC, "cisco", python("mcastd.lab.cisco", *ends, *report))
+        if not works([*ip, *linux.gre_link(self._agreed, tunnel).split()]):
+            self._places.start(DC, "gre", python("mcastd.lab.dcgre", *ends))
+            wait_for("the data centre's GRE interface", lambda: works([*ip, "link", "show", tunnel.name]))
 
     def _start_frr(self, daemon: str, configuration: str) -> Path:
         frr = self._folder / "frr"

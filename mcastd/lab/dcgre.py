@@ -5,6 +5,7 @@ import asyncio
 import signal
 from ipaddress import IPv4Address
 
+from mcastd.tunnel.plan import Gre
 from mcastd.tunnel.userspace import Pump
 
 
@@ -13,7 +14,7 @@ async def carry(name: str, local: IPv4Address, remote: IPv4Address) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    pump = Pump(name, local, remote, None, 255)
+    pump = Pump(name, Gre(local, remote, 255))
     pump.start(loop)
     pump.forwarding = True
     await stop.wait()

@@ -41,10 +41,14 @@ class Feed:
         options = ["--source", source, "--port", topology.PORT, "--rate", self._places.options.rate]
         return self._places.start(SOURCE, "source", python("mcastd.lab.source", *plain, *options))
 
-    def receive(self, *groups: str) -> None:
-        """Start an application on the VM that joins each of the groups on the tunnel, as soon as there is one."""
+    def receive(self, *groups: str, anywhere: bool = False) -> None:
+        """Start an application on the VM that joins each of the groups on the tunnel, as soon as there is one.
+
+        ``anywhere``: it names no interface, so that the VM's routes decide where it joins.
+        """
         path = self._folder / f"receiver{len(self._sockets())}.sock"
-        options = ["--interface", topology.TUNNEL, "--port", topology.PORT, "--socket", path]
+        options = ["--port", topology.PORT, "--socket", path]
+        options += [] if anywhere else ["--interface", topology.TUNNEL]
         self._receivers[path] = self._places.start(CLOUD, "receiver", python("mcastd.lab.receiver", *groups, *options))
         wait_for("the receiver", lambda: listening(path))
 

@@ -18,13 +18,14 @@ from mcastd.lab.topology import DC
 class Options:
     """What scenes differ in. A group is ``GROUP`` or ``GROUP@SOURCE``; ``rate`` is a second, the period in seconds.
 
-    ``drop_in`` gives charon the settings that mcastd cannot make through VICI.
+    ``mode`` is one of ``topology.MODES``; ``drop_in`` gives charon the settings that mcastd cannot make through VICI.
     """
 
     prefix: str = "mcastd"
     groups: tuple[str, ...] = (topology.GROUP,)
     rate: float = 1000.0
     keepalive_period: float = 1.0
+    mode: str = "tunnel"
     drop_in: bool = True
 
 

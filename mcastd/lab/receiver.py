@@ -1,4 +1,6 @@
-"""An ordinary application: it joins groups on an interface, reads them, and counts what came, what did not, and when.
+"""An ordinary application: it joins groups, reads them, and counts what came, what did not, and when.
+
+It joins on an interface or, if none is named, where the kernel's route to the group leads.
 
 Run as a process. Whoever connects to its unix socket gets the counters as one line of JSON.
 """
@@ -77,9 +79,12 @@ class Counters:
 
 
 class Receiver:
-    """The sockets of the application: one for each group, joined whenever the interface appears."""
+    """The sockets of the application: one for each group, joined whenever the interface appears.
 
-    def __init__(self, interface: str, port: int) -> None:
+    ``interface`` None leaves it to the route to each group, which has to be there.
+    """
+
+    def __init__(self, interface: str | None, port: int) -> None:
         self._interface, self._port = interface, port
         self._selector = selectors.DefaultSelector()
         self._groups: list[tuple[socket.socket, Counters]] = []
@@ -108,6 +113,9 @@ class Receiver:
 
     def run(self) -> None:
         """Receive, for ever."""
+        if self._interface is None:
+            for sock, counters in self._groups:
+                _join(sock, counters, 0)
         self._link_changed()
         while True:
             for key, _ in self._selector.select():
@@ -117,6 +125,8 @@ class Receiver:
         with suppress(BlockingIOError):
             while True:
                 self._links.recv(65536)
+        if self._interface is None:
+            return
         try:
             index = socket.if_nametoindex(self._interface)
         except OSError:
@@ -164,7 +174,7 @@ def main() -> None:
     """Read the command line and receive."""
     parser = argparse.ArgumentParser(prog="python -m mcastd.lab.receiver", description=__doc__)
     parser.add_argument("groups", nargs="+", help="GROUP or GROUP@SOURCE")
-    parser.add_argument("--interface", required=True)
+    parser.add_argument("--interface", help="where to join; without it the kernel's route to the group decides")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--socket", type=Path, required=True)
     args = parser.parse_args()

@@ -117,7 +117,9 @@ class Scene(Places):
         runtime.mkdir()
         vici, groups = self.vici(CLOUD), self.options.groups
         strongswan = self.strongswan_conf(CLOUD)
-        text = topology.mcastd_toml(vici=vici, strongswan=strongswan, runtime=runtime, psk_file=psk, groups=groups)
+        text = topology.mcastd_toml(
+            vici=vici, strongswan=strongswan, runtime=runtime, psk_file=psk, groups=groups, mode=self.options.mode
+        )
         self.config.write_text(text if self._filters.nftables else topology.without_firewall(text))
 
     def keep(self) -> None:

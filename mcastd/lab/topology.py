@@ -25,15 +25,51 @@ CHILD_GRE, CHILD_TCP = "dc-tun-gre", "dc-tun-tcp"
 CISCO_MTU_USERSPACE = 1376  # what fits into the TUN of ESP in user space, where that is what there is
 
 
+XFRM_INTERFACE, IF_ID = "ipsec1", 7
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way through IPsec: TOML for the child and the tunnel, and the MTU that the kernel's ESP leaves."""
+
+    child: str
+    tunnel: str
+    mtu: int
+
+
+_LOOPBACKS = f"""\
+local = "{GRE_CLOUD}"
+remote = "{GRE_DC}"
+keepalive.reply = true"""
+
+MODES = {
+    "tunnel": Mode(f'local_ts = "{GRE_CLOUD}/32"\nremote_ts = "{GRE_DC}/32"', _LOOPBACKS, 1398),
+    "transport": Mode(
+        'mode = "transport"',
+        f'local = "{VM}"\nremote = "{DC_PUBLIC}"\nkeepalive.inner_addresses = ["{VM_PUBLIC}"]',
+        1418,
+    ),
+    "interface": Mode(
+        f'mode = "interface"\nif_id = {IF_ID}\ninterface = "{XFRM_INTERFACE}"',
+        _LOOPBACKS,
+        1398,
+    ),
+    "none": Mode(f'mode = "interface"\nif_id = {IF_ID}', 'encapsulation = "none"', 1422),
+}
+
+
 @dataclass(frozen=True)
 class DcIpsec:
-    """What the data centre understood, its own side first; the failure tests change one field each."""
+    """What the data centre understood, its own side first; the failure tests change one field each.
+
+    Selectors that are None are what was agreed on.
+    """
 
     psk: str
     ike_proposal: str = PROPOSAL
     esp_proposal: str = PROPOSAL
-    gre_local_ts: str = f"{GRE_DC}/32"
-    gre_remote_ts: str = f"{GRE_CLOUD}/32"
+    gre_local_ts: str | None = None
+    gre_remote_ts: str | None = None
 
     def __repr__(self) -> str:
         """Without the PSK."""
@@ -138,13 +174,13 @@ CRYPTO_MAP = f"""
 table ip crypto_map {{
     chain output {{
         type filter hook output priority filter;
-        oifname "eth0" ip daddr {GRE_CLOUD} rt ipsec missing drop
+        oifname "eth0" ip protocol gre ip daddr {{ {GRE_CLOUD}, {VM_PUBLIC} }} rt ipsec missing drop
     }}
 }}
 """
 CRYPTO_MAP_IPTABLES = f"""
 *filter
--A OUTPUT -o eth0 -d {GRE_CLOUD} -m policy --dir out --pol none -j DROP
+-A OUTPUT -o eth0 -d {GRE_CLOUD},{VM_PUBLIC} -p gre -m policy --dir out --pol none -j DROP
 COMMIT
 """
 
@@ -173,7 +209,8 @@ charon-systemd {{
 def data_centre(cloud: Config, dc: DcIpsec, mtu: int | None = None) -> Config:
     """The cloud's configuration as the data centre understood the agreement, with an MTU of its own if it has one."""
     peer = cloud.peers[0]
-    selectors = {"local_ts": IPv4Network(dc.gre_remote_ts), "remote_ts": IPv4Network(dc.gre_local_ts)}
+    understood = {"local_ts": dc.gre_remote_ts, "remote_ts": dc.gre_local_ts}
+    selectors = {key: IPv4Network(value) for key, value in understood.items() if value is not None}
     children = tuple(
         replace(child, proposals=(dc.esp_proposal,), **(selectors if child.name == CHILD_GRE else {}))
         for child in peer.children
@@ -182,7 +219,9 @@ def data_centre(cloud: Config, dc: DcIpsec, mtu: int | None = None) -> Config:
     return replace(cloud, peers=(replace(peer, proposals=(dc.ike_proposal,), children=children),), tunnels=tunnels)
 
 
-def mcastd_toml(*, vici: Path, strongswan: Path, runtime: Path, psk_file: Path, groups: tuple[str, ...]) -> str:
+def mcastd_toml(
+    *, vici: Path, strongswan: Path, runtime: Path, psk_file: Path, groups: tuple[str, ...], mode: str = "tunnel"
+) -> str:
     """The configuration of the daemon in the scene; a group is ``GROUP`` or, with a source, ``GROUP@SOURCE``."""
     text = f"""\
 [daemon]
@@ -199,8 +238,7 @@ psk_file = "{psk_file}"
 proposals = ["{PROPOSAL}"]
 
 [peers.dc.children.{CHILD_GRE}]
-local_ts = "{GRE_CLOUD}/32"
-remote_ts = "{GRE_DC}/32"
+{MODES[mode].child}
 proposals = ["{PROPOSAL}"]
 
 [peers.dc.children.{CHILD_TCP}]
@@ -210,10 +248,8 @@ proposals = ["{PROPOSAL}"]
 
 [tunnels.{TUNNEL}]
 child = "{CHILD_GRE}"
-local = "{GRE_CLOUD}"
-remote = "{GRE_DC}"
+{MODES[mode].tunnel}
 address = "{TUNNEL_CLOUD}"
-keepalive.reply = true
 
 [tunnels.{TUNNEL}.pim]
 neighbor = "{TUNNEL_DC.split("/")[0]}"

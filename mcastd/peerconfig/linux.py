@@ -148,13 +148,7 @@ def commands(config: Config, *, outside: str | None = None) -> str:
 
 def _tunnel_commands(config: Config, tunnel: Tunnel, outside: str) -> Iterator[str]:
     carried = carrier(config, tunnel)
-    if carried is not None and carried[1].mode == "interface":
-        _, child = carried
-        name = tunnel.name if tunnel.encapsulation == "none" else xfrm_name(child)
-        yield f"ip link add {name} type xfrm dev {outside} if_id {child.if_id}"
-        if tunnel.encapsulation == "gre":
-            yield f"ip link set {name} up"
-            yield f"ip route add {tunnel.local}/32 dev {name}"
+    yield from (f"ip {line}" for line in xfrm_link(config, tunnel, outside))
     if tunnel.encapsulation == "gre":
         if carried is None or tunnel.remote != carried[0].remote:
             yield f"ip address add {tunnel.remote}/32 dev lo"
@@ -163,6 +157,19 @@ def _tunnel_commands(config: Config, tunnel: Tunnel, outside: str) -> Iterator[s
     if tunnel.keepalive.period:
         yield "# So that Linux answers mcastd's keepalives; it lets spoofed packets in as well"
         yield f"sysctl -w net.ipv4.conf.{tunnel.name}.accept_local=1 net.ipv4.conf.{tunnel.name}.rp_filter=0"
+
+
+def xfrm_link(config: Config, tunnel: Tunnel, outside: str) -> list[str]:
+    """The lines for ``ip`` that make the XFRM interface of a tunnel, and bring GRE into it; none where it has none."""
+    carried = carrier(config, tunnel)
+    if carried is None or carried[1].mode != "interface":
+        return []
+    _, child = carried
+    name = tunnel.name if tunnel.encapsulation == "none" else xfrm_name(child)
+    lines = [f"link add {name} type xfrm dev {outside} if_id {child.if_id}"]
+    if tunnel.encapsulation == "gre":
+        lines += [f"link set {name} up", f"route add {tunnel.local}/32 dev {name}"]
+    return lines
 
 
 def xfrm_name(child: Child) -> str:

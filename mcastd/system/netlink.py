@@ -14,9 +14,9 @@ from mcastd.errors import HostError
 
 IFF_UP = 0x1
 IFF_MULTICAST = 0x1000
-GRE_KEY = 0x2000
+GRE_CHECKSUM, GRE_KEY, GRE_SEQUENCE = 0x8000, 0x2000, 0x1000
 _ADDRGENMODE_NONE = 1
-_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV4_ROUTE = 0x1, 0x10, 0x40
+_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV4_ROUTE, _RTMGRP_IPV4_RULE = 0x1, 0x10, 0x40, 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,16 @@ class GreLink:
     local: IPv4Address
     remote: IPv4Address
     ttl: int
-    key: int | None
+    key: int | None = None
+    checksum: bool = False
+    sequence: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class XfrmLink:
+    """The XFRM part of a link of kind ``xfrm``."""
+
+    if_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class Link:
     mtu: int
     up: bool
     multicast: bool
-    gre: GreLink | None = None
+    detail: GreLink | XfrmLink | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,79 +61,89 @@ class Address:
 
 
 class Netlink:
-    """One rtnetlink socket for questions and changes; ``async with`` it."""
+    """One rtnetlink socket for questions and changes, ``ipr``; ``async with`` it."""
 
     def __init__(self) -> None:
-        self._ipr = AsyncIPRoute()
+        self.ipr = AsyncIPRoute()
 
     async def __aenter__(self) -> Self:
-        await self._ipr.setup_endpoint()
+        await self.ipr.setup_endpoint()
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        self._ipr.close()
+        self.ipr.close()
 
     async def link(self, name: str) -> Link | None:
         """The interface of that name, or None."""
         try:
-            answer = list(await self._ipr.link("get", ifname=name))
+            answer = list(await self.ipr.link("get", ifname=name))
         except NetlinkError as error:
             if error.code == errno.ENODEV:
                 return None
-            raise _host_error(f"link {name}", error) from error
+            raise host_error(f"link {name}", error) from error
         return _link(answer[0])
 
     async def link_by_index(self, index: int) -> Link:
         """The interface of that index; raises HostError where there is none."""
-        answer = list(await self._asked(f"link {index}", self._ipr.link("get", index=index)))
+        answer = list(await self._asked(f"link {index}", self.ipr.link("get", index=index)))
         return _link(answer[0])
 
     async def addresses(self) -> tuple[Address, ...]:
         """Every IPv4 address of the host. Raises HostError, also where the list changed while it was read."""
         try:
-            return tuple([_address(message) async for message in await self._ipr.addr("dump", family=2)])
+            return tuple([_address(message) async for message in await self.ipr.addr("dump", family=2)])
         except NetlinkError as error:
-            raise _host_error("addresses", error) from error
+            raise host_error("addresses", error) from error
 
     async def link_towards(self, destination: IPv4Address, source: IPv4Address | None = None) -> Link | None:
         """The interface that packets to ``destination`` leave by, or None where no route leads there."""
         query = {"dst": str(destination)} | ({"src": str(source)} if source else {})
         try:
-            answer = list(await self._ipr.route("get", **query))
+            answer = list(await self.ipr.route("get", **query))
         except NetlinkError:
             return None
         return await self.link_by_index(answer[0].get("oif"))
 
     async def add_gre(self, name: str, wanted: GreLink) -> None:
         """Make a link of kind ``gre``. Raises GreUnsupported where the kernel has no GRE."""
-        keyed: dict[str, int] = {}
+        # Without the flag the kernel takes the key and silently does not use it.
+        flags = GRE_CHECKSUM * wanted.checksum | GRE_KEY * (wanted.key is not None) | GRE_SEQUENCE * wanted.sequence
+        optional = {"gre_iflags": flags, "gre_oflags": flags} if flags else {}
         if wanted.key is not None:
-            # Without the flags the kernel takes the key and silently does not use it.
-            keyed = {"gre_ikey": wanted.key, "gre_okey": wanted.key, "gre_iflags": GRE_KEY, "gre_oflags": GRE_KEY}
+            optional |= {"gre_ikey": wanted.key, "gre_okey": wanted.key}
         try:
-            await self._ipr.link(
+            await self.ipr.link(
                 "add", ifname=name, kind="gre", gre_local=str(wanted.local), gre_remote=str(wanted.remote),
-                gre_ttl=wanted.ttl, gre_pmtudisc=1, **keyed,
+                gre_ttl=wanted.ttl, gre_pmtudisc=1, **optional,
             )  # fmt: skip
         except NetlinkError as error:
             if error.code == errno.EOPNOTSUPP:
                 raise GreUnsupported("this kernel has no GRE (no module ip_gre)") from error
-            raise _host_error(f"link {name}", error) from error
+            raise host_error(f"link {name}", error) from error
+
+    async def add_xfrm(self, name: str, wanted: XfrmLink) -> None:
+        """Make a link of kind ``xfrm``. Raises HostError, also where the kernel has no XFRM interfaces."""
+        try:
+            await self.ipr.link("add", ifname=name, kind="xfrm", xfrm_if_id=wanted.if_id)
+        except NetlinkError as error:
+            if error.code == errno.EOPNOTSUPP:
+                raise HostError(f"{name}: this kernel has no XFRM interfaces (no module xfrm_interface)") from error
+            raise host_error(f"link {name}", error) from error
 
     async def delete_link(self, name: str) -> None:
         """Remove a link; one that is gone already is as good."""
         link = await self.link(name)
         if link is not None:
-            await self._asked(f"link {name}", self._ipr.link("del", index=link.index))
+            await self._asked(f"link {name}", self.ipr.link("del", index=link.index))
 
     async def quiet_ipv6(self, index: int) -> None:
         """Let no IPv6 address be made on a link, or router solicitations would go to the other side."""
         attributes = {"attrs": [["AF_INET6", {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _ADDRGENMODE_NONE]]}]]}
         try:
-            await self._ipr.link("set", index=index, IFLA_AF_SPEC=attributes)
+            await self.ipr.link("set", index=index, IFLA_AF_SPEC=attributes)
         except NetlinkError as error:
             if error.code not in (errno.EAFNOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP):
-                raise _host_error(f"link {index}", error) from error
+                raise host_error(f"link {index}", error) from error
 
     async def set_link(
         self, link: Link, *, mtu: int | None = None, up: bool | None = None, multicast: bool = False
@@ -134,11 +153,11 @@ class Netlink:
         values: dict[str, Any] = {"mtu": mtu} if mtu is not None else {}
         if change:
             values |= {"flags": (IFF_UP if up else 0) | (IFF_MULTICAST if multicast else 0), "change": change}
-        await self._asked(f"link {link.name}", self._ipr.link("set", index=link.index, **values))
+        await self._asked(f"link {link.name}", self.ipr.link("set", index=link.index, **values))
 
     async def set_alias(self, index: int, alias: str) -> None:
         """Name who made a link, for people who look at it."""
-        await self._asked(f"link {index}", self._ipr.link("set", index=index, ifalias=alias))
+        await self._asked(f"link {index}", self.ipr.link("set", index=index, ifalias=alias))
 
     async def add_address(self, index: int, address: IPv4Interface, peer: IPv4Address | None = None) -> None:
         """Put an address on an interface; one that is there already is as good."""
@@ -153,16 +172,16 @@ class Netlink:
     ) -> None:
         values = {"local": str(address.ip), "address": str(peer or address.ip), "prefixlen": address.network.prefixlen}
         try:
-            await self._ipr.addr(command, index=index, **values)
+            await self.ipr.addr(command, index=index, **values)
         except NetlinkError as error:
             if error.code not in as_good:
-                raise _host_error(f"address {address}", error) from error
+                raise host_error(f"address {address}", error) from error
 
     async def _asked(self, what: str, request: Any) -> Any:
         try:
             return await request
         except NetlinkError as error:
-            raise _host_error(what, error) from error
+            raise host_error(what, error) from error
 
 
 class GreUnsupported(HostError):
@@ -170,12 +189,12 @@ class GreUnsupported(HostError):
 
 
 async def changes() -> AsyncIterator[None]:
-    """Yield once for each batch of changes of links, addresses or routes, for ever.
+    """Yield once for each batch of changes of links, addresses, routes or rules, for ever.
 
     An overrun of the netlink socket (ENOBUFS) loses messages, not meaning: it yields too, and everything is looked at.
     """
     async with AsyncIPRoute() as ipr:
-        await ipr.bind(groups=_RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV4_ROUTE)
+        await ipr.bind(groups=_RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV4_ROUTE | _RTMGRP_IPV4_RULE)
         while True:
             try:
                 async for _message in ipr.get():
@@ -190,16 +209,6 @@ def _link(message: Any) -> Link:
     flags = message["flags"]
     info = message.get("linkinfo")
     kind = info.get("kind") if info is not None else None
-    gre = None
-    if kind == "gre":
-        data = info.get("data")
-        keyed = (data.get("gre_iflags") or 0) & GRE_KEY
-        gre = GreLink(
-            local=IPv4Address(data.get("gre_local")),
-            remote=IPv4Address(data.get("gre_remote")),
-            ttl=data.get("gre_ttl"),
-            key=data.get("gre_ikey") if keyed else None,
-        )
     return Link(
         index=message["index"],
         name=message.get("ifname"),
@@ -207,7 +216,21 @@ def _link(message: Any) -> Link:
         mtu=message.get("mtu"),
         up=bool(flags & IFF_UP),
         multicast=bool(flags & IFF_MULTICAST),
-        gre=gre,
+        detail=_detail(kind, info.get("data")) if kind in ("gre", "xfrm") else None,
+    )
+
+
+def _detail(kind: str, data: Any) -> GreLink | XfrmLink:
+    if kind == "xfrm":
+        return XfrmLink(data.get("xfrm_if_id"))
+    flags = data.get("gre_iflags") or 0
+    return GreLink(
+        local=IPv4Address(data.get("gre_local")),
+        remote=IPv4Address(data.get("gre_remote")),
+        ttl=data.get("gre_ttl"),
+        key=data.get("gre_ikey") if flags & GRE_KEY else None,
+        checksum=bool(flags & GRE_CHECKSUM),
+        sequence=bool(flags & GRE_SEQUENCE),
     )
 
 
@@ -221,5 +244,6 @@ def _address(message: Any) -> Address:
     )
 
 
-def _host_error(what: str, error: NetlinkError) -> HostError:
+def host_error(what: str, error: NetlinkError) -> HostError:
+    """What the kernel would not do, and why."""
     return HostError(f"{what}: {os.strerror(error.code)}")

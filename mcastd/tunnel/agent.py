@@ -2,24 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
-from mcastd.config.model import Datapath, Tunnel
+from mcastd.config.model import Child, Config, Datapath, Tunnel
 from mcastd.errors import HostError
-from mcastd.status import TunnelStatus
+from mcastd.status import RouteStatus, TunnelStatus
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
-from mcastd.system.netlink import GreUnsupported, Netlink, changes
+from mcastd.system.netlink import GreUnsupported, Link, Netlink, changes
 from mcastd.system.wake import Wake
-from mcastd.tunnel import plan
+from mcastd.tunnel import plan, routes
 from mcastd.tunnel.host import Host
-from mcastd.tunnel.mtu import Carrier, tunnel_mtu
+from mcastd.tunnel.mtu import Carrier, interface_mtu, tunnel_mtu
 
 _AUDIT_PERIOD = 30.0
 _RETRY_PERIOD = 1.0
 _DEBOUNCE = 0.05
+_RULES = "rules"
 _RP_FILTER = {"loose": "2", "strict": "1", "keep": None}
 
 
@@ -45,6 +46,8 @@ class _State:
     link: LinkView | None = None
     mtu_reason: str | None = None
     problem: str | None = None
+    routed: bool = False
+    taken: frozenset[IPv4Network] = frozenset()
 
 
 class TunnelAgent:
@@ -56,11 +59,13 @@ class TunnelAgent:
         self._on_change = on_change
         self._wake = Wake()
         self._wanted: tuple[Tunnel, ...] = ()
-        self._loopbacks: frozenset[IPv4Address] = frozenset()
+        self._children: Mapping[str, Child] = {}
+        self._prefixes: Mapping[str, tuple[IPv4Network, ...]] = {}
         self._carriers: Mapping[str, Carrier] = {}
         self._backend: plan.Backend | None = None
         self._fixed: Datapath = "auto"
         self._states: dict[str, _State] = {}
+        self._problems: dict[str, str] = {}
         self._host: Host | None = None
 
     @property
@@ -68,19 +73,19 @@ class TunnelAgent:
         """How GRE is carried; None until the first tunnel has been made."""
         return self._backend
 
-    def configure(
-        self, tunnels: tuple[Tunnel, ...], datapath: Datapath, loopbacks: frozenset[IPv4Address] = frozenset()
-    ) -> None:
-        """Set the tunnels that should be there, and addresses that the host should have besides their endpoints."""
-        self._wanted = tunnels
-        self._loopbacks = loopbacks
+    def configure(self, config: Config) -> None:
+        """Set the tunnels that should be there, XFRM interfaces and loopback addresses of children, and the routes."""
+        self._wanted = config.tunnels
+        self._children = {child.name: child for peer in config.peers for child in peer.children}
+        self._prefixes = {tunnel.name: routes.prefixes(tunnel, config.groups) for tunnel in config.tunnels}
+        datapath = config.daemon.datapath
         if datapath != self._fixed or self._backend is None:
             self._fixed = datapath
             self._backend = None if datapath == "auto" else datapath
         self._wake.set()
 
     def carry(self, carriers: Mapping[str, Carrier]) -> None:
-        """Say, by the tunnel's name, what carries each tunnel and whether it is up."""
+        """Say, by the child's name, what each child is to what it carries, and whether it is up."""
         if carriers != self._carriers:
             self._carriers = dict(carriers)
             self._gate()
@@ -101,17 +106,18 @@ class TunnelAgent:
             self._host = Host(netlink, self._ledger)
             group.create_task(self._watch_kernel())
             while True:
-                failed = any(state.problem for state in self._states.values())
+                failed = self._problems or any(state.problem for state in self._states.values())
                 await self._wake.wait(_RETRY_PERIOD if failed else _AUDIT_PERIOD)
-                await self._reconcile(netlink, self._host)
+                await self._reconcile(self._host)
                 self._wake.finished()
 
     async def close(self) -> None:
-        """Remove what we made: links, then endpoints, as the ledger has it."""
+        """Remove what we made: rules, links with their routes, then endpoints, as the ledger has it."""
         async with Netlink() as netlink:
             host = Host(netlink, self._ledger)
             if self._host is not None:
                 host.pumps = self._host.pumps
+            await self._match_rules(host, frozenset())
             for name in self._ledger.entries("link"):
                 await self._remove(host, name)
             for address in self._ledger.entries("endpoint"):
@@ -126,19 +132,27 @@ class TunnelAgent:
             await asyncio.sleep(_DEBOUNCE)
             self._wake.set()
 
-    async def _reconcile(self, netlink: Netlink, host: Host) -> None:
+    async def _reconcile(self, host: Host) -> None:
         before = {name: state.link for name, state in self._states.items()}
         wanted = {tunnel.name: tunnel for tunnel in self._wanted}
-        for name in self._ledger.entries("link").keys() - wanted.keys():
+        interfaces = {child.interface: child for child in self._children.values() if child.interface is not None}
+        for name in self._ledger.entries("link").keys() - wanted.keys() - interfaces.keys():
             await self._remove(host, name)
             self._states.pop(name, None)
+        for name in self._problems.keys() - interfaces.keys() - {_RULES}:
+            del self._problems[name]
+        for name, child in interfaces.items():
+            await self._reconcile_interface(host, name, child)
         for tunnel in self._wanted:
-            await self._reconcile_one(netlink, host, tunnel)
+            await self._reconcile_one(host, tunnel)
         for name in self._states.keys() - wanted.keys():
             del self._states[name]
-        for loopback in self._loopbacks:
+        await self._match_rules(host, frozenset(rule for tunnel in self._wanted for rule in routes.rules(tunnel)))
+        loopbacks = {child.snat for child in self._children.values() if child.snat is not None and child.snat_loopback}
+        for loopback in loopbacks:
             await self._add_loopback(host, loopback)
-        endpoints = {f"{address}/32" for address in (*self._loopbacks, *(tunnel.local for tunnel in self._wanted))}
+        ends = {tunnel.local for tunnel in self._wanted if tunnel.encapsulation == "gre"}
+        endpoints = {f"{address}/32" for address in loopbacks | ends}
         for address in self._ledger.entries("endpoint").keys() - endpoints:
             await self._remove_endpoint(host, address)
         self._gate()
@@ -166,42 +180,72 @@ class TunnelAgent:
         except HostError as error:
             self._log.error("address not added", address=str(address), problem=str(error))
 
-    async def _reconcile_one(self, netlink: Netlink, host: Host, tunnel: Tunnel) -> None:
+    async def _match_rules(self, host: Host, wanted: frozenset[tuple[IPv4Network, int]]) -> None:
+        try:
+            await host.routes.match_rules(wanted)
+            self._problems.pop(_RULES, None)
+        except HostError as error:
+            self._failed(_RULES, error)
+
+    async def _reconcile_interface(self, host: Host, name: str, child: Child) -> None:
+        """The XFRM interface below GRE, and the routes that bring GRE into it."""
+        assert child.if_id is not None
+        ends = {IPv4Network(tunnel.remote) for tunnel in self._wanted if tunnel.child == child.name}
+        carrier = self._carriers.get(child.name, Carrier(mode="interface"))
+        mtu = interface_mtu(carrier, await self._path_mtu(host, carrier))
+        try:
+            # Up before its child: without an SA it drops what is sent into it, while without it GRE would go elsewhere.
+            link = await self._carry_out(host, plan.Wanted(name, plan.Xfrm(child.if_id), mtu, up=True))
+            selected = {child.remote_ts} - {routes.EVERYWHERE}
+            taken = ends & await host.routes.match(link, routes.MAIN_TABLE, ends | selected)
+            if taken:
+                raise HostError(f"{name}: a route that is not mcastd's leads {min(taken)} elsewhere; remove it")
+            self._problems.pop(name, None)
+        except HostError as error:
+            self._failed(name, error)
+
+    def _failed(self, what: str, error: HostError) -> None:
+        if self._problems.get(what) != str(error):
+            self._log.error("not as it should be", part=what, problem=str(error))
+        self._problems[what] = str(error)
+
+    async def _reconcile_one(self, host: Host, tunnel: Tunnel) -> None:
         old = self._states.get(tunnel.name)
         began = time.monotonic()
         try:
-            state = await self._match(netlink, host, tunnel)
+            state = await self._match(host, tunnel)
         except HostError as error:
             state = _State(tunnel, problem=str(error))
-            if old is None or old.problem != state.problem:
-                self._log.error("tunnel failed", tunnel=tunnel.name, problem=str(error))
+        if state.problem is not None and (old is None or old.problem != state.problem):
+            self._log.error("tunnel failed", tunnel=tunnel.name, problem=state.problem)
+        if state.taken and (old is None or old.taken != state.taken):
+            taken = ", ".join(map(str, sorted(state.taken)))
+            self._log.warning("not routed, another route leads elsewhere", tunnel=tunnel.name, prefixes=taken)
         self._states[tunnel.name] = state
         if state.link != (old.link if old else None) and state.link is not None:
             self._log.info(
                 "tunnel up" if state.link.up else "tunnel made",
-                tunnel=tunnel.name, mtu=state.link.mtu, address=str(tunnel.address), datapath=self._backend,
+                tunnel=tunnel.name, mtu=state.link.mtu, address=str(tunnel.address), datapath=self._datapath(tunnel),
                 took_ms=round((time.monotonic() - began) * 1000),
             )  # fmt: skip
 
-    async def _match(self, netlink: Netlink, host: Host, tunnel: Tunnel) -> _State:
-        carrier = self._carriers.get(tunnel.name, Carrier())
-        mtu, reason = await self._mtu(netlink, tunnel, carrier)
-        found, link = await host.find(tunnel)
-        wanted = plan.Wanted(tunnel, self._backend or "kernel", mtu, carrier.up, _RP_FILTER[tunnel.rp_filter])
+    async def _match(self, host: Host, tunnel: Tunnel) -> _State:
+        carrier = self._carrier(tunnel)
+        child = self._children.get(tunnel.child or "")
+        if child is not None and child.interface in self._problems:
+            raise HostError(self._problems[child.interface])
+        mtu, reason = await self._mtu(host, tunnel, carrier)
+        wanted = self._link_wanted(tunnel, mtu, carrier.up)
         try:
-            actions = plan.plan(wanted, found)
-            await host.carry_out(tunnel, actions)
+            link = await self._carry_out(host, wanted)
         except GreUnsupported:
             if self._fixed == "kernel":
                 raise
             self._backend = "userspace"
             self._log.info("the kernel has no GRE; it is done in user space", tunnel=tunnel.name)
-            return await self._match(netlink, host, tunnel)
-        self._backend = wanted.backend
-        if actions or link is None:
-            link = await netlink.link(tunnel.name)
-        if link is None:
-            raise HostError(f"interface {tunnel.name} went away while it was set up")
+            return await self._match(host, tunnel)
+        if not isinstance(wanted.shape, plan.Xfrm):
+            self._backend = "userspace" if isinstance(wanted.shape, plan.Pumped) else "kernel"
         view = LinkView(
             tunnel.name,
             link.index,
@@ -211,22 +255,65 @@ class TunnelAgent:
             carrier.generation,
             tuple(address.ip for address in tunnel.addresses),
         )
-        return _State(tunnel, view, reason)
+        if not link.up:  # the kernel takes no routes through it yet
+            return _State(tunnel, view, reason)
+        try:
+            table = tunnel.route_table or routes.MAIN_TABLE
+            taken = await host.routes.match(link, table, self._prefixes.get(tunnel.name, ()))
+        except HostError as error:
+            return _State(tunnel, view, reason, str(error))
+        return _State(tunnel, view, reason, routed=True, taken=taken)
 
-    async def _mtu(self, netlink: Netlink, tunnel: Tunnel, carrier: Carrier) -> tuple[int, str]:
+    def _link_wanted(self, tunnel: Tunnel, mtu: int, up: bool) -> plan.Wanted:
+        gre = plan.gre(tunnel)
+        shape: plan.Shape = plan.Pumped(gre) if self._backend == "userspace" else gre
+        endpoint: IPv4Address | None = tunnel.local
+        if tunnel.encapsulation == "none":
+            child = self._children[tunnel.child or ""]
+            assert child.if_id is not None
+            shape, endpoint = plan.Xfrm(child.if_id), None
+        addresses = plan.addresses(tunnel)
+        return plan.Wanted(tunnel.name, shape, mtu, up, endpoint, addresses, _RP_FILTER[tunnel.rp_filter])
+
+    async def _carry_out(self, host: Host, wanted: plan.Wanted) -> Link:
+        found, link = await host.find(wanted.name, wanted.endpoint)
+        actions = plan.plan(wanted, found)
+        await host.carry_out(wanted.name, actions)
+        if actions or link is None:
+            link = await host.netlink.link(wanted.name)
+        if link is None:
+            raise HostError(f"interface {wanted.name} went away while it was set up")
+        return link
+
+    def _carrier(self, tunnel: Tunnel) -> Carrier:
+        if tunnel.child is None:
+            return Carrier(up=True, generation=1, remote=tunnel.remote)
+        return self._carriers.get(tunnel.child, Carrier())
+
+    async def _path_mtu(self, host: Host, carrier: Carrier) -> int | None:
+        path = await host.netlink.link_towards(carrier.remote) if carrier.remote is not None else None
+        return path.mtu if path else None
+
+    async def _mtu(self, host: Host, tunnel: Tunnel, carrier: Carrier) -> tuple[int, str]:
         if tunnel.mtu is not None:
             return tunnel.mtu, "configured"
-        lower = await netlink.link_towards(tunnel.remote, tunnel.local)
-        if lower is None or lower.name == tunnel.name:
-            lower = await netlink.link_towards(tunnel.remote)
-        path = await netlink.link_towards(carrier.remote) if carrier.remote is not None else None
-        return tunnel_mtu(tunnel, carrier, path.mtu if path else None, (lower.name, lower.mtu) if lower else None)
+        lower = None
+        if tunnel.encapsulation == "gre":
+            lower = await host.netlink.link_towards(tunnel.remote, tunnel.local)
+            if lower is None or lower.name == tunnel.name:
+                lower = await host.netlink.link_towards(tunnel.remote)
+        path = await self._path_mtu(host, carrier)
+        return tunnel_mtu(tunnel, carrier, path, (lower.name, lower.mtu) if lower else None)
 
     def _gate(self) -> None:
         """Let the pumps forward only while their child is up: at other times GRE would leave in the clear."""
         if self._host is not None:
+            up = {tunnel.name for tunnel in self._wanted if self._carrier(tunnel).up}
             for name, pump in self._host.pumps.items():
-                pump.forwarding = self._carriers.get(name, Carrier()).up
+                pump.forwarding = name in up
+
+    def _datapath(self, tunnel: Tunnel) -> plan.Backend | None:
+        return "kernel" if tunnel.encapsulation == "none" else self._backend
 
     def _tunnel_status(self, tunnel: Tunnel) -> TunnelStatus:
         state = self._states.get(tunnel.name, _State(tunnel))
@@ -235,13 +322,25 @@ class TunnelAgent:
         return TunnelStatus(
             name=tunnel.name,
             state="up" if up else "down" if state.link is None else "waiting",
-            datapath=self._backend,
+            datapath=self._datapath(tunnel),
+            encapsulation=tunnel.encapsulation,
             local=str(tunnel.local),
             remote=str(tunnel.remote),
             address=str(tunnel.address),
             addresses=tuple(map(str, tunnel.addresses)),
             mtu=state.link.mtu if state.link else None,
             mtu_reason=state.mtu_reason,
-            problem=state.problem,
+            problem=state.problem or (self._problems.get(_RULES) if tunnel.route_table else None),
             dropped=dict(pump.dropped) if pump else {},
+            routes=tuple(self._route_status(tunnel, state)),
         )
+
+    def _route_status(self, tunnel: Tunnel, state: _State) -> Iterator[RouteStatus]:
+        for prefix in self._prefixes.get(tunnel.name, ()):
+            taken = prefix in state.taken
+            yield RouteStatus(
+                prefix=str(prefix),
+                table=tunnel.route_table or routes.MAIN_TABLE,
+                state="taken" if taken else "up" if state.routed else "waiting",
+                problem="a route that is not mcastd's leads it elsewhere" if taken else None,
+            )

@@ -1,53 +1,65 @@
-"""Carrying out a tunnel's plan on the host: links, addresses and sysctls, each remembered before it is changed."""
+"""Carrying out a link's plan on the host: links, addresses and sysctls, each remembered before it is changed."""
 
 import asyncio
 from ipaddress import IPv4Address, IPv4Interface
 
-from mcastd.config.model import Tunnel
 from mcastd.errors import HostError
 from mcastd.system import sysctl
 from mcastd.system.ledger import Ledger
-from mcastd.system.netlink import GreLink, Link, Netlink
+from mcastd.system.netlink import GreLink, Link, Netlink, XfrmLink
 from mcastd.tunnel import plan
+from mcastd.tunnel.routing import RouteKeeper
 from mcastd.tunnel.userspace import Pump
 
 ALIAS = "made by mcastd"
 _LOOPBACK = 1
 _IPV6_MTU = 1280
-_KIND = {"kernel": "gre", "userspace": "tun"}
+# What the ledger calls a link of ours, and what the kernel does.
+_KIND = {"kernel": "gre", "userspace": "tun", "xfrm": "xfrm"}
+_MADE_AS = {plan.Gre: "kernel", plan.Pumped: "userspace", plan.Xfrm: "xfrm"}
 
 
 class Host:
-    """The host as far as tunnels are concerned: ``find`` reads it, ``carry_out`` changes it, ``remove`` puts back."""
+    """The host as far as tunnels are concerned: ``find`` reads it, ``carry_out`` changes it, ``remove`` puts back.
+
+    ``routes`` keeps what is routed through the links.
+    """
 
     def __init__(self, netlink: Netlink, ledger: Ledger) -> None:
-        self._netlink = netlink
+        self.netlink = netlink
+        self.routes = RouteKeeper(netlink, ledger)
         self._ledger = ledger
         self.pumps: dict[str, Pump] = {}
 
-    async def find(self, tunnel: Tunnel) -> tuple[plan.Found, Link | None]:
-        """What the host shows of one tunnel, and its link if there is one."""
-        link = await self._netlink.link(tunnel.name)
-        everywhere = await self._netlink.addresses()
-        endpoint_present = any(address.interface.ip == tunnel.local for address in everywhere)
+    async def find(self, name: str, endpoint: IPv4Address | None) -> tuple[plan.Found, Link | None]:
+        """What the host shows of one link and of the GRE endpoint, and the link if there is one."""
+        link = await self.netlink.link(name)
+        everywhere = await self.netlink.addresses()
+        endpoint_present = any(address.interface.ip == endpoint for address in everywhere)
         if link is None:
             return plan.Found(endpoint_present=endpoint_present), None
-        gre = link.gre
         return plan.Found(
             exists=True,
             ours=self._ours(link),
-            kind=link.kind,
-            gre=(gre.local, gre.remote, gre.ttl, gre.key) if gre else None,
-            pump_running=tunnel.name in self.pumps and self.pumps[tunnel.name].started,
+            shape=self._shape(link),
             mtu=link.mtu,
             up=link.up,
             multicast=link.multicast,
             addresses=tuple((a.interface, a.peer) for a in everywhere if a.index == link.index),
             endpoint_present=endpoint_present,
-            rp_filter=sysctl.read(_rp_filter(tunnel.name)),
+            rp_filter=sysctl.read(_rp_filter(name)),
         ), link
 
-    async def carry_out(self, tunnel: Tunnel, actions: list[plan.Action]) -> None:
+    def _shape(self, link: Link) -> plan.Shape | None:
+        match link.detail:
+            case GreLink(local, remote, ttl, key, checksum, sequence):
+                return plan.Gre(local, remote, ttl, key, checksum, sequence)
+            case XfrmLink(if_id):
+                return plan.Xfrm(if_id)
+        pump = self.pumps.get(link.name)
+        return plan.Pumped(pump.gre) if pump is not None and pump.started else None
+
+    async def carry_out(self, name: str, actions: list[plan.Action]) -> None:
         """Do the actions in order; raises HostError at the first that the host refuses."""
         for action in actions:
             match action:
@@ -56,68 +68,72 @@ class Host:
                 case plan.AddEndpoint(address):
                     await self._add_endpoint(address)
                 case plan.DeleteLink():
-                    await self._delete_link(tunnel.name)
-                case plan.CreateLink(backend):
-                    await self._create(tunnel, backend)
+                    await self._delete_link(name)
+                case plan.CreateLink(shape):
+                    await self._create(name, shape)
                 case plan.AddAddress(address, peer):
-                    await self._netlink.add_address((await self._link(tunnel)).index, address, peer)
+                    await self.netlink.add_address((await self._link(name)).index, address, peer)
                 case plan.DeleteAddress(address, peer):
-                    await self._netlink.delete_address((await self._link(tunnel)).index, address, peer)
+                    await self.netlink.delete_address((await self._link(name)).index, address, peer)
                 case plan.SetRpFilter(value):
-                    sysctl.write(_rp_filter(tunnel.name), value)
+                    sysctl.write(_rp_filter(name), value)
                 case plan.SetLink(mtu, multicast, up):
-                    link = await self._link(tunnel)
+                    link = await self._link(name)
                     if mtu is not None and link.mtu < _IPV6_MTU <= mtu:
                         up = await self._enlarge(link, mtu) or up
-                    await self._netlink.set_link(link, mtu=mtu, up=up, multicast=multicast)
+                    await self.netlink.set_link(link, mtu=mtu, up=up, multicast=multicast)
 
     async def _enlarge(self, link: Link, mtu: int) -> bool | None:
         """Let IPv6 come back without addresses: below its least MTU it leaves a link, and forgets to be quiet."""
-        await self._netlink.set_link(link, up=False)
-        await self._netlink.set_link(link, mtu=mtu)
-        await self._netlink.quiet_ipv6(link.index)
+        await self.netlink.set_link(link, up=False)
+        await self.netlink.set_link(link, mtu=mtu)
+        await self.netlink.quiet_ipv6(link.index)
         return link.up or None
 
     async def remove(self, name: str) -> None:
-        """Take our link of that name away."""
+        """Take our link of that name away, and its routes with it."""
         await self._delete_link(name)
+        self.routes.forget(name)
         self._ledger.forget("link", name)
 
     async def add_loopback(self, address: IPv4Address) -> None:
         """Put an address on the loopback, unless some interface has it already."""
-        if all(found.interface.ip != address for found in await self._netlink.addresses()):
+        if all(found.interface.ip != address for found in await self.netlink.addresses()):
             await self._add_endpoint(IPv4Interface(address))
 
     async def _add_endpoint(self, address: IPv4Interface) -> None:
         self._ledger.remember("endpoint", str(address))
-        await self._netlink.add_address(_LOOPBACK, address)
+        await self.netlink.add_address(_LOOPBACK, address)
 
     async def remove_endpoint(self, address: str) -> None:
         """Take an endpoint's address, put there by us, off the loopback."""
-        await self._netlink.delete_address(_LOOPBACK, IPv4Interface(address))
+        await self.netlink.delete_address(_LOOPBACK, IPv4Interface(address))
         self._ledger.forget("endpoint", address)
 
-    async def _create(self, tunnel: Tunnel, backend: plan.Backend) -> None:
-        self._close_pump(tunnel.name)
+    async def _create(self, name: str, shape: plan.Shape) -> None:
+        self._close_pump(name)
         # There is no such link: what an earlier life remembered of one no longer holds.
-        self._ledger.forget("link", tunnel.name)
-        self._ledger.remember("link", tunnel.name, backend)
+        self._ledger.forget("link", name)
+        self._ledger.remember("link", name, _MADE_AS[type(shape)])
         try:
-            await self._make(tunnel, backend)
+            await self._make(name, shape)
         except HostError:
-            self._ledger.forget("link", tunnel.name)
+            self._ledger.forget("link", name)
             raise
-        link = await self._link(tunnel)
-        await self._netlink.quiet_ipv6(link.index)
-        await self._netlink.set_alias(link.index, ALIAS)
+        link = await self._link(name)
+        await self.netlink.quiet_ipv6(link.index)
+        await self.netlink.set_alias(link.index, ALIAS)
 
-    async def _make(self, tunnel: Tunnel, backend: plan.Backend) -> None:
-        if backend == "kernel":
-            await self._netlink.add_gre(tunnel.name, GreLink(tunnel.local, tunnel.remote, tunnel.ttl, tunnel.key))
-            return
-        pump = Pump(tunnel.name, tunnel.local, tunnel.remote, tunnel.key, tunnel.ttl)
-        pump.start(asyncio.get_running_loop())
-        self.pumps[tunnel.name] = pump
+    async def _make(self, name: str, shape: plan.Shape) -> None:
+        match shape:
+            case plan.Gre(local, remote, ttl, key, checksum, sequence):
+                await self.netlink.add_gre(name, GreLink(local, remote, ttl, key, checksum, sequence))
+            case plan.Xfrm(if_id):
+                await self.netlink.add_xfrm(name, XfrmLink(if_id))
+            case plan.Pumped(gre):
+                pump = Pump(name, gre)
+                pump.start(asyncio.get_running_loop())
+                self.pumps[name] = pump
 
     def _ours(self, link: Link) -> bool:
         """Whether we made it: of a name that we made, somebody may have made another kind of link since."""
@@ -130,14 +146,14 @@ class Host:
 
     async def _delete_link(self, name: str) -> None:
         self._close_pump(name)
-        link = await self._netlink.link(name)
+        link = await self.netlink.link(name)
         if link is not None and self._ours(link):
-            await self._netlink.delete_link(name)
+            await self.netlink.delete_link(name)
 
-    async def _link(self, tunnel: Tunnel) -> Link:
-        link = await self._netlink.link(tunnel.name)
+    async def _link(self, name: str) -> Link:
+        link = await self.netlink.link(name)
         if link is None:
-            raise HostError(f"interface {tunnel.name} went away while it was set up")
+            raise HostError(f"interface {name} went away while it was set up")
         return link
 
 

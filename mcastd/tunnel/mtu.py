@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mcastd.config.model import Mode, Tunnel
-from mcastd.config.mtu import Esp, largest_mtu
+from mcastd.config.mtu import Esp, gre_header, largest_mtu
 
 _ETHERNET = 1500
 
@@ -32,14 +32,25 @@ def tunnel_mtu(
     It is the smaller of what ESP leaves of the path towards the peer, and what GRE leaves of the link towards the far
     endpoint (``lower``, its name and MTU), which may be smaller, as charon's own TUN is.
     """
-    keyed = tunnel.key is not None
-    path = path_mtu or _ETHERNET
-    mtu = largest_mtu(path, carrier.esp, mode=carrier.mode, encap=carrier.encap, key=keyed)
-    udp = " in UDP" if carrier.encap else ""
-    reason = f"ESP {carrier.mode} mode{udp} on a path of {path}" if carrier.esp else f"GRE on a path of {path}"
-    if lower is not None:
+    gre = gre_header(tunnel)
+    mtu, reason = _over_path(carrier, path_mtu or _ETHERNET, gre)
+    if lower is not None and gre is not None:
         name, lower_mtu = lower
-        below = largest_mtu(lower_mtu, None, key=keyed)
+        below = largest_mtu(lower_mtu, None, gre=gre)
         if below < mtu:
             return below, f"GRE on {name} of {lower_mtu}"
     return mtu, reason
+
+
+def interface_mtu(carrier: Carrier, path_mtu: int | None) -> int:
+    """The MTU of an XFRM interface that carries whatever is routed to it."""
+    return _over_path(carrier, path_mtu or _ETHERNET, None)[0]
+
+
+def _over_path(carrier: Carrier, path: int, gre: int | None) -> tuple[int, str]:
+    mtu = largest_mtu(path, carrier.esp, mode=carrier.mode, encap=carrier.encap, gre=gre)
+    if carrier.esp is None:
+        return mtu, f"GRE on a path of {path}"
+    mode = "transport" if carrier.mode == "transport" else "tunnel"
+    udp = " in UDP" if carrier.encap else ""
+    return mtu, f"ESP {mode} mode{udp} on a path of {path}"

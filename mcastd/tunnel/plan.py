@@ -1,4 +1,4 @@
-"""What one tunnel should be, what the host shows, and the actions that make one the other. Pure."""
+"""What one link should be, what the host shows, and the actions that make one the other. Pure."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -11,19 +11,54 @@ _Address = tuple[IPv4Interface, IPv4Address | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """One tunnel as configured, with what is known by now. ``up`` is whether its child, if it has one, is."""
+class Gre:
+    """A link of kind ``gre``."""
 
-    tunnel: Tunnel
-    backend: Backend
+    local: IPv4Address
+    remote: IPv4Address
+    ttl: int
+    key: int | None = None
+    checksum: bool = False
+    sequence: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pumped:
+    """A TUN with a pump that does what a link of kind ``gre`` does."""
+
+    gre: Gre
+
+
+@dataclass(frozen=True, slots=True)
+class Xfrm:
+    """A link of kind ``xfrm``: what is sent into it is encrypted by the SAs of its ``if_id``, or dropped."""
+
+    if_id: int
+
+
+Shape = Gre | Pumped | Xfrm
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One link as configured, with what is known by now. ``up`` is whether it may be set up.
+
+    ``endpoint`` is the GRE endpoint that has to be an address of this host; ``addresses`` are the tunnel's, the primary
+    one first, with the far end's. An XFRM interface below GRE has neither.
+    """
+
+    name: str
+    shape: Shape
     mtu: int
     up: bool
-    rp_filter: str | None
+    endpoint: IPv4Address | None = None
+    addresses: tuple[_Address, ...] = ()
+    rp_filter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the host shows. ``gre`` is (local, remote, ttl, key) of a kernel link; None for another kind.
+    """What the host shows. ``shape`` is that of a link of the kinds that we make, None for another one.
 
     ``ours`` says that the link of that name was made by us, in this life or one before; ``addresses`` are in the
     kernel's order, of which the first is the primary one of the link.
@@ -31,9 +66,7 @@ class Found:
 
     exists: bool = False
     ours: bool = False
-    kind: str | None = None
-    gre: tuple[IPv4Address, IPv4Address, int, int | None] | None = None
-    pump_running: bool = False
+    shape: Shape | None = None
     mtu: int = 0
     up: bool = False
     multicast: bool = False
@@ -65,7 +98,7 @@ class DeleteLink:
 class CreateLink:
     """Make the link, down and quiet."""
 
-    backend: Backend
+    shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +136,36 @@ class SetLink:
 Action = Refuse | AddEndpoint | DeleteLink | CreateLink | AddAddress | DeleteAddress | SetRpFilter | SetLink
 
 
+def gre(tunnel: Tunnel) -> Gre:
+    """The GRE link of a tunnel."""
+    return Gre(tunnel.local, tunnel.remote, tunnel.ttl, tunnel.key, tunnel.checksum, tunnel.sequence)
+
+
+def addresses(tunnel: Tunnel) -> tuple[_Address, ...]:
+    """The addresses of a tunnel, the primary one first, each with the far end's."""
+    return (tunnel.address, tunnel.peer_address), *((address, None) for address in tunnel.addresses)
+
+
 def plan(wanted: Wanted, found: Found) -> list[Action]:
     """The actions, in order, that make what is found what is wanted; none when it is so already."""
-    tunnel = wanted.tunnel
     actions: list[Action] = []
     if found.exists and not found.ours:
-        return [Refuse(f"an interface {tunnel.name} exists and mcastd did not make it; remove it or rename the tunnel")]
-    if not found.endpoint_present:
-        actions.append(AddEndpoint(IPv4Interface(tunnel.local)))
+        return [
+            Refuse(f"an interface {wanted.name} exists and mcastd did not make it; remove it, or choose a new name")
+        ]
+    if wanted.endpoint is not None and not found.endpoint_present:
+        actions.append(AddEndpoint(IPv4Interface(wanted.endpoint)))
     fresh = not found.exists
-    if found.exists and not _same_link(wanted, found):
+    if found.exists and found.shape != wanted.shape:
         actions.append(DeleteLink())
         fresh = True
     if fresh:
-        actions.append(CreateLink(wanted.backend))
+        actions.append(CreateLink(wanted.shape))
         found = Found()
     if wanted.rp_filter is not None and found.rp_filter != wanted.rp_filter:
         actions.append(SetRpFilter(wanted.rp_filter))
-    further: list[_Address] = [(address, None) for address in tunnel.addresses]
-    actions += _addresses([(tunnel.address, tunnel.peer_address), *further], found.addresses)
+    if wanted.addresses:
+        actions += _addresses(wanted.addresses, found.addresses)
     mtu = wanted.mtu if found.mtu != wanted.mtu else None
     multicast = not found.multicast
     # An interface once up stays up while its child is away: setting it down would throw applications' routes away.
@@ -131,7 +175,7 @@ def plan(wanted: Wanted, found: Found) -> list[Action]:
     return actions
 
 
-def _addresses(wanted: list[_Address], found: tuple[_Address, ...]) -> list[Action]:
+def _addresses(wanted: tuple[_Address, ...], found: tuple[_Address, ...]) -> list[Action]:
     """``wanted`` has the primary address first, and so has the link in the end."""
     others = [other for other in found if other not in wanted]
     subnets = {_subnet(address) for address in wanted}
@@ -149,10 +193,3 @@ def _addresses(wanted: list[_Address], found: tuple[_Address, ...]) -> list[Acti
 def _subnet(address: _Address) -> IPv4Network:
     interface, peer = address
     return IPv4Network((peer or interface.ip, interface.network.prefixlen), strict=False)
-
-
-def _same_link(wanted: Wanted, found: Found) -> bool:
-    tunnel = wanted.tunnel
-    if wanted.backend == "userspace":
-        return found.kind == "tun" and found.pump_running
-    return found.gre == (tunnel.local, tunnel.remote, tunnel.ttl, tunnel.key)

@@ -11,17 +11,18 @@ import os
 import socket
 import struct
 from collections import Counter
-from ipaddress import IPv4Address
 
 from mcastd.errors import DecodeError, HostError
 from mcastd.system import sockets
 from mcastd.tunnel import gre
+from mcastd.tunnel.plan import Gre
 
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 _BATCH = 64
 _RECEIVE_BUFFER = 8 << 20
 _PROTOCOL_IGMP = 2
+_SEQUENCES = 1 << 32
 _UNREACHABLE = {errno.ENOPROTOOPT, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO}
 
 
@@ -33,19 +34,25 @@ class Pump:
     raises HostError else.
     """
 
-    def __init__(self, name: str, local: IPv4Address, remote: IPv4Address, key: int | None, ttl: int) -> None:
+    def __init__(self, name: str, wanted: Gre) -> None:
         self.name = name
+        self.gre = wanted
         self.forwarding = False
         self.dropped: Counter[str] = Counter()
-        self._header = gre.GreHeader(gre.PROTOCOL_IPV4, key)
-        self._prefix = self._header.encode(b"")
+        # The whole header in front of every packet, both ways, unless each packet has one of its own.
+        self._prefix = gre.GreHeader(gre.PROTOCOL_IPV4, wanted.key).encode(b"")
+        self._same_for_all = not (wanted.checksum or wanted.sequence)
+        self._sent = 0
+        self._expected: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         # The socket first: it fails where there is no route yet, and a TUN that comes and goes is a change that the
         # kernel reports, which would have us try again at once.
         try:
-            self._sock: socket.socket | None = sockets.raw_gre(local, remote, ttl, None)
+            self._sock: socket.socket | None = sockets.raw_gre(wanted.local, wanted.remote, wanted.ttl, None)
         except OSError as error:
-            raise HostError(f"{name}: no GRE socket from {local} to {remote}: {error.strerror}") from error
+            raise HostError(
+                f"{name}: no GRE socket from {wanted.local} to {wanted.remote}: {error.strerror}"
+            ) from error
         sockets.enlarge_receive_buffer(self._sock, _RECEIVE_BUFFER)
         try:
             self._tun = _open_tun(name)
@@ -99,7 +106,7 @@ class Pump:
                 self.dropped["child_down"] += 1
             else:
                 try:
-                    self._sock.send(self._prefix + packet)
+                    self._sock.send(self._encapsulate(packet))
                 except OSError as error:
                     self.dropped[f"send_{errno.errorcode.get(error.errno or 0, 'error').lower()}"] += 1
 
@@ -123,18 +130,37 @@ class Pump:
             except OSError as error:
                 self.dropped[f"tun_{errno.errorcode.get(error.errno or 0, 'error').lower()}"] += 1
 
+    def _encapsulate(self, packet: bytes) -> bytes:
+        if self._same_for_all:
+            return self._prefix + packet
+        sequence = self._sent if self.gre.sequence else None
+        self._sent = (self._sent + 1) % _SEQUENCES
+        return gre.GreHeader(gre.PROTOCOL_IPV4, self.gre.key, sequence, self.gre.checksum).encode(packet)
+
     def _decapsulate(self, packet: bytes) -> memoryview | None:
         payload = gre.ipv4_payload(packet)
-        if payload[: len(self._prefix)] == self._prefix:
+        if self._same_for_all and payload[: len(self._prefix)] == self._prefix:
             return payload[len(self._prefix) :]
         header = gre.decode(payload)
-        if header.key != self._header.key:
+        if header.key != self.gre.key:
             raise DecodeError("gre_key")
+        if header.checksum != self.gre.checksum:
+            raise DecodeError("gre_checksum_unexpected" if header.checksum else "gre_checksum_missing")
+        if self.gre.sequence:
+            self._check_sequence(header.sequence)
         if header.protocol == gre.PROTOCOL_KEEPALIVE:
             return None
         if header.protocol != gre.PROTOCOL_IPV4:
             raise DecodeError("gre_protocol")
         return payload[header.length :]
+
+    def _check_sequence(self, sequence: int | None) -> None:
+        """Drop what is older than the last packet, as the kernel does (RFC 2890, section 2.2), or has no number."""
+        if sequence is None:
+            raise DecodeError("gre_sequence_missing")
+        if self._expected is not None and (sequence - self._expected) % _SEQUENCES >= _SEQUENCES // 2:
+            raise DecodeError("gre_sequence_old")
+        self._expected = (sequence + 1) % _SEQUENCES
 
 
 def _open_tun(name: str) -> int:

@@ -17,6 +17,7 @@ from mcastd.status import (
     NeighborStatus,
     PeerStatus,
     PimStatus,
+    RouteStatus,
     Status,
     TunnelStatus,
 )
@@ -68,6 +69,11 @@ TUNNEL = TunnelStatus(
     mtu=1398,
     mtu_reason="ESP tunnel mode in UDP on a path of 1500",
     dropped={"gre_key": 2},
+    routes=(
+        RouteStatus(prefix="239.0.0.0/8", table=254, state="up"),
+        RouteStatus(prefix="232.1.1.1/32", table=254, state="taken", problem="it leads elsewhere"),
+    )
+    + 8 * (RouteStatus(prefix="10.9.0.0/16", table=254, state="up"),),
     keepalive=KeepaliveStatus(reply=False, answered=7, last_age=3.0, dropped={"reply_off": 4, "nested": 1}),
     pim=PimStatus(
         running=True,
@@ -128,6 +134,8 @@ peer dc-tun: up for 1d01h, 10.1.1.246[222.45.67.1] - 177.54.214.20[177.54.214.20
 
 tunnel gre1: up, 10.44.4.6/30, GRE 10.44.6.1 - 10.44.7.1 (kernel)
   MTU 1398 (ESP tunnel mode in UDP on a path of 1500)
+  routes: 239.0.0.0/8, 232.1.1.1/32 (taken), 10.9.0.0/16, 10.9.0.0/16, 10.9.0.0/16, 10.9.0.0/16 and 4 more
+    232.1.1.1/32: it leads elsewhere
   dropped: gre_key 2
   keepalives: 7 answered, the last 3.0s ago (reply is off)
     not answered: nested 1, reply_off 4

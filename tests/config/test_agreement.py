@@ -61,7 +61,7 @@ GCM = ("aes256gcm16-ecp256",)
         (with_child(example(), proposals=("aes256-sha256", *GCM)), 1398),
         (transport(), 1418),
         (route_based(gre=True), 1398),
-        (route_based(gre=False), 1402),
+        (route_based(gre=False), 1422),
         (with_tunnel(example(), key=1, checksum=True, sequence=True), 1386),
         (with_tunnel(example(), child=None), 1476),
         (with_tunnel(example(), mtu=1376), 1376),

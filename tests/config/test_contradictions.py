@@ -35,7 +35,10 @@ def certified(lines: str) -> str:
 def interfaces(*if_ids: int) -> str:
     """The example with a child on each of these XFRM interfaces, every packet in each."""
     children = zip("ab", if_ids, strict=True)
-    tables = (f'[{PEER}.children.{name}]\nmode = "interface"\nif_id = {number}\n' for name, number in children)
+    tables = (
+        f'[{PEER}.children.{name}]\nmode = "interface"\nif_id = {number}\ninterface = "ipsec{place}"\n'
+        for place, (name, number) in enumerate(children, 1)
+    )
     return TEXT + "".join(f'\n{table}proposals = ["aes256gcm16"]\n' for table in tables)
 
 

@@ -1,14 +1,18 @@
+from ipaddress import IPv4Address, IPv4Interface
 from itertools import product
 from typing import Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcastd.config.mtu import Esp, largest_mtu
+from mcastd.config.model import Tunnel
+from mcastd.config.mtu import Esp, gre_header, largest_mtu
 from mcastd.config.proposals import Protocol, esp_of_proposal, esp_of_sa, problem_with
+from mcastd.tunnel.gre import GreHeader
 
-Mode = Literal["tunnel", "transport"]
+Mode = Literal["tunnel", "transport", "interface"]
 
 CBC = Esp(iv=16, block=16, icv=16)
 GCM = Esp(iv=8, block=4, icv=16)
@@ -29,18 +33,35 @@ GCM = Esp(iv=8, block=4, icv=16)
 )
 def test_the_known_sizes_over_1500_bytes(mode: Mode, esp: Esp, encap: bool, expected: int) -> None:
     assert largest_mtu(1500, esp, mode=mode, encap=encap) == expected
-    assert largest_mtu(1500, esp, mode=mode, encap=encap, key=True) == expected - 4
+    assert largest_mtu(1500, esp, mode=mode, encap=encap, gre=8) == expected - 4
+
+
+@pytest.mark.parametrize(("esp", "encap", "expected"), [(CBC, True, 1422), (CBC, False, 1438), (GCM, True, 1438)])
+def test_without_gre_an_xfrm_interface_carries_24_bytes_more(esp: Esp, encap: bool, expected: int) -> None:
+    assert largest_mtu(1500, esp, mode="interface", encap=encap, gre=None) == expected
+    assert largest_mtu(1500, esp, mode="interface", encap=encap) == expected - 24
+
+
+def test_each_option_of_the_gre_header_takes_four_bytes() -> None:
+    tunnel = Tunnel(name="gre1", local=IPv4Address(1), remote=IPv4Address(2), address=IPv4Interface("10.44.4.6/30"))
+    assert gre_header(tunnel) == 4
+    for key, checksum, sequence in product((None, 0, 40), (False, True), (False, True)):
+        changed = msgspec.structs.replace(tunnel, key=key, checksum=checksum, sequence=sequence)
+        packet = GreHeader(0x0800, key, 0 if sequence else None, checksum).encode(b"")
+        assert gre_header(changed) == len(packet)
+    assert gre_header(msgspec.structs.replace(tunnel, encapsulation="none")) is None
 
 
 def test_without_ipsec_only_gre_is_added() -> None:
     assert largest_mtu(1500, None) == 1476
     assert largest_mtu(1400, None) == 1376
-    assert largest_mtu(1400, None, key=True) == 1372
+    assert largest_mtu(1400, None, gre=8) == 1372
 
 
-def wire_size(mtu: int, esp: Esp, mode: Mode, encap: bool, key: bool) -> int:
+def wire_size(mtu: int, esp: Esp, mode: Mode, encap: bool, gre: int | None) -> int:
     """The outer packet of a full one on the tunnel, built from the inside out (RFC 4303, section 2.4)."""
-    inside = mtu + 4 + 4 * key + 20 * (mode == "tunnel") + 2
+    packet = mtu if gre is None else mtu + gre + 20
+    inside = packet - 20 * (mode == "transport") + 2
     padded = -(-inside // esp.block) * esp.block
     return 20 + 8 * encap + 8 + esp.iv + padded + esp.icv
 
@@ -48,13 +69,13 @@ def wire_size(mtu: int, esp: Esp, mode: Mode, encap: bool, key: bool) -> int:
 @given(
     path=st.integers(600, 9001),
     esp=st.builds(Esp, st.sampled_from((0, 8, 16)), st.sampled_from((4, 8, 16)), st.sampled_from((8, 12, 16, 24, 32))),
-    mode=st.sampled_from(("tunnel", "transport")),
+    mode=st.sampled_from(("tunnel", "transport", "interface")),
     encap=st.booleans(),
-    key=st.booleans(),
+    gre=st.none() | st.sampled_from((4, 8, 12, 16)),
 )
-def test_the_largest_fits_and_one_more_does_not(path: int, esp: Esp, mode: Mode, encap: bool, key: bool) -> None:
-    mtu = largest_mtu(path, esp, mode=mode, encap=encap, key=key)
-    assert wire_size(mtu, esp, mode, encap, key) <= path < wire_size(mtu + 1, esp, mode, encap, key)
+def test_the_largest_fits_and_one_more_does_not(path: int, esp: Esp, mode: Mode, encap: bool, gre: int | None) -> None:
+    mtu = largest_mtu(path, esp, mode=mode, encap=encap, gre=gre)
+    assert wire_size(mtu, esp, mode, encap, gre) <= path < wire_size(mtu + 1, esp, mode, encap, gre)
 
 
 @pytest.mark.parametrize(

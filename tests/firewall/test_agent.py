@@ -109,7 +109,7 @@ def test_the_table_comes_and_goes_and_others_are_not_touched(host: Namespace, tm
         async with running(tmp_path) as run:
             await run.want(GUARDED)
             assert run.agent.status().in_place
-            assert run.agent.lets("gre1")
+            assert run.agent.lets("c")
             found = ours(host)
             assert found is not None
             assert len(found["rules"]) == 4
@@ -210,11 +210,11 @@ def test_a_table_of_that_name_that_is_not_ours_is_left_alone_and_gre_stays_down(
                 "a table ip mcastd exists and mcastd did not make it; remove it: nft delete table ip mcastd"
             )
             assert not status.in_place
-            assert not run.agent.lets("gre1")
+            assert not run.agent.lets("c")
             assert nft(host, "list", "ruleset") == before
             nft(host, "delete table ip mcastd")
             await until(lambda: run.agent.status().in_place, "the table, once the other is gone")
-            assert run.agent.lets("gre1")
+            assert run.agent.lets("c")
             assert run.agent.status().problem is None
             nft(host, "delete table ip mcastd; add table ip mcastd; add counter ip mcastd theirs")
         again = Running(tmp_path / "elsewhere")
@@ -261,15 +261,15 @@ def test_without_nft_it_says_so_and_only_guarded_tunnels_stay_down(
         async with running(tmp_path) as run:
             await run.want(GUARDED)
             assert run.agent.status().problem == "nft: no such program; install the package nftables"
-            assert not run.agent.lets("gre1")
+            assert not run.agent.lets("c")
             await run.want(OPEN)
             assert run.agent.status().problem is not None
-            assert run.agent.lets("gre1")
+            assert run.agent.lets("c")
             await run.want(config())
             assert run.agent.status().problem is None
             await run.want(GUARDED)
             monkeypatch.undo()
-            await until(lambda: run.agent.lets("gre1"), "another try")
+            await until(lambda: run.agent.lets("c"), "another try")
 
     host.run(main)
 
@@ -283,7 +283,7 @@ def test_what_nft_refuses_leaves_the_old_table_and_is_told(host: Namespace, tmp_
             before = ours(host)
             await run.want(refused)
             assert (run.agent.status().problem or "").startswith("nft: ")
-            assert not run.agent.lets("gre1")
+            assert not run.agent.lets("c")
             assert ours(host) == before
 
     host.run(main)

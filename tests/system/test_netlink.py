@@ -108,7 +108,7 @@ def test_gre_of_the_kernel_or_a_clear_no(namespace: Callable[[], Namespace]) -> 
                 return
             link = await netlink.link("gre1")
             assert link is not None
-            assert (link.kind, link.gre, link.up, link.multicast) == ("gre", wanted, False, False)
+            assert (link.kind, link.detail, link.up, link.multicast) == ("gre", wanted, False, False)
             with pytest.raises(HostError, match="link gre1: File exists"):
                 await netlink.add_gre("gre1", wanted)
 

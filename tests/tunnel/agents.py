@@ -7,12 +7,14 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Any
 
-from mcastd.config.model import Datapath, Tunnel
+from mcastd.config.model import Config, Daemon, Datapath, Group, Peer, Tunnel
 from mcastd.system import log
 from mcastd.system.ledger import Ledger
 from mcastd.tunnel.agent import TunnelAgent
 from mcastd.tunnel.mtu import Carrier
 from tests.namespaces import DEADLINE
+
+CHILD = "dc-tun-gre"
 
 
 def tunnel(**changes: Any) -> Tunnel:
@@ -23,6 +25,7 @@ def tunnel(**changes: Any) -> Tunnel:
         "remote": IPv4Address("10.44.7.1"),
         "address": IPv4Interface("10.44.4.6/30"),
         "peer_address": IPv4Address("10.44.4.5"),
+        "child": CHILD,
     }
     return Tunnel(**values | changes)
 
@@ -47,10 +50,17 @@ class Running:
         for pump in host.pumps.values() if host else ():
             pump.close()
 
-    async def want(self, *tunnels: Tunnel, carrier: Carrier = UP, datapath: Datapath = "auto") -> None:
+    async def want(
+        self,
+        *tunnels: Tunnel,
+        carrier: Carrier = UP,
+        datapath: Datapath = "auto",
+        groups: tuple[Group, ...] = (),
+        peers: tuple[Peer, ...] = (),
+    ) -> None:
         """Configure, and wait until it is carried out."""
-        self.agent.carry({each.name: carrier for each in tunnels})
-        self.agent.configure(tunnels, datapath)
+        self.agent.carry({CHILD: carrier})
+        self.agent.configure(Config(daemon=Daemon(datapath=datapath), peers=peers, tunnels=tunnels, groups=groups))
         async with asyncio.timeout(DEADLINE):
             await self.agent.settled()
 

@@ -1,21 +1,20 @@
 """The tunnel agent on a real kernel, in a namespace. Where the kernel has GRE it is the kernel's, else a TUN's."""
 
-import asyncio
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mcastd.config.model import Tunnel
+from mcastd.config.model import Child, Peer, Tunnel
 from mcastd.config.mtu import Esp
 from mcastd.tunnel.mtu import Carrier
-from tests.namespaces import DEADLINE, Namespace, join, sysctl, until
+from tests.namespaces import Namespace, join, sysctl, until
 from tests.tunnel.agents import UP, running, tunnel
 
 pytestmark = pytest.mark.root
@@ -315,6 +314,23 @@ def test_an_endpoint_that_was_there_before_stays(host: Namespace, tmp_path: Path
     assert f"{ENDPOINT}/24" in addresses(host, "veth0")
 
 
+def natted(*addresses: str) -> Peer:
+    """A peer whose children have these addresses for SNAT, on the loopback."""
+    ends: dict[str, Any] = {"local": IPv4Address("10.1.1.246"), "remote": IPv4Address("177.54.214.20")}
+    children = tuple(
+        Child(
+            name=f"to-{address}",
+            local_ts=IPv4Network(address),
+            remote_ts=IPv4Network("100.15.30.0/24"),
+            proposals=(),
+            snat=IPv4Address(address),
+            snat_loopback=True,
+        )
+        for address in addresses
+    )
+    return Peer(name="dc-tun", **ends, local_id="a", remote_id="b", proposals=(), children=children)
+
+
 def test_an_address_that_two_want_stays_until_neither_does(host: Namespace, tmp_path: Path) -> None:
     """The loopback's addresses are the tunnels' endpoints and what SNAT asks for; they may be the same."""
 
@@ -322,9 +338,7 @@ def test_an_address_that_two_want_stays_until_neither_does(host: Namespace, tmp_
         async with running(tmp_path) as run:
 
             async def on_loopback(*tunnels: Tunnel, loopbacks: tuple[str, ...]) -> set[str]:
-                run.agent.configure(tunnels, "auto", frozenset(map(IPv4Address, loopbacks)))
-                async with asyncio.timeout(DEADLINE):
-                    await run.agent.settled()
+                await run.want(*tunnels, peers=(natted(*loopbacks),))
                 return {each for each in addresses(host, "lo") if each.endswith("/32")}
 
             assert await on_loopback(loopbacks=("10.45.8.17",)) == {"10.45.8.17/32"}

@@ -13,15 +13,20 @@ from mcastd.config.model import Tunnel
 from mcastd.tunnel.plan import (
     AddAddress,
     AddEndpoint,
-    Backend,
     CreateLink,
     DeleteAddress,
     DeleteLink,
     Found,
+    Gre,
+    Pumped,
     Refuse,
     SetLink,
     SetRpFilter,
+    Shape,
     Wanted,
+    Xfrm,
+    addresses,
+    gre,
     plan,
 )
 
@@ -32,12 +37,19 @@ TUNNEL = Tunnel(
     address=IPv4Interface("10.44.4.6/30"),
     peer_address=IPv4Address("10.44.4.5"),
 )
-WANTED = Wanted(TUNNEL, "kernel", 1398, True, "2")
+
+
+def wanted_of(tunnel: Tunnel, userspace: bool, mtu: int, up: bool, rp_filter: str | None) -> Wanted:
+    shape = Pumped(gre(tunnel)) if userspace else gre(tunnel)
+    return Wanted(tunnel.name, shape, mtu, up, tunnel.local, addresses(tunnel), rp_filter)
+
+
+WANTED = wanted_of(TUNNEL, False, 1398, True, "2")
+GRE = Gre(TUNNEL.local, TUNNEL.remote, 255)
 MATCHING = Found(
     exists=True,
     ours=True,
-    kind="gre",
-    gre=(TUNNEL.local, TUNNEL.remote, 255, None),
+    shape=GRE,
     mtu=1398,
     up=True,
     multicast=True,
@@ -48,17 +60,26 @@ MATCHING = Found(
 
 
 def changed(**what: Any) -> Wanted:
-    return replace(WANTED, tunnel=msgspec.structs.replace(TUNNEL, **what))
+    return wanted_of(msgspec.structs.replace(TUNNEL, **what), False, 1398, True, "2")
 
 
 def test_an_empty_host_gets_everything_in_an_order_that_works() -> None:
     assert plan(WANTED, Found()) == [
         AddEndpoint(IPv4Interface("10.44.6.1/32")),
-        CreateLink("kernel"),
+        CreateLink(GRE),
         SetRpFilter("2"),
         AddAddress(TUNNEL.address, TUNNEL.peer_address),
         SetLink(1398, True, True),
     ]
+
+
+def test_an_xfrm_interface_below_gre_has_no_address_and_no_endpoint() -> None:
+    below = Wanted("ipsec1", Xfrm(7), 1422, True)
+    assert plan(below, Found()) == [CreateLink(Xfrm(7)), SetLink(1422, True, True)]
+    found = Found(exists=True, ours=True, shape=Xfrm(7), mtu=1422, up=True, multicast=True)
+    assert plan(below, found) == []
+    assert plan(below, replace(found, addresses=MATCHING.addresses)) == []
+    assert plan(replace(below, shape=Xfrm(8)), found)[:2] == [DeleteLink(), CreateLink(Xfrm(8))]
 
 
 def test_a_link_stays_down_until_its_child_is_up() -> None:
@@ -75,9 +96,9 @@ def test_nothing_to_do_is_nothing_done() -> None:
     assert plan(WANTED, MATCHING) == []
 
 
-@pytest.mark.parametrize("kind", ["gre", "tun", "veth", "dummy", None])
-def test_a_foreign_link_is_refused_and_nothing_else_is_done(kind: str | None) -> None:
-    for found in (replace(MATCHING, ours=False, kind=kind), Found(exists=True, kind=kind)):
+@pytest.mark.parametrize("shape", [GRE, Pumped(GRE), Xfrm(7), None])
+def test_a_foreign_link_is_refused_and_nothing_else_is_done(shape: Shape | None) -> None:
+    for found in (replace(MATCHING, ours=False, shape=shape), Found(exists=True, shape=shape)):
         (only,) = plan(WANTED, found)
         assert isinstance(only, Refuse)
         assert "gre1" in only.reason
@@ -91,13 +112,15 @@ def test_a_foreign_link_is_refused_and_nothing_else_is_done(kind: str | None) ->
         {"ttl": 64},
         {"key": 0},
         {"key": 40},
+        {"checksum": True},
+        {"sequence": True},
     ],
 )
 def test_what_cannot_change_in_place_makes_the_link_anew(what: dict[str, Any]) -> None:
-    actions = plan(changed(**what), MATCHING)
-    assert actions == [
+    wanted = changed(**what)
+    assert plan(wanted, MATCHING) == [
         DeleteLink(),
-        CreateLink("kernel"),
+        CreateLink(wanted.shape),
         SetRpFilter("2"),
         AddAddress(TUNNEL.address, TUNNEL.peer_address),
         SetLink(1398, True, True),
@@ -105,11 +128,15 @@ def test_what_cannot_change_in_place_makes_the_link_anew(what: dict[str, Any]) -
 
 
 def test_a_tun_without_its_pump_is_made_anew() -> None:
-    left = replace(MATCHING, kind="tun", gre=None)
-    wanted = replace(WANTED, backend="userspace")
-    assert plan(wanted, left)[:2] == [DeleteLink(), CreateLink("userspace")]
-    assert plan(wanted, replace(left, pump_running=True)) == []
-    assert plan(wanted, MATCHING)[:2] == [DeleteLink(), CreateLink("userspace")]
+    left = replace(MATCHING, shape=None)
+    wanted = replace(WANTED, shape=Pumped(GRE))
+    assert plan(wanted, left)[:2] == [DeleteLink(), CreateLink(Pumped(GRE))]
+    assert plan(wanted, replace(left, shape=Pumped(GRE))) == []
+    assert plan(wanted, MATCHING)[:2] == [DeleteLink(), CreateLink(Pumped(GRE))]
+    assert plan(wanted, replace(left, shape=Pumped(replace(GRE, key=40))))[:2] == [
+        DeleteLink(),
+        CreateLink(Pumped(GRE)),
+    ]
 
 
 def test_a_change_of_peer_goes_the_only_way_that_the_kernel_takes() -> None:
@@ -194,23 +221,23 @@ class Host:
     addresses: list[Entry] = field(default_factory=list)
 
     def apply(self, wanted: Wanted, actions: list[Any]) -> None:
-        tunnel = wanted.tunnel
         for action in actions:
             found = self.found
             match action:
                 case AddEndpoint(address):
                     assert not found.endpoint_present
-                    assert address == IPv4Interface(tunnel.local)
+                    assert wanted.endpoint is not None
+                    assert address == IPv4Interface(wanted.endpoint)
                     self.found = replace(found, endpoint_present=True)
                 case DeleteLink():
                     assert found.exists
                     assert found.ours
                     self.addresses = []
                     self.found = Found(endpoint_present=found.endpoint_present)
-                case CreateLink(backend):
+                case CreateLink(shape):
                     assert not found.exists
                     assert found.endpoint_present  # a raw socket is bound to it
-                    self.found = created(tunnel, backend, found)
+                    self.found = created(shape, found)
                 case AddAddress(address, peer):
                     assert found.exists
                     self.add((address, peer))
@@ -244,14 +271,12 @@ class Host:
         ]
 
 
-def created(tunnel: Tunnel, backend: Backend, before: Found) -> Found:
-    kernel = backend == "kernel"
+def created(shape: Shape | None, before: Found) -> Found:
+    kernel = isinstance(shape, Gre)
     return Found(
         exists=True,
         ours=True,
-        kind="gre" if kernel else "tun",
-        gre=(tunnel.local, tunnel.remote, tunnel.ttl, tunnel.key) if kernel else None,
-        pump_running=not kernel,
+        shape=shape,
         mtu=1476 if kernel else 1500,
         up=False,
         multicast=not kernel,
@@ -265,23 +290,24 @@ INTERFACES = st.sampled_from(
 )
 PEERS = st.none() | st.sampled_from([IPv4Address("10.44.4.5"), IPv4Address("10.44.4.6"), IPv4Address("192.0.2.1")])
 ENDS = st.sampled_from([IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1")])
-BACKENDS: st.SearchStrategy[Backend] = st.sampled_from(("kernel", "userspace"))
 FURTHER_ONE = st.sampled_from(
     [IPv4Interface(text) for text in ("10.44.4.2/29", "10.44.4.1/30", "10.60.0.1/24", "10.60.0.2/32")]
 )
 FURTHER = st.lists(FURTHER_ONE, unique=True, max_size=3).map(tuple)
 KEYS = st.none() | st.sampled_from((0, 40))
 WANTS = st.builds(
-    Wanted,
+    wanted_of,
     tunnel=st.builds(
         Tunnel, name=st.just("gre1"), local=ENDS, remote=ENDS, address=INTERFACES, peer_address=PEERS, key=KEYS,
-        addresses=FURTHER, ttl=st.sampled_from((64, 255)),
+        addresses=FURTHER, ttl=st.sampled_from((64, 255)), checksum=st.booleans(), sequence=st.booleans(),
     ),
-    backend=BACKENDS,
+    userspace=st.booleans(),
     mtu=st.sampled_from((1376, 1398, 1476)),
     up=st.booleans(),
     rp_filter=st.none() | st.sampled_from(("1", "2")),
 )  # fmt: skip
+
+SHAPES = WANTS.map(lambda wanted: wanted.shape)
 
 
 def uniquely(entries: list[Entry]) -> list[Entry]:
@@ -297,11 +323,10 @@ def uniquely(entries: list[Entry]) -> list[Entry]:
 def hosts(draw: st.DrawFn) -> Host:
     if not draw(st.booleans()):
         return Host(Found(endpoint_present=draw(st.booleans())))
-    link = created(draw(WANTS).tunnel, draw(BACKENDS), Found(endpoint_present=draw(st.booleans())))
+    link = created(draw(st.none() | SHAPES), Found(endpoint_present=draw(st.booleans())))
     addresses = uniquely(draw(st.lists(st.tuples(INTERFACES, PEERS) | st.tuples(FURTHER_ONE, st.none()), max_size=5)))
     found = replace(
         link,
-        pump_running=link.pump_running and draw(st.booleans()),
         mtu=draw(st.sampled_from((1376, 1398, 1500))),
         up=draw(st.booleans()),
         multicast=draw(st.booleans()),
@@ -317,19 +342,14 @@ def test_the_plan_reaches_what_is_wanted_and_then_does_nothing(host: Host, wante
     before = host.found
     host.apply(wanted, plan(wanted, before))
     assert plan(wanted, host.found) == []
-    found, tunnel = host.found, wanted.tunnel
+    found = host.found
     assert found.exists
     assert found.endpoint_present
-    further = {(address, None) for address in tunnel.addresses}
-    assert found.addresses[0] == (tunnel.address, tunnel.peer_address)
-    assert set(found.addresses[1:]) == further
+    assert found.addresses[0] == wanted.addresses[0]
+    assert set(found.addresses) == set(wanted.addresses)
     assert (found.mtu, found.multicast) == (wanted.mtu, True)
     assert found.rp_filter == (wanted.rp_filter or found.rp_filter)
-    if wanted.backend == "kernel":
-        assert found.gre == (tunnel.local, tunnel.remote, tunnel.ttl, tunnel.key)
-    else:
-        assert found.kind == "tun"
-        assert found.pump_running
+    assert found.shape == wanted.shape
     if wanted.up:
         assert found.up
     elif not was_up:

@@ -11,7 +11,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from mcastd.errors import HostError
-from mcastd.tunnel.gre import GreHeader, ipv4_payload
+from mcastd.tunnel.gre import PROTOCOL_IPV4, GreHeader, ipv4_payload
+from mcastd.tunnel.plan import Gre
 from mcastd.tunnel.userspace import Pump
 from tests.namespaces import Namespace, join, until
 
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.root
 NEAR, FAR = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 NEAR_INSIDE, FAR_INSIDE = "10.44.4.6", "10.44.4.5"
 GROUP = "239.1.1.2"
+# An IPv4 packet without a payload, from the far end of the tunnel to ours.
+INNER = bytes.fromhex("45000014000000004011") + bytes(2) + bytes([10, 44, 4, 5, 10, 44, 4, 6])
 
 
 @pytest.fixture
@@ -36,11 +39,11 @@ def far(near: Namespace, namespace: Callable[[], Namespace]) -> Namespace:
 
 @contextlib.contextmanager
 def pump(
-    side: Namespace, local: IPv4Address, remote: IPv4Address, inside: str, key: int | None = None
+    side: Namespace, local: IPv4Address, remote: IPv4Address, inside: str, key: int | None = None, **options: bool
 ) -> Iterator[Pump]:
     """A pump that runs on the loop of the calling thread, with its TUN up."""
     loop = asyncio.get_running_loop()
-    made = side.call(lambda: Pump("gre1", local, remote, key, 255))
+    made = side.call(lambda: Pump("gre1", Gre(local, remote, 255, key, **options)))
     try:
         side.call(lambda: made.start(loop))
         side.ip("link", "set", "gre1", "addrgenmode", "none")
@@ -102,13 +105,23 @@ def capture_on(side: Namespace) -> socket.socket:
     return sock
 
 
-@pytest.mark.parametrize("key", [None, 0, 0x28])
-def test_packets_pass_both_ways(near: Namespace, far: Namespace, key: int | None) -> None:
+@pytest.mark.parametrize(
+    ("key", "options"),
+    [
+        (None, {}),
+        (0, {}),
+        (0x28, {}),
+        (None, {"checksum": True}),
+        (None, {"sequence": True}),
+        (0x28, {"checksum": True, "sequence": True}),
+    ],
+)
+def test_packets_pass_both_ways(near: Namespace, far: Namespace, key: int | None, options: dict[str, bool]) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         with (
-            pump(near, NEAR, FAR, NEAR_INSIDE, key) as ours,
-            pump(far, FAR, NEAR, FAR_INSIDE, key) as theirs,
+            pump(near, NEAR, FAR, NEAR_INSIDE, key, **options) as ours,
+            pump(far, FAR, NEAR, FAR_INSIDE, key, **options) as theirs,
             udp(near, NEAR_INSIDE) as here,
             udp(far, FAR_INSIDE) as there,
         ):
@@ -205,7 +218,7 @@ def test_what_the_far_end_may_send_is_dropped_by_a_name_and_harms_nothing(near: 
                 if reason:
                     expected[reason] = expected.get(reason, 0) + 1
                     await until(partial(dropped, ours, expected), f"{packet.hex()} is dropped as {reason}")
-            header = GreHeader(0x0800, key=0x28, sequence=1, checksum=True)
+            header = GreHeader(0x0800, key=0x28, sequence=1)
             good = struct.pack("!HHHH", 5000, 5000, 12, 0) + b"good"
             inner = struct.pack(
                 "!BBHIBBH4s4s", 0x45, 0, 20 + len(good), 0, 64, 17, 0,
@@ -261,13 +274,52 @@ def test_what_the_host_refuses_is_said_and_leaves_nothing(near: Namespace, far: 
     async def main() -> None:
         before = near.ip("link")
         with pytest.raises(HostError, match="veth0: no TUN interface of that name can be made: "):
-            Pump("veth0", NEAR, FAR, None, 255)
+            Pump("veth0", Gre(NEAR, FAR, 255))
         with pytest.raises(HostError, match=r"gre1: no GRE socket from 10\.9\.9\.9 to 192\.0\.2\.2: Cannot assign"):
-            Pump("gre1", IPv4Address("10.9.9.9"), FAR, None, 255)
+            Pump("gre1", Gre(IPv4Address("10.9.9.9"), FAR, 255))
         with pytest.raises(
             HostError, match=r"gre1: no GRE socket from 192\.0\.2\.1 to 10\.9\.9\.9: Network is unreach"
         ):
-            Pump("gre1", NEAR, IPv4Address("10.9.9.9"), None, 255)
+            Pump("gre1", Gre(NEAR, IPv4Address("10.9.9.9"), 255))
         assert near.ip("link") == before
+
+    near.run(main)
+
+
+def test_what_lacks_the_agreed_options_or_is_old_is_counted_and_dropped(near: Namespace, far: Namespace) -> None:
+    """The sequence numbers go across the end of their 32 bits, and one is lost there."""
+    last = 2**32 - 1
+
+    def header(sequence: int | None, checksum: bool = True) -> GreHeader:
+        return GreHeader(PROTOCOL_IPV4, None, sequence, checksum)
+
+    async def main() -> None:
+        with (
+            pump(near, NEAR, FAR, NEAR_INSIDE, checksum=True, sequence=True) as ours,
+            raw_gre(far, FAR, NEAR) as theirs,
+        ):
+            for each in (last - 1, last - 1, last - 6, 1, last):
+                theirs.send(header(each).encode(INNER))
+            theirs.send(header(None).encode(INNER))
+            theirs.send(header(2, checksum=False).encode(INNER))
+            theirs.send(header(2).encode(INNER)[:-1] + b"x")
+            expected = {
+                "gre_sequence_old": 3, "gre_sequence_missing": 1, "gre_checksum_missing": 1, "gre_checksum": 1,
+            }  # fmt: skip
+            await until(lambda: dropped(ours, expected), str(expected))
+            theirs.send(header(1).encode(INNER))
+            theirs.send(header(2).encode(INNER))
+            theirs.send(header(2).encode(INNER))
+            await until(lambda: ours.dropped["gre_sequence_old"] == 5, "2 was taken once")
+
+    near.run(main)
+
+
+def test_a_checksum_that_is_not_expected_is_dropped_and_a_number_is_not(near: Namespace, far: Namespace) -> None:
+    async def main() -> None:
+        with pump(near, NEAR, FAR, NEAR_INSIDE) as ours, raw_gre(far, FAR, NEAR) as theirs:
+            theirs.send(GreHeader(PROTOCOL_IPV4, None, 5).encode(INNER))
+            theirs.send(GreHeader(PROTOCOL_IPV4, checksum=True).encode(INNER))
+            await until(lambda: dropped(ours, {"gre_checksum_unexpected": 1}), "it is counted")
 
     near.run(main)
