@@ -14,7 +14,7 @@ import msgspec
 
 from mcastd import __version__
 from mcastd.config.load import Loaded, load, read_certificates, read_psk
-from mcastd.config.model import Child, Config, Peer
+from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.mtu import Esp
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.control import ControlServer
@@ -23,14 +23,15 @@ from mcastd.firewall.agent import FirewallAgent
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView
-from mcastd.keepalive.agent import KeepaliveAgent
+from mcastd.keepalive.agent import KeepaliveAgent, KeepaliveTunnel
+from mcastd.keepalive.packet import endpoints
 from mcastd.pim.agent import PimAgent, PimInterface
 from mcastd.status import GroupStatus, KeepaliveStatus, PimStatus, Status, TunnelStatus
 from mcastd.system import runtime
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.notify import notify, reloading
-from mcastd.tunnel.agent import TunnelAgent
+from mcastd.tunnel.agent import LinkView, TunnelAgent
 from mcastd.tunnel.mtu import Carrier
 
 _CLOSE_TIMEOUT = 5.0
@@ -66,7 +67,7 @@ class Daemon:
         )
         self._firewall = FirewallAgent(ledger=ledger, log=log, on_change=self._children_changed)
         self._tunnels = TunnelAgent(ledger=ledger, log=log, on_change=self._links_changed)
-        self._keepalive = KeepaliveAgent(log=log, on_change=self._tell_systemd)
+        self._keepalive = KeepaliveAgent(log=log, on_change=self._tell_systemd, on_reinitiate=self._reinitiate)
         self._pim = PimAgent(log=log, on_change=self._tell_systemd, rng=rng)
         self._control = ControlServer(
             loaded.config.daemon.control_socket,
@@ -140,16 +141,17 @@ class Daemon:
             True, view.generation, _negotiated(view) or configured, child.mode, bool(view.encap), peer.remote
         )
 
+    def _owner(self, name: str) -> tuple[Peer, Child]:
+        return next((peer, child) for peer in self._config.peers for child in peer.children if child.name == name)
+
     def _links_changed(self) -> None:
         links = {tunnel.name: self._tunnels.link(tunnel.name) for tunnel in self._config.tunnels}
         self._keepalive.configure(
             tuple(
-                (tunnel, link.index if link else None, link is not None and link.up)
-                for tunnel in self._config.tunnels
-                for link in [links[tunnel.name]]
-                if tunnel.encapsulation == "gre"
+                self._keepalives_of(tunnel, links[tunnel.name])
+                for tunnel in self._config.tunnels if tunnel.encapsulation == "gre"
             )
-        )
+        )  # fmt: skip
         interfaces = []
         for tunnel in self._config.tunnels:
             link = links[tunnel.name]
@@ -169,6 +171,17 @@ class Daemon:
         for name in self._generations.keys() - {interface.name for interface in interfaces}:
             del self._generations[name]
         self._tell_systemd()
+
+    def _keepalives_of(self, tunnel: Tunnel, link: LinkView | None) -> KeepaliveTunnel:
+        owner = self._owner(tunnel.child) if tunnel.child is not None else ()
+        return KeepaliveTunnel(
+            tunnel, endpoints(tunnel, *owner), present=link is not None, up=link is not None and link.up
+        )
+
+    def _reinitiate(self, tunnel: str) -> None:
+        child = next((one.child for one in self._config.tunnels if one.name == tunnel), None)
+        if child is not None:
+            self._ipsec.restart(child, f"the path of {tunnel} is dead")
 
     def _hang_up(self) -> None:
         async def reload() -> None:
@@ -273,6 +286,10 @@ class Daemon:
         down += [f"tunnel {tunnel.name} is {tunnel.state}" for tunnel in tunnels if tunnel.state != "up"]
         firewall = self._firewall.status()
         down += [f"firewall: {firewall.problem}"] if firewall.problem else []
+        down += [
+            f"the path of tunnel {tunnel.name} is dead" for tunnel in tunnels
+            if tunnel.keepalive is not None and tunnel.keepalive.path == "dead"
+        ]  # fmt: skip
         unjoined = sum(group.state != "joined" for group in groups)
         down += [f"{unjoined} of {len(groups)} joins not joined"] if unjoined else []
         return Status(

@@ -56,12 +56,23 @@ class PeerStatus(Struct, frozen=True, kw_only=True):
 
 
 class KeepaliveStatus(Struct, frozen=True, kw_only=True):
-    """The reflector of one tunnel: answered, the age of the last answer, and what was not answered, by reason."""
+    """The keepalives of one tunnel, theirs and ours.
+
+    ``answered`` are theirs, ``last_age`` is that of the last answer, ``dropped`` what was not answered, by reason.
+    ``sent`` are ours, one every ``period`` seconds (0: none), ``received`` their answers, ``missed`` how many in a row
+    had none, ``rtt`` in seconds. ``path`` is ``alive``, or ``dead`` until the next answer; None: not known, not asked.
+    """
 
     reply: bool
     answered: int = 0
     last_age: float | None = None
     dropped: dict[str, int] = {}
+    period: float = 0.0
+    sent: int = 0
+    received: int = 0
+    rtt: float | None = None
+    path: str | None = None
+    missed: int = 0
 
 
 class NeighborStatus(Struct, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ _COMMANDS = {
     "peer-config": "the other side's configuration, made from ours",
     "import": "ipsec.conf, ipsec.secrets or swanctl.conf to mcastd.toml",
     "firewall": "the nftables rules that the configuration makes",
+    "trace": "IKE, keepalives, PIM and IGMP as they pass, decoded or written as pcapng",
     "lab": "the whole scene, data centre and cloud VM, on this machine",
 }
 _MODULES = {"peer-config": "peer_config", "import": "import_"}  # where a command's name cannot be a module's

@@ -18,6 +18,7 @@ from mcastd.status import (
     ChildStatus,
     FirewallStatus,
     GroupStatus,
+    KeepaliveStatus,
     PeerStatus,
     PimStatus,
     RouteStatus,
@@ -138,14 +139,22 @@ def _tunnel(tunnel: TunnelStatus) -> Iterator[str]:
     if tunnel.dropped:
         yield f"  dropped: {_counters(tunnel.dropped)}"
     if tunnel.keepalive is not None:
-        alive = tunnel.keepalive
-        last = f", the last {_duration(alive.last_age)} ago" if alive.last_age is not None else ""
-        off = "" if alive.reply else " (reply is off)"
-        yield f"  keepalives: {alive.answered} answered{last}{off}"
-        if alive.dropped:
-            yield f"    not answered: {_counters(alive.dropped)}"
+        yield from _keepalive(tunnel.keepalive)
     if tunnel.pim is not None:
         yield from _pim(tunnel.pim)
+
+
+def _keepalive(alive: KeepaliveStatus) -> Iterator[str]:
+    last = f", the last {_duration(alive.last_age)} ago" if alive.last_age is not None else ""
+    off = "" if alive.reply else " (reply is off)"
+    yield f"  keepalives: {alive.answered} answered{last}{off}"
+    if alive.dropped:
+        yield f"    not answered: {_counters(alive.dropped)}"
+    if alive.period:
+        rtt = f", round trip {alive.rtt * 1000:.1f} ms" if alive.rtt is not None else ""
+        missed = f", {alive.missed} missed" if alive.missed else ""
+        path = f"path {alive.path}" if alive.path else "path not known"
+        yield f"    ours: {path}, {alive.sent} sent, {alive.received} came back{missed}{rtt}"
 
 
 def _routes(routes: tuple[RouteStatus, ...]) -> str:

@@ -162,6 +162,13 @@ ADVICE: Final[dict[str, Advice]] = {
         "ask them: `show interface tunnel`, is it administratively down, does it still have `keepalive`? Then "
         "mcastd trace, to see whether any arrive",
     ),
+    "path_dead": Advice(
+        Side.EITHER,
+        "packets are lost on the way there or back although the SAs are up, or the other side does not answer "
+        "keepalives: only a Cisco and mcastd do",
+        "mcastd trace shows whether they leave and what comes back; against another Linux machine set "
+        "keepalive.period = 0",
+    ),
     "pim_not_running": Advice(
         Side.HERE,
         "its socket could not be opened",

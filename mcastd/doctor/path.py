@@ -184,12 +184,13 @@ _KEEPALIVE: Final = {
     "inner_source": "keepalive_inner_address",
     "inner_destination": "keepalive_inner_address",
     "inner_key": "keepalive_key",
+    "gre_key": "keepalive_key",
     "rate": "keepalive_rate",
 }
 
 
 def keepalives(facts: Facts) -> Finding | None:
-    """Theirs are answered, and have not stopped."""
+    """Theirs are answered, and have not stopped; ours, if there are any, are answered."""
     for tunnel in facts.configured():
         told, before = facts.told(tunnel.name), facts.told_before(tunnel.name)
         alive = told.keepalive if told else None
@@ -207,4 +208,7 @@ def keepalives(facts: Facts) -> Finding | None:
                 f"the last keepalive from {tunnel.remote} came {alive.last_age:.0f} s ago, {alive.answered} had before"
             )
             return found("keepalives", "keepalives_stopped", saw, tunnel=tunnel.name)
+        if alive.path == "dead":
+            saw = f"{tunnel.remote} has not answered the last {alive.missed} of our keepalives, {alive.received} before"
+            return found("keepalives", "path_dead", saw, tunnel=tunnel.name)
     return None

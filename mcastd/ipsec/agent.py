@@ -8,7 +8,7 @@ from typing import Final
 
 from mcastd.errors import DecodeError, ViciError, ViciRefused, ViciUnavailable
 from mcastd.ipsec import failure, messages
-from mcastd.ipsec.going import CONN, quietly, take_down
+from mcastd.ipsec.going import CONN, quietly, take_down, terminate_child
 from mcastd.ipsec.loading import load, must_wait, strays
 from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section
 from mcastd.ipsec.prune import Duplicates
@@ -47,6 +47,7 @@ class IpsecAgent:
         self._events_gone = False
         self._seen = 0.0
         self._duplicates = Duplicates()
+        self._restarts: dict[str, str] = {}
         self._attempts: set[asyncio.Task[None]] = set()
         self._unavailable: str | None = None
 
@@ -80,6 +81,14 @@ class IpsecAgent:
             if name in peer.children:
                 return peer.children[name].view()
         return None
+
+    def restart(self, name: str, reason: str) -> None:
+        """Take down a child that pretends to be up, with its IKE_SA if the peer is silent there too.
+
+        The loop brings it up again, by the child's back-off; one that is not up is left to that.
+        """
+        self._restarts[name] = reason
+        self._wake.set()
 
     def status(self, now: float) -> tuple[PeerStatus, ...]:
         """Every peer, with the counters of the last ``refresh``."""
@@ -179,6 +188,10 @@ class IpsecAgent:
             await self._load_all(control)
             sas = await self._list_sas(control)
             self._see(sas)
+        if self._restarts:
+            await self._restart(control)
+            sas = await self._list_sas(control)
+            self._see(sas)
         now = _now()
         for sa, command in self._duplicates.look(sas, self._peers.keys(), now):
             self._log.warning("duplicate SA pruned", sa=sa)
@@ -190,6 +203,14 @@ class IpsecAgent:
                 await quietly(control, "terminate", messages.terminate_child(number, timeout=TERMINATE_TIMEOUT))
             self._try(peer, now)
         return self._next_look(now)
+
+    async def _restart(self, control: ViciConnection) -> None:
+        restarts, self._restarts = self._restarts, {}
+        for peer in self._peers.values():
+            for name in peer.children.keys() & restarts.keys():
+                if peer.children[name].sa is not None and peer.sa is not None:
+                    self._log.warning("child restarts", peer=peer.name, child=name, reason=restarts[name])
+                    await terminate_child(control, peer.name, name, peer.sa.uniqueid)
 
     def _next_look(self, now: float) -> float:
         looks = [AUDIT]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mcastd.errors import ViciRefused, ViciUnavailable
 from mcastd.ipsec.credentials import shared_id
-from mcastd.ipsec.messages import terminate_peer
+from mcastd.ipsec.messages import terminate_ike, terminate_named_child, terminate_peer
 from mcastd.ipsec.vici import ViciConnection
 from mcastd.system.ledger import Ledger
 
@@ -57,6 +57,14 @@ async def terminate_all(socket: Path, name: str) -> None:
         await quietly(control, "terminate", terminate_peer(name, timeout=_FORCED, force=True))
     finally:
         control.close()
+
+
+async def terminate_child(control: ViciConnection, peer: str, child: str, ike: int) -> None:
+    """Terminate a child; where the peer does not answer the DELETE in time, its IKE_SA ``ike`` by force."""
+    try:
+        await control.command("terminate", terminate_named_child(peer, child, timeout=_GENTLE))
+    except ViciRefused:
+        await quietly(control, "terminate", terminate_ike(ike, timeout=_FORCED, force=True))
 
 
 async def quietly(control: ViciConnection, command: str, message: Mapping[str, Any]) -> None:

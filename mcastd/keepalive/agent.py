@@ -1,4 +1,4 @@
-"""Answering the far ends' GRE keepalives: a packet socket on each tunnel, a raw GRE socket back."""
+"""GRE keepalives, both ways: a raw GRE socket for each tunnel, on which the far end asks and answers, and so do we."""
 
 import asyncio
 import errno
@@ -6,164 +6,241 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from mcastd.config.model import Tunnel
 from mcastd.errors import DecodeError
-from mcastd.keepalive.reflect import Endpoints, RateLimit, reflect
+from mcastd.keepalive import packet
+from mcastd.keepalive.packet import Endpoints
+from mcastd.keepalive.prober import Ask, Effect, Path, Prober, Reinitiate, Turned
+from mcastd.keepalive.reflect import Answer, RateLimit, reflect
 from mcastd.status import KeepaliveStatus
 from mcastd.system import sockets
 from mcastd.system.log import Logger
-from mcastd.tunnel.gre import IPPROTO_GRE
 
 _BATCH = 16
 _MISSED = 3
 _FIRST_PERIOD = 10.0
 
 
-class Reflector:
-    """The reflector of one tunnel on one interface index."""
+@dataclass(frozen=True, slots=True)
+class KeepaliveTunnel:
+    """One tunnel as its keepalives need it: ``present`` says that its link is there, ``up`` that its child is too."""
 
-    def __init__(self, tunnel: Tunnel, log: Logger, on_change: Callable[[], None]) -> None:
-        self._log = log.bind(tunnel=tunnel.name)
-        self._on_change = on_change
+    tunnel: Tunnel
+    endpoints: Endpoints
+    present: bool
+    up: bool
+
+
+class _Keeper:
+    """The keepalives of one tunnel."""
+
+    def __init__(self, wanted: KeepaliveTunnel, agent: "KeepaliveAgent", log: Logger) -> None:
+        self._agent = agent
+        self._log = log.bind(tunnel=wanted.tunnel.name)
+        self._wanted = wanted
+        self._prober = Prober(wanted.tunnel.keepalive.period, wanted.tunnel.keepalive.retries)
+        self._rate = RateLimit(wanted.tunnel.keepalive.max_per_second)
+        self._request = packet.request(wanted.endpoints)
         self._answered = 0
         self._last: float | None = None
         self._period = _FIRST_PERIOD
         self._dropped: Counter[str] = Counter()
         self._silence: asyncio.TimerHandle | None = None
-        self._sockets: tuple[socket.socket, socket.socket] | None = None
-        self._index = 0
-        self._up = False
-        self._set(tunnel)
+        self._probe: asyncio.TimerHandle | None = None
+        self._socket: socket.socket | None = None
 
-    def _set(self, tunnel: Tunnel) -> None:
-        self.tunnel = tunnel
-        self._endpoints = Endpoints(tunnel.local, tunnel.remote, tunnel.key)
-        self._rate = RateLimit(tunnel.keepalive.max_per_second)
+    @property
+    def path(self) -> Path | None:
+        """What our own keepalives tell."""
+        return self._prober.path
 
-    def update(self, tunnel: Tunnel, index: int | None, up: bool) -> None:
-        """Follow the configuration and the link; ``up`` False answers nothing, since it would leave in the clear."""
-        moved = index != self._index or (tunnel.local, tunnel.remote, tunnel.ttl) != (
-            self.tunnel.local, self.tunnel.remote, self.tunnel.ttl,
-        )  # fmt: skip
-        if tunnel != self.tunnel:
-            self._set(tunnel)
-        self._up = up
-        if moved:
-            self.close()
-        if index is not None and self._sockets is None:
-            self._open(index)
+    def update(self, wanted: KeepaliveTunnel) -> None:
+        """Follow the configuration and the link; while it is not up nothing is sent: it would leave in the clear."""
+        before, self._wanted = self._wanted, wanted
+        now = time.monotonic()
+        keepalive = wanted.tunnel.keepalive
+        if wanted.tunnel != before.tunnel:
+            self._rate = RateLimit(keepalive.max_per_second)
+            self._prober.configure(keepalive.period, keepalive.retries, now)
+        if wanted.endpoints != before.endpoints:
+            self._request = packet.request(wanted.endpoints)
+            self._close_socket()
+        if not wanted.present:
+            self._close_socket()
+        elif self._socket is None:
+            self._open()
+        if wanted.up and self._socket is not None:
+            self._prober.start(now)
+        else:
+            self._prober.stop()
+        self._arm()
 
     def close(self) -> None:
-        """Close the sockets; the counters stay."""
-        if self._sockets is not None:
-            asyncio.get_running_loop().remove_reader(self._sockets[0])
-            for sock in self._sockets:
-                sock.close()
-            self._sockets = None
-            self._index = 0
+        """Close the socket and stop asking; the counters stay."""
+        self._close_socket()
+        self._prober.stop()
+        self._arm()
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
 
     def status(self, now: float) -> KeepaliveStatus:
         """The counters, and the age of the last answer in seconds."""
+        prober = self._prober
         return KeepaliveStatus(
-            reply=self.tunnel.keepalive.reply,
+            reply=self._wanted.tunnel.keepalive.reply,
             answered=self._answered,
             last_age=None if self._last is None else now - self._last,
             dropped=dict(self._dropped),
+            period=self._wanted.tunnel.keepalive.period,
+            sent=prober.sent,
+            received=prober.received,
+            rtt=prober.rtt,
+            path=prober.path,
+            missed=prober.missed,
         )
 
-    def _open(self, index: int) -> None:
+    def _open(self) -> None:
+        ends = self._wanted.endpoints
         try:
-            heard = sockets.packets_on(self.tunnel.name, sockets.accept_protocol(IPPROTO_GRE))
+            self._socket = sockets.raw_gre(ends.local, ends.remote, packet.TTL, sockets.accept_gre_keepalives())
         except OSError as error:
-            self._log.error("keepalives cannot be heard", problem=error.strerror)
+            self._log.error("no socket for keepalives", problem=error.strerror)
             return
-        try:
-            answers = sockets.raw_gre(self.tunnel.local, self.tunnel.remote, self.tunnel.ttl, sockets.ACCEPT_NOTHING)
-        except OSError as error:
-            heard.close()
-            self._log.error("keepalives cannot be answered", problem=error.strerror)
-            return
-        self._sockets = (heard, answers)
-        self._index = index
-        asyncio.get_running_loop().add_reader(heard, self._readable)
+        self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, packet.TOS)
+        asyncio.get_running_loop().add_reader(self._socket, self._readable, self._socket)
 
-    def _readable(self) -> None:
-        assert self._sockets is not None
-        heard, answers = self._sockets
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _readable(self, sock: socket.socket) -> None:
         for _ in range(_BATCH):
             try:
-                packet, origin = heard.recvfrom(2048)
+                heard = sock.recv(2048)
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno != errno.ENETDOWN:  # a link that is down says so once; nothing was lost by it
-                    self._dropped[_reason(error)] += 1
+                self._dropped[_reason(error)] += 1
                 return
-            if origin[2] == socket.PACKET_OUTGOING:
-                continue
             try:
-                self._answer(packet, answers)
+                self._received(heard, sock)
             except DecodeError as error:
                 self._dropped[error.reason] += 1
             except OSError as error:
                 self._dropped[_reason(error)] += 1
 
-    def _answer(self, packet: bytes, answers: socket.socket) -> None:
-        reply = reflect(packet, self._endpoints)
-        if not self.tunnel.keepalive.reply:
-            raise DecodeError("reply_off")
-        if not self._up:
-            raise DecodeError("child_down")
+    def _received(self, heard: bytes, sock: socket.socket) -> None:
+        inner = packet.carried(heard, self._wanted.endpoints)
         now = time.monotonic()
+        if inner is not None:
+            self._answer(reflect(inner, self._wanted.endpoints), sock, now)
+            return
+        self._carry_out(self._prober.answered(now))
+
+    def _answer(self, answer: Answer, sock: socket.socket, now: float) -> None:
+        if not self._wanted.tunnel.keepalive.reply:
+            raise DecodeError("reply_off")
+        if not self._wanted.up:
+            raise DecodeError("child_down")
         if not self._rate.allow(now):
             raise DecodeError("rate")
-        answers.send(reply)
+        sockets.send_as(sock, answer.gre, tos=answer.tos, ttl=answer.ttl)
         self._answered += 1
         if self._silence is not None:
             self._silence.cancel()
             self._period = now - self._last if self._last is not None else self._period
         else:
-            self._log.info("keepalives are answered", peer=str(self.tunnel.remote))
+            self._log.info("keepalives are answered", peer=str(self._wanted.tunnel.remote))
         self._last = now
         self._silence = asyncio.get_running_loop().call_later(_MISSED * max(self._period, 1.0) + 1.0, self._fell_silent)
 
     def _fell_silent(self) -> None:
         self._silence = None
-        self._log.warning("keepalives have stopped", peer=str(self.tunnel.remote), period=self._period)
-        self._on_change()
+        self._log.warning("keepalives have stopped", peer=str(self._wanted.tunnel.remote), period=self._period)
+        self._agent.on_change()
+
+    def _arm(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
+            self._probe = None
+        deadline = self._prober.next_deadline
+        if deadline is not None:
+            wait = max(0.0, deadline - time.monotonic())
+            self._probe = asyncio.get_running_loop().call_later(wait, self._due)
+
+    def _due(self) -> None:
+        self._carry_out(self._prober.due(time.monotonic()))
+        self._arm()
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Ask():
+                    self._ask()
+                case Turned():
+                    self._turned(effect)
+                case Reinitiate():
+                    self._agent.on_reinitiate(self._wanted.tunnel.name)
+
+    def _ask(self) -> None:
+        assert self._socket is not None
+        try:
+            self._socket.send(self._request)
+        except OSError as error:
+            self._dropped[f"send_{_reason(error)}"] += 1
+
+    def _turned(self, turned: Turned) -> None:
+        peer = str(self._wanted.tunnel.remote)
+        if turned.path == "alive":
+            rtt = self._prober.rtt
+            self._log.info("path is alive", peer=peer, rtt_ms=None if rtt is None else round(rtt * 1000, 1))
+        else:
+            self._log.warning("path is dead", peer=peer, missed=turned.missed)
+        self._agent.on_change()
 
 
 class KeepaliveAgent:
-    """One reflector a tunnel. It has no loop of its own: the event loop calls it when a keepalive arrives."""
+    """The keepalives of every tunnel. It has no loop of its own: the event loop calls it when something is due.
 
-    def __init__(self, *, log: Logger, on_change: Callable[[], None]) -> None:
+    ``on_change`` is called after a path has turned; ``on_reinitiate``, with the tunnel's name, when the child that
+    pretends to carry a dead path should be made anew.
+    """
+
+    def __init__(self, *, log: Logger, on_change: Callable[[], None], on_reinitiate: Callable[[str], None]) -> None:
         self._log = log
-        self._on_change = on_change
-        self._reflectors: dict[str, Reflector] = {}
+        self.on_change = on_change
+        self.on_reinitiate = on_reinitiate
+        self._keepers: dict[str, _Keeper] = {}
 
-    def configure(self, tunnels: tuple[tuple[Tunnel, int | None, bool], ...]) -> None:
-        """Set the tunnels, each with its interface index (None: no interface) and whether it is up."""
-        wanted = {tunnel.name for tunnel, _, _ in tunnels}
-        for name in self._reflectors.keys() - wanted:
-            self._reflectors.pop(name).close()
-        for tunnel, index, up in tunnels:
-            if tunnel.name not in self._reflectors:
-                self._reflectors[tunnel.name] = Reflector(tunnel, self._log, self._on_change)
-            self._reflectors[tunnel.name].update(tunnel, index, up)
+    def configure(self, tunnels: tuple[KeepaliveTunnel, ...]) -> None:
+        """Set the tunnels, each as it is now."""
+        for name in self._keepers.keys() - {wanted.tunnel.name for wanted in tunnels}:
+            self._keepers.pop(name).close()
+        for wanted in tunnels:
+            name = wanted.tunnel.name
+            if name not in self._keepers:
+                self._keepers[name] = _Keeper(wanted, self, self._log)
+            self._keepers[name].update(wanted)
+
+    def path(self, name: str) -> Path | None:
+        """Whether our own keepalives find a tunnel's path alive or dead; None where that is not known."""
+        keeper = self._keepers.get(name)
+        return keeper.path if keeper else None
 
     def status(self, name: str, now: float) -> KeepaliveStatus | None:
-        """The reflector of one tunnel."""
-        reflector = self._reflectors.get(name)
-        return reflector.status(now) if reflector else None
+        """The keepalives of one tunnel."""
+        keeper = self._keepers.get(name)
+        return keeper.status(now) if keeper else None
 
     def close(self) -> None:
         """Close every socket."""
-        for reflector in self._reflectors.values():
-            reflector.close()
+        for keeper in self._keepers.values():
+            keeper.close()
 
 
 def _reason(error: OSError) -> str:

@@ -1,35 +1,37 @@
 """What to answer to a keepalive: pure."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from mcastd.errors import DecodeError
+from mcastd.keepalive.packet import Endpoints
 from mcastd.tunnel import gre
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoints:
-    """The GRE tunnel that keepalives must belong to."""
+class Answer:
+    """The inner packet of a keepalive, to be sent on: its GRE, and ``tos`` and ``ttl`` of its IP header."""
 
-    local: IPv4Address
-    remote: IPv4Address
-    key: int | None
+    gre: bytes
+    tos: int
+    ttl: int
 
 
-def reflect(inner: bytes, tunnel: Endpoints) -> bytes:
-    """The GRE packet, without its outer IP header, that answers the keepalive whose inner IPv4 packet this is.
+def reflect(inner: bytes | memoryview, tunnel: Endpoints) -> Answer:
+    """The answer to the keepalive whose inner IPv4 packet this is.
 
-    Raises DecodeError with the reason for no answer: what GRE and IP headers can have wrong, ``not_gre``,
-    ``inner_source``, ``inner_destination``, ``not_keepalive`` (GRE protocol other than 0), ``inner_key``, ``nested``
-    (anything behind the inner GRE header).
+    Raises DecodeError with the reason for none: what GRE and IP headers can have wrong, ``not_gre``,
+    ``inner_source``, ``inner_destination``, ``inner_ttl`` (0), ``not_keepalive`` (GRE protocol other than 0),
+    ``inner_key``, ``nested`` (anything behind the inner GRE header).
     """
     payload = gre.ipv4_payload(inner)
     if inner[9] != gre.IPPROTO_GRE:
         raise DecodeError("not_gre")
-    if inner[12:16] != tunnel.local.packed:
+    if inner[12:16] not in {address.packed for address in (tunnel.local, *tunnel.also)}:
         raise DecodeError("inner_source")
     if inner[16:20] != tunnel.remote.packed:
         raise DecodeError("inner_destination")
+    if inner[8] == 0:
+        raise DecodeError("inner_ttl")
     header = gre.decode(payload)
     if header.protocol != gre.PROTOCOL_KEEPALIVE:
         raise DecodeError("not_keepalive")
@@ -37,7 +39,7 @@ def reflect(inner: bytes, tunnel: Endpoints) -> bytes:
         raise DecodeError("inner_key")
     if len(payload) != header.length:
         raise DecodeError("nested")
-    return bytes(payload)
+    return Answer(bytes(payload), tos=inner[1], ttl=inner[8])
 
 
 class RateLimit:

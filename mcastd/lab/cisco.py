@@ -1,8 +1,8 @@
 """The other side's GRE keepalives, as a Cisco has them: it asks every period, and after three unanswered its tunnel's
-line protocol is down until the next answer. It goes on asking meanwhile.
+line protocol is down until the next answer. It goes on asking meanwhile, and answers what it is asked.
 
 Run as a process in the data centre's namespace. SIGUSR1 is ``shutdown`` and ``no shutdown``: up, nothing missed. The
-first one is waited for before anything is asked.
+first one is waited for before anything is asked. SIGUSR2 makes it answer no more, and the next one answer again.
 Scapy makes and reads the packets, so that mcastd's own codec is not its own judge.
 """
 
@@ -38,13 +38,24 @@ def is_answer(packet: bytes, local: str, remote: str) -> bool:
     return bool(ip.src == remote and ip.dst == local and GRE in ip and ip[GRE].proto == _PROTOCOL_KEEPALIVE)
 
 
+def answer(packet: bytes, local: str, remote: str) -> bytes | None:
+    """What to send, behind the outer IP header, for a packet that asks for an answer; None if it does not."""
+    ip = IP(packet)
+    if ip.src != remote or ip.dst != local or GRE not in ip or IP not in ip[GRE]:
+        return None
+    inner = ip[GRE][IP]
+    if inner.src != local or GRE not in inner or inner[GRE].proto != _PROTOCOL_KEEPALIVE:
+        return None
+    return bytes(inner.payload)
+
+
 class Line:
     """The line protocol of a tunnel interface, and the file that tells about it."""
 
     def __init__(self, interface: str, report: Path) -> None:
         self._interface, self._report = interface, report
-        self.sent = self.answered = self.missed = self.downs = 0
-        self.up = True
+        self.sent = self.answered = self.missed = self.downs = self.asked_of_us = 0
+        self.up = self.answering = True
         self.rtt: float | None = None
 
     def reset(self) -> None:
@@ -68,6 +79,16 @@ class Line:
         self._set(up=True)
         self.publish()
 
+    def was_asked(self) -> bool:
+        """The far end asks; whether that is to be answered."""
+        self.asked_of_us += 1
+        self.publish()
+        return self.answering
+
+    def toggle_answering(self) -> None:
+        """Answer no more, or again."""
+        self.answering = not self.answering
+
     def _set(self, *, up: bool) -> None:
         if up != self.up:
             state = "up" if up else "down"
@@ -81,12 +102,12 @@ class Line:
         fresh = self._report.with_suffix(".new")
         line = "up" if self.up else "down"
         report = {"sent": self.sent, "answered": self.answered, "line_protocol": line, "downs": self.downs}
-        fresh.write_text(json.dumps(report | {"rtt": self.rtt}))
+        fresh.write_text(json.dumps(report | {"rtt": self.rtt, "asked_of_us": self.asked_of_us}))
         fresh.replace(self._report)
 
 
 def ask(line: Line, sock: socket.socket, local: str, remote: str, period: float) -> None:
-    """Send a request every ``period`` seconds and take the answers, for ever."""
+    """Send a request every ``period`` seconds, take the answers, and answer the far end's requests, for ever."""
     packet = request(local, remote)
     due = time.monotonic()
     while True:
@@ -100,11 +121,13 @@ def ask(line: Line, sock: socket.socket, local: str, remote: str, period: float)
         while (left := due - time.monotonic()) > 0:
             if select.select([sock], [], [], left)[0]:
                 try:
-                    answer = sock.recv(2048)
+                    heard = sock.recv(2048)
+                    if is_answer(heard, local, remote):
+                        line.heard(time.monotonic() - asked)
+                    elif (reply := answer(heard, local, remote)) is not None and line.was_asked():
+                        sock.send(reply)
                 except OSError:
                     continue
-                if is_answer(answer, local, remote):
-                    line.heard(time.monotonic() - asked)
 
 
 def main() -> None:
@@ -116,15 +139,15 @@ def main() -> None:
     parser.add_argument("--period", type=float, default=10.0, help="seconds")
     parser.add_argument("--report", type=Path, required=True)
     args = parser.parse_args()
-    sock = sockets.raw_gre(
-        IPv4Address(args.local), IPv4Address(args.remote), _TTL, sockets.accept_gre_protocol(_PROTOCOL_KEEPALIVE)
-    )
+    ends = IPv4Address(args.local), IPv4Address(args.remote)
+    sock = sockets.raw_gre(*ends, _TTL, sockets.accept_gre_keepalives())
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, sockets.INTERNETWORK_CONTROL)
     line = Line(args.interface, args.report)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     line.publish()
     signal.sigwait({signal.SIGUSR1})
     signal.signal(signal.SIGUSR1, lambda _number, _frame: line.reset())
+    signal.signal(signal.SIGUSR2, lambda _number, _frame: line.toggle_answering())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     ask(line, sock, args.local, args.remote, args.period)
 

@@ -26,13 +26,17 @@ _PRIVATE_TMP = ["sh", "-c", 'mount -t tmpfs tmpfs /var/tmp && exec "$@"', "sh"]
 
 
 class CiscoStats(msgspec.Struct, frozen=True):
-    """The data centre's keepalives; ``line_protocol`` is ``up`` or ``down``, ``rtt`` in seconds."""
+    """The data centre's keepalives; ``line_protocol`` is ``up`` or ``down``, ``rtt`` in seconds.
+
+    ``asked_of_us`` counts the requests that came from the VM.
+    """
 
     sent: int = 0
     answered: int = 0
     line_protocol: str = "up"
     downs: int = 0
     rtt: float | None = None
+    asked_of_us: int = 0
 
 
 class DataCentre:
@@ -154,3 +158,7 @@ class DataCentre:
     def no_shutdown(self) -> None:
         """``shutdown`` and ``no shutdown`` on the tunnel: up, with no keepalive missed."""
         self._places.kill("cisco", signal.SIGUSR1)
+
+    def toggle_answering(self) -> None:
+        """Answer the VM's keepalives no more, or again."""
+        self._places.kill("cisco", signal.SIGUSR2)

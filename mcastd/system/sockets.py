@@ -11,10 +11,15 @@ SO_RCVBUFFORCE = 33
 ETH_P_IP = 0x0800
 INTERNETWORK_CONTROL = 0xC0
 
-_LD_B_ABS, _LD_H_ABS, _LD_W_ABS, _LDX_MSH, _LD_H_IND = 0x30, 0x28, 0x20, 0xB1, 0x48
-_AND, _JEQ, _JSET, _RET = 0x54, 0x15, 0x45, 0x06
+_LD_B_ABS, _LD_H_ABS, _LD_W_ABS = 0x30, 0x28, 0x20
+_LD_B_IND, _LD_H_IND, _LD_W_IND, _LDX_MSH = 0x50, 0x48, 0x40, 0xB1
+_LD_MEM, _ST = 0x60, 0x02
+_ADD, _AND, _TAX, _TXA = 0x04, 0x54, 0x07, 0x87
+_JEQ, _JSET, _RET = 0x15, 0x45, 0x06
+_PACKET_TYPE = 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PKTTYPE
 _FRAGMENT_OFFSET = 0x1FFF
-_UDP = 17
+_GRE, _ESP, _UDP, _PIM, _IGMP = 47, 50, 17, 103, 2
+_IKE, _NAT_T = 500, 4500
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +40,6 @@ def accept_protocol(protocol: int) -> tuple[Instruction, ...]:
     return (
         Instruction(_LD_B_ABS, 0, 0, 9),
         Instruction(_JEQ, 0, 1, protocol),
-        Instruction(_RET, 0, 0, 0xFFFF),
-        Instruction(_RET, 0, 0, 0),
-    )
-
-
-def accept_gre_protocol(gre_protocol: int) -> tuple[Instruction, ...]:
-    """Accept GRE packets whose GRE protocol field has this value; the packet starts with its outer IP header."""
-    return (
-        Instruction(_LDX_MSH, 0, 0, 0),
-        Instruction(_LD_H_IND, 0, 0, 2),
-        Instruction(_JEQ, 0, 1, gre_protocol),
         Instruction(_RET, 0, 0, 0xFFFF),
         Instruction(_RET, 0, 0, 0),
     )
@@ -79,6 +73,126 @@ def accept_udp(port: int, destinations: tuple[IPv4Address, ...]) -> tuple[Instru
         Instruction(_JEQ, 0, 1, port),
         Instruction(_RET, 0, 0, 0xFFFF),
         Instruction(_RET, 0, 0, 0),
+    )
+
+
+def accept_gre_keepalives() -> tuple[Instruction, ...]:
+    """Accept what GRE keepalives are made of; the packet starts with its outer IP header.
+
+    Answers, of GRE protocol 0; requests, IPv4 in GRE whose own protocol is GRE, also behind Cisco's CMD header.
+    """
+    return _resolved(*_gre_carrying(_GRE))
+
+
+def accept_control() -> tuple[Instruction, ...]:
+    """Accept IKE (also on the port of NAT traversal), PIM, IGMP and keepalives, also where GRE carries them.
+
+    The packet starts with its IP header, or is none of IPv4; of fragments only the first counts.
+    """
+    return _resolved(
+        *_IPV4,
+        (_LD_B_ABS, 9),
+        (_JEQ, _PIM, "accept", ""),
+        (_JEQ, _IGMP, "accept", ""),
+        (_JEQ, _GRE, "gre", ""),
+        (_JEQ, _UDP, "", "reject"),
+        (_LDX_MSH, 0),
+        (_LD_H_IND, 0),
+        (_JEQ, _IKE, "accept", ""),
+        (_JEQ, _NAT_T, "nat_t", ""),
+        (_LD_H_IND, 2),
+        (_JEQ, _IKE, "accept", ""),
+        (_JEQ, _NAT_T, "", "reject"),
+        "nat_t",
+        (_LD_W_IND, 8),  # the non-ESP marker (RFC 3948, section 2.2)
+        (_JEQ, 0, "accept", "reject"),
+        "gre",
+        *_gre_carrying(_GRE, _PIM, _IGMP),
+    )
+
+
+def accept_esp(*, outgoing: bool) -> tuple[Instruction, ...]:
+    """Accept the first byte of ESP, also in UDP, of one direction; the packet starts with its IP header, or is none."""
+    return _resolved(
+        (_LD_W_ABS, _PACKET_TYPE),
+        (_JEQ, socket.PACKET_OUTGOING, *(("", "reject") if outgoing else ("reject", ""))),
+        *_IPV4,
+        (_LD_B_ABS, 9),
+        (_JEQ, _ESP, "accept", ""),
+        (_JEQ, _UDP, "", "reject"),
+        (_LDX_MSH, 0),
+        (_LD_H_IND, 0),
+        (_JEQ, _NAT_T, "nat_t", ""),
+        (_LD_H_IND, 2),
+        (_JEQ, _NAT_T, "", "reject"),
+        "nat_t",
+        (_LD_W_IND, 8),
+        (_JEQ, 0, "reject", "accept"),
+        "accept",
+        (_RET, 1),
+        "reject",
+        (_RET, 0),
+    )
+
+
+# A line of a program: an instruction with its operand, a jump with the labels to go to if true and if not ("": the next
+# line), or a label.
+_Line = tuple[int, int] | tuple[int, int, str, str] | str
+
+_IPV4: tuple[_Line, ...] = (
+    (_LD_B_ABS, 0),
+    (_AND, 0xF0),
+    (_JEQ, 0x40, "", "reject"),
+    (_LD_H_ABS, 6),
+    (_JSET, _FRAGMENT_OFFSET, "reject", ""),
+)
+
+
+def _gre_carrying(*protocols: int) -> tuple[_Line, ...]:
+    """GRE of protocol 0, or that carries IPv4 of these protocols; "accept" and "reject" are at the end."""
+    # Checksum, key and sequence number, where their flags are set, are 4 bytes each before what follows.
+    options: list[_Line] = []
+    for flag in (0x80, 0x20, 0x10):
+        skip = f"without {flag:#x}"
+        options += [(_LD_MEM, 0), (_JSET, flag, "", skip), (_TXA, 0), (_ADD, 4), (_TAX, 0), skip]
+    return (
+        (_LDX_MSH, 0),
+        (_LD_B_IND, 0),
+        (_ST, 0),
+        (_LD_H_IND, 2),
+        (_JEQ, 0x0000, "accept", ""),
+        (_JEQ, 0x0800, "options", ""),
+        (_JEQ, 0x8909, "", "reject"),
+        (_TXA, 0),
+        (_ADD, 8),
+        (_TAX, 0),
+        "options",
+        *options,
+        (_LD_B_IND, 4 + 9),
+        *((_JEQ, protocol, "accept", "") for protocol in protocols),
+        "reject",
+        (_RET, 0),
+        "accept",
+        (_RET, 0xFFFF),
+    )
+
+
+def _resolved(*lines: _Line) -> tuple[Instruction, ...]:
+    """The program with its labels as distances."""
+    steps: list[tuple[int, int, str, str]] = []
+    labels: dict[str, int] = {}
+    for line in lines:
+        if isinstance(line, str):
+            labels[line] = len(steps)
+        else:
+            steps.append(line if len(line) == 4 else (*line, "", ""))
+
+    def distance(label: str, at: int) -> int:
+        return labels[label] - at - 1 if label else 0
+
+    return tuple(
+        Instruction(code, distance(true, at), distance(false, at), operand)
+        for at, (code, operand, true, false) in enumerate(steps)
     )
 
 
@@ -124,6 +238,12 @@ def raw_gre(
         sock.close()
         raise
     return sock
+
+
+def send_as(sock: socket.socket, payload: bytes, *, tos: int, ttl: int) -> None:
+    """Send one packet with type of service and TTL of its own (ip(7); ``ttl`` is 1 to 255)."""
+    values = ((socket.IP_TOS, tos), (socket.IP_TTL, ttl))
+    sock.sendmsg([payload], [(socket.IPPROTO_IP, kind, struct.pack("i", value)) for kind, value in values])
 
 
 def packets_on(ifname: str, program: tuple[Instruction, ...]) -> socket.socket:

@@ -8,7 +8,11 @@ from mcastd.errors import DecodeError
 
 PROTOCOL_IPV4 = 0x0800
 PROTOCOL_KEEPALIVE = 0x0000
+PROTOCOL_CMD = 0x8909
 IPPROTO_GRE = 47
+
+# Type of what follows, version, length, option, security group tag; a Cisco TrustSec domain puts it before IPv4.
+_CMD = struct.Struct("!HBBHH")
 
 
 class Flag(IntFlag):
@@ -94,6 +98,18 @@ def decode(packet: bytes | memoryview) -> GreHeader:
     if checksum and internet_checksum(packet):
         raise DecodeError("gre_checksum")
     return GreHeader(protocol, fields[0], fields[1], checksum)
+
+
+def behind_cmd(payload: memoryview) -> memoryview:
+    """The IPv4 packet behind Cisco's CMD header, with which GRE of protocol 0x8909 begins.
+
+    Raises DecodeError: ``cmd_short`` or ``cmd_header`` (a version, length or type of what follows that is not known).
+    """
+    if len(payload) < _CMD.size:
+        raise DecodeError("cmd_short")
+    if _CMD.unpack_from(payload)[:3] != (PROTOCOL_IPV4, 1, 1):
+        raise DecodeError("cmd_header")
+    return payload[_CMD.size :]
 
 
 def ipv4_payload(packet: bytes | memoryview) -> memoryview:

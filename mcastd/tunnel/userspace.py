@@ -144,12 +144,12 @@ class Pump:
         header = gre.decode(payload)
         if header.key != self.gre.key:
             raise DecodeError("gre_key")
+        if header.protocol == gre.PROTOCOL_KEEPALIVE or _keepalive_behind_cmd(header, payload):
+            return None
         if header.checksum != self.gre.checksum:
             raise DecodeError("gre_checksum_unexpected" if header.checksum else "gre_checksum_missing")
         if self.gre.sequence:
             self._check_sequence(header.sequence)
-        if header.protocol == gre.PROTOCOL_KEEPALIVE:
-            return None
         if header.protocol != gre.PROTOCOL_IPV4:
             raise DecodeError("gre_protocol")
         return payload[header.length :]
@@ -161,6 +161,14 @@ class Pump:
         if self._expected is not None and (sequence - self._expected) % _SEQUENCES >= _SEQUENCES // 2:
             raise DecodeError("gre_sequence_old")
         self._expected = (sequence + 1) % _SEQUENCES
+
+
+def _keepalive_behind_cmd(header: gre.GreHeader, payload: memoryview) -> bool:
+    """Whether it is for the reflector, which has a socket of its own."""
+    if header.protocol != gre.PROTOCOL_CMD:
+        return False
+    inner = gre.behind_cmd(payload[header.length :])
+    return len(inner) >= 20 and inner[9] == gre.IPPROTO_GRE
 
 
 def _open_tun(name: str) -> int:

@@ -74,7 +74,18 @@ TUNNEL = TunnelStatus(
         RouteStatus(prefix="232.1.1.1/32", table=254, state="taken", problem="it leads elsewhere"),
     )
     + 8 * (RouteStatus(prefix="10.9.0.0/16", table=254, state="up"),),
-    keepalive=KeepaliveStatus(reply=False, answered=7, last_age=3.0, dropped={"reply_off": 4, "nested": 1}),
+    keepalive=KeepaliveStatus(
+        reply=False,
+        answered=7,
+        last_age=3.0,
+        dropped={"reply_off": 4, "nested": 1},
+        period=10.0,
+        sent=9,
+        received=5,
+        rtt=0.0123,
+        path="dead",
+        missed=4,
+    ),
     pim=PimStatus(
         running=True,
         neighbors=(NeighborStatus(address="10.44.4.5", uptime=61.0, expires_in=None),),
@@ -139,6 +150,7 @@ tunnel gre1: up, 10.44.4.6/30, GRE 10.44.6.1 - 10.44.7.1 (kernel)
   dropped: gre_key 2
   keepalives: 7 answered, the last 3.0s ago (reply is off)
     not answered: nested 1, reply_off 4
+    ours: path dead, 9 sent, 5 came back, 4 missed, round trip 12.3 ms
   PIM neighbour 10.44.4.5: up 1m01s, never expires
   Auto-RP (heard, not used): RP 10.1.1.1 for 239.0.0.0/8, mapping of 10.1.1.9, expires in 2m50s
   Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires

@@ -177,6 +177,17 @@ CASES: dict[str, tuple[str, Facts]] = {
     "keepalives of another key": ("keepalive_key", facts(status=status(tunnels=keepalive(inner_key=4)))),
     "keepalives too often": ("keepalive_rate", facts(status=status(tunnels=keepalive(rate=4)))),
     "keepalives that are broken": ("keepalive_dropped", facts(status=status(tunnels=keepalive(gre_short=4)))),
+    "keepalives of ours unanswered": (
+        "path_dead",
+        facts(
+            status=status(
+                tunnels=(
+                    tunnel(keepalive=KeepaliveStatus(reply=True, answered=9, last_age=1.0, path="dead", missed=4)),
+                )
+            )
+        ),
+    ),
+    "keepalives of another tunnel": ("keepalive_key", facts(status=status(tunnels=keepalive(gre_key=4)))),
     "keepalives that stopped": (
         "keepalives_stopped",
         facts(status=status(tunnels=(tunnel(keepalive=KeepaliveStatus(reply=True, answered=9, last_age=40.0)),))),

@@ -9,6 +9,7 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from mcastd.ipsec import vici
+from mcastd.keepalive import packet as keepalive_packet
 from mcastd.keepalive import reflect
 from mcastd.pim import autorp, bootstrap, link, messages, packet
 from mcastd.tunnel import gre
@@ -21,7 +22,8 @@ DECODERS: dict[ModuleType, tuple[str, ...]] = {
     bootstrap: ("decode_bootstrap", "_range", "_rp", "decode_candidate_rp"),
     autorp: ("decode_udp", "decode_auto_rp", "_entry", "_groups"),
     link: ("parse_ipv4",),
-    gre: ("decode", "ipv4_payload"),
+    gre: ("decode", "behind_cmd", "ipv4_payload"),
+    keepalive_packet: ("carried",),
     reflect: ("reflect",),
     vici: ("decode_packet", "decode_message"),
 }

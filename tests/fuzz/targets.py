@@ -8,7 +8,8 @@ from random import Random
 from mcastd.config.model import Group, Pim, RpRange
 from mcastd.errors import DecodeError
 from mcastd.ipsec import vici
-from mcastd.keepalive.reflect import Endpoints, reflect
+from mcastd.keepalive.packet import Endpoints, carried
+from mcastd.keepalive.reflect import reflect
 from mcastd.pim import autorp, bootstrap, messages, packet
 from mcastd.pim.asserts import MAX_ASSERTS
 from mcastd.pim.bsr import MAX_RPS, MAX_SCOPES
@@ -21,6 +22,7 @@ from mcastd.tunnel import gre
 
 UPSTREAM, LEAF, OTHER = (IPv4Address(f"10.44.4.{n}") for n in (5, 6, 7))
 ENDPOINTS = Endpoints(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"), None)
+KEYED = Endpoints(ENDPOINTS.local, ENDPOINTS.remote, 0x28, (IPv4Address("222.45.67.1"),))
 PIM = Pim(neighbor=UPSTREAM, bootstrap=True, rp=(RpRange(address=IPv4Address("100.15.30.253")),))
 GROUPS = tuple(Group(group=IPv4Address("239.1.2.0") + n, tunnel="gre1") for n in range(8))
 FAILED = Path(".fuzz/failed")
@@ -100,6 +102,30 @@ class Machine:
         assert all(sum(len(known.rps) for known in zone.ranges.values()) <= MAX_RPS for zone in zones.values())
 
 
+def keepalive_received(data: bytes) -> None:
+    """A GRE packet of the far end to a tunnel with or without a key; a checksum in either header is repaired.
+
+    The first byte says which tunnel, the others are the packet behind its outer IP header.
+    """
+    tunnel = KEYED if data[:1] == b"\x01" else ENDPOINTS
+    packet = bytearray(data[1:])
+    inner_at = 4 + sum(4 for flag in (0x80, 0x20, 0x10) if packet and packet[0] & flag) + 20
+    for at in (inner_at + 8 if packet[2:4] == b"\x89\x09" else inner_at, 0):
+        _repair_checksum(packet, at)
+    outer = bytes((0x45, 0xC0)) + (20 + len(packet)).to_bytes(2, "big") + bytes((0, 0, 0, 0, 255, 47, 0, 0))
+    inner = carried(outer + tunnel.remote.packed + tunnel.local.packed + packet, tunnel)
+    if inner is not None:
+        answer = reflect(inner, tunnel)
+        assert len(answer.gre) <= 16
+        assert carried(outer[:2] + (20 + len(answer.gre)).to_bytes(2, "big") + bytes(16) + answer.gre, tunnel) is None
+
+
+def _repair_checksum(packet: bytearray, at: int) -> None:
+    if len(packet) >= at + 8 and packet[at] & 0x80:
+        packet[at + 4 : at + 6] = bytes(2)
+        packet[at + 4 : at + 6] = gre.internet_checksum(bytes(packet[at:])).to_bytes(2, "big")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "pim_header": decoder(packet.unseal),
     "pim_hello": decoder(packet.decode_hello),
@@ -114,5 +140,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "ipv4": decoder(parse_ipv4),
     "gre": decoder(gre.decode),
     "keepalive": decoder(lambda data: reflect(data, ENDPOINTS)),
+    "keepalive_gre": decoder(keepalive_received),
     "vici": decoder(vici.decode_packet),
 }

@@ -327,3 +327,52 @@ def test_a_repaired_file_brings_the_child_up_without_waiting_for_the_attempt_tha
             assert len(await list_sas(scene.cloud)) == 1
 
     asyncio.run(test())
+
+
+def test_a_restarted_child_is_made_anew_and_nothing_else(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            (before,) = await list_sas(scene.cloud)
+            agent.agent.restart("dc-tun-gre", "its path is dead")
+            await until(lambda: agent.generation("dc-tun-gre") == 2 and agent.up(*BOTH), "the child is made anew")
+            (after,) = await list_sas(scene.cloud)
+            assert after.uniqueid == before.uniqueid
+            spi = {child.name: child.spi_in for child in before.children}
+            assert {child.name for child in after.children if child.spi_in == spi[child.name]} == {"dc-tun-tcp"}
+            assert agent.generation("dc-tun-tcp") == 1
+
+    asyncio.run(test())
+
+
+def test_a_restarted_child_takes_an_ike_sa_with_it_that_the_peer_has_forgotten(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            (before,) = await list_sas(scene.cloud)
+            scene.dc.stop(signal.SIGKILL)
+            scene.dc.start()
+            await asyncio.to_thread(scene.dc.wait_ready)
+            await load(scene.dc, mirrored(article()))
+            assert agent.up(*BOTH)
+            agent.agent.restart("dc-tun-gre", "its path is dead")
+            await until(lambda: [agent.generation(name) for name in BOTH] == [2, 2], "both are made anew")
+            (after,) = await list_sas(scene.cloud)
+            assert after.uniqueid != before.uniqueid
+
+    asyncio.run(test())
+
+
+def test_a_child_that_is_not_up_is_left_to_its_tries(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            agent.start(article(retry_min=60.0))
+            await until(lambda: bool(agent.problem()), "the other side refuses")
+            agent.agent.restart("dc-tun-gre", "its path is dead")
+            agent.agent.restart("nobody's", "its path is dead")
+            await load(scene.dc, mirrored(article()))
+            agent.want(article(retry_min=60.0, retry_max=61.0))
+            await until(lambda: agent.up(*BOTH), "up")
+            assert agent.generation("dc-tun-gre") == 1
+
+    asyncio.run(test())

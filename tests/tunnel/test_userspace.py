@@ -184,6 +184,7 @@ def test_the_kernel_s_igmp_stays_on_this_host(near: Namespace, far: Namespace) -
     near.run(main)
 
 
+CMD = bytes.fromhex("0800010100010000")
 # What the far end sends, without the outer IP header, and by what name it is dropped; an empty name: not counted.
 HOSTILE = [
     (b"", "gre_short"),
@@ -196,7 +197,10 @@ HOSTILE = [
     (b"\x80\0\x08\0\0\0\0\0\x45", "gre_checksum"),
     (GreHeader(0x0800).encode(b"\x45" + bytes(19)), "gre_key"),
     (GreHeader(0x0800, key=0x29).encode(b"\x45" + bytes(19)), "gre_key"),
-    (GreHeader(0x8909, key=0x28).encode(bytes(8)), "gre_protocol"),
+    (GreHeader(0x8909, key=0x28).encode(bytes(7)), "cmd_short"),
+    (GreHeader(0x8909, key=0x28).encode(bytes(8)), "cmd_header"),
+    (GreHeader(0x8909, key=0x28).encode(CMD + b"\x45" + bytes(19)), "gre_protocol"),
+    (GreHeader(0x8909, key=0x28).encode(CMD + b"\x45" + bytes(8) + b"\x2f" + bytes(14)), ""),  # the reflector's
     (GreHeader(0x86DD, key=0x28).encode(b"\x60" + bytes(39)), "gre_protocol"),
     (GreHeader(0x0000, key=0x28).encode(b""), ""),
     (GreHeader(0x0800, key=0x28).encode(b""), "tun_einval"),

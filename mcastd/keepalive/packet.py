@@ -1,0 +1,84 @@
+"""Keepalives as bytes: what a GRE packet of the far end carries, and the request of our own. Pure."""
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from mcastd.config.model import Child, Peer, Tunnel
+from mcastd.errors import DecodeError
+from mcastd.tunnel import gre
+
+TOS = 0xC0
+TTL = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The GRE tunnel that keepalives must belong to.
+
+    ``also`` are further addresses by which the far end knows us, ``checksum`` whether our requests carry one.
+    """
+
+    local: IPv4Address
+    remote: IPv4Address
+    key: int | None
+    also: tuple[IPv4Address, ...] = ()
+    checksum: bool = False
+
+
+def endpoints(tunnel: Tunnel, peer: Peer | None = None, child: Child | None = None) -> Endpoints:
+    """The endpoints of a tunnel over a child of a peer.
+
+    In transport mode behind a 1:1 NAT the far end's tunnel ends at our public address, which is our IKE identity.
+    """
+    also = tunnel.keepalive.inner_addresses
+    if peer is not None and child is not None and child.mode == "transport":
+        public = _address(peer.local_id)
+        if public is not None and public not in (tunnel.local, *also):
+            also = (public, *also)
+    return Endpoints(tunnel.local, tunnel.remote, tunnel.key, also, tunnel.checksum)
+
+
+def request(tunnel: Endpoints) -> bytes:
+    """Our keepalive, without its outer IP header: GRE, and in it the packet that the far end is to send back.
+
+    That one goes to the first of ``also``, if there is one: where the far end sends to. The headers carry no sequence
+    number: those of the tunnel are the kernel's, and two who count would have each other's packets thrown away.
+    """
+    source, destination = tunnel.remote, next(iter(tunnel.also), tunnel.local)
+    answer = gre.GreHeader(gre.PROTOCOL_KEEPALIVE, tunnel.key, checksum=tunnel.checksum).encode(b"")
+    head = struct.pack("!BBHIBBH", 0x45, TOS, 20 + len(answer), 0, TTL, gre.IPPROTO_GRE, 0)
+    head += source.packed + destination.packed
+    head = head[:10] + gre.internet_checksum(head).to_bytes(2, "big") + head[12:]
+    return gre.GreHeader(gre.PROTOCOL_IPV4, tunnel.key, checksum=tunnel.checksum).encode(head + answer)
+
+
+def carried(packet: bytes, tunnel: Endpoints) -> memoryview | None:
+    """The inner IPv4 packet that a GRE packet of the far end, outer IP header first, carries; None if it is an answer.
+
+    Raises DecodeError: what IP, GRE and CMD headers can have wrong, ``gre_key`` (another tunnel's), ``gre_protocol``,
+    ``nested`` (an answer with anything behind its GRE header).
+    """
+    payload = gre.ipv4_payload(packet)
+    header = gre.decode(payload)
+    if header.key != tunnel.key:
+        raise DecodeError("gre_key")
+    inner = payload[header.length :]
+    match header.protocol:
+        case gre.PROTOCOL_KEEPALIVE:
+            if inner:
+                raise DecodeError("nested")
+            return None
+        case gre.PROTOCOL_IPV4:
+            return inner
+        case gre.PROTOCOL_CMD:
+            return gre.behind_cmd(inner)
+        case _:
+            raise DecodeError("gre_protocol")
+
+
+def _address(identity: str) -> IPv4Address | None:
+    try:
+        return IPv4Address(identity)
+    except ValueError:
+        return None

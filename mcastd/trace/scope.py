@@ -1,0 +1,50 @@
+"""What of the host's packets is shown: those of the configuration, or of one tunnel of it, and of which kinds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final, Literal, get_args
+
+from mcastd.config.model import Config
+
+Kind = Literal["ike", "keepalive", "pim", "igmp"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+_UDP, _GRE = 17, 47
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Interfaces on which everything counts, and far ends whose IKE or GRE counts wherever it passes."""
+
+    interfaces: frozenset[str]
+    peers: frozenset[bytes]
+    ends: frozenset[bytes]
+    kinds: tuple[str, ...] = KINDS
+
+    def holds(self, interface: str, packet: bytes) -> bool:
+        """Whether an IPv4 packet that passed there is in scope."""
+        if len(packet) < 20:
+            return False
+        if interface in self.interfaces:
+            return True
+        far = {_UDP: self.peers, _GRE: self.ends}.get(packet[9], frozenset())
+        return packet[12:16] in far or packet[16:20] in far
+
+
+def scope_of(config: Config, tunnel: str | None = None, kinds: tuple[str, ...] = KINDS) -> Scope:
+    """The scope of a whole configuration, or of one tunnel with its child's peer. Raises KeyError if there is none."""
+    tunnels = {each.name: each for each in config.tunnels}
+    wanted = list(tunnels.values()) if tunnel is None else [tunnels[tunnel]]
+    children = {each.child for each in wanted}
+    peers = [peer for peer in config.peers if tunnel is None or any(child.name in children for child in peer.children)]
+    return Scope(
+        frozenset(each.name for each in wanted),
+        _packed(peer.remote for peer in peers),
+        _packed(each.remote for each in wanted if each.encapsulation == "gre"),
+        kinds,
+    )
+
+
+def _packed(addresses: Iterable[IPv4Address]) -> frozenset[bytes]:
+    return frozenset(address.packed for address in addresses)
