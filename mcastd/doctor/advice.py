@@ -87,6 +87,24 @@ ADVICE: Final[dict[str, Advice]] = {
         "charon has not brought it up",
         "wait a few seconds and ask again; journalctl -u mcastd -u strongswan has charon's words",
     ),
+    "firewall_failed": Advice(
+        Side.HERE,
+        "without the guard GRE could leave in the clear, so the tunnels that need it stay down",
+        "install nftables, or remove what the message names; docs/configuration.md, [firewall]; mcastd firewall prints "
+        "the rules",
+    ),
+    "gre_arrives_in_the_clear": Advice(
+        Side.THERE,
+        "the other side sends GRE that its IPsec does not take, or somebody spoofs it; it is not let in",
+        "ask them: does the access list of the crypto map permit GRE between the two endpoints, and is the map on the "
+        "interface that GRE leaves by?",
+    ),
+    "gre_leaves_in_the_clear": Advice(
+        Side.HERE,
+        "the child is up, and yet no IPsec policy of this host takes the tunnel's packets; they are not let out",
+        "compare local and remote of the tunnel with the child's selectors (ip xfrm policy), and look for routes or "
+        "NAT rules of others that lead them around IPsec",
+    ),
     "not_loaded": Advice(
         Side.HERE,
         "the file was changed after the daemon read it",

@@ -1,4 +1,4 @@
-"""The hops that carry: configuration, privilege, kernel, daemon, charon, IKE, children, GRE, MTU, keepalives.
+"""The hops that carry: configuration, privilege, kernel, daemon, charon, IKE, children, guard, GRE, MTU, keepalives.
 
 Each function is one hop: facts in, the finding or None out.
 """
@@ -107,6 +107,25 @@ def _negotiation(hop: str, what: str, problem: str | None, peer: PeerStatus) -> 
     saw = f"{what} is not up: {problem or 'the first attempt is still under way'}"
     name = next((name for mark, name in _NEGOTIATION if mark in (problem or "")), "not_up")
     return found(hop, name, saw, local_id=peer.local_id, remote_id=peer.remote_id, remote=peer.remote)
+
+
+def leak_guard(facts: Facts) -> Finding | None:
+    """The guard is in place, and has nothing to hold back while the children are up."""
+    firewall = facts.status.firewall if facts.status else None
+    if firewall is None:
+        return None
+    if firewall.problem is not None:
+        return found("leak_guard", "firewall_failed", firewall.problem)
+    was = facts.before.firewall if facts.before else None
+    arriving = firewall.leaks_in - (was.leaks_in if was else 0)
+    if arriving:
+        saw = f"{arriving} GRE packets in the clear came from a far endpoint in {facts.seconds:.1f} s, and were dropped"
+        return found("leak_guard", "gre_arrives_in_the_clear", saw)
+    leaving = firewall.leaks_out - (was.leaks_out if was else 0)
+    if leaving:
+        saw = f"{leaving} GRE packets would have left in the clear in {facts.seconds:.1f} s, and were dropped"
+        return found("leak_guard", "gre_leaves_in_the_clear", saw)
+    return None
 
 
 def gre(facts: Facts) -> Finding | None:

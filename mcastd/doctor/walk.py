@@ -20,6 +20,7 @@ HOPS: Final[dict[str, Hop]] = {
     "charon": path.charon,
     "ike": path.ike,
     "child": path.children,
+    "leak_guard": path.leak_guard,
     "gre": path.gre,
     "mtu": path.mtu,
     "keepalives": path.keepalives,

@@ -10,6 +10,7 @@ from mcastd.doctor.proc import UdpSocket
 from mcastd.doctor.walk import HOPS, walk
 from mcastd.status import (
     ChildStatus,
+    FirewallStatus,
     GroupStatus,
     KeepaliveStatus,
     NeighborStatus,
@@ -125,6 +126,10 @@ def keepalive(**dropped: int) -> tuple[TunnelStatus, ...]:
     return (tunnel(keepalive=KeepaliveStatus(reply=True, answered=0, dropped=dropped)),)
 
 
+def guard(**changes: object) -> FirewallStatus:
+    return FirewallStatus(guard=True, in_place="problem" not in changes, **changes)  # type: ignore[arg-type]
+
+
 CASES: dict[str, tuple[str, Facts]] = {
     "the file is refused": ("configuration_refused", facts(config_errors=("f:1: x: wrong",))),
     "no privilege": ("not_privileged", facts(privileged=False)),
@@ -147,6 +152,15 @@ CASES: dict[str, tuple[str, Facts]] = {
         facts(
             status=status(peers=(peer(children=(child(state="down", problem="no address of this host is in it"),)),))
         ),
+    ),
+    "no guard": ("firewall_failed", facts(status=status(firewall=guard(problem="nft: no such program")))),
+    "GRE comes in the clear": (
+        "gre_arrives_in_the_clear",
+        facts(before=status(firewall=guard(leaks_in=3)), status=status(firewall=guard(leaks_in=4))),
+    ),
+    "GRE would leave in the clear": (
+        "gre_leaves_in_the_clear",
+        facts(before=status(firewall=guard(leaks_out=3)), status=status(firewall=guard(leaks_out=4))),
     ),
     "the tunnel has a problem": (
         "tunnel_down",
@@ -222,6 +236,11 @@ def test_each_problem_is_found(case: str) -> None:
     assert found.finding is not None
     assert found.finding.problem == problem
     assert found.finding.hop == tuple(HOPS)[len(found.well)]
+
+
+def test_what_the_guard_held_back_before_the_children_were_up_is_no_fault() -> None:
+    held = status(firewall=guard(leaks_out=7, leaks_in=7))
+    assert walk(facts(before=held, status=held)).finding is None
 
 
 def test_a_quiet_child_is_no_fault_while_the_feed_comes() -> None:

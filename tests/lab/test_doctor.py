@@ -1,6 +1,9 @@
 """``mcastd doctor`` in the lab: a healthy path reports nothing, and each broken hop is found by its name."""
 
+import socket
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -9,8 +12,21 @@ import pytest
 
 from mcastd.lab.commands import wait_for
 from mcastd.lab.scene import Scene
-from mcastd.lab.topology import CLOUD, DC, GROUP, PORT, RP_GROUPS, SOURCE_ADDRESS, TUNNEL, TUNNEL_CLOUD, VM
+from mcastd.lab.topology import (
+    CLOUD,
+    DC,
+    GRE_CLOUD,
+    GRE_DC,
+    GROUP,
+    PORT,
+    RP_GROUPS,
+    SOURCE_ADDRESS,
+    TUNNEL,
+    TUNNEL_CLOUD,
+    VM,
+)
 from mcastd.status import Status
+from tests.lab.spoof import way_in
 
 pytestmark = pytest.mark.root
 
@@ -141,6 +157,18 @@ def test_udp_4500_is_blocked(scene: Scene) -> None:
 
 
 # GRE, MTU, keepalives
+
+
+def test_gre_comes_in_the_clear(running: Scene) -> None:
+    ends = socket.inet_aton(GRE_DC) + socket.inet_aton(GRE_CLOUD)
+    packet = bytes.fromhex("4500001c00000000402f0000") + ends + bytes.fromhex("00000800") + bytes(4)
+    with way_in(running) as spoofer, ThreadPoolExecutor(1) as thread:
+        told = thread.submit(doctor, running)
+        while not told.done():
+            spoofer.sendto(packet, (GRE_CLOUD, 0))
+            time.sleep(0.05)
+    found = told.result()
+    assert (found.problem, found.hop) == ("gre_arrives_in_the_clear", "leak_guard"), found.text
 
 
 def test_gre_is_blocked_inside(scene: Scene) -> None:

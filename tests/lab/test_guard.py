@@ -19,6 +19,7 @@ from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CHILD_GRE, CLOUD, GRE_CLOUD, GRE_DC, GROUP, INTERNET
 from mcastd.status import FirewallStatus
 from tests.lab.pim_scene import UDP, Tap, inside, received, wait_for_more
+from tests.lab.spoof import way_in
 
 pytestmark = pytest.mark.root
 
@@ -164,37 +165,18 @@ def test_no_gre_is_ever_in_the_clear(scene: Scene, guard: bool) -> None:
         assert counted == counted_later == 0
 
 
-@pytest.fixture
-def spoofed(scene: Scene) -> Iterator[Scene]:
-    """The internet knows where the VM's GRE endpoint is, and the VM's reverse path filter does not help."""
-    before = {name: scene.command(CLOUD, ["cat", name]).strip() for name in RP_FILTERS}
-    route = ["ip", "route", "add", f"{GRE_CLOUD}/32", "via", topology.VM]
-    scene.command(INTERNET, route)
-    scene.command(CLOUD, ["sh", "-c", "; ".join(f"echo 0 > {name}" for name in RP_FILTERS)])
-    try:
-        yield scene
-    finally:
-        scene.command(CLOUD, ["sh", "-c", "; ".join(f"echo {value} > {name}" for name, value in before.items())])
-        scene.command(INTERNET, ["ip", "route", "del", f"{GRE_CLOUD}/32"])
-
-
-RP_FILTERS = [f"/proc/sys/net/ipv4/conf/{name}/rp_filter" for name in ("all", "eth0")]
 COUNT = 20
 
 
 @pytest.mark.parametrize("guard", [True, False], ids=["guard on", "guard off"])
-def test_gre_that_was_not_decrypted_does_not_arrive(spoofed: Scene, guard: bool) -> None:
+def test_gre_that_was_not_decrypted_does_not_arrive(scene: Scene, guard: bool) -> None:
     """The far endpoint's address, a group that is joined: only that it came in the clear tells that it is spoofed."""
-    scene = spoofed
     configure(scene, guard=guard)
     scene.start_daemon()
     everything_is_up(scene)
     datagram = struct.pack("!HHHH", topology.PORT, topology.PORT, 28, 0) + bytes(20)
     packet = ip(GRE, GRE_DC, GRE_CLOUD, bytes.fromhex("00000800") + ip(UDP, SPOOFED, GROUP, datagram))
-    spoofer = inside(
-        scene.namespace(INTERNET), lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    )
-    with spoofer, Tap(scene, CLOUD, GRE, "eth0") as door, Tap(scene, CLOUD, UDP) as tunnel:
+    with way_in(scene) as spoofer, Tap(scene, CLOUD, GRE, "eth0") as door, Tap(scene, CLOUD, UDP) as tunnel:
         for _ in range(COUNT):
             spoofer.sendto(packet, (GRE_CLOUD, 0))
         # Where the kernel decrypts, the true ones pass the door a second time.
