@@ -20,6 +20,7 @@ from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.control import ControlServer
 from mcastd.errors import ConfigError, ControlRefused, McastdError, Problem
 from mcastd.firewall.agent import FirewallAgent
+from mcastd.handover import COMMAND, Handover
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView
@@ -27,17 +28,19 @@ from mcastd.keepalive.agent import KeepaliveAgent, KeepaliveTunnel
 from mcastd.keepalive.packet import endpoints
 from mcastd.pim.agent import PimAgent, PimInterface
 from mcastd.status import GroupStatus, KeepaliveStatus, PimStatus, Status, TunnelStatus
-from mcastd.system import runtime
+from mcastd.system import capabilities, runtime
+from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.notify import notify, reloading
+from mcastd.system.watchdog import give_signs_of_life
 from mcastd.tunnel.agent import LinkView, TunnelAgent
 from mcastd.tunnel.mtu import Carrier
 
 _CLOSE_TIMEOUT = 5.0
 _SETTLE_TIMEOUT = 10.0
 _TELL_AFTER = 0.2
-_COMMAND = "command"
+HAND_OVER = signal.SIGUSR2
 
 
 class Daemon:
@@ -50,6 +53,7 @@ class Daemon:
         self._log = log
         self._started = started
         self._stop = asyncio.Event()
+        self._leaves_standing = False
         self._reloading = asyncio.Lock()
         self._generations: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -66,9 +70,10 @@ class Daemon:
             rng=rng,
         )
         self._firewall = FirewallAgent(ledger=ledger, log=log, on_change=self._children_changed)
-        self._tunnels = TunnelAgent(ledger=ledger, log=log, on_change=self._links_changed)
+        self._tunnels = TunnelAgent(ledger=ledger, log=log, on_change=self._links_changed, store=FdStore.inherited())
         self._keepalive = KeepaliveAgent(log=log, on_change=self._tell_systemd, on_reinitiate=self._reinitiate)
-        self._pim = PimAgent(log=log, on_change=self._tell_systemd, rng=rng)
+        self._pim = PimAgent(log=log, on_change=self._pim_changed, rng=rng)
+        self._handover = Handover(directory / "handover.json", self._pim, log)
         self._control = ControlServer(
             loaded.config.daemon.control_socket,
             {
@@ -79,12 +84,17 @@ class Daemon:
             },
         )
 
-    async def run(self) -> None:
-        """Bring everything up and keep it so until SIGTERM or SIGINT; then put back what was found."""
+    async def run(self, *, once: bool = False) -> None:
+        """Bring everything up and keep it so until SIGTERM or SIGINT; then put back what was found.
+
+        HAND_OVER ends it too, but leaves everything standing for a successor. ``once`` stops as soon as all is settled.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        loop.add_signal_handler(HAND_OVER, self._hand_over)
+        self._handover.take_over([tunnel.name for tunnel in self._config.tunnels if tunnel.pim is not None])
         self._firewall.configure(self._config)
         self._configure(self._config, _with_keys(self._config))
         try:
@@ -94,25 +104,53 @@ class Daemon:
                 await self._firewall.settled()
                 tasks += [group.create_task(agent.run()) for agent in (self._ipsec, self._tunnels, self._pim)]
                 await self._control.start()
-                self._tell_systemd()
-                notify("READY=1")
-                self._log.info(
-                    "mcastd is ready", config=str(self._path), took_ms=round((time.monotonic() - self._started) * 1000)
-                )
+                tasks += [
+                    group.create_task(self._become_ready(once)),
+                    group.create_task(give_signs_of_life(self._turned, self._log)),
+                ]
                 await self._stop.wait()
                 notify("STOPPING=1")
-                self._log.info("mcastd stops")
-                # Prunes and goodbye need the path, so they go first, while everything still stands.
-                await self._close("pim", self._pim.close())
+                if self._leaves_standing:
+                    self._log.info("mcastd hands over")
+                else:
+                    self._log.info("mcastd stops")
+                    # Prunes and goodbye need the path, so they go first, while everything still stands.
+                    await self._close("pim", self._pim.close())
                 for task in tasks:
                     task.cancel()
         finally:
             self._keepalive.close()
-            await self._close("tunnels", self._tunnels.close())
-            await self._close("ipsec", self._ipsec.close())
-            await self._close("firewall", self._firewall.close())
+            if not self._leaves_standing:
+                await self._close("tunnels", self._tunnels.close())
+                await self._close("ipsec", self._ipsec.close())
+                await self._close("firewall", self._firewall.close())
+                self._handover.forget()
             await self._control.close()
             os.close(self._lock)
+
+    async def _become_ready(self, once: bool) -> None:
+        """READY is when the configuration is applied; that the far ends answer is another matter."""
+        await self._settled()
+        self._tell_now()
+        notify("READY=1")
+        took = round((time.monotonic() - self._started) * 1000)
+        self._log.info("mcastd is ready", config=str(self._path), took_ms=took)
+        if once:
+            self._stop.set()
+
+    async def _settled(self) -> None:
+        """Return when every agent has carried out the last configure, each after those below it."""
+        await self._ipsec.settled()
+        await self._tunnels.settled()
+        await self._pim.settled()
+
+    def _turned(self) -> dict[str, float]:
+        """When the loops of the agents last came around."""
+        return {"firewall": self._firewall.turned, "ipsec": self._ipsec.turned, "tunnels": self._tunnels.turned}
+
+    def _hand_over(self) -> None:
+        self._leaves_standing = True
+        self._stop.set()
 
     def _configure(self, config: Config, peers: tuple[PeerWithKey, ...]) -> None:
         self._config = config
@@ -170,6 +208,11 @@ class Daemon:
                     self._pim.relink(interface.name)
         for name in self._generations.keys() - {interface.name for interface in interfaces}:
             del self._generations[name]
+        self._handover.remember()
+        self._tell_systemd()
+
+    def _pim_changed(self) -> None:
+        self._handover.remember()
         self._tell_systemd()
 
     def _keepalives_of(self, tunnel: Tunnel, link: LinkView | None) -> KeepaliveTunnel:
@@ -211,9 +254,7 @@ class Daemon:
                     self._firewall.configure(loaded.config, leaving=self._config)
                     await self._firewall.settled()
                     self._configure(loaded.config, peers)
-                    await self._ipsec.settled()
-                    await self._tunnels.settled()
-                    await self._pim.settled()
+                    await self._settled()
                     self._firewall.configure(loaded.config)
                     await self._firewall.settled()
             except TimeoutError:
@@ -243,11 +284,13 @@ class Daemon:
         return await self._reload()
 
     async def _answer_join(self, arguments: dict[str, Any]) -> str:
-        self._pim.join(*self._join_arguments(arguments), origin=_COMMAND)
+        self._pim.join(*self._join_arguments(arguments), origin=COMMAND)
+        self._handover.remember()
         return "joined"
 
     async def _answer_leave(self, arguments: dict[str, Any]) -> str:
-        self._pim.leave(*self._join_arguments(arguments), origin=_COMMAND)
+        self._pim.leave(*self._join_arguments(arguments), origin=COMMAND)
+        self._handover.remember()
         return "left"
 
     def _join_arguments(self, arguments: dict[str, Any]) -> tuple[IPv4Address, IPv4Address | None, str]:
@@ -276,8 +319,11 @@ class Daemon:
             _with(plain[tunnel.name], self._keepalive.status(tunnel.name, now), self._pim.status(tunnel.name, now))
             for tunnel in self._config.tunnels
         )
-        groups = tuple(_seen_through(group, plain[group.tunnel]) for group in self._pim.groups(now))
-        down = [f"peer {peer.name} is {peer.state}" for peer in peers if peer.state != "up"]
+        groups = tuple(
+            _seen_through(group, plain[group.tunnel]) for group in self._pim.groups(now) if group.tunnel in plain
+        )
+        down = [f"no {capability}: mcastd cannot {what}" for capability, what in capabilities.missing()]
+        down += [f"peer {peer.name} is {peer.state}" for peer in peers if peer.state != "up"]
         down += [
             f"child {child.name} is {child.state}"
             for peer in peers if peer.state == "up"
@@ -348,21 +394,3 @@ def _seen_through(group: GroupStatus, tunnel: TunnelStatus) -> GroupStatus:
     if tunnel.state == "up" or group.state != "joined":
         return group
     return msgspec.structs.replace(group, state="not joined", problem=f"tunnel {tunnel.name} is {tunnel.state}")
-
-
-def serve(path: Path, log: Logger, started: float) -> None:
-    """Run until told to stop; raises ConfigError and HostError before anything is changed."""
-    loaded = load(path)
-    log_notes(log, loaded.notes)
-
-    async def run() -> None:
-        await Daemon(path, loaded, log, started).run()
-
-    try:
-        asyncio.run(run())
-    except ExceptionGroup as group:
-        # One agent's end ends the others; what people need to know is the error that began it.
-        cause = group.exceptions[0]
-        if isinstance(cause, McastdError):
-            raise cause from group
-        raise

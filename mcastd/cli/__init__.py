@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 it failed or something is down; 2 wrong usage or configura
 import argparse
 import os
 import sys
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -14,7 +15,7 @@ from mcastd import __version__
 from mcastd.errors import ConfigError, ControlError, McastdError
 
 DEFAULT_CONFIG = Path("/etc/mcastd.toml")
-_COMMANDS = {
+COMMANDS = {
     "run": "run the daemon in the foreground",
     "check": "validate the configuration: every error with file, line and key",
     "status": "peers and SAs, tunnels, keepalives, neighbours, groups",
@@ -25,6 +26,7 @@ _COMMANDS = {
     "params": "the table of parameters to agree on with the other side",
     "peer-config": "the other side's configuration, made from ours",
     "import": "ipsec.conf, ipsec.secrets or swanctl.conf to mcastd.toml",
+    "cleanup": "take down what a daemon that has ended left standing",
     "firewall": "the nftables rules that the configuration makes",
     "trace": "IKE, keepalives, PIM and IGMP as they pass, decoded or written as pcapng",
     "lab": "the whole scene, data centre and cloud VM, on this machine",
@@ -43,9 +45,8 @@ class Command(Protocol):
         """Do it; returns the exit code, or raises McastdError."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
-    words = sys.argv[1:] if argv is None else argv
+def command_line(loaded: Collection[str]) -> argparse.ArgumentParser:
+    """The parser of all commands, with the arguments of those in ``loaded``, whose modules are imported."""
     parser = argparse.ArgumentParser(
         prog="mcastd",
         description="A data centre's multicast, in a cloud VM: IPsec, GRE, keepalives and PIM from one file.",
@@ -53,16 +54,22 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"mcastd {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    chosen = next((word for word in words if not word.startswith("-")), None)
-    for name, help_text in _COMMANDS.items():
+    for name, help_text in COMMANDS.items():
         sub = commands.add_parser(name, help=help_text, formatter_class=argparse.RawDescriptionHelpFormatter)
-        if name == chosen:
-            # Only the chosen command's module is loaded: status must not wait for what lab imports.
+        if name in loaded:
             module = cast("Command", import_module(f"mcastd.cli.{_MODULES.get(name, name)}"))
             sub.description = (module.__doc__ or "").strip()
             module.add_arguments(sub)
             sub.set_defaults(module=module)
-    arguments = parser.parse_args(words)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    # Only the chosen command's module is loaded: status must not wait for what lab imports.
+    chosen = next((word for word in words if not word.startswith("-")), "")
+    arguments = command_line({chosen}).parse_args(words)
     module = cast("Command", arguments.module)
     try:
         return module.run(arguments)

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic() - _age()
     log.configure(arguments.log_level)
     logger = log.get_logger()
-    from mcastd.daemon import serve
+    from mcastd.serve import serve
 
     logger.info(
         "mcastd starts",

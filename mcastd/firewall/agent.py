@@ -47,6 +47,11 @@ class FirewallAgent:
         self._wanted, self._leaving = config, leaving
         self._wake.set()
 
+    @property
+    def turned(self) -> float:
+        """When the loop last came around, monotonic."""
+        return self._wake.turned
+
     async def settled(self) -> None:
         """Return when the last configure has been carried out, or has failed and says so in status."""
         await self._wake.settled()

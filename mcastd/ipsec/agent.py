@@ -71,6 +71,11 @@ class IpsecAgent:
         self._settled.clear()
         self._wake.set()
 
+    @property
+    def turned(self) -> float:
+        """When the loop last came around, monotonic; within AUDIT and a few seconds while it is well."""
+        return self._wake.turned
+
     async def settled(self) -> None:
         """Return when the loop has acted on the last configure, or has seen that charon is absent."""
         await self._settled.wait()
@@ -107,6 +112,7 @@ class IpsecAgent:
         pause = RECONNECT_FIRST
         try:
             while True:
+                self._wake.turn()
                 try:
                     control, events = await ViciConnection.open(self._socket), await ViciConnection.open(self._socket)
                 except ViciUnavailable as error:

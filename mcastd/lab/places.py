@@ -78,8 +78,18 @@ class Places:
         """Run a command in a place and return what it printed; raises LabError if it fails."""
         return command(self.argv(place, argv), text=text)
 
-    def start(self, place: str, name: str, argv: Sequence[str], environment: dict[str, str] | None = None) -> Process:
-        """Start a process in a place; what it prints goes to ``log/NAME.log`` in the scene's folder."""
+    def start(
+        self,
+        place: str,
+        name: str,
+        argv: Sequence[str],
+        environment: dict[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> Process:
+        """Start a process in a place; what it prints goes to ``log/NAME.log`` in the scene's folder.
+
+        It inherits ``descriptors``, under their numbers.
+        """
         with self.log(name).open("ab") as log, undisturbed() as mask:
             child = subprocess.Popen(
                 self.argv(place, argv),
@@ -88,6 +98,7 @@ class Places:
                 stderr=log,
                 env=self.environment() | (environment or {}),
                 start_new_session=True,
+                pass_fds=descriptors,
                 preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
             )
             self._children[child.pid] = child

@@ -4,7 +4,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -144,11 +144,16 @@ class Scene(Places):
             self.reap()
             self.ours.unlock()
 
-    def start_daemon(self) -> None:
-        """Start mcastd. The data centre's tunnel is as after ``no shutdown``."""
+    def start_daemon(
+        self,
+        argv: Sequence[str] = ("mcastd", "run"),
+        environment: dict[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        """Start mcastd, by ``argv`` and as ``start`` does. The data centre's tunnel is as after ``no shutdown``."""
         self.dc.no_shutdown()
         self.exec_time = time.monotonic()
-        self._daemon = self.start(CLOUD, _DAEMON, ["mcastd", "run"])
+        self._daemon = self.start(CLOUD, _DAEMON, argv, environment, descriptors)
 
     def stop_daemon(self, number: signal.Signals = signal.SIGTERM) -> int | None:
         """Send the daemon, if it runs, a signal that ends it, and wait; returns its exit status.

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from random import Random
 from typing import Final
@@ -29,6 +29,7 @@ from mcastd.pim.effects import (
     Send,
 )
 from mcastd.pim.link import Datagram, open_socket, parse_ipv4
+from mcastd.pim.packet import encode_hello
 from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface
@@ -108,6 +109,39 @@ class PimAgent:
     def leave(self, group: IPv4Address, source: IPv4Address | None, tunnel: str, origin: str = "command") -> None:
         """Take a join of ``origin`` back; the last one prunes. Raises McastdError if there was none."""
         self._carry_out(self._router.leave(group, source, tunnel, origin, self._clock()))
+
+    # What outlives a restart
+
+    @property
+    def generation_ids(self) -> dict[str, int]:
+        """The Generation ID of each interface, by its name."""
+        return dict(self._router.generation_ids)
+
+    def joins(self, origin: str) -> tuple[tuple[str, IPv4Address, IPv4Address | None], ...]:
+        """What ``origin`` has joined, as (tunnel, group, source)."""
+        return tuple(
+            (name, group, source)
+            for name, membership in self._router.memberships.items()
+            for group, source, origins in membership.entries()
+            if origin in origins
+        )
+
+    def hellos(self) -> tuple[tuple[str, IPv4Address, bytes], ...]:
+        """What the neighbours said of themselves, as (tunnel, neighbour, Hello)."""
+        return tuple(
+            (name, neighbor.address, encode_hello(neighbor.hello))
+            for name, interface in self._router.interfaces.items()
+            for neighbor in interface.neighbors.all()
+        )
+
+    def go_on(self, generation_ids: Mapping[str, int], hellos: Iterable[tuple[str, IPv4Address, bytes]]) -> None:
+        """Go on as an earlier life, whose joins we have: call before ``configure``.
+
+        Neighbours need not hear that we forgot them, and are sent our Joins before their next Hello.
+        """
+        self._router.generation_ids.update(generation_ids)
+        for name, neighbor, hello in hellos:
+            self._router.heard.setdefault(name, []).append((neighbor, hello))
 
     # The agent's life
 

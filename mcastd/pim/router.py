@@ -14,6 +14,7 @@ from mcastd.errors import McastdError
 from mcastd.pim.effects import Effect
 from mcastd.pim.interface import Interface
 from mcastd.pim.membership import Membership
+from mcastd.pim.packet import ALL_PIM_ROUTERS
 from mcastd.pim.rp import in_ranges
 from mcastd.pim.settings import PimInterface
 
@@ -21,12 +22,17 @@ FILE_ORIGIN: Final = "file"
 
 
 class Router:
-    """PIM on all interfaces."""
+    """PIM on all interfaces.
+
+    ``generation_ids`` and ``heard`` (sender and Hello), by interface, are what an earlier life may leave: an interface
+    that starts speaks under that Generation ID, and knows its neighbours before they speak again.
+    """
 
     def __init__(self, rng: Random) -> None:
         self.interfaces: dict[str, Interface] = {}
         self.memberships: dict[str, Membership] = {}
-        self._generation_ids: dict[str, int] = {}
+        self.generation_ids: dict[str, int] = {}
+        self.heard: dict[str, list[tuple[IPv4Address, bytes]]] = {}
         self._rng = rng
 
     def configure(self, interfaces: Iterable[PimInterface], groups: Iterable[Group], now: float) -> list[Effect]:
@@ -52,10 +58,12 @@ class Router:
 
     def _start(self, settings: PimInterface, now: float) -> None:
         name = settings.name
-        generation_id = self._generation_ids.setdefault(name, self._rng.getrandbits(32))
+        generation_id = self.generation_ids.setdefault(name, self._rng.getrandbits(32))
         interface = Interface(settings, self._membership(name), generation_id, self._rng)
         self.interfaces[name] = interface
         interface.start(now)
+        for neighbor, hello in self.heard.pop(name, ()):
+            interface.receive(neighbor, ALL_PIM_ROUTERS, hello, now)
 
     def _replace_file_groups(self, groups: Iterable[Group]) -> dict[str, list[IPv4Address]]:
         by_tunnel: dict[str, list[tuple[IPv4Address, IPv4Address | None]]] = {name: [] for name in self.memberships}

@@ -1,19 +1,21 @@
 """A nudge for level-triggered loops: many nudges before the next look are one."""
 
 import asyncio
+import time
 
 
 class Wake:
     """An event that is consumed by waiting for it, and that says when its nudges have been dealt with.
 
     A reconciling loop waits here, then compares what is wanted with what is there, then calls ``finished``; it loses
-    nothing when several nudges fall together.
+    nothing when several nudges fall together. ``turned`` is when the loop last came around (monotonic, in seconds).
     """
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self._done = asyncio.Event()
         self._asked = self._taken = self._finished = 0
+        self.turned = time.monotonic()
 
     def set(self) -> None:
         """Let the waiting loop look again, now or as soon as it waits."""
@@ -22,6 +24,7 @@ class Wake:
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Return True when nudged, False after ``timeout`` seconds without a nudge (None: wait for ever)."""
+        self.turn()
         try:
             async with asyncio.timeout(timeout):
                 await self._event.wait()
@@ -30,6 +33,10 @@ class Wake:
         self._event.clear()
         self._taken = self._asked
         return True
+
+    def turn(self) -> None:
+        """Say that the loop has come around, where it does so without waiting here."""
+        self.turned = time.monotonic()
 
     def finished(self) -> None:
         """Say that what the last ``wait`` returned for has been dealt with."""

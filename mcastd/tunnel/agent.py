@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from mcastd.config.model import Child, Config, Datapath, Tunnel
 from mcastd.errors import HostError
 from mcastd.status import RouteStatus, TunnelStatus
+from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.netlink import GreUnsupported, Link, Netlink, changes
@@ -53,8 +54,11 @@ class _State:
 class TunnelAgent:
     """All tunnels of the configuration. ``on_change`` is called after any LinkView may have changed."""
 
-    def __init__(self, *, ledger: Ledger, log: Logger, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, *, ledger: Ledger, log: Logger, on_change: Callable[[], None], store: FdStore | None = None
+    ) -> None:
         self._ledger = ledger
+        self._store = store or FdStore()
         self._log = log
         self._on_change = on_change
         self._wake = Wake()
@@ -91,6 +95,11 @@ class TunnelAgent:
             self._gate()
             self._wake.set()
 
+    @property
+    def turned(self) -> float:
+        """When the loop last came around, monotonic; within _AUDIT_PERIOD and a few seconds while it is well."""
+        return self._wake.turned
+
     async def settled(self) -> None:
         """Return when the last configure has been carried out, or has failed and says so in status."""
         await self._wake.settled()
@@ -103,7 +112,7 @@ class TunnelAgent:
     async def run(self) -> None:
         """Reconcile at every nudge, at every change that the kernel reports, and now and then."""
         async with Netlink() as netlink, asyncio.TaskGroup() as group:
-            self._host = Host(netlink, self._ledger)
+            self._host = Host(netlink, self._ledger, self._store)
             group.create_task(self._watch_kernel())
             while True:
                 failed = self._problems or any(state.problem for state in self._states.values())
@@ -114,7 +123,7 @@ class TunnelAgent:
     async def close(self) -> None:
         """Remove what we made: rules, links with their routes, then endpoints, as the ledger has it."""
         async with Netlink() as netlink:
-            host = Host(netlink, self._ledger)
+            host = Host(netlink, self._ledger, self._store)
             if self._host is not None:
                 host.pumps = self._host.pumps
             await self._match_rules(host, frozenset())
@@ -235,6 +244,8 @@ class TunnelAgent:
         if child is not None and child.interface in self._problems:
             raise HostError(self._problems[child.interface])
         mtu, reason = await self._mtu(host, tunnel, carrier)
+        if self._backend is None and host.was_pumped(tunnel.name):
+            self._backend = "userspace"
         wanted = self._link_wanted(tunnel, mtu, carrier.up)
         try:
             link = await self._carry_out(host, wanted)

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv4Interface
 
 from mcastd.errors import HostError
 from mcastd.system import sysctl
+from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.netlink import GreLink, Link, Netlink, XfrmLink
 from mcastd.tunnel import plan
@@ -25,8 +26,9 @@ class Host:
     ``routes`` keeps what is routed through the links.
     """
 
-    def __init__(self, netlink: Netlink, ledger: Ledger) -> None:
+    def __init__(self, netlink: Netlink, ledger: Ledger, store: FdStore) -> None:
         self.netlink = netlink
+        self._store = store
         self.routes = RouteKeeper(netlink, ledger)
         self._ledger = ledger
         self.pumps: dict[str, Pump] = {}
@@ -42,6 +44,7 @@ class Host:
             exists=True,
             ours=self._ours(link),
             shape=self._shape(link),
+            pump_left=self._store.has(_tun(name)),
             mtu=link.mtu,
             up=link.up,
             multicast=link.multicast,
@@ -59,6 +62,10 @@ class Host:
         pump = self.pumps.get(link.name)
         return plan.Pumped(pump.gre) if pump is not None and pump.started else None
 
+    def was_pumped(self, name: str) -> bool:
+        """Whether a link that we made, maybe in an earlier life, carries GRE in user space."""
+        return self._ledger.entries("link").get(name) == _MADE_AS[plan.Pumped]
+
     async def carry_out(self, name: str, actions: list[plan.Action]) -> None:
         """Do the actions in order; raises HostError at the first that the host refuses."""
         for action in actions:
@@ -71,6 +78,9 @@ class Host:
                     await self._delete_link(name)
                 case plan.CreateLink(shape):
                     await self._create(name, shape)
+                case plan.AdoptLink(gre):
+                    tun, sock = (self._store.take(left) for left in (_tun(name), _gre(name)))
+                    self._start(Pump(name, gre, tun=tun, sock=sock))
                 case plan.AddAddress(address, peer):
                     await self.netlink.add_address((await self._link(name)).index, address, peer)
                 case plan.DeleteAddress(address, peer):
@@ -131,9 +141,14 @@ class Host:
             case plan.Xfrm(if_id):
                 await self.netlink.add_xfrm(name, XfrmLink(if_id))
             case plan.Pumped(gre):
-                pump = Pump(name, gre)
-                pump.start(asyncio.get_running_loop())
-                self.pumps[name] = pump
+                self._start(Pump(name, gre))
+
+    def _start(self, pump: Pump) -> None:
+        pump.start(asyncio.get_running_loop())
+        self.pumps[pump.name] = pump
+        # Closing the one would take the interface away, and closing the other what waits to be read.
+        self._store.keep(_tun(pump.name), pump.tun)
+        self._store.keep(_gre(pump.name), pump.sock)
 
     def _ours(self, link: Link) -> bool:
         """Whether we made it: of a name that we made, somebody may have made another kind of link since."""
@@ -143,6 +158,8 @@ class Host:
         pump = self.pumps.pop(name, None)
         if pump is not None:
             pump.close()
+        for descriptor in (_tun(name), _gre(name)):
+            self._store.drop(descriptor)
 
     async def _delete_link(self, name: str) -> None:
         self._close_pump(name)
@@ -155,6 +172,14 @@ class Host:
         if link is None:
             raise HostError(f"interface {name} went away while it was set up")
         return link
+
+
+def _tun(name: str) -> str:
+    return f"{name}.tun"
+
+
+def _gre(name: str) -> str:
+    return f"{name}.gre"
 
 
 def _rp_filter(name: str) -> str:

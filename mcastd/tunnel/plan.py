@@ -60,13 +60,15 @@ class Wanted:
 class Found:
     """What the host shows. ``shape`` is that of a link of the kinds that we make, None for another one.
 
-    ``ours`` says that the link of that name was made by us, in this life or one before; ``addresses`` are in the
-    kernel's order, of which the first is the primary one of the link.
+    ``ours`` says that the link of that name was made by us, in this life or one before, and ``pump_left`` that an
+    earlier one left what it carried packets with; ``addresses`` are in the kernel's order, of which the first is the
+    primary one of the link.
     """
 
     exists: bool = False
     ours: bool = False
     shape: Shape | None = None
+    pump_left: bool = False
     mtu: int = 0
     up: bool = False
     multicast: bool = False
@@ -102,6 +104,13 @@ class CreateLink:
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptLink:
+    """Carry packets on the TUN that an earlier life made, and lose none."""
+
+    gre: Gre
+
+
+@dataclass(frozen=True, slots=True)
 class AddAddress:
     """Put a tunnel address on the link."""
 
@@ -133,7 +142,7 @@ class SetLink:
     up: bool | None
 
 
-Action = Refuse | AddEndpoint | DeleteLink | CreateLink | AddAddress | DeleteAddress | SetRpFilter | SetLink
+Action = Refuse | AddEndpoint | DeleteLink | CreateLink | AdoptLink | AddAddress | DeleteAddress | SetRpFilter | SetLink
 
 
 def gre(tunnel: Tunnel) -> Gre:
@@ -156,7 +165,9 @@ def plan(wanted: Wanted, found: Found) -> list[Action]:
     if wanted.endpoint is not None and not found.endpoint_present:
         actions.append(AddEndpoint(IPv4Interface(wanted.endpoint)))
     fresh = not found.exists
-    if found.exists and found.shape != wanted.shape:
+    if found.exists and found.shape is None and found.pump_left and isinstance(wanted.shape, Pumped):
+        actions.append(AdoptLink(wanted.shape.gre))
+    elif found.exists and found.shape != wanted.shape:
         actions.append(DeleteLink())
         fresh = True
     if fresh:

@@ -31,10 +31,11 @@ class Pump:
 
     ``forwarding`` False drops what the host sends into the tunnel: while the child is down it would leave in the clear.
     ``dropped`` counts by reason. The local endpoint's address must be on the host, and a route to the remote one;
-    raises HostError else.
+    raises HostError else. ``tun`` and ``sock`` are descriptors that an earlier life left: the interface stays as it is,
+    and what has arrived meanwhile waits in the socket.
     """
 
-    def __init__(self, name: str, wanted: Gre) -> None:
+    def __init__(self, name: str, wanted: Gre, *, tun: int | None = None, sock: int | None = None) -> None:
         self.name = name
         self.gre = wanted
         self.forwarding = False
@@ -48,14 +49,18 @@ class Pump:
         # The socket first: it fails where there is no route yet, and a TUN that comes and goes is a change that the
         # kernel reports, which would have us try again at once.
         try:
-            self._sock: socket.socket | None = sockets.raw_gre(wanted.local, wanted.remote, wanted.ttl, None)
+            self._sock: socket.socket | None = _left(sock, wanted) or sockets.raw_gre(
+                wanted.local, wanted.remote, wanted.ttl, None
+            )
         except OSError as error:
+            if tun is not None:
+                os.close(tun)
             raise HostError(
                 f"{name}: no GRE socket from {wanted.local} to {wanted.remote}: {error.strerror}"
             ) from error
         sockets.enlarge_receive_buffer(self._sock, _RECEIVE_BUFFER)
         try:
-            self._tun = _open_tun(name)
+            self._tun = tun if tun is not None else _open_tun(name)
         except HostError:
             self._sock.close()
             raise
@@ -66,6 +71,17 @@ class Pump:
         self._loop = loop
         loop.add_reader(self._tun, self._from_tun)
         loop.add_reader(self._sock, self._from_peer)
+
+    @property
+    def tun(self) -> int:
+        """The descriptor that keeps the TUN interface there."""
+        return self._tun
+
+    @property
+    def sock(self) -> int:
+        """The descriptor of the raw GRE socket."""
+        assert self._sock is not None
+        return self._sock.fileno()
 
     @property
     def started(self) -> bool:
@@ -169,6 +185,19 @@ def _keepalive_behind_cmd(header: gre.GreHeader, payload: memoryview) -> bool:
         return False
     inner = gre.behind_cmd(payload[header.length :])
     return len(inner) >= 20 and inner[9] == gre.IPPROTO_GRE
+
+
+def _left(descriptor: int | None, wanted: Gre) -> socket.socket | None:
+    """The socket that an earlier life left, unless its endpoint here is another one; a raw one tells no peer's."""
+    if descriptor is None:
+        return None
+    sock = socket.socket(fileno=descriptor)
+    if sock.getsockname()[0] != str(wanted.local):
+        sock.close()
+        return None
+    sock.connect((str(wanted.remote), 0))
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, wanted.ttl)
+    return sock
 
 
 def _open_tun(name: str) -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcastd.cli import _COMMANDS, main
+from mcastd.cli import COMMANDS as VERBS
+from mcastd.cli import main
 from mcastd.config.model import Child, Config, Daemon, Firewall, Group, Keepalive, Peer, Pim, RpRange, Tunnel
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +88,7 @@ def test_every_command_of_ours_that_it_names_is_one(capsys: pytest.CaptureFixtur
         )
     )
     assert len(named) > 5
-    assert set(named) <= set(_COMMANDS)
+    assert set(named) <= set(VERBS)
     for name in named:
         with pytest.raises(SystemExit) as caught:
             main([name, "--help"])

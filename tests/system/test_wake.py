@@ -123,3 +123,16 @@ def test_all_who_wait_hear_of_it() -> None:
         await asyncio.gather(*first, later)
 
     run(main())
+
+
+def test_a_loop_that_comes_around_says_when() -> None:
+    async def main() -> None:
+        wake = Wake()
+        first = wake.turned
+        wake.set()
+        await wake.wait(0)
+        second = wake.turned
+        wake.turn()
+        assert first < second < wake.turned
+
+    run(main())

@@ -13,6 +13,7 @@ from mcastd.config.model import Tunnel
 from mcastd.tunnel.plan import (
     AddAddress,
     AddEndpoint,
+    AdoptLink,
     CreateLink,
     DeleteAddress,
     DeleteLink,
@@ -94,6 +95,14 @@ def test_a_link_once_up_stays_up_while_its_child_is_away() -> None:
 
 def test_nothing_to_do_is_nothing_done() -> None:
     assert plan(WANTED, MATCHING) == []
+
+
+def test_what_an_earlier_life_left_is_adopted_and_not_made_anew() -> None:
+    left = replace(MATCHING, shape=None, pump_left=True)
+    wanted = replace(WANTED, shape=Pumped(GRE))
+    assert plan(wanted, left) == [AdoptLink(GRE)]
+    assert plan(wanted, replace(left, pump_left=False))[:2] == [DeleteLink(), CreateLink(Pumped(GRE))]
+    assert plan(WANTED, left)[:2] == [DeleteLink(), CreateLink(GRE)]
 
 
 @pytest.mark.parametrize("shape", [GRE, Pumped(GRE), Xfrm(7), None])
@@ -238,6 +247,10 @@ class Host:
                     assert not found.exists
                     assert found.endpoint_present  # a raw socket is bound to it
                     self.found = created(shape, found)
+                case AdoptLink(gre):
+                    assert found.shape is None
+                    assert found.pump_left
+                    self.found = replace(found, shape=Pumped(gre), pump_left=False)
                 case AddAddress(address, peer):
                     assert found.exists
                     self.add((address, peer))
@@ -327,6 +340,7 @@ def hosts(draw: st.DrawFn) -> Host:
     addresses = uniquely(draw(st.lists(st.tuples(INTERFACES, PEERS) | st.tuples(FURTHER_ONE, st.none()), max_size=5)))
     found = replace(
         link,
+        pump_left=draw(st.booleans()),
         mtu=draw(st.sampled_from((1376, 1398, 1500))),
         up=draw(st.booleans()),
         multicast=draw(st.booleans()),

@@ -1,0 +1,26 @@
+"""Take down what a daemon that has ended left standing, as systemctl stop does after a crash.
+
+SAs, interfaces, addresses and joins go, as if the daemon had been stopped. Nothing happens where nothing was left;
+where a daemon runs, the exit code is 1.
+
+Example: mcastd cleanup
+"""
+
+import argparse
+
+from mcastd.cli import add_config_argument
+from mcastd.system import log
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_config_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Take down and report."""
+    log.configure("info")
+    from mcastd.serve import clean_up
+
+    clean_up(arguments.config, log.get_logger())
+    return 0

@@ -1,0 +1,50 @@
+"""Running the daemon to its end, and taking down what one that has ended left standing."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from mcastd.config.load import Loaded, load
+from mcastd.config.model import Config
+from mcastd.daemon import Daemon, log_notes
+from mcastd.errors import ConfigError, McastdError
+from mcastd.system import capabilities
+from mcastd.system.log import Logger
+
+
+def serve(path: Path, log: Logger, started: float) -> None:
+    """Run until told to stop; raises ConfigError and HostError before anything is changed."""
+    loaded = load(path)
+    log_notes(log, loaded.notes)
+    for capability, what in capabilities.missing():
+        log.error("capability missing", capability=capability, without=f"mcastd cannot {what}")
+    _run(path, loaded, log, started)
+
+
+def clean_up(path: Path, log: Logger) -> None:
+    """Take down what a daemon that has ended left standing; nothing where nothing was left.
+
+    With a file that is valid, as a daemon that starts and stops: it prunes and says goodbye. With any other, what the
+    ledger knows. Raises HostError, also where a daemon runs.
+    """
+    try:
+        loaded = load(path)
+    except ConfigError:
+        loaded = Loaded(config=Config())
+    directory = loaded.config.daemon.runtime_dir
+    if (directory / "ledger.json").exists():
+        _run(path, loaded, log, time.monotonic(), once=True)
+
+
+def _run(path: Path, loaded: Loaded, log: Logger, started: float, *, once: bool = False) -> None:
+    async def run() -> None:
+        await Daemon(path, loaded, log, started).run(once=once)
+
+    try:
+        asyncio.run(run())
+    except ExceptionGroup as group:
+        # One agent's end ends the others; what people need to know is the error that began it.
+        cause = group.exceptions[0]
+        if isinstance(cause, McastdError):
+            raise cause from group
+        raise
