@@ -20,6 +20,8 @@ if _hidden is None:
 else:
     sys.modules["rich"] = _hidden
 
+from mcastd.system.events import message_id  # noqa: E402
+
 Logger = structlog.typing.FilteringBoundLogger
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -41,6 +43,8 @@ def configure(level: str = "info") -> None:
         logger_factory=sink or structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    if sink is None and _stderr_is_the_journal():
+        get_logger().warning("the journal gets lines without fields", missing="systemd-python")
 
 
 def _stderr_is_the_journal() -> bool:
@@ -78,6 +82,9 @@ def _journal_fields(_logger: object, method: str, event: MutableMapping[str, Any
     record["MESSAGE"] = f"{message}: {fields}" if fields else message
     record["PRIORITY"] = _PRIORITY[method]
     record["SYSLOG_IDENTIFIER"] = "mcastd"
+    explained = message_id(message)
+    if explained is not None:
+        record["MESSAGE_ID"] = explained
     return (), record
 
 

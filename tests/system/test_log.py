@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from mcastd.system import log
+from mcastd.system.events import EVENTS
 
 
 @pytest.fixture
@@ -94,17 +95,30 @@ def test_whatever_a_field_holds_it_stays_one_line(terminal: Callable[[], list[st
 def test_the_journal_gets_fields_that_can_be_asked_for(journal: Journal) -> None:
     journal.configure()
     log.get_logger().bind(tunnel="gre1").warning("keepalives have stopped", period=1.5)
-    log.get_logger().info("mcastd stops")
+    log.get_logger().info("joined")
     assert journal.records == [
         {
             "MESSAGE": "keepalives have stopped: tunnel=gre1 period=1.500",
             "PRIORITY": 4,
             "SYSLOG_IDENTIFIER": "mcastd",
+            "MESSAGE_ID": EVENTS["keepalives have stopped"].message_id,
             "MCASTD_TUNNEL": "gre1",
             "MCASTD_PERIOD": "1.5",
         },
-        {"MESSAGE": "mcastd stops", "PRIORITY": 6, "SYSLOG_IDENTIFIER": "mcastd"},
+        {"MESSAGE": "joined", "PRIORITY": 6, "SYSLOG_IDENTIFIER": "mcastd"},
     ]
+
+
+def test_without_systemd_s_library_the_journal_gets_lines_and_is_told_so(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "systemd", None)
+    journal.configure()
+    log.get_logger().info("joined", group="239.1.1.1")
+    first, second = (line[13:] for line in capfd.readouterr().err.splitlines())
+    assert first == "warning the journal gets lines without fields  missing=systemd-python"
+    assert second == "info    joined  group=239.1.1.1"
+    assert journal.records == []
 
 
 def test_the_levels_are_syslog_s(journal: Journal) -> None:
