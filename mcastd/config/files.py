@@ -1,9 +1,14 @@
 """Files that the configuration names: keys and certificates. What is in one appears in no message."""
 
+import grp
 import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+GROUP: Final = "mcastd"
+"""The service's: that it can read a key is as it should be."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ def read_secret(path: Path, longest: int) -> Found:
 def _read(path: Path, longest: int, forbidden: int, what: str, allowed: str) -> Found:
     try:
         with open(path, "rb", opener=_at_once) as file:
-            mode = os.fstat(file.fileno()).st_mode
+            found = os.fstat(file.fileno())
+            mode = found.st_mode
             if not stat.S_ISREG(mode):
                 return Found(refused=f"{path} is not a regular file")
             content = file.read(longest + 1)
@@ -36,10 +42,17 @@ def _read(path: Path, longest: int, forbidden: int, what: str, allowed: str) -> 
         return Found(refused=f"{path} cannot be read: {error.strerror}")
     if mode & forbidden:
         return Found(refused=f"{path} is {what} (mode {mode & 0o777:04o}); allowed: at most {allowed}")
-    if mode & 0o070 and forbidden == 0o007:
+    if mode & 0o070 and forbidden == 0o007 and not _is_the_services(found.st_gid):
         text = f"{path} can be read by its group (mode {mode & 0o777:04o}), which is right only for the daemon's own"
         return Found(content, note=text)
     return Found(content)
+
+
+def _is_the_services(group: int) -> bool:
+    try:
+        return grp.getgrgid(group).gr_name == GROUP
+    except KeyError:
+        return False
 
 
 def _at_once(path: str, flags: int) -> int:

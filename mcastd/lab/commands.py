@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from mcastd.errors import LabError
@@ -26,7 +27,9 @@ _LIBIPSEC = Path("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so")
 
 
 def require_programs() -> None:
-    """Raise LabError that names the Debian packages whose programs are missing."""
+    """Raise LabError that names the Debian packages whose programs, or the extra whose libraries, are missing."""
+    if find_spec("scapy") is None or find_spec("rich") is None:
+        raise LabError("the lab needs scapy and rich: pip install 'mcastd[lab]'")
     missing = {package for program, package in _PACKAGES.items() if shutil.which(program) is None}
     if missing:
         raise LabError(f"the lab needs programs of these Debian packages: apt install {' '.join(sorted(missing))}")

@@ -29,6 +29,15 @@ def test_without_root_it_says_so(
     assert f"needs root: sudo mcastd lab {words[0]}" in capsys.readouterr().err
 
 
+def test_missing_libraries_are_said_with_the_extra_that_has_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("mcastd.lab.commands.find_spec", lambda name: None if name == "scapy" else object())
+    assert main(["lab", "up"]) == 1
+    assert "pip install 'mcastd[lab]'" in capsys.readouterr().err
+
+
 def test_missing_programs_are_said_with_the_packages_that_have_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

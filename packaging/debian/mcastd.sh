@@ -1,0 +1,2 @@
+#!/bin/sh
+exec /usr/lib/mcastd/bin/python3 -I -m mcastd "$@"
