@@ -62,8 +62,9 @@ class Charon:
         self.socket = folder / f"{namespace}.vici"
         self.log = folder / f"{namespace}.log"
         self._conf = folder / f"{namespace}.conf"
+        plugins = PLUGINS if kernel_esp else f"{PLUGINS} kernel-libipsec"
         self._conf.write_text(
-            CHARON_CONF.format(plugins=PLUGINS, log=self.log, socket=self.socket, retransmit_timeout=retransmit_timeout)
+            CHARON_CONF.format(plugins=plugins, log=self.log, socket=self.socket, retransmit_timeout=retransmit_timeout)
         )
         self._process: subprocess.Popen[bytes] | None = None
 
