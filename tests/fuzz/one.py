@@ -4,6 +4,8 @@
 ``python -m tests.fuzz.one TARGET --history FILE``
 """
 
+import atexit
+import signal
 import sys
 from pathlib import Path
 
@@ -18,5 +20,7 @@ if __name__ == "__main__":
         for data in read_history(Path(sys.argv[3])):
             target(data)
     else:
+        # libFuzzer's timer for the time limit would still run while Python takes itself down, the handler gone before.
+        atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
         atheris.Setup([sys.argv[0], *sys.argv[2:]], target)
         atheris.Fuzz()
