@@ -7,10 +7,12 @@ encoded again.
 from bisect import bisect_left
 from collections.abc import Sequence
 from ipaddress import IPv4Address
+from struct import pack, unpack_from
 from typing import Final
 
 from mcastd.pim.packet import (
     HEADER_LEN,
+    SPARSE,
     MessageType,
     encode_group_set,
     encode_join_prune_head,
@@ -23,6 +25,8 @@ GROUP_HEAD: Final = 12
 SOURCE: Final = 8
 MAX_GROUPS: Final = 255
 MAX_PACKET: Final = 65535
+_COUNTS: Final = 8  # where a group set has its numbers of joined and pruned sources
+_FLAGS: Final = GROUP_HEAD + 2  # where it has the flags of its first source
 
 
 def room_for_groups(mtu: int) -> int:
@@ -74,15 +78,60 @@ def _batches(found: Sequence[bytes], room: int) -> list[list[bytes]]:
         return []
     sizes = set(map(len, found))
     if len(sizes) == 1:
-        most = min(room // sizes.pop(), MAX_GROUPS)
-        return [list(found[start : start + most]) for start in range(0, len(found), most)]
-    return _best_fit(found, room)
+        size = sizes.pop()
+        most = min(room // size, MAX_GROUPS)
+        if room - most * size < GROUP_HEAD + SOURCE or most == MAX_GROUPS:
+            return [list(found[start : start + most]) for start in range(0, len(found), most)]
+    batches, _ = _best_fit(found, room)
+    if len(batches) == max(-(-sum(map(len, found)) // room), -(-len(found) // MAX_GROUPS)):
+        return batches
+    return min(batches, _fill(found, room), key=len)
 
 
-def _best_fit(found: Sequence[bytes], room: int) -> list[list[bytes]]:
-    """Best fit, largest first: within a few per cent of the fewest, and exact where sizes are alike."""
+def _fill(found: Sequence[bytes], room: int) -> list[list[bytes]]:
+    """Whole records by best fit, largest first; then those of (S,G) alone, divided where they meet a message's end."""
+    whole = [record for record in found if not _is_divisible(record)]
+    batches, free = _best_fit(whole, room)
+    spaces = [(left, batches[index]) for left, index in free]
+    for record in (record for record in found if _is_divisible(record)):
+        rest = record
+        while rest:
+            if not spaces:
+                spaces.append((room, []))
+                batches.append(spaces[0][1])
+            left, batch = spaces.pop()
+            taken, rest = _divide(rest, (left - GROUP_HEAD) // SOURCE)
+            batch.append(taken)
+            left -= len(taken)
+            if left >= GROUP_HEAD + SOURCE and len(batch) < MAX_GROUPS:
+                spaces.append((left, batch))
+    return batches
+
+
+def _is_divisible(record: bytes) -> bool:
+    """Whether it has sources of (S,G) alone, which need not stay together."""
+    return set(record[_FLAGS::SOURCE]) == {SPARSE}
+
+
+def _divide(record: bytes, count: int) -> tuple[bytes, bytes]:
+    """A record of the first ``count`` sources, and one of the others, empty if there are none."""
+    if count * SOURCE >= len(record) - GROUP_HEAD:
+        return record, b""
+    joins, prunes = unpack_from("!HH", record, _COUNTS)
+    first = min(count, joins)
+    end = GROUP_HEAD + count * SOURCE
+    group = record[:_COUNTS]
+    taken = group + pack("!HH", first, count - first) + record[GROUP_HEAD:end]
+    return taken, group + pack("!HH", joins - first, prunes - count + first) + record[end:]
+
+
+def _best_fit(found: Sequence[bytes], room: int) -> tuple[list[list[bytes]], list[tuple[int, int]]]:
+    """Best fit, largest first: within a few per cent of the fewest, and exact where sizes are alike.
+
+    Returns the batches, and the bytes left with the index of each batch that takes more, ascending.
+    """
     batches: list[list[bytes]] = []
-    free: list[tuple[int, int]] = []  # (bytes left, index of the batch), ascending
+    free: list[tuple[int, int]] = []
     for record in sorted(found, key=len, reverse=True):
         at = bisect_left(free, (len(record), 0))
         left, index = free.pop(at) if at < len(free) else (room, len(batches))
@@ -93,4 +142,4 @@ def _best_fit(found: Sequence[bytes], room: int) -> list[list[bytes]]:
         if left >= GROUP_HEAD + SOURCE and len(batches[index]) < MAX_GROUPS:
             entry = (left, index)
             free.insert(bisect_left(free, entry), entry)
-    return batches
+    return batches, free
