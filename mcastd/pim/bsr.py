@@ -137,6 +137,8 @@ class RpSet:
 
     def rp(self, group: IPv4Address) -> IPv4Address | None:
         """RP(G): of the narrowest zone that holds the group, its longest range, then priority, hash and address."""
+        if not self._zones:
+            return None
         scopes = [scope for scope in self._zones if scope is not None and group in scope]
         zone = self._zones.get(max(scopes, key=lambda scope: scope.prefixlen, default=None))
         if zone is None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from mcastd.pim.packet import MessageType
 
@@ -43,8 +44,7 @@ class NeighborDown:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """(*,G) with its rendezvous point, or (S,G)."""
 
     group: IPv4Address

@@ -95,8 +95,8 @@ class Interface:
     def start(self, now: float) -> None:
         """The interface came up: Hello, then Joins for a configured neighbour, at once."""
         self.started_at = now
-        self.rpf.desire(self._membership.groups())
         self._choose_upstream(now)
+        self.rpf.desire(self._membership.groups())
         self._greet(now)
 
     def reconfigure(self, settings: PimInterface, now: float) -> None:

@@ -20,6 +20,10 @@ class Wanted:
     excluded: frozenset[IPv4Address] = NONE
 
 
+_NOTHING: Final = Wanted()
+_ANY_SOURCE: Final = Wanted(any_source=True)
+
+
 @dataclass(slots=True)
 class _Origins:
     """Origins that want any source, each with the sources that it excludes; and origins by source."""
@@ -46,7 +50,8 @@ class Membership:
 
         Raises McastdError above MAX_ENTRIES joins.
         """
-        found = self._groups.get(group) or _Origins()
+        known = self._groups.get(group)
+        found = known or _Origins()
         before = found.any_source if source is None else found.sources.get(source, ())
         fresh = origin not in before
         if fresh and self._entries >= MAX_ENTRIES:
@@ -55,7 +60,8 @@ class Membership:
             found.any_source[origin] = excluded
         elif fresh:
             found.sources[source] = (*found.sources.get(source, ()), origin)
-        self._groups[group] = found
+        if known is None:
+            self._groups[group] = found
         self._entries += fresh
 
     def leave(self, group: IPv4Address, source: IPv4Address | None, origin: str) -> bool:
@@ -109,7 +115,9 @@ class Membership:
         """What all origins together want; a source is excluded if nobody wants it (RFC 3376, section 3.2)."""
         found = self._groups.get(group)
         if found is None:
-            return Wanted()
+            return _NOTHING
+        if not found.sources and not any(found.any_source.values()):
+            return _ANY_SOURCE
         excluded = NONE
         if found.any_source:
             excluded = frozenset.intersection(*found.any_source.values()) - found.sources.keys()

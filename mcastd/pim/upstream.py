@@ -32,6 +32,7 @@ class Upstream:
         self.neighbor: IPv4Address | None = None
         self.refresh_at = inf
         self._timing = timing
+        self._room = room_for_groups(timing.mtu)
         self._groups: dict[IPv4Address, GroupState] = {}
         self._changed: dict[IPv4Address, GroupState] = {}
         self._repeats: Timers[IPv4Address] = Timers()
@@ -42,6 +43,7 @@ class Upstream:
         """Use other periods, or another MTU, from now on."""
         if timing != self._timing:
             self._timing = timing
+            self._room = room_for_groups(timing.mtu)
             self._pages = None
             for group, state in self._groups.items():
                 state.records = self._full(group, state)
@@ -137,10 +139,6 @@ class Upstream:
     def _full(self, group: IPv4Address, state: GroupState) -> tuple[bytes, ...]:
         return records(group, self._room, self._star(state), _encoded(state.sources, SPARSE))
 
-    @property
-    def _room(self) -> int:
-        return room_for_groups(self._timing.mtu)
-
     def _messages(self, found: list[bytes]) -> list[bytes]:
         if self.neighbor is None:
             return []
@@ -177,13 +175,11 @@ class Upstream:
 
     def forget(self) -> None:
         """RPF' knows nothing of us (its GenID changed, or the link was away): everything is to be said again."""
-        for group, state in list(self._groups.items()):
+        for group in [group for group, state in self._groups.items() if not state.is_wanted()]:
+            del self._groups[group]
+        for state in self._groups.values():
             state.told_rp, state.told_sources, state.told_excluded = None, NONE, NONE
-            if state.is_wanted():
-                self._changed[group] = state
-            else:
-                del self._groups[group]
-        self._changed = {group: state for group, state in self._changed.items() if group in self._groups}
+        self._changed = dict(self._groups)
         self._repeats.clear()
         self._join_timers.clear()
         self._pages = None
