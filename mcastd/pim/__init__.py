@@ -9,7 +9,7 @@ interface and nothing passes from one to another:
     mapping      what Auto-RP says, which is heard and not used
     membership   which groups and sources are wanted, and by whom
     upstream     what an upstream neighbour was told, and the Join Timers that make it be told again (section 4.5)
-    asserts, rpf which upstream neighbour is whose: the link's, or an Assert's winner (sections 4.6 and 4.1.6)
+    asserts, rpf which upstream neighbour is whose: the link's, or an Assert's winner (sections 4.6 and 4.1.5)
     assemble     group sets -> as few Join/Prune messages as fit (section 4.9.5)
     interface    one link: all of the above together
     router       all links: the machine that the agent drives

@@ -7,7 +7,7 @@ Timer runs, which its bootstrap router keeps up; AcceptAny after that ran out, u
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from mcastd.errors import DecodeError
 from mcastd.pim.bootstrap import Bootstrap, RpEntry, RpRangeEntry
@@ -20,9 +20,21 @@ MAX_SCOPES: Final = 16
 MAX_RPS: Final = 1000
 
 
+Candidates = dict[int, dict[int, tuple[IPv4Address, ...]]]
+"""By mask, the longest first, and network: the rendezvous points of a range among which the hash decides."""
+
+
+class _Message(NamedTuple):
+    """Which Bootstrap message it was: its fragments have the same bootstrap router and tag."""
+
+    address: IPv4Address
+    tag: int
+
+
 @dataclass(slots=True)
 class _Rp:
     priority: int
+    holdtime: int
     expires: float
 
 
@@ -32,19 +44,22 @@ class _Range:
 
     rps: dict[IPv4Address, _Rp] = field(default_factory=dict)
     fragments: dict[IPv4Address, RpEntry] = field(default_factory=dict)
-    fragments_of: tuple[IPv4Address, int] | None = None
+    fragments_of: _Message | None = None
+    said_in: _Message | None = None
 
 
 @dataclass(slots=True)
 class Zone:
-    """One scope zone: who its bootstrap router is, the Bootstrap and Scope-Zone Timers, and its ranges."""
+    """One scope zone: its bootstrap router and last message, the Bootstrap and Scope-Zone Timers, and its ranges."""
 
     address: IPv4Address
     priority: int
     hash_mask_len: int
     bootstrap_until: float
     zone_until: float
+    last: _Message | None = None
     ranges: dict[IPv4Network, _Range] = field(default_factory=dict)
+    candidates: Candidates = field(default_factory=dict)
 
 
 class RpSet:
@@ -59,8 +74,9 @@ class RpSet:
         return self._zones
 
     def knows(self, message: Bootstrap) -> bool:
-        """Whether any message of its zone has been accepted before."""
-        return _zone_of(message) in self._zones
+        """Whether any message of its zone, other than the one that it is a fragment of, has been accepted before."""
+        zone = self._zones.get(_zone_of(message))
+        return zone is not None and zone.last != (message.address, message.tag)
 
     def received(self, message: Bootstrap, now: float) -> bool:
         """Take an acceptable message in; whether that changed which RP serves some group.
@@ -77,15 +93,16 @@ class RpSet:
             raise DecodeError("bsr_not_preferred")
         ranges = [entry for entry in message.ranges if scope is None or entry.groups.subnet_of(scope)]
         self._require_room(zone, ranges)
-        before = _mapping(zone)
+        before = zone.hash_mask_len, zone.candidates
         is_new_scope = scope is not None and scope not in self._zones  # its groups leave the global zone
         self._zones[scope] = zone
         zone.address, zone.priority, zone.hash_mask_len = message.address, message.priority, message.hash_mask_len
         zone.bootstrap_until, zone.zone_until = now + BS_TIMEOUT, now + SZ_TIMEOUT
+        zone.last = _Message(message.address, message.tag)
         for entry in ranges:
-            _take(zone, entry, message, now)
+            _take(zone, entry, zone.last, now)
         self._reckon()
-        return is_new_scope or _mapping(zone) != before
+        return is_new_scope or (zone.hash_mask_len, zone.candidates) != before
 
     def _require_room(self, zone: Zone, ranges: list[RpRangeEntry]) -> None:
         """Bound what a zone can be made to hold; a range counts as an RP, so that empty ones are bounded too."""
@@ -105,6 +122,9 @@ class RpSet:
                 del self._zones[scope]
                 changed = True
                 continue
+            if -inf < zone.bootstrap_until <= now:
+                zone.bootstrap_until = -inf
+                _refresh(zone, now)
             for groups, known in list(zone.ranges.items()):
                 gone = [address for address, rp in known.rps.items() if rp.expires <= now]
                 for address in gone:
@@ -112,8 +132,6 @@ class RpSet:
                 if gone and not known.rps:
                     del zone.ranges[groups]
                 changed = changed or bool(gone)
-            if zone.bootstrap_until <= now:
-                zone.bootstrap_until = -inf
         self._reckon()
         return changed
 
@@ -129,6 +147,7 @@ class RpSet:
     def _reckon(self) -> None:
         self._next = inf
         for zone in self._zones.values():
+            zone.candidates = _candidates(zone)
             self._next = min(self._next, zone.zone_until)
             if zone.bootstrap_until > 0:
                 self._next = min(self._next, zone.bootstrap_until)
@@ -143,15 +162,11 @@ class RpSet:
         zone = self._zones.get(max(scopes, key=lambda scope: scope.prefixlen, default=None))
         if zone is None:
             return None
-        ranges = [groups for groups, known in zone.ranges.items() if known.rps and group in groups]
-        if not ranges:
-            return None
-        rps = zone.ranges[max(ranges, key=lambda groups: groups.prefixlen)].rps
-        lowest = min(rp.priority for rp in rps.values())
-        return max(
-            (address for address, rp in rps.items() if rp.priority == lowest),
-            key=lambda address: (hash_value(group, address, zone.hash_mask_len), address),
-        )
+        number = int(group)
+        ranges = (networks.get(number & mask) for mask, networks in zone.candidates.items())
+        best = next((found for found in ranges if found), ())
+        mask_len = zone.hash_mask_len
+        return max(best, key=lambda address: (hash_value(group, address, mask_len), address), default=None)
 
     def bootstrap_router(self) -> tuple[IPv4Address, int] | None:
         """The bootstrap router that is believed, of the global zone if it has one, and its priority."""
@@ -165,19 +180,20 @@ class RpSet:
 
 
 def require_acceptable(
-    destination: IPv4Address, own: IPv4Address, no_forward: bool, is_from_rpf: bool, is_late: bool
+    destination: IPv4Address, is_own: bool, no_forward: bool, is_from_rpf: bool, is_late: bool
 ) -> None:
     """Whose Bootstrap messages are believed (RFC 5059, section 3.1.3).
 
-    Flooded ones come from RPF'. Those that a neighbour sends to one who has just started, unicast or not to be
-    forwarded, count while nothing is known: ``is_late`` is that something is, or that BS_PERIOD has passed.
+    ``is_own`` is that the destination is an address of ours. Flooded ones come from RPF'. Those that a neighbour sends
+    to one who has just started, unicast or not to be forwarded, count while nothing is known: ``is_late`` is that
+    something is, or that BS_PERIOD has passed.
     Raises DecodeError ``destination``, ``bootstrap_rpf`` or ``bootstrap_late``.
     """
-    if destination not in (ALL_PIM_ROUTERS, own):
+    if destination != ALL_PIM_ROUTERS and not is_own:
         raise DecodeError("destination")
-    if (no_forward or destination == own) and is_late:
+    if (no_forward or is_own) and is_late:
         raise DecodeError("bootstrap_late")
-    if destination == ALL_PIM_ROUTERS and not no_forward and not is_from_rpf:
+    if not is_own and not no_forward and not is_from_rpf:
         raise DecodeError("bootstrap_rpf")
 
 
@@ -200,21 +216,35 @@ def _is_preferred(message: Bootstrap, zone: Zone) -> bool:
     return (message.priority, message.address) > (zone.priority, zone.address)
 
 
-def _take(zone: Zone, entry: RpRangeEntry, message: Bootstrap, now: float) -> None:
-    """Install a range's set when all of its fragments are here (section 3.4); until then the old one stands."""
+def _take(zone: Zone, entry: RpRangeEntry, message: _Message, now: float) -> None:
+    """Install a range's set when all of its fragments are here (section 4.1.1); until then the old one stands."""
     known = zone.ranges.setdefault(entry.groups, _Range())
-    if known.fragments_of != (message.address, message.tag):
-        known.fragments_of = (message.address, message.tag)
+    if known.fragments_of != message:
+        known.fragments_of = message
         known.fragments = {}
     known.fragments.update({rp.address: rp for rp in entry.rps})
     if len(known.fragments) >= entry.rp_count:
-        found = {rp.address: _Rp(rp.priority, now + rp.holdtime) for rp in known.fragments.values() if rp.holdtime}
-        known.rps, known.fragments, known.fragments_of = found, {}, None
+        kept = [rp for rp in known.fragments.values() if rp.holdtime]
+        found = {rp.address: _Rp(rp.priority, rp.holdtime, now + rp.holdtime) for rp in kept}
+        known.rps, known.fragments, known.fragments_of, known.said_in = found, {}, None, message
         if not found:
             del zone.ranges[entry.groups]
 
 
-def _mapping(zone: Zone) -> object:
-    """What decides which RP serves a group."""
-    ranges = {groups: {a: rp.priority for a, rp in known.rps.items()} for groups, known in zone.ranges.items()}
-    return zone.hash_mask_len, {groups: rps for groups, rps in ranges.items() if rps}
+def _refresh(zone: Zone, now: float) -> None:
+    """Refresh RP-Set (section 3.1.5): what the last message said holds anew while another bootstrap router is found."""
+    for known in zone.ranges.values():
+        for rp in known.rps.values():
+            if known.said_in == zone.last:
+                rp.expires = now + rp.holdtime
+
+
+def _candidates(zone: Zone) -> Candidates:
+    """What decides, with the hash, which RP serves a group."""
+    found: Candidates = {}
+    for groups, known in sorted(zone.ranges.items(), key=lambda item: item[0].prefixlen, reverse=True):
+        if known.rps:
+            lowest = min(rp.priority for rp in known.rps.values())
+            best = tuple(sorted(address for address, rp in known.rps.items() if rp.priority == lowest))
+            found.setdefault(int(groups.netmask), {})[int(groups.network_address)] = best
+    return found

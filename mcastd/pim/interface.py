@@ -238,7 +238,7 @@ class Interface:
         self._winners_changed(self.rpf.asserted(found, message.source, now), now)
 
     def _winners_changed(self, changed: list[Contested], now: float) -> None:
-        """RPF' changes due to an Assert: the Join comes within t_override (sections 4.5.5 and 4.5.6)."""
+        """RPF' changes due to an Assert: the Join comes within t_override (sections 4.5.4 and 4.5.5)."""
         if not changed:
             return
         for group, source in changed:
@@ -299,7 +299,7 @@ class Interface:
             self._answer(change, source, now)
 
     def _answer(self, change: Change, source: IPv4Address, now: float) -> None:
-        """A neighbour that does not know us needs our Hello, and our Joins if it is RPF' (sections 4.3.1, 4.5.5)."""
+        """A neighbour that does not know us needs our Hello, and our Joins if it is RPF' (sections 4.3.1, 4.5.4)."""
         if source != self.rpf.neighbor:
             delay = self._rng.uniform(0, TRIGGERED_HELLO_DELAY) if len(self.neighbors) > 1 else 0.0
             self._greeting.hello_by(now + delay)
@@ -329,7 +329,7 @@ class Interface:
     def _register_received(self, message: _Received, now: float) -> None:
         """We are nobody's rendezvous point, and say so, at a bounded rate (section 4.4.2)."""
         register = decode_register(message.body)
-        if message.destination != self.settings.address:
+        if not self.settings.is_own(message.destination):
             raise DecodeError("destination")
         if now < self._register_stop_at + REGISTER_STOP_INTERVAL:
             raise DecodeError("register_rate")
@@ -345,7 +345,8 @@ class Interface:
         is_late = self.rps.learned.knows(bootstrap) or now - self.started_at > BS_PERIOD
         is_from_rpf = message.source == self.rpf.neighbor
         no_forward = bool(message.flags & NO_FORWARD)
-        require_acceptable(message.destination, self.settings.address, no_forward, is_from_rpf, is_late)
+        is_own = self.settings.is_own(message.destination)
+        require_acceptable(message.destination, is_own, no_forward, is_from_rpf, is_late)
         before = self.rps.learned.bootstrap_router()
         changed = self.rps.learned.received(bootstrap, now)
         self._rps_changed(changed, before, now)

@@ -55,7 +55,7 @@ class Neighbors:
         return self._all.get(address)
 
     def find(self, address: IPv4Address) -> Neighbor | None:
-        """The neighbour known by a primary or, failing that, a secondary address (NBR(I,A) of section 4.1.6)."""
+        """The neighbour known by a primary or, failing that, a secondary address (NBR(I,A) of section 4.1.5)."""
         found = self._all.get(address)
         return found or next((other for other in self._all.values() if other.is_at(address)), None)
 

@@ -1,8 +1,8 @@
-"""RPF' of every entry of one interface (RFC 7761, section 4.1.6), and the upstream machines towards each of them.
+"""RPF' of every entry of one interface (RFC 7761, section 4.1.5), and the upstream machines towards each of them.
 
 All entries share one upstream neighbour, the route as it were, but those of which another router has won an Assert:
 these are joined at the winner. An entry that an Assert moves is not pruned where it was, and is joined where it goes
-within t_override, since the winner is forwarding already (sections 4.5.5 and 4.5.6).
+within t_override, since the winner is forwarding already (sections 4.5.4 and 4.5.5).
 """
 
 from collections.abc import Callable, Iterable

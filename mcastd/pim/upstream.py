@@ -1,4 +1,4 @@
-"""The upstream machines of one interface: (*,G), (S,G) and (S,G,rpt) (RFC 7761, sections 4.5.5 to 4.5.7).
+"""The upstream machines of one interface: (*,G), (S,G) and (S,G,rpt) (RFC 7761, sections 4.5.4 to 4.5.7).
 
 JoinDesired is what ``want`` was last called with; an entry is in state Joined when the upstream neighbour RPF' has been
 told so. ``flush`` tells it the difference. Most entries share one Join Timer, ``refresh_at``, so that a refresh is one
@@ -152,7 +152,7 @@ class Upstream:
         return (None, NONE) if state is None else (state.told_rp, state.told_sources)
 
     def release(self, group: IPv4Address, star: bool, sources: frozenset[IPv4Address]) -> None:
-        """Entries whose RPF' is another one now by an Assert: no Prune says so (sections 4.5.5 and 4.5.6)."""
+        """Entries whose RPF' is another one now by an Assert: no Prune says so (sections 4.5.4 and 4.5.5)."""
         state = self._groups[group]
         if star:
             state.rp = state.told_rp = None
@@ -167,7 +167,7 @@ class Upstream:
         return bool(self._groups)
 
     def set_neighbor(self, neighbor: IPv4Address | None, old_is_alive: bool) -> Told:
-        """RPF' changes: Prunes for the old one if it lives; the new one has been told nothing (section 4.5.5)."""
+        """RPF' changes: Prunes for the old one if it lives; the new one has been told nothing (section 4.5.4)."""
         told = self.prune_all() if old_is_alive else Told([], [], [])
         self.neighbor = neighbor
         self.forget()
@@ -266,7 +266,7 @@ class Upstream:
     # Other routers on the link
 
     def seen(self, message: JoinPrune, now: float, suppress: float, override: Callable[[], float]) -> None:
-        """Another router's Join/Prune to our RPF' ("See Join", "See Prune" in sections 4.5.5 to 4.5.7).
+        """Another router's Join/Prune to our RPF' ("See Join", "See Prune" in sections 4.5.4 to 4.5.7).
 
         ``suppress`` is t_suppressed (0: no suppression) and ``override`` draws a t_override, in seconds.
         """

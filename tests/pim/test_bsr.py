@@ -197,11 +197,23 @@ def test_rps_and_zones_expire() -> None:
     assert found.expire(100.0)
     assert found.rp(GROUP) == R2
     assert not found.expire(BS_TIMEOUT)
-    assert found.expire(300.0)
+    assert found.expire(BS_TIMEOUT + 300.0)
     assert found.rp(GROUP) is None
     assert found.expire(SZ_TIMEOUT)
     assert found.zones() == {}
     assert found.next_deadline() == float("inf")
+
+
+def test_when_the_bootstrap_router_falls_silent_what_it_said_last_holds_anew() -> None:
+    found = RpSet()
+    found.received(message(whole(SITE, *rps(R1, holdtime=200)), tag=1), 0.0)
+    found.received(message(whole(ALL, *rps(R2, holdtime=200)), tag=2), 1.0)
+    assert not found.expire(1.0 + BS_TIMEOUT)
+    assert found.expire(200.0)  # of the message before the last
+    assert found.rp(GROUP) == R2
+    assert not found.expire(201.0 + BS_TIMEOUT - 1)
+    assert found.expire(201.0 + BS_TIMEOUT)
+    assert found.rp(GROUP) is None
 
 
 def test_a_scope_zone_answers_for_its_groups_alone() -> None:

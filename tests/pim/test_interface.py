@@ -256,6 +256,11 @@ def test_a_register_is_answered_by_register_stop_at_a_bounded_rate() -> None:
     assert [send.kind for send in null].count(MessageType.REGISTER_STOP) == 1
 
 
+def test_a_register_to_a_secondary_address_is_answered() -> None:
+    router = started(replace(settings(), secondary=(OTHER_RP,)))
+    assert [send.destination for send in sends(router.received(NAME, OTHER, OTHER_RP, register(), NOW))] == [OTHER]
+
+
 def bootstrap(no_forward: bool = False, rp: IPv4Address = OTHER_RP) -> bytes:
     entry = RpRangeEntry(IPv4Network("224.0.0.0/4"), 1, (RpEntry(rp, 150, 0),))
     return encode_bootstrap(Bootstrap(1, 30, 64, OTHER, (entry,)), no_forward)
@@ -375,6 +380,23 @@ def test_a_neighbor_may_tell_us_at_once_when_we_start(destination: IPv4Address, 
     hello(router, OTHER)
     router.received(NAME, OTHER, destination, bootstrap(no_forward), NOW + 1)
     assert router.interfaces[NAME].rps.rp(GROUP) == OTHER_RP
+
+
+@pytest.mark.parametrize(("destination", "no_forward"), [(LEAF, False), (OTHER, False), (ALL_PIM_ROUTERS, True)])
+def test_all_fragments_of_what_a_neighbor_tells_us_at_once_are_taken(
+    destination: IPv4Address, no_forward: bool
+) -> None:
+    own = replace(with_pim(bootstrap=True, rp=(), join_repeats=0), secondary=(OTHER,))
+    router = started(own, GROUP)
+    hello(router)
+    for n, rp in enumerate((OTHER_RP, RP)):
+        entry = RpRangeEntry(IPv4Network("224.0.0.0/4"), 2, (RpEntry(rp, 150, n),))
+        data = encode_bootstrap(Bootstrap(1, 30, 64, OTHER, (entry,)), no_forward)
+        router.received(NAME, UPSTREAM, destination, data, NOW + 1)
+    assert router.interfaces[NAME].rps.rp(GROUP) == OTHER_RP
+    another = encode_bootstrap(Bootstrap(2, 30, 64, OTHER, ()), no_forward)
+    router.received(NAME, UPSTREAM, destination, another, NOW + 1)
+    assert dropped(router) == {"bootstrap_late": 1}
 
 
 def test_static_wins_over_bootstrap_unless_it_is_told_otherwise() -> None:
