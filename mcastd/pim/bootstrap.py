@@ -11,6 +11,8 @@ from mcastd.pim.packet import MessageType, Reader, encode_source, encode_unicast
 SCOPED: Final = 0x01  # the Z bit of an encoded group
 NO_FORWARD: Final = 0x80  # of the header's reserved byte
 
+_RANGE_LEN: Final = 12  # of a range without rendezvous points
+
 
 @dataclass(frozen=True, slots=True)
 class RpEntry:
@@ -64,7 +66,7 @@ def encode_bootstrap(message: Bootstrap, no_forward: bool = False) -> bytes:
 
 
 def decode_bootstrap(body: bytes) -> Bootstrap:
-    """The body of a Bootstrap message.
+    """The body of a Bootstrap message; zeros behind the last range are padding.
 
     Raises DecodeError ``truncated``, ``hash_mask_length``, ``rp_count`` (more in the fragment than in all), or
     that of an address.
@@ -75,7 +77,7 @@ def decode_bootstrap(body: bytes) -> Bootstrap:
         raise DecodeError("hash_mask_length")
     address = reader.unicast()
     ranges = []
-    while reader.left:
+    while reader.has(_RANGE_LEN):
         groups, flags = _range(reader)
         rp_count, here, _ = reader.number(1), reader.number(1), reader.take(2)
         if here > rp_count:

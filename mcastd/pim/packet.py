@@ -159,6 +159,10 @@ class Reader:
         """Bytes that have not been taken yet."""
         return self._end - self._pos
 
+    def has(self, size: int) -> bool:
+        """Whether more comes: ``size`` bytes at least, or fewer that are not padding. Some routers pad with zeros."""
+        return self.left >= size or any(self._data[self._pos :])
+
     def take(self, size: int) -> bytes:
         """The next ``size`` bytes."""
         start = self._pos
@@ -298,13 +302,13 @@ _FIXED = {
 
 
 def decode_hello(body: bytes) -> Hello:
-    """The body of a Hello; of an option that comes twice the last counts.
+    """The body of a Hello; of an option that comes twice the last counts, and zeros behind the last one are padding.
 
     Raises DecodeError ``truncated``, ``option_length`` or that of an address.
     """
     reader = Reader(body)
     values: dict[int, bytes] = {}
-    while reader.left:
+    while reader.has(_OPTION.size):
         kind, length = _OPTION.unpack(reader.take(_OPTION.size))
         value = reader.take(length)
         if kind in _FIXED and length != _FIXED[kind]:

@@ -55,6 +55,11 @@ def test_a_bootstrap_message_made_by_hand() -> None:
     assert decode_bootstrap(unseal(VECTOR)[1]) == expected
 
 
+@pytest.mark.parametrize("padding", range(12))
+def test_zeros_behind_the_last_range_are_padding(padding: int) -> None:
+    assert decode_bootstrap(unseal(VECTOR)[1] + bytes(padding)) == decode_bootstrap(unseal(VECTOR)[1])
+
+
 def test_no_forward_is_in_the_header() -> None:
     data = encode_bootstrap(message(), no_forward=True)
     assert data[1] == 0x80

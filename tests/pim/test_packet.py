@@ -88,7 +88,10 @@ def test_unknown_options_and_foreign_addresses_are_skipped() -> None:
         ("0001 0002 0069 001a 0000", Hello(105)),  # Join Attribute (RFC 5384)
         ("0012 0004 00000001 0001 0002 0069", Hello(105)),  # DR priority's number before it had one
         ("0001 0002 0069 ffff 0001 ff fde8 0000", Hello(105)),  # of private use
-        ("0001 0002 0069 0000 0000", Hello(105)),  # zeros behind the last option are an empty one of type 0
+        ("0001 0002 0069 0000 0000", Hello(105)),  # zeros behind the last option: an empty one of type 0, or padding
+        ("0001 0002 0069 00", Hello(105)),
+        ("0001 0002 0069 0000", Hello(105)),
+        ("0001 0002 0069 000000", Hello(105)),
         ("0001 0002 0000 0001 0002 0069", Hello(105)),
         ("0002 0004 81f4 09c4", Hello(None, LanPruneDelay(0.5, 2.5, tracking=True))),
     ],
@@ -159,6 +162,8 @@ def test_a_register_may_sum_its_header_or_everything() -> None:
     [
         ("0001", "truncated"),
         ("0001 0002 00", "truncated"),
+        ("0001 0002 0069 0013 00", "truncated"),
+        ("0001 0002 0069 01", "truncated"),
         ("0001 0001 00", "option_length"),
         ("0002 0002 0000", "option_length"),
         ("0013 0000", "option_length"),

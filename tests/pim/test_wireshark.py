@@ -16,8 +16,6 @@ from mcastd.pim.bootstrap import (
     CandidateRpAdvertisement,
     RpEntry,
     RpRangeEntry,
-    decode_bootstrap,
-    decode_candidate_rp,
     encode_bootstrap,
     encode_candidate_rp,
 )
@@ -25,18 +23,13 @@ from mcastd.pim.effects import Send
 from mcastd.pim.interface import SENT_TYPES
 from mcastd.pim.messages import (
     Assert,
-    Register,
     RegisterStop,
-    decode_assert,
-    decode_register,
     decode_register_stop,
     encode_assert,
     encode_register_stop,
 )
 from mcastd.pim.packet import (
     ALL_PIM_ROUTERS,
-    Hello,
-    JoinPrune,
     MessageType,
     SourceEntry,
     decode_hello,
@@ -47,19 +40,10 @@ from mcastd.pim.packet import (
 )
 from mcastd.pim.router import Router
 from tests import pcap
+from tests.pim.oracle import DECODERS, assert_agreed
 from tests.simulator.world import LEAF, NAME, UPSTREAM, settings
 
 GROUP, SOURCE = IPv4Address("239.1.2.3"), IPv4Address("10.9.0.1")
-DECODERS = {
-    MessageType.HELLO: decode_hello,
-    MessageType.REGISTER: decode_register,
-    MessageType.REGISTER_STOP: decode_register_stop,
-    MessageType.JOIN_PRUNE: decode_join_prune,
-    MessageType.BOOTSTRAP: decode_bootstrap,
-    MessageType.ASSERT: decode_assert,
-    MessageType.CANDIDATE_RP_ADVERTISEMENT: decode_candidate_rp,
-}
-
 # Of tcpdump's test suite (BSD-3-Clause): PIM-SM_join_prune.pcap, frames 1 and 3; PIM_register_register-stop.pcap, 2.
 CISCO_HELLO = bytes.fromhex("200041fe00010002006900140004d76fc4dc00130004000000010015000401000000")
 CISCO_JOIN = bytes.fromhex("23005ae501000a00000d000100d201000020ef7b7b7b000100000100072001010101")
@@ -167,33 +151,7 @@ def test_captures_decode_as_tshark_says(name: str) -> None:
     ours = payloads(path)
     assert len(ours) == len(packets) > 0
     for data, packet in zip(ours, packets, strict=True):
-        kind, body = unseal(data)
-        theirs = packet["pim"]
-        assert str(kind) == theirs["pim.type"]
-        decoded = DECODERS[MessageType(kind)](body)
-        match decoded:
-            case Hello():
-                assert [str(decoded.holdtime)] == list(pcap.values(theirs, "pim.holdtime"))
-                assert [str(decoded.generation_id)] == list(pcap.values(theirs, "pim.generation_id"))
-                assert [str(decoded.dr_priority)] == list(pcap.values(theirs, "pim.dr_priority"))
-            case JoinPrune():
-                assert [str(decoded.upstream)] == list(pcap.values(theirs, "pim.upstream_neighbor"))
-                assert [str(decoded.holdtime)] == list(pcap.values(theirs, "pim.holdtime"))
-                assert {str(entry.group) for entry in decoded.groups} == set(pcap.values(theirs, "pim.group"))
-                joined = [source for entry in decoded.groups for source in entry.joined]
-                assert [str(source.address) for source in joined] == list(pcap.values(theirs, "pim.join_ip"))
-                pruned = [source for entry in decoded.groups for source in entry.pruned]
-                assert [str(source.address) for source in pruned] == list(pcap.values(theirs, "pim.prune_ip"))
-                flags = [f"0x{source.flags:02x}" for source in (*joined, *pruned)]
-                assert flags == list(pcap.values(theirs, "pim.source_addr.flags"))
-            case RegisterStop():
-                assert {str(decoded.group)} == set(pcap.values(theirs, "pim.group"))
-                assert {str(decoded.source)} == set(pcap.values(theirs, "pim.source"))
-            case Register():
-                assert str(decoded.source) == list(pcap.values(packet, "ip.src"))[-1]
-                assert str(decoded.group) == list(pcap.values(packet, "ip.dst"))[-1]
-            case _:
-                pytest.fail(f"nothing compares {decoded}")
+        assert_agreed(data, packet)
 
 
 @pytest.mark.parametrize(
