@@ -1,12 +1,13 @@
 """What does not go together in a file whose values are each fine by themselves."""
 
+from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import combinations, product
 
 from mcastd.config import nat, peers, topologies
 from mcastd.config.lines import KeyPath
-from mcastd.config.model import LINK_LOCAL_GROUPS, Child, Config, Group, Pim, Tunnel
+from mcastd.config.model import LINK_LOCAL_GROUPS, MAX_JOINS, Child, Config, Group, Pim, Tunnel
 from mcastd.config.mtu import PATH_MTU, USERSPACE_LINK_MTU, gre_header, largest_mtu
 from mcastd.config.peers import children_of, paths
 from mcastd.config.proposals import esp_of_proposal
@@ -188,9 +189,15 @@ def _networks(tunnel: Tunnel) -> Iterator[tuple[KeyPath, IPv4Interface]]:
 def _groups(config: Config, report: Report) -> None:
     tunnels = {tunnel.name: tunnel for tunnel in config.tunnels}
     joined: dict[tuple[object, ...], KeyPath] = {}
+    joins: Counter[str] = Counter()
     for index, group in enumerate(config.groups):
         path: KeyPath = ("groups", index)
         _joined_once(group, path, joined, report)
+        before = joins[group.tunnel]
+        joins[group.tunnel] += len(group.sources) or 1
+        if before <= MAX_JOINS < joins[group.tunnel]:
+            text = f"with this group there are more than {MAX_JOINS} joins on {group.tunnel}; allowed: at most that"
+            report.contradiction((*path, "group"), text, *paths(path, "tunnel", "sources"))
         tunnel = tunnels.get(group.tunnel)
         if tunnel is None:
             names = ", ".join(sorted(tunnels)) or "none is defined"

@@ -18,6 +18,8 @@ RouteWord = Literal["groups", "rp", "sources"]
 
 SSM_RANGE = IPv4Network("232.0.0.0/8")
 LINK_LOCAL_GROUPS = IPv4Network("224.0.0.0/24")
+MAX_JOINS = 20_000
+"""On one tunnel: those of the file by themselves, and all together for who asks for one more."""
 
 
 class Daemon(Struct, frozen=True, kw_only=True):

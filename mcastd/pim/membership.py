@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final
 
+from mcastd.config.model import MAX_JOINS
 from mcastd.errors import McastdError
 
-MAX_ENTRIES: Final = 20_000
 NONE: Final[frozenset[IPv4Address]] = frozenset()
 
 
@@ -48,14 +48,23 @@ class Membership:
     ) -> None:
         """``origin`` wants ``group`` from ``source``, or from any (None) that it does not exclude.
 
-        Raises McastdError above MAX_ENTRIES joins.
+        Raises McastdError above MAX_JOINS.
         """
+        if self._entries >= MAX_JOINS and not self._has(group, source, origin):
+            raise McastdError(f"{group}: {MAX_JOINS} joins on one tunnel is the most; leave others first")
+        self._add(group, source, origin, excluded)
+
+    def _has(self, group: IPv4Address, source: IPv4Address | None, origin: str) -> bool:
+        found = self._groups.get(group)
+        return found is not None and origin in (found.any_source if source is None else found.sources.get(source, ()))
+
+    def _add(
+        self, group: IPv4Address, source: IPv4Address | None, origin: str, excluded: frozenset[IPv4Address] = NONE
+    ) -> None:
         known = self._groups.get(group)
         found = known or _Origins()
         before = found.any_source if source is None else found.sources.get(source, ())
         fresh = origin not in before
-        if fresh and self._entries >= MAX_ENTRIES:
-            raise McastdError(f"{group}: {MAX_ENTRIES} joins on one tunnel is the most; leave others first")
         if source is None:
             found.any_source[origin] = excluded
         elif fresh:
@@ -85,7 +94,7 @@ class Membership:
         return True
 
     def replace(self, origin: str, wanted: Iterable[tuple[IPv4Address, IPv4Address | None]]) -> list[IPv4Address]:
-        """Make ``wanted`` all that ``origin`` wants; the groups in which that changed something."""
+        """Make ``wanted``, however much, all that ``origin`` wants; the groups in which that changed something."""
         target = dict.fromkeys(wanted)
         changed: dict[IPv4Address, None] = {}
         for group, source in self._of(origin):
@@ -95,7 +104,7 @@ class Membership:
                 self.leave(group, source, origin)
                 changed[group] = None
         for group, source in target:
-            self.join(group, source, origin)
+            self._add(group, source, origin)
             changed[group] = None
         return list(changed)
 

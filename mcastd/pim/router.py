@@ -97,7 +97,12 @@ class Router:
         ``source`` None is any source but those excluded. Raises McastdError with what is wrong.
         """
         self._check(group, source, name)
-        self._membership(name).join(group, source, origin, excluded)
+        try:
+            self._membership(name).join(group, source, origin, excluded)
+        except McastdError:
+            if name in self.interfaces:
+                self.interfaces[name].dropped["too_many_joins"] += 1
+            raise
         return self._changed(name, group, now)
 
     def leave(self, group: IPv4Address, source: IPv4Address | None, name: str, origin: str, now: float) -> list[Effect]:

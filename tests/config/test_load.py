@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mcastd.config.load import LARGEST, load
-from mcastd.config.model import Child, Group, Pim
+from mcastd.config.model import MAX_JOINS, Child, Group, Pim
 from mcastd.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
@@ -330,6 +330,19 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         load(tmp_path / "mcastd.toml")
     with pytest.raises(ConfigError, match="it cannot be read: Is a directory"):
         load(tmp_path)
+
+
+def test_more_joins_on_a_tunnel_than_are_kept_are_refused_where_they_begin(tmp_path: Path) -> None:
+    sources = ", ".join(f'"10.9.{index >> 8}.{index & 255}"' for index in range(MAX_JOINS - 1))
+    most = f"""{TEXT}
+[[groups]]
+group = "232.1.1.1"
+sources = [{sources}]
+"""
+    assert complaints(most, tmp_path) == []
+    (complaint,) = complaints(most + '[[groups]]\ngroup = "239.2.0.1"\n[[groups]]\ngroup = "239.2.0.2"\n', tmp_path)
+    assert "groups[2].group" in complaint
+    assert "more than 20000 joins on gre1" in complaint
 
 
 def test_ten_thousand_groups_are_fine(tmp_path: Path) -> None:

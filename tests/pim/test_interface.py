@@ -1,30 +1,25 @@
 """One link's machine: what it accepts, what it refuses and counts, and what it says in which order."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
 
 import pytest
 
-from mcastd.config.model import Group, RpRange
+from mcastd.config.model import MAX_JOINS, Group, RpRange
 from mcastd.errors import McastdError
 from mcastd.pim.bootstrap import (
     Bootstrap,
     CandidateRpAdvertisement,
-    RpEntry,
-    RpRangeEntry,
     encode_bootstrap,
     encode_candidate_rp,
 )
 from mcastd.pim.effects import (
-    BootstrapRouterChanged,
     Effect,
     Joined,
     NeighborDown,
     NeighborUp,
     Pruned,
-    RpSetChanged,
 )
 from mcastd.pim.messages import RegisterStop, decode_register_stop, encode_register_stop
 from mcastd.pim.neighbor import MAX_NEIGHBORS
@@ -204,6 +199,14 @@ def test_what_cannot_be_joined_is_refused_in_words(group: str, source: str | Non
         started().join(IPv4Address(group), IPv4Address(source) if source else None, NAME, "command", NOW)
 
 
+def test_more_joins_than_are_kept_are_refused_and_counted() -> None:
+    router = started(None, *(IPv4Address("239.0.0.0") + n for n in range(MAX_JOINS)))
+    with pytest.raises(McastdError, match="is the most"):
+        router.join(IPv4Address("239.200.0.1"), None, NAME, "command", NOW)
+    assert dropped(router) == {"too_many_joins": 1}
+    assert len(group_statuses(router, NOW)) == MAX_JOINS
+
+
 def test_leaving_what_another_origin_wants_says_who() -> None:
     router = started(None, GROUP)
     with pytest.raises(McastdError, match="wanted by: file"):
@@ -261,11 +264,6 @@ def test_a_register_to_a_secondary_address_is_answered() -> None:
     assert [send.destination for send in sends(router.received(NAME, OTHER, OTHER_RP, register(), NOW))] == [OTHER]
 
 
-def bootstrap(no_forward: bool = False, rp: IPv4Address = OTHER_RP) -> bytes:
-    entry = RpRangeEntry(IPv4Network("224.0.0.0/4"), 1, (RpEntry(rp, 150, 0),))
-    return encode_bootstrap(Bootstrap(1, 30, 64, OTHER, (entry,)), no_forward)
-
-
 STRANGERS: list[tuple[bytes, str]] = [
     (register("10.1.2.3"), "register_inner"),
     (register(header=0x65), "register_inner"),
@@ -286,7 +284,7 @@ STRANGERS: list[tuple[bytes, str]] = [
     (seal(10, b""), "unexpected_type"),
     (seal(15, b"whatever"), "unexpected_type"),
     (encode_join_prune(JoinPrune(UPSTREAM, 210, ())), "not_a_neighbor"),
-    (bootstrap(), "bootstrap_off"),
+    (encode_bootstrap(Bootstrap(1, 30, 64, OTHER)), "bootstrap_off"),
     (b"", "short"),
     (b"\x20\0\xdf", "short"),
     (b"\x10\0\xef\xff", "version"),
@@ -312,99 +310,6 @@ def test_a_hello_to_our_own_address_is_refused() -> None:
     router = started()
     router.received(NAME, OTHER, LEAF, encode_hello(Hello()), NOW)
     assert dropped(router) == {"destination": 1}
-
-
-def learning() -> Router:
-    return started(with_pim(bootstrap=True, rp=(), join_repeats=0), GROUP)
-
-
-def test_bootstrap_from_rpf_is_believed_and_the_joins_follow() -> None:
-    router = learning()
-    hello(router)
-    effects = router.received(NAME, UPSTREAM, ALL_PIM_ROUTERS, bootstrap(), NOW + 1)
-    assert BootstrapRouterChanged(NAME, OTHER, 64) in effects
-    assert RpSetChanged(NAME, 1, (OTHER_RP,)) in effects
-    assert join_prunes(effects)[0].groups == (GroupSet(GROUP, (SourceEntry(OTHER_RP, 7),)),)
-    assert router.received(NAME, UPSTREAM, ALL_PIM_ROUTERS, bootstrap(), NOW + 2) == []
-    moved = router.received(NAME, UPSTREAM, ALL_PIM_ROUTERS, bootstrap(rp=RP), NOW + 3)
-    assert join_prunes(moved)[0].groups == (GroupSet(GROUP, (SourceEntry(RP, 7),)),)
-    late: list[Effect] = []
-    for n in range(2000):
-        late += router.advance(NOW + 3 + n)
-    assert any(message.groups == (GroupSet(GROUP, (), (SourceEntry(RP, 7),)),) for message in join_prunes(late))
-    assert BootstrapRouterChanged(NAME, None, None) in late
-
-
-def from_nobody(router: Router) -> list[Effect]:
-    return router.received(NAME, IPv4Address("10.44.4.99"), ALL_PIM_ROUTERS, bootstrap(), NOW)
-
-
-def from_another(router: Router) -> list[Effect]:
-    return router.received(NAME, OTHER, ALL_PIM_ROUTERS, bootstrap(), NOW)
-
-
-def unicast_late(router: Router) -> list[Effect]:
-    return router.received(NAME, UPSTREAM, LEAF, bootstrap(), NOW + 61)
-
-
-def no_forward_late(router: Router) -> list[Effect]:
-    return router.received(NAME, UPSTREAM, ALL_PIM_ROUTERS, bootstrap(no_forward=True), NOW + 61)
-
-
-def to_somebody_else(router: Router) -> list[Effect]:
-    return router.received(NAME, UPSTREAM, OTHER, bootstrap(), NOW)
-
-
-@pytest.mark.parametrize(
-    ("arrive", "reason"),
-    [
-        (from_nobody, "not_a_neighbor"),
-        (from_another, "bootstrap_rpf"),
-        (unicast_late, "bootstrap_late"),
-        (no_forward_late, "bootstrap_late"),
-        (to_somebody_else, "destination"),
-    ],
-)
-def test_bootstrap_from_elsewhere_is_not_believed(arrive: Callable[[Router], list[Effect]], reason: str) -> None:
-    router = learning()
-    hello(router)
-    hello(router, OTHER)
-    arrive(router)
-    assert dropped(router) == {reason: 1}
-    assert router.interfaces[NAME].rps.rp(GROUP) is None
-
-
-@pytest.mark.parametrize(("destination", "no_forward"), [(LEAF, False), (ALL_PIM_ROUTERS, True)])
-def test_a_neighbor_may_tell_us_at_once_when_we_start(destination: IPv4Address, no_forward: bool) -> None:
-    router = learning()
-    hello(router, OTHER)
-    router.received(NAME, OTHER, destination, bootstrap(no_forward), NOW + 1)
-    assert router.interfaces[NAME].rps.rp(GROUP) == OTHER_RP
-
-
-@pytest.mark.parametrize(("destination", "no_forward"), [(LEAF, False), (OTHER, False), (ALL_PIM_ROUTERS, True)])
-def test_all_fragments_of_what_a_neighbor_tells_us_at_once_are_taken(
-    destination: IPv4Address, no_forward: bool
-) -> None:
-    own = replace(with_pim(bootstrap=True, rp=(), join_repeats=0), secondary=(OTHER,))
-    router = started(own, GROUP)
-    hello(router)
-    for n, rp in enumerate((OTHER_RP, RP)):
-        entry = RpRangeEntry(IPv4Network("224.0.0.0/4"), 2, (RpEntry(rp, 150, n),))
-        data = encode_bootstrap(Bootstrap(1, 30, 64, OTHER, (entry,)), no_forward)
-        router.received(NAME, UPSTREAM, destination, data, NOW + 1)
-    assert router.interfaces[NAME].rps.rp(GROUP) == OTHER_RP
-    another = encode_bootstrap(Bootstrap(2, 30, 64, OTHER, ()), no_forward)
-    router.received(NAME, UPSTREAM, destination, another, NOW + 1)
-    assert dropped(router) == {"bootstrap_late": 1}
-
-
-def test_static_wins_over_bootstrap_unless_it_is_told_otherwise() -> None:
-    for preference, expected in (("static", RP), ("bootstrap", OTHER_RP)):
-        router = started(with_pim(bootstrap=True, rp_preference=preference), GROUP)
-        hello(router)
-        router.received(NAME, UPSTREAM, ALL_PIM_ROUTERS, bootstrap(), NOW + 1)
-        assert router.interfaces[NAME].rps.rp(GROUP) == expected
 
 
 def test_closing_prunes_everything_and_is_paced() -> None:

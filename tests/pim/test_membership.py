@@ -54,12 +54,22 @@ def test_a_source_is_excluded_if_everybody_excludes_it_and_nobody_asks_for_it() 
 
 
 def test_the_number_of_joins_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(membership, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(membership, "MAX_JOINS", 2)
     table = Membership()
     table.join(GROUP, S1, "file")
     table.join(GROUP, S2, "file")
     with pytest.raises(McastdError, match="is the most"):
         table.join(OTHER, None, "file")
     assert table.groups() == [GROUP]
+    table.join(GROUP, S2, "file")
     table.leave(GROUP, S1, "file")
     table.join(OTHER, None, "file")
+
+
+def test_what_a_file_wants_is_not_refused_when_others_want_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membership, "MAX_JOINS", 2)
+    table = Membership()
+    table.join(GROUP, S1, "command")
+    table.join(GROUP, S2, "command")
+    assert table.replace("file", [(OTHER, None)]) == [OTHER]
+    assert table.wanted(OTHER) == Wanted(True)
