@@ -7,6 +7,7 @@ way an Assert's winner goes before it, for the entry that it has won.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from math import inf
 from random import Random
@@ -33,7 +34,7 @@ from mcastd.pim.effects import (
 from mcastd.pim.greeting import TRIGGERED_HELLO_DELAY, Greeting
 from mcastd.pim.membership import Membership
 from mcastd.pim.messages import RegisterStop, decode_assert, decode_register, encode_register_stop
-from mcastd.pim.neighbor import Change, Neighbors
+from mcastd.pim.neighbor import MAX_ADDRESSES, Change, Neighbors
 from mcastd.pim.pacing import Pacer
 from mcastd.pim.packet import (
     ALL_PIM_ROUTERS,
@@ -257,6 +258,8 @@ class Interface:
         if self.settings.is_own(source):
             return
         try:
+            if source.is_unspecified or source.is_multicast:
+                raise DecodeError("source_address")
             kind, body = unseal(data)
             self.received[_name(kind)] += 1
             handler = self._handlers.get(kind)
@@ -278,6 +281,9 @@ class Interface:
             raise DecodeError("destination")
         if not self._accepts(source):
             raise DecodeError("neighbor_not_accepted")
+        if len(hello.addresses) > MAX_ADDRESSES:
+            self.dropped["too_many_addresses"] += 1
+            hello = replace(hello, addresses=hello.addresses[:MAX_ADDRESSES])
         change, replaced = self.neighbors.hello(source, hello, now, self.settings.config.neighbor)
         name = self.settings.name
         for other in replaced:

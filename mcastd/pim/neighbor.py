@@ -1,6 +1,6 @@
 """Neighbours on one link (RFC 7761, section 4.3): who they are, and what the link's effective timers are."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from ipaddress import IPv4Address
 from math import inf
@@ -9,6 +9,7 @@ from typing import Final
 from mcastd.pim.packet import DEFAULT_HELLO_HOLDTIME, FOREVER, Hello, LanPruneDelay
 
 MAX_NEIGHBORS: Final = 64
+MAX_ADDRESSES: Final = 250  # secondary ones of a neighbour: what a packet of 1,500 bytes can list, and some more
 DEFAULT_PROPAGATION_DELAY: Final = 0.5
 DEFAULT_OVERRIDE_INTERVAL: Final = 2.5
 
@@ -85,10 +86,15 @@ class Neighbors:
 
     def _claim(self, source: IPv4Address, hello: Hello) -> list[Neighbor]:
         """The last one to list an address has it (section 4.3.4); a primary address that is claimed was renumbered."""
+        claimed = frozenset(hello.addresses)
+        for other in self._all.values():
+            if other.address != source and not claimed.isdisjoint(other.hello.addresses):
+                kept = tuple(address for address in other.hello.addresses if address not in claimed)
+                other.hello = replace(other.hello, addresses=kept)
         replaced = []
         for address in hello.addresses:
-            other = self._all.get(address)
-            if other is not None and address != source and other.hello.generation_id == hello.generation_id:
+            old = self._all.get(address)
+            if old is not None and address != source and old.hello.generation_id == hello.generation_id:
                 replaced.append(self._all.pop(address))
         return replaced
 

@@ -22,7 +22,7 @@ from mcastd.pim.effects import (
     Pruned,
 )
 from mcastd.pim.messages import RegisterStop, decode_register_stop, encode_register_stop
-from mcastd.pim.neighbor import MAX_NEIGHBORS
+from mcastd.pim.neighbor import MAX_ADDRESSES, MAX_NEIGHBORS
 from mcastd.pim.packet import (
     ALL_PIM_ROUTERS,
     GroupSet,
@@ -105,6 +105,23 @@ def test_a_flood_of_neighbors_stays_bounded_and_the_configured_one_gets_in() -> 
     hello(router, UPSTREAM, NOW + 1)
     assert len(router.interfaces[NAME].neighbors) == MAX_NEIGHBORS + 1
     assert dropped(router) == {"too_many_neighbors": 500 - MAX_NEIGHBORS}
+
+
+def test_of_many_secondary_addresses_the_first_are_kept() -> None:
+    router = started()
+    hello(router, addresses=tuple(IPv4Address("10.50.0.0") + n for n in range(5000)))
+    known = router.interfaces[NAME].neighbors.get(UPSTREAM)
+    assert known is not None
+    assert known.hello.addresses == tuple(IPv4Address("10.50.0.0") + n for n in range(MAX_ADDRESSES))
+    assert dropped(router) == {"too_many_addresses": 1}
+
+
+@pytest.mark.parametrize("source", ["0.0.0.0", "224.0.0.13", "239.1.2.3"])
+def test_nobody_can_be_a_neighbor_from_no_address_or_a_group(source: str) -> None:
+    router = started()
+    hello(router, IPv4Address(source))
+    assert dropped(router) == {"source_address": 1}
+    assert len(router.interfaces[NAME].neighbors) == 0
 
 
 def test_a_neighbor_that_restarts_over_and_over_is_answered_once_a_second() -> None:

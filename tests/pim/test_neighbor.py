@@ -62,6 +62,18 @@ def test_nobody_takes_another_ones_address_by_listing_it() -> None:
     assert found.address == A
 
 
+def test_an_address_that_two_neighbors_list_is_the_last_ones() -> None:
+    table = Neighbors()
+    for source in (A, B, A):
+        table.hello(source, Hello(generation_id=7 if source == A else 8, addresses=(C, source + 16)), 0.0)
+        found = table.find(C)
+        assert found is not None
+        assert found.address == source
+    other = table.get(B)
+    assert other is not None
+    assert other.hello.addresses == (B + 16,)
+
+
 def test_the_table_is_bounded_but_for_the_configured_neighbor() -> None:
     table = Neighbors()
     for n in range(MAX_NEIGHBORS):
