@@ -42,14 +42,14 @@ EVENTS: Final = {
     "tunnel failed": Event("error", "ecbcef3f38d9432884d41e314656ef41"),
     "tunnel not removed": Event("error", "5a7e8c8726ea4c5baf70d12d59333e55"),
     "endpoint not removed": Event("error", "fc8e6aa1b488406c9f08251096d7d431"),
+    "address not added": Event("error", "e25930b8f4ba4ba7852c67ee649b7a25"),
     "not as it should be": Event("error", "44e1755b5b534dd5bbb0e9fdea6578f1"),
     "not routed, another route leads elsewhere": Event("warning", "a6308ebcbdbd4b93b39421593cca00fa"),
     "firewall failed": Event("error", "ddc224a779bb4a80af4630c751985134"),
     "firewall put in place again, somebody had changed it": Event("warning", "d37d6b5aa4d24f6b8b591356788530a6"),
+    "changes of the firewall are found late": Event("warning", "8819aa2a26a44b50a6158b8c206c6e0d"),
     "keepalives are answered": Event("info", "2d72394e91294f539054c347f534bb10"),
     "keepalives have stopped": Event("warning", "e2c074aef6794c7f9f66156b49f970eb"),
-    "keepalives cannot be heard": Event("error", "eb235c7e01c24b28a8a5850635b04513"),
-    "keepalives cannot be answered": Event("error", "a9cf09be29de410684ba2aa119a08283"),
     "no socket for keepalives": Event("error", "04827bc72f3f499d95d25b6684e03075"),
     "path is dead": Event("warning", "6ae3f39c942d48309f78d420c683ef2e"),
     "path is alive": Event("info", "10891650f286463f9c6f35db39cc2b7b"),
@@ -74,8 +74,6 @@ EVENTS: Final = {
     "auto-rp heard, not used": Event("info"),
     "firewall in place": Event("info"),
     "firewall removed": Event("info"),
-    "changes of the firewall are found late": Event("warning"),
-    "address not added": Event("error"),
 }
 
 
