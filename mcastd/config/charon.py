@@ -2,11 +2,15 @@
 
 from typing import Final
 
+from mcastd.config.lines import KeyPath
 from mcastd.config.model import Config
 from mcastd.config.strongswan import Section, charon_setting, load, truth
 from mcastd.errors import ConfigError
 
 DROP_IN: Final = "packaging/strongswan.d/mcastd.conf as /etc/strongswan.d/mcastd.conf, and a restart of strongSwan"
+WHERE: Final[KeyPath] = ("daemon", "strongswan_conf")
+"""The key of our file that the notes are reported at."""
+
 _PATIENCE: Final = 60.0
 _DEFAULTS: Final = {"retransmit_timeout": 4.0, "retransmit_base": 1.8, "retransmit_tries": 5.0}
 

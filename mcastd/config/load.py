@@ -111,7 +111,7 @@ def _absolute(config: Config, folder: Path) -> Config:
 
 def _check_files(config: Config, report: Report) -> None:
     for note in charon.notes(config):
-        report.note(("daemon", "strongswan_conf"), note)
+        report.note(charon.WHERE, note)
     for peer in config.peers:
         named = [(("psk_file",), psk.look(peer.psk_file))] if peer.psk_file is not None else []
         for key, found in [*named, *((key, found) for key, _, found in certificates.look(peer))]:

@@ -207,7 +207,7 @@ ADVICE: Final[dict[str, Advice]] = {
     "no_neighbor": Advice(
         Side.THERE,
         "the other side does not speak PIM on its tunnel, its side of the tunnel is down (unanswered keepalives "
-        "do that), or PIM (protocol 103) is not allowed inside GRE",
+        "do that), or PIM (protocol 103) is not allowed on it",
         "ask them for `ip pim sparse-mode` on the tunnel interface, for `show ip pim interface` and `show "
         "interface tunnel` (line protocol up?), and whether an access list on the tunnel permits pim",
     ),

@@ -24,7 +24,7 @@ from mcastd.doctor.probe import MtuProbe
 from mcastd.errors import ConfigError, ControlError, HostError
 from mcastd.status import Status
 from mcastd.system import sysctl
-from mcastd.system.netlink import GreLink, Netlink
+from mcastd.system.netlink import Netlink
 
 WINDOW: Final = 1.5
 """Seconds: at 1,000 packets a second plenty, and a stream of one packet a second shows, too."""
@@ -40,8 +40,8 @@ async def look(config_file: Path, control_socket: Path) -> Facts:
         loaded = await asyncio.to_thread(load, config_file)
     except ConfigError as error:
         return replace(facts, config_errors=tuple(map(str, error.problems)))
-    config, config_notes = loaded.config, tuple(map(str, loaded.notes))
-    facts = replace(facts, config=config, config_notes=config_notes, privileged=_privileged())
+    config = loaded.config
+    facts = replace(facts, config=config, config_notes=loaded.notes, privileged=_privileged())
     if not facts.privileged:
         return facts
     facts = replace(facts, kernel=await asyncio.to_thread(_kernel))
@@ -103,8 +103,6 @@ async def _tunnel(netlink: Netlink, tunnel: Tunnel, seen: TunnelFacts, groups: I
     link = await netlink.link(tunnel.name)
     if link is None:
         return seen
-    detail = link.detail
-    gre = (detail.local, detail.remote, detail.key) if isinstance(detail, GreLink) else None
     filters = [sysctl.read(f"net/ipv4/conf/{name}/rp_filter") for name in ("all", tunnel.name)]
     sources = sorted({stream.source for stream in seen.heard.streams})
     way_to: dict[IPv4Address, str | None] = {}
@@ -116,7 +114,7 @@ async def _tunnel(netlink: Netlink, tunnel: Tunnel, seen: TunnelFacts, groups: I
         way_to[address] = way.name if way else None
     return replace(
         seen,
-        link=Link(link.index, link.kind, link.mtu, link.up, link.multicast, gre),
+        link=Link(link.mtu, link.up, link.multicast),
         rp_filter=max(int(value or 0) for value in filters),
         way_to=way_to,
     )

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 
 from mcastd.config.model import Config, Tunnel
 from mcastd.doctor.proc import UdpSocket
+from mcastd.errors import Problem
 from mcastd.status import ChildStatus, GroupStatus, PeerStatus, Status, TunnelStatus
 
 
@@ -23,12 +24,9 @@ class Kernel:
 class Link:
     """A tunnel's interface. ``mtu`` is in bytes of an IP packet."""
 
-    index: int
-    kind: str | None
     mtu: int
     up: bool
     multicast: bool
-    gre: tuple[IPv4Address, IPv4Address, int | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ class Facts:
     config_file: str
     config: Config | None = None
     config_errors: tuple[str, ...] = ()
-    config_notes: tuple[str, ...] = ()
+    config_notes: tuple[Problem, ...] = ()
     privileged: bool = True
     kernel: Kernel = Kernel()
     silent: str | None = None

@@ -4,7 +4,7 @@ Each function is one hop: facts in, the finding or None out. A tunnel's groups a
 """
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from mcastd.config.model import Tunnel
@@ -125,10 +125,21 @@ def _membership(facts: Facts, tunnel: Tunnel, group: GroupStatus, streams: dict[
         return None
     came = f"{sum(streams.values())} packets of {group.group} came in on {tunnel.name}"
     if joined_on:
-        saw = f"{came}, and an application has joined it on {', '.join(joined_on)}"
+        saw = f"{came}, and an application has joined it on {', '.join(joined_on)}{_led_away(facts, tunnel, group)}"
         return found(_AT, "wrong_interface", saw, tunnel=tunnel.name, address=tunnel.address.ip)
     saw = f"{came}, and no application on this host has joined it"
     return found(_AT, "nobody_joined", saw, tunnel=tunnel.name, group=group.group)
+
+
+def _led_away(facts: Facts, tunnel: Tunnel, group: GroupStatus) -> str:
+    """Words for a route that leads the group, and so who joins without naming an interface, away from the tunnel."""
+    address, told = IPv4Address(group.group), facts.told(tunnel.name)
+    way = facts.tunnels[tunnel.name].way_to.get(address)
+    taken = [route.prefix for route in (told.routes if told else ()) if route.state == "taken"]
+    prefix = next((prefix for prefix in taken if address in IPv4Network(prefix)), None)
+    if prefix is not None:
+        return f"; a route that is not mcastd's leads {prefix} {f'to {way}' if way else 'elsewhere'}"
+    return f"; the route to it leads to {way}" if way not in (None, tunnel.name) else ""
 
 
 def _socket(facts: Facts, group: GroupStatus, streams: dict[Stream, int]) -> Finding | None:

@@ -9,6 +9,7 @@ from mcastd.config.model import Config, Tunnel
 from mcastd.doctor.advice import found
 from mcastd.doctor.facts import Facts, TunnelFacts
 from mcastd.doctor.finding import Finding
+from mcastd.firewall import rules
 from mcastd.status import PeerStatus, TunnelStatus
 
 _LISTED: Final = 3
@@ -41,13 +42,12 @@ def _missing(facts: Facts, config: Config) -> list[str]:
     modes = {child.mode for peer in config.peers for child in peer.children}
     with_gre = any(tunnel.encapsulation == "gre" for tunnel in config.tunnels)
     userspace = datapath == "userspace" or (datapath == "auto" and host.gre is False)
-    guarded = config.firewall.guard and any(tunnel.child for tunnel in config.tunnels)
     wants = {
         "GRE (module ip_gre)": with_gre and datapath == "kernel" and host.gre is False,
         "TUN (/dev/net/tun)": with_gre and userspace and not host.tun,
         "ESP (module esp4)": bool(modes & {"transport", "interface"}) and host.esp is False,
         "XFRM interfaces (module xfrm_interface)": "interface" in modes and host.xfrm_interface is False,
-        "program nft (package nftables)": guarded and not host.nft,
+        "program nft (package nftables)": bool(rules.table(config)) and not host.nft,
     }
     return [what for what, is_missing in wants.items() if is_missing]
 

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from types import TracebackType
 from typing import Final, Self
 
+from mcastd.config.agreement import far_address
 from mcastd.config.model import Tunnel
 from mcastd.doctor.facts import Probe
 from mcastd.tunnel.gre import internet_checksum
@@ -36,10 +37,10 @@ class MtuProbe:
         self._answered: set[int] = set()
 
     def __enter__(self) -> Self:
-        far_end = far_end_of(self._tunnel)
+        far_end = far_address(self._tunnel)
         if far_end is not None:
             try:
-                self._begin(far_end)
+                self._begin(far_end.ip)
             except OSError:
                 self._stop()
         return self
@@ -92,20 +93,6 @@ class MtuProbe:
             asyncio.get_running_loop().remove_reader(self._sock)
             self._sock.close()
             self._sock = None
-
-
-def far_end_of(tunnel: Tunnel) -> IPv4Address | None:
-    """The other side's address on the tunnel: as configured, the PIM neighbour's, or the other one of a /30 or /31."""
-    if tunnel.peer_address is not None:
-        return tunnel.peer_address
-    if tunnel.pim is not None and tunnel.pim.neighbor is not None:
-        return tunnel.pim.neighbor
-    others = [host for host in tunnel.address.network.hosts() if host != tunnel.address.ip] if _is_pair(tunnel) else []
-    return others[0] if len(others) == 1 else None
-
-
-def _is_pair(tunnel: Tunnel) -> bool:
-    return tunnel.address.network.prefixlen in (30, 31)
 
 
 def _mtu_of(name: str) -> int:

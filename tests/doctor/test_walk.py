@@ -1,13 +1,16 @@
 """The hops, on facts made by hand: what the lab cannot show, and the order of the walk."""
 
+import dataclasses
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
+from msgspec.structs import replace
 
 from mcastd.config.model import Child, Config, Daemon, Peer, Pim, RpRange, Tunnel
 from mcastd.doctor.facts import Facts, GreSeen, Heard, Kernel, Link, Probe, Stream, TunnelFacts
 from mcastd.doctor.proc import UdpSocket
 from mcastd.doctor.walk import HOPS, walk
+from mcastd.errors import Problem
 from mcastd.status import (
     ChildStatus,
     FirewallStatus,
@@ -16,6 +19,7 @@ from mcastd.status import (
     NeighborStatus,
     PeerStatus,
     PimStatus,
+    RouteStatus,
     Status,
     TunnelStatus,
 )
@@ -89,7 +93,7 @@ def status(**changes: object) -> Status:
 
 def seen(**changes: object) -> TunnelFacts:
     found: dict[str, object] = {
-        "link": Link(7, "gre", 1398, True, True, (LOCAL, REMOTE, None)),
+        "link": Link(1398, True, True),
         "rp_filter": 2,
         "received": {"rx_packets": 1500},
         "total": {"rx_packets": 90000},
@@ -169,17 +173,17 @@ CASES: dict[str, tuple[str, Facts]] = {
     "the interface is gone": ("tunnel_down", facts(tunnels={"gre1": seen(link=None)})),
     "the interface is down": (
         "tunnel_down",
-        facts(tunnels={"gre1": seen(link=Link(7, "gre", 1398, False, True))}),
+        facts(tunnels={"gre1": seen(link=Link(1398, False, True))}),
     ),
     "no MULTICAST flag": (
         "no_multicast_flag",
-        facts(tunnels={"gre1": seen(link=Link(7, "gre", 1398, True, False))}),
+        facts(tunnels={"gre1": seen(link=Link(1398, True, False))}),
     ),
     "another key": (
         "gre_key",
         facts(tunnels={"gre1": seen(received={})}, gre_seen=frozenset({GreSeen(REMOTE, LOCAL, 40)})),
     ),
-    "another MTU": ("mtu", facts(tunnels={"gre1": seen(link=Link(7, "gre", 1476, True, True))})),
+    "another MTU": ("mtu", facts(tunnels={"gre1": seen(link=Link(1476, True, True))})),
     "a path MTU that the host knows": (
         "mtu",
         facts(tunnels={"gre1": seen(probe=Probe(1398, small=True, refused=1300))}),
@@ -262,3 +266,81 @@ def test_fragments_are_a_note() -> None:
     assert found.finding is None
     assert [note.hop for note in found.notes] == ["mtu"]
     assert "12 fragments" in found.notes[0].text
+
+
+def test_notes_on_strongswans_settings_are_charons() -> None:
+    noted = (
+        Problem("mcastd.toml", 3, "daemon.strongswan_conf", "make_before_break is not on"),
+        Problem("mcastd.toml", 9, "tunnels.gre1.child", "GRE goes in the clear"),
+    )
+    found = walk(facts(config_notes=noted))
+    assert found.finding is None
+    assert [(note.hop, note.text) for note in found.notes] == [
+        ("configuration", "mcastd.toml:9: tunnels.gre1.child: GRE goes in the clear"),
+        ("charon", "make_before_break is not on"),
+    ]
+
+
+TAKEN = status(tunnels=(tunnel(routes=(RouteStatus(prefix="239.0.0.0/8", table=254, state="taken"),)),))
+
+
+def test_a_route_of_others_is_a_note() -> None:
+    found = walk(facts(status=TAKEN))
+    assert found.finding is None
+    assert [note.hop for note in found.notes] == ["packets_at_an_application"]
+    assert "leads 239.0.0.0/8 elsewhere than to gre1" in found.notes[0].text
+
+
+@pytest.mark.parametrize(
+    ("told", "way", "words"),
+    [
+        (TAKEN, "eth0", "has joined it on eth0; a route that is not mcastd's leads 239.0.0.0/8 to eth0"),
+        (TAKEN, None, "has joined it on eth0; a route that is not mcastd's leads 239.0.0.0/8 elsewhere"),
+        (status(), "eth0", "has joined it on eth0; the route to it leads to eth0"),
+        (status(), "gre1", "has joined it on eth0"),
+    ],
+)
+def test_an_application_on_another_interface_is_told_what_led_it_there(
+    told: Status, way: str | None, words: str
+) -> None:
+    joined = {"eth0": frozenset({GROUP})}
+    found = walk(facts(status=told, memberships=joined, tunnels={"gre1": seen(way_to={SOURCE: "eth0", GROUP: way})}))
+    assert found.finding is not None
+    assert found.finding.problem == "wrong_interface"
+    assert found.finding.saw.endswith(words)
+
+
+def without_gre() -> Facts:
+    """A healthy path through an XFRM interface, which has no GRE, and so no keepalives and no guard."""
+    had = config()
+    carrier = replace(had.peers[0].children[0], mode="interface", if_id=7, mss=0)
+    tunnels = (replace(had.tunnels[0], encapsulation="none"),)
+    told = status(tunnels=(tunnel(encapsulation="none", mtu=1422, keepalive=None),))
+    return facts(
+        config=replace(had, peers=(replace(had.peers[0], children=(carrier,)),), tunnels=tunnels),
+        kernel=Kernel(gre=False, esp=True, xfrm_interface=True, tun=False, nft=False),
+        before=told,
+        status=told,
+        tunnels={"gre1": seen(link=Link(1422, True, True), probe=Probe(1422, small=True, full=True))},
+    )
+
+
+def test_a_path_without_gre_needs_nothing_of_gre() -> None:
+    assert walk(without_gre()).finding is None
+
+
+def test_a_path_without_gre_needs_xfrm_interfaces() -> None:
+    lacking = dataclasses.replace(without_gre(), kernel=Kernel(esp=True, xfrm_interface=False))
+    found = walk(lacking)
+    assert found.finding is not None
+    assert found.finding.saw == "this host has no XFRM interfaces (module xfrm_interface)"
+
+
+def test_mss_clamping_alone_needs_nft() -> None:
+    had = without_gre()
+    assert had.config is not None
+    peer = had.config.peers[0]
+    clamped = replace(peer, children=(replace(peer.children[0], mss=None),))
+    found = walk(dataclasses.replace(had, config=replace(had.config, peers=(clamped,))))
+    assert found.finding is not None
+    assert found.finding.saw == "this host has no program nft (package nftables)"
