@@ -203,7 +203,7 @@ class _Parser:
             elif token.kind == "name":
                 self._statement(token, stack)
             else:
-                _refuse(token.file, token.line, f"{token.text!r} is not expected here; allowed: a section or a key")
+                _refuse(token.file, token.line, f"{token.kind!r} is not expected here; allowed: a section or a key")
             if len(stack) > _DEEPEST:
                 _refuse(token.file, token.line, f"sections are nested too deep; allowed: {_DEEPEST} levels")
         if len(stack) > 1:
@@ -221,11 +221,13 @@ class _Parser:
         while after.kind == separator:
             reference = self._next(after)
             if reference.kind != "name":
-                _refuse(reference.file, reference.line, f"{reference.text!r} is no section to inherit from")
+                _refuse(reference.file, reference.line, f"{reference.kind!r} is no section to inherit from")
             references.append(reference.text)
             after, separator = self._next(reference), ","
         if after.kind != "{":
-            _refuse(after.file, after.line, f"after {name.text} there is {after.text!r}; allowed: {{ or =")
+            # Without the words: one of them may be a secret whose = was forgotten.
+            what = "another" if after.kind == "name" else repr(after.kind)
+            _refuse(after.file, after.line, f"after a name there is {what}; allowed: {{ or =")
         section = stack[-1].sections.setdefault(name.text, Section(name.file, name.line))
         section.references += tuple(one for one in references if one not in section.references)
         stack.append(section)
@@ -233,7 +235,7 @@ class _Parser:
     def _next(self, before: _Token) -> _Token:
         for token in self._tokens:
             return token
-        _refuse(before.file, before.line, f"the file ends after {before.text!r}; allowed: a whole section or setting")
+        _refuse(before.file, before.line, "the file ends within a section or setting; allowed: whole ones")
 
 
 class _Resolver:

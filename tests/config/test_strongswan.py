@@ -76,8 +76,9 @@ def test_syntax(text: str, found: dict[str, object]) -> None:
         ("a {\n b = 1\n", 1, "the section is not closed"),
         ("a = {x}", 1, "'}' is not expected here"),
         ("a = 1\n}", 2, "'}' is not expected here"),
-        ("a\nb = 1", 2, "after a there is 'b'; allowed: { or ="),
-        ("a", 1, "the file ends after 'a'"),
+        ("a\nb = 1", 2, "after a name there is another; allowed: { or ="),
+        ("a }", 1, "after a name there is '}'; allowed: { or ="),
+        ("a", 1, "the file ends within a section or setting"),
         ('a = "b', 1, "not terminated"),
         ("\n= b", 2, "'=' is not expected here"),
         ('"a" = b', 1, "'\"' is not expected here"),
@@ -92,6 +93,13 @@ def test_errors_say_where_and_what(text: str, line: int, words: str) -> None:
     error = refused(text)
     assert error.startswith(f"x.conf:{line}: ")
     assert words in error
+
+
+@pytest.mark.parametrize(
+    "text", ["secret 0sc2Vj", "secret : 0sc2Vj\n}", "secret = x\n0sc2Vj\n}", "secret\n0sc2Vj", "0sc2Vj"]
+)
+def test_no_error_shows_a_secret_that_is_not_written_as_one(text: str) -> None:
+    assert "0sc2Vj" not in refused(f"secrets {{ ike {{ {text}")
 
 
 def test_lines_and_files_of_values() -> None:
