@@ -105,7 +105,7 @@ def _guards(configs: Iterable[Config]) -> list[_Guard]:
     outside: set[tuple[IPv4Address, IPv4Address]] = set()
     for config in configs:
         children, names = _children(config), guarded(config)
-        for tunnel in config.tunnels:
+        for tunnel in (tunnel for tunnel in config.tunnels if tunnel.encapsulation == "gre"):
             ends = (tunnel.local, tunnel.remote)
             if tunnel.name not in names:
                 outside.add(ends)

@@ -130,6 +130,14 @@ def test_gre_without_ipsec_is_left_alone_also_beside_one_that_is_guarded() -> No
     assert [rule.split()[-1] for rule in chain(text, "leaving") + chain(text, "input")] == ["drop", "drop"]
 
 
+def test_a_tunnel_without_gre_opens_the_guard_for_none() -> None:
+    ends = {"local": IPv4Address("10.1.1.246"), "remote": IPv4Address("10.44.7.1")}
+    plain = tunnel("ipsec1", child="x", encapsulation="none", **ends)
+    text = rules.table(config(child(), child("x", mode="interface", if_id=7), tunnels=(tunnel(), plain)))
+    assert "leak-out-10.44.7.1" in text
+    assert "accept" not in text.replace("policy accept", "")
+
+
 def test_the_guard_of_tunnels_that_are_leaving_holds_beside_the_new_one() -> None:
     old = config(child(), tunnels=(tunnel(),))
     new = config(child(), tunnels=(tunnel(remote=IPv4Address("10.44.7.2")),))
