@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from mcastd import __version__
+from mcastd.config.agreement import carrier
 from mcastd.config.load import Loaded, load, read_certificates, read_psk
 from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.mtu import Esp
@@ -179,9 +180,6 @@ class Daemon:
             True, view.generation, _negotiated(view) or configured, child.mode, bool(view.encap), peer.remote
         )
 
-    def _owner(self, name: str) -> tuple[Peer, Child]:
-        return next((peer, child) for peer in self._config.peers for child in peer.children if child.name == name)
-
     def _links_changed(self) -> None:
         links = {tunnel.name: self._tunnels.link(tunnel.name) for tunnel in self._config.tunnels}
         self._keepalive.configure(
@@ -216,10 +214,8 @@ class Daemon:
         self._tell_systemd()
 
     def _keepalives_of(self, tunnel: Tunnel, link: LinkView | None) -> KeepaliveTunnel:
-        owner = self._owner(tunnel.child) if tunnel.child is not None else ()
-        return KeepaliveTunnel(
-            tunnel, endpoints(tunnel, *owner), present=link is not None, up=link is not None and link.up
-        )
+        ends = endpoints(tunnel, *(carrier(self._config, tunnel) or ()))
+        return KeepaliveTunnel(tunnel, ends, present=link is not None, up=link is not None and link.up)
 
     def _reinitiate(self, tunnel: str) -> None:
         child = next((one.child for one in self._config.tunnels if one.name == tunnel), None)

@@ -1,4 +1,4 @@
-"""Frozen snapshots of the daemon's state: the only thing that status, and later metrics and doctor, read.
+"""Frozen snapshots of the daemon's state: the only thing that ``mcastd status`` reads, and all that doctor asks it for.
 
 Addresses are text, so that a snapshot is its JSON. The field names are the JSON keys of ``mcastd status --json`` and
 stay stable. Ages and uptimes are seconds.

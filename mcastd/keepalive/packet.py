@@ -4,6 +4,7 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from mcastd.config.agreement import as_address
 from mcastd.config.model import Child, Peer, Tunnel
 from mcastd.errors import DecodeError
 from mcastd.tunnel import gre
@@ -33,7 +34,7 @@ def endpoints(tunnel: Tunnel, peer: Peer | None = None, child: Child | None = No
     """
     also = tunnel.keepalive.inner_addresses
     if peer is not None and child is not None and child.mode == "transport":
-        public = _address(peer.local_id)
+        public = as_address(peer.local_id)
         if public is not None and public not in (tunnel.local, *also):
             also = (public, *also)
     return Endpoints(tunnel.local, tunnel.remote, tunnel.key, also, tunnel.checksum)
@@ -75,10 +76,3 @@ def carried(packet: bytes, tunnel: Endpoints) -> memoryview | None:
             return gre.behind_cmd(inner)
         case _:
             raise DecodeError("gre_protocol")
-
-
-def _address(identity: str) -> IPv4Address | None:
-    try:
-        return IPv4Address(identity)
-    except ValueError:
-        return None

@@ -23,8 +23,6 @@ GROUP, PORT = "239.1.1.1", 5001
 PROPOSAL = "aes256-sha256-modp2048"
 CHILD_GRE, CHILD_TCP = "dc-tun-gre", "dc-tun-tcp"
 CISCO_MTU_USERSPACE = 1376  # what fits into the TUN of ESP in user space, where that is what there is
-
-
 XFRM_INTERFACE, IF_ID = "ipsec1", 7
 
 

@@ -72,11 +72,6 @@ class TunnelAgent:
         self._problems: dict[str, str] = {}
         self._host: Host | None = None
 
-    @property
-    def datapath(self) -> plan.Backend | None:
-        """How GRE is carried; None until the first tunnel has been made."""
-        return self._backend
-
     def configure(self, config: Config) -> None:
         """Set the tunnels that should be there, XFRM interfaces and loopback addresses of children, and the routes."""
         self._wanted = config.tunnels

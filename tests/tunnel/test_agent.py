@@ -76,7 +76,7 @@ def test_everything_of_a_tunnel(host: Namespace, tmp_path: Path) -> None:
             await run.want(tunnel())
             found = link(host)
             kernel = has_kernel_gre(host)
-            assert run.agent.datapath == ("kernel" if kernel else "userspace")
+            assert run.agent.status()["gre1"].datapath == ("kernel" if kernel else "userspace")
             assert found["linkinfo"]["info_kind"] == ("gre" if kernel else "tun")
             assert found["mtu"] == 1476
             assert {"UP", "MULTICAST", "POINTOPOINT"} <= set(found["flags"])
