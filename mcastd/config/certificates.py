@@ -88,7 +88,7 @@ def private_key(path: Path) -> Found:
         return found
     blocks = _blocks(found.content)
     keys = [body for label, body in blocks if label in _KEYS]
-    encrypted = f"{path} is encrypted, and nobody is there to ask; allowed: a private key that is not, mode 0600"
+    encrypted = f"{path} is encrypted, and nobody is there to ask; allowed: a private key that is not"
     if b"ENCRYPTED" in b"".join(keys) or any(label == b"ENCRYPTED PRIVATE KEY" for label, _ in blocks):
         return Found(refused=encrypted)
     if len(keys) > 1:
