@@ -215,6 +215,10 @@ CASES: dict[str, tuple[str, Facts]] = {
         "hello_refused",
         facts(status=status(tunnels=(tunnel(pim=PimStatus(running=True, dropped={"neighbor_not_accepted": 3})),))),
     ),
+    "errors of the host beside no Hello": (
+        "no_neighbor",
+        facts(status=status(tunnels=(tunnel(pim=PimStatus(running=True, dropped={"enetdown": 3})),))),
+    ),
     "not joined yet": (
         "not_joined",
         facts(
