@@ -88,9 +88,8 @@ def proposals(setting: Value | None, key: str, protocol: Protocol, notes: Notes)
     """A list of proposals, each with a ``!`` at its end or not: here they are strict always."""
     if setting is None:
         return Missing(EXAMPLE_PROPOSAL, "the source leaves it to charon, whose list is long; here it is strict")
-    found, strict = [], False
+    found = []
     for word in filter(None, (one.strip() for one in setting.text.split(","))):
-        strict |= word.endswith("!")
         proposal = word.rstrip("!")
         if proposal == "default":
             notes.add(setting, key, "charon's default proposals are left out: here proposals are strict")

@@ -82,10 +82,6 @@ class IkeSa:
     encr_keysize: int | None
     integ_alg: str | None
     dh_group: str | None
-    local_host: str
-    remote_host: str
-    local_id: str
-    remote_id: str
     nat_local: bool
     nat_remote: bool
     age: float
@@ -237,10 +233,6 @@ def _ike_sa(name: str, body: Section) -> IkeSa:
         encr_keysize=_number(body, "encr-keysize"),
         integ_alg=_text(body, "integ-alg"),
         dh_group=_text(body, "dh-group"),
-        local_host=_text(body, "local-host") or "",
-        remote_host=_text(body, "remote-host") or "",
-        local_id=_text(body, "local-id") or "",
-        remote_id=_text(body, "remote-id") or "",
         nat_local=_text(body, "nat-local") == "yes",
         nat_remote=_text(body, "nat-remote") == "yes",
         age=float(_number(body, "established") or 0),

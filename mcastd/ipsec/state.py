@@ -31,7 +31,6 @@ class Change:
     peer: str
     child: str | None
     up: bool
-    adopted: bool = False
 
 
 class ChildState:
@@ -184,10 +183,10 @@ class PeerState:
                 for child in self.children.values():
                     if child.sa is None and child.trying_since is None:
                         child.backoff.reset(now)  # what failed was the IKE_SA
-            changes.append(Change(self.name, None, self.sa is not None, not self.trying))
+            changes.append(Change(self.name, None, self.sa is not None))
         for name, child in self.children.items():
             if child.see(installed(mine, name), now):
-                changes.append(Change(self.name, name, child.sa is not None, child.trying_since is None))
+                changes.append(Change(self.name, name, child.sa is not None))
         return changes
 
     def status(self, now: float, seen: float) -> PeerStatus:

@@ -47,7 +47,7 @@ def test_a_child_that_fails_on_an_ike_sa_that_is_up_holds_up_nobody() -> None:
 def test_coming_up_and_going_down_are_told_once_and_counted() -> None:
     peer, up = state(), listed(("dc-tun-gre", 1, "INSTALLED"))
     first = peer.see(up, 0.0)
-    assert first == [Change("dc", None, True, adopted=True), Change("dc", "dc-tun-gre", True, adopted=True)]
+    assert first == [Change("dc", None, True), Change("dc", "dc-tun-gre", True)]
     assert peer.see(up, 1.0) == []
     assert [(change.child, change.up) for change in peer.see((), 2.0)] == [(None, False), ("dc-tun-gre", False)]
     peer.see(up, 3.0)
