@@ -9,14 +9,20 @@ import socket
 import time
 from collections.abc import Sequence
 
+_PATIENCE = 1.0
+
 
 def notify(state: str, descriptors: Sequence[int] = ()) -> None:
-    """Send ``READY=1\\nSTATUS=...`` and the like, and with it descriptors to store, if a service manager listens."""
+    """Send ``READY=1\\nSTATUS=...`` and the like, and with it descriptors to store, if a service manager listens.
+
+    One whose queue stays full for a second misses it: the packets of the host do not wait for that.
+    """
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(_PATIENCE)
         try:
             sock.connect(address)
             if descriptors:

@@ -7,9 +7,11 @@ service looks for them, and becomes the service.
 import array
 import fcntl
 import os
+import select
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 from mcastd.lab.commands import python, wait_for
@@ -17,6 +19,7 @@ from mcastd.lab.scene import Scene
 
 _FIRST = 3
 _PATIENCE = 20.0
+_POLL = 0.1
 
 
 class ServiceManager:
@@ -34,6 +37,16 @@ class ServiceManager:
         self._path.unlink(missing_ok=True)
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._sock.bind(str(self._path))
+        # It listens all the time, as systemd does: a queue that is full makes who speaks wait.
+        self._hearing = threading.Lock()
+        self._closed = threading.Event()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        while not self._closed.is_set():
+            if select.select([self._sock], [], [], _POLL)[0]:
+                self.listen()
 
     def start(self) -> None:
         """Start the daemon with what is stored, and return when it has said that it is ready."""
@@ -62,16 +75,17 @@ class ServiceManager:
 
     def listen(self) -> list[str]:
         """Take in what has been said, and store and remove descriptors; returns all since the start."""
-        while True:
-            try:
-                data, ancillary, _flags, _address = self._sock.recvmsg(65536, socket.CMSG_SPACE(64 * 4))
-            except BlockingIOError:
-                return self.said
-            descriptors = array.array("i")
-            for _level, _kind, content in ancillary:
-                descriptors.frombytes(content)
-            self.said.append(data.decode())
-            self._act(dict(line.split("=", 1) for line in data.decode().splitlines()), list(descriptors))
+        with self._hearing:
+            while True:
+                try:
+                    data, ancillary, _flags, _address = self._sock.recvmsg(65536, socket.CMSG_SPACE(64 * 4))
+                except BlockingIOError:
+                    return list(self.said)
+                descriptors = array.array("i")
+                for _level, _kind, content in ancillary:
+                    descriptors.frombytes(content)
+                self.said.append(data.decode())
+                self._act(dict(line.split("=", 1) for line in data.decode().splitlines()), list(descriptors))
 
     def _act(self, said: dict[str, str], descriptors: list[int]) -> None:
         name = said.get("FDNAME", "stored")
@@ -90,6 +104,8 @@ class ServiceManager:
 
     def close(self) -> None:
         """Forget everything that is stored."""
+        self._closed.set()
+        self._listener.join()
         for name in list(self.stored):
             self._remove(name)
         self._sock.close()
