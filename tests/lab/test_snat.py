@@ -14,7 +14,7 @@ from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CLIENT, CLOUD, SOURCE, TCP_CLOUD_HOST
 from tests.lab.pim_scene import inside
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.also_kernel("nftables-nat")]
 
 PORT = 7000
 PATIENCE = 20.0
