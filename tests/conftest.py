@@ -3,12 +3,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests import lanes
 from tests.namespaces import Namespace
 from tests.vm import plugin
 
 
 def pytest_configure(config: pytest.Config) -> None:
     plugin.configure(config)
+    config.pluginmanager.register(lanes)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -101,7 +101,7 @@ def reauthenticate(scene: Scene) -> None:
 
 def test_children_are_rekeyed_without_a_loss(scene: Scene) -> None:
     for child in (CHILD_GRE, CHILD_TCP):
-        change(scene, f"peers.dc.children.{child}", 'lifetime = "10s"')
+        change(scene, f"peers.dc.children.{child}", 'lifetime = "6s"')
     started(scene)
     wait_for_renewals(scene, {CHILD_GRE, CHILD_TCP}, 2)
     assert_whole(scene)
@@ -109,7 +109,7 @@ def test_children_are_rekeyed_without_a_loss(scene: Scene) -> None:
 
 
 def test_the_ike_sa_is_rekeyed_without_a_loss(scene: Scene) -> None:
-    change(scene, "peers.dc", 'lifetime = "10s"')
+    change(scene, "peers.dc", 'lifetime = "6s"')
     started(scene)
     before = spis(scene.status())
     wait_for_new_ike_sas(scene, 2)
@@ -120,7 +120,7 @@ def test_the_ike_sa_is_rekeyed_without_a_loss(scene: Scene) -> None:
 
 
 def test_reauthentication_with_the_drop_in_breaks_nothing(scene: Scene) -> None:
-    change(scene, "peers.dc", 'lifetime = "10s"\nreauthentication = true')
+    change(scene, "peers.dc", 'lifetime = "6s"\nreauthentication = true')
     since = started(scene)
     assert not any("make_before_break" in note for note in scene.status().notes)
     wait_for_renewals(scene, {CHILD_GRE, CHILD_TCP}, 2)

@@ -22,6 +22,8 @@ from tests.vm.machine import INSIDE, Machine, MachineError, Options
 
 # Set where the lab must find this datapath.
 DATAPATH = "MCASTD_TEST_DATAPATH"
+# The property of a report that names the machine, if there was one.
+MACHINE = "machine"
 _RESULTS = "tests.jsonl"
 _LIMIT = 1500.0
 _MARKERS = (
@@ -114,6 +116,7 @@ class InsideTest(pytest.Item):
         self.original = original
         self.kind = kind
         self._outside = outside
+        self.user_properties.append((MACHINE, kind))
         self.own_markers.extend(original.own_markers)
         self.keywords.update((marker.name, marker) for marker in original.own_markers)
         for name in ("root", "vm"):
@@ -164,11 +167,6 @@ class Outside:
                 options = {"original": found, "kind": kind, "outside": self, "name": f"{found.name}[{kind}]"}
                 yield InsideTest.from_parent(collector, **options)
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Put what runs in machines at the end, a kind at a time."""
-        kinds = list(abilities.MACHINES)
-        items.sort(key=lambda item: kinds.index(item.kind) if isinstance(item, InsideTest) else -1)
-
     def _machines(self, item: pytest.Item) -> Iterator[Kind]:
         for name in ("kernel", "also_kernel"):
             if self._lacks(item, name):
@@ -191,9 +189,8 @@ class Outside:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what ran where."""
-        session = terminalreporter._session
-        found = Counter(item.kind for item in session.items if isinstance(item, InsideTest)) if session else None
-        if found:
+        reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+        if found := Counter(value for report in reports for name, value in report.user_properties if name == MACHINE):
             counts = ", ".join(f"{count} in {kind}" for kind, count in found.items())
             terminalreporter.write_line(f"in virtual machines, for what this kernel lacks: {counts}")
 
