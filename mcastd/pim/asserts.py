@@ -140,7 +140,7 @@ class Asserts:
 
 
 def _is_infinite(message: Assert) -> bool:
-    """Whether it is an AssertCancel (section 4.6.3)."""
+    """Whether it is an AssertCancel (section 4.6.4)."""
     return (message.preference, message.metric) == INFINITE
 
 
