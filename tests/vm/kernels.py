@@ -73,5 +73,4 @@ def _qemu(image: Path, folder: Path, shared: Path, initrd: Path, memory: int) ->
         argv += ["-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}"]
     argv += ["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-kernel", str(image)]
     argv += ["-initrd", str(initrd), "-append", "console=ttyS0 panic=-1 quiet mitigations=off"]
-    # Slow anyway: what runs beside it, and measures, goes first.
-    return [*lines, shlex.join(["nice", *argv])]
+    return [*lines, shlex.join(argv)]
