@@ -5,7 +5,7 @@ import asyncio
 import signal
 from ipaddress import IPv4Address
 
-from mcastd.tunnel.plan import Gre
+from mcastd.links import Gre
 from mcastd.tunnel.userspace import Pump
 
 

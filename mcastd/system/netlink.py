@@ -11,31 +11,13 @@ from pyroute2.iproute.linux import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mcastd.errors import HostError
+from mcastd.links import Gre, Xfrm
 
 IFF_UP = 0x1
 IFF_MULTICAST = 0x1000
 GRE_CHECKSUM, GRE_KEY, GRE_SEQUENCE = 0x8000, 0x2000, 0x1000
 _ADDRGENMODE_NONE = 1
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV4_ROUTE, _RTMGRP_IPV4_RULE = 0x1, 0x10, 0x40, 0x80
-
-
-@dataclass(frozen=True, slots=True)
-class GreLink:
-    """The GRE part of a link of kind ``gre``."""
-
-    local: IPv4Address
-    remote: IPv4Address
-    ttl: int
-    key: int | None = None
-    checksum: bool = False
-    sequence: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class XfrmLink:
-    """The XFRM part of a link of kind ``xfrm``."""
-
-    if_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +30,7 @@ class Link:
     mtu: int
     up: bool
     multicast: bool
-    detail: GreLink | XfrmLink | None = None
+    detail: Gre | Xfrm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +86,7 @@ class Netlink:
             return None
         return await self.link_by_index(answer[0].get("oif"))
 
-    async def add_gre(self, name: str, wanted: GreLink) -> None:
+    async def add_gre(self, name: str, wanted: Gre) -> None:
         """Make a link of kind ``gre``. Raises GreUnsupported where the kernel has no GRE."""
         # Without the flag the kernel takes the key and silently does not use it.
         flags = GRE_CHECKSUM * wanted.checksum | GRE_KEY * (wanted.key is not None) | GRE_SEQUENCE * wanted.sequence
@@ -121,7 +103,7 @@ class Netlink:
                 raise GreUnsupported("this kernel has no GRE (no module ip_gre)") from error
             raise host_error(f"link {name}", error) from error
 
-    async def add_xfrm(self, name: str, wanted: XfrmLink) -> None:
+    async def add_xfrm(self, name: str, wanted: Xfrm) -> None:
         """Make a link of kind ``xfrm``. Raises HostError, also where the kernel has no XFRM interfaces."""
         try:
             await self.ipr.link("add", ifname=name, kind="xfrm", xfrm_if_id=wanted.if_id)
@@ -220,11 +202,11 @@ def _link(message: Any) -> Link:
     )
 
 
-def _detail(kind: str, data: Any) -> GreLink | XfrmLink:
+def _detail(kind: str, data: Any) -> Gre | Xfrm:
     if kind == "xfrm":
-        return XfrmLink(data.get("xfrm_if_id"))
+        return Xfrm(data.get("xfrm_if_id"))
     flags = data.get("gre_iflags") or 0
-    return GreLink(
+    return Gre(
         local=IPv4Address(data.get("gre_local")),
         remote=IPv4Address(data.get("gre_remote")),
         ttl=data.get("gre_ttl"),

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from mcastd.config.model import Child, Config, Datapath, Tunnel
 from mcastd.errors import HostError
+from mcastd.links import Xfrm
 from mcastd.status import RouteStatus, TunnelStatus
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
@@ -199,7 +200,7 @@ class TunnelAgent:
         mtu = interface_mtu(carrier, await self._path_mtu(host, carrier))
         try:
             # Up before its child: without an SA it drops what is sent into it, while without it GRE would go elsewhere.
-            link = await self._carry_out(host, plan.Wanted(name, plan.Xfrm(child.if_id), mtu, up=True))
+            link = await self._carry_out(host, plan.Wanted(name, Xfrm(child.if_id), mtu, up=True))
             selected = {child.remote_ts} - {routes.EVERYWHERE}
             taken = ends & await host.routes.match(link, routes.MAIN_TABLE, ends | selected)
             if taken:
@@ -250,7 +251,7 @@ class TunnelAgent:
             self._backend = "userspace"
             self._log.info("the kernel has no GRE; it is done in user space", tunnel=tunnel.name)
             return await self._match(host, tunnel)
-        if not isinstance(wanted.shape, plan.Xfrm):
+        if not isinstance(wanted.shape, Xfrm):
             self._backend = "userspace" if isinstance(wanted.shape, plan.Pumped) else "kernel"
         view = LinkView(
             tunnel.name,
@@ -277,7 +278,7 @@ class TunnelAgent:
         if tunnel.encapsulation == "none":
             child = self._children[tunnel.child or ""]
             assert child.if_id is not None
-            shape, endpoint = plan.Xfrm(child.if_id), None
+            shape, endpoint = Xfrm(child.if_id), None
         addresses = plan.addresses(tunnel)
         return plan.Wanted(tunnel.name, shape, mtu, up, endpoint, addresses, _RP_FILTER[tunnel.rp_filter])
 

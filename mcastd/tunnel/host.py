@@ -4,10 +4,11 @@ import asyncio
 from ipaddress import IPv4Address, IPv4Interface
 
 from mcastd.errors import HostError
+from mcastd.links import Gre, Xfrm
 from mcastd.system import sysctl
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
-from mcastd.system.netlink import GreLink, Link, Netlink, XfrmLink
+from mcastd.system.netlink import Link, Netlink
 from mcastd.tunnel import plan
 from mcastd.tunnel.routing import RouteKeeper
 from mcastd.tunnel.userspace import Pump
@@ -17,7 +18,7 @@ _LOOPBACK = 1
 _IPV6_MTU = 1280
 # What the ledger calls a link of ours, and what the kernel does.
 _KIND = {"kernel": "gre", "userspace": "tun", "xfrm": "xfrm"}
-_MADE_AS = {plan.Gre: "kernel", plan.Pumped: "userspace", plan.Xfrm: "xfrm"}
+_MADE_AS = {Gre: "kernel", plan.Pumped: "userspace", Xfrm: "xfrm"}
 
 
 class Host:
@@ -54,11 +55,8 @@ class Host:
         ), link
 
     def _shape(self, link: Link) -> plan.Shape | None:
-        match link.detail:
-            case GreLink(local, remote, ttl, key, checksum, sequence):
-                return plan.Gre(local, remote, ttl, key, checksum, sequence)
-            case XfrmLink(if_id):
-                return plan.Xfrm(if_id)
+        if link.detail is not None:
+            return link.detail
         pump = self.pumps.get(link.name)
         return plan.Pumped(pump.gre) if pump is not None and pump.started else None
 
@@ -136,10 +134,10 @@ class Host:
 
     async def _make(self, name: str, shape: plan.Shape) -> None:
         match shape:
-            case plan.Gre(local, remote, ttl, key, checksum, sequence):
-                await self.netlink.add_gre(name, GreLink(local, remote, ttl, key, checksum, sequence))
-            case plan.Xfrm(if_id):
-                await self.netlink.add_xfrm(name, XfrmLink(if_id))
+            case Gre():
+                await self.netlink.add_gre(name, shape)
+            case Xfrm():
+                await self.netlink.add_xfrm(name, shape)
             case plan.Pumped(gre):
                 self._start(Pump(name, gre))
 

@@ -5,21 +5,10 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Literal
 
 from mcastd.config.model import Tunnel
+from mcastd.links import Gre, Xfrm
 
 Backend = Literal["kernel", "userspace"]
 _Address = tuple[IPv4Interface, IPv4Address | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Gre:
-    """A link of kind ``gre``."""
-
-    local: IPv4Address
-    remote: IPv4Address
-    ttl: int
-    key: int | None = None
-    checksum: bool = False
-    sequence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +16,6 @@ class Pumped:
     """A TUN with a pump that does what a link of kind ``gre`` does."""
 
     gre: Gre
-
-
-@dataclass(frozen=True, slots=True)
-class Xfrm:
-    """A link of kind ``xfrm``: what is sent into it is encrypted by the SAs of its ``if_id``, or dropped."""
-
-    if_id: int
 
 
 Shape = Gre | Pumped | Xfrm

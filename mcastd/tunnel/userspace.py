@@ -13,9 +13,9 @@ import struct
 from collections import Counter
 
 from mcastd.errors import DecodeError, HostError
+from mcastd.links import Gre
 from mcastd.system import sockets
 from mcastd.tunnel import gre
-from mcastd.tunnel.plan import Gre
 
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000

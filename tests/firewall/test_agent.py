@@ -18,6 +18,7 @@ from mcastd.firewall.agent import FirewallAgent
 from mcastd.system import log, sockets
 from mcastd.system.ledger import Ledger
 from tests.firewall.test_rules import child, config, tunnel
+from tests.loops import looping
 from tests.namespaces import DEADLINE, Namespace, join, sysctl, until
 
 pytestmark = pytest.mark.root
@@ -92,13 +93,8 @@ class Running:
 async def running(folder: Path) -> AsyncIterator[Running]:
     """An agent whose loop runs; it is not closed, as in a crash."""
     made = Running(folder)
-    task = asyncio.create_task(made.agent.run())
-    try:
+    async with looping(made.agent.run()):
         yield made
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def test_the_table_comes_and_goes_and_others_are_not_touched(host: Namespace, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import structlog
 
 from mcastd.system import log
 from mcastd.system.watchdog import HANGS_AFTER, give_signs_of_life
+from tests.loops import looping
 
 
 @pytest.fixture
@@ -37,11 +37,8 @@ def live(turned: Mapping[str, float], looks: int = 4) -> None:
                 done.set()
             return turned
 
-        task = asyncio.create_task(give_signs_of_life(look, log.get_logger()))
-        await done.wait()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        async with looping(give_signs_of_life(look, log.get_logger())):
+            await done.wait()
 
     asyncio.run(main())
 

@@ -12,6 +12,7 @@ from mcastd.system import log
 from mcastd.system.ledger import Ledger
 from mcastd.tunnel.agent import TunnelAgent
 from mcastd.tunnel.mtu import Carrier
+from tests.loops import looping
 from tests.namespaces import DEADLINE
 
 CHILD = "dc-tun-gre"
@@ -69,11 +70,8 @@ class Running:
 async def running(folder: Path) -> AsyncIterator[Running]:
     """An agent whose loop runs; it is not closed, as in a crash."""
     made = Running(folder)
-    task = asyncio.create_task(made.agent.run())
     try:
-        yield made
+        async with looping(made.agent.run()):
+            yield made
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
         made.let_go()

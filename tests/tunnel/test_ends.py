@@ -15,8 +15,8 @@ import pytest
 
 from mcastd.config.model import Child, Peer, Tunnel
 from mcastd.config.mtu import Esp
+from mcastd.links import Gre
 from mcastd.tunnel.mtu import Carrier
-from mcastd.tunnel.plan import Gre
 from mcastd.tunnel.userspace import Pump
 from tests.namespaces import Namespace, join, until
 from tests.tunnel.agents import CHILD, running, tunnel

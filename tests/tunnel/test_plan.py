@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcastd.config.model import Tunnel
+from mcastd.links import Gre, Xfrm
 from mcastd.tunnel.plan import (
     AddAddress,
     AddEndpoint,
@@ -18,14 +19,12 @@ from mcastd.tunnel.plan import (
     DeleteAddress,
     DeleteLink,
     Found,
-    Gre,
     Pumped,
     Refuse,
     SetLink,
     SetRpFilter,
     Shape,
     Wanted,
-    Xfrm,
     addresses,
     gre,
     plan,

@@ -11,8 +11,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from mcastd.errors import HostError
+from mcastd.links import Gre
 from mcastd.tunnel.gre import PROTOCOL_IPV4, GreHeader, ipv4_payload
-from mcastd.tunnel.plan import Gre
 from mcastd.tunnel.userspace import Pump
 from tests.namespaces import Namespace, join, until
 
