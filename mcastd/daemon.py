@@ -319,6 +319,7 @@ class Daemon:
             _seen_through(group, plain[group.tunnel]) for group in self._pim.groups(now) if group.tunnel in plain
         )
         down = [f"no {capability}: mcastd cannot {what}" for capability, what in capabilities.missing()]
+        down += [self._ipsec.charon] if self._ipsec.charon is not None and peers else []
         down += [f"peer {peer.name} is {peer.state}" for peer in peers if peer.state != "up"]
         down += [
             f"child {child.name} is {child.state}"

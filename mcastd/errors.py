@@ -5,6 +5,8 @@ McastdError
  +-- DecodeError         bytes that are not a valid packet or message; carries a reason to count by
  +-- ViciError           charon
  |    +-- ViciUnavailable    its socket is absent, or went away
+ |    +-- ViciNoAnswer       it did not answer in time
+ |    +-- ViciUnreadable     it answered what cannot be read
  |    +-- ViciRefused        it answered that it will not
  +-- HostError           the host refused a change (netlink, sysctl, sockets)
  +-- ControlError        the daemon does not answer on its control socket
@@ -59,6 +61,14 @@ class ViciError(McastdError):
 
 class ViciUnavailable(ViciError):
     """charon's VICI socket is absent, refuses, or closed on us."""
+
+
+class ViciNoAnswer(ViciError):
+    """charon did not answer in time; its socket is there."""
+
+
+class ViciUnreadable(ViciError):
+    """charon answered what cannot be read."""
 
 
 class ViciRefused(ViciError):

@@ -43,6 +43,11 @@ ADVICE: Final[dict[str, Advice]] = {
         "strongSwan's daemon does not run, or mcastd may not use its socket",
         "install charon-systemd, systemctl start strongswan; the socket is daemon.vici_socket of the configuration",
     ),
+    "charon_unclear": Advice(
+        Side.HERE,
+        "strongSwan's daemon runs, but hangs, or says what mcastd cannot read; what it has may not be as last seen",
+        "journalctl -u strongswan; if it goes on: systemctl restart strongswan, which takes the SAs down for a moment",
+    ),
     "charon_refuses": Advice(
         Side.HERE,
         "charon does not take the connection that mcastd wants to load",

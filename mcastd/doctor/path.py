@@ -10,6 +10,7 @@ from mcastd.doctor.advice import found
 from mcastd.doctor.facts import Facts, TunnelFacts
 from mcastd.doctor.finding import Finding
 from mcastd.firewall import rules
+from mcastd.ipsec.contact import UNSURE
 from mcastd.status import PeerStatus, TunnelStatus
 
 _LISTED: Final = 3
@@ -66,7 +67,8 @@ def daemon(facts: Facts) -> Finding | None:
 def charon(facts: Facts) -> Finding | None:
     """charon answers the daemon, and has taken what is configured."""
     if facts.status is not None and facts.status.charon is not None and facts.peers():
-        return found("charon", "charon_absent", facts.status.charon)
+        unsure = facts.status.charon.startswith(UNSURE)
+        return found("charon", "charon_unclear" if unsure else "charon_absent", facts.status.charon)
     refused = next((peer for peer in facts.peers() if (peer.problem or "").startswith("charon ")), None)
     return found("charon", "charon_refuses", f"peer {refused.name}: {refused.problem}") if refused else None
 

@@ -24,9 +24,11 @@ Each child:
 - An SA depends on addresses, identities, algorithms and selectors. They are written into the ledger as they are
   loaded, so a reload, or a start after a crash with another file, takes down exactly what the new file would not have
   made. It does not depend on keys and certificates: rotated ones are loaded, and used by the next authentication.
+- charon is gone when its socket is absent, refuses or closes, and nothing is up then. An answer that cannot be read, or
+  stays away for a while, leaves everything as it was seen last (``contact``).
 - A connection in charon that the ledger does not know is somebody else's: it is not touched, and status says so.
 
 The rooms: ``vici`` (client), ``messages`` and ``credentials`` (Config <-> VICI), ``failure`` (log lines -> words),
-``attempt`` (back-off), ``state`` (what is known, and status), ``prune`` (duplicates), ``loading``, ``going`` (taking
-down), ``agent``.
+``attempt`` (back-off), ``state`` (what is known, and status), ``contact`` (charon itself), ``prune`` (duplicates),
+``listing``, ``loading``, ``going`` (taking down), ``agent``.
 """

@@ -6,9 +6,11 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from mcastd.errors import DecodeError, ViciError, ViciRefused, ViciUnavailable
+from mcastd.errors import ViciError, ViciRefused
 from mcastd.ipsec import failure, messages
+from mcastd.ipsec.contact import Contact
 from mcastd.ipsec.going import CONN, quietly, take_down, terminate_child
+from mcastd.ipsec.listing import list_conns, list_sas
 from mcastd.ipsec.loading import load, must_wait, strays
 from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section
 from mcastd.ipsec.prune import Duplicates
@@ -44,17 +46,17 @@ class IpsecAgent:
         self._settled = asyncio.Event()
         self._configured = 0
         self._control: ViciConnection | None = None
-        self._events_gone = False
+        self._contact = Contact()
+        self._events_end: ViciError | None = None
         self._seen = 0.0
         self._duplicates = Duplicates()
         self._restarts: dict[str, str] = {}
         self._attempts: set[asyncio.Task[None]] = set()
-        self._unavailable: str | None = None
 
     @property
     def charon(self) -> str | None:
         """Why charon cannot be used at the moment, in words; None while it can."""
-        return self._unavailable
+        return self._contact.problem
 
     def configure(self, peers: tuple[PeerWithKey, ...]) -> None:
         """Set the peers that are wanted, with their keys, and return at once."""
@@ -103,7 +105,7 @@ class IpsecAgent:
         """Ask charon for the counters, right before ``status``; without charon nothing happens."""
         if self._control is not None:
             try:
-                self._see(await self._list_sas(self._control))
+                self._see(await list_sas(self._control))
             except ViciError:
                 self._wake.set()
 
@@ -115,13 +117,11 @@ class IpsecAgent:
                 self._wake.turn()
                 try:
                     control, events = await ViciConnection.open(self._socket), await ViciConnection.open(self._socket)
-                except ViciUnavailable as error:
-                    self._gone(str(error))
-                else:
-                    pause = RECONNECT_FIRST
                     await self._session(control, events)
+                except ViciError as error:
+                    self._lost(error)
+                pause = RECONNECT_FIRST if self._contact.failures == 1 else min(RECONNECT_MOST, pause * 2)
                 await asyncio.sleep(pause)
-                pause = min(RECONNECT_MOST, pause * 2)
         finally:
             await self._cancel_attempts()
 
@@ -135,29 +135,25 @@ class IpsecAgent:
             self._log.warning("charon not cleaned up", reason=str(error) or "it takes too long")
 
     async def _session(self, control: ViciConnection, events: ViciConnection) -> None:
-        self._events_gone = False
+        """Keep everything up by two connections, until one breaks or what comes from it cannot be used."""
+        self._events_end = None
         listener = None
         try:
             await events.register(*EVENTS)
             listener = asyncio.create_task(self._listen(events))
             self._control = control
-            if self._unavailable is not None:
-                self._log.info("charon connected")
-            self._unavailable = None
             for peer in self._peers.values():
                 peer.loaded = None
-                peer.hold_until = _now()
-                for child in peer.children.values():
-                    child.backoff.reset(_now())
-            while not self._events_gone:
+                if self._contact.gone or not self._contact.failures:
+                    peer.afresh(_now())
+            while self._events_end is None:
                 looked_at = self._configured
                 wait = await self._reconcile(control)
+                self._understood()
                 if looked_at == self._configured:
                     self._settled.set()
                 await self._wake.wait(wait)
-            self._gone("charon closed the connection")
-        except ViciError as error:
-            self._gone(str(error))
+            raise self._events_end
         finally:
             self._control = None
             if listener is not None:
@@ -169,18 +165,32 @@ class IpsecAgent:
     async def _listen(self, events: ViciConnection) -> None:
         try:
             await events.listen(lambda _name, _message: self._wake.set())
-        except ViciUnavailable:
-            self._events_gone = True
+        except ViciError as error:
+            self._events_end = error
             self._wake.set()
 
-    def _gone(self, reason: str) -> None:
-        if self._unavailable is None:
-            self._log.warning("charon gone", reason=reason)
-        self._unavailable = reason
-        for peer in self._peers.values():
-            peer.problem = reason
-        self._see(())
-        self._settled.set()
+    def _lost(self, error: ViciError) -> None:
+        """Without charon nothing is up; where it is only not understood, all stays as it was seen last."""
+        was_gone, first = self._contact.gone, self._contact.failures == 0
+        self._contact.failed(error, _now())
+        reason = self._contact.problem
+        if self._contact.gone:
+            if not was_gone:
+                self._log.warning("charon gone", reason=reason)
+            for peer in self._peers.values():
+                peer.problem = reason
+            self._see(())
+        elif first:
+            self._log.warning("charon not understood", reason=reason)
+            self._on_change()
+        if self._contact.gone or not first:  # the first is gone through again before anybody is told
+            self._settled.set()
+
+    def _understood(self) -> None:
+        if self._contact.failures:
+            self._log.info("charon connected", failures=self._contact.failures)
+            self._contact.well()
+            self._on_change()
 
     async def _reconcile(self, control: ViciConnection) -> float:
         """Do the difference between what is wanted and what is there; return the seconds until the next look."""
@@ -188,15 +198,15 @@ class IpsecAgent:
         if removed:
             await take_down(self._socket, self._ledger, removed)
             self._log.info("peers removed", peers=", ".join(sorted(removed)))
-        sas = await self._list_sas(control)
+        sas = await list_sas(control)
         self._see(sas)
         if any(peer.loaded != peer.wanted for peer in self._peers.values()):
             await self._load_all(control)
-            sas = await self._list_sas(control)
+            sas = await list_sas(control)
             self._see(sas)
         if self._restarts:
             await self._restart(control)
-            sas = await self._list_sas(control)
+            sas = await list_sas(control)
             self._see(sas)
         now = _now()
         for sa, command in self._duplicates.look(sas, self._peers.keys(), now):
@@ -212,11 +222,15 @@ class IpsecAgent:
 
     async def _restart(self, control: ViciConnection) -> None:
         restarts, self._restarts = self._restarts, {}
-        for peer in self._peers.values():
-            for name in peer.children.keys() & restarts.keys():
-                if peer.children[name].sa is not None and peer.sa is not None:
-                    self._log.warning("child restarts", peer=peer.name, child=name, reason=restarts[name])
-                    await terminate_child(control, peer.name, name, peer.sa.uniqueid)
+        try:
+            for peer in self._peers.values():
+                for name in peer.children.keys() & restarts.keys():
+                    if peer.children[name].sa is not None and peer.sa is not None:
+                        self._log.warning("child restarts", peer=peer.name, child=name, reason=restarts[name])
+                        await terminate_child(control, peer.name, name, peer.sa.uniqueid)
+        except ViciError:
+            self._restarts = restarts | self._restarts
+            raise
 
     def _next_look(self, now: float) -> float:
         looks = [AUDIT]
@@ -232,7 +246,7 @@ class IpsecAgent:
         return max(0.01, min(looks))
 
     async def _load_all(self, control: ViciConnection) -> None:
-        there = await self._list_conns(control)
+        there = await list_conns(control)
         now = _now()
         for peer in self._peers.values():
             if peer.loaded == peer.wanted or peer.load_retry_at > now:
@@ -297,17 +311,17 @@ class IpsecAgent:
             problem = failure.explain(lines, wanted, child.wanted, str(error))
             if "not found" in str(error):
                 peer.loaded = None  # somebody unloaded it
-        except ViciUnavailable as error:
+        except ViciError as error:
             problem = str(error)
         finally:
             timer.cancel()
         if self._control is not None:
             try:
-                sas = await self._list_sas(self._control)
+                sas = await list_sas(self._control)
                 await self._drop_half_open(peer, sas)
                 self._see(sas)
-            except ViciError:
-                self._wake.set()
+            except ViciError as error:
+                problem = problem or str(error)
         child.trying_since = None
         if child.sa is None:
             now = _now()
@@ -348,19 +362,6 @@ class IpsecAgent:
             task.cancel()
         await asyncio.gather(*self._attempts, return_exceptions=True)
 
-    async def _list_sas(self, control: ViciConnection) -> tuple[IkeSa, ...]:
-        sections: list[Section] = []
-        await control.command("list-sas", stream="list-sa", on_event=lambda _name, section: sections.append(section))
-        try:
-            return tuple(sa for section in sections for sa in messages.ike_sas(section))
-        except DecodeError as error:
-            raise ViciUnavailable(f"charon listed an SA that cannot be read ({error.reason})") from error
-
-    async def _list_conns(self, control: ViciConnection) -> frozenset[str]:
-        names: list[str] = []
-        await control.command("list-conns", stream="list-conn", on_event=lambda _name, section: names.extend(section))
-        return frozenset(names)
-
     def _see(self, sas: tuple[IkeSa, ...]) -> None:
         self._seen = now = _now()
         sas = tuple(sa for sa in sas if self._ledger.has(CONN, sa.name))
@@ -384,7 +385,11 @@ class IpsecAgent:
         child = peer.children[change.child]
         log = log.bind(child=change.child)
         if child.sa is None:
-            log.warning("child down", reason=self._unavailable or "deleted by the peer, by DPD or by an administrator")
+            log.warning(
+                "child down",
+                reason=(self._contact.problem if self._contact.gone else None)
+                or "deleted by the peer, by DPD or by an administrator",
+            )
             return
         log.info("child up", proposal=child.sa.proposal, encap=child.sa.encap, **_since(child.trying_since, now))
 

@@ -149,6 +149,12 @@ class PeerState:
         waiting = [c for c in self.children.values() if c.sa is None and c.trying_since is None]
         return min((max(hold, child.backoff.next_try) for child in waiting), default=None)
 
+    def afresh(self, now: float) -> None:
+        """Try everything at once: charon is another one."""
+        self.hold_until = now
+        for child in self.children.values():
+            child.backoff.reset(now)
+
     def failed(self, child: ChildState, now: float) -> None:
         """An attempt failed; without an IKE_SA the other children wait as well, they would fail alike."""
         child.backoff.failed(now)

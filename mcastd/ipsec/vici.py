@@ -14,7 +14,7 @@ from typing import Any, Final
 from vici.exception import DeserializationException
 from vici.protocol import FiniteStream, Message, Packet
 
-from mcastd.errors import DecodeError, ViciRefused, ViciUnavailable
+from mcastd.errors import DecodeError, ViciError, ViciNoAnswer, ViciRefused, ViciUnavailable, ViciUnreadable
 from mcastd.ipsec.messages import Section
 
 MAX_FRAME: Final = 512 * 1024
@@ -76,24 +76,28 @@ async def read_frame(reader: asyncio.StreamReader) -> bytes:
 
 
 class ViciConnection:
-    """One connection to charon. Anything that goes wrong closes it and is a ViciUnavailable."""
+    """One connection to charon. Anything that goes wrong closes it, and is raised by every command from then on.
+
+    It is a ViciUnavailable where charon closed it, a ViciNoAnswer where it is silent, and else a ViciUnreadable.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._lock = asyncio.Lock()
         self._registered: set[str] = set()
-        self._broken = False
+        self._broken: ViciError | None = None
 
     @classmethod
     async def open(cls, path: Path) -> "ViciConnection":
-        """Connect. Raises ViciUnavailable if the socket is absent or nobody answers on it."""
+        """Connect. Raises ViciUnavailable if the socket is absent or refuses, ViciNoAnswer if nobody takes it up."""
         try:
             async with asyncio.timeout(OPEN_TIMEOUT):
                 reader, writer = await asyncio.open_unix_connection(path)
-        except (OSError, TimeoutError) as error:
-            reason = getattr(error, "strerror", None) or "no answer"
-            raise ViciUnavailable(f"charon does not answer on {path}: {reason}") from error
+        except TimeoutError as error:
+            raise ViciNoAnswer(f"charon does not answer on {path} within {OPEN_TIMEOUT:g} s") from error
+        except OSError as error:
+            raise ViciUnavailable(f"charon does not answer on {path}: {error.strerror}") from error
         return cls(reader, writer)
 
     async def command(
@@ -107,7 +111,7 @@ class ViciConnection:
     ) -> Section:
         """Run a command and return charon's answer; the events that it streams meanwhile go to ``on_event``.
 
-        Raises ViciRefused with charon's reason, ViciUnavailable if the connection breaks or ``timeout`` seconds pass.
+        Raises ViciRefused with charon's reason, ViciNoAnswer after ``timeout`` seconds, and as the class says.
         """
         async with self._lock:
             if stream is not None:
@@ -128,7 +132,7 @@ class ViciConnection:
                 await self._register(event)
 
     async def listen(self, on_event: EventHandler) -> None:
-        """Hand every event to ``on_event`` until the connection breaks, which raises ViciUnavailable."""
+        """Hand every event to ``on_event`` until the connection breaks, which raises as the class says."""
         async with self._lock:
             while True:
                 kind, name, message = await self._receive()
@@ -137,8 +141,12 @@ class ViciConnection:
 
     def close(self) -> None:
         """Close at once."""
-        self._broken = True
+        self._break(ViciUnavailable("the connection to charon is closed"))
+
+    def _break(self, error: ViciError) -> ViciError:
+        self._broken = self._broken or error
         self._writer.close()
+        return error
 
     async def _register(self, event: str) -> None:
         if event in self._registered:
@@ -159,23 +167,21 @@ class ViciConnection:
                     if on_event is not None:
                         on_event(name, message)
         except TimeoutError as error:
-            self.close()
-            raise ViciUnavailable(f"charon did not answer within {timeout:g} s") from error
+            raise self._break(ViciNoAnswer(f"charon did not answer within {timeout:g} s")) from error
         except asyncio.CancelledError:
-            self.close()  # an answer is still to come, and would be taken for that of the next command
+            # An answer is still to come, and would be taken for that of the next command.
+            self._break(ViciUnreadable("an answer of charon was not waited for"))
             raise
 
     def _send(self, packet: bytes) -> None:
-        if self._broken:
-            raise ViciUnavailable("the connection to charon is closed")
+        if self._broken is not None:
+            raise self._broken
         self._writer.write(struct.pack("!I", len(packet)) + packet)
 
     async def _receive(self) -> tuple[int, str, Section]:
         try:
             return decode_packet(await read_frame(self._reader))
         except (OSError, EOFError) as error:
-            self.close()
-            raise ViciUnavailable("charon closed the connection") from error
+            raise self._break(ViciUnavailable("charon closed the connection")) from error
         except DecodeError as error:
-            self.close()
-            raise ViciUnavailable(f"charon sent what is not VICI ({error.reason})") from error
+            raise self._break(ViciUnreadable(f"charon sent what is not VICI ({error.reason})")) from error

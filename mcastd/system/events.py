@@ -27,6 +27,7 @@ EVENTS: Final = {
     "not taken down in time": Event("error", "a8015fff9a8442c093d221e2136b03db"),
     "not taken down": Event("error", "491bd3a8060a4f22b6ef6c8a603a2fa2"),
     "charon gone": Event("warning", "e9f12c18115b431e95b2b5d745399d88"),
+    "charon not understood": Event("warning", "1e2486b2ef624afabe4305e1377bf4de"),
     "charon connected": Event("info", "ba51afb257f54a4895f318757cc9b943"),
     "charon not cleaned up": Event("warning", "d500cd91b7a9421eb8f7a784037c8248"),
     "peer not loaded": Event("warning", "84d8b5437e9848079f49d81e68af67b6"),

@@ -11,6 +11,7 @@ from mcastd.doctor.facts import Facts, GreSeen, Heard, Kernel, Link, Probe, Stre
 from mcastd.doctor.proc import UdpSocket
 from mcastd.doctor.walk import HOPS, walk
 from mcastd.errors import Problem
+from mcastd.ipsec.contact import UNSURE
 from mcastd.status import (
     ChildStatus,
     FirewallStatus,
@@ -145,6 +146,7 @@ CASES: dict[str, tuple[str, Facts]] = {
     "no nft": ("kernel_lacks", facts(kernel=Kernel(gre=True, nft=False))),
     "no daemon": ("daemon_silent", facts(silent="nobody answers", status=None)),
     "not reloaded": ("not_loaded", facts(status=status(tunnels=()))),
+    "charon hangs": ("charon_unclear", facts(status=status(charon=f"{UNSURE}charon did not answer within 5 s"))),
     "no charon": ("charon_absent", facts(status=status(charon="no answer on the socket"))),
     "charon refuses": (
         "charon_refuses",

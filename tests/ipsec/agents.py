@@ -21,10 +21,10 @@ BOTH = ("dc-tun-gre", "dc-tun-tcp")
 class Running:
     """An agent and its loop; it can die like a killed process."""
 
-    def __init__(self, scene: Scene, ledger: Path) -> None:
+    def __init__(self, scene: Scene, ledger: Path, socket: Path | None = None) -> None:
         self.changes = 0
         self.agent = IpsecAgent(
-            vici_socket=scene.cloud.socket,
+            vici_socket=socket or scene.cloud.socket,
             ledger=Ledger(ledger),
             log=get_logger(),
             on_change=self._count,
@@ -65,8 +65,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(scene: Scene, ledger: Path) -> AsyncIterator[Running]:
-    agent = Running(scene, ledger)
+async def running(scene: Scene, ledger: Path, socket: Path | None = None) -> AsyncIterator[Running]:
+    """An agent, at the cloud's charon or at another ``socket`` that leads there."""
+    agent = Running(scene, ledger, socket)
     try:
         yield agent
     finally:

@@ -18,8 +18,9 @@ import msgspec
 from mcastd.config.certificates import Certificates
 from mcastd.config.model import Child, Peer
 from mcastd.errors import ViciRefused, ViciUnavailable
+from mcastd.ipsec import listing
 from mcastd.ipsec.credentials import authorities, private_key, shared_key
-from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section, connection, ike_sas, terminate_ike
+from mcastd.ipsec.messages import IkeSa, PeerWithKey, connection, terminate_ike
 from mcastd.ipsec.vici import ViciConnection
 
 PSK = b"correct horse battery staple"
@@ -204,19 +205,19 @@ async def load(charon: Charon, peer: Peer, psk: bytes = PSK, certificates: Certi
 
 
 async def list_sas(charon: Charon) -> tuple[IkeSa, ...]:
-    sections: list[Section] = []
     control = await ViciConnection.open(charon.socket)
-    await control.command("list-sas", stream="list-sa", on_event=lambda _name, section: sections.append(section))
-    control.close()
-    return tuple(sa for section in sections for sa in ike_sas(section))
+    try:
+        return await listing.list_sas(control)
+    finally:
+        control.close()
 
 
-async def list_conns(charon: Charon) -> set[str]:
-    names: list[str] = []
+async def list_conns(charon: Charon) -> frozenset[str]:
     control = await ViciConnection.open(charon.socket)
-    await control.command("list-conns", stream="list-conn", on_event=lambda _name, section: names.extend(section))
-    control.close()
-    return set(names)
+    try:
+        return await listing.list_conns(control)
+    finally:
+        control.close()
 
 
 async def list_shared(charon: Charon) -> list[bytes]:

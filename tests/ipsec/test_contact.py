@@ -1,0 +1,168 @@
+"""An agent whose charon is well, but whose answers are spoiled on the way; and what each kind of error says."""
+
+import asyncio
+import contextlib
+import re
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from mcastd.errors import ViciError, ViciNoAnswer, ViciRefused, ViciUnavailable, ViciUnreadable
+from mcastd.ipsec.contact import GIVE_UP, UNSURE, Contact
+from mcastd.ipsec.messages import terminate_child
+from tests.ipsec.agents import BOTH, Running, both_up, running
+from tests.ipsec.charons import Scene, article, command, gre, list_sas, until
+
+
+class Relay:
+    """A socket that leads to a charon's; ``way`` is what it does to what comes back."""
+
+    def __init__(self, charon: Path, socket: Path) -> None:
+        self.socket = socket
+        self.way = "faithful"
+        self.spoiled = 0
+        self._charon = charon
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to, fro = await asyncio.open_unix_connection(self._charon)
+        there = asyncio.create_task(self._pass(reader, fro))
+        try:
+            while True:
+                (length,) = struct.unpack("!I", await to.readexactly(4))
+                writer.write(self._spoil(await to.readexactly(length)))
+        except (OSError, EOFError):
+            return
+        finally:
+            there.cancel()
+            for one in (fro, writer):
+                one.close()
+                with contextlib.suppress(OSError):
+                    await one.wait_closed()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+    def _spoil(self, packet: bytes) -> bytes:
+        if self.way == "silence":
+            self.spoiled += 1
+            return b""
+        if self.way != "faithful" and packet[2:].startswith(b"list-sa"):
+            self.spoiled += 1
+            a_field = self.way == "a field"
+            packet = re.sub(rb"(?s)(\x08bytes-in..).", rb"\1-", packet) if a_field else packet + b"\x63"
+        return struct.pack("!I", len(packet)) + packet
+
+
+@contextlib.asynccontextmanager
+async def relayed(scene: Scene, ledger: Path) -> AsyncIterator[tuple[Running, Relay]]:
+    relay = Relay(scene.cloud.socket, ledger.with_name("relay"))
+    served = set[asyncio.Task[None]]()
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(asyncio.create_task(relay.serve(reader, writer)))
+
+    server = await asyncio.start_unix_server(serve, relay.socket)
+    try:
+        async with running(scene, ledger, relay.socket) as agent:
+            yield agent, relay
+    finally:
+        server.close()
+        for task in served:
+            task.cancel()
+        await asyncio.gather(*served, return_exceptions=True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("way", "times", "words"),
+    [
+        ("a field", 3, "charon listed an SA that cannot be read (vici-value)"),
+        ("an element", 3, "charon sent what is not VICI (vici-element)"),
+        ("silence", 1, "charon did not answer within 5 s"),
+    ],
+)
+def test_a_listing_that_cannot_be_used_leaves_all_as_it_was_seen_last(
+    scene: Scene, ledger: Path, way: str, times: int, words: str
+) -> None:
+    async def test() -> None:
+        async with relayed(scene, ledger) as (agent, relay):
+            await both_up(scene, agent)
+            await until(lambda: agent.status().attempts == 2 and agent.agent.charon is None, "all is well")
+            with capture_logs() as logs:
+                relay.way = way
+                await agent.agent.refresh()
+                await until(lambda: agent.agent.charon is not None and relay.spoiled >= times, "asked again and again")
+                assert agent.agent.charon == f"{UNSURE}{words}; what it listed last holds"
+                assert agent.up(*BOTH)
+                (sa,) = await list_sas(scene.cloud)
+                number = next(child.uniqueid for child in sa.children if child.name == "dc-tun-gre")
+                await command(scene.cloud, "terminate", terminate_child(number, timeout=2))
+                assert agent.up(*BOTH)
+                relay.way = "faithful"
+                await until(
+                    lambda: agent.agent.charon is None and agent.generation("dc-tun-gre") == 2, "what is missing"
+                )
+            assert [log["event"] for log in logs if log["event"].startswith("charon")] == [
+                "charon not understood", "charon connected",
+            ]  # fmt: skip
+            assert (agent.generation("dc-tun-tcp"), agent.status().attempts) == (1, 3)
+
+    asyncio.run(test())
+
+
+@pytest.mark.root
+def test_a_reload_is_carried_out_when_a_listing_can_be_read_again(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with relayed(scene, ledger) as (agent, relay):
+            await both_up(scene, agent)
+            await until(lambda: agent.status().attempts == 2, "all is well")
+            relay.way = "a field"
+            agent.want(article(children=(gre(),)))
+            await agent.agent.settled()
+            assert (agent.agent.charon or "").startswith(UNSURE)
+            relay.way = "faithful"
+            await until(lambda: agent.agent.charon is None, "understood again")
+            (sa,) = await list_sas(scene.cloud)
+            assert [child.name for child in sa.children] == ["dc-tun-gre"]
+
+    asyncio.run(test())
+
+
+def after(*failures: tuple[ViciError, float]) -> Contact:
+    contact = Contact()
+    for error, now in failures:
+        contact.failed(error, now)
+    return contact
+
+
+@pytest.mark.parametrize(
+    ("error", "gone"), [(ViciUnavailable, True), (ViciNoAnswer, False), (ViciUnreadable, False), (ViciRefused, False)]
+)
+def test_only_a_socket_that_is_away_is_charons_end(error: type[ViciError], gone: bool) -> None:
+    contact = after((error("why"), 0.0))
+    assert contact.gone is gone
+    assert contact.problem == ("why" if gone else f"{UNSURE}why; what it listed last holds")
+
+
+def test_what_cannot_be_read_is_never_charons_end() -> None:
+    assert not after(*((ViciUnreadable("what"), float(now)) for now in range(1000))).gone
+
+
+def test_an_answer_that_stays_away_is_in_the_end_whatever_comes_between() -> None:
+    silent, between = (ViciNoAnswer("silent"), 5.0), (ViciUnreadable("closed"), 6.0)
+    assert not after(silent, between, (ViciNoAnswer("silent"), 5.0 + GIVE_UP - 0.1)).gone
+    assert after(silent, between, (ViciNoAnswer("silent"), 5.0 + GIVE_UP)).gone
+
+
+def test_charon_stays_gone_until_it_does_all_that_is_asked() -> None:
+    contact = after((ViciUnavailable("refused"), 0.0), (ViciUnreadable("what"), 1.0))
+    assert (contact.gone, contact.problem, contact.failures) == (True, "what", 2)
+    contact.well()
+    assert (contact.gone, contact.problem, contact.failures) == (False, None, 0)
+    contact.failed(ViciNoAnswer("silent"), 100.0)
+    assert not contact.gone
