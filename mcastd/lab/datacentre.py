@@ -54,8 +54,7 @@ class DataCentre:
 
         The cloud's configuration is written already.
         """
-        cloud = load(self._places.config, check_files=False).config
-        self._agreed = topology.data_centre(cloud, self._ipsec, mtu)
+        self._agreed = self._agreement(mtu)
         zebra = self._start_frr("zebra", "")
         self._start_tunnel()
         wait_for("FRR's zebra", lambda: listening(zebra))
@@ -66,6 +65,9 @@ class DataCentre:
         if self._with_gre:
             wait_for("the data centre's keepalives", self._keepalives.exists)
         self.no_shutdown()
+
+    def _agreement(self, mtu: int | None) -> Config:
+        return topology.data_centre(load(self._places.config, check_files=False).config, self._ipsec, mtu)
 
     def start_pimd(self) -> None:
         """Start FRR's pimd, again if it was killed."""
@@ -121,11 +123,20 @@ class DataCentre:
 
     def load(self, **changes: Any) -> None:
         """Load connection and PSK into charon, with fields of DcIpsec changed: what it agrees to from now on."""
+        self._load(self._agreed, replace(self._ipsec, **changes))
+
+    def agree(self, *, certificate: Path | None = None) -> None:
+        """Load what the cloud's configuration now makes of the connection, until the next ``load``.
+
+        The place's folder is what /etc/swanctl is elsewhere, for ``certificate`` and what goes with it.
+        """
+        self._load(self._agreement(None), self._ipsec, certificate)
+
+    def _load(self, agreed: Config, ipsec: DcIpsec, certificate: Path | None = None) -> None:
+        text = linux.swanctl_conf(topology.data_centre(agreed, ipsec))
         conf = self._folder / "swanctl.conf"
         conf.touch(0o600)
-        ipsec = replace(self._ipsec, **changes)
-        agreed = topology.data_centre(self._agreed, ipsec)
-        conf.write_text(linux.swanctl_conf(agreed).replace(PSK, ipsec.psk))
+        conf.write_text(text.replace(PSK, ipsec.psk).replace(linux.CERTIFICATE, str(certificate)))
         self._command(["swanctl", "--load-all", "--clear", "--file", str(conf)])
 
     def security_associations(self) -> str:

@@ -13,6 +13,7 @@ from mcastd.config.model import SSM_RANGE, Child, Config, Peer, Tunnel
 from mcastd.peerconfig import PSK
 
 PUBLIC: Final = "<PUBLIC-ADDRESS>"
+CERTIFICATE: Final = "<CERTIFICATE>"
 TUNNEL_ADDRESS: Final = "<TUNNEL-ADDRESS>/<LENGTH>"
 OUTSIDE: Final = "<OUTSIDE-INTERFACE>"
 INSIDE: Final = "<INSIDE-INTERFACE>"
@@ -31,7 +32,11 @@ def files(config: Config, *, outside: str | None = None, inside: str | None = No
 def swanctl_conf(config: Config) -> str:
     """For /etc/swanctl/conf.d: connections and secrets, ``<PSK>`` in place of each key."""
     lines = ["# For /etc/swanctl/conf.d, then: swanctl --load-all. mcastd does not write the pre-shared key:"]
-    lines += [f"# put it in place of {PSK}, and let nobody else read the file.", "connections {"]
+    lines += [f"# put it in place of {PSK}, and let nobody else read the file."]
+    if any(peer.psk_file is None for peer in config.peers):
+        lines += [f"# {CERTIFICATE} is a file in /etc/swanctl/x509, this side's. Its key belongs into private there,"]
+        lines += ["# the certificate of who issued mcastd's into x509ca."]
+    lines += ["connections {"]
     for peer in config.peers:
         lines += _indented(_connection(peer))
     lines += ["}", "secrets {"]
@@ -68,7 +73,7 @@ def _end(peer: Peer, end: str, identity: str) -> Iterator[str]:
     yield f"    {end} {{"
     yield f"        auth = {'psk' if peer.psk_file is not None else 'pubkey'}"
     if peer.psk_file is None and end == "local":
-        yield "        certs = <CERTIFICATE>"
+        yield f"        certs = {CERTIFICATE}"
     yield f"        id = {_quoted(identity)}"
     yield "    }"
 
