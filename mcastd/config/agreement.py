@@ -59,17 +59,20 @@ def carrier(config: Config, tunnel: Tunnel) -> tuple[Peer, Child] | None:
     return None
 
 
-def seen(carried: tuple[Peer, Child] | None, address: IPv4Address) -> IPv4Address:
-    """An address of ours as the other side has it: a GRE endpoint that is our NAT'd address is the public one there."""
-    if carried is not None and address == carried[0].local:
-        return public_address(carried[0]) or address
-    return address
+def seen(carried: tuple[Peer, Child] | None, address: IPv4Address) -> IPv4Address | None:
+    """A GRE endpoint of ours as the other side has it; None where the file does not tell.
+
+    In transport mode a NAT changes it as it changes the peer's address; in tunnel mode it does not see it.
+    """
+    if carried is None or carried[1].mode != "transport" or address != carried[0].local:
+        return address
+    return public_address(carried[0])
 
 
 def far_selectors(peer: Peer, child: Child) -> tuple[IPv4Network, IPv4Network]:
-    """A child's traffic selectors, ours and theirs, as the other side has them."""
+    """A child's traffic selectors, ours and theirs, as the other side has them, as far as the file tells."""
     if child.local_ts == IPv4Network(peer.local):
-        return IPv4Network(seen((peer, child), peer.local)), child.remote_ts
+        return IPv4Network(seen((peer, child), peer.local) or peer.local), child.remote_ts
     return child.local_ts, child.remote_ts
 
 

@@ -44,7 +44,7 @@ MODES = {
     "tunnel": Mode(f'local_ts = "{GRE_CLOUD}/32"\nremote_ts = "{GRE_DC}/32"', _LOOPBACKS, 1398),
     "transport": Mode(
         'mode = "transport"',
-        f'local = "{VM}"\nremote = "{DC_PUBLIC}"\nkeepalive.inner_addresses = ["{VM_PUBLIC}"]',
+        f'local = "{VM}"\nremote = "{DC_PUBLIC}"\nkeepalive.reply = true',
         1418,
     ),
     "interface": Mode(

@@ -93,7 +93,7 @@ def _tunnel(config: Config, tunnel: Tunnel) -> Iterator[Row]:
     carried = carrier(config, tunnel)
     yield Row("Carried by", "nothing: in the clear" if carried is None else f"IPsec child {carried[1].name}", SAME)
     if tunnel.encapsulation == "gre":
-        yield Row("GRE endpoint", str(seen(carried, tunnel.local)), str(tunnel.remote))
+        yield Row("GRE endpoint", str(seen(carried, tunnel.local) or UNKNOWN), str(tunnel.remote))
         yield Row("GRE key", _NONE if tunnel.key is None else str(tunnel.key), SAME)
         options = [name for name, on in (("checksums", tunnel.checksum), ("sequence numbers", tunnel.sequence)) if on]
         yield Row("GRE options", ", ".join(options) or _NONE, SAME)

@@ -88,7 +88,7 @@ class UnknownAlgorithmError(Exception):
 def ike(proposal: str) -> Ike:
     """A sound IKE proposal for IKEv2. Raises UnknownAlgorithmError."""
     parts = by_kind(proposal)
-    encryption = tuple(f"aes-gcm-{_gcm_bits(word)}" for word in parts.get("aead", ()))
+    encryption = tuple(_ikev2_gcm(word) for word in parts.get("aead", ()))
     encryption += tuple(_ikev2_cipher(word) for word in parts.get("cipher", ()))
     integrity = tuple(_of(_HASHES, word) for word in parts.get("integrity", ()))
     prf = tuple(_of(_PRFS, word) for word in parts.get("prf", ())) or integrity
@@ -136,6 +136,13 @@ def _gcm_bits(word: str) -> str:
     if match := _GCM.fullmatch(word):
         return match[1] or _DEFAULT_KEY
     raise UnknownAlgorithmError(word)
+
+
+def _ikev2_gcm(word: str) -> str:
+    bits = _gcm_bits(word)
+    if bits == "192":  # which ESP has
+        raise UnknownAlgorithmError(word)
+    return f"aes-gcm-{bits}"
 
 
 def _ikev2_cipher(word: str) -> str:

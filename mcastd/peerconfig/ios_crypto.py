@@ -4,6 +4,7 @@ A child's traffic selectors are an access list of the crypto map; a child of mod
 a virtual tunnel interface instead.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
@@ -25,6 +26,11 @@ _DPD: Final = (10, 3600)
 _IKEV2_LIFETIME: Final = (120, 86400)
 _ISAKMP_LIFETIME: Final = (60, 86400)
 _ESP_LIFETIME: Final = (120, 2592000)
+_REPLAY_WINDOWS: Final = (64, 128, 256, 512, 1024)
+_WEAK: Final = re.compile(
+    r"^ encryption .*\b3?des\b|^ (integrity|hash) .*\bmd5\b|^ group (.* )?(1|2|5|24)\b"
+    r"|^crypto ipsec transform-set .* esp-(3?des|null|md5-hmac)\b|^ set pfs group(1|2|5|24)$"
+)
 
 
 class Crypto:
@@ -34,10 +40,13 @@ class Crypto:
         self._peers = config.peers
         self._names = names
         self._outside = outside
-        self._policies = iter(range(_FIRST_POLICY, 65535, _STEP))
+        self._policies = iter(range(_FIRST_POLICY, 10001, _STEP))
 
     def lines(self) -> Iterator[str]:
         """Peers with their children, and the crypto map. Raises PeerConfigError where no proposal can be said."""
+        yield from _weak(self._all())
+
+    def _all(self) -> Iterator[str]:
         for peer in self._peers:
             yield from ("!", f"! IKE with {peer.name}")
             yield from self._ikev2(peer) if peer.version == 2 else self._ikev1(peer)
@@ -90,13 +99,14 @@ class Crypto:
             yield f"crypto isakmp key {PSK} address {gateway(peer)}"
         else:
             yield f"! certificates: {TRUSTPOINT}"
+        by_name = not by_key and "=" in peer.remote_id
         for who, address, whose in (
             (peer.local_id, public_address(peer), "mcastd"),
-            (peer.remote_id, peer.remote, "this side"),
+            (peer.remote_id, None if by_name else peer.remote, "this side"),
         ):
-            if as_address(who) != address:
+            if address is not None and as_address(who) != address:
                 yield f"! {whose} is known by its address here; agreed was the identity {who}"
-        yield "crypto isakmp identity address"
+        yield f"crypto isakmp identity {'dn' if by_name else 'address'}"
         if peer.dpd_delay:
             yield from limited(f"crypto isakmp keepalive {{}} {_DPD_RETRY} on-demand", peer.dpd_delay, _DPD)
 
@@ -117,9 +127,11 @@ class Crypto:
         if child.mode == "interface":
             yield f"crypto ipsec profile {name}"
             yield from self._negotiated(peer, child)
-            return
+            if not selects(child):
+                return
+            yield "! A virtual tunnel interface takes selectors since IOS XE 16.12; before, it has but any and any"
         ours, theirs = far_selectors(peer, child)
-        hidden = public_address(peer) is None and ours.network_address == peer.local
+        hidden = child.mode == "transport" and public_address(peer) is None and ours.network_address == peer.local
         yield f"ip access-list extended {name}"
         yield f" permit {'gre' if child.protocol == 'gre' else 'ip'} {network(theirs)} " + (
             f"host {PUBLIC}" if hidden else network(ours)
@@ -143,6 +155,7 @@ class Crypto:
             yield f" ! IOS XE takes one group for PFS; agreed too: {', '.join(map(str, groups[1:]))}"
         yield from limited(" set security-association lifetime seconds {}", child.lifetime, _ESP_LIFETIME)
         yield " set security-association lifetime kilobytes disable"
+        yield f" set security-association replay {_replay(child.replay_window)}"
         if peer.version == 2:
             yield f" set ikev2-profile {self._names('peer', peer.name)}"
 
@@ -150,7 +163,11 @@ class Crypto:
         mapped = [(peer, child) for peer in self._peers for child in peer.children if child.mode != "interface"]
         if not mapped:
             return
-        yield from ("!", "! One entry for each pair of traffic selectors")
+        yield from (
+            "!",
+            "! One entry for each pair of traffic selectors. Cisco gives crypto maps up: a release without them needs",
+        )
+        yield '! children of mode = "interface" on the side of mcastd, which are virtual tunnel interfaces here'
         for number, (peer, child) in enumerate(mapped, 1):
             yield f"crypto map {_MAP} {number * _STEP} ipsec-isakmp"
             yield f" set peer {gateway(peer)}"
@@ -162,6 +179,29 @@ class Crypto:
             ours, _ = far_selectors(peer, child)
             if ours.network_address not in (public_address(peer), peer.local) and ours.prefixlen > 0:
                 yield f"ip route {ours.network_address} {ours.netmask} {self._outside} {NEXT_HOP}"
+
+
+def selects(child: Child) -> bool:
+    """Whether a child is for some traffic only, not for all of a virtual tunnel interface."""
+    return child.protocol == "gre" or bool(child.local_ts.prefixlen or child.remote_ts.prefixlen)
+
+
+def _replay(packets: int) -> str:
+    """The window that is as large as ours, or the largest; without a word, IOS XE has one of 64 packets."""
+    if not packets:
+        return "disable"
+    return f"window-size {next((size for size in _REPLAY_WINDOWS if size >= packets), _REPLAY_WINDOWS[-1])}"
+
+
+def _weak(lines: Iterator[str]) -> Iterator[str]:
+    """The lines, the first with a weak algorithm below a comment on what it takes."""
+    said = False
+    for line in lines:
+        if not said and _WEAK.search(line):
+            said = True
+            yield "! Weak algorithms: from IOS XE 17.11 on they take `crypto engine compliance shield disable`,"
+            yield "! and a restart (Cisco's field notice 72510). Agree on others if you can"
+        yield line
 
 
 def _translated(proposals: tuple[str, ...], into: Callable[[str], T], where: str) -> tuple[list[T], list[str]]:

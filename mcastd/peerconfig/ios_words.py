@@ -87,11 +87,21 @@ def identity(identity: str, *, remote: bool) -> str | None:
     if kind in words and value:
         return f"{command} {words[kind]} {value}"
     if identity.startswith("@#"):
-        return f"{command} key-id {identity[2:]}"
+        key_id = _text(identity[2:])
+        return None if key_id is None else f"{command} key-id {key_id}"
     if "=" in identity or (":" in identity):
         return None
     name = identity.lstrip("@")
     return f"{command} {'email' if '@' in name else 'fqdn'} {name}"
+
+
+def _text(hexadecimal: str) -> str | None:
+    """What IOS XE can be told of bytes: those of a word."""
+    try:
+        word = bytes.fromhex(hexadecimal).decode("ascii")
+    except ValueError:
+        return None
+    return word if word.isprintable() and " " not in word else None
 
 
 def limited(line: str, seconds: float, bounds: tuple[int, int]) -> Iterator[str]:

@@ -13,11 +13,12 @@ from mcastd.config.agreement import carrier, far_address, far_mtu, seen
 from mcastd.config.kinds import MULTICAST
 from mcastd.config.model import SSM_RANGE, Child, Config, Peer, Pim, Tunnel
 from mcastd.peerconfig import CISCO_PERIOD, CISCO_RETRIES
-from mcastd.peerconfig.ios_crypto import Crypto
+from mcastd.peerconfig.ios_crypto import Crypto, selects
 from mcastd.peerconfig.ios_words import (
     INSIDE,
     OUTSIDE,
     PLACEHOLDERS,
+    PUBLIC,
     TUNNEL_ADDRESS,
     Names,
     gateway,
@@ -86,9 +87,11 @@ class _Writer:
             if carried is not None:
                 yield from self._protection(*carried)
         else:
-            yield from _gre(tunnel, source, seen(carried, tunnel.local))
+            known_as = seen(carried, tunnel.local)
+            yield from _gre(tunnel, source, str(known_as or PUBLIC))
             yield _PROTECTED if protected else _keepalive(tunnel)
-            yield from _address_inside(tunnel, seen(carried, tunnel.local))
+            if known_as is None and tunnel.keepalive.reply and not tunnel.keepalive.inner_addresses:
+                yield f" ! mcastd answers these with {PUBLIC} in keepalive.inner_addresses of its {tunnel.name}"
         yield " no shutdown"
         if theirs is not None and theirs.network.prefixlen == 32:
             yield host_route(tunnel.address.ip, name)
@@ -104,6 +107,8 @@ class _Writer:
     def _protection(self, peer: Peer, child: Child) -> Iterator[str]:
         yield from (f" tunnel source {self._outside}", " tunnel mode ipsec ipv4")
         yield f" tunnel destination {gateway(peer)}"
+        if selects(child):
+            yield f" tunnel protection ipsec policy ipv4 {self._crypto.profile(child)}"
         yield f" tunnel protection ipsec profile {self._crypto.profile(child)}"
         yield _PROTECTED
 
@@ -129,7 +134,7 @@ class _Writer:
         yield from _ssm(tuple(dict.fromkeys(prefix for pim in spoken for prefix in pim.ssm_ranges)))
 
 
-def _gre(tunnel: Tunnel, source: str, destination: IPv4Address) -> Iterator[str]:
+def _gre(tunnel: Tunnel, source: str, destination: str) -> Iterator[str]:
     yield from (f" tunnel source {source}", f" tunnel destination {destination}")
     if tunnel.key is not None:
         yield f" tunnel key {tunnel.key}"
@@ -143,12 +148,6 @@ def _keepalive(tunnel: Tunnel) -> str:
     if tunnel.keepalive.reply:
         return f" keepalive {CISCO_PERIOD} {CISCO_RETRIES}"
     return " ! no keepalive: mcastd is told not to answer (keepalive.reply = false)"
-
-
-def _address_inside(tunnel: Tunnel, known_as: IPv4Address) -> Iterator[str]:
-    """Behind a NAT a keepalive has another address of ours inside, of which mcastd has to be told."""
-    if tunnel.keepalive.reply and known_as not in (tunnel.local, *tunnel.keepalive.inner_addresses):
-        yield f" ! mcastd answers these with {known_as} in keepalive.inner_addresses of its {tunnel.name}"
 
 
 def _rendezvous_point(

@@ -186,7 +186,7 @@ def gre_link(config: Config, tunnel: Tunnel) -> str:
     """The line for ``ip`` that makes a GRE interface."""
     options = ["" if tunnel.key is None else f" key {tunnel.key}"]
     options += [" csum"] * tunnel.checksum + [" seq"] * tunnel.sequence
-    ends = f"local {tunnel.remote} remote {seen(carrier(config, tunnel), tunnel.local)}"
+    ends = f"local {tunnel.remote} remote {seen(carrier(config, tunnel), tunnel.local) or PUBLIC}"
     return f"link add {tunnel.name} type gre {ends} ttl {tunnel.ttl}{''.join(options)}"
 
 

@@ -69,6 +69,7 @@ def test_esp(proposal: str, words: Esp) -> None:
         ("chacha20poly1305-prfsha256-curve25519", "chacha20poly1305"),
         ("aes256gcm8-prfsha256-ecp256", "aes256gcm8"),
         ("aes256ccm16-prfsha256-ecp256", "aes256ccm16"),
+        ("aes192gcm16-prfsha256-ecp256", "aes192gcm16"),
         ("aes256ctr-sha256-modp2048", "aes256ctr"),
         ("camellia256-sha256-modp2048", "camellia256"),
         ("aes256-aesxcbc-modp2048", "aesxcbc"),

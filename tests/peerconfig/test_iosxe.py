@@ -86,14 +86,62 @@ def test_transport_mode_is_between_the_public_addresses() -> None:
     assert "tunnel source <OUTSIDE-INTERFACE>" in tunnel
     assert "tunnel destination 222.45.67.1" in tunnel
     assert "ip mtu 1418" in tunnel
-    assert "! mcastd answers these with 222.45.67.1 in keepalive.inner_addresses of its gre1" in tunnel
+    assert "inner_addresses" not in configuration(transport())
     assert not any("Loopback" in line for line in lines(transport()))
     assert not any(line.startswith("ip route 222.45.67.1") for line in lines(transport()))
 
 
-def test_told_of_the_nat_the_comment_is_gone() -> None:
+def test_transport_mode_behind_an_unknown_nat_needs_its_address_on_both_sides() -> None:
+    config = with_peer(transport(), local_id="vm.example.com")
+    tunnel = block(config, "interface Tunnel100")
+    assert "tunnel destination <PUBLIC-ADDRESS>" in tunnel
+    assert "! mcastd answers these with <PUBLIC-ADDRESS> in keepalive.inner_addresses of its gre1" in tunnel
+    assert block(config, "ip access-list extended dc-tun-gre") == [
+        "permit gre host 177.54.214.20 host <PUBLIC-ADDRESS>"
+    ]
     keepalive = Keepalive(inner_addresses=(IPv4Address("222.45.67.1"),))
-    assert "inner_addresses" not in configuration(with_tunnel(transport(), keepalive=keepalive))
+    assert "inner_addresses" not in configuration(with_tunnel(config, keepalive=keepalive))
+
+
+def test_in_tunnel_mode_no_nat_changes_what_is_inside() -> None:
+    config = with_child(example(), local_ts=IPv4Network("10.1.1.246/32"))
+    config = with_tunnel(config, local=IPv4Address("10.1.1.246"))
+    assert block(config, "ip access-list extended dc-tun-gre") == ["permit ip host 10.44.7.1 host 10.1.1.246"]
+    assert "tunnel destination 10.1.1.246" in block(config, "interface Tunnel100")
+
+
+@pytest.mark.parametrize(
+    ("packets", "words"),
+    [(0, "disable"), (32, "window-size 64"), (300, "window-size 512"), (4096, "window-size 1024")],
+)
+def test_the_replay_window_is_ours_as_far_as_it_can_be(packets: int, words: str) -> None:
+    config = with_child(example(), replay_window=packets)
+    assert f"set security-association replay {words}" in block(config, "crypto map mcastd 10 ipsec-isakmp")
+
+
+@pytest.mark.parametrize(
+    ("config", "weak"),
+    [
+        (example(), False),
+        (with_peer(example(), version=1), False),
+        (with_peer(example(), proposals=("aes256-sha256-modp2048", "aes256-sha256-modp1024")), True),
+        (with_peer(example(), proposals=("3des-sha256-modp2048",)), True),
+        (with_peer(example(), version=1, proposals=("aes256-md5-modp2048",)), True),
+        (with_child(example(), proposals=("aes256-sha256-modp1536",)), True),
+        (with_child(example(), proposals=("null-sha256-modp2048",)), True),
+        (with_child(example(), proposals=("aes256-sha256-modp3072",)), False),
+    ],
+)
+def test_what_newer_releases_refuse_is_said_once(config: Config, weak: bool) -> None:
+    assert configuration(config).count("crypto engine compliance shield disable") == weak
+
+
+def test_a_virtual_tunnel_interface_for_some_traffic_has_an_access_list() -> None:
+    config = with_child(route_based(gre=True), local_ts=IPv4Network("10.44.6.1/32"))
+    tunnel = block(config, "interface Tunnel100")
+    assert "tunnel protection ipsec policy ipv4 dc-tun-gre" in tunnel
+    assert block(config, "ip access-list extended dc-tun-gre") == ["permit ip any host 10.44.6.1"]
+    assert "ipsec policy" not in configuration(route_based(gre=True))
 
 
 def test_route_based_without_gre_is_a_virtual_tunnel_interface_without_keepalive() -> None:
@@ -129,6 +177,14 @@ def test_certificates_need_a_trustpoint_and_no_key() -> None:
     assert "authentication remote rsa-sig" in profile
     assert "pki trustpoint <TRUSTPOINT>" in profile
     assert "<PSK>" not in configuration(config)
+
+
+def test_ikev1_by_the_names_in_certificates() -> None:
+    certificates = {"psk_file": None, "local_cert": Path("c"), "local_key": Path("k"), "ca_certs": (Path("ca"),)}
+    config = with_peer(example(), version=1, remote_id="C=CH, CN=dc", **certificates)
+    assert "crypto isakmp identity dn" in lines(config)
+    assert "authentication rsa-sig" in block(config, "crypto isakmp policy 100")
+    assert "crypto isakmp key" not in configuration(config)
 
 
 def test_what_ios_xe_has_not_is_said_and_the_rest_is_used() -> None:
@@ -203,7 +259,8 @@ def test_behind_an_unknown_nat_the_address_is_to_be_filled_in() -> None:
         ("@vpn.example.com", False, " identity local fqdn vpn.example.com"),
         ("fqdn:vpn.example.com", False, " identity local fqdn vpn.example.com"),
         ("me@example.com", True, " match identity remote email me@example.com"),
-        ("@#6d65", True, " match identity remote key-id 6d65"),
+        ("@#6d65", True, " match identity remote key-id me"),
+        ("@#00ff", True, None),
         ("%any", True, " match identity remote any"),
         ("%any", False, None),
         ("C=CH, O=strongSwan, CN=moon", True, None),
