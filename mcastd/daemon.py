@@ -261,7 +261,10 @@ class Daemon:
                 notify("READY=1")
             took = round((time.monotonic() - began) * 1000)
             self._log.info("reloaded", config=str(self._path), took_ms=took)
-            return f"reloaded {self._path} in {took} ms"
+            notes = self._ipsec.notes()
+            for note in notes:
+                self._log.warning("configuration note", note=note)
+            return "\n".join([f"reloaded {self._path} in {took} ms", *(f"note: {note}" for note in notes)])
 
     def _refuse_fixed(self, config: Config) -> None:
         """Refuse what a running daemon cannot change about itself."""
@@ -347,7 +350,7 @@ class Daemon:
             peers=peers,
             tunnels=tunnels,
             groups=groups,
-            notes=tuple(f"{note.key}: {note.text}" for note in self._notes),
+            notes=(*(f"{note.key}: {note.text}" for note in self._notes), *self._ipsec.notes()),
         )
 
     def _tell_systemd(self) -> None:

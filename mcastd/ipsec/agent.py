@@ -9,7 +9,7 @@ from typing import Final
 from mcastd.errors import ViciError, ViciRefused
 from mcastd.ipsec import failure, messages
 from mcastd.ipsec.contact import Contact
-from mcastd.ipsec.going import CONN, quietly, take_down, terminate_child
+from mcastd.ipsec.going import CONN, drop_half_open, quietly, take_down, terminate_child
 from mcastd.ipsec.listing import list_conns, list_sas
 from mcastd.ipsec.loading import load, must_wait, strays
 from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section
@@ -97,6 +97,10 @@ class IpsecAgent:
         self._restarts[name] = reason
         self._wake.set()
 
+    def notes(self) -> tuple[str, ...]:
+        """What of the file holds for SAs to come only."""
+        return tuple(note for peer in self._peers.values() for note in peer.notes())
+
     def status(self, now: float) -> tuple[PeerStatus, ...]:
         """Every peer, with the counters of the last ``refresh``."""
         return tuple(peer.status(now, self._seen) for peer in self._peers.values())
@@ -149,7 +153,9 @@ class IpsecAgent:
             while self._events_end is None:
                 looked_at = self._configured
                 wait = await self._reconcile(control)
-                self._understood()
+                if failures := self._contact.well():
+                    self._log.info("charon connected", failures=failures)
+                    self._on_change()
                 if looked_at == self._configured:
                     self._settled.set()
                 await self._wake.wait(wait)
@@ -185,12 +191,6 @@ class IpsecAgent:
             self._on_change()
         if self._contact.gone or not first:  # the first is gone through again before anybody is told
             self._settled.set()
-
-    def _understood(self) -> None:
-        if self._contact.failures:
-            self._log.info("charon connected", failures=self._contact.failures)
-            self._contact.well()
-            self._on_change()
 
     async def _reconcile(self, control: ViciConnection) -> float:
         """Do the difference between what is wanted and what is there; return the seconds until the next look."""
@@ -352,10 +352,7 @@ class IpsecAgent:
             return
         if sum(child.trying_since is not None for child in peer.children.values()) > 1:
             return
-        for sa in sas:
-            if sa.name == peer.name and sa.state in ("CREATED", "CONNECTING"):
-                message = messages.terminate_ike(sa.uniqueid, timeout=TERMINATE_TIMEOUT, force=True)
-                await quietly(self._control, "terminate", message)
+        await drop_half_open(self._control, peer.name, sas)
 
     async def _cancel_attempts(self) -> None:
         for task in self._attempts:

@@ -23,9 +23,11 @@ class Contact:
         self.problem: str | None = None
         self._silent_since: float | None = None
 
-    def well(self) -> None:
-        """It did all that was asked, and its answers could be read."""
+    def well(self) -> int:
+        """It did all that was asked, and its answers could be read; returns how many sessions had failed before."""
+        failures = self.failures
         self.gone, self.failures, self.problem, self._silent_since = False, 0, None, None
+        return failures
 
     def failed(self, error: ViciError, now: float) -> None:
         """A session ended with an error."""

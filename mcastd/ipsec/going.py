@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mcastd.errors import ViciRefused, ViciUnavailable
 from mcastd.ipsec.credentials import shared_id
-from mcastd.ipsec.messages import terminate_ike, terminate_named_child, terminate_peer
+from mcastd.ipsec.messages import IkeSa, terminate_ike, terminate_named_child, terminate_peer
 from mcastd.ipsec.vici import ViciConnection
 from mcastd.system.ledger import Ledger
 
@@ -65,6 +65,13 @@ async def terminate_child(control: ViciConnection, peer: str, child: str, ike: i
         await control.command("terminate", terminate_named_child(peer, child, timeout=_GENTLE))
     except ViciRefused:
         await quietly(control, "terminate", terminate_ike(ike, timeout=_FORCED, force=True))
+
+
+async def drop_half_open(control: ViciConnection, peer: str, sas: Collection[IkeSa]) -> None:
+    """Terminate what is listed of a peer's IKE_SAs that has not come up yet."""
+    for sa in sas:
+        if sa.name == peer and sa.state in ("CREATED", "CONNECTING"):
+            await quietly(control, "terminate", terminate_ike(sa.uniqueid, timeout=_GENTLE, force=True))
 
 
 async def quietly(control: ViciConnection, command: str, message: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ Section = dict[str, Union[bytes, list[bytes], "Section"]]
 # its rekeying earlier by 10 to 20 %, so that it is ours, complete, before either side's end.
 _REKEY_AT: Final = 0.9
 _LOG_LEVEL: Final = 1
+_ROUNDING: Final = 2.0
 _GRE: Final = 47  # by its number, since the names are in a file that need not be there
 
 UP_IKE_STATES: Final = frozenset({"ESTABLISHED", "REKEYING", "REKEYED", "PASSIVE"})
@@ -35,7 +36,10 @@ class PeerWithKey:
 
 @dataclass(frozen=True)
 class ChildSa:
-    """One CHILD_SA of ``list-sas``. Ages are seconds at the time of the listing, SPIs hexadecimal."""
+    """One CHILD_SA of ``list-sas``. Ages are seconds at the time of the listing, SPIs hexadecimal.
+
+    ``lifetime`` is the one that it was made with.
+    """
 
     name: str
     uniqueid: int
@@ -57,6 +61,7 @@ class ChildSa:
     local_ts: tuple[str, ...]
     remote_ts: tuple[str, ...]
     if_id: int | None = None
+    lifetime: float | None = None
 
     @property
     def up(self) -> bool:
@@ -216,6 +221,21 @@ def child_fingerprint(child: Child) -> str:
     return " ".join(words if child.if_id is None else [*words, f"if_id={child.if_id}"])
 
 
+def made_with(lifetime: float, sa: IkeSa) -> bool:
+    """Whether an IKE_SA that is up may have been made with this lifetime, as far as its next renewal tells.
+
+    charon renews at a random time, between twice as early and as early as the ``rekey_time`` that it was given.
+    """
+    left = sa.reauth_in if sa.rekey_in is None else sa.rekey_in
+    soft, hard = _soft(lifetime), _seconds(lifetime)
+    return not left or 2 * soft - hard - _ROUNDING <= sa.age + left <= soft + _ROUNDING
+
+
+def child_made_with(lifetime: float, sa: ChildSa) -> bool:
+    """Whether a CHILD_SA that is up was made with this lifetime."""
+    return sa.lifetime is None or abs(sa.lifetime - _seconds(lifetime)) <= _ROUNDING
+
+
 def ike_sas(section: Section) -> tuple[IkeSa, ...]:
     """The IKE_SAs of one ``list-sa`` event. Raises DecodeError for a value that is not what its key says."""
     return tuple(_ike_sa(name, body) for name, body in section.items() if isinstance(body, dict))
@@ -245,6 +265,7 @@ def _ike_sa(name: str, body: Section) -> IkeSa:
 
 
 def _child_sa(body: Section) -> ChildSa:
+    age, left = float(_number(body, "install-time") or 0), _seconds_or_none(body, "life-time")
     return ChildSa(
         name=_text(body, "name") or "",
         uniqueid=_number(body, "uniqueid") or 0,
@@ -262,10 +283,11 @@ def _child_sa(body: Section) -> ChildSa:
         bytes_out=_number(body, "bytes-out") or 0,
         packets_out=_number(body, "packets-out") or 0,
         rekey_in=_seconds_or_none(body, "rekey-time"),
-        age=float(_number(body, "install-time") or 0),
+        age=age,
         local_ts=_texts(body, "local-ts"),
         remote_ts=_texts(body, "remote-ts"),
         if_id=_hexadecimal(body, "if-id-in"),
+        lifetime=age + left if left else None,
     )
 
 

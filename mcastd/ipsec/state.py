@@ -2,11 +2,17 @@
 
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
+from mcastd.config.kinds import spell
+from mcastd.config.lines import KeyPath
 from mcastd.config.model import Child, Peer
+from mcastd.config.report import dotted
 from mcastd.ipsec.attempt import Backoff
-from mcastd.ipsec.messages import ChildSa, IkeSa, PeerWithKey
+from mcastd.ipsec.messages import ChildSa, IkeSa, PeerWithKey, child_made_with, made_with
 from mcastd.status import ChildStatus, PeerStatus
+
+_LATER: Final = "with which it was made, and its rekeyings keep that; the file's is for one made afterwards"
 
 
 @dataclass(frozen=True)
@@ -194,6 +200,22 @@ class PeerState:
             if child.see(installed(mine, name), now):
                 changes.append(Change(self.name, name, child.sa is not None))
         return changes
+
+    def notes(self) -> list[str]:
+        """The lifetimes of the file that an SA made before them does not have: where, and in words.
+
+        In IKEv1 the other side may have asked for a shorter one, so nothing is said there.
+        """
+        peer, found = self.wanted.peer, []
+        if peer.version == 2 and self.sa is not None and not made_with(peer.lifetime, self.sa):
+            path: KeyPath = ("peers", peer.name, "lifetime")
+            found.append(f"{dotted(path)}: the IKE_SA that is up has another one, {_LATER}")
+        for child in self.children.values() if peer.version == 2 else ():
+            sa = child.sa
+            if sa is not None and sa.lifetime is not None and not child_made_with(child.wanted.lifetime, sa):
+                path = ("peers", peer.name, "children", child.wanted.name, "lifetime")
+                found.append(f"{dotted(path)}: the CHILD_SA that is up has {spell(sa.lifetime)}, {_LATER}")
+        return found
 
     def status(self, now: float, seen: float) -> PeerStatus:
         """The status; ``seen`` is when ``list-sas`` was asked last."""

@@ -10,6 +10,7 @@ import pytest
 
 from mcastd.config.certificates import Certificates
 from mcastd.config.model import Peer
+from mcastd.ipsec.messages import terminate_peer
 from tests.ipsec.agents import BOTH, Running, both_up, eventually, running, spis
 from tests.ipsec.certificates import Authority, read
 from tests.ipsec.charons import (
@@ -283,5 +284,29 @@ def test_what_no_sa_depends_on_is_reloaded_without_touching_one(scene: Scene, le
             await agent.agent.settled()
             assert await spis(scene) == before
             assert agent.status().attempts == 2
+
+    asyncio.run(test())
+
+
+def test_lifetimes_that_an_sa_was_not_made_with_are_noted_until_it_is_another(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            assert agent.agent.notes() == ()
+            agent.want(article(lifetime=7200.0, children=(gre(lifetime=600.0), tcp())))
+            await agent.agent.settled()
+            ike, child = agent.agent.notes()
+            assert ike.startswith("peers.dc.lifetime: the IKE_SA that is up has another one, ")
+            assert child.startswith("peers.dc.children.dc-tun-gre.lifetime: the CHILD_SA that is up has 1h, ")
+            before = await spis(scene)
+            await command(scene.cloud, "rekey", {"child": "dc-tun-gre"})
+            async with asyncio.timeout(DEADLINE):
+                while await spis(scene) == before:  # noqa: ASYNC110  # there is no event: it is another process
+                    await asyncio.sleep(0.05)
+            await agent.agent.refresh()
+            assert agent.agent.notes() == (ike, child)
+            await command(scene.cloud, "terminate", terminate_peer("dc", timeout=2))
+            await until(lambda: all(agent.generation(name) == 2 for name in BOTH) and agent.up(*BOTH), "made afresh")
+            assert agent.agent.notes() == ()
 
     asyncio.run(test())

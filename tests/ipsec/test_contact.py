@@ -162,7 +162,7 @@ def test_an_answer_that_stays_away_is_in_the_end_whatever_comes_between() -> Non
 def test_charon_stays_gone_until_it_does_all_that_is_asked() -> None:
     contact = after((ViciUnavailable("refused"), 0.0), (ViciUnreadable("what"), 1.0))
     assert (contact.gone, contact.problem, contact.failures) == (True, "what", 2)
-    contact.well()
+    assert contact.well() == 2
     assert (contact.gone, contact.problem, contact.failures) == (False, None, 0)
     contact.failed(ViciNoAnswer("silent"), 100.0)
     assert not contact.gone

@@ -192,6 +192,22 @@ def test_a_replaced_sa_whose_time_is_over_is_read_too() -> None:
     assert (sa.reauth_in, sa.children[0].rekey_in) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("seconds", [4.0, 10.0, 3600.0, 14400.0])
+@pytest.mark.parametrize("key", ["rekey_time", "reauth_time"])
+def test_an_sa_tells_the_lifetime_that_it_was_made_with(seconds: float, key: str) -> None:
+    body = connection(article(lifetime=seconds, reauthentication=key == "reauth_time"))["dc"]
+    latest, spread = (int(body[name].rstrip("s")) for name in (key, "over_time"))
+    for total in (latest, latest - spread):
+        listed: Section = {"established": b"1", key.replace("_", "-"): str(total - 1).encode()}
+        (sa,) = messages.ike_sas({"dc": listed})
+        assert messages.made_with(seconds, sa)
+        assert not messages.made_with(2 * seconds + 2, sa)
+    (child,) = messages.ike_sas(LISTED)[0].children
+    assert child.lifetime == 3600.0
+    assert messages.child_made_with(3600.0, child)
+    assert not messages.child_made_with(3610.0, child)
+
+
 def test_a_half_open_ike_sa_is_neither_up_nor_answered() -> None:
     (sa,) = messages.ike_sas({"dc": {"uniqueid": b"1", "state": b"CONNECTING", "responder-spi": b"0000000000000000"}})
     assert not sa.up
