@@ -16,6 +16,7 @@ from mcastd.importer.values import (
     is_strict,
     lifetime,
     proposals,
+    replay_window,
     seconds,
     selectors,
     text,
@@ -32,8 +33,8 @@ _YES: Final = ("yes", "true", "1")
 _AUTHENTICATION: Final = {"secret": "psk", "psk": "psk", "pubkey": "pubkey", "rsasig": "pubkey", "ecdsasig": "pubkey"}
 
 _READ: Final = (
-    *("keyexchange", "type", "authby", "auto", "ike", "esp", "ikelifetime", "lifetime", "keylife", "reauth", "rekey"),
-    *("dpddelay", "dpdaction", "forceencaps", "replay_window", "keyingtries", "mobike"),
+    *("keyexchange", "type", "authby", "auto", "ike", "esp", "ikelifetime", "lifetime", "keylife", "reauth"),
+    *("dpddelay", "dpdaction", "forceencaps", "replay_window"),
 )
 _READ_OF_A_SIDE: Final = frozenset(("", "id", "subnet", "protoport", "cert", "auth"))
 _WHY_NOT: Final = {
@@ -49,7 +50,15 @@ _WHY_NOT: Final = {
     "aggressive": "mcastd uses main mode",
 }
 """Why a setting is not carried over, where there is more to say than that."""
-_SILENT: Final = {"rekey": "yes", "keyingtries": "%forever", "mobike": "no"}
+_SILENT: Final = {
+    "rekey": ("yes",),
+    "keyingtries": ("%forever",),
+    "mobike": ("no",),
+    "fragmentation": ("yes",),
+    "compress": ("no",),
+    "closeaction": ("none", "restart"),
+    "sendcert": ("always", "ifasked"),
+}
 """What mcastd does anyway."""
 
 
@@ -68,6 +77,13 @@ def drafts(
         peer = conn.peer(secrets)
         if peer is None:
             continue
+        children = conn.children([child.name for one in found for child in one.children])
+        if not children:
+            section = conf.conns[name]
+            notes.add(
+                Value("", section.file, section.line), name, "the conn is left out: nothing of its networks is left"
+            )
+            continue
         base = next((also.text for also in conf.conns[name].also), None)
         same = same_peer(found, peer)
         if same is peer:
@@ -75,7 +91,7 @@ def drafts(
             bases[id(peer)] = base
         elif bases[id(same)] != base:
             bases[id(same)] = None
-        same.children += conn.children([child.name for one in found for child in one.children])
+        same.children += children
     _name(found, bases, list(taken))
     _setup(conf, notes)
     return found
@@ -168,7 +184,9 @@ class _Conn:
             method = "pubkey" if setting is None else _AUTHENTICATION.get(setting.text.split("-")[0], "")
             if setting is not None and not method:
                 self._notes.add(
-                    setting, "authby", f"{setting.text} is left out: mcastd has pre-shared keys and certificates"
+                    setting,
+                    f"{end}auth" if self._of(end, "auth") else "authby",
+                    f"{setting.text} is left out: mcastd has pre-shared keys and certificates",
                 )
             if method == "pubkey":
                 self._certificates(peer, secrets)
@@ -200,7 +218,7 @@ class _Conn:
             keys["version"] = 1
         elif exchange != "ikev2":
             self._notes.add(self._settings["keyexchange"], "keyexchange", f"{exchange}: mcastd takes IKEv2 alone")
-        keys |= lifetime(seconds(self._settings.get("ikelifetime"), "ikelifetime", self._notes))
+        keys |= self._lifetime("ikelifetime")
         if "reauth" in self._settings and exchange != "ikev1":
             keys["reauthentication"] = _said(self._settings, "reauth") in _YES
         elif exchange != "ikev1" and "ikelifetime" in self._settings:
@@ -219,14 +237,11 @@ class _Conn:
         """A child for each pair of traffic selectors."""
         keys: Keys = {"proposals": proposals(self._settings.get("esp"), "esp", "esp", self._notes)}
         self._strict("esp")
-        life = self._settings.get("lifetime") or self._settings.get("keylife")
-        keys |= lifetime(seconds(life, "lifetime", self._notes))
+        keys |= self._lifetime("lifetime" if "lifetime" in self._settings else "keylife")
         transport = _said(self._settings, "type") == "transport"
         if transport:
             keys["mode"] = "transport"
-        window = self._settings.get("replay_window")
-        if window is not None and window.text.isdecimal() and int(window.text) <= 4096:
-            keys["replay_window"] = int(window.text)
+        keys |= replay_window(self._settings.get("replay_window"), "replay_window", self._notes)
         ours, theirs = (self._selectors(side) for side in (self._ours, self._theirs))
         if len(ours) * len(theirs) > 1:
             subnets = self._of(self._ours, "subnet") if len(ours) > 1 else self._of(self._theirs, "subnet")
@@ -238,6 +253,10 @@ class _Conn:
             name = usable_name(self._name, [*taken, *(child.name for child in made)])
             made.append(ChildDraft(name, self._ends(*pair, transport=transport) | keys))
         return made
+
+    def _lifetime(self, key: str) -> Keys:
+        setting = self._settings.get(key)
+        return {**lifetime(seconds(setting, key, self._notes), setting, key, self._notes)}
 
     def _selectors(self, side: Side) -> tuple[Selector, ...]:
         found = selectors(self._of(side, "subnet"), f"{side}subnet", self._notes)
@@ -275,11 +294,11 @@ class _Conn:
         for key, setting in self._settings.items():
             side = next((side for side in ("left", "right") if key.startswith(side)), "")
             what = key.removeprefix(side)
-            known = what in _READ_OF_A_SIDE if side else key in _READ
-            if not known:
+            if what in _SILENT:
+                if setting.text not in _SILENT[what]:
+                    self._notes.add(setting, key, f"{setting.text} is not carried over; mcastd: {_SILENT[what][0]}")
+            elif not (what in _READ_OF_A_SIDE if side else key in _READ):
                 self._notes.add(setting, key, _WHY_NOT.get(what, "it is not carried over: mcastd has no such key"))
-            elif _SILENT.get(key, setting.text) != setting.text:
-                self._notes.add(setting, key, f"{setting.text} is not carried over; mcastd: {_SILENT[key]}")
         action = self._settings.get("dpdaction")
         if action is not None and action.text not in ("restart", "none"):
             self._notes.add(
@@ -291,5 +310,7 @@ class _Conn:
 
 
 def _file(folder: str, setting: Value) -> Scalar | Missing:
+    if setting.text.startswith("%smartcard"):
+        return Missing(f"{folder}/vm.pem", f"{setting.file}:{setting.line} has a smartcard, and a file is needed")
     found = text(setting, f"{folder}/vm.pem")
     return f"{folder}/{found}" if isinstance(found, str) and not found.startswith("/") else found

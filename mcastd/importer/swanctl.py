@@ -7,7 +7,7 @@ from typing import Final
 from mcastd.config.strongswan import Section, Value
 from mcastd.importer.draft import ChildDraft, Keys, Missing, Notes, PeerDraft, Scalar, same_peer
 from mcastd.importer.secrets import Secret, Secrets, key_bytes
-from mcastd.importer.values import address, lifetime, proposals, seconds, selectors, text, usable_name
+from mcastd.importer.values import address, lifetime, proposals, replay_window, seconds, selectors, text, usable_name
 
 _X509: Final = "/etc/swanctl/x509"
 _X509_CA: Final = "/etc/swanctl/x509ca"
@@ -31,7 +31,8 @@ _SILENT: Final = {
     "start_action": ("start", "trap|start"),
     "dpd_action": ("restart", "start", "trap", "clear"),
     "close_action": ("none", "start"),
-    "send_cert": ("ifasked",),
+    "send_cert": ("ifasked", "always"),
+    "fragmentation": ("yes",),
 }
 """What mcastd does anyway, or what its doing makes no difference to."""
 _WHY_NOT: Final = {
@@ -43,6 +44,8 @@ _WHY_NOT: Final = {
     "mark_in": 'see route_table and rule_from, or mode = "interface"',
     "mark_out": 'see route_table and rule_from, or mode = "interface"',
     "aggressive": "mcastd uses main mode",
+    "if_id_in": "it is a key of the children here",
+    "if_id_out": "it is a key of the children here",
 }
 
 
@@ -55,6 +58,10 @@ def drafts(settings: Section, notes: Notes) -> list[PeerDraft]:
         children = [child.name for peer in found for child in peer.children]
         peer = PeerDraft(usable_name(name, [peer.name for peer in found]), {})
         _Connection(section, peer, notes).fill(secrets, children)
+        if not peer.children and "children" in section.sections:
+            where = Value("", section.file, section.line)
+            notes.add(where, name, "the connection is left out: none of its children is carried over")
+            continue
         same = same_peer(found, peer)
         if same is peer:
             found.append(peer)
@@ -105,6 +112,7 @@ class _Connection:
         keys["proposals"] = proposals(find("proposals"), "proposals", "ike", notes)
         keys |= self._ike()
         _left_out(self._section, _READ_CONNECTION, notes)
+        _sections_left_out(self._section, ("local", "remote", "children"), notes)
         children = self._section.sections.get("children", Section(self._section.file, self._section.line))
         for name, section in children.sections.items():
             self._peer.children += self._child(name, section, [*taken, *(one.name for one in self._peer.children)])
@@ -121,6 +129,7 @@ class _Connection:
         methods = []
         for end in (self._end("local"), self._end("remote")):
             _left_out(end, _READ_END, self._notes)
+            _sections_left_out(end, (), self._notes)
             method = end.find("auth")
             methods.append("pubkey" if method is None else method.text.split("-")[0].split(":")[0])
             if method is not None and methods[-1] not in ("psk", "pubkey", "rsa", "ecdsa"):
@@ -138,7 +147,7 @@ class _Connection:
         self._keys["psk_file"] = f"{self._peer.name}.psk"
 
     def _certificates(self) -> None:
-        own, their = self._end("local").find("certs"), self._end("remote").find("certs")
+        own, their = self._one("local"), self._one("remote")
         issuers = self._end("remote").find("cacerts")
         missing = Missing(f"{_X509}/vm.pem", "the source names no certificate of ours")
         self._keys["local_cert"] = missing if own is None else _file(_X509, own)
@@ -152,6 +161,15 @@ class _Connection:
             why = "charon takes all in that folder, mcastd those named"
             self._keys["ca_certs"] = Missing((f"{_X509_CA}/ca.pem",), why)
 
+    def _one(self, end: str) -> Value | None:
+        """The certificate of an end; of several, the first."""
+        found = self._end(end).find("certs")
+        if found is None or "," not in found.text:
+            return found
+        first = found.text.partition(",")[0].strip()
+        self._notes.add(found, "certs", f"of {found.text}, only {first} is carried over")
+        return found._replace(text=first)
+
     def _ike(self) -> Keys:
         keys: Keys = {}
         version, encap = self._section.find("version"), self._section.find("encap")
@@ -162,9 +180,10 @@ class _Connection:
         rekey, reauth, over = (self._seconds(self._section, key) for key in ("rekey_time", "reauth_time", "over_time"))
         if reauth and keys.get("version") != 1:
             keys["reauthentication"] = True
-        soft = min(filter(None, (rekey, reauth)), default=None)
-        if soft is not None:
-            keys |= lifetime(soft + (round(_OVER * soft) if over is None else over))
+        said = next((key for key, value in (("reauth_time", reauth), ("rekey_time", rekey)) if value is not None), "")
+        soft = min(filter(None, (rekey, reauth)), default=0)
+        whole = soft + (round(_OVER * soft) if over is None or not soft else over)
+        keys |= lifetime(whole, self._section.find(said), said, self._notes)
         if encap is not None and encap.text in _YES:
             keys["encap"] = True
         delay = self._seconds(self._section, "dpd_delay")
@@ -204,10 +223,13 @@ class _Connection:
     def _child_keys(self, section: Section, *, transport: bool) -> Keys:
         keys: Keys = {"proposals": proposals(section.find("esp_proposals"), "esp_proposals", "esp", self._notes)}
         rekey, life = self._seconds(section, "rekey_time"), self._seconds(section, "life_time")
-        keys |= lifetime(life or (rekey and round(rekey * (1 + _OVER))))
-        window, if_id = section.find("replay_window"), section.find("if_id_in") or section.find("if_id_out")
-        if window is not None and (number := _number(window)) is not None and number <= 4096:
-            keys["replay_window"] = number
+        whole, said = life or (rekey and round(rekey * (1 + _OVER))), "life_time" if life else "rekey_time"
+        keys |= lifetime(whole, section.find(said), said, self._notes)
+        keys |= replay_window(section.find("replay_window"), "replay_window", self._notes)
+        inwards, outwards = section.find("if_id_in"), section.find("if_id_out")
+        if_id = inwards or outwards
+        if if_id is not None and (inwards is None or outwards is None or inwards.text != outwards.text):
+            self._notes.add(if_id, "if_id_in", f"{if_id.text} is taken for both directions: an XFRM interface has one")
         if transport:
             keys["mode"] = "transport"
         if if_id is not None:
@@ -221,6 +243,12 @@ def _left_out(section: Section, read: tuple[str, ...], notes: Notes) -> None:
     for key, value in section.values.items():
         if key not in read and value.text and value.text not in _SILENT.get(key, ()):
             notes.add(value, key, _WHY_NOT.get(key, "it is not carried over: mcastd has no such key"))
+
+
+def _sections_left_out(section: Section, read: tuple[str, ...], notes: Notes) -> None:
+    for name, inner in section.sections.items():
+        if not name.startswith(read):
+            notes.add(Value("", inner.file, inner.line), name, "the section is not carried over")
 
 
 def _number(value: Value) -> int | None:

@@ -17,6 +17,8 @@ _GRE: Final = ("gre", "47")
 _ANY_PORT: Final = (None, "", "0", "any", "%any")
 _NAME: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _LONGEST_NAME: Final = 63
+_LONGEST_LIFE: Final = 30 * 86400
+_LARGEST_WINDOW: Final = 4096
 _LONGEST_TEXT: Final = 255  # bytes, of an identity
 EXAMPLE_PROPOSAL: Final = ("aes256-sha256-modp2048",)
 
@@ -49,9 +51,26 @@ def seconds(setting: Value | None, key: str, notes: Notes) -> int | None:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def lifetime(value: int | None) -> dict[str, Scalar]:
+def lifetime(value: int | None, setting: Value | None, key: str, notes: Notes) -> dict[str, Scalar]:
     """The key ``lifetime`` for a number of seconds; nothing for none, which is the default's."""
-    return {} if value is None or value < 1 else {"lifetime": spell(min(value, 30 * 86400))}
+    if value is None or setting is None:
+        return {}
+    if value < 1:
+        notes.add(setting, key, "an SA that does not end is not carried over: the default of mcastd holds")
+        return {}
+    if value > _LONGEST_LIFE:
+        notes.add(setting, key, f"{setting.text} is too long and becomes {spell(_LONGEST_LIFE)}")
+    return {"lifetime": spell(min(value, _LONGEST_LIFE))}
+
+
+def replay_window(setting: Value | None, key: str, notes: Notes) -> dict[str, Scalar]:
+    """The key ``replay_window``; -1 is charon's default, which is left to ours."""
+    if setting is None or setting.text == "-1":
+        return {}
+    if not setting.text.isdecimal() or int(setting.text) > _LARGEST_WINDOW:
+        notes.add(setting, key, f"{setting.text} is left out; allowed: 0 to {_LARGEST_WINDOW}")
+        return {}
+    return {key: int(setting.text)}
 
 
 def address(setting: Value | None, key: str, example: str, notes: Notes) -> Scalar | Missing:
@@ -90,7 +109,7 @@ def proposals(setting: Value | None, key: str, protocol: Protocol, notes: Notes)
         return Missing(EXAMPLE_PROPOSAL, "the source leaves it to charon, whose list is long; here it is strict")
     found = []
     for word in filter(None, (one.strip() for one in setting.text.split(","))):
-        proposal = word.rstrip("!")
+        proposal = word.rstrip("! ")
         if proposal == "default":
             notes.add(setting, key, "charon's default proposals are left out: here proposals are strict")
         elif problem := problem_with(proposal, protocol):
@@ -120,6 +139,8 @@ def selectors(setting: Value | None, key: str, notes: Notes) -> tuple[Selector, 
         except ValueError:
             notes.add(setting, key, f"{word} is left out; an IPv4 prefix is needed")
             continue
+        if prefix is not None and str(prefix.network_address) != where.partition("/")[0]:
+            notes.add(setting, key, f"{where} means {prefix}, its host bits are cut off")
         gre = (protocol or "").lower() in _GRE
         if (protocol or "").lower() not in (*_GRE, "", "0", "any", "%any") or port not in _ANY_PORT:
             notes.add(setting, key, f"of {word}, the protocol and port are left out: allowed are GRE, or any")

@@ -149,7 +149,13 @@ def test_dpd_that_is_off_stays_off() -> None:
         ("leftfirewall=yes", "leftfirewall", "firewall of its own"),
         ("rightsourceip=10.3.0.0/24", "rightsourceip", "no virtual address"),
         ("mark=42", "mark", "route_table"),
-        ("compress=yes", "compress", "no such key"),
+        ("compress=yes", "compress", "not carried over"),
+        ("closeaction=clear", "closeaction", "not carried over"),
+        ("leftauth=eap-mschapv2", "leftauth", "keys and certificates"),
+        ("ikelifetime=0", "ikelifetime", "does not end"),
+        ("keylife=60d", "keylife", "becomes 30d"),
+        ("replay_window=9999", "replay_window", "0 to 4096"),
+        ("leftsubnet=10.45.8.17/28", "leftsubnet", "means 10.45.8.16/28"),
         ("dpdtimeout=120s", "dpdtimeout", "retransmission"),
         ("dpdaction=clear", "dpdaction", "brings up again"),
         ("keyingtries=3", "keyingtries", "%forever"),
@@ -176,7 +182,8 @@ def test_what_is_not_carried_over_is_named_with_its_line(setting: str, key: str,
 
 def test_what_mcastd_does_anyway_is_not_named() -> None:
     text = conn(
-        ENDS + STRICT + "keyingtries=%forever\nmobike=no\nrekey=yes\ndpdaction=restart\ndpddelay=30s\ntype=tunnel"
+        ENDS + STRICT + "keyingtries=%forever\nmobike=no\nrekey=yes\ndpdaction=restart\ndpddelay=30s\ntype=tunnel\n"
+        "closeaction=restart\nfragmentation=yes\ncompress=no\nleftsendcert=always\nreplay_window=-1"
     )
     assert noted("config setup\n\tuniqueids=no\n" + text) == {}
 
@@ -200,3 +207,21 @@ def test_certificates() -> None:
     assert peer.keys["remote_cert"] == "/certs/dc.pem"
     assert isinstance(peer.keys["local_key"], Missing)
     assert "psk_file" not in peer.keys
+
+
+def test_a_conn_of_whose_networks_nothing_is_left_is_left_out() -> None:
+    six = conn(f"{ENDS}{STRICT}leftsubnet=fd00::/64\nrightsubnet=fd01::/64", "six")
+    assert [peer.name for peer in peers(six + conn(ENDS + STRICT))] == ["dc"]
+    assert noted(six)["six"] == (1, "the conn is left out: nothing of its networks is left")
+
+
+def test_blanks_around_proposals_are_none_of_theirs() -> None:
+    (peer,) = peers(
+        conn(ENDS + STRICT.replace("ike=aes256-sha256-modp2048!", "ike = aes256-sha256-modp2048 , 3des-md5-modp1024 !"))
+    )
+    assert peer.keys["proposals"] == ("aes256-sha256-modp2048", "3des-md5-modp1024")
+
+
+def test_what_is_on_a_smartcard_is_to_be_filled_in() -> None:
+    (peer,) = peers(conn(ENDS + STRICT.replace("authby=secret\n", "") + "leftcert=%smartcard:45"))
+    assert isinstance(peer.keys["local_cert"], Missing)

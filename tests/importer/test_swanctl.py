@@ -120,6 +120,15 @@ def test_several_networks_become_a_child_for_each_pair() -> None:
         ("proposals = default, aes256-sha256-modp2048", "", "", "proposals"),
         ("", "updown = /usr/lib/ipsec/_updown", "", "updown"),
         ("", "mode = drop", "", "mode"),
+        ("", "mode = drop", "", "dc"),
+        ("", "replay_window = 9999", "", "replay_window"),
+        ("", "if_id_in = 1\nif_id_out = 2", "", "if_id_in"),
+        ("", "if_id_in = 1", "", "if_id_in"),
+        ("", "rekey_time = 0", "", "rekey_time"),
+        ("rekey_time = 0", "", "", "rekey_time"),
+        ("reauth_time = 0\nrekey_time = 0", "", "", "reauth_time"),
+        ("if_id_in = 1", "", "", "if_id_in"),
+        ("extra { a = b }", "", "", "extra"),
         ("", "start_action = trap", "", "start_action"),
         ("", "local_ts = fe80::/10", "", "local_ts"),
         ("", "", "pools { one { addrs = 10.9.0.0/24 } }", "pools"),
@@ -133,8 +142,11 @@ def test_what_is_not_carried_over_is_named(connection: str, child: str, more: st
     assert "hidden" not in str(found)
 
 
+SILENT = "mobike = no\nunique = never\nkeyingtries = 0\nreauth_time = 0\nrekey_time = 4h\nfragmentation = yes"
+
+
 def test_what_mcastd_does_anyway_is_not_named() -> None:
-    assert noted(text(connection="mobike = no\nunique = never\nkeyingtries = 0", child="start_action = start")) == {}
+    assert noted(text(connection=SILENT, child="start_action = start")) == {}
 
 
 def test_the_key_is_the_one_of_both_identities() -> None:
@@ -152,6 +164,17 @@ def test_certificates() -> None:
     assert peer.keys["local_cert"] == "/etc/swanctl/x509/vm.pem"
     assert peer.keys["ca_certs"] == ("/etc/swanctl/x509ca/ca.pem",)
     assert isinstance(peer.keys["local_key"], Missing)
+
+
+def test_of_several_certificates_the_first_is_taken() -> None:
+    source = text().replace("auth = psk", "auth = pubkey\ncerts = rsa.pem, ecdsa.pem")
+    assert peers(source)[0].keys["local_cert"] == "/etc/swanctl/x509/rsa.pem"
+    assert "ecdsa.pem" in noted(source)["certs"]
+
+
+def test_a_certificate_in_a_section_is_named() -> None:
+    source = text().replace("auth = psk", "auth = pubkey\ncert-1 { file = vm.pem }", 1)
+    assert noted(source)["cert-1"] == "the section is not carried over"
 
 
 def test_addresses_that_are_none_are_to_be_filled_in() -> None:
