@@ -103,12 +103,12 @@ def duration(low: float, high: float) -> Kind:
             if match is None:
                 raise WrongError(f"{shown(value)} is no duration; allowed: {allowed}")
             seconds = float(match[1]) * _UNITS[match[2]]
-        elif isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
-            seconds = float(value) if abs(value) < 1e12 else math.copysign(math.inf, value)
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            raise WrongError(f"it is {type_name(value)}; allowed: {allowed}")
+        elif isinstance(value, float) and math.isnan(value):
+            raise WrongError(f"it is not a number; allowed: {allowed}")
         else:
-            raise WrongError(
-                f"it is {'not a number' if isinstance(value, float) else type_name(value)}; allowed: {allowed}"
-            )
+            seconds = float(value) if abs(value) < 1e12 else math.inf if value > 0 else -math.inf
         if not low <= seconds <= high:
             raise WrongError(f"{shown(value)} is out of range; allowed: {allowed}")
         return seconds

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from mcastd.config.convert import to_config
 from mcastd.config.lines import scan
 from mcastd.config.model import Config
 from mcastd.config.psk import read_psk
-from mcastd.config.report import Report
+from mcastd.config.report import Report, dotted
 from mcastd.errors import ConfigError, Problem
 
 __all__ = ["LARGEST", "Loaded", "load", "loads", "read_certificates", "read_psk"]
@@ -24,6 +25,9 @@ LARGEST: Final = 4 << 20
 
 _AT_LINE: Final = re.compile(r" \(at line (\d+), column (\d+)\)")
 _AT_END: Final = " (at end of document)"
+_TWICE: Final = re.compile(r"Cannot (?:declare|mutate immutable namespace) \((.*?),?\)(?: twice)?")
+_QUOTED: Final = re.compile(r"""['"](.*?)['"](?:, |$)""")
+_AGAIN: Final = "Cannot overwrite a value"
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -64,6 +68,8 @@ def _read(path: Path) -> str:
         raise _refused(path, 1, f"it cannot be read: {error.strerror}") from error
     if len(content) > LARGEST:
         raise _refused(path, 1, f"it is too large; allowed: at most {LARGEST} bytes")
+    if content.startswith(BOM_UTF8):
+        raise _refused(path, 1, "it begins with a byte order mark; allowed: UTF-8 without one")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
@@ -80,11 +86,20 @@ def _parse(path: Path, text: str) -> dict[str, object]:
             reason, line = reason.replace(match[0], f", column {match[2]}"), int(match[1])
         elif _AT_END in reason:
             reason, line = reason.replace(_AT_END, ", at the end of the file"), text.count("\n") + 1
-        raise _refused(path, line, f"not valid TOML: {reason}") from None
+        raise _refused(path, line, f"not valid TOML: {_in_words(reason)}") from None
     except RecursionError:
         raise _refused(path, 1, "not a usable file: tables or arrays are nested too deep") from None
     except ValueError:
         raise _refused(path, 1, "not a usable file: a number in it is too long") from None
+
+
+def _in_words(reason: str) -> str:
+    """What tomllib says of things that are there twice, in words for people."""
+    if match := _TWICE.search(reason):
+        return f"{dotted(tuple(re.findall(_QUOTED, match[1])))} is there already; allowed: each table and key once"
+    if reason.startswith(_AGAIN):
+        return "the key or table is there already; allowed: each once"
+    return reason
 
 
 def _refused(path: Path, line: int, text: str) -> ConfigError:

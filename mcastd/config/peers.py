@@ -8,6 +8,7 @@ from typing import Final
 
 from mcastd.config.lines import KeyPath
 from mcastd.config.model import Child, Config, Peer
+from mcastd.config.proposals import by_kind
 from mcastd.config.report import Report, dotted, shown
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,62}")
@@ -50,6 +51,10 @@ def _peers(peers: tuple[Peer, ...], report: Report) -> None:
         if peer.local == peer.remote:
             text = f"it is the same as local, {peer.local}; allowed: the other side's address"
             report.contradiction((*path, "remote"), text, *ends)
+        for number, proposal in enumerate(peer.proposals if peer.version == 1 else ()):
+            if "aead" in by_kind(proposal):
+                text = f"{proposal}: IKEv1 has no such ciphers for itself; allowed: another one, or version = 2"
+                report.contradiction((*path, "proposals", number), text, (*path, "version"))
         if peer.retry_min > peer.retry_max:
             text = f"{peer.retry_min:g} s is more than retry_max, {peer.retry_max:g} s; allowed: at most that"
             report.contradiction((*path, "retry_min"), text, (*path, "retry_max"))

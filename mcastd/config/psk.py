@@ -1,5 +1,6 @@
 """Pre-shared keys, from files of their own. What is in one appears in no message."""
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,8 @@ from mcastd.errors import ConfigError, Problem
 
 LONGEST: Final = 1024
 """Bytes, a good deal more than any sensible key has."""
+
+_LINE_OF_SECRETS: Final = re.compile(rb"(?:^|\s):\s+PSK\s", re.IGNORECASE)
 
 
 def read_psk(peer: Peer) -> bytes | None:
@@ -36,4 +39,21 @@ def look(path: Path) -> Found:
         return Found(refused=f"{path} is too long; allowed: a pre-shared key of at most {LONGEST} bytes")
     if b"\n" in key or b"\0" in key:
         return Found(refused=f"{path} has several lines or is binary; allowed: the pre-shared key alone, on one line")
-    return Found(key, note=found.note)
+    odd = _odd(key)
+    notes = [note for note in (found.note, f"{path}: {odd}" if odd else None) if note is not None]
+    return Found(key, note="; ".join(notes) or None)
+
+
+def _odd(key: bytes) -> str | None:
+    """What is no error, for every byte is taken as it stands, but was hardly meant so."""
+    if _LINE_OF_SECRETS.search(key):
+        return "it looks like a line of ipsec.secrets, and the whole line is the key here: only the key belongs into it"
+    if len(key) > 1 and key[:1] == key[-1:] and key[:1] in (b'"', b"'"):
+        return "the quotes around the key are a part of it here"
+    if key[:2] in (b"0x", b"0s"):
+        return f"it begins with {key[:2].decode()}, as an encoded key elsewhere; here it is taken as it stands"
+    if key != key.strip():
+        return "the blanks at the ends of the key are a part of it here"
+    if not key.isascii():
+        return "the key has bytes that are not ASCII, which the other side may encode otherwise, or not take"
+    return None

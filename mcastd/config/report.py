@@ -9,6 +9,7 @@ from mcastd.errors import Problem
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN: Final = 60
+_LONGEST_NUMBER: Final = 128  # bits
 
 
 def dotted(path: KeyPath) -> str:
@@ -24,6 +25,8 @@ def dotted(path: KeyPath) -> str:
 
 def shown(value: object) -> str:
     """A value from the file, on one line and not too long."""
+    if isinstance(value, int) and value.bit_length() > _LONGEST_NUMBER:
+        return f"a number of {value.bit_length()} bits"  # Python refuses to spell one of thousands of digits
     text = json.dumps(value) if isinstance(value, str) else str(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 

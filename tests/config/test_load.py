@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mcastd.config.load import LARGEST, load
-from mcastd.config.model import MAX_JOINS, Child, Group, Pim
+from mcastd.config.model import MAX_JOINS, Child, Config, Group, Pim
 from mcastd.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
@@ -72,6 +72,9 @@ def test_what_is_commented_out_in_the_example_is_the_default(tmp_path: Path) -> 
     assert load(tmp_path / "mcastd.toml", check_files=False).config == load(EXAMPLE, check_files=False).config
 
 
+HUGE = f"0x{'f' * 5000}"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "key", "said"),
     [
@@ -96,6 +99,27 @@ def test_what_is_commented_out_in_the_example_is_the_default(tmp_path: Path) -> 
         ('lifetime = "4h"', "lifetime = 1979-05-27", "peers.dc-tun.lifetime", "a date or time"),
         ('# retry_min = "1s"', 'retry_min = "2m"', "peers.dc-tun.retry_min", "more than retry_max, 60 s"),
         ("# version = 2", "version = 3", "peers.dc-tun.version", "3; allowed: 2 or 1"),
+        ("# version = 2", f"version = {HUGE}", "peers.dc-tun.version", "a number of 20000 bits; allowed: 2 or 1"),
+        ('lifetime = "4h"', f"lifetime = {HUGE}", "peers.dc-tun.lifetime", "a number of 20000 bits is out of range"),
+        ('lifetime = "4h"', f"lifetime = -{'9' * 400}", "peers.dc-tun.lifetime", "is out of range"),
+        ('lifetime = "4h"', "lifetime = inf", "peers.dc-tun.lifetime", "inf is out of range"),
+        ('lifetime = "4h"', "lifetime = true", "peers.dc-tun.lifetime", "it is a boolean"),
+        (
+            'mtu = "auto"',
+            f"mtu = {HUGE}",
+            "tunnels.gre1.mtu",
+            "a number of 20000 bits is out of range; allowed: an integer",
+        ),
+        ('mtu = "auto"', "mtu = 1398.0", "tunnels.gre1.mtu", "it is a number; allowed: an integer"),
+        (
+            'psk_file = "/etc/mcastd/dc-tun.psk"',
+            "psk_file = 7",
+            "peers.dc-tun.psk_file",
+            "it is an integer; allowed: a path",
+        ),
+        ('psk_file = "/etc/mcastd/dc-tun.psk"', 'psk_file = ""', "peers.dc-tun.psk_file", "allowed: a path"),
+        ('remote = "177.54.214.20"', 'remote = "177.054.214.020"', "peers.dc-tun.remote", "is not an IPv4 address"),
+        ('group = "239.1.1.1"', 'group = "239.0.0.0/8"', "groups[0].group", "allowed: a multicast group"),
         ('proposals = ["aes256-sha256-modp2048"]  # I', "proposals = [] # I", "peers.dc-tun.proposals", "empty"),
         (
             'proposals = ["aes256-sha256-modp2048"]  # I',
@@ -307,7 +331,15 @@ def test_durations(seconds: float, written: str, tmp_path: Path) -> None:
     ("content", "line", "said"),
     [
         (b"a = 1\nb = \n", 2, "not valid TOML"),
-        (b"a = 1\na = 2\n", 2, "not valid TOML"),
+        (b"a = 1\na = 2\n", 2, "not valid TOML: the key or table is there already; allowed: each once"),
+        (b"[peers.a]\n[peers.a]\n", 2, "not valid TOML: peers.a is there already; allowed: each table and key once"),
+        (b'[peers."a.b"]\n[peers."a.b"]\n', 2, 'not valid TOML: peers."a.b" is there already'),
+        (b"peers = {}\n[peers.a]\n", 2, "is there already"),
+        (b"groups = []\n[[groups]]\n", 2, "groups is there already"),
+        (b"\xef\xbb\xbfa = 1\n", 1, "byte order mark; allowed: UTF-8 without one"),
+        ("a = 1\n".encode("utf-16"), 1, "is not UTF-8"),
+        (b"a = 1\n\0", 2, "not valid TOML"),
+        (b"peer dc {\n}\n", 1, "not valid TOML"),
         (b'[daemon]\n\nx = "abc', 3, "not valid TOML"),
         (b"# fine\nx = \xff\n", 2, "byte 0xff is not UTF-8"),
         (b"a = " + b"[" * 100_000, 1, "nested too deep"),
@@ -348,3 +380,44 @@ sources = [{sources}]
 def test_ten_thousand_groups_are_fine(tmp_path: Path) -> None:
     groups = "".join(f'[[groups]]\ngroup = "239.2.{index >> 8}.{index & 255}"\n' for index in range(10_000))
     assert complaints(TEXT + "\n" + groups, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "said"),
+    [
+        ("peers = 3\n", 1, "peers", "it is an integer; allowed: tables by name, [peers.NAME]"),
+        ("[[peers]]\n", 1, "peers", "it is an array; allowed: tables by name, [peers.NAME]"),
+        ("[groups]\n", 1, "groups", "it is a table; allowed: an array of tables, [[groups]]"),
+        ("\n[tunnels]\ngre1 = 1\n", 3, "tunnels.gre1", "it is an integer; allowed: a table, [tunnels.gre1]"),
+        ("[peers.a]\n", 1, "peers.a.psk_file", "it is missing from [peers.a]; allowed: a pre-shared key, or"),
+        ("[tunnels.gre1]\n", 1, "tunnels.gre1.address", "it is missing from [tunnels.gre1]"),
+        ('[peers."a b"]\n', 1, 'peers."a b"', '"a b" is no usable name; allowed: up to 63'),
+        ('[tunnels."a/b"]\n', 1, 'tunnels."a/b"', '"a/b" is no interface name; allowed: up to 15'),
+        ("[daemon]\ndatapth = 1\n", 2, "daemon.datapth", "there is no such key; did you mean datapath?"),
+    ],
+)
+def test_tables_that_are_none_are_told_with_what_is_allowed(
+    text: str, line: int, key: str, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mcastd.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    (problem,) = (problem for problem in caught.value.problems if problem.key == key)
+    assert problem.line == line
+    assert said in problem.text
+
+
+def test_a_file_that_says_nothing_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "mcastd.toml"
+    path.write_text("[peers]\n[tunnels]\n")
+    assert load(path).config == Config()
+
+
+def test_ikev1_has_no_combined_mode_ciphers_for_itself(tmp_path: Path) -> None:
+    text = TEXT.replace("# version = 2", "version = 1").replace(
+        "aes256-sha256-modp2048", "aes256gcm16-prfsha256-modp2048", 1
+    )
+    (complaint,) = complaints(text, tmp_path)
+    assert "peers.dc-tun.proposals[0]: aes256gcm16-prfsha256-modp2048: IKEv1 has no such ciphers" in complaint
+    assert complaints(text.replace("version = 1", "version = 2"), tmp_path) == []

@@ -98,3 +98,32 @@ def test_load_says_at_which_line_the_key_file_is_named(tmp_path: Path) -> None:
     (problem,) = caught.value.problems
     assert "psk_file" in path.read_text().split("\n")[problem.line - 1]
     assert problem.key == "peers.dc-tun.psk_file"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'"correct horse"', "the quotes around the key are a part of it here"),
+        (b"'correct horse'", "the quotes around the key are a part of it here"),
+        (b"0x636f7272656374", "it begins with 0x"),
+        (b"0sY29ycmVjdA==", "it begins with 0s"),
+        (b" correct horse", "the blanks at the ends of the key are a part of it here"),
+        (b"correct horse\t\n", "the blanks at the ends of the key are a part of it here"),
+        ("горбатая лошадь".encode(), "bytes that are not ASCII"),
+        (b"\xef\xbb\xbfcorrect", "bytes that are not ASCII"),
+        (b'222.45.67.1 177.54.214.20 : PSK "correct horse"', "a line of ipsec.secrets"),
+        (b"correct horse", None),
+        (b'"', None),
+        (b"it's", None),
+    ],
+)
+def test_what_was_hardly_meant_so_is_noted_and_taken_as_it_stands(
+    content: bytes, said: str | None, tmp_path: Path
+) -> None:
+    path = key_file(tmp_path, content)
+    found = look(path)
+    assert found.content == content.removesuffix(b"\n")
+    assert (found.note is None) == (said is None)
+    assert said is None or f"{path}: " in (found.note or "")
+    assert said is None or said in (found.note or "")
+    assert "correct" not in (found.note or "").lower().replace(str(path), "")
