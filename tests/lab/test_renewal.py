@@ -148,6 +148,18 @@ def test_a_rotated_psk_is_taken_over_by_reload_and_used_by_the_next_reauthentica
         key.write_text(old)
 
 
+def test_reload_and_status_say_which_sas_have_other_lifetimes(scene: Scene) -> None:
+    started(scene)
+    assert not any("lifetime" in note for note in scene.status().notes)
+    change(scene, f"peers.dc.children.{CHILD_GRE}", 'lifetime = "10m"')
+    reloaded = scene.exec("cloud", ["mcastd", "reload"])
+    assert reloaded.returncode == 0, reloaded.stderr
+    first, note = reloaded.stdout.splitlines()
+    assert first.startswith("reloaded ")
+    assert note.startswith(f"note: peers.dc.children.{CHILD_GRE}.lifetime: the CHILD_SA that is up has 1h, ")
+    assert note.removeprefix("note: ") in scene.status().notes
+
+
 def test_a_psk_that_only_they_have_rotated_ends_the_path_with_the_lifetime(scene: Scene) -> None:
     change(scene, "peers.dc", 'lifetime = "6s"\nreauthentication = true')
     started(scene)
