@@ -95,6 +95,8 @@ class Daemon:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         loop.add_signal_handler(HAND_OVER, self._hand_over)
+        # While the table of the former file, which may be another one, still guards them.
+        await self._tunnels.remove_others(self._config)
         self._handover.take_over([tunnel.name for tunnel in self._config.tunnels if tunnel.pim is not None])
         self._firewall.configure(self._config)
         self._configure(self._config, _with_keys(self._config))

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from mcastd.config.model import Child, Config, Datapath, Tunnel
 from mcastd.errors import HostError
-from mcastd.links import Xfrm
+from mcastd.links import Gre, Xfrm
 from mcastd.status import RouteStatus, TunnelStatus
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
@@ -116,6 +116,20 @@ class TunnelAgent:
                 await self._reconcile(self._host)
                 self._wake.finished()
 
+    async def remove_others(self, config: Config) -> None:
+        """Remove the kernel's GRE links that an earlier life made and ``config`` does not have; raises HostError.
+
+        They send for themselves, and no table but the one of that life guards them.
+        """
+        wanted = {tunnel.name: plan.gre(tunnel) for tunnel in config.tunnels if tunnel.encapsulation == "gre"}
+        async with Netlink() as netlink:
+            host = Host(netlink, self._ledger, self._store)
+            for name in self._ledger.entries("link"):
+                found, _ = await host.find(name, None)
+                if found.ours and isinstance(found.shape, Gre) and found.shape != wanted.get(name):
+                    await host.remove(name)
+                    self._log.info("tunnel removed", tunnel=name)
+
     async def close(self) -> None:
         """Remove what we made: rules, links with their routes, then endpoints, as the ledger has it."""
         async with Netlink() as netlink:
@@ -123,7 +137,8 @@ class TunnelAgent:
             if self._host is not None:
                 host.pumps = self._host.pumps
             await self._match_rules(host, frozenset())
-            for name in self._ledger.entries("link"):
+            # The newest first: GRE before the XFRM interface that encrypts it.
+            for name in reversed(self._ledger.entries("link")):
                 await self._remove(host, name)
             for address in self._ledger.entries("endpoint"):
                 await self._remove_endpoint(host, address)
@@ -141,9 +156,10 @@ class TunnelAgent:
         before = {name: state.link for name, state in self._states.items()}
         wanted = {tunnel.name: tunnel for tunnel in self._wanted}
         interfaces = {child.interface: child for child in self._children.values() if child.interface is not None}
-        for name in self._ledger.entries("link").keys() - wanted.keys() - interfaces.keys():
-            await self._remove(host, name)
-            self._states.pop(name, None)
+        for name in reversed(self._ledger.entries("link")):
+            if name not in wanted and name not in interfaces:
+                await self._remove(host, name)
+                self._states.pop(name, None)
         for name in self._problems.keys() - interfaces.keys() - {_RULES}:
             del self._problems[name]
         for name, child in interfaces.items():
