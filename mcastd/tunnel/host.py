@@ -78,7 +78,8 @@ class Host:
                     await self._create(name, shape)
                 case plan.AdoptLink(gre):
                     tun, sock = (self._store.take(left) for left in (_tun(name), _gre(name)))
-                    self._start(Pump(name, gre, tun=tun, sock=sock))
+                    numbers = self._store.take(_sequence(name)) if gre.sequence else None
+                    self._start(Pump(name, gre, tun=tun, sock=sock, numbers=numbers))
                 case plan.AddAddress(address, peer):
                     await self.netlink.add_address((await self._link(name)).index, address, peer)
                 case plan.DeleteAddress(address, peer):
@@ -147,6 +148,8 @@ class Host:
         # Closing the one would take the interface away, and closing the other what waits to be read.
         self._store.keep(_tun(pump.name), pump.tun)
         self._store.keep(_gre(pump.name), pump.sock)
+        if pump.numbers is not None:
+            self._store.keep(_sequence(pump.name), pump.numbers)
 
     def _ours(self, link: Link) -> bool:
         """Whether we made it: of a name that we made, somebody may have made another kind of link since."""
@@ -156,7 +159,7 @@ class Host:
         pump = self.pumps.pop(name, None)
         if pump is not None:
             pump.close()
-        for descriptor in (_tun(name), _gre(name)):
+        for descriptor in (_tun(name), _gre(name), _sequence(name)):
             self._store.drop(descriptor)
 
     async def _delete_link(self, name: str) -> None:
@@ -178,6 +181,10 @@ def _tun(name: str) -> str:
 
 def _gre(name: str) -> str:
     return f"{name}.gre"
+
+
+def _sequence(name: str) -> str:
+    return f"{name}.sequence"
 
 
 def _rp_filter(name: str) -> str:

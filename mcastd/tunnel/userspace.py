@@ -7,6 +7,7 @@ packets a second.
 import asyncio
 import errno
 import fcntl
+import mmap
 import os
 import socket
 import struct
@@ -31,11 +32,13 @@ class Pump:
 
     ``forwarding`` False drops what the host sends into the tunnel: while the child is down it would leave in the clear.
     ``dropped`` counts by reason. The local endpoint's address must be on the host, and a route to the remote one;
-    raises HostError else. ``tun`` and ``sock`` are descriptors that an earlier life left: the interface stays as it is,
-    and what has arrived meanwhile waits in the socket.
+    raises HostError else. ``tun``, ``sock`` and ``numbers`` are descriptors that an earlier life left: the interface
+    stays as it is, what has arrived meanwhile waits in the socket, and sequence numbers go on.
     """
 
-    def __init__(self, name: str, wanted: Gre, *, tun: int | None = None, sock: int | None = None) -> None:
+    def __init__(
+        self, name: str, wanted: Gre, *, tun: int | None = None, sock: int | None = None, numbers: int | None = None
+    ) -> None:
         self.name = name
         self.gre = wanted
         self.forwarding = False
@@ -43,7 +46,7 @@ class Pump:
         # The whole header in front of every packet, both ways, unless each packet has one of its own.
         self._prefix = gre.GreHeader(gre.PROTOCOL_IPV4, wanted.key).encode(b"")
         self._same_for_all = not (wanted.checksum or wanted.sequence)
-        self._sent = 0
+        self._numbers: _Numbers | None = None
         self._expected: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         # The socket first: it fails where there is no route yet, and a TUN that comes and goes is a change that the
@@ -53,16 +56,19 @@ class Pump:
                 wanted.local, wanted.remote, wanted.ttl, None
             )
         except OSError as error:
-            if tun is not None:
-                os.close(tun)
+            _close(tun, numbers)
             raise HostError(
                 f"{name}: no GRE socket from {wanted.local} to {wanted.remote}: {error.strerror}"
             ) from error
         sockets.enlarge_receive_buffer(self._sock, _RECEIVE_BUFFER)
         try:
+            if wanted.sequence:
+                self._numbers = _Numbers(name, numbers)
             self._tun = tun if tun is not None else _open_tun(name)
         except HostError:
             self._sock.close()
+            self._forget_numbers()
+            _close(tun)
             raise
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -84,6 +90,11 @@ class Pump:
         return self._sock.fileno()
 
     @property
+    def numbers(self) -> int | None:
+        """The descriptor of the memory in which packets are counted that are sent with sequence numbers."""
+        return self._numbers.descriptor if self._numbers else None
+
+    @property
     def started(self) -> bool:
         """Whether packets are carried."""
         return self._loop is not None
@@ -100,6 +111,12 @@ class Pump:
         if self._tun >= 0:
             os.close(self._tun)
             self._tun = -1
+        self._forget_numbers()
+
+    def _forget_numbers(self) -> None:
+        if self._numbers is not None:
+            self._numbers.close()
+            self._numbers = None
 
     def _from_tun(self) -> None:
         assert self._sock is not None
@@ -149,8 +166,7 @@ class Pump:
     def _encapsulate(self, packet: bytes) -> bytes:
         if self._same_for_all:
             return self._prefix + packet
-        sequence = self._sent if self.gre.sequence else None
-        self._sent = (self._sent + 1) % _SEQUENCES
+        sequence = self._numbers.take() if self._numbers else None
         return gre.GreHeader(gre.PROTOCOL_IPV4, self.gre.key, sequence, self.gre.checksum).encode(packet)
 
     def _decapsulate(self, packet: bytes) -> memoryview | None:
@@ -179,12 +195,44 @@ class Pump:
         self._expected = (sequence + 1) % _SEQUENCES
 
 
+class _Numbers:
+    """Sequence numbers, counted in memory that a descriptor can leave to the next life, whatever ends this one.
+
+    They may not begin anew while the interface stands: the far end drops what is older than the last (RFC 2890).
+    """
+
+    def __init__(self, name: str, left: int | None) -> None:
+        try:
+            self.descriptor = os.memfd_create("gre-sequence") if left is None else left
+        except OSError as error:
+            raise HostError(f"{name}: no memory for sequence numbers: {error.strerror}") from error
+        os.ftruncate(self.descriptor, 4)
+        self._memory = mmap.mmap(self.descriptor, 4)
+
+    def take(self) -> int:
+        """The next number, which is not taken again."""
+        number = int.from_bytes(self._memory[:4], "big")
+        self._memory[:4] = ((number + 1) % _SEQUENCES).to_bytes(4, "big")
+        return number
+
+    def close(self) -> None:
+        """Let go of the memory, and of the descriptor."""
+        self._memory.close()
+        os.close(self.descriptor)
+
+
 def _keepalive_behind_cmd(header: gre.GreHeader, payload: memoryview) -> bool:
     """Whether it is for the reflector, which has a socket of its own."""
     if header.protocol != gre.PROTOCOL_CMD:
         return False
     inner = gre.behind_cmd(payload[header.length :])
     return len(inner) >= 20 and inner[9] == gre.IPPROTO_GRE
+
+
+def _close(*descriptors: int | None) -> None:
+    for descriptor in descriptors:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _left(descriptor: int | None, wanted: Gre) -> socket.socket | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 from mcastd.config.model import Config, Daemon, Datapath, Group, Peer, Tunnel
 from mcastd.system import log
+from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.tunnel.agent import TunnelAgent
 from mcastd.tunnel.mtu import Carrier
+from mcastd.tunnel.userspace import Pump
 from tests.loops import looping
 from tests.namespaces import DEADLINE
 
@@ -37,19 +40,32 @@ UP = Carrier(up=True, generation=1)
 class Running:
     """A running agent."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: FdStore | None = None) -> None:
         self.changes = 0
         self.ledger = Ledger(folder / "ledger.json")
-        self.agent = TunnelAgent(ledger=self.ledger, log=log.get_logger(), on_change=self._changed)
+        self.agent = TunnelAgent(ledger=self.ledger, log=log.get_logger(), on_change=self._changed, store=store)
 
     def _changed(self) -> None:
         self.changes += 1
 
+    def left(self) -> FdStore:
+        """The store as a successor finds it after a crash; empty where the kernel carries packets."""
+        descriptors = {
+            f"{pump.name}.{kind}": os.dup(descriptor)
+            for pump in self._pumps()
+            for kind, descriptor in (("tun", pump.tun), ("gre", pump.sock), ("sequence", pump.numbers))
+            if descriptor is not None
+        }
+        return FdStore(descriptors)
+
     def let_go(self) -> None:
         """Close the descriptors of the agent, as the end of a process does."""
-        host = self.agent._host
-        for pump in host.pumps.values() if host else ():
+        for pump in self._pumps():
             pump.close()
+
+    def _pumps(self) -> list[Pump]:
+        host = self.agent._host
+        return list(host.pumps.values()) if host else []
 
     async def want(
         self,
@@ -67,9 +83,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Running]:
+async def running(folder: Path, store: FdStore | None = None) -> AsyncIterator[Running]:
     """An agent whose loop runs; it is not closed, as in a crash."""
-    made = Running(folder)
+    made = Running(folder, store)
     try:
         async with looping(made.agent.run()):
             yield made

@@ -136,6 +136,27 @@ def test_the_options_of_gre_reach_an_end_that_expects_them(
     near.run(main)
 
 
+@pytest.mark.also_kernel
+def test_a_successor_goes_on_with_the_sequence_numbers_that_the_far_end_has_seen(
+    near: Namespace, far: Namespace, tmp_path: Path
+) -> None:
+    wanted = over_the_cable(sequence=True)
+
+    async def main() -> None:
+        with far_end(far, Gre(FAR, NEAR, 255, sequence=True), "10.44.4.5/30"):
+            async with running(tmp_path) as run:
+                await run.want(wanted)
+                for _ in range(4):
+                    assert await ping(near, "10.44.4.5")
+                left = run.left()
+            async with running(tmp_path, left) as successor:
+                await successor.want(wanted)
+                assert await ping(near, "10.44.4.5")
+                await successor.agent.close()
+
+    near.run(main)
+
+
 def peers(**changes: Any) -> tuple[Peer, ...]:
     everything = IPv4Network("0.0.0.0/0")
     child = Child(
