@@ -28,6 +28,7 @@ from mcastd.ipsec.state import ChildView
 from mcastd.keepalive.agent import KeepaliveAgent, KeepaliveTunnel
 from mcastd.keepalive.packet import endpoints
 from mcastd.pim.agent import PimAgent, PimInterface
+from mcastd.pim.rp import in_ranges
 from mcastd.status import GroupStatus, KeepaliveStatus, PimStatus, Status, TunnelStatus
 from mcastd.system import capabilities, runtime
 from mcastd.system.fdstore import FdStore
@@ -285,7 +286,12 @@ class Daemon:
         return await self._reload()
 
     async def _answer_join(self, arguments: dict[str, Any]) -> str:
-        self._pim.join(*self._join_arguments(arguments), origin=COMMAND)
+        group, source, tunnel = self._join_arguments(arguments)
+        pims = {one.name: one.pim for one in self._config.tunnels if one.pim is not None}
+        # Also while the tunnel is down, and PIM does not know its ranges yet.
+        if source is None and in_ranges(group, pims[tunnel].ssm_ranges):
+            raise ControlRefused(f"{group} is source-specific: name the source to join")
+        self._pim.join(group, source, tunnel, origin=COMMAND)
         self._handover.remember()
         return "joined"
 

@@ -8,10 +8,11 @@ neighbours said in their last new Hello, so that they are sent our Joins at once
 from collections.abc import Collection
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
+from mcastd.errors import McastdError
 from mcastd.pim.agent import PimAgent
 from mcastd.system.log import Logger
 
@@ -36,9 +37,12 @@ class Neighbor(msgspec.Struct, frozen=True):
 
 
 class Left(msgspec.Struct, frozen=True):
-    """The file: Generation IDs by tunnel, neighbours, and joins in the order they came."""
+    """The file: Generation IDs by tunnel, neighbours, and joins in the order they came.
 
-    generation_ids: dict[str, int] = {}
+    Another version may have written it: what it has more is passed over, what it lacks is as after a start anew.
+    """
+
+    generation_ids: dict[str, Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]] = {}
     neighbors: tuple[Neighbor, ...] = ()
     joins: tuple[Join, ...] = ()
 
@@ -65,7 +69,10 @@ class Handover:
             return
         self._pim.go_on(left.generation_ids, hellos)
         for join in joins:
-            self._pim.join(*join, origin=COMMAND)
+            try:
+                self._pim.join(*join, origin=COMMAND)
+            except McastdError as error:
+                self._log.warning("join not taken over", problem=str(error))
 
     def remember(self) -> None:
         """Keep what PIM has now; where that is impossible, say so, for a restart will then forget it."""

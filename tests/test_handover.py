@@ -1,6 +1,8 @@
 """What one life leaves to the next, through the file between them."""
 
 import asyncio
+import json
+from base64 import b64encode
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -58,7 +60,16 @@ def test_joins_by_command_and_generation_ids_come_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"joins": [{"tunnel": "gre1", "group": "x"}]}', b'{"generation_ids": {"gre1": "x"}}', b"\xff"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"joins": [{"tunnel": "gre1", "group": "x"}]}',
+        b'{"generation_ids": {"gre1": "x"}}',
+        b"\xff",
+        b'{"generation_ids": {"gre1": 4294967296}}',
+        b'{"neighbors": [["gre1", "10.44.4.5", ""]]}',
+    ],
 )
 def test_a_file_that_cannot_be_read_is_worth_no_more_than_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "handover.json"
@@ -70,6 +81,37 @@ def test_a_file_that_cannot_be_read_is_worth_no_more_than_none(tmp_path: Path, c
         assert pim.joins(COMMAND) == ()
 
     life(path, act)
+
+
+def test_of_another_versions_file_it_takes_what_it_knows(tmp_path: Path) -> None:
+    path = tmp_path / "handover.json"
+    hello = b64encode(b"no Hello").decode()
+    file = {
+        "format": 2,
+        "generation_ids": {"gre1": 42},
+        "neighbors": [{"tunnel": "gre1", "address": "10.44.4.5", "hello": hello, "since": 1.5}],
+        "joins": [
+            {"tunnel": "gre1", "group": "10.0.0.1"},
+            {"tunnel": "gre1", "group": "239.1.1.7", "lifetime": 60},
+            {"tunnel": "gre1", "group": "232.1.1.1"},
+        ],
+    }
+    path.write_text(json.dumps(file))
+
+    def act(pim: PimAgent, handover: Handover) -> None:
+        handover.take_over(["gre1"])
+        assert pim.generation_ids == {"gre1": 42}
+        assert pim.joins(COMMAND) == (("gre1", GROUP, None), ("gre1", CHANNEL, None))
+
+    life(path, act)
+
+
+def test_a_hello_that_cannot_be_read_is_counted_and_dropped() -> None:
+    router = Router(Random(1))
+    router.heard["gre1"] = [(THEIRS, b"no Hello")]
+    router.configure((INTERFACE,), (), NOW)
+    assert router.interfaces["gre1"].neighbors.all() == []
+    assert sum(router.interfaces["gre1"].dropped.values()) == 1
 
 
 def test_what_is_not_new_is_not_written_again(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from math import inf
 from random import Random
 from typing import Final
 
-from mcastd.config.model import LINK_LOCAL_GROUPS, SSM_RANGE, Group
+from mcastd.config.model import LINK_LOCAL_GROUPS, Group
 from mcastd.errors import McastdError
 from mcastd.pim.effects import Effect
 from mcastd.pim.interface import Interface
@@ -124,7 +124,8 @@ class Router:
 
     def _check(self, group: IPv4Address, source: IPv4Address | None, name: str) -> None:
         interface = self.interfaces.get(name)
-        ssm_ranges = interface.settings.config.ssm_ranges if interface else (SSM_RANGE,)
+        # Before the link is there, the ranges are not known here; who asks knows them.
+        ssm_ranges = interface.settings.config.ssm_ranges if interface else ()
         if not group.is_multicast:
             raise McastdError(f"{group} is not a multicast group (224.0.1.0 to 239.255.255.255)")
         if group in LINK_LOCAL_GROUPS:

@@ -24,6 +24,7 @@ EVENTS: Final = {
     "capability missing": Event("error", "ebbb87f9449540d289f331907bcafc0e"),
     "loop hangs": Event("error", "0fd9192af2414e76a5e543ca5b79d060"),
     "state not kept": Event("error", "56a51c9c726c48028b7579d1fe8691e0"),
+    "join not taken over": Event("warning", "3bafdf44bc9c494eb1ab8b023443411a"),
     "not taken down in time": Event("error", "a8015fff9a8442c093d221e2136b03db"),
     "not taken down": Event("error", "491bd3a8060a4f22b6ef6c8a603a2fa2"),
     "charon gone": Event("warning", "e9f12c18115b431e95b2b5d745399d88"),
