@@ -58,8 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _lines(status: Status, everything: bool) -> Iterator[str]:
     yield f"mcastd {status.version}, pid {status.pid}, up {_duration(status.uptime)}, {status.config_file}"
     yield f"{'ok' if status.healthy else 'DOWN'}: {status.summary}"
-    if status.charon:
-        yield f"charon: {status.charon}"
     for note in status.notes:
         yield f"note: {note}"
     if status.firewall is not None:
