@@ -1,36 +1,59 @@
 """The package's service under a real systemd, on a kernel with GRE and ESP, with a feed of 1,000 packets a second."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from tests.service.scenario import BY_COMMAND
+from mcastd import __version__
+from tests.service.scenario import BY_COMMAND, CONFFILE, NEWER, SAME
 from tests.vm.machine import Machine, Options
 
 pytestmark = [pytest.mark.root, pytest.mark.vm]
 
 PROJECT = Path(__file__).parents[2]
 GROUP = "239.1.1.1"
-STANDING = ("start", "reload", "restart", "crash", "watchdog")
+NEWER_VERSION = f"{__version__}+newer"
+STANDING = ("start", "reload", "restart", "crash", "watchdog", "question", "upgrade", "downgrade")
 Observed = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def package() -> None:
-    """The package, built."""
-    built = subprocess.run([str(PROJECT / "dev"), "deb"], capture_output=True, text=True, check=False, cwd=PROJECT)
-    assert built.returncode == 0, built.stdout + built.stderr
+def packages(package: None) -> None:
+    """Two more of the package: the same version, and a newer one whose drop-in for charon is another one.
+
+    Both are without the libraries of ``mcastd trace``, which are most of what dpkg has to do.
+    """
+    (built,) = (PROJECT / "build").glob("mcastd_*.deb")
+    with TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        subprocess.run(["dpkg-deb", "--raw-extract", built, tree], check=True)
+        (libraries,) = tree.glob("usr/lib/mcastd/lib/python3*/site-packages")
+        for name in ("pygments", "rich", "scapy"):
+            shutil.rmtree(libraries / name)
+        _pack(tree, SAME)
+        for path in (tree / "DEBIAN/control", libraries / "mcastd/__init__.py"):
+            path.write_text(path.read_text().replace(__version__, NEWER_VERSION))
+        with (tree / CONFFILE.relative_to("/")).open("a") as file:
+            file.write("# of the newer version\n")
+        _pack(tree, NEWER)
+
+
+def _pack(tree: Path, package: Path) -> None:
+    pack = ["dpkg-deb", "-Znone", "--root-owner-group", "--build", str(tree), str(PROJECT / package)]
+    subprocess.run(pack, check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")
-def seen(package: None) -> Observed:
+def seen(packages: None) -> Observed:
     """What the scenario saw, by step."""
     command = [sys.executable, "-m", "tests.service.scenario", "kernel", "1000", "/vm/results/seen.jsonl"]
-    with Machine(command, Options(systemd=True, limit=900.0)) as machine:
+    with Machine(command, Options(systemd=True, limit=1500.0)) as machine:
         status = machine.wait()
         lines = (machine.results / "seen.jsonl").read_text().splitlines()
         assert status == 0, machine.output().decode(errors="replace")[-4000:]
@@ -40,6 +63,7 @@ def seen(package: None) -> Observed:
 def test_installed_it_is_not_enabled_and_enabled_it_runs_with_the_two_capabilities(seen: Observed) -> None:
     assert seen["install"]["status"] == 0, seen["install"]["printed"]
     assert seen["install"]["enabled"] == "disabled"
+    assert seen["install"]["sockets"] == ["mcastd", "mcastd"], "that charon has now, and that it makes next time"
     assert seen["start"]["status"] == 0, seen["start"]["printed"]
     assert "CapEff:\t0000000000003000\n" in seen["start"]["process"]
     assert "CapBnd:\t0000000000003000\n" in seen["start"]["process"]
@@ -58,7 +82,7 @@ def test_nothing_is_lost_and_the_other_side_notices_nothing(seen: Observed, step
 
 def test_each_of_them_was_another_process(seen: Observed) -> None:
     assert seen["reload"]["pid"] == seen["start"]["pid"]
-    pids = [seen[step]["pid"] for step in ("start", "restart", "crash", "watchdog")]
+    pids = [seen[step]["pid"] for step in ("start", "restart", "crash", "watchdog", "upgrade", "downgrade")]
     assert len(set(pids)) == len(pids)
     assert 0 not in pids
 
@@ -68,6 +92,58 @@ def test_a_refused_file_fails_the_reload_with_its_reason_in_the_journal(seen: Ob
     assert (found["good"], found["active"]) == (0, "active")
     assert found["bad"] != 0
     assert "10.0.0.1 is not a multicast group" in found["journal"]
+
+
+def test_a_newer_version_takes_over_once_dpkg_may_keep_the_file_that_the_administrator_changed(seen: Observed) -> None:
+    asked, done = seen["question"], seen["upgrade"]
+    assert asked["status"] != 0
+    assert "conffile" in asked["printed"]
+    assert (asked["pid"], asked["version"], asked["active"]) == (seen["watchdog"]["pid"], __version__, "active")
+    assert (done["status"], done["version"]) == (0, NEWER_VERSION), done["printed"]
+    assert done["conffile"].endswith("# the administrator's\n")
+
+
+def test_the_older_version_takes_over_as_well_and_enables_nothing(seen: Observed) -> None:
+    found = seen["downgrade"]
+    assert (found["status"], found["version"], found["enabled"]) == (0, __version__, "disabled"), found["printed"]
+
+
+def test_a_service_that_is_stopped_stays_so(seen: Observed) -> None:
+    found = seen["reinstall"]
+    assert (found["status"], found["active"], found["enabled"], found["pid"]) == (0, "inactive", "enabled", 0)
+
+
+@pytest.mark.parametrize("step", ["charon restarts", "charon is killed", "charon starts", "late charon"])
+def test_charon_comes_and_the_same_process_has_the_feed_back_in_seconds(seen: Observed, step: str) -> None:
+    before = seen["without charon" if step == "late charon" else "downgrade"]
+    assert seen[step]["pid"] == before["pid"] != 0
+    assert seen[step]["joined"][0] == GROUP
+    assert seen[step]["took"] < 30.0
+
+
+def test_charon_stops_alone(seen: Observed) -> None:
+    found = seen["charon stops"]
+    assert (found["active"], found["pid"]) == ("active", seen["downgrade"]["pid"])
+
+
+def test_at_boot_the_service_starts_right_after_charon_and_nothing_fails(seen: Observed) -> None:
+    found = seen["boot"]
+    assert (found["status"], found["failed"], found["verified"]) == (0, "", [0, ""]), found["printed"]
+    charon, mcastd = found["times"]["strongswan"], found["times"]["mcastd"]
+    assert charon[1] - charon[0] > 3.0
+    assert charon[1] <= mcastd[0] < charon[1] + 3.0
+    assert mcastd[1] < mcastd[0] + 10.0
+
+
+def test_stopped_together_with_charon_it_still_says_goodbye(seen: Observed) -> None:
+    assert (seen["boot"]["stopped_joined"], seen["boot"]["stopped_neighbors"]) == ([], [])
+
+
+def test_without_charon_it_is_ready_and_says_what_is_missing(seen: Observed) -> None:
+    found = seen["without charon"]
+    assert (found["status"], found["active"]) == (0, "active"), found["printed"]
+    for said in (found["text"], found["journal"], found["doctor"]):
+        assert "charon does not answer on /run/charon.vici" in said
 
 
 @pytest.mark.parametrize("step", ["stop", "stop after a crash"])
