@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,7 @@ from mcastd.status import Status
 _GOING_DOWN = 10.0
 _DAEMON = "mcastd"
 _POLL = 0.05
+_IPV6 = Path("/proc/sys/net/ipv6")
 
 
 class Scene(Places):
@@ -101,8 +103,9 @@ class Scene(Places):
             raise LabError("there is an SA or a PIM neighbour before mcastd was started")
 
     def _lay_cables(self) -> None:
+        without_ipv6 = topology.WITHOUT_IPV6 if _IPV6.exists() else {}
         for place in PLACES:
-            sysctls = topology.SYSCTLS_EVERYWHERE | topology.SYSCTLS[place]
+            sysctls = without_ipv6 | topology.SYSCTLS[place]
             script = "\n".join(f"echo {value} > /proc/sys/net/{name}" for name, value in sysctls.items())
             self.command(place, ["sh", "-ec", script])
         names = {place: self.namespace(place) for place in PLACES}

@@ -42,22 +42,22 @@ class Kernel:
                     found[Path(path)] = None
         return list(found)
 
-    def script(self, folder: Path, shared: Path, initrd: Path, memory: int) -> str:
+    def script(self, folder: Path, shared: Path, initrd: Path, memory: int, parameters: tuple[str, ...]) -> str:
         """The shell script that is the machine; ``memory`` in MB. Its standard output is the console."""
         if self.kind == "uml":
-            lines = _uml(self.image, folder, initrd, memory)
+            lines = _uml(self.image, folder, initrd, memory, parameters)
         else:
-            lines = _qemu(self.image, folder, shared, initrd, memory)
+            lines = _qemu(self.image, folder, shared, initrd, memory, parameters)
         # The shell stays, as the first process of the PID namespace: that one cannot abort, which is how a panic ends.
         return "\n".join(["set -e", "ulimit -c 0", *lines, "exit 0"])
 
 
-def _uml(image: Path, folder: Path, initrd: Path, memory: int) -> list[str]:
+def _uml(image: Path, folder: Path, initrd: Path, memory: int, parameters: tuple[str, ...]) -> list[str]:
     argv = [str(image), f"mem={memory}M", f"initrd={initrd}", f"uml_dir={folder}", "umid=uml", "quiet"]
-    return [shlex.join([*argv, "con=null", "con0=null,fd:1"])]
+    return [shlex.join([*argv, "con=null", "con0=null,fd:1", *parameters])]
 
 
-def _qemu(image: Path, folder: Path, shared: Path, initrd: Path, memory: int) -> list[str]:
+def _qemu(image: Path, folder: Path, shared: Path, initrd: Path, memory: int, parameters: tuple[str, ...]) -> list[str]:
     # The real machine's files are taken not to change meanwhile; what is shared is seen by both sides at once.
     exports = {"host": (Path("/"), "always"), "folder": (shared, "none")}
     lines, argv = [], ["qemu-system-x86_64", "-cpu", "max", "-smp", "2", "-m", str(memory)]
@@ -72,5 +72,6 @@ def _qemu(image: Path, folder: Path, shared: Path, initrd: Path, memory: int) ->
         argv += ["-chardev", f"socket,id={tag},path={path}"]
         argv += ["-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}"]
     argv += ["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-kernel", str(image)]
-    argv += ["-initrd", str(initrd), "-append", "console=ttyS0 panic=-1 quiet mitigations=off"]
+    line = " ".join(["console=ttyS0 panic=-1 quiet mitigations=off", *parameters])
+    argv += ["-initrd", str(initrd), "-append", line]
     return [*lines, shlex.join(argv)]

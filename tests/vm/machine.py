@@ -37,13 +37,17 @@ class TimeLimitError(MachineError):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """``memory`` in MB, ``limit`` in seconds from the start; with ``systemd`` as PID 1 the command is a service."""
+    """``memory`` in MB, ``limit`` in seconds from the start; with ``systemd`` as PID 1 the command is a service.
+
+    ``parameters`` are for the kernel's command line (``ipv6.disable=1``).
+    """
 
     kind: Kind = "uml"
     systemd: bool = False
     memory: int = 2048
     limit: float = 600.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
 
 
 class Machine:
@@ -82,7 +86,7 @@ class Machine:
         (self._shared / "output").touch()
         kernel = Kernel(self._options.kind)
         initrd = self._make_initrd(kernel)
-        script = kernel.script(self._folder, self._shared, initrd, self._options.memory)
+        script = kernel.script(self._folder, self._shared, initrd, self._options.memory, self._options.parameters)
         self._living, living = os.pipe()
         with (self._folder / "console").open("wb") as console, undisturbed() as mask:
             self._process = subprocess.Popen(
