@@ -55,6 +55,7 @@ class Handover:
         self._pim = pim
         self._log = log
         self._kept: Left | None = None
+        self._problem: str | None = None
 
     def take_over(self, tunnels: Collection[str]) -> None:
         """Let PIM go on as the earlier life did, on those of ``tunnels`` that are still there.
@@ -84,13 +85,15 @@ class Handover:
         left = Left(self._pim.generation_ids, tuple(neighbors), tuple(joins))
         if left == self._kept:
             return
-        self._kept = left
         try:
             fresh = self._path.with_suffix(".new")
             fresh.write_bytes(msgspec.json.encode(left))
             fresh.replace(self._path)
+            self._kept, self._problem = left, None
         except OSError as error:
-            self._log.error("state not kept", file=str(self._path), problem=error.strerror)
+            if self._problem != error.strerror:
+                self._log.error("state not kept", file=str(self._path), problem=error.strerror)
+            self._problem = error.strerror
 
     def forget(self) -> None:
         """Leave nothing: the next life is a new one."""

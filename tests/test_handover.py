@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import structlog
 
 from mcastd.config.model import Pim, RpRange
 from mcastd.handover import COMMAND, Handover
@@ -17,6 +18,7 @@ from mcastd.pim.effects import Send
 from mcastd.pim.packet import Hello, MessageType, encode_hello
 from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface
+from mcastd.system import log
 from mcastd.system.log import get_logger
 
 GROUP, CHANNEL, SOURCE = IPv4Address("239.1.1.7"), IPv4Address("232.1.1.1"), IPv4Address("100.15.30.10")
@@ -128,6 +130,28 @@ def test_what_is_not_new_is_not_written_again(tmp_path: Path) -> None:
         assert path.exists()
 
     life(path, act)
+
+
+def test_what_could_not_be_written_is_written_as_soon_as_it_can_and_complained_of_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "handover.json"
+
+    def act(pim: PimAgent, handover: Handover) -> None:
+        fresh = path.with_suffix(".new")
+        fresh.mkdir()
+        pim.join(GROUP, None, "gre1", origin=COMMAND)
+        handover.remember()
+        handover.remember()
+        assert not path.exists()
+        fresh.rmdir()
+        handover.remember()
+        assert str(GROUP) in path.read_text()
+
+    log.configure()
+    life(path, act)
+    assert capsys.readouterr().err.count("state not kept") == 1
+    structlog.reset_defaults()
 
 
 def test_a_neighbour_that_was_heard_before_is_sent_our_joins_at_once() -> None:

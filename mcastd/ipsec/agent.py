@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from mcastd.errors import ViciError, ViciRefused
+from mcastd.errors import HostError, ViciError, ViciRefused
 from mcastd.ipsec import failure, messages
 from mcastd.ipsec.contact import Contact
 from mcastd.ipsec.going import CONN, drop_half_open, quietly, take_down, terminate_child
@@ -265,9 +265,10 @@ class IpsecAgent:
             wanted = peer.wanted
             try:
                 await load(self._socket, control, self._ledger, peer)
-            except ViciRefused as error:
-                self._peer_problem(peer, f"charon refused the connection: {error}")
-                peer.load_retry_at = now + AUDIT
+            except (ViciRefused, HostError) as error:
+                refused = isinstance(error, ViciRefused)
+                self._peer_problem(peer, f"charon refused the connection: {error}" if refused else str(error))
+                peer.load_retry_at = now + (AUDIT if refused else RECONNECT_MOST)
             else:
                 peer.loaded = wanted
                 peer.problem = None

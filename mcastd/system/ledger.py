@@ -4,6 +4,7 @@ An entry is written before its change is made. Going down replays the entries an
 finds them and keeps the *first* value seen, which is the one to put back.
 """
 
+import contextlib
 from pathlib import Path
 
 import msgspec
@@ -43,13 +44,17 @@ class Ledger:
                 raise
 
     def forget(self, kind: str, key: str) -> None:
-        """Drop an entry, once what it says has been put back."""
+        """Drop an entry, once what it says has been put back.
+
+        Where the file cannot be written it keeps the entry, until it can: to put back twice does no harm.
+        """
         entries = self._entries.get(kind, {})
         if key in entries:
             del entries[key]
             if not entries:
                 del self._entries[kind]
-            self._save()
+            with contextlib.suppress(HostError):
+                self._save()
 
     def has(self, kind: str, key: str) -> bool:
         """Whether the change named by kind and key is ours."""

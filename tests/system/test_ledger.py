@@ -115,3 +115,15 @@ def test_what_could_not_be_kept_is_not_taken_for_kept(tmp_path: Path) -> None:
     (tmp_path / "later").mkdir()
     ledger.remember("link", "gre1")
     assert Ledger(tmp_path / "later" / "ledger.json").has("link", "gre1")
+
+
+def test_what_is_put_back_is_forgotten_though_the_file_cannot_say_so(path: Path) -> None:
+    ledger = Ledger(path)
+    for name in ("gre1", "gre2"):
+        ledger.remember("link", name)
+    path.with_suffix(".new").mkdir()
+    ledger.forget("link", "gre1")
+    assert ledger.entries("link") == {"gre2": None}
+    assert Ledger(path).entries("link") == {"gre1": None, "gre2": None}
+    ledger.forget("link", "gre2")
+    assert not path.exists()
