@@ -85,7 +85,7 @@ class Host:
                 case plan.DeleteAddress(address, peer):
                     await self.netlink.delete_address((await self._link(name)).index, address, peer)
                 case plan.SetRpFilter(value):
-                    sysctl.write(_rp_filter(name), value)
+                    _set_rp_filter(name, value)
                 case plan.SetLink(mtu, multicast, up):
                     link = await self._link(name)
                     if mtu is not None and link.mtu < _IPV6_MTU <= mtu:
@@ -185,6 +185,13 @@ def _gre(name: str) -> str:
 
 def _sequence(name: str) -> str:
     return f"{name}.sequence"
+
+
+def _set_rp_filter(name: str, value: str) -> None:
+    try:
+        sysctl.write(_rp_filter(name), value)
+    except HostError as error:
+        raise HostError(f'{error}; set it before, in conf/default, or have rp_filter = "keep"') from error
 
 
 def _rp_filter(name: str) -> str:

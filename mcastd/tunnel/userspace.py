@@ -253,7 +253,7 @@ def _open_tun(name: str) -> int:
         tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise HostError(
-            f"{name}: the kernel has no GRE, and /dev/net/tun cannot be opened: {error.strerror}"
+            f"{name}: GRE in user space needs /dev/net/tun, which cannot be opened: {error.strerror}"
         ) from error
     try:
         fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
