@@ -32,6 +32,7 @@ from mcastd.pim.rp import in_ranges
 from mcastd.status import GroupStatus, KeepaliveStatus, PimStatus, Status, TunnelStatus
 from mcastd.system import capabilities, runtime
 from mcastd.system.fdstore import FdStore
+from mcastd.system.journal import Journal
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.notify import notify, reloading
@@ -46,14 +47,15 @@ HAND_OVER = signal.SIGUSR2
 
 
 class Daemon:
-    """Everything that ``mcastd run`` is. ``started`` is the monotonic time at which the process began, in seconds."""
+    """All that ``mcastd run`` is. ``started`` is when the process began (monotonic), ``journal`` where ``log`` goes."""
 
-    def __init__(self, path: Path, loaded: Loaded, log: Logger, started: float) -> None:
+    def __init__(self, path: Path, loaded: Loaded, log: Logger, started: float, journal: Journal | None) -> None:
         self._path = path
         self._config = loaded.config
         self._notes = loaded.notes
         self._log = log
         self._started = started
+        self._journal = journal
         self._stop = asyncio.Event()
         self._leaves_standing = False
         self._reloading = asyncio.Lock()
@@ -346,6 +348,7 @@ class Daemon:
         ]  # fmt: skip
         unjoined = sum(group.state != "joined" for group in groups)
         down += [f"{unjoined} of {len(groups)} joins not joined"] if unjoined else []
+        log_note = [f"log: {self._journal.problem}"] if self._journal and self._journal.problem else []
         return Status(
             version=__version__,
             pid=os.getpid(),
@@ -358,7 +361,7 @@ class Daemon:
             peers=peers,
             tunnels=tunnels,
             groups=groups,
-            notes=(*(f"{note.key}: {note.text}" for note in self._notes), *self._ipsec.notes()),
+            notes=(*(f"{note.key}: {note.text}" for note in self._notes), *self._ipsec.notes(), *log_note),
         )
 
     def _tell_systemd(self) -> None:

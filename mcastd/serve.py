@@ -9,16 +9,20 @@ from mcastd.config.model import Config
 from mcastd.daemon import Daemon, log_notes
 from mcastd.errors import ConfigError, McastdError
 from mcastd.system import capabilities
+from mcastd.system.journal import Journal
 from mcastd.system.log import Logger
 
 
-def serve(path: Path, log: Logger, started: float) -> None:
-    """Run until told to stop; raises ConfigError and HostError before anything is changed."""
+def serve(path: Path, log: Logger, started: float, journal: Journal | None) -> None:
+    """Run until told to stop; raises ConfigError and HostError before anything is changed.
+
+    ``journal`` is where the log goes, if it does.
+    """
     loaded = load(path)
     log_notes(log, loaded.notes)
     for capability, what in capabilities.missing():
         log.error("capability missing", capability=capability, without=f"mcastd cannot {what}")
-    _run(path, loaded, log, started)
+    _run(path, loaded, log, started, journal)
 
 
 def clean_up(path: Path, log: Logger) -> None:
@@ -36,9 +40,11 @@ def clean_up(path: Path, log: Logger) -> None:
         _run(path, loaded, log, time.monotonic(), once=True)
 
 
-def _run(path: Path, loaded: Loaded, log: Logger, started: float, *, once: bool = False) -> None:
+def _run(
+    path: Path, loaded: Loaded, log: Logger, started: float, journal: Journal | None = None, *, once: bool = False
+) -> None:
     async def run() -> None:
-        await Daemon(path, loaded, log, started).run(once=once)
+        await Daemon(path, loaded, log, started, journal).run(once=once)
 
     try:
         asyncio.run(run())

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 from mcastd.cli import add_config_argument
+from mcastd.errors import McastdError
 from mcastd.system import log
+from mcastd.system.notify import notify
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run until told to stop."""
     faulthandler.enable()
     started = time.monotonic() - _age()
-    log.configure(arguments.log_level)
+    journal = log.configure(arguments.log_level)
     logger = log.get_logger()
     from mcastd.serve import serve
 
@@ -33,7 +35,12 @@ def run(arguments: argparse.Namespace) -> int:
         pid=os.getpid(),
         took_ms=round((time.monotonic() - started) * 1000),
     )
-    serve(arguments.config, logger, started)
+    try:
+        serve(arguments.config, logger, started, journal)
+    except McastdError as error:
+        # systemctl status then says why, also without a journal.
+        notify(f"STATUS={'; '.join(str(error).splitlines())}")
+        raise
     logger.info("mcastd has stopped")
     return 0
 

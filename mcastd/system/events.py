@@ -62,7 +62,6 @@ EVENTS: Final = {
     "pim can send again": Event("info", "fa8d882bdac84d9c97777d9f6bf7ebec"),
     "pim changed too often to tell": Event("warning", "1d8deaa2d1154924aa71994b0809115e"),
     "mcastd starts": Event("info"),
-    "the journal gets lines without fields": Event("warning"),
     "mcastd has stopped": Event("info"),
     "peers removed": Event("info"),
     "tunnel made": Event("info"),

@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import MutableMapping
 from datetime import datetime
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Self
 
 # structlog.dev imports rich where it is installed: 100 ms and 10 MB that a daemon has no use for. An entry of None
 # makes that import fail, as if rich were absent.
@@ -20,6 +21,7 @@ if _hidden is None:
 else:
     sys.modules["rich"] = _hidden
 
+from mcastd.system import journal  # noqa: E402
 from mcastd.system.events import message_id  # noqa: E402
 
 Logger = structlog.typing.FilteringBoundLogger
@@ -34,26 +36,17 @@ def get_logger() -> Logger:
     return logger
 
 
-def configure(level: str = "info") -> None:
-    """Send the log to the journal where stderr is connected to it (``JOURNAL_STREAM``), else to stderr as text."""
-    sink = _journal_sink() if _stderr_is_the_journal() else None
+def configure(level: str = "info") -> journal.Journal | None:
+    """Send the log to the journal where stderr belongs to it, and return that; else to stderr as text."""
+    folder = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/mcastd"))  # the unit's RuntimeDirectory=
+    sink = journal.Journal(folder / "log") if journal.is_for_us() else None
     structlog.configure(
         processors=[_journal_fields if sink else _text],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=sink or structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_Journal(sink) if sink else structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    if sink is None and _stderr_is_the_journal():
-        get_logger().warning("the journal gets lines without fields", missing="systemd-python")
-
-
-def _stderr_is_the_journal() -> bool:
-    stream = os.environ.get("JOURNAL_STREAM", "")
-    try:
-        found = os.fstat(sys.stderr.fileno())
-    except (OSError, ValueError):
-        return False
-    return stream == f"{found.st_dev}:{found.st_ino}"
+    return sink
 
 
 def _fields(event: MutableMapping[str, Any]) -> str:
@@ -75,38 +68,31 @@ def _text(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
     return f"{stamp} {method:<7} {message}" + (f"  {fields}" if fields else "")
 
 
-def _journal_fields(_logger: object, method: str, event: MutableMapping[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
+def _journal_fields(_logger: object, method: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, str]]:
+    line = _text(_logger, method, dict(event))
     message = event.pop("event")
     fields = _fields(event)
-    record: dict[str, Any] = {f"MCASTD_{key.upper()}": str(value) for key, value in event.items()}
+    record = {f"MCASTD_{key.upper()}": str(value) for key, value in event.items()}
     record["MESSAGE"] = f"{message}: {fields}" if fields else message
-    record["PRIORITY"] = _PRIORITY[method]
+    record["PRIORITY"] = str(_PRIORITY[method])
     record["SYSLOG_IDENTIFIER"] = "mcastd"
     explained = message_id(message)
     if explained is not None:
         record["MESSAGE_ID"] = explained
-    return (), record
+    return (line,), record
 
 
 class _Journal:
-    """What structlog calls a logger: one method a level, each of which sends the finished record."""
+    """What structlog calls a logger, and the factory of it: one method a level, each sends the finished record."""
 
-    def __init__(self) -> None:
-        from systemd import journal
+    def __init__(self, sink: journal.Journal) -> None:
+        self._sink = sink
 
-        self._send = journal.send
+    def __call__(self, *_args: object) -> Self:
+        return self
 
-    def msg(self, **record: Any) -> None:
+    def msg(self, line: str, **record: str) -> None:
         """Send one record."""
-        text = record.pop("MESSAGE")
-        self._send(text, **record)
+        self._sink.send(record, line)
 
     debug = info = warning = error = critical = msg
-
-
-def _journal_sink() -> Any:
-    try:
-        logger = _Journal()
-    except ImportError:
-        return None
-    return lambda *_args: logger

@@ -1,14 +1,17 @@
+import contextlib
 import os
 import re
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 import structlog
 
-from mcastd.system import log
+from mcastd.system import journal, log
 from mcastd.system.events import EVENTS
 
 
@@ -26,27 +29,58 @@ def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     structlog.reset_defaults()
 
 
-class Journal:
-    """Stands for systemd's: keeps what it is sent."""
+class Journald:
+    """A journald that keeps what it is sent; ``configure`` as a service would whose stderr is the journal."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.records: list[dict[str, Any]] = []
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log = folder / "log"
+        self._path = folder / "journal"
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr("systemd.journal.send", self._send)
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        monkeypatch.setattr("mcastd.system.journal.SOCKET", str(self._path))
+        monkeypatch.setenv("RUNTIME_DIRECTORY", str(folder))
 
-    def configure(self, level: str = "info") -> None:
-        """Configure as a service would whose stderr is the journal."""
+    def start(self) -> None:
+        self._sock.bind(str(self._path))
+
+    def stop(self) -> None:
+        self._path.unlink()
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def configure(self, level: str = "info") -> journal.Journal:
         found = os.fstat(sys.stderr.fileno())
         self._monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
-        log.configure(level)
+        configured = log.configure(level)
+        assert configured is not None
+        return configured
 
-    def _send(self, message: str, **fields: Any) -> None:
-        self.records.append({"MESSAGE": message, **fields})
+    def read(self) -> list[dict[str, str]]:
+        """The records since it was last asked."""
+        records = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                records.append(_record(self._sock.recv(1 << 20)))
+        return records
+
+
+def _record(data: bytes) -> dict[str, str]:
+    record = {}
+    while data:
+        name, _, rest = data.partition(b"\n")
+        (length,) = struct.unpack("<Q", rest[:8])
+        record[name.decode()] = rest[8 : 8 + length].decode()
+        assert rest[8 + length : 9 + length] == b"\n"
+        data = rest[9 + length :]
+    return record
 
 
 @pytest.fixture
-def journal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Journal]:
-    yield Journal(monkeypatch)
+def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journald]:
+    found = Journald(tmp_path, monkeypatch)
+    yield found
+    found.close()
     structlog.reset_defaults()
 
 
@@ -92,41 +126,96 @@ def test_whatever_a_field_holds_it_stays_one_line(terminal: Callable[[], list[st
     assert terminal() == [f"info    peer failed  problem={shown}"]
 
 
-def test_the_journal_gets_fields_that_can_be_asked_for(journal: Journal) -> None:
-    journal.configure()
-    log.get_logger().bind(tunnel="gre1").warning("keepalives have stopped", period=1.5)
+def test_the_journal_gets_fields_that_can_be_asked_for(journald: Journald) -> None:
+    journald.start()
+    assert journald.configure().problem is None
+    log.get_logger().bind(tunnel="gre1").warning("keepalives have stopped", period=1.5, why="two\nlines")
     log.get_logger().info("joined")
-    assert journal.records == [
+    assert journald.read() == [
         {
-            "MESSAGE": "keepalives have stopped: tunnel=gre1 period=1.500",
-            "PRIORITY": 4,
+            "MESSAGE": r'keepalives have stopped: tunnel=gre1 period=1.500 why="two\nlines"',
+            "PRIORITY": "4",
             "SYSLOG_IDENTIFIER": "mcastd",
             "MESSAGE_ID": EVENTS["keepalives have stopped"].message_id,
             "MCASTD_TUNNEL": "gre1",
             "MCASTD_PERIOD": "1.5",
+            "MCASTD_WHY": "two\nlines",
         },
-        {"MESSAGE": "joined", "PRIORITY": 6, "SYSLOG_IDENTIFIER": "mcastd"},
+        {"MESSAGE": "joined", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "mcastd"},
     ]
 
 
-def test_without_systemd_s_library_the_journal_gets_lines_and_is_told_so(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "systemd", None)
-    journal.configure()
+def test_what_journald_does_not_take_is_in_a_file_and_the_journal_says_so_later(journald: Journald) -> None:
+    sink = journald.configure()
     log.get_logger().info("joined", group="239.1.1.1")
-    first, second = (line[13:] for line in capfd.readouterr().err.splitlines())
-    assert first == "warning the journal gets lines without fields  missing=systemd-python"
-    assert second == "info    joined  group=239.1.1.1"
-    assert journal.records == []
+    log.get_logger().error("tunnel failed")
+    assert [line[13:] for line in journald.log.read_text().splitlines()] == [
+        "info    joined  group=239.1.1.1",
+        "error   tunnel failed",
+    ]
+    why = "the journal does not take it (No such file or directory)"
+    assert sink.problem == f"{why}: the last lines are in {journald.log}"
+    journald.start()
+    log.get_logger().info("joined")
+    log.get_logger().info("joined")
+    missed = f"the journal did not take 2 lines: lines=2 file={journald.log}"
+    assert [record["MESSAGE"] for record in journald.read()] == [missed, "joined", "joined"]
+    assert sink.problem is None
 
 
-def test_the_levels_are_syslog_s(journal: Journal) -> None:
-    journal.configure("debug")
+def test_a_journald_that_does_not_read_holds_nobody_up(journald: Journald) -> None:
+    journald.start()
+    sink = journald.configure()
+    while sink.problem is None:
+        log.get_logger().info("joined")
+    assert "(Resource temporarily unavailable)" in sink.problem
+    taken = journald.read()
+    log.get_logger().info("pruned")
+    assert {record["MESSAGE"] for record in taken} == {"joined"}
+    assert [record["MESSAGE"].partition(":")[0] for record in journald.read()] == [
+        "the journal did not take 1 lines", "pruned",
+    ]  # fmt: skip
+
+
+def test_the_file_does_not_grow_without_end_and_what_cannot_be_kept_is_said_to_be_lost(
+    journald: Journald, tmp_path: Path
+) -> None:
+    sink = journald.configure()
+    for number in range(30):
+        log.get_logger().info("joined", number=number, padding="x" * (100 << 10))
+    files = [tmp_path / "log.old", tmp_path / "log"]
+    assert all(0 < file.stat().st_size < 2 << 20 for file in files)
+    kept = re.findall(r"number=(\d+)", "".join(file.read_text() for file in files))
+    assert kept[-1] == "29"
+    journald.log.unlink()
+    journald.log.mkdir()
+    log.get_logger().info("joined")
+    assert sink.problem is not None
+    assert f"the last lines are lost, for neither does {journald.log} (Is a directory)" in sink.problem
+
+
+def test_a_service_that_systemd_started_without_a_journald_is_known_by_its_stderr(
+    journald: Journald, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    monkeypatch.delenv("INVOCATION_ID", raising=False)
+    with Path(os.devnull).open("w") as nowhere:
+        monkeypatch.setattr(sys, "stderr", nowhere)
+        assert log.configure() is None
+        monkeypatch.setenv("INVOCATION_ID", "1")
+        assert log.configure() is not None
+        # StandardError=null: whoever wants no log has journald beside it.
+        journald.start()
+        assert log.configure() is None
+
+
+def test_the_levels_are_syslog_s(journald: Journald) -> None:
+    journald.start()
+    journald.configure("debug")
     logger = log.get_logger()
     for say in (logger.debug, logger.info, logger.warning, logger.error, logger.critical):
         say("x")
-    assert [record["PRIORITY"] for record in journal.records] == [7, 6, 4, 3, 2]
+    assert [record["PRIORITY"] for record in journald.read()] == ["7", "6", "4", "3", "2"]
 
 
 def test_another_stream_s_journal_is_not_ours(
