@@ -97,6 +97,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        # Held back since the process began: the configuration that was read may be the old one.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         loop.add_signal_handler(HAND_OVER, self._hand_over)
         # While the table of the former file, which may be another one, still guards them.
         await self._tunnels.remove_others(self._config)

@@ -6,6 +6,7 @@ Example: mcastd run -c ./mcastd.toml
 import argparse
 import faulthandler
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until told to stop."""
+    # Until there is somebody to handle it, it would end us.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     faulthandler.enable()
     started = time.monotonic() - _age()
     journal = log.configure(arguments.log_level)
