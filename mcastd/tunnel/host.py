@@ -187,12 +187,12 @@ def _sequence(name: str) -> str:
     return f"{name}.sequence"
 
 
+def _rp_filter(name: str) -> str:
+    return f"net/ipv4/conf/{name}/rp_filter"
+
+
 def _set_rp_filter(name: str, value: str) -> None:
     try:
         sysctl.write(_rp_filter(name), value)
     except HostError as error:
         raise HostError(f'{error}; set it before, in conf/default, or have rp_filter = "keep"') from error
-
-
-def _rp_filter(name: str) -> str:
-    return f"net/ipv4/conf/{name}/rp_filter"
