@@ -80,7 +80,10 @@ class DataCentre:
         command([*ip, "-batch", "-"], text="\n".join(below))
         if self._with_gre:
             self._start_gre(ip, tunnel)
-        command([*ip, "-batch", "-"], text="\n".join(linux.link_settings(self._agreed, tunnel)))
+        settings = linux.link_settings(self._agreed, tunnel)
+        if not topology.IPV6.exists():
+            settings = [line for line in settings if linux.WITHOUT_IPV6 not in line]
+        command([*ip, "-batch", "-"], text="\n".join(settings))
         # Where GRE or ESP is done in user space, a scheduler that comes late must not cost packets; elsewhere no link.
         for link in (topology.TUNNEL, "ipsec0"):
             works([*ip, "link", "set", link, "txqueuelen", "5000"])

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -28,7 +27,6 @@ from mcastd.status import Status
 _GOING_DOWN = 10.0
 _DAEMON = "mcastd"
 _POLL = 0.05
-_IPV6 = Path("/proc/sys/net/ipv6")
 
 
 class Scene(Places):
@@ -103,7 +101,7 @@ class Scene(Places):
             raise LabError("there is an SA or a PIM neighbour before mcastd was started")
 
     def _lay_cables(self) -> None:
-        without_ipv6 = topology.WITHOUT_IPV6 if _IPV6.exists() else {}
+        without_ipv6 = topology.WITHOUT_IPV6 if topology.IPV6.exists() else {}
         for place in PLACES:
             sysctls = without_ipv6 | topology.SYSCTLS[place]
             script = "\n".join(f"echo {value} > /proc/sys/net/{name}" for name, value in sysctls.items())

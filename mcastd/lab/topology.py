@@ -127,7 +127,8 @@ SYSCTLS = {
     SOURCE: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "0"},
     CLIENT: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "0"},
 }
-# Where the kernel has IPv6 at all.
+IPV6 = Path("/proc/sys/net/ipv6")
+"""It is there where the kernel has IPv6."""
 WITHOUT_IPV6 = {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"}
 
 # What a cloud's internet gateway knows: one address is the other, and nothing else passes.

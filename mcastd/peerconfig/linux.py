@@ -14,6 +14,8 @@ from mcastd.peerconfig import PSK
 
 PUBLIC: Final = "<PUBLIC-ADDRESS>"
 CERTIFICATE: Final = "<CERTIFICATE>"
+WITHOUT_IPV6: Final = "addrgenmode none"
+"""What is refused where the kernel has no IPv6, and not needed there."""
 TUNNEL_ADDRESS: Final = "<TUNNEL-ADDRESS>/<LENGTH>"
 OUTSIDE: Final = "<OUTSIDE-INTERFACE>"
 INSIDE: Final = "<INSIDE-INTERFACE>"
@@ -197,7 +199,8 @@ def link_settings(config: Config, tunnel: Tunnel) -> list[str]:
     if theirs is not None and theirs.network.prefixlen == 32:
         address = f"{theirs.ip} peer {tunnel.address.ip}"
     return [
-        f"link set {tunnel.name} mtu {far_mtu(config, tunnel)} multicast on addrgenmode none",
+        f"link set {tunnel.name} mtu {far_mtu(config, tunnel)} multicast on",
+        f"link set {tunnel.name} {WITHOUT_IPV6}",
         f"address add {address} dev {tunnel.name}",
         f"link set {tunnel.name} up",
     ]
