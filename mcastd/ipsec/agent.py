@@ -8,7 +8,7 @@ from typing import Final
 
 from mcastd.errors import HostError, ViciError, ViciRefused
 from mcastd.ipsec import failure, messages
-from mcastd.ipsec.contact import Contact
+from mcastd.ipsec.contact import UNSURE, Contact
 from mcastd.ipsec.going import CONN, drop_half_open, quietly, take_down, terminate_child
 from mcastd.ipsec.listing import list_conns, list_sas
 from mcastd.ipsec.loading import load, must_wait, strays
@@ -26,6 +26,7 @@ RECONNECT_FIRST: Final = 0.05
 RECONNECT_MOST: Final = 1.0
 NO_ANSWER_AFTER: Final = 3.0
 TERMINATE_TIMEOUT: Final = 1.0
+REFRESH_TIMEOUT: Final = 1.0
 LOAD_PATIENCE: Final = 0.25
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey")
 
@@ -52,10 +53,13 @@ class IpsecAgent:
         self._duplicates = Duplicates()
         self._restarts: dict[str, str] = {}
         self._attempts: set[asyncio.Task[None]] = set()
+        self._refreshing: asyncio.Task[None] | None = None
 
     @property
     def charon(self) -> str | None:
         """Why charon cannot be used at the moment, in words; None while it can."""
+        if self._contact.problem is None and self._refreshing is not None and not self._refreshing.done():
+            return f"{UNSURE}it hangs, or is very busy; what it listed last holds"
         return self._contact.problem
 
     def configure(self, peers: tuple[PeerWithKey, ...]) -> None:
@@ -106,7 +110,15 @@ class IpsecAgent:
         return tuple(peer.status(now, self._seen) for peer in self._peers.values())
 
     async def refresh(self) -> None:
-        """Ask charon for the counters, right before ``status``; without charon nothing happens."""
+        """Ask charon for the counters, right before ``status``; without charon nothing happens.
+
+        One that takes longer than a second is not waited for: who asks for the status is told.
+        """
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh())
+        await asyncio.wait({self._refreshing}, timeout=REFRESH_TIMEOUT)
+
+    async def _refresh(self) -> None:
         if self._control is not None:
             try:
                 self._see(await list_sas(self._control))
@@ -128,6 +140,8 @@ class IpsecAgent:
                 await asyncio.sleep(pause)
         finally:
             await self._cancel_attempts()
+            if self._refreshing is not None:
+                self._refreshing.cancel()
 
     async def close(self) -> None:
         """Take down what is ours in charon, of this run and of earlier ones; bounded to 3 seconds."""
