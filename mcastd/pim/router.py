@@ -41,6 +41,8 @@ class Router:
         wanted = {settings.name: settings for settings in interfaces}
         for name in [name for name, interface in self.interfaces.items() if _gone(interface, wanted.get(name))]:
             interface = self.interfaces.pop(name)
+            # Started again it is another generation (RFC 7761, section 4.3.1), and neighbours say Hello at once.
+            self.generation_ids.pop(name, None)
             interface.stop(now)
             interface.drain()
             effects += _collect(interface)

@@ -64,12 +64,15 @@ def test_our_hello_says_everything() -> None:
     assert said.generation_id is not None
 
 
-def test_generation_ids_are_random_and_stay_while_the_state_does() -> None:
+def test_generation_ids_are_random_and_others_when_the_interface_starts_again() -> None:
     router = started()
     before = router.interfaces[NAME].generation_id
-    router.configure((), (), NOW)
     router.configure((settings(),), (), NOW + 1)
+    router.relink(NAME, NOW + 2)
     assert router.interfaces[NAME].generation_id == before
+    router.configure((), (), NOW + 3)
+    router.configure((settings(),), (), NOW + 4)
+    assert router.interfaces[NAME].generation_id != before
     assert Router(Random(2)).configure((settings(),), (), NOW) != Router(Random(3)).configure((settings(),), (), NOW)
 
 
