@@ -107,7 +107,9 @@ def ask(path: Path, command: str, arguments: Mapping[str, Any] | None = None, ti
                 line = answers.readline()
     except OSError as error:
         why = error.strerror or str(error)
-        raise ControlError(f"no mcastd answers on {path}: {why}. Is it running (systemctl status mcastd)?") from error
+        denied = isinstance(error, PermissionError)
+        hint = "It answers root and the group mcastd" if denied else "Is it running (systemctl status mcastd)?"
+        raise ControlError(f"no mcastd answers on {path}: {why}. {hint}") from error
     if not line:
         raise ControlError(f"mcastd closed {path} without an answer; it may be stopping")
     try:

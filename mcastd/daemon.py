@@ -15,7 +15,7 @@ import msgspec
 from mcastd import __version__
 from mcastd.config.agreement import carrier
 from mcastd.config.load import Loaded, load, read_certificates, read_psk
-from mcastd.config.model import Child, Config, Peer, Tunnel
+from mcastd.config.model import Child, Config, Peer, Tunnel, digest
 from mcastd.config.mtu import Esp
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.control import ControlServer
@@ -52,6 +52,7 @@ class Daemon:
     def __init__(self, path: Path, loaded: Loaded, log: Logger, started: float, journal: Journal | None) -> None:
         self._path = path
         self._config = loaded.config
+        self._digest = digest(loaded.config)
         self._notes = loaded.notes
         self._log = log
         self._started = started
@@ -162,6 +163,7 @@ class Daemon:
 
     def _configure(self, config: Config, peers: tuple[PeerWithKey, ...]) -> None:
         self._config = config
+        self._digest = digest(config)
         # What goes, says goodbye while its link still stands; what comes is joined when its link is up.
         self._links_changed()
         self._tunnels.configure(config)
@@ -348,6 +350,10 @@ class Daemon:
             f"the path of tunnel {tunnel.name} is dead" for tunnel in tunnels
             if tunnel.keepalive is not None and tunnel.keepalive.path == "dead"
         ]  # fmt: skip
+        down += [
+            f"PIM cannot send on {tunnel.name}: {tunnel.pim.problem}" for tunnel in tunnels
+            if tunnel.pim is not None and tunnel.pim.problem is not None and tunnel.state == "up"
+        ]  # fmt: skip
         unjoined = sum(group.state != "joined" for group in groups)
         down += [f"{unjoined} of {len(groups)} joins not joined"] if unjoined else []
         log_note = [f"log: {self._journal.problem}"] if self._journal and self._journal.problem else []
@@ -358,6 +364,7 @@ class Daemon:
             healthy=not down,
             summary="; ".join(down) or f"up: {len(peers)} peer(s), {len(tunnels)} tunnel(s), {len(groups)} join(s)",
             config_file=str(self._path),
+            config_digest=self._digest,
             charon=self._ipsec.charon,
             firewall=firewall,
             peers=peers,

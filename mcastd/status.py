@@ -58,7 +58,8 @@ class PeerStatus(Struct, frozen=True, kw_only=True):
 class KeepaliveStatus(Struct, frozen=True, kw_only=True):
     """The keepalives of one tunnel, theirs and ours.
 
-    ``answered`` are theirs, ``last_age`` is that of the last answer, ``dropped`` what was not answered, by reason.
+    ``answered`` are theirs, ``last_age`` is that of the last answer, ``stopped`` that by their pace three are missing,
+    ``dropped`` what was not answered, by reason.
     ``sent`` are ours, one every ``period`` seconds (0: none), ``received`` their answers, ``missed`` how many in a row
     had none, ``rtt`` in seconds. ``path`` is ``alive``, or ``dead`` until the next answer; None: not known, not asked.
     """
@@ -66,6 +67,7 @@ class KeepaliveStatus(Struct, frozen=True, kw_only=True):
     reply: bool
     answered: int = 0
     last_age: float | None = None
+    stopped: bool = False
     dropped: dict[str, int] = {}
     period: float = 0.0
     sent: int = 0
@@ -100,9 +102,10 @@ class AutoRpStatus(Struct, frozen=True, kw_only=True):
 
 
 class PimStatus(Struct, frozen=True, kw_only=True):
-    """PIM on one tunnel."""
+    """PIM on one tunnel. ``problem`` is why this host does not send what PIM has to say."""
 
     running: bool
+    problem: str | None = None
     generation_id: int | None = None
     neighbors: tuple[NeighborStatus, ...] = ()
     auto_rp: tuple[AutoRpStatus, ...] = ()
@@ -181,7 +184,8 @@ class FirewallStatus(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """Everything. ``healthy`` is what the exit code of ``mcastd status`` says.
 
-    ``notes`` are what was worth saying about the configuration when it was read, though it is no error.
+    ``notes`` are what was worth saying about the configuration when it was read, though it is no error;
+    ``config_digest`` is the configuration's that is in effect (``mcastd.config.model.digest``).
     """
 
     version: str
@@ -190,6 +194,7 @@ class Status(Struct, frozen=True, kw_only=True):
     healthy: bool
     summary: str
     config_file: str
+    config_digest: str | None = None
     charon: str | None = None
     firewall: FirewallStatus | None = None
     peers: tuple[PeerStatus, ...] = ()

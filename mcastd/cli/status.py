@@ -144,6 +144,7 @@ def _tunnel(tunnel: TunnelStatus) -> Iterator[str]:
 
 def _keepalive(alive: KeepaliveStatus) -> Iterator[str]:
     last = f", the last {_duration(alive.last_age)} ago" if alive.last_age is not None else ""
+    last += ": they have stopped" if alive.stopped else ""
     off = "" if alive.reply else " (reply is off)"
     yield f"  keepalives: {alive.answered} answered{last}{off}"
     if alive.dropped:
@@ -164,6 +165,8 @@ def _routes(routes: tuple[RouteStatus, ...]) -> str:
 def _pim(pim: PimStatus) -> Iterator[str]:
     if not pim.neighbors:
         yield "  PIM: no neighbour" + ("" if pim.running else ", not running")
+    if pim.problem:
+        yield f"    problem: cannot send: {pim.problem}"
     for neighbor in pim.neighbors:
         expires = f"expires in {_duration(neighbor.expires_in)}" if neighbor.expires_in is not None else "never expires"
         yield f"  PIM neighbour {neighbor.address}: up {_duration(neighbor.uptime)}, {expires}"

@@ -3,6 +3,7 @@
 Units: durations are seconds, MTUs are bytes of an IP packet. Nothing here reads a file; ``mcastd.config.load`` does.
 """
 
+import hashlib
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Literal
@@ -186,3 +187,8 @@ class Config(Struct, frozen=True, kw_only=True):
     peers: tuple[Peer, ...] = ()
     tunnels: tuple[Tunnel, ...] = ()
     groups: tuple[Group, ...] = ()
+
+
+def digest(config: Config) -> str:
+    """A short name of what a configuration says: the same for the same values, whatever file they are from."""
+    return hashlib.sha256(repr(config).encode()).hexdigest()[:16]

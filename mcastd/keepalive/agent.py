@@ -93,6 +93,7 @@ class _Keeper:
             reply=self._wanted.tunnel.keepalive.reply,
             answered=self._answered,
             last_age=None if self._last is None else now - self._last,
+            stopped=self._answered > 0 and self._silence is None,
             dropped=dict(self._dropped),
             period=self._wanted.tunnel.keepalive.period,
             sent=prober.sent,

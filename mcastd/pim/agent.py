@@ -174,7 +174,8 @@ class PimAgent:
         """PIM on one tunnel; ``running`` is False without an open socket on its interface."""
         link = self._links.get(name)
         running = link is not None and link.sock is not None
-        return pim_status(self._router, name, running, link.errors if link else Counter(), now)
+        problem = link.problem if link else None
+        return pim_status(self._router, name, running, link.errors if link else Counter(), now, problem)
 
     def groups(self, now: float) -> tuple[GroupStatus, ...]:
         """Every join that is wanted, with its state."""
@@ -293,11 +294,11 @@ class PimAgent:
 
     def _failed(self, link: _Link, error: OSError) -> None:
         """Count an error of the host; say it when it is another one than the last."""
-        name = errno.errorcode.get(error.errno or 0, "OSError").lower()
-        link.errors[name] += 1
-        if link.problem != name:
-            link.problem = name
-            self._log.warning("pim cannot send", tunnel=link.settings.name, problem=os.strerror(error.errno or 0))
+        link.errors[errno.errorcode.get(error.errno or 0, "OSError").lower()] += 1
+        problem = os.strerror(error.errno or 0)
+        if link.problem != problem:
+            link.problem = problem
+            self._log.warning("pim cannot send", tunnel=link.settings.name, problem=problem)
 
     def _readable(self, link: _Link) -> None:
         now = self._clock()

@@ -14,11 +14,13 @@ from mcastd.pim.router import Router
 from mcastd.status import AutoRpStatus, GroupStatus, NeighborStatus, PimStatus
 
 
-def pim_status(router: Router, name: str, running: bool, errors: Mapping[str, int], now: float) -> PimStatus:
+def pim_status(
+    router: Router, name: str, running: bool, errors: Mapping[str, int], now: float, problem: str | None = None
+) -> PimStatus:
     """PIM on one interface; ``errors`` are counted by the agent and shown among what was dropped."""
     interface = router.interfaces.get(name)
     if interface is None:
-        return PimStatus(running=False, dropped=dict(errors))
+        return PimStatus(running=False, problem=problem, dropped=dict(errors))
     static = interface.settings.config.neighbor if interface.settings.config.static_neighbor else None
     neighbors = [_neighbor(neighbor, neighbor.address == static, now) for neighbor in interface.neighbors.all()]
     if static is not None and interface.neighbors.find(static) is None:
@@ -26,6 +28,7 @@ def pim_status(router: Router, name: str, running: bool, errors: Mapping[str, in
         neighbors.append(NeighborStatus(address=str(static), uptime=uptime, expires_in=None, static=True))
     return PimStatus(
         running=running,
+        problem=problem,
         generation_id=interface.generation_id,
         neighbors=tuple(neighbors),
         auto_rp=tuple(_auto_rp(heard, source, now) for heard, source in interface.rps.heard.all().items()),
