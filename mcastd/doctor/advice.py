@@ -40,8 +40,8 @@ ADVICE: Final[dict[str, Advice]] = {
     ),
     "charon_absent": Advice(
         Side.HERE,
-        "strongSwan's daemon does not run, or mcastd may not use its socket",
-        "install charon-systemd, systemctl start strongswan; the socket is daemon.vici_socket of the configuration",
+        "strongSwan's daemon does not run or hangs, or mcastd may not use its socket",
+        "install charon-systemd, systemctl restart strongswan; the socket is daemon.vici_socket of the configuration",
     ),
     "charon_unclear": Advice(
         Side.HERE,
@@ -86,6 +86,37 @@ ADVICE: Final[dict[str, Advice]] = {
         "nothing comes back: packets are blocked on the way, the peer is down, or it expects another address",
         "allow UDP 500 and 4500 to and from {remote} in the security group and in this host's firewall; ask them:"
         " do they see packets from {local_id}, and is that their peer address for us?",
+    ),
+    "no_way": Advice(
+        Side.HERE,
+        "no packet of this host gets as far as the next hop towards the peer",
+        "ip address; ip route get {remote} from {local}; ip rule; ip neigh: mend the address, the route, the rule or "
+        "the gateway, and look whether the interface is up",
+    ),
+    "esp_held_back": Advice(
+        Side.HERE,
+        "what is encrypted is lost inside this host: its firewall drops it on the way out (OUTPUT, POSTROUTING)",
+        "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`; allow UDP 4500 and protocol 50 (ESP) to "
+        "{remote}",
+    ),
+    "not_decrypted": Advice(
+        Side.EITHER,
+        "ESP gets here and is thrown away: this host's firewall drops it (INPUT), charon or the kernel is too slow for "
+        "it, or the other side uses an SA that this side has not (any more)",
+        "look for drops in `nft list ruleset` and `iptables -L INPUT -v`; allow UDP 4500 and protocol 50 (ESP) from "
+        "{remote}. If it is the SA: `swanctl --terminate --ike {peer}` has it made anew, or ask them for `clear crypto "
+        "sa`",
+    ),
+    "replay_window": Advice(
+        Side.EITHER,
+        "packets overtake each other on the way; the kernel drops those that come later than the window allows",
+        "set peers.{peer}.children.{child}.replay_window to more; ask the provider why they are not kept in order",
+    ),
+    "lost_on_the_way": Advice(
+        Side.EITHER,
+        "packets are lost between the two gateways: the line or a policer is full, or a security device drops some",
+        "ask them, and the provider: is the line to {remote} full, does their interface count output drops? A VM has a "
+        "limit of packets a second, too",
     ),
     "not_up": Advice(
         Side.EITHER,
@@ -139,11 +170,19 @@ ADVICE: Final[dict[str, Advice]] = {
         "compare local and remote of the tunnel with their `tunnel destination` and `tunnel source`",
     ),
     "nothing_comes_back": Advice(
-        Side.THERE,
-        "the SAs are up, and the other side sends nothing through them: its tunnel is down, its routing does not "
-        "lead into the crypto map, ESP is blocked on the way back, or GRE is not allowed inside",
+        Side.EITHER,
+        "the SAs are up, and nothing comes through them: the other side's tunnel is down, its routing does not "
+        "lead into the crypto map, GRE is not allowed inside, it has lost its SAs (a restart), or ESP is lost on the "
+        "way",
         "ask them: is their tunnel interface up, with source {remote} and destination {local}? Does the crypto "
-        "map's access list permit GRE, do the counters of `show crypto ipsec sa` rise?",
+        "map's access list permit GRE, do the counters of `show crypto ipsec sa` rise? If they do: allow UDP 4500 in "
+        "the security group, and ask the provider",
+    ),
+    "gre_options": Advice(
+        Side.EITHER,
+        "a GRE packet with other options than the tunnel is set to is dropped",
+        "set tunnels.{tunnel}.checksum and tunnels.{tunnel}.sequence as they have them, or ask them for `tunnel "
+        "checksum` and `tunnel sequence-datagrams` as ours",
     ),
     "mtu": Advice(
         Side.EITHER,
@@ -178,19 +217,19 @@ ADVICE: Final[dict[str, Advice]] = {
         "their side of the tunnel is down, or goes down after three of these, while everything looks well here",
         "mcastd trace shows the packets themselves",
     ),
-    "keepalives_stopped": Advice(
-        Side.THERE,
-        "their side asks no more: their tunnel was shut or its keepalives were turned off, or packets are lost on"
-        " the way here",
-        "ask them: `show interface tunnel`, is it administratively down, does it still have `keepalive`? Then "
-        "mcastd trace, to see whether any arrive",
-    ),
     "path_dead": Advice(
         Side.EITHER,
         "packets are lost on the way there or back although the SAs are up, or the other side does not answer "
         "keepalives: only a Cisco and mcastd do",
         "mcastd trace shows whether they leave and what comes back; against another Linux machine set "
         "keepalive.period = 0",
+    ),
+    "sending_refused": Advice(
+        Side.HERE,
+        "this host does not let mcastd's own packets out: `Operation not permitted`, or eperm, is its firewall "
+        "(OUTPUT), unreachable is its routes",
+        "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`: allow protocols 47 (GRE) and 103 (PIM), the "
+        "latter on {tunnel}; ip route",
     ),
     "pim_not_running": Advice(
         Side.HERE,
@@ -210,11 +249,12 @@ ADVICE: Final[dict[str, Advice]] = {
         "address that was agreed",
     ),
     "no_neighbor": Advice(
-        Side.THERE,
+        Side.EITHER,
         "the other side does not speak PIM on its tunnel, its side of the tunnel is down (unanswered keepalives "
-        "do that), or PIM (protocol 103) is not allowed on it",
-        "ask them for `ip pim sparse-mode` on the tunnel interface, for `show ip pim interface` and `show "
-        "interface tunnel` (line protocol up?), and whether an access list on the tunnel permits pim",
+        "do that), or PIM (protocol 103) is not allowed on it, or into this host",
+        "look for drops of protocol 103 in `nft list ruleset`; ask them for `ip pim sparse-mode` on the tunnel "
+        "interface, for `show ip pim interface` and `show interface tunnel` (line protocol up?), and whether an access "
+        "list on the tunnel permits pim",
     ),
     "no_rp": Advice(
         Side.EITHER,
@@ -231,7 +271,8 @@ ADVICE: Final[dict[str, Advice]] = {
         Side.THERE,
         "the source is silent, the other side has another RP for the group or no route to the source, or its "
         "router has not put its tunnel into the outgoing interfaces",
-        "ask them: is the source sending now, with a TTL that is large enough? Does `show ip mroute {group}` on "
+        "ask them: is the source sending now, with a TTL that is large enough, and datagrams no larger than the `ip "
+        "mtu` of their tunnel? Does `show ip mroute {group}` on "
         "{upstream} have the tunnel among the outgoing interfaces, and {where}?",
     ),
     "rp_filter": Advice(
@@ -240,6 +281,11 @@ ADVICE: Final[dict[str, Advice]] = {
         'set tunnels.{tunnel}.rp_filter = "loose" and net.ipv4.conf.all.rp_filter to other than 1 (the larger of '
         'the two counts), or route the sources through the tunnel: tunnels.{tunnel}.routes = ["groups", '
         '"{source}/32"]',
+    ),
+    "martian_source": Advice(
+        Side.HERE,
+        "the kernel drops what comes from outside with an address of its own (a martian)",
+        "ip address; ip route get {source}: take the address off this host, or ask them for another source",
     ),
     "wrong_interface": Advice(
         Side.HERE,
@@ -250,11 +296,12 @@ ADVICE: Final[dict[str, Advice]] = {
     "nobody_joined": Advice(
         Side.HERE,
         "the stream arrives here and ends: the kernel has nobody to give it to",
-        "start the application; it must join {group} (IP_ADD_MEMBERSHIP) on {tunnel}",
+        "start the application, in this network namespace; it must join {group} (IP_ADD_MEMBERSHIP) on {tunnel}; for "
+        "more than 20 groups of one socket, raise net.ipv4.igmp_max_memberships",
     ),
     "bound_to_unicast": Advice(
         Side.HERE,
-        "a socket that is bound to a unicast address gets no multicast",
+        "a socket gets what is for the address that it is bound to: a group's, or any (0.0.0.0), but not a unicast one",
         "let the application bind to 0.0.0.0 or to {group}, port {port}",
     ),
     "wrong_port": Advice(
@@ -267,10 +314,30 @@ ADVICE: Final[dict[str, Advice]] = {
         "the application reads more slowly than the stream comes, or has too little buffer for its bursts",
         "a larger SO_RCVBUF in the application (net.core.rmem_max must allow it), or a faster application",
     ),
+    "source_filtered": Advice(
+        Side.HERE,
+        "an application that joins with sources gets only what those send",
+        "let it join {group} with the source that sends, or with none (IP_ADD_MEMBERSHIP)",
+    ),
+    "no_socket_takes_it": Advice(
+        Side.HERE,
+        "an application has joined, and its socket takes nothing of it: it is bound to another interface "
+        "(SO_BINDTODEVICE), or connected to somebody who does not send",
+        "ss -ulnp: let it bind to {tunnel}, or to no interface, and not be connected; with IP_MULTICAST_ALL off, the "
+        "same socket has to join",
+    ),
+    "fragments_lost": Advice(
+        Side.EITHER,
+        "a datagram that has lost a fragment is lost whole: some are lost on the way, or this host's firewall drops "
+        "them",
+        "look for drops in `nft list ruleset` (a later fragment has no ports); better, ask them for datagrams of "
+        "{group} that fit the tunnel",
+    ),
     "dropped_here": Advice(
         Side.HERE,
-        "they are joined and routed rightly, and lost inside this host: its firewall drops them (INPUT)",
-        "look for drops in `nft list ruleset` and `iptables -L INPUT -v`; allow UDP to {group} on {tunnel}",
+        "they are joined and routed rightly, and lost inside this host: its firewall drops them (PREROUTING, INPUT)",
+        "look for drops in `nft list ruleset` and `iptables -L -v`, also `-t raw` and `-t mangle`; allow UDP to "
+        "{group} on {tunnel}",
     ),
     "udp_checksum": Advice(
         Side.EITHER,

@@ -16,10 +16,10 @@ import msgspec
 
 from mcastd import control
 from mcastd.config.load import load
-from mcastd.config.model import Config, Tunnel
+from mcastd.config.model import Config, Peer, Tunnel
 from mcastd.doctor import proc
-from mcastd.doctor.facts import Facts, Kernel, Link, TunnelFacts
-from mcastd.doctor.listen import DeliveryTap, GreTap, StreamTap
+from mcastd.doctor.facts import Facts, Kernel, Link, TunnelFacts, Way
+from mcastd.doctor.listen import DeliveryTap, EspTap, GreTap, StreamTap
 from mcastd.doctor.probe import MtuProbe
 from mcastd.errors import ConfigError, ControlError, HostError
 from mcastd.status import Status
@@ -35,16 +35,15 @@ _PROC: Final = Path("/proc/net")
 
 async def look(config_file: Path, control_socket: Path) -> Facts:
     """Look at everything; what cannot be seen is left out, and its hop says so."""
-    facts = Facts(config_file=str(config_file))
+    facts = Facts(config_file=str(config_file), privileged=_privileged())
+    if not facts.privileged:
+        return facts
     try:
         loaded = await asyncio.to_thread(load, config_file)
     except ConfigError as error:
         return replace(facts, config_errors=tuple(map(str, error.problems)))
     config = loaded.config
-    facts = replace(facts, config=config, config_notes=loaded.notes, privileged=_privileged())
-    if not facts.privileged:
-        return facts
-    facts = replace(facts, kernel=await asyncio.to_thread(_kernel))
+    facts = replace(facts, config=config, config_notes=loaded.notes, kernel=await asyncio.to_thread(_kernel))
     try:
         before = await _status(control_socket)
         facts = await _watch(facts, config)
@@ -64,11 +63,13 @@ async def _watch(facts: Facts, config: Config) -> Facts:
         taps = {tunnel.name: stack.enter_context(StreamTap(tunnel.name)) for tunnel in config.tunnels}
         delivered = {tunnel.name: stack.enter_context(DeliveryTap(tunnel.name)) for tunnel in config.tunnels}
         gre_tap = stack.enter_context(GreTap())
+        wires = [stack.enter_context(EspTap(outgoing=outgoing)) for outgoing in (False, True)]
         probes = {tunnel.name: stack.enter_context(MtuProbe(tunnel)) for tunnel in config.tunnels}
         began = time.monotonic()
         interfaces, counters, sockets = _interfaces(), _counters(), _sockets()
         await asyncio.sleep(WINDOW)
         seconds = time.monotonic() - began
+        wire_in, wire_out = (tap.wire() for tap in wires)
         totals = _interfaces()
         drops = {inode: one.drops - sockets[inode].drops for inode, one in _sockets().items() if inode in sockets}
         async with Netlink() as netlink:
@@ -87,16 +88,39 @@ async def _watch(facts: Facts, config: Config) -> Facts:
                 )
                 for tunnel in config.tunnels
             }
+            addresses = await _addresses(netlink)
+            ways = {peer.remote: await _way(netlink, peer) for peer in config.peers}
         return replace(
             facts,
             seconds=seconds,
             tunnels=tunnels,
+            ways=ways,
+            addresses=addresses,
+            wire_in=wire_in,
+            wire_out=wire_out,
             gre_seen=gre_tap.seen(),
             memberships=proc.memberships(_read("igmp")),
+            source_filters=proc.source_filters(_read("mcfilter")),
+            multicast_routers=proc.multicast_routers(_read("ip_mr_vif")),
             sockets=tuple(_sockets().values()),
             socket_drops=drops,
             counters=_risen(counters, _counters()),
         )
+
+
+async def _addresses(netlink: Netlink) -> frozenset[IPv4Address]:
+    try:
+        return frozenset(address.interface.ip for address in await netlink.addresses())
+    except HostError:
+        return frozenset()
+
+
+async def _way(netlink: Netlink, peer: Peer) -> Way | None:
+    try:
+        found = await netlink.way(peer.remote, peer.local)
+    except HostError:
+        return None
+    return Way(found.interface, found.gateway, found.silent) if found else None
 
 
 async def _tunnel(netlink: Netlink, tunnel: Tunnel, seen: TunnelFacts, groups: Iterable[IPv4Address]) -> TunnelFacts:
@@ -106,9 +130,11 @@ async def _tunnel(netlink: Netlink, tunnel: Tunnel, seen: TunnelFacts, groups: I
     filters = [sysctl.read(f"net/ipv4/conf/{name}/rp_filter") for name in ("all", tunnel.name)]
     sources = sorted({stream.source for stream in seen.heard.streams})
     way_to: dict[IPv4Address, str | None] = {}
-    for address in [*sources[:_ROUTES], *list(groups)[:_ROUTES]]:
+    ends = [(tunnel.remote, tunnel.local)] if tunnel.encapsulation == "gre" else []
+    others = [(address, None) for address in [*sources[:_ROUTES], *list(groups)[:_ROUTES]]]
+    for address, ours in [*ends, *others]:
         try:
-            way = await netlink.link_towards(address)
+            way = await netlink.link_towards(address, ours)
         except HostError:
             way = None
         way_to[address] = way.name if way else None
@@ -153,7 +179,11 @@ def _module(name: str) -> bool | None:
 
 
 def _read(name: str) -> str:
-    return (_PROC / name).read_text()
+    """A file of the kernel's; nothing where this kernel does not have it."""
+    try:
+        return (_PROC / name).read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def _interfaces() -> dict[str, dict[str, int]]:
@@ -161,7 +191,7 @@ def _interfaces() -> dict[str, dict[str, int]]:
 
 
 def _counters() -> dict[str, int]:
-    return proc.counters(_read("snmp"), _read("netstat"))
+    return proc.counters(_read("snmp"), _read("netstat")) | proc.xfrm_counters(_read("xfrm_stat"))
 
 
 def _sockets() -> dict[int, proc.UdpSocket]:

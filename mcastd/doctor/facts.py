@@ -53,11 +53,45 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class GreSeen:
-    """A GRE header that arrived anywhere on this host, outside of the tunnels: from whom, to whom, with which key."""
+    """A GRE header that arrived anywhere on this host, outside of the tunnels: between whom, with which options."""
 
     source: IPv4Address
     destination: IPv4Address
-    key: int | None
+    key: int | None = None
+    checksum: bool = False
+    sequence: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Esp:
+    """ESP of one SPI, as it passed on the wire: by which ``peer``, how many packets, and how many numbers between the
+    first and the last were ``missing``. The ``late``st one came so many places behind a later one.
+    """
+
+    peer: IPv4Address
+    packets: int
+    missing: int = 0
+    late: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """ESP of one direction, by SPI; ``whole`` unless more passed than was looked at."""
+
+    sas: dict[int, Esp] = field(default_factory=dict)
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where this host's routes to a peer lead: an interface and, unless the peer is on the link, a gateway.
+
+    ``silent`` is that the next hop does not answer the question for its link-layer address (ARP).
+    """
+
+    interface: str
+    gateway: IPv4Address | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +108,8 @@ class TunnelFacts:
     """One tunnel on the host. ``rp_filter`` is the effective value.
 
     ``received`` is what the interface counted during the look, ``total`` since it was made.
-    ``delivered`` is what of ``heard.streams`` the host gave to somebody. ``way_to`` is, for each group and source, the
-    interface that the host's routes lead to; None without a route.
+    ``delivered`` is what of ``heard.streams`` the host gave to somebody. ``way_to`` is, for each group and source
+    and for the far endpoint of GRE, the interface that the host's routes lead to; None without a route.
     """
 
     link: Link | None = None
@@ -90,7 +124,12 @@ class TunnelFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything. Counters are what they rose by during the look, which took ``seconds``."""
+    """Everything. Counters are what they rose by during the look, which took ``seconds``.
+
+    ``ways`` are those to the peers, None without a route; ``addresses`` this host's own. ``source_filters`` are, by
+    interface and group, the sources that somebody has asked for; ``multicast_routers`` are the interfaces of a
+    multicast routing daemon, which is not ours.
+    """
 
     config_file: str
     config: Config | None = None
@@ -103,8 +142,14 @@ class Facts:
     status: Status | None = None
     seconds: float = 0.0
     tunnels: dict[str, TunnelFacts] = field(default_factory=dict)
+    ways: dict[IPv4Address, Way | None] = field(default_factory=dict)
+    addresses: frozenset[IPv4Address] = frozenset()
+    wire_in: Wire = Wire()
+    wire_out: Wire = Wire()
     gre_seen: frozenset[GreSeen] = frozenset()
     memberships: dict[str, frozenset[IPv4Address]] = field(default_factory=dict)
+    source_filters: dict[tuple[str, IPv4Address], frozenset[IPv4Address]] = field(default_factory=dict)
+    multicast_routers: frozenset[str] = frozenset()
     sockets: tuple[UdpSocket, ...] = ()
     socket_drops: dict[int, int] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
@@ -124,6 +169,14 @@ class Facts:
         if first is None or last is None or first.spi_in != last.spi_in:
             return (last.packets_in, last.packets_out) if last else (0, 0)
         return last.packets_in - first.packets_in, last.packets_out - first.packets_out
+
+    def carried(self, peer: PeerStatus) -> tuple[int, int] | None:
+        """By how many packets all children of a peer rose, in and out; None where an SA is another one by now."""
+        before = {child.name: child for was in (self.before.peers if self.before else ()) for child in was.children}
+        if any(child.name not in before or child.spi_in != before[child.name].spi_in for child in peer.children):
+            return None
+        risen = [self.risen(child.name) for child in peer.children]
+        return sum(count for count, _ in risen), sum(count for _, count in risen)
 
     def configured(self) -> tuple[Tunnel, ...]:
         """The tunnels of the file."""

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from types import TracebackType
 from typing import Final, Self
 
-from mcastd.doctor.facts import GreSeen, Heard, Stream
+from mcastd.doctor.facts import Esp, GreSeen, Heard, Stream, Wire
 from mcastd.errors import DecodeError
 from mcastd.system import sockets
 from mcastd.tunnel import gre
@@ -20,6 +20,9 @@ _BATCH: Final = 256
 _SNAP: Final = 64  # bytes: headers
 _BUFFER: Final = 4 << 20
 _UDP: Final = 17
+_UDP_HEADER: Final = 8
+_FAR_OFF: Final = 10_000  # numbers; a bit that was changed on the way makes such jumps
+_ESP: Final = struct.Struct("!II")
 _MORE_FRAGMENTS_OR_OFFSET: Final = 0x3FFF
 _OFFSET: Final = 0x1FFF
 
@@ -29,8 +32,10 @@ Opener = Callable[[str, tuple[sockets.Instruction, ...]], socket.socket]
 class _Tap:
     """A socket that is read by the event loop while it is entered; an interface that is not there has none."""
 
-    def __init__(self, opened: Callable[[], socket.socket]) -> None:
+    def __init__(self, opened: Callable[[], socket.socket], *, outgoing: bool = False) -> None:
+        self._outgoing = outgoing
         self._left = _MOST
+        self._overrun = 0
         self._sock: socket.socket | None = None
         try:
             self._sock = opened()
@@ -53,24 +58,38 @@ class _Tap:
     def _stop(self) -> None:
         if self._sock is not None:
             asyncio.get_running_loop().remove_reader(self._sock)
+            self._count_overrun(self._sock)
             self._sock.close()
             self._sock = None
 
-    def _readable(self, sock: socket.socket) -> None:
+    def _readable(self, sock: socket.socket) -> bool:
+        """Take a batch; returns whether there may be more."""
         for _ in range(_BATCH):
             try:
                 packet, origin = sock.recvfrom(_SNAP)
             except BlockingIOError:
-                return
+                return False
             except OSError:
-                return  # the interface went down, and says so once
-            if sock.family == socket.AF_PACKET and origin[2] == socket.PACKET_OUTGOING:
+                return False  # the interface went down, and says so once
+            if sock.family == socket.AF_PACKET and (origin[2] == socket.PACKET_OUTGOING) is not self._outgoing:
                 continue
             self.take(packet)
             self._left -= 1
             if not self._left:
                 self._stop()
-                return
+                return False
+        return True
+
+    def drain(self) -> None:
+        """Take all that has come by now, so that two sockets can be compared."""
+        while self._sock is not None and self._readable(self._sock):
+            pass
+        if self._sock is not None:
+            self._count_overrun(self._sock)
+
+    def _count_overrun(self, sock: socket.socket) -> None:
+        if sock.family == socket.AF_PACKET:
+            self._overrun += sockets.statistics(sock)[1]
 
     def take(self, packet: bytes) -> None:
         """Count one packet, from its IP header on, possibly cut off."""
@@ -98,6 +117,7 @@ class StreamTap(_Tap):
 
     def heard(self) -> Heard:
         """What has come in so far."""
+        self.drain()
         return Heard(dict(self._streams), self._fragments, capped=self._left == 0)
 
 
@@ -119,14 +139,59 @@ class GreTap(_Tap):
         self._seen: set[GreSeen] = set()
 
     def take(self, packet: bytes) -> None:
-        """Remember between whom a packet is, and its key."""
+        """Remember between whom a packet is, and its options."""
         header = (packet[0] & 0x0F) * 4
         try:
-            key = gre.decode(packet[header:]).key
+            found = gre.decode(packet[header:])
         except DecodeError:
             return
-        self._seen.add(GreSeen(IPv4Address(packet[12:16]), IPv4Address(packet[16:20]), key))
+        ends = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
+        self._seen.add(GreSeen(*ends, found.key, found.checksum, found.sequence is not None))
 
     def seen(self) -> frozenset[GreSeen]:
         """What has arrived so far."""
         return frozenset(self._seen)
+
+
+class _Passed:
+    """The packets of one SPI."""
+
+    def __init__(self, peer: IPv4Address) -> None:
+        self.peer = peer
+        self.numbers: set[int] = set()
+        self.last = self.late = 0
+
+    def take(self, number: int) -> None:
+        """Count a packet. One that shows on two interfaces, as of a bridge, is one; one far off is not the peer's."""
+        if number not in self.numbers and (not self.numbers or abs(number - self.last) < _FAR_OFF):
+            self.numbers.add(number)
+            self.late = max(self.late, self.last - number)
+            self.last = max(self.last, number)
+
+
+class EspTap(_Tap):
+    """ESP on any interface, also in UDP (RFC 3948), by its SPI and numbers (RFC 4303, section 2); of one direction."""
+
+    def __init__(self, *, outgoing: bool) -> None:
+        program = sockets.accept_esp(outgoing=outgoing, most=_SNAP)
+        super().__init__(lambda: sockets.packets_anywhere(program, sockets.ETH_P_ALL), outgoing=outgoing)
+        self._passed: dict[int, _Passed] = {}
+
+    def take(self, packet: bytes) -> None:
+        """Count a packet by its SPI."""
+        header = (packet[0] & 0x0F) * 4 + (_UDP_HEADER if packet[9] == _UDP else 0)
+        if len(packet) < header + _ESP.size:
+            return
+        spi, number = _ESP.unpack_from(packet, header)
+        peer = packet[16:20] if self._outgoing else packet[12:16]
+        self._passed.setdefault(spi, _Passed(IPv4Address(peer))).take(number)
+
+    def wire(self) -> Wire:
+        """What has passed so far. Where packets came faster than they were taken, no gap means anything."""
+        self.drain()
+        sas = {}
+        for spi, one in self._passed.items():
+            count = len(one.numbers)
+            missing = 0 if self._overrun else max(one.numbers) - min(one.numbers) + 1 - count
+            sas[spi] = Esp(one.peer, count, missing, one.late)
+        return Wire(sas, whole=self._left > 0 and not self._overrun)

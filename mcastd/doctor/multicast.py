@@ -12,6 +12,8 @@ from mcastd.config.model import Tunnel
 from mcastd.doctor.advice import found
 from mcastd.doctor.facts import Facts, Stream, TunnelFacts
 from mcastd.doctor.finding import Finding
+from mcastd.doctor.path import no_echo
+from mcastd.doctor.wire import LOOPBACK
 from mcastd.status import GroupStatus
 
 _STRICT, _LOOSE = 1, 2
@@ -32,10 +34,16 @@ def neighbor(facts: Facts) -> Finding | None:
         if wanted is not None and heard and str(wanted) not in heard:
             saw = f"{', '.join(sorted(heard))} is heard on {name}, the configured neighbour {wanted} is not"
             return found("neighbor", "wrong_neighbor", saw, tunnel=name)
+        if pim.running and pim.problem is not None:
+            saw = f"PIM cannot send on {name}: {pim.problem}"
+            return found("neighbor", "sending_refused", saw, tunnel=name)
         if heard:
             continue
         if not pim.running:
-            return found("neighbor", "pim_not_running", f"PIM does not run on {name}")
+            why = f": {pim.problem}" if pim.problem else ""
+            return found("neighbor", "pim_not_running", f"PIM does not run on {name}{why}")
+        if _still_expected(facts, tunnel):
+            continue
         # Errors of this host are counted there, too: a link that came and went leaves some, and they are no message.
         dropped = {reason: count for reason, count in pim.dropped.items() if reason.upper() not in _ERRNOS}
         if dropped:
@@ -47,6 +55,12 @@ def neighbor(facts: Facts) -> Finding | None:
         saw = f"{who} is heard on {name}; {packets} packets came in on it in {facts.seconds:.1f} s"
         return found("neighbor", "no_neighbor", saw)
     return None
+
+
+def _still_expected(facts: Facts, tunnel: Tunnel) -> bool:
+    """Whether the daemon still waits for the first Hello, which counts a join as joined meanwhile."""
+    groups = facts.groups(tunnel.name)
+    return bool(groups) and all(group.state == "joined" for group in groups)
 
 
 def rendezvous_point(facts: Facts) -> Finding | None:
@@ -81,15 +95,23 @@ def packets_on_the_tunnel(facts: Facts) -> Finding | None:
     if not silent:
         return None
     tunnel, group = silent[0]
+    seen = facts.tunnels[tunnel.name]
     saw = f"no packet of {_entry(group)}{_more(len(silent))} came in on {tunnel.name} in {facts.seconds:.1f} s"
+    if tunnel.child is not None and not facts.risen(tunnel.child)[0] and no_echo(seen):
+        saw += f"; nothing at all came out of child {tunnel.child}{no_echo(seen)}"
+        return found("packets_on_the_tunnel", "nothing_comes_back", saw, local=tunnel.local, remote=tunnel.remote)
     others = sorted({str(one.source) for one in heard[tunnel.name].streams if str(one.group) == group.group})
     if others:
         saw += f"; from {', '.join(others[:_SOME])} there are some"
     if tunnel.child is not None:
-        saw += f"; {facts.risen(tunnel.child)[0]} packets came out of child {tunnel.child} meanwhile"
+        saw += f"; {facts.risen(tunnel.child)[0]} packets came out of child {tunnel.child} meanwhile{no_echo(seen)}"
+    if missing := sum(one.missing for one in facts.wire_in.sas.values()):
+        saw += f"; {missing} ESP packets did not come"
     where = (
         f"is the source {group.source} reachable there" if group.source else f"is {group.rp} the RP of it there, too"
     )
+    if no_echo(seen):
+        where += "; is their tunnel up, and does anything of ours arrive there (`show crypto ipsec sa`: decaps)"
     words = {"group": group.group, "upstream": group.upstream or "their router", "where": where}
     return found("packets_on_the_tunnel", "silent", saw, **words)
 
@@ -115,6 +137,9 @@ def _reverse_path(facts: Facts, tunnel: Tunnel, streams: dict[Stream, int]) -> F
     seen = facts.tunnels[tunnel.name]
     for source in sorted({stream.source for stream in streams}):
         way = seen.way_to.get(source)
+        if way == LOOPBACK:
+            saw = f"packets from {source} come in on {tunnel.name}, and {source} is an address of this host"
+            return found(_AT, "martian_source", saw, source=source)
         if (seen.rp_filter == _STRICT and way != tunnel.name) or (seen.rp_filter == _LOOSE and way is None):
             mode = "strict (1)" if seen.rp_filter == _STRICT else "loose (2)"
             route = f"the route to {source} is by {way}" if way else f"there is no route to {source}"
@@ -174,14 +199,25 @@ def _dropped(facts: Facts, tunnel: Tunnel, group: GroupStatus, streams: dict[Str
     words = {"tunnel": tunnel.name, "group": group.group}
     for stream, count in streams.items():
         came = f"{count} packets of {group.group} from {stream.source} came in on {tunnel.name}"
-        if count >= _SOME and delivered.get(stream, 0) < count // 2:
+        if count >= _SOME and delivered.get(stream, 0) < count * 3 // 4:
             if facts.counters.get("TcpExt.IPReversePathFilter", 0) >= count // 2:
                 saw = f"{came}, and the kernel counted as many that failed the reverse path filter"
                 return found(_AT, "rp_filter", saw, tunnel=tunnel.name, source=stream.source)
             saw = f"{came}, and {delivered.get(stream, 0)} of them were delivered to anybody"
+            wanted = facts.source_filters.get((tunnel.name, stream.group), frozenset())
+            if wanted and stream.source not in wanted:
+                saw += f"; who has joined it wants {', '.join(map(str, sorted(wanted)[:_SOME]))} only"
+                return found(_AT, "source_filtered", saw, group=group.group)
+            if facts.counters.get("Ip.ReasmReqds", 0) and not facts.counters.get("Ip.ReasmOKs", 0):
+                saw += ", since they come in fragments, of which some are missing"
+                return found(_AT, "fragments_lost", saw, **words)
             return found(_AT, "dropped_here", saw, **words)
         if count >= _SOME and (bad := facts.counters.get("Udp.InCsumErrors", 0)) >= count // 2:
             return found(_AT, "udp_checksum", f"{came}, and the kernel counted {bad} wrong UDP checksums", **words)
+    everything = sum(sum(seen.heard.streams.values()) for seen in facts.tunnels.values())
+    if everything >= _SOME and (left := facts.counters.get("Udp.IgnoredMulti", 0)) >= everything * 3 // 4:
+        saw = f"{group.group} is delivered, and the kernel counted {left} packets that no socket takes"
+        return found(_AT, "no_socket_takes_it", saw, tunnel=tunnel.name)
     return None
 
 

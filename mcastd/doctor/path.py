@@ -3,19 +3,21 @@
 Each function is one hop: facts in, the finding or None out.
 """
 
+import errno
 from typing import Final
 
-from mcastd.config.model import Config, Tunnel
+from mcastd.config.model import Config, Tunnel, digest
 from mcastd.doctor.advice import found
-from mcastd.doctor.facts import Facts, TunnelFacts
+from mcastd.doctor.facts import Facts, GreSeen, TunnelFacts
 from mcastd.doctor.finding import Finding
+from mcastd.doctor.wire import LOOPBACK, wrong_way
 from mcastd.firewall import rules
 from mcastd.ipsec.contact import UNSURE
 from mcastd.status import PeerStatus, TunnelStatus
 
 _LISTED: Final = 3
 _SOME: Final = 3
-_FELL_SILENT: Final = 35.0  # seconds: three of a Cisco's default periods, and a little
+_ERRNOS: Final = frozenset(name.lower() for name in errno.errorcode.values())
 
 
 def configuration(facts: Facts) -> Finding | None:
@@ -54,13 +56,16 @@ def _missing(facts: Facts, config: Config) -> list[str]:
 
 
 def daemon(facts: Facts) -> Finding | None:
-    """The daemon answers, with the tunnels of the file."""
+    """The daemon answers, and has what is in the file."""
     if facts.silent is not None:
         return found("daemon", "daemon_silent", facts.silent)
     unknown = [tunnel.name for tunnel in facts.configured() if facts.told(tunnel.name) is None]
     if unknown:
         saw = f"the file has tunnel {', '.join(unknown)}, the running daemon has none of that name"
         return found("daemon", "not_loaded", saw)
+    runs = facts.status.config_digest if facts.status else None
+    if facts.config is not None and runs not in (None, digest(facts.config)):
+        return found("daemon", "not_loaded", f"{facts.config_file} says something else than the daemon has read")
     return None
 
 
@@ -78,6 +83,8 @@ def ike(facts: Facts) -> Finding | None:
     peer = next((peer for peer in facts.peers() if peer.state != "up"), None)
     if peer is None:
         return None
+    if (no_way := wrong_way(facts, peer)) is not None:
+        return found("ike", "no_way", f"peer {peer.name} is not up: {no_way}", remote=peer.remote, local=peer.local)
     problem = peer.problem or next((child.problem for child in peer.children if child.problem), None)
     return _negotiation("ike", f"peer {peer.name}", problem, peer)
 
@@ -126,8 +133,20 @@ def leak_guard(facts: Facts) -> Finding | None:
     leaving = firewall.leaks_out - (was.leaks_out if was else 0)
     if leaving:
         saw = f"{leaving} GRE packets would have left in the clear in {facts.seconds:.1f} s, and were dropped"
+        saw += "".join(_led_by(facts, tunnel) for tunnel in facts.configured())
         return found("leak_guard", "gre_leaves_in_the_clear", saw)
     return None
+
+
+def _led_by(facts: Facts, tunnel: Tunnel) -> str:
+    """Words for where the routes to a tunnel's far endpoint lead."""
+    seen = facts.tunnels.get(tunnel.name, TunnelFacts())
+    if tunnel.remote not in seen.way_to:
+        return ""
+    way = seen.way_to[tunnel.remote]
+    if way == LOOPBACK:
+        return f"; {tunnel.remote} is an address of this host"
+    return f"; the route to {tunnel.remote} is by {way}" if way else f"; there is no route to {tunnel.remote}"
 
 
 def gre(facts: Facts) -> Finding | None:
@@ -160,10 +179,12 @@ def _arrives(facts: Facts, tunnel: Tunnel, seen: TunnelFacts) -> Finding | None:
     if child is None or tunnel.encapsulation != "gre" or seen.received.get("rx_packets", 0) > 0:
         return None
     ends = {"tunnel": tunnel.name, "local": tunnel.local, "remote": tunnel.remote}
-    keys = {seen.key for seen in facts.gre_seen if (seen.source, seen.destination) == (tunnel.remote, tunnel.local)}
-    if keys and tunnel.key not in keys:
-        saw = f"GRE from {tunnel.remote} has {_key(min(keys, key=str))}, tunnel {tunnel.name} has {_key(tunnel.key)}"
-        return found("gre", "gre_key", saw, **ends)
+    theirs = [one for one in facts.gre_seen if (one.source, one.destination) == (tunnel.remote, tunnel.local)]
+    if theirs and all(one.key != tunnel.key for one in theirs):
+        keys = f"{_key(theirs[0].key)}, tunnel {tunnel.name} has {_key(tunnel.key)}"
+        return found("gre", "gre_key", f"GRE from {tunnel.remote} has {keys}", **ends)
+    if theirs and (differs := next((words for one in theirs if (words := _options(tunnel, one))), None)):
+        return found("gre", "gre_options", f"GRE from {tunnel.remote} has {differs}", **ends)
     packets_in, _ = facts.risen(child.name)
     never = child.packets_in if not seen.total.get("rx_packets") else 0
     if packets_in > _SOME or never > _SOME:
@@ -173,6 +194,26 @@ def _arrives(facts: Facts, tunnel: Tunnel, seen: TunnelFacts) -> Finding | None:
     if child.packets_in == 0 and child.packets_out > _SOME:
         saw = f"child {child.name} has carried {child.packets_out} packets out and none in"
         return found("gre", "nothing_comes_back", saw, **ends)
+    told = facts.told(tunnel.name)
+    alive = told.keepalive if told else None
+    if packets_in == 0 and alive is not None and (alive.stopped or alive.path == "dead"):
+        last = f", the last keepalive {alive.last_age:.0f} s ago" if alive.last_age is not None else ""
+        saw = f"nothing came out of child {child.name} in {facts.seconds:.1f} s{last}{no_echo(seen)}"
+        return found("gre", "nothing_comes_back", saw, **ends)
+    return None
+
+
+def no_echo(seen: TunnelFacts) -> str:
+    """Words for an echo through the tunnel that had no answer."""
+    return "; an echo to the far end of the tunnel has no answer" if seen.probe and not seen.probe.small else ""
+
+
+def _options(tunnel: Tunnel, one: GreSeen) -> str | None:
+    """Words for options of GRE that this side's tunnel does not take; numbers that nobody asked for it does."""
+    if one.checksum != tunnel.checksum:
+        return f"{'checksums' if one.checksum else 'no checksums'}, tunnel {tunnel.name} is set to the contrary"
+    if tunnel.sequence and not one.sequence:
+        return f"no sequence numbers, tunnel {tunnel.name} expects them"
     return None
 
 
@@ -211,7 +252,7 @@ _KEEPALIVE: Final = {
 
 
 def keepalives(facts: Facts) -> Finding | None:
-    """Theirs are answered, and have not stopped; ours, if there are any, are answered."""
+    """Theirs are answered; ours, if there are any, are answered as well."""
     for tunnel in facts.configured():
         told, before = facts.told(tunnel.name), facts.told_before(tunnel.name)
         alive = told.keepalive if told else None
@@ -223,13 +264,13 @@ def keepalives(facts: Facts) -> Finding | None:
         if unanswered:
             reason = max(unanswered, key=lambda name: unanswered[name])
             saw = f"{alive.dropped[reason]} keepalives from {tunnel.remote} have not been answered: {reason}"
-            return found("keepalives", _KEEPALIVE.get(reason, "keepalive_dropped"), saw, tunnel=tunnel.name)
-        if alive.last_age is not None and alive.last_age > _FELL_SILENT:
-            saw = (
-                f"the last keepalive from {tunnel.remote} came {alive.last_age:.0f} s ago, {alive.answered} had before"
-            )
-            return found("keepalives", "keepalives_stopped", saw, tunnel=tunnel.name)
+            name = "sending_refused" if reason in _ERRNOS else _KEEPALIVE.get(reason, "keepalive_dropped")
+            return found("keepalives", name, saw, tunnel=tunnel.name)
         if alive.path == "dead":
-            saw = f"{tunnel.remote} has not answered the last {alive.missed} of our keepalives, {alive.received} before"
+            packets = facts.tunnels.get(tunnel.name, TunnelFacts()).received.get("rx_packets", 0)
+            saw = (
+                f"{tunnel.remote} has not answered the last {alive.missed} of our keepalives, {alive.received} before; "
+                f"{packets} packets came in on {tunnel.name} in {facts.seconds:.1f} s"
+            )
             return found("keepalives", "path_dead", saw, tunnel=tunnel.name)
     return None

@@ -34,6 +34,21 @@ def memberships(text: str) -> dict[str, frozenset[IPv4Address]]:
     return {name: frozenset(groups) for name, groups in found.items()}
 
 
+def source_filters(text: str) -> dict[tuple[str, IPv4Address], frozenset[IPv4Address]]:
+    """``/proc/net/mcfilter``: by interface and group, the sources that somebody on this host has asked for."""
+    found: dict[tuple[str, IPv4Address], set[IPv4Address]] = {}
+    for _index, name, group, source, included, _excluded in (line.split() for line in text.splitlines()[1:]):
+        if int(included):
+            key = name, IPv4Address(int(group, 16))
+            found.setdefault(key, set()).add(IPv4Address(int(source, 16)))
+    return {key: frozenset(sources) for key, sources in found.items()}
+
+
+def multicast_routers(text: str) -> frozenset[str]:
+    """``/proc/net/ip_mr_vif``: the interfaces that a multicast routing daemon uses."""
+    return frozenset(line.split()[1] for line in text.splitlines()[1:])
+
+
 def udp_sockets(text: str) -> tuple[UdpSocket, ...]:
     """``/proc/net/udp``."""
     return tuple(_udp_socket(line.split()) for line in text.splitlines()[1:])
@@ -58,6 +73,12 @@ def interfaces(text: str) -> dict[str, dict[str, int]]:
 def counters(*texts: str) -> dict[str, int]:
     """``/proc/net/snmp`` and ``/proc/net/netstat``, as ``Udp.RcvbufErrors`` and the like."""
     return {name: value for text in texts for name, value in _pairs(text)}
+
+
+def xfrm_counters(text: str) -> dict[str, int]:
+    """``/proc/net/xfrm_stat``, as ``Xfrm.InNoStates`` and the like."""
+    pairs = (line.split() for line in text.splitlines())
+    return {f"Xfrm.{name.removeprefix('Xfrm')}": int(value) for name, value in pairs}
 
 
 def _pairs(text: str) -> Iterator[tuple[str, int]]:

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from mcastd.doctor import multicast, path
+from mcastd.doctor import multicast, path, wire
 from mcastd.doctor.facts import Facts
 from mcastd.doctor.finding import Finding, Note
 from mcastd.doctor.notes import notes
@@ -13,14 +13,15 @@ from mcastd.doctor.notes import notes
 Hop = Callable[[Facts], Finding | None]
 
 HOPS: Final[dict[str, Hop]] = {
-    "configuration": path.configuration,
     "privilege": path.privilege,
+    "configuration": path.configuration,
     "kernel": path.kernel,
     "daemon": path.daemon,
     "charon": path.charon,
     "ike": path.ike,
     "child": path.children,
     "leak_guard": path.leak_guard,
+    "esp": wire.esp,
     "gre": path.gre,
     "mtu": path.mtu,
     "keepalives": path.keepalives,

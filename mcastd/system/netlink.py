@@ -17,6 +17,7 @@ IFF_UP = 0x1
 IFF_MULTICAST = 0x1000
 GRE_CHECKSUM, GRE_KEY, GRE_SEQUENCE = 0x8000, 0x2000, 0x1000
 _ADDRGENMODE_NONE = 1
+_NUD_UNRESOLVED = 0x01 | 0x20  # incomplete, failed
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV4_ROUTE, _RTMGRP_IPV4_RULE = 0x1, 0x10, 0x40, 0x80
 
 
@@ -40,6 +41,18 @@ class Address:
     index: int
     interface: IPv4Interface
     peer: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where routes lead: an interface and, unless the destination is on the link, a gateway.
+
+    ``silent`` is that the next hop does not answer the question for its link-layer address (ARP).
+    """
+
+    interface: str
+    gateway: IPv4Address | None
+    silent: bool
 
 
 class Netlink:
@@ -85,6 +98,22 @@ class Netlink:
         except NetlinkError:
             return None
         return await self.link_by_index(answer[0].get("oif"))
+
+    async def way(self, destination: IPv4Address, source: IPv4Address) -> Way | None:
+        """How packets leave for ``destination``, or None where no route leads there. Raises HostError."""
+        try:
+            route = next(iter(await self.ipr.route("get", dst=str(destination), src=str(source))))
+        except NetlinkError:
+            return None
+        gateway, index = route.get("gateway"), route.get("oif")
+        hop = gateway or str(destination)
+        neighbors = await self._asked("neighbours", self.ipr.neigh("dump", family=2, ifindex=index))
+        states = [entry["state"] async for entry in neighbors if entry.get("dst") == hop and entry["ifindex"] == index]
+        return Way(
+            interface=(await self.link_by_index(index)).name,
+            gateway=IPv4Address(gateway) if gateway else None,
+            silent=any(state & _NUD_UNRESOLVED for state in states),
+        )
 
     async def add_gre(self, name: str, wanted: Gre) -> None:
         """Make a link of kind ``gre``. Raises GreUnsupported where the kernel has no GRE."""

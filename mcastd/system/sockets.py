@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 SO_ATTACH_FILTER = 26
 SO_RCVBUFFORCE = 33
-ETH_P_IP = 0x0800
+ETH_P_ALL, ETH_P_IP = 0x0003, 0x0800
 INTERNETWORK_CONTROL = 0xC0
 
 _LD_B_ABS, _LD_H_ABS, _LD_W_ABS = 0x30, 0x28, 0x20
@@ -18,6 +18,8 @@ _ADD, _AND, _TAX, _TXA = 0x04, 0x54, 0x07, 0x87
 _JEQ, _JSET, _RET = 0x15, 0x45, 0x06
 _PACKET_TYPE = 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PKTTYPE
 _FRAGMENT_OFFSET = 0x1FFF
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6
+_STATISTICS = struct.Struct("II")
 _GRE, _ESP, _UDP, _PIM, _IGMP = 47, 50, 17, 103, 2
 _IKE, _NAT_T = 500, 4500
 
@@ -111,8 +113,11 @@ def accept_control() -> tuple[Instruction, ...]:
     )
 
 
-def accept_esp(*, outgoing: bool) -> tuple[Instruction, ...]:
-    """Accept the first byte of ESP, also in UDP, of one direction; the packet starts with its IP header, or is none."""
+def accept_esp(*, outgoing: bool, most: int = 1) -> tuple[Instruction, ...]:
+    """Accept the first ``most`` bytes of ESP, also in UDP, of one direction.
+
+    The packet starts with its IP header, or is none of IPv4.
+    """
     return _resolved(
         (_LD_W_ABS, _PACKET_TYPE),
         (_JEQ, socket.PACKET_OUTGOING, *(("", "reject") if outgoing else ("reject", ""))),
@@ -129,7 +134,7 @@ def accept_esp(*, outgoing: bool) -> tuple[Instruction, ...]:
         (_LD_W_IND, 8),
         (_JEQ, 0, "reject", "accept"),
         "accept",
-        (_RET, 1),
+        (_RET, most),
         "reject",
         (_RET, 0),
     )
@@ -258,9 +263,9 @@ def packets_on(ifname: str, program: tuple[Instruction, ...]) -> socket.socket:
     return sock
 
 
-def packets_anywhere(program: tuple[Instruction, ...]) -> socket.socket:
-    """The same on all interfaces."""
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(ETH_P_IP))
+def packets_anywhere(program: tuple[Instruction, ...], protocol: int = ETH_P_IP) -> socket.socket:
+    """The same on all interfaces, those to come included; with ETH_P_ALL also what goes out, and other than IPv4."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(protocol))
     try:
         attach_filter(sock, program)
         drain(sock)
@@ -281,6 +286,12 @@ def raw_udp_on(ifname: str, program: tuple[Instruction, ...]) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def statistics(sock: socket.socket) -> tuple[int, int]:
+    """Packets that a packet socket's filter let pass, and how many of them found it full; asking starts both anew."""
+    passed, lost = _STATISTICS.unpack(sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size))
+    return passed, lost
 
 
 def enlarge_receive_buffer(sock: socket.socket, size: int) -> None:

@@ -14,11 +14,8 @@ from typing import Self
 from mcastd.errors import HostError
 from mcastd.system import sockets
 
-_ETH_P_ALL = 3
-_SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("qq")
-_STATISTICS = struct.Struct("II")
 _RECEIVE_BUFFER = 4 << 20
 _LARGEST = 65535
 
@@ -72,12 +69,12 @@ class Capture:
 
     def esp(self) -> tuple[int, int]:
         """How many ESP packets came in and went out since the last time it was asked for."""
-        received, sent = (_statistics(sock)[0] for sock in self._esp)
+        received, sent = (sockets.statistics(sock)[0] for sock in self._esp)
         return received, sent
 
     def lost(self) -> int:
         """How many packets came faster than they were taken, since the last time it was asked for."""
-        return _statistics(self._control)[1]
+        return sockets.statistics(self._control)[1]
 
     def _receive(self) -> Captured:
         try:
@@ -93,19 +90,7 @@ class Capture:
 
 
 def _everywhere(program: tuple[sockets.Instruction, ...]) -> socket.socket:
-    """A packet socket on every interface, those to come included; outgoing packets only show with ETH_P_ALL."""
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL))
-    try:
-        sockets.attach_filter(sock, program)
-        sockets.drain(sock)
-        _statistics(sock)
-    except OSError:
-        sock.close()
-        raise
+    """A packet socket on every interface, for both directions, that has counted nothing yet."""
+    sock = sockets.packets_anywhere(program, sockets.ETH_P_ALL)
+    sockets.statistics(sock)
     return sock
-
-
-def _statistics(sock: socket.socket) -> tuple[int, int]:
-    """Packets that the filter let pass, and those of them that found the buffer full; asking starts both anew."""
-    passed, lost = _STATISTICS.unpack(sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size))
-    return passed, lost

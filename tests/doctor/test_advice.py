@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-from mcastd.doctor import multicast, path
+from mcastd.doctor import multicast, path, wire
 from mcastd.doctor.advice import ADVICE, found
 
 MANUAL = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
@@ -14,7 +14,7 @@ def named() -> dict[str, list[set[str]]]:
     """The problems that the hops name, each with the words that it is given, where they are written out."""
     calls: dict[str, list[set[str]]] = {}
     strings: set[str] = set()
-    for module in (path, multicast):
+    for module in (path, wire, multicast):
         assert module.__file__ is not None
         for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -21,6 +21,16 @@ Inter-|   Receive                                  |  Transmit
  face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
   gre1:  3193   29    1    2    0     0          0         0   3193   31    3    4    0     0       0          0
 """
+MCFILTER = """\
+Idx Device        MCA        SRC    INC    EXC
+  3   gre1 0xef010101 0x640f1e0b      1      0
+  3   gre1 0xef010102 0x640f1e0b      0      1
+"""
+VIFS = """\
+Interface      BytesIn  PktsIn  BytesOut PktsOut Flags Local    Remote
+ 0 pimreg            0       0         0       0 00004 00000000 00000000
+ 1 gre1           1200      12         0       0 00000 06042C0A 00000000
+"""
 SNMP = """\
 Ip: Forwarding InReceives
 Ip: 1 77
@@ -51,6 +61,21 @@ def test_interfaces() -> None:
             "tx_errors": 3,
             "tx_dropped": 4,
         }
+    }
+
+
+def test_source_filters() -> None:
+    assert proc.source_filters(MCFILTER) == {("gre1", IPv4Address("239.1.1.1")): {IPv4Address("100.15.30.11")}}
+
+
+def test_multicast_routers() -> None:
+    assert proc.multicast_routers(VIFS) == {"pimreg", "gre1"}
+
+
+def test_xfrm_counters() -> None:
+    assert proc.xfrm_counters("XfrmInError             \t0\nXfrmInStateSeqError     \t9\n") == {
+        "Xfrm.InError": 0,
+        "Xfrm.InStateSeqError": 9,
     }
 
 

@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import Child, Config, Daemon, Peer, Pim, RpRange, Tunnel
-from mcastd.doctor.facts import Facts, GreSeen, Heard, Kernel, Link, Probe, Stream, TunnelFacts
+from mcastd.config.model import Child, Config, Daemon, Peer, Pim, RpRange, Tunnel, digest
+from mcastd.doctor.facts import Esp, Facts, GreSeen, Heard, Kernel, Link, Probe, Stream, TunnelFacts, Way, Wire
 from mcastd.doctor.proc import UdpSocket
 from mcastd.doctor.walk import HOPS, walk
 from mcastd.errors import Problem
@@ -28,6 +28,7 @@ from mcastd.status import (
 GROUP, SOURCE, PORT = IPv4Address("239.1.1.1"), IPv4Address("100.15.30.10"), 5001
 STREAM = Stream(GROUP, SOURCE, PORT)
 LOCAL, REMOTE = IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1")
+PEER, GATEWAY = IPv4Address("177.54.214.20"), IPv4Address("10.1.1.1")
 
 
 def config(**daemon: object) -> Config:
@@ -54,7 +55,13 @@ def config(**daemon: object) -> Config:
 
 
 def child(**changes: object) -> ChildStatus:
-    found: dict[str, object] = {"state": "up", "packets_in": 100, "packets_out": 100, "spi_in": "1"} | changes
+    found: dict[str, object] = {
+        "state": "up",
+        "packets_in": 100,
+        "packets_out": 100,
+        "spi_in": "1",
+        "spi_out": "2",
+    } | changes
     return ChildStatus(name="dc-tun-gre", local_ts="10.44.6.1/32", remote_ts="10.44.7.1/32", **found)  # type: ignore[arg-type]
 
 
@@ -135,6 +142,26 @@ def guard(**changes: object) -> FirewallStatus:
     return FirewallStatus(guard=True, in_place="problem" not in changes, **changes)  # type: ignore[arg-type]
 
 
+def flowed(packets_in: int, packets_out: int, **changes: object) -> Facts:
+    """The child's counters have risen by so much during the look; on the wire as much has passed, unless changed."""
+    after = status(peers=(peer(children=(child(packets_in=100 + packets_in, packets_out=100 + packets_out),)),))
+    wires = {"wire_in": wire(1, packets_in), "wire_out": wire(2, packets_out)}
+    return facts(status=after, **(wires | changes))
+
+
+def wire(spi: int, packets: int, missing: int = 0, late: int = 0) -> Wire:
+    return Wire({spi: Esp(PEER, packets, missing, late)} if packets else {})
+
+
+def unheard(**pim: object) -> Status:
+    """No neighbour is heard, and the daemon waits no longer."""
+    group = GroupStatus(group=str(GROUP), source=None, tunnel="gre1", state="not joined", rp="100.15.30.253")
+    return status(tunnels=(tunnel(pim=PimStatus(running=True, **pim)),), groups=(group,))  # type: ignore[arg-type]
+
+
+NARROW = status(peers=(peer(children=(child(replay_window=32),)),))
+SILENT = {"heard": Heard(), "delivered": {}}
+
 CASES: dict[str, tuple[str, Facts]] = {
     "the file is refused": ("configuration_refused", facts(config_errors=("f:1: x: wrong",))),
     "no privilege": ("not_privileged", facts(privileged=False)),
@@ -147,6 +174,7 @@ CASES: dict[str, tuple[str, Facts]] = {
     "no daemon": ("daemon_silent", facts(silent="nobody answers", status=None)),
     "not reloaded": ("not_loaded", facts(status=status(tunnels=()))),
     "charon hangs": ("charon_unclear", facts(status=status(charon=f"{UNSURE}charon did not answer within 5 s"))),
+    "the file has changed": ("not_loaded", facts(status=status(config_digest="another"))),
     "no charon": ("charon_absent", facts(status=status(charon="no answer on the socket"))),
     "charon refuses": (
         "charon_refuses",
@@ -167,6 +195,30 @@ CASES: dict[str, tuple[str, Facts]] = {
     "GRE would leave in the clear": (
         "gre_leaves_in_the_clear",
         facts(before=status(firewall=guard(leaks_out=3)), status=status(firewall=guard(leaks_out=4))),
+    ),
+    "no route to a peer that is down": (
+        "no_way",
+        facts(status=status(peers=(peer(state="connecting"),)), ways={PEER: None}),
+    ),
+    "no route to a peer": ("no_way", flowed(0, 2, wire_out=Wire(), ways={PEER: None})),
+    "a gateway that does not answer": (
+        "no_way",
+        flowed(9, 2, wire_out=Wire(), ways={PEER: Way("eth0", GATEWAY, True)}),
+    ),
+    "the peer's address on this host": ("no_way", flowed(0, 2, ways={PEER: Way("lo")})),
+    "no such address here": (
+        "no_way",
+        flowed(0, 2, ways={PEER: Way("eth0", GATEWAY)}, addresses=frozenset({LOCAL})),
+    ),
+    "ESP that does not leave": ("esp_held_back", flowed(9, 9, wire_out=Wire())),
+    "ESP that is not decrypted": ("not_decrypted", flowed(0, 9, wire_in=wire(1, 1500))),
+    "half of the ESP is not decrypted": ("not_decrypted", flowed(750, 9, wire_in=wire(1, 1500))),
+    "ESP of another SA": ("not_decrypted", flowed(0, 9, wire_in=wire(7, 1500))),
+    "ESP that is lost": ("lost_on_the_way", flowed(1400, 9, wire_in=wire(1, 1400, missing=100))),
+    "ESP that comes too late": ("replay_window", facts(before=NARROW, status=NARROW, wire_in=wire(1, 99, late=33))),
+    "GRE with checksums": (
+        "gre_options",
+        facts(tunnels={"gre1": seen(received={})}, gre_seen=frozenset({GreSeen(REMOTE, LOCAL, checksum=True)})),
     ),
     "the tunnel has a problem": (
         "tunnel_down",
@@ -208,19 +260,21 @@ CASES: dict[str, tuple[str, Facts]] = {
         ),
     ),
     "keepalives of another tunnel": ("keepalive_key", facts(status=status(tunnels=keepalive(gre_key=4)))),
-    "keepalives that stopped": (
-        "keepalives_stopped",
-        facts(status=status(tunnels=(tunnel(keepalive=KeepaliveStatus(reply=True, answered=9, last_age=40.0)),))),
+    "keepalives that have stopped, and all else": (
+        "nothing_comes_back",
+        facts(
+            tunnels={"gre1": seen(received={}, **SILENT)},
+            status=status(tunnels=(tunnel(keepalive=KeepaliveStatus(reply=True, answered=9, stopped=True)),)),
+        ),
+    ),
+    "answers that this host does not let out": ("sending_refused", facts(status=status(tunnels=keepalive(eperm=4)))),
+    "Joins that this host does not let out": (
+        "sending_refused",
+        facts(status=status(tunnels=(tunnel(pim=PimStatus(running=True, problem="Operation not permitted")),))),
     ),
     "no PIM socket": ("pim_not_running", facts(status=status(tunnels=(tunnel(pim=PimStatus(running=False)),)))),
-    "Hellos that are refused": (
-        "hello_refused",
-        facts(status=status(tunnels=(tunnel(pim=PimStatus(running=True, dropped={"neighbor_not_accepted": 3})),))),
-    ),
-    "errors of the host beside no Hello": (
-        "no_neighbor",
-        facts(status=status(tunnels=(tunnel(pim=PimStatus(running=True, dropped={"enetdown": 3})),))),
-    ),
+    "Hellos that are refused": ("hello_refused", facts(status=unheard(dropped={"neighbor_not_accepted": 3}))),
+    "errors of the host beside no Hello": ("no_neighbor", facts(status=unheard(dropped={"enetdown": 3}))),
     "not joined yet": (
         "not_joined",
         facts(
@@ -231,6 +285,22 @@ CASES: dict[str, tuple[str, Facts]] = {
             )
         ),
     ),
+    "silence, and no echo": ("nothing_comes_back", facts(tunnels={"gre1": seen(probe=Probe(1398), **SILENT)})),
+    "silence, and an echo": ("silent", facts(tunnels={"gre1": seen(**SILENT)})),
+    "a source that this host has the address of": (
+        "martian_source",
+        facts(tunnels={"gre1": seen(way_to={SOURCE: "lo", GROUP: "gre1"})}),
+    ),
+    "another source wanted": (
+        "source_filtered",
+        facts(tunnels={"gre1": seen(delivered={})}, source_filters={("gre1", GROUP): frozenset({LOCAL})}),
+    ),
+    "a third is delivered": ("dropped_here", facts(tunnels={"gre1": seen(delivered={STREAM: 500})})),
+    "fragments without the rest": (
+        "fragments_lost",
+        facts(tunnels={"gre1": seen(delivered={})}, counters={"Ip.ReasmReqds": 1500, "Ip.ReasmOKs": 0}),
+    ),
+    "a socket that takes nothing": ("no_socket_takes_it", facts(counters={"Udp.IgnoredMulti": 1500})),
     "wrong checksums": ("udp_checksum", facts(counters={"Udp.InCsumErrors": 1500})),
     "a reverse path that only the kernel's counter shows": (
         "rp_filter",
@@ -255,6 +325,44 @@ def test_what_the_guard_held_back_before_the_children_were_up_is_no_fault() -> N
 
 def test_a_quiet_child_is_no_fault_while_the_feed_comes() -> None:
     assert walk(facts(status=status(peers=(peer(children=(child(packets_in=100),)),)))).finding is None
+
+
+def test_esp_that_passes_as_it_should_is_no_fault() -> None:
+    assert walk(flowed(1500, 9)).finding is None
+
+
+def test_more_esp_than_was_looked_at_is_not_compared() -> None:
+    much = Wire({1: Esp(PEER, 20_000)}, whole=False)
+    assert walk(flowed(10, 9, wire_in=much, wire_out=Wire(whole=False))).finding is None
+
+
+def test_esp_of_others_with_the_same_peer_is_no_fault_beside_ours() -> None:
+    both = Wire({1: Esp(PEER, 10), 9: Esp(PEER, 500)})
+    assert walk(flowed(10, 9, wire_in=both)).finding is None
+
+
+def test_children_that_were_made_anew_are_not_compared() -> None:
+    renewed = status(peers=(peer(children=(child(spi_in="5", spi_out="6", packets_in=0),)),))
+    assert walk(facts(status=renewed, wire_in=wire(5, 900))).finding is None
+
+
+def test_a_neighbor_that_is_still_waited_for_is_no_fault() -> None:
+    found = walk(facts(status=status(tunnels=(tunnel(pim=PimStatus(running=True)),))))
+    assert found.finding is None
+    assert [note.hop for note in found.notes] == ["neighbor"]
+
+
+def test_the_configuration_that_the_daemon_has_is_no_fault() -> None:
+    assert walk(facts(status=status(config_digest=digest(config())))).finding is None
+
+
+def test_what_is_odd_but_carries_is_a_note() -> None:
+    stopped = KeepaliveStatus(reply=True, answered=9, last_age=40.0, stopped=True)
+    few = Wire({1: Esp(PEER, 1500, missing=2)}, whole=False)
+    told = status(tunnels=(tunnel(keepalive=stopped),))
+    found = walk(facts(status=told, wire_in=few, multicast_routers=frozenset({"gre1"})))
+    assert found.finding is None
+    assert [note.hop for note in found.notes] == ["esp", "keepalives", "neighbor"]
 
 
 def test_a_far_end_that_answers_no_echo_is_no_fault() -> None:

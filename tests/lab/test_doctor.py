@@ -1,5 +1,6 @@
 """``mcastd doctor`` in the lab: a healthy path reports nothing, and each broken hop is found by its name."""
 
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -24,11 +25,14 @@ from mcastd.lab.topology import (
     TUNNEL,
     TUNNEL_CLOUD,
     VM,
+    VM_GATEWAY,
 )
 from mcastd.status import Status
 from tests.lab.spoof import way_in
 
 pytestmark = pytest.mark.root
+
+IP_ADD_SOURCE_MEMBERSHIP = 39
 
 
 @dataclass(frozen=True)
@@ -82,13 +86,19 @@ def edit(scene: Scene, old: str, new: str) -> None:
 
 
 @contextmanager
-def application(scene: Scene, bound_to: str, joined_on: str, port: int = PORT) -> Iterator[None]:
+def application(
+    scene: Scene, bound_to: str, joined_on: str, port: int = PORT, *, device: str = "", source: str = ""
+) -> Iterator[None]:
     """An application that joins in its own way, in place of the scene's."""
     scene.feed.stop_receiving()
+    kind = IP_ADD_SOURCE_MEMBERSHIP if source else socket.IP_ADD_MEMBERSHIP
+    addresses = [GROUP, joined_on, source] if source else [GROUP, joined_on]
     code = (
         "import signal, socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
-        f"s.bind(('{bound_to}', {port})); member = socket.inet_aton('{GROUP}') + socket.inet_aton('{joined_on}'); "
-        "s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member); print('joined', flush=True); signal.pause()"
+        f"s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, {device.encode()!r}); "
+        f"s.bind(('{bound_to}', {port})); "
+        f"s.setsockopt(socket.IPPROTO_IP, {kind:d}, b''.join(map(socket.inet_aton, {addresses}))); "
+        "print('joined', flush=True); signal.pause()"
     )
     process = scene.start(CLOUD, "application", ["python3", "-c", code])
     wait_for("the application", lambda: "joined" in scene.tail("application") or not process.alive)
@@ -108,6 +118,14 @@ def test_a_healthy_path_reports_nothing(running: Scene) -> None:
     assert "BROKEN" not in people.stdout
 
 
+def test_an_idle_path_reports_nothing(running: Scene) -> None:
+    running.feed.stop_receiving()
+    text = running.config.read_text()
+    running.config.write_text(text[: text.index("[[groups]]")])
+    assert running.exec(CLOUD, ["mcastd", "reload"]).returncode == 0
+    assert doctor(running).problem is None
+
+
 # The configuration and the daemon
 
 
@@ -116,8 +134,21 @@ def test_a_group_of_ssm_without_a_source(running: Scene) -> None:
     finds(running, "configuration_refused", "configuration")
 
 
+def test_a_file_that_was_changed_and_not_reloaded(running: Scene) -> None:
+    edit(running, f'groups = ["{RP_GROUPS}"]', 'groups = ["239.0.0.0/9"]')
+    finds(running, "not_loaded", "daemon")
+
+
 def test_no_daemon(scene: Scene) -> None:
     finds(scene, "daemon_silent", "daemon")
+
+
+def test_a_charon_that_hangs(running: Scene) -> None:
+    running.kill(f"charon-{CLOUD}", signal.SIGSTOP)
+    try:
+        finds(running, "charon_absent", "charon")
+    finally:
+        running.kill(f"charon-{CLOUD}", signal.SIGCONT)
 
 
 # IKE and the children
@@ -156,6 +187,45 @@ def test_udp_4500_is_blocked(scene: Scene) -> None:
     finds(scene, "udp_4500_blocked", "ike")
 
 
+# ESP on the wire
+
+
+def _stopped(status: Status) -> bool:
+    keepalive = status.tunnels[0].keepalive
+    return keepalive is not None and keepalive.stopped
+
+
+def test_a_gateway_that_does_not_answer(running: Scene) -> None:
+    running.command(CLOUD, ["ip", "route", "replace", "default", "via", "10.1.1.99"])
+    try:
+        asked = ["ip", "neighbor", "show", "10.1.1.99"]
+        wait_for("the question", lambda: running.command(CLOUD, asked))
+        finds(running, "no_way", "esp")
+    finally:
+        running.command(CLOUD, ["ip", "route", "replace", "default", "via", VM_GATEWAY])
+
+
+def test_esp_that_this_host_does_not_let_out(running: Scene) -> None:
+    with dropping(running, CLOUD, "output", "udp dport 4500"):
+        finds(running, "esp_held_back", "esp")
+
+
+def test_esp_that_this_host_does_not_let_in(running: Scene) -> None:
+    with dropping(running, CLOUD, "input", "udp sport 4500"):
+        finds(running, "not_decrypted", "esp")
+
+
+def test_loss_on_the_way(running: Scene) -> None:
+    with dropping(running, "internet", "forward", 'iifname "dc0" udp dport 4500 numgen random mod 10 < 1'):
+        finds(running, "lost_on_the_way", "esp")
+
+
+def test_nothing_arrives_any_more(running: Scene) -> None:
+    with dropping(running, "internet", "forward", 'iifname "dc0" udp dport 4500'):
+        running.wait_for_status("the silence", _stopped, 30.0)
+        finds(running, "nothing_comes_back", "gre")
+
+
 # GRE, MTU, keepalives
 
 
@@ -192,6 +262,12 @@ def test_another_gre_key(scene: Scene) -> None:
     finds(scene, "gre_key", "gre")
 
 
+def test_other_gre_options(running: Scene) -> None:
+    edit(running, "keepalive.reply = true", "keepalive.reply = true\nchecksum = true")
+    assert running.exec(CLOUD, ["mcastd", "reload"]).returncode == 0
+    finds(running, "gre_options", "gre")
+
+
 def test_a_narrow_path(running: Scene) -> None:
     with dropping(running, "internet", "forward", "meta length > 1300 udp dport 4500"):
         finds(running, "mtu", "mtu")
@@ -210,10 +286,14 @@ def test_keepalives_are_not_answered(running: Scene) -> None:
 
 def test_pim_is_not_allowed(scene: Scene) -> None:
     with dropping(scene, DC, "output", f'oifname "{TUNNEL}" ip protocol pim'):
-        started(
-            scene, "the tunnel", lambda status: status.tunnels[0].keepalive and status.tunnels[0].keepalive.answered
-        )
+        started(scene, "that nobody is heard", lambda status: "not heard" in (status.groups[0].problem or ""))
         finds(scene, "no_neighbor", "neighbor")
+
+
+def test_pim_that_this_host_does_not_let_out(scene: Scene) -> None:
+    with dropping(scene, CLOUD, "output", "ip protocol pim"):
+        started(scene, "the refusal", lambda status: status.tunnels[0].pim and status.tunnels[0].pim.problem)
+        finds(scene, "sending_refused", "neighbor")
 
 
 def test_another_neighbor_than_the_configured_one(scene: Scene) -> None:
@@ -271,8 +351,18 @@ def test_a_loose_rp_filter_and_no_route_to_the_source(running: Scene) -> None:
         running.command(CLOUD, ["ip", "rule", "del", *rule])
 
 
-def test_a_firewall_of_this_host(running: Scene) -> None:
-    with dropping(running, CLOUD, "input", f"udp dport {PORT}"):
+def test_the_sources_address_on_this_host(running: Scene) -> None:
+    address = [f"{SOURCE_ADDRESS}/32", "dev", "lo"]
+    running.command(CLOUD, ["ip", "address", "add", *address])
+    try:
+        finds(running, "martian_source", "packets_at_an_application")
+    finally:
+        running.command(CLOUD, ["ip", "address", "del", *address])
+
+
+@pytest.mark.parametrize("share", ["", "numgen random mod 2 < 1"])
+def test_a_firewall_of_this_host(running: Scene, share: str) -> None:
+    with dropping(running, CLOUD, "input", f"udp dport {PORT} {share}"):
         finds(running, "dropped_here", "packets_at_an_application")
 
 
@@ -294,6 +384,16 @@ def test_an_application_that_is_bound_to_a_unicast_address(running: Scene) -> No
 def test_an_application_on_another_port(running: Scene) -> None:
     with application(running, "0.0.0.0", TUNNEL_CLOUD.partition("/")[0], PORT + 1):
         finds(running, "wrong_port", "packets_at_an_application")
+
+
+def test_an_application_that_wants_another_source(running: Scene) -> None:
+    with application(running, "0.0.0.0", TUNNEL_CLOUD.partition("/")[0], source="100.15.30.11"):
+        finds(running, "source_filtered", "packets_at_an_application")
+
+
+def test_an_application_that_is_bound_to_another_interface(running: Scene) -> None:
+    with application(running, "0.0.0.0", TUNNEL_CLOUD.partition("/")[0], device="eth0"):
+        finds(running, "no_socket_takes_it", "packets_at_an_application")
 
 
 def test_an_application_that_does_not_read(running: Scene) -> None:

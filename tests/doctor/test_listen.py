@@ -1,0 +1,54 @@
+"""The numbers of ESP, from packets made by hand; that they come from the wire is the lab's to show."""
+
+import asyncio
+import struct
+from ipaddress import IPv4Address
+
+import pytest
+
+from mcastd.doctor.facts import Esp, Wire
+from mcastd.doctor.listen import EspTap
+
+pytestmark = pytest.mark.root
+
+PEER = IPv4Address("177.54.214.20")
+
+
+def esp(number: int, *, spi: int = 7, in_udp: bool = True) -> bytes:
+    """The beginning of a packet from PEER."""
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 100, 0, 0, 64, 17 if in_udp else 50, 0, PEER.packed, bytes(4))
+    return ip + (struct.pack("!HHHH", 4500, 4500, 80, 0) if in_udp else b"") + struct.pack("!II", spi, number)
+
+
+def seen(*packets: bytes) -> Wire:
+    async def take() -> Wire:
+        with EspTap(outgoing=False) as tap:
+            for packet in packets:
+                tap.take(packet)
+            return tap.wire()
+
+    return asyncio.run(take())
+
+
+def test_what_is_missing_between_the_first_and_the_last() -> None:
+    assert seen(*map(esp, (1, 2, 5, 6))) == Wire({7: Esp(PEER, 4, missing=2)})
+
+
+def test_esp_in_udp_and_by_itself() -> None:
+    assert seen(esp(1, spi=8, in_udp=False), esp(1)).sas.keys() == {7, 8}
+
+
+def test_how_late_the_latest_is() -> None:
+    assert seen(*map(esp, (1, 9, *range(2, 9)))) == Wire({7: Esp(PEER, 9, late=7)})
+
+
+def test_a_packet_that_shows_twice_is_one() -> None:
+    assert seen(*map(esp, (1, 1, 2, 2))) == Wire({7: Esp(PEER, 2)})
+
+
+def test_a_number_that_was_damaged_is_no_loss() -> None:
+    assert seen(*map(esp, (1, 2, 1 << 31, 3))) == Wire({7: Esp(PEER, 3)})
+
+
+def test_a_packet_that_is_cut_off_is_left_out() -> None:
+    assert seen(esp(1)[:30], esp(1)) == Wire({7: Esp(PEER, 1)})
