@@ -93,6 +93,11 @@ ADVICE: Final[dict[str, Advice]] = {
         "ip address; ip route get {remote} from {local}; ip rule; ip neigh: mend the address, the route, the rule or "
         "the gateway, and look whether the interface is up",
     ),
+    "port_taken": Advice(
+        Side.HERE,
+        "charon cannot use the port of IKE, since another program has it: a second IKE daemon, for instance",
+        "stop and disable that one (strongswan-starter, libreswan, racoon), then systemctl restart strongswan",
+    ),
     "esp_held_back": Advice(
         Side.HERE,
         "what is encrypted is lost inside this host: its firewall drops it on the way out (OUTPUT, POSTROUTING)",

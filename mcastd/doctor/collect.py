@@ -3,10 +3,11 @@
 import asyncio
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -31,6 +32,8 @@ WINDOW: Final = 1.5
 
 _ROUTES: Final = 50  # groups and sources of a tunnel whose route is asked for
 _PROC: Final = Path("/proc/net")
+_IKE_PORTS: Final = (500, 4500)
+_CREDENTIALS: Final = struct.Struct("iII")  # struct ucred
 
 
 async def look(config_file: Path, control_socket: Path) -> Facts:
@@ -102,6 +105,7 @@ async def _watch(facts: Facts, config: Config) -> Facts:
             memberships=proc.memberships(_read("igmp")),
             source_filters=proc.source_filters(_read("mcfilter")),
             multicast_routers=proc.multicast_routers(_read("ip_mr_vif")),
+            strangers=await asyncio.to_thread(_strangers, config.daemon.vici_socket),
             sockets=tuple(_sockets().values()),
             socket_drops=drops,
             counters=_risen(counters, _counters()),
@@ -196,6 +200,33 @@ def _counters() -> dict[str, int]:
 
 def _sockets() -> dict[int, proc.UdpSocket]:
     return {one.inode: one for one in proc.udp_sockets(_read("udp"))}
+
+
+def _strangers(vici_socket: Path) -> dict[int, str]:
+    """Who, other than the charon that serves this socket, holds a port of IKE; nobody where that cannot be told."""
+    holders = {one.inode: one.port for one in _sockets().values() if one.port in _IKE_PORTS}
+    charon = _serves(vici_socket)
+    found: dict[int, str] = {}
+    for process in (entry for entry in _PROC.parent.iterdir() if entry.name.isdigit()) if holders and charon else ():
+        with suppress(OSError):  # it may end meanwhile
+            links = [str(entry.readlink()) for entry in (process / "fd").iterdir()]
+            ports = {port for inode, port in holders.items() if f"socket:[{inode}]" in links}
+            if ports and int(process.name) != charon:
+                name = (process / "comm").read_text().strip()
+                found |= dict.fromkeys(ports, f"{name} (pid {process.name})")
+    return found
+
+
+def _serves(path: Path) -> int | None:
+    """The process that listens on a unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+        try:
+            sock.connect(str(path))
+            return int(
+                _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[0]
+            )
+        except OSError:
+            return None
 
 
 def _risen(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:

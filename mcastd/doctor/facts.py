@@ -127,7 +127,8 @@ class Facts:
     """Everything. Counters are what they rose by during the look, which took ``seconds``.
 
     ``ways`` are those to the peers, None without a route; ``addresses`` this host's own. ``source_filters`` are, by
-    interface and group, the sources that somebody has asked for; ``multicast_routers`` are the interfaces of a
+    interface and group, the sources that somebody has asked for; ``strangers`` are, by port, programs other than the
+    charon of the configuration that hold a port of IKE; ``multicast_routers`` are the interfaces of a
     multicast routing daemon, which is not ours.
     """
 
@@ -149,6 +150,7 @@ class Facts:
     gre_seen: frozenset[GreSeen] = frozenset()
     memberships: dict[str, frozenset[IPv4Address]] = field(default_factory=dict)
     source_filters: dict[tuple[str, IPv4Address], frozenset[IPv4Address]] = field(default_factory=dict)
+    strangers: dict[int, str] = field(default_factory=dict)
     multicast_routers: frozenset[str] = frozenset()
     sockets: tuple[UdpSocket, ...] = ()
     socket_drops: dict[int, int] = field(default_factory=dict)

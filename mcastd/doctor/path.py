@@ -85,6 +85,9 @@ def ike(facts: Facts) -> Finding | None:
         return None
     if (no_way := wrong_way(facts, peer)) is not None:
         return found("ike", "no_way", f"peer {peer.name} is not up: {no_way}", remote=peer.remote, local=peer.local)
+    if facts.strangers:
+        held = ", ".join(f"UDP {port} is held by {who}" for port, who in sorted(facts.strangers.items()))
+        return found("ike", "port_taken", f"peer {peer.name} is not up: {held}, not by strongSwan's charon-systemd")
     problem = peer.problem or next((child.problem for child in peer.children if child.problem), None)
     return _negotiation("ike", f"peer {peer.name}", problem, peer)
 

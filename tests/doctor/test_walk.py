@@ -200,6 +200,10 @@ CASES: dict[str, tuple[str, Facts]] = {
         "no_way",
         facts(status=status(peers=(peer(state="connecting"),)), ways={PEER: None}),
     ),
+    "another IKE daemon": (
+        "port_taken",
+        facts(status=status(peers=(peer(state="connecting"),)), strangers={500: "pluto (pid 7)"}),
+    ),
     "no route to a peer": ("no_way", flowed(0, 2, wire_out=Wire(), ways={PEER: None})),
     "a gateway that does not answer": (
         "no_way",

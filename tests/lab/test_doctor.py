@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
+from mcastd.lab.charon import start_charon, wait_for_charons
 from mcastd.lab.commands import wait_for
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import (
@@ -185,6 +186,29 @@ def test_udp_4500_is_blocked(scene: Scene) -> None:
     scene.block(4500)
     started(scene, "that nobody answers", lambda status: status.peers[0].problem)
     finds(scene, "udp_4500_blocked", "ike")
+
+
+def test_another_ike_daemon(scene: Scene) -> None:
+    code = (
+        "import signal, socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 500)); signal.pause()"
+    )
+    scene.kill(f"charon-{CLOUD}", signal.SIGKILL)
+    wait_for(
+        "the port", lambda: scene.exec(CLOUD, ["python3", "-c", code.replace("signal.pause", "print")]).returncode == 0
+    )
+    another = scene.start(CLOUD, "another", ["python3", "-c", code])
+    try:
+        wait_for("the other", lambda: "0:500 " in scene.command(CLOUD, ["ss", "-uln"]))
+        start_charon(scene, CLOUD)
+        wait_for_charons(scene)
+        started(scene, "the failure", lambda status: status.peers[0].problem)
+        finds(scene, "port_taken", "ike")
+    finally:
+        scene.stop(another)
+        scene.stop_daemon()
+        scene.kill(f"charon-{CLOUD}", signal.SIGKILL)
+        start_charon(scene, CLOUD)
+        wait_for_charons(scene)
 
 
 # ESP on the wire
