@@ -36,7 +36,8 @@ ADVICE: Final[dict[str, Advice]] = {
     "daemon_silent": Advice(
         Side.HERE,
         "mcastd does not run, hangs, or runs with another configuration",
-        "systemctl status mcastd; journalctl -u mcastd says why it ended; systemctl start mcastd",
+        "systemctl status mcastd; journalctl -u mcastd says why it ended; systemctl start mcastd; if it has only just "
+        "been started, ask again",
     ),
     "charon_absent": Advice(
         Side.HERE,
@@ -57,7 +58,8 @@ ADVICE: Final[dict[str, Advice]] = {
         Side.EITHER,
         "the two sides do not have the same pre-shared key (or certificate), or an identity differs",
         "compare the PSK with theirs, byte by byte (a blank counts), and the identities: we are {local_id}, they "
-        "must be {remote_id}; ask them which identity and key they have for {local_id}",
+        "must be {remote_id}; ask them which identity and key they have for {local_id}. With certificates: their dates "
+        "and issuers, and the clock (timedatectl)",
     ),
     "proposal": Advice(
         Side.EITHER,
@@ -274,8 +276,8 @@ ADVICE: Final[dict[str, Advice]] = {
     ),
     "silent": Advice(
         Side.THERE,
-        "the source is silent, the other side has another RP for the group or no route to the source, or its "
-        "router has not put its tunnel into the outgoing interfaces",
+        "the source is silent, or sends more rarely than that; or the other side has another RP for the group or no "
+        "route to the source, or its router has not put its tunnel into the outgoing interfaces",
         "ask them: is the source sending now, with a TTL that is large enough, and datagrams no larger than the `ip "
         "mtu` of their tunnel? Does `show ip mroute {group}` on "
         "{upstream} have the tunnel among the outgoing interfaces, and {where}?",

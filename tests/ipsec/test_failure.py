@@ -98,6 +98,11 @@ CASES = {
         FAILED,
         "TS_UNACCEPTABLE: 177.54.214.20 has no child with our traffic selectors: 10.44.6.1/32 (here) and 10.44.7.1/32",
     ),
+    "no socket": (
+        ["unable to resolve 177.54.214.20, initiate aborted"],
+        FAILED,
+        "charon cannot send to 177.54.214.20: there is no route, or another program holds UDP 500 or 4500",
+    ),
     "selectors, IKEv1": ([*QUICK_MODE, "received INVALID_ID_INFORMATION error notify"], FAILED, "TS_UNACCEPTABLE"),
     "no answer": (INIT, LATE, "no answer from 177.54.214.20 on UDP 500/4500"),
     "no answer on 4500": (INIT_OK, LATE, "177.54.214.20 answered on UDP 500, but not to IKE_AUTH: UDP 4500 is blocked"),
