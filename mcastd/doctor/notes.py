@@ -36,11 +36,6 @@ def _notes(facts: Facts) -> Iterator[Note]:
     of_charon = [note for note in facts.config_notes if note.key == dotted(charon.WHERE)]
     yield from (Note(hop="configuration", text=str(note)) for note in facts.config_notes if note not in of_charon)
     yield from (Note(hop="charon", text=note.text) for note in of_charon)
-    for peer in facts.peers():
-        ours = {int(child.spi_in, 16) for child in peer.children if child.spi_in}
-        for sa in (one for spi, one in facts.wire_in.sas.items() if spi in ours and one.missing):
-            text = _FEW_LOST.format(missing=sa.missing, all=sa.missing + sa.packets, peer=peer.remote)
-            yield Note(hop="esp", text=text)
     for name, tunnel in facts.tunnels.items():
         if tunnel.heard.fragments:
             yield Note(hop="mtu", text=_FRAGMENTS.format(count=tunnel.heard.fragments, tunnel=name))
@@ -55,3 +50,8 @@ def _notes(facts: Facts) -> Iterator[Note]:
             yield Note(hop="neighbor", text=_ROUTER.format(tunnel=told.name))
         for prefix in (route.prefix for route in told.routes if route.state == "taken"):
             yield Note(hop="packets_at_an_application", text=_TAKEN.format(prefix=prefix, tunnel=told.name))
+    for peer in facts.peers():
+        ours = {int(child.spi_in, 16) for child in peer.children if child.spi_in}
+        for sa in (one for spi, one in facts.wire_in.sas.items() if spi in ours and one.missing):
+            text = _FEW_LOST.format(missing=sa.missing, all=sa.missing + sa.packets, peer=peer.remote)
+            yield Note(hop="loss", text=text)

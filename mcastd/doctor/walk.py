@@ -30,6 +30,7 @@ HOPS: Final[dict[str, Hop]] = {
     "joins": multicast.joins,
     "packets_on_the_tunnel": multicast.packets_on_the_tunnel,
     "packets_at_an_application": multicast.packets_at_an_application,
+    "loss": wire.loss,
 }
 
 

@@ -1,6 +1,7 @@
-"""The hop of ESP: what the children send leaves this host, and what comes for them comes whole and is decrypted.
+"""The hops that ESP on the wire shows: what the children send leaves this host, and what comes for them is decrypted;
+and, at the very end, whether all of it comes.
 
-Facts in, the finding or None out.
+Each function is one hop: facts in, the finding or None out.
 """
 
 from ipaddress import IPv4Address
@@ -14,7 +15,7 @@ from mcastd.status import ChildStatus, PeerStatus
 LOOPBACK: Final = "lo"
 _SOME: Final = 3
 _ECHOES: Final = 2  # that the doctor sends into a tunnel
-_ONE_IN: Final = 100  # a smaller loss is a note
+_MUCH, _SOME_LOSS = 4, 100  # one in so many packets lost: of much nothing else works, less than some is a note
 _NAT_T: Final = 4500
 
 
@@ -35,23 +36,31 @@ def wrong_way(facts: Facts, peer: PeerStatus) -> str | None:
 
 
 def esp(facts: Facts) -> Finding | None:
-    """What the children send leaves this host; what comes for them comes whole, and is decrypted."""
+    """What the children send leaves this host; what comes for them is decrypted, and most of it comes."""
     for peer in facts.peers():
-        carried = facts.carried(peer)
-        ours = [one for one in peer.children if one.spi_in and one.spi_out]
-        if carried is None or not ours:
+        carried, came = facts.carried(peer), _came(facts, peer)
+        if carried is None or not any(child.spi_in for child in peer.children):
             continue
-        spis = {int(child.spi_in or "0", 16): child for child in ours}
-        came = {spi: one for spi, one in facts.wire_in.sas.items() if spi in spis}
         finding = (
             _outwards(facts, peer, carried)
-            or _too_late(peer, {spis[spi]: one for spi, one in came.items()})
+            or _too_late(peer, came)
             or _not_decrypted(facts, peer, sum(one.packets for one in came.values()), carried[0])
-            or _lost(peer, came)
+            or _lost("esp", peer, came, _MUCH)
         )
         if finding is not None:
             return finding
     return None
+
+
+def loss(facts: Facts) -> Finding | None:
+    """All that the other side sends comes."""
+    found_ = (_lost("loss", peer, _came(facts, peer), _SOME_LOSS) for peer in facts.peers())
+    return next((finding for finding in found_ if finding is not None), None)
+
+
+def _came(facts: Facts, peer: PeerStatus) -> dict[ChildStatus, Esp]:
+    spis = {int(child.spi_in, 16): child for child in peer.children if child.spi_in}
+    return {spis[spi]: one for spi, one in facts.wire_in.sas.items() if spi in spis}
 
 
 def _outwards(facts: Facts, peer: PeerStatus, carried: tuple[int, int]) -> Finding | None:
@@ -81,6 +90,11 @@ def _too_late(peer: PeerStatus, came: dict[ChildStatus, Esp]) -> Finding | None:
 def _not_decrypted(facts: Facts, peer: PeerStatus, came: int, decrypted: int) -> Finding | None:
     """The look at the wire is the shorter one: what came in it has been decrypted by its end."""
     remote = IPv4Address(peer.remote)
+    carries = [
+        facts.tunnels.get(one.name) for one in facts.configured() if one.child in [c.name for c in peer.children]
+    ]
+    if not came and any(seen.received.get("rx_packets") for seen in carries if seen is not None):
+        return None  # by an SA that is being replaced, or a second one
     strange = {spi: one.packets for spi, one in facts.wire_in.sas.items() if one.peer == remote} if not came else {}
     total = came or sum(strange.values())
     if not facts.wire_in.whole or total < _SOME or total - decrypted < max(_SOME, total // 4):
@@ -100,11 +114,11 @@ def _errors(facts: Facts, kind: str) -> str:
     return "".join(f"; the kernel counted {count} Xfrm{name.partition('.')[2]}" for name, count in risen.items())
 
 
-def _lost(peer: PeerStatus, came: dict[int, Esp]) -> Finding | None:
+def _lost(hop: str, peer: PeerStatus, came: dict[ChildStatus, Esp], one_in: int) -> Finding | None:
     """ESP is numbered: what is missing has been lost since it was encrypted."""
     missing, packets = (sum(getattr(one, what) for one in came.values()) for what in ("missing", "packets"))
-    if missing < _SOME or missing * _ONE_IN < packets:
+    if missing < _SOME or missing * one_in < missing + packets:
         return None
     share = 100 * missing / (missing + packets)
     saw = f"{missing} of {missing + packets} ESP packets that {peer.remote} sent did not come ({share:.0f} %)"
-    return found("esp", "lost_on_the_way", saw, remote=peer.remote)
+    return found(hop, "lost_on_the_way", saw, remote=peer.remote)

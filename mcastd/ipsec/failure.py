@@ -43,7 +43,7 @@ def explain(lines: Sequence[str], peer: Peer, child: Child, refusal: str) -> str
     if "didn't accept DH group" in text:
         return _proposal(lines, peer, child)
     if "unable to resolve" in text:
-        return f"charon cannot send to {peer.remote}: there is no route, or another program holds UDP 500 or 4500"
+        return f"no IKE can be sent to {peer.remote}: there is no route, or another program holds UDP 500 or 4500"
     if any(mark in text or mark in refusal for mark in _IN_THE_END):
         return so_far(lines, peer) or f"{peer.remote} answers, but the attempt did not end in time: {refusal}"
     return refusal

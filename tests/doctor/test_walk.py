@@ -217,8 +217,12 @@ CASES: dict[str, tuple[str, Facts]] = {
     "ESP that does not leave": ("esp_held_back", flowed(9, 9, wire_out=Wire())),
     "ESP that is not decrypted": ("not_decrypted", flowed(0, 9, wire_in=wire(1, 1500))),
     "half of the ESP is not decrypted": ("not_decrypted", flowed(750, 9, wire_in=wire(1, 1500))),
-    "ESP of another SA": ("not_decrypted", flowed(0, 9, wire_in=wire(7, 1500))),
-    "ESP that is lost": ("lost_on_the_way", flowed(1400, 9, wire_in=wire(1, 1400, missing=100))),
+    "ESP of another SA": (
+        "not_decrypted",
+        flowed(0, 9, wire_in=wire(7, 1500), tunnels={"gre1": seen(received={}, **SILENT)}),
+    ),
+    "ESP of which half is lost": ("lost_on_the_way", flowed(700, 9, wire_in=wire(1, 700, missing=700))),
+    "ESP of which some is lost": ("lost_on_the_way", flowed(1400, 9, wire_in=wire(1, 1400, missing=100))),
     "ESP that comes too late": ("replay_window", facts(before=NARROW, status=NARROW, wire_in=wire(1, 99, late=33))),
     "GRE with checksums": (
         "gre_options",
@@ -345,6 +349,16 @@ def test_esp_of_others_with_the_same_peer_is_no_fault_beside_ours() -> None:
     assert walk(flowed(10, 9, wire_in=both)).finding is None
 
 
+def test_some_loss_hides_no_other_fault() -> None:
+    found = walk(flowed(1400, 9, wire_in=wire(1, 1400, missing=100), tunnels={"gre1": seen(**SILENT)}))
+    assert found.finding is not None
+    assert found.finding.problem == "silent"
+
+
+def test_esp_of_an_sa_that_is_being_replaced_is_no_fault() -> None:
+    assert walk(flowed(0, 9, wire_in=wire(7, 1500))).finding is None
+
+
 def test_children_that_were_made_anew_are_not_compared() -> None:
     renewed = status(peers=(peer(children=(child(spi_in="5", spi_out="6", packets_in=0),)),))
     assert walk(facts(status=renewed, wire_in=wire(5, 900))).finding is None
@@ -366,7 +380,7 @@ def test_what_is_odd_but_carries_is_a_note() -> None:
     told = status(tunnels=(tunnel(keepalive=stopped),))
     found = walk(facts(status=told, wire_in=few, multicast_routers=frozenset({"gre1"})))
     assert found.finding is None
-    assert [note.hop for note in found.notes] == ["esp", "keepalives", "neighbor"]
+    assert [note.hop for note in found.notes] == ["keepalives", "neighbor", "loss"]
 
 
 def test_a_far_end_that_answers_no_echo_is_no_fault() -> None:

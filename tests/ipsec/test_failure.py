@@ -101,7 +101,7 @@ CASES = {
     "no socket": (
         ["unable to resolve 177.54.214.20, initiate aborted"],
         FAILED,
-        "charon cannot send to 177.54.214.20: there is no route, or another program holds UDP 500 or 4500",
+        "no IKE can be sent to 177.54.214.20: there is no route, or another program holds UDP 500 or 4500",
     ),
     "selectors, IKEv1": ([*QUICK_MODE, "received INVALID_ID_INFORMATION error notify"], FAILED, "TS_UNACCEPTABLE"),
     "no answer": (INIT, LATE, "no answer from 177.54.214.20 on UDP 500/4500"),
