@@ -90,14 +90,15 @@ def _too_late(peer: PeerStatus, came: dict[ChildStatus, Esp]) -> Finding | None:
 def _not_decrypted(facts: Facts, peer: PeerStatus, came: int, decrypted: int) -> Finding | None:
     """The look at the wire is the shorter one: what came in it has been decrypted by its end."""
     remote = IPv4Address(peer.remote)
-    carries = [
-        facts.tunnels.get(one.name) for one in facts.configured() if one.child in [c.name for c in peer.children]
+    names = {child.name for child in peer.children}
+    carried = [
+        facts.tunnels[one.name] for one in facts.configured() if one.child in names and one.name in facts.tunnels
     ]
-    if not came and any(seen.received.get("rx_packets") for seen in carries if seen is not None):
+    if not came and any(seen.received.get("rx_packets") for seen in carried):
         return None  # by an SA that is being replaced, or a second one
     strange = {spi: one.packets for spi, one in facts.wire_in.sas.items() if one.peer == remote} if not came else {}
     total = came or sum(strange.values())
-    if not facts.wire_in.whole or total < _SOME or total - decrypted < max(_SOME, total // 4):
+    if total - decrypted < max(_SOME, total // 4) or (decrypted and not facts.wire_in.whole):
         return None
     saw = f"{total} ESP packets came from {remote} in {facts.seconds:.1f} s, and {decrypted} were decrypted"
     if strange:
@@ -116,9 +117,9 @@ def _errors(facts: Facts, kind: str) -> str:
 
 def _lost(hop: str, peer: PeerStatus, came: dict[ChildStatus, Esp], one_in: int) -> Finding | None:
     """ESP is numbered: what is missing has been lost since it was encrypted."""
-    missing, packets = (sum(getattr(one, what) for one in came.values()) for what in ("missing", "packets"))
-    if missing < _SOME or missing * one_in < missing + packets:
+    missing = sum(one.missing for one in came.values())
+    sent = missing + sum(one.packets for one in came.values())
+    if missing < _SOME or missing * one_in < sent:
         return None
-    share = 100 * missing / (missing + packets)
-    saw = f"{missing} of {missing + packets} ESP packets that {peer.remote} sent did not come ({share:.0f} %)"
+    saw = f"{missing} of {sent} ESP packets that {peer.remote} sent did not come ({100 * missing / sent:.0f} %)"
     return found(hop, "lost_on_the_way", saw, remote=peer.remote)

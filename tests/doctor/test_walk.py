@@ -376,8 +376,8 @@ def test_the_configuration_that_the_daemon_has_is_no_fault() -> None:
 
 def test_what_is_odd_but_carries_is_a_note() -> None:
     stopped = KeepaliveStatus(reply=True, answered=9, last_age=40.0, stopped=True)
-    few = Wire({1: Esp(PEER, 1500, missing=2)}, whole=False)
-    told = status(tunnels=(tunnel(keepalive=stopped),))
+    few = wire(1, 1500, missing=2)
+    told = status(tunnels=(tunnel(keepalive=stopped),), peers=(peer(children=(child(packets_in=1600),)),))
     found = walk(facts(status=told, wire_in=few, multicast_routers=frozenset({"gre1"})))
     assert found.finding is None
     assert [note.hop for note in found.notes] == ["keepalives", "neighbor", "loss"]
