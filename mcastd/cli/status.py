@@ -166,7 +166,7 @@ def _pim(pim: PimStatus) -> Iterator[str]:
     if not pim.neighbors:
         yield "  PIM: no neighbour" + ("" if pim.running else ", not running")
     if pim.problem:
-        yield f"    problem: cannot send: {pim.problem}"
+        yield f"  PIM cannot send: {pim.problem}"
     for neighbor in pim.neighbors:
         expires = f"expires in {_duration(neighbor.expires_in)}" if neighbor.expires_in is not None else "never expires"
         yield f"  PIM neighbour {neighbor.address}: up {_duration(neighbor.uptime)}, {expires}"
