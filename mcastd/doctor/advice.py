@@ -109,7 +109,8 @@ ADVICE: Final[dict[str, Advice]] = {
     "not_decrypted": Advice(
         Side.EITHER,
         "ESP gets here and is thrown away: this host's firewall drops it (INPUT), charon or the kernel is too slow for "
-        "it, or the other side uses an SA that this side has not (any more)",
+        "it, it is damaged on the way (XfrmInStateProtoError), or the other side uses an SA that this side has not "
+        "(any more)",
         "look for drops in `nft list ruleset` and `iptables -L INPUT -v`; allow UDP 4500 and protocol 50 (ESP) from "
         "{remote}. If it is the SA: `swanctl --terminate --ike {peer}` has it made anew, or ask them for `clear crypto "
         "sa`",
@@ -184,6 +185,19 @@ ADVICE: Final[dict[str, Advice]] = {
         "ask them: is their tunnel interface up, with source {remote} and destination {local}? Does the crypto "
         "map's access list permit GRE, do the counters of `show crypto ipsec sa` rise? If they do: allow UDP 4500 in "
         "the security group, and ask the provider",
+    ),
+    "not_encrypted": Advice(
+        Side.HERE,
+        "what is sent into the tunnel does not get as far as IPsec: this host's firewall drops GRE (OUTPUT), or no "
+        "IPsec policy takes it, or one of somebody else's takes it instead",
+        "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`; allow protocol 47 to {remote}; ip xfrm "
+        "policy: is ours there, and before others? ip rule, ip route get {remote}",
+    ),
+    "gre_refused": Advice(
+        Side.EITHER,
+        "GRE gets there, and there is no tunnel that takes it: key, checksums or endpoints differ, or it is down",
+        "ask them for `show interface tunnel`: is it up, what are its source, destination and key? Compare with local, "
+        "remote and key of tunnels.{tunnel}",
     ),
     "gre_options": Advice(
         Side.EITHER,

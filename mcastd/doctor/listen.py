@@ -159,14 +159,21 @@ class _Passed:
     def __init__(self, peer: IPv4Address) -> None:
         self.peer = peer
         self.numbers: set[int] = set()
+        self.first: int | None = None
         self.last = self.late = 0
 
     def take(self, number: int) -> None:
         """Count a packet. One that shows on two interfaces, as of a bridge, is one; one far off is not the peer's."""
         if number not in self.numbers and (not self.numbers or abs(number - self.last) < _FAR_OFF):
+            self.first = number if self.first is None else self.first
             self.numbers.add(number)
             self.late = max(self.late, self.last - number)
             self.last = max(self.last, number)
+
+    def missing(self) -> int:
+        """The numbers that did not come, but for those at either end that may have come before or be on their way."""
+        certain = range((self.first or 0) + self.late, self.last - self.late)
+        return sum(number not in self.numbers for number in certain)
 
 
 class EspTap(_Tap):
@@ -191,7 +198,5 @@ class EspTap(_Tap):
         self.drain()
         sas = {}
         for spi, one in self._passed.items():
-            count = len(one.numbers)
-            missing = 0 if self._overrun else max(one.numbers) - min(one.numbers) + 1 - count
-            sas[spi] = Esp(one.peer, count, missing, one.late)
+            sas[spi] = Esp(one.peer, len(one.numbers), 0 if self._overrun else one.missing(), one.late)
         return Wire(sas, whole=self._left > 0 and not self._overrun)

@@ -90,7 +90,9 @@ def packets_on_the_tunnel(facts: Facts) -> Finding | None:
     silent = [
         (tunnel, group)
         for tunnel, group in _groups(facts)
-        if not heard[tunnel.name].capped and not any(_matches(group, stream) for stream in heard[tunnel.name].streams)
+        if not heard[tunnel.name].capped
+        and not is_new(facts, group)
+        and not any(_matches(group, stream) for stream in heard[tunnel.name].streams)
     ]
     if not silent:
         return None
@@ -114,6 +116,11 @@ def packets_on_the_tunnel(facts: Facts) -> Finding | None:
         where += "; is their tunnel up, and does anything of ours arrive there (`show crypto ipsec sa`: decaps)"
     words = {"group": group.group, "upstream": group.upstream or "their router", "where": where}
     return found("packets_on_the_tunnel", "silent", saw, **words)
+
+
+def is_new(facts: Facts, group: GroupStatus) -> bool:
+    """Whether a group was only joined during the look."""
+    return group.uptime is not None and group.uptime < facts.seconds
 
 
 def packets_at_an_application(facts: Facts) -> Finding | None:

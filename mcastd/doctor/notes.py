@@ -7,6 +7,7 @@ from mcastd.config import charon
 from mcastd.config.report import dotted
 from mcastd.doctor.facts import Facts
 from mcastd.doctor.finding import Note
+from mcastd.doctor.multicast import is_new
 
 _FRAGMENTS: Final = (
     "{count} fragments of multicast packets came in on {tunnel}: the stream's datagrams are larger than the other "
@@ -50,6 +51,9 @@ def _notes(facts: Facts) -> Iterator[Note]:
             yield Note(hop="neighbor", text=_ROUTER.format(tunnel=told.name))
         for prefix in (route.prefix for route in told.routes if route.state == "taken"):
             yield Note(hop="packets_at_an_application", text=_TAKEN.format(prefix=prefix, tunnel=told.name))
+    if new := sum(is_new(facts, group) for group in (facts.status.groups if facts.status else ())):
+        text = f"{new} groups were joined during the look, and are not judged; ask again"
+        yield Note(hop="packets_on_the_tunnel", text=text)
     for peer in facts.peers():
         ours = {int(child.spi_in, 16) for child in peer.children if child.spi_in}
         for sa in (one for spi, one in facts.wire_in.sas.items() if spi in ours and one.missing):

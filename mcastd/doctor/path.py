@@ -17,6 +17,7 @@ from mcastd.status import PeerStatus, TunnelStatus
 
 _LISTED: Final = 3
 _SOME: Final = 3
+_REFUSALS: Final = ("econnrefused", "enoprotoopt")  # what ICMP port and protocol unreachable become
 _ERRNOS: Final = frozenset(name.lower() for name in errno.errorcode.values())
 
 
@@ -156,7 +157,8 @@ def gre(facts: Facts) -> Finding | None:
     """Every tunnel has its interface, which is up, as configured, and gets what arrives in its child."""
     for tunnel in facts.configured():
         told, seen = facts.told(tunnel.name), facts.tunnels.get(tunnel.name, TunnelFacts())
-        finding = (_link(tunnel, told, seen) if told else None) or _arrives(facts, tunnel, seen)
+        finding = (_link(tunnel, told, seen) if told else None) or _leaves(facts, tunnel, seen)
+        finding = finding or _arrives(facts, tunnel, seen)
         if finding is not None:
             return finding
     return None
@@ -174,6 +176,15 @@ def _link(tunnel: Tunnel, told: TunnelStatus, seen: TunnelFacts) -> Finding | No
     if not seen.link.multicast:
         return found("gre", "no_multicast_flag", f"the interface {name} has no MULTICAST flag", tunnel=name)
     return None
+
+
+def _leaves(facts: Facts, tunnel: Tunnel, seen: TunnelFacts) -> Finding | None:
+    """What goes into the tunnel, the echoes at least, goes out by the child."""
+    child = facts.children().get(tunnel.child or "")
+    if child is None or seen.probe is None or seen.probe.small or facts.risen(child.name)[1]:
+        return None
+    saw = f"echoes went into {tunnel.name}, and nothing out of child {child.name}{_led_by(facts, tunnel)}"
+    return found("gre", "not_encrypted", saw, remote=tunnel.remote)
 
 
 def _arrives(facts: Facts, tunnel: Tunnel, seen: TunnelFacts) -> Finding | None:
@@ -263,9 +274,15 @@ def keepalives(facts: Facts) -> Finding | None:
             continue
         was = before.keepalive.dropped if before and before.keepalive else {}
         risen = {reason: count for reason, count in alive.dropped.items() if count > was.get(reason, 0)}
-        unanswered = risen or (alive.dropped if not alive.answered else {})
+        at_start = {reason: count for reason, count in alive.dropped.items() if reason != "child_down"}
+        unanswered = risen or (at_start if not alive.answered else {})
         if unanswered:
             reason = max(unanswered, key=lambda name: unanswered[name])
+            if reason in _REFUSALS:
+                saw = (
+                    f"{tunnel.remote} has answered GRE with ICMP unreachable, {alive.dropped[reason]} times ({reason})"
+                )
+                return found("keepalives", "gre_refused", saw, tunnel=tunnel.name)
             saw = f"{alive.dropped[reason]} keepalives from {tunnel.remote} have not been answered: {reason}"
             name = "sending_refused" if reason in _ERRNOS else _KEEPALIVE.get(reason, "keepalive_dropped")
             return found("keepalives", name, saw, tunnel=tunnel.name)

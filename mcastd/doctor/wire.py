@@ -98,7 +98,8 @@ def _not_decrypted(facts: Facts, peer: PeerStatus, came: int, decrypted: int) ->
         return None  # by an SA that is being replaced, or a second one
     strange = {spi: one.packets for spi, one in facts.wire_in.sas.items() if one.peer == remote} if not came else {}
     total = came or sum(strange.values())
-    if total - decrypted < max(_SOME, total // 4) or (decrypted and not facts.wire_in.whole):
+    enough = max(_SOME, total // 4) if decrypted or not came else 1
+    if total - decrypted < enough or (decrypted and not facts.wire_in.whole):
         return None
     saw = f"{total} ESP packets came from {remote} in {facts.seconds:.1f} s, and {decrypted} were decrypted"
     if strange:

@@ -42,6 +42,11 @@ def test_how_late_the_latest_is() -> None:
     assert seen(*map(esp, (1, 9, *range(2, 9)))) == Wire({7: Esp(PEER, 9, late=7)})
 
 
+def test_what_may_have_come_before_or_be_on_its_way_is_not_missing() -> None:
+    # 3 and 4 came before the look, and 14 is late as 5 was.
+    assert seen(*map(esp, (6, 5, 7, 8, 9, 10, 11, 12, 13, 15))).sas[7].missing == 0
+
+
 def test_a_packet_that_shows_twice_is_one() -> None:
     assert seen(*map(esp, (1, 1, 2, 2))) == Wire({7: Esp(PEER, 2)})
 

@@ -224,6 +224,11 @@ CASES: dict[str, tuple[str, Facts]] = {
     "ESP of which half is lost": ("lost_on_the_way", flowed(700, 9, wire_in=wire(1, 700, missing=700))),
     "ESP of which some is lost": ("lost_on_the_way", flowed(1400, 9, wire_in=wire(1, 1400, missing=100))),
     "ESP that comes too late": ("replay_window", facts(before=NARROW, status=NARROW, wire_in=wire(1, 99, late=33))),
+    "nothing goes into IPsec": ("not_encrypted", facts(tunnels={"gre1": seen(probe=Probe(1398))})),
+    "one packet of ESP is not decrypted": (
+        "not_decrypted",
+        flowed(0, 9, wire_in=wire(1, 1), tunnels={"gre1": seen(received={}, **SILENT)}),
+    ),
     "GRE with checksums": (
         "gre_options",
         facts(tunnels={"gre1": seen(received={})}, gre_seen=frozenset({GreSeen(REMOTE, LOCAL, checksum=True)})),
@@ -275,6 +280,7 @@ CASES: dict[str, tuple[str, Facts]] = {
             status=status(tunnels=(tunnel(keepalive=KeepaliveStatus(reply=True, answered=9, stopped=True)),)),
         ),
     ),
+    "GRE that nobody takes there": ("gre_refused", facts(status=status(tunnels=keepalive(econnrefused=4)))),
     "answers that this host does not let out": ("sending_refused", facts(status=status(tunnels=keepalive(eperm=4)))),
     "Joins that this host does not let out": (
         "sending_refused",
@@ -293,7 +299,7 @@ CASES: dict[str, tuple[str, Facts]] = {
             )
         ),
     ),
-    "silence, and no echo": ("nothing_comes_back", facts(tunnels={"gre1": seen(probe=Probe(1398), **SILENT)})),
+    "silence, and no echo": ("nothing_comes_back", flowed(0, 2, tunnels={"gre1": seen(probe=Probe(1398), **SILENT)})),
     "silence, and an echo": ("silent", facts(tunnels={"gre1": seen(**SILENT)})),
     "a source that this host has the address of": (
         "martian_source",
@@ -374,6 +380,13 @@ def test_the_configuration_that_the_daemon_has_is_no_fault() -> None:
     assert walk(facts(status=status(config_digest=digest(config())))).finding is None
 
 
+def test_a_group_that_was_joined_during_the_look_is_not_judged() -> None:
+    young = tuple(replace(group, uptime=1.0) for group in status().groups)
+    found = walk(facts(status=status(groups=young), tunnels={"gre1": seen(**SILENT)}))
+    assert found.finding is None
+    assert [note.hop for note in found.notes] == ["packets_on_the_tunnel"]
+
+
 def test_what_is_odd_but_carries_is_a_note() -> None:
     stopped = KeepaliveStatus(reply=True, answered=9, last_age=40.0, stopped=True)
     few = wire(1, 1500, missing=2)
@@ -384,7 +397,7 @@ def test_what_is_odd_but_carries_is_a_note() -> None:
 
 
 def test_a_far_end_that_answers_no_echo_is_no_fault() -> None:
-    assert walk(facts(tunnels={"gre1": seen(probe=Probe(1398))})).finding is None
+    assert walk(flowed(1500, 2, tunnels={"gre1": seen(probe=Probe(1398))})).finding is None
 
 
 def test_more_packets_than_were_looked_at_leave_no_stream_silent() -> None:
