@@ -89,9 +89,13 @@ def listening(path: Path) -> bool:
 
 
 def wait_for(what: str, ready: Callable[[], object], patience: float = 60.0, poll: float = 0.01) -> None:
-    """Return as soon as ``ready`` says so; raises LabError if it has not within ``patience`` seconds."""
-    deadline = time.monotonic() + patience
+    """Return as soon as ``ready`` says so; raises LabError if it has not within ``patience`` seconds.
+
+    The longer it takes, the less often it is asked: on a slow machine, asking is what makes others late.
+    """
+    began = time.monotonic()
     while not ready():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > patience:
             raise LabError(f"{what}: not ready within {patience:.0f} s")
-        time.sleep(poll)
+        time.sleep(max(poll, waited / 20))

@@ -29,7 +29,7 @@ from mcastd.lab.scene import Scene
 from mcastd.lab.state import Process
 from mcastd.lab.topology import CLOUD, DC, GROUP, TUNNEL
 from mcastd.system import sockets
-from tests.lab.datapath import assert_datapath
+from tests.lab.datapath import RATE, assert_datapath
 
 T = TypeVar("T")
 
@@ -228,7 +228,7 @@ def received(scene: Scene, group: str = GROUP) -> int:
     return scene.feed.received()[group].received
 
 
-def wait_for_more(scene: Scene, group: str = GROUP, count: int = 300, patience: float = 60.0) -> None:
+def wait_for_more(scene: Scene, group: str = GROUP, count: int = int(0.3 * RATE), patience: float = 60.0) -> None:
     """Return when the application has received more of a group."""
     before = received(scene, group)
     wait_for(f"{count} more of {group}", lambda: received(scene, group) >= before + count, patience)

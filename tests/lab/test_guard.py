@@ -18,6 +18,7 @@ from mcastd.lab.commands import listening, wait_for
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CHILD_GRE, CLOUD, GRE_CLOUD, GRE_DC, GROUP, INTERNET
 from mcastd.status import FirewallStatus
+from tests.lab.datapath import RATE
 from tests.lab.pim_scene import UDP, Tap, inside, received, wait_for_more
 from tests.lab.spoof import way_in
 
@@ -61,16 +62,16 @@ class Talker:
 
     def _run(self) -> None:
         packets = (PAYLOAD, ip(GRE, GRE_CLOUD, GRE_DC, PAYLOAD))
-        while not self._ended.wait(0.005):
+        while not self._ended.wait(5 / RATE):
             for sock, packet in zip(self._sockets, packets, strict=True):
                 with suppress(OSError):
                     sock.sendto(packet, (GRE_DC, 0))
             self.sent += 1
 
     def wait_for_more(self) -> None:
-        """Return when a few hundred more have been sent."""
+        """Return when it has gone on for half a second more."""
         before = self.sent
-        wait_for("more GRE of others", lambda: self.sent > before + 100)
+        wait_for("more GRE of others", lambda: self.sent > before + RATE / 10)
 
     def close(self) -> None:
         self._ended.set()
@@ -108,6 +109,7 @@ def spi(scene: Scene) -> str | None:
     return children[0].spi_out if children[0].state == "up" else None
 
 
+@pytest.mark.also_kernel("nftables")
 @pytest.mark.parametrize("guard", [True, False], ids=["guard on", "guard off"])
 def test_no_gre_is_ever_in_the_clear(scene: Scene, guard: bool) -> None:
     configure(scene, guard=guard)
@@ -194,7 +196,7 @@ def test_gre_that_was_not_decrypted_does_not_arrive(scene: Scene, guard: bool) -
             assert firewall(scene).leaks_in == 0
         # The true ones come all the while.
         before = received(scene)
-        wait_for("the feed", lambda: received(scene) > before + 300)
+        wait_for("the feed", lambda: received(scene) > before + 0.3 * RATE)
         assert arrived() == (0 if guard else COUNT)
 
 
