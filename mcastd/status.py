@@ -167,14 +167,16 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
 
 
 class FirewallStatus(Struct, frozen=True, kw_only=True):
-    """Our nftables table. ``leaks_out`` and ``leaks_in`` are packets that the guard dropped, ``repairs`` how often
-    somebody else's change was undone. Where ``guard`` is not ``in_place``, the tunnels that need it stay down.
+    """Our nftables table. ``leaks_out`` and ``leaks_in`` are packets that the guard dropped, ``igmp_kept`` those that
+    tell of memberships on this host, ``repairs`` how often somebody else's change was undone. Where ``guard`` is not
+    ``in_place``, the tunnels that need it stay down.
     """
 
     guard: bool
     in_place: bool
     leaks_out: int = 0
     leaks_in: int = 0
+    igmp_kept: int = 0
     snat_packets: int = 0
     mss_clamped: int = 0
     repairs: int = 0

@@ -113,7 +113,7 @@ def _firewall(firewall: FirewallStatus) -> Iterator[str]:
     guard = "off" if not firewall.guard else "on" if firewall.in_place else "not in place"
     yield (
         f"firewall: guard {guard}, dropped {firewall.leaks_out} leaving and {firewall.leaks_in} arriving in the clear;"
-        f" SNAT {firewall.snat_packets} packets, MSS clamped {firewall.mss_clamped}"
+        f" IGMP kept {firewall.igmp_kept}, SNAT {firewall.snat_packets} packets, MSS clamped {firewall.mss_clamped}"
     )
     if firewall.problem:
         yield f"  problem: {firewall.problem}"

@@ -7,7 +7,7 @@ and takes it away at the end. It is there before anything of ours could send, an
 ::
 
     arriving   prerouting: MSS of what a child carries;  input: GRE that nobody decrypted is dropped
-    leaving    postrouting: SNAT, behind it MSS, and GRE that nothing will encrypt is dropped
+    leaving    postrouting: SNAT, behind it MSS; IGMP, and GRE that nothing will encrypt, are dropped
 
 The outbound guard sits behind SNAT in postrouting, because SNAT may bring a packet under an IPsec policy or out of it,
 and because everything passes there: what the kernel's GRE makes, what a raw socket of whatever kind sends, what is
@@ -15,4 +15,7 @@ forwarded. A route with a transformation (``rt ipsec exists``) is an IPsec polic
 interfaces have none at that point; there it is the interface that tells, and neither lets anything out without an SA.
 Without GRE (``encapsulation = "none"``) there is nothing to guard: what enters an XFRM interface is encrypted or
 dropped, and what arrives in the clear arrives on another interface.
+
+Where we speak PIM, the kernel's own IGMP reports must not reach the other side: a router that takes them goes on
+sending what PIM has pruned.
 """

@@ -94,6 +94,7 @@ class FirewallAgent:
             in_place=self._in_place,
             leaks_out=self._packets(rules.LEAK_OUT),
             leaks_in=self._packets(rules.LEAK_IN),
+            igmp_kept=self._packets(rules.IGMP),
             snat_packets=self._packets(rules.SNAT),
             mss_clamped=self._packets(rules.MSS),
             repairs=self._repairs,

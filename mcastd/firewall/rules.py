@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Final
 
-from mcastd.config.model import Child, Config
+from mcastd.config.model import Child, Config, Tunnel
 from mcastd.config.mtu import IPV4_HEADER, PATH_MTU, TCP_HEADER, USERSPACE_LINK_MTU, largest_packet
 from mcastd.config.proposals import esp_of_proposal
+from mcastd.tunnel.gre import PROTOCOL_IPV4, GreHeader
 
 NAME: Final = "mcastd"
 """Of the table, in the family ``ip``."""
 
-LEAK_OUT, LEAK_IN, SNAT, MSS = "leak-out-", "leak-in-", "snat-", "mss-"
-"""How the names of our counters begin; a far endpoint or the name of a child follows."""
+LEAK_OUT, LEAK_IN, IGMP, SNAT, MSS = "leak-out-", "leak-in-", "igmp-", "snat-", "mss-"
+"""How the names of our counters begin; a far endpoint or the name of a tunnel or a child follows."""
 
 _USERSPACE_ESP: Final = "ipsec0"
 # srcnat is 100: behind every SNAT, others' too, which may bring a packet under an IPsec policy or out of it.
@@ -48,7 +49,9 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tu
     ``leaving`` is a configuration whose tunnels are still there: its guard holds as well. ``counts`` is what the
     counters begin with, packets and bytes.
     """
-    guards = _guards((config,) if leaving is None else (config, leaving))
+    configs = (config,) if leaving is None else (leaving, config)
+    guards = _guards(configs)
+    quiet = _quiet(configs)
     carried = _carried(config)
     natted = [one for one in carried if one.child.snat is not None]
     clamped = [one for one in carried if one.mss is not None]
@@ -61,12 +64,14 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tu
             [
                 *(_snat_counted(one) for one in natted),
                 *(_clamp(one, arriving=False) for one in clamped),
+                *(_igmp(one) for one in quiet),
                 *(rule for one in guards for rule in _guard_out(one)),
             ],
         ),
     }
     names = [
         *(f"{kind}{one.remote}" for one in guards for kind in (LEAK_OUT, LEAK_IN)),
+        *(f"{IGMP}{one.name}" for one in quiet),
         *(f"{SNAT}{one.child.name}" for one in natted),
         *(f"{MSS}{one.child.name}" for one in clamped),
     ]
@@ -142,6 +147,26 @@ def _guard_in(guard: _Guard) -> Iterator[str]:
         f"ip saddr {guard.remote} ip protocol gre meta ipsec missing {elsewhere}"
         f"counter name {LEAK_IN}{guard.remote} drop"
     )
+
+
+def _quiet(configs: Iterable[Config]) -> list[Tunnel]:
+    """The tunnels whose other end hears of groups by PIM, and not of who on this host has joined them."""
+    guarding = [config for config in configs if config.firewall.guard]
+    return list({one.name: one for config in guarding for one in config.tunnels if one.pim is not None}.values())
+
+
+def _igmp(tunnel: Tunnel) -> str:
+    """Where there is GRE, it is looked for in there: behind the tunnel's interface, on which it shows when traced."""
+    if tunnel.encapsulation == "none":
+        found = f'oifname "{tunnel.name}" ip protocol igmp'
+    else:
+        header = GreHeader(PROTOCOL_IPV4, tunnel.key, 0 if tunnel.sequence else None, tunnel.checksum)
+        start = header.encode(b"")[:4].hex()
+        protocol = (header.length + 9) * 8
+        found = (
+            f"ip saddr {tunnel.local} ip daddr {tunnel.remote} ip protocol gre @th,0,32 0x{start} @th,{protocol},8 2"
+        )
+    return f"{found} counter name {IGMP}{tunnel.name} drop"
 
 
 def _children(config: Config) -> dict[str, Child]:

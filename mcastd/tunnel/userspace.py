@@ -22,7 +22,6 @@ _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 _BATCH = 64
 _RECEIVE_BUFFER = 8 << 20
-_PROTOCOL_IGMP = 2
 _SEQUENCES = 1 << 32
 _UNREACHABLE = {errno.ENOPROTOOPT, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO}
 
@@ -132,14 +131,13 @@ class Pump:
                     # The interface was deleted: from now on this is readable for ever.
                     self._loop.remove_reader(self._tun)
                 return
-            if len(packet) >= 20 and packet[9] == _PROTOCOL_IGMP and packet[0] >> 4 == 4:
-                # The tunnel's other end hears of groups by PIM; the kernel's own reports are only for this host.
-                self.dropped["igmp_kept_local"] += 1
-            elif not self.forwarding:
+            if not self.forwarding:
                 self.dropped["child_down"] += 1
             else:
                 try:
                     self._sock.send(self._encapsulate(packet))
+                except PermissionError:
+                    self.dropped["firewall"] += 1
                 except OSError as error:
                     self.dropped[f"send_{errno.errorcode.get(error.errno or 0, 'error').lower()}"] += 1
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import Child, Config, Daemon, Peer, Pim, RpRange, Tunnel, digest
+from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Pim, RpRange, Tunnel, digest
 from mcastd.doctor.facts import Esp, Facts, GreSeen, Heard, Kernel, Link, Probe, Stream, TunnelFacts, Way, Wire
 from mcastd.doctor.proc import UdpSocket
 from mcastd.doctor.walk import HOPS, walk
@@ -462,7 +462,12 @@ def without_gre() -> Facts:
     tunnels = (replace(had.tunnels[0], encapsulation="none"),)
     told = status(tunnels=(tunnel(encapsulation="none", mtu=1422, keepalive=None),))
     return facts(
-        config=replace(had, peers=(replace(had.peers[0], children=(carrier,)),), tunnels=tunnels),
+        config=replace(
+            had,
+            firewall=Firewall(guard=False),
+            peers=(replace(had.peers[0], children=(carrier,)),),
+            tunnels=tunnels,
+        ),
         kernel=Kernel(gre=False, esp=True, xfrm_interface=True, tun=False, nft=False),
         before=told,
         status=told,

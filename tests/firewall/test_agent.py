@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from mcastd.config.model import Config, Firewall
+from mcastd.config.model import Config, Firewall, Pim
 from mcastd.firewall import agent as agent_module
 from mcastd.firewall.agent import FirewallAgent
 from mcastd.system import log, sockets
 from mcastd.system.ledger import Ledger
+from mcastd.tunnel.gre import PROTOCOL_IPV4, GreHeader
 from tests.firewall.test_rules import child, config, tunnel
 from tests.loops import looping
 from tests.namespaces import DEADLINE, Namespace, join, sysctl, until
@@ -411,6 +412,35 @@ def test_gre_that_nobody_decrypted_does_not_arrive(
             assert run.agent.status().leaks_in == (5 if guard else 0)
 
     with receiver, wire, sender:
+        host.run(main)
+
+
+# Key, checksum, sequence number: whether they are there moves what is inside.
+@pytest.mark.parametrize("words", [(None, False, False), (40, False, False), (None, True, False), (40, True, True)])
+def test_igmp_in_gre_is_kept_and_nothing_else_of_it(
+    cable: tuple[Namespace, Namespace], tmp_path: Path, words: tuple[int | None, bool, bool]
+) -> None:
+    host, other = cable
+    key, checksum, sequence = words
+    header = GreHeader(PROTOCOL_IPV4, key, 0 if sequence else None, checksum)
+    quiet = tunnel(child=None, key=key, checksum=checksum, sequence=sequence, pim=Pim())
+    sender = host.call(lambda: sockets.raw_gre(IPv4Address(LOCAL), IPv4Address(REMOTE), 255, None))
+    receiver = other.call(lambda: sockets.raw_gre(IPv4Address(REMOTE), IPv4Address(LOCAL), 255, None))
+
+    async def main() -> None:
+        async with running(tmp_path) as run:
+            await run.want(config(tunnels=(quiet,)))
+            for protocol in (socket.IPPROTO_IGMP, socket.IPPROTO_UDP):
+                inner = bytes.fromhex("46c0002000000000") + bytes((1, protocol)) + bytes(22)
+                with contextlib.suppress(PermissionError):
+                    sender.send(header.encode(inner))
+            await until(lambda: receiver.recv(2048, socket.MSG_PEEK), "the other packet")
+            assert receiver.recv(2048)[20 + header.length + 9] == socket.IPPROTO_UDP
+            await run.agent.refresh()
+            assert run.agent.status().igmp_kept == 1
+            assert run.agent.status().leaks_out == 0
+
+    with sender, receiver:
         host.run(main)
 
 

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcastd.config.load import load
-from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Tunnel
+from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Pim, Tunnel
 from mcastd.firewall import rules
 from tests.namespaces import Namespace
 
 ARTICLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
 CBC = ("aes256-sha256-modp2048",)
+GRE = "ip saddr 10.44.6.1 ip daddr 10.44.7.1 ip protocol gre"
 SYN = "tcp flags & syn == syn tcp option maxseg size > 1382 counter name"
 
 
@@ -74,6 +75,7 @@ def test_the_articles_file() -> None:
         "ip saddr 10.45.8.17 ip daddr 100.15.30.0/24 ct status snat counter name snat-dc-tun-tcp",
         f"ip saddr 10.44.6.1/32 ip daddr 10.44.7.1/32 {SYN} mss-dc-tun-gre tcp option maxseg size set 1382",
         f"ip saddr 10.45.8.16/28 ip daddr 100.15.30.0/24 {SYN} mss-dc-tun-tcp tcp option maxseg size set 1382",
+        f"{GRE} @th,0,32 0x00000800 @th,104,8 2 counter name igmp-gre1 drop",
         'ip daddr 10.44.7.1 ip protocol gre rt ipsec missing oifname != "ipsec0" counter name leak-out-10.44.7.1 drop',
     ]
 
@@ -148,6 +150,22 @@ def test_the_guard_of_tunnels_that_are_leaving_holds_beside_the_new_one() -> Non
     assert "leak" not in rules.table(config(child(), tunnels=(tunnel(),), guard=False))
 
 
+def test_igmp_stays_here_where_pim_is_spoken() -> None:
+    def kept(**changes: Any) -> list[str]:
+        text = rules.table(config(child(mss=0), tunnels=(tunnel(**{"pim": Pim()} | changes),)))
+        return [rule for rule in chain(text, "leaving") if "igmp" in rule]
+
+    assert kept() == [f"{GRE} @th,0,32 0x00000800 @th,104,8 2 counter name igmp-gre1 drop"]
+    assert kept(key=40) == [f"{GRE} @th,0,32 0x20000800 @th,136,8 2 counter name igmp-gre1 drop"]
+    everything = {"key": 40, "checksum": True, "sequence": True}
+    assert kept(**everything) == [f"{GRE} @th,0,32 0xb0000800 @th,200,8 2 counter name igmp-gre1 drop"]
+    assert kept(encapsulation="none") == ['oifname "gre1" ip protocol igmp counter name igmp-gre1 drop']
+    assert kept(pim=None) == []
+    loose = config(child(mss=0), tunnels=(tunnel(pim=Pim()),), guard=False)
+    assert rules.table(loose) == ""
+    assert "igmp-gre1" in rules.table(loose, leaving=config(child(), tunnels=(tunnel(pim=Pim()),)))
+
+
 def test_snat_takes_whom_it_is_told_to_and_nobody_who_is_inside_already() -> None:
     network, other = IPv4Network("100.15.30.0/24"), IPv4Network("10.46.0.0/28")
     first = child(local_ts=IPv4Network("10.45.8.16/28"), remote_ts=network, snat=IPv4Address("10.45.8.17"), mss=0)
@@ -218,6 +236,9 @@ def configs(draw: st.DrawFn) -> Config:
             remote=draw(ADDRESSES),
             child=draw(st.none() | st.sampled_from(names)),
             encapsulation=draw(st.sampled_from(("gre", "gre", "none"))),
+            key=draw(st.none() | st.integers(0, 0xFFFFFFFF)),
+            checksum=draw(st.booleans()),
+            pim=draw(st.none() | st.just(Pim())),
         )
         for name in links
     )

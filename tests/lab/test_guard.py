@@ -1,4 +1,4 @@
-"""The leak guard, both ways, by what a capture in the internet holds.
+"""The leak guard, both ways, by what a capture in the internet holds; and IGMP, by what one at the data centre holds.
 
 The same runs with the guard off, where the capture must hold what the guard is there to keep away.
 """
@@ -16,10 +16,10 @@ from mcastd.lab import topology
 from mcastd.lab.charon import start_charon
 from mcastd.lab.commands import listening, wait_for
 from mcastd.lab.scene import Scene
-from mcastd.lab.topology import CHILD_GRE, CLOUD, GRE_CLOUD, GRE_DC, GROUP, INTERNET
+from mcastd.lab.topology import CHILD_GRE, CLOUD, DC, GRE_CLOUD, GRE_DC, GROUP, INTERNET
 from mcastd.status import FirewallStatus
-from tests.lab.datapath import RATE
-from tests.lab.pim_scene import UDP, Tap, inside, received, wait_for_more
+from tests.lab.datapath import RATE, assert_datapath
+from tests.lab.pim_scene import IGMP, UDP, Seen, Tap, inside, mcastd, received, wait_for_more
 from tests.lab.spoof import way_in
 
 pytestmark = pytest.mark.root
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.root
 GRE = socket.IPPROTO_GRE
 IP_TRANSPARENT = 19
 SPOOFED = "100.15.30.99"
+ANOTHER = "239.1.1.2"
 # Frame relay: nobody here takes it for anything.
 PAYLOAD = bytes.fromhex("00006559") + b"not for others' eyes"
 
@@ -165,6 +166,36 @@ def test_no_gre_is_ever_in_the_clear(scene: Scene, guard: bool) -> None:
         assert seen_at["charon killed"], seen_at
         assert seen_at["daemon killed"], seen_at
         assert counted == counted_later == 0
+
+
+# Off over the kernel's: test_topologies.py, in the machine that has no nftables.
+@pytest.mark.parametrize(
+    "guard",
+    [pytest.param(True, marks=pytest.mark.also_kernel("nftables"), id="guard on"), pytest.param(False, id="guard off")],
+)
+def test_no_igmp_reaches_the_data_centre(scene: Scene, guard: bool) -> None:
+    configure(scene, guard=guard)
+    with Tap(scene, DC, IGMP) as there:
+
+        def arrived() -> list[Seen]:
+            return [packet for packet in there.packets() if not packet.outgoing]
+
+        scene.start_daemon()
+        everything_is_up(scene)
+        kept = firewall(scene).igmp_kept
+        with Tap(scene, CLOUD, IGMP) as here:
+            scene.feed.receive(ANOTHER)
+            wait_for("the application's report", lambda: [p for p in here.packets() if p.outgoing])
+        if guard:
+            scene.wait_for_status("it is kept", lambda _: firewall(scene).igmp_kept > kept)
+        else:
+            wait_for("it arrives", lambda: any(socket.inet_aton(ANOTHER) in packet.data for packet in arrived()))
+        # PIM's own goes where IGMP's does not.
+        mcastd(scene, "join", ANOTHER)
+        wait_for("FRR's join", lambda: scene.dc.joined() == {GROUP, ANOTHER})
+        assert bool(arrived()) == (not guard)
+        assert bool(firewall(scene).igmp_kept) == guard
+    assert_datapath(scene)
 
 
 COUNT = 20

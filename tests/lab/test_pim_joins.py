@@ -10,7 +10,6 @@ from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CLOUD, DC, GROUP, RP, RP_GROUPS, TUNNEL, TUNNEL_CLOUD
 from tests.lab.pim_scene import (
     HELLO,
-    IGMP,
     JOIN_PRUNE,
     PEER,
     PIM,
@@ -106,15 +105,6 @@ def test_auto_rp_through_the_tunnel_is_heard_and_not_used(scene: Scene) -> None:
     assert [group.rp for group in status.groups] == [RP]
     shown = scene.exec(CLOUD, ["mcastd", "status"])
     assert "Auto-RP (heard, not used): RP 10.1.1.1 for 239.0.0.0/8" in shown.stdout
-
-
-def test_no_igmp_reaches_the_data_centre(scene: Scene) -> None:
-    with Tap(scene, DC, IGMP) as there:
-        start(scene)
-        with Tap(scene, CLOUD, IGMP) as here:
-            scene.feed.receive(ANOTHER)
-            wait_for("the application's report", lambda: [p for p in here.packets() if p.outgoing])
-        assert [packet for packet in there.packets() if not packet.outgoing] == []
 
 
 def test_join_starts_a_stream_and_leave_ends_it_at_once(scene: Scene, tap: Tap) -> None:

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.root
 
 NEAR, FAR = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 NEAR_INSIDE, FAR_INSIDE = "10.44.4.6", "10.44.4.5"
-GROUP = "239.1.1.2"
 # An IPv4 packet without a payload, from the far end of the tunnel to ours.
 INNER = bytes.fromhex("45000014000000004011") + bytes(2) + bytes([10, 44, 4, 5, 10, 44, 4, 6])
 
@@ -161,25 +160,6 @@ def test_nothing_leaves_while_the_gate_is_shut(near: Namespace, far: Namespace) 
             here.sendto(b"in the clear", (FAR_INSIDE, 5000))
             await until(lambda: ours.dropped["child_down"] == 4, "dropped at the gate")
             assert gre_on_the_cable(capture) == []
-
-    near.run(main)
-
-
-def test_the_kernel_s_igmp_stays_on_this_host(near: Namespace, far: Namespace) -> None:
-    async def main() -> None:
-        with (
-            pump(near, NEAR, FAR, NEAR_INSIDE) as ours,
-            udp(near, "0.0.0.0") as here,
-            raw_gre(far, FAR, NEAR),
-            capture_on(far) as capture,
-        ):
-            ours.forwarding = True
-            request = struct.pack("4s4s", socket.inet_aton(GROUP), socket.inet_aton(NEAR_INSIDE))
-            here.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
-            await until(lambda: ours.dropped["igmp_kept_local"], "the kernel's report")
-            here.sendto(b"last", (FAR_INSIDE, 5000))
-            seen = await first_on_the_cable(capture)
-            assert [packet[33] for packet in seen] == [socket.IPPROTO_UDP]
 
     near.run(main)
 
