@@ -53,7 +53,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class GreSeen:
-    """A GRE header that arrived anywhere on this host, outside of the tunnels: between whom, with which options."""
+    """A GRE header that was delivered to this host: between whom, with which options."""
 
     source: IPv4Address
     destination: IPv4Address

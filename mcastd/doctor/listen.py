@@ -17,7 +17,6 @@ from mcastd.tunnel import gre
 
 _MOST: Final = 20_000  # packets of one tunnel; more say nothing new
 _BATCH: Final = 256
-_SNAP: Final = 64  # bytes: headers
 _BUFFER: Final = 4 << 20
 _UDP: Final = 17
 _UDP_HEADER: Final = 8
@@ -30,7 +29,12 @@ Opener = Callable[[str, tuple[sockets.Instruction, ...]], socket.socket]
 
 
 class _Tap:
-    """A socket that is read by the event loop while it is entered; an interface that is not there has none."""
+    """A socket that is read by the event loop while it is entered; an interface that is not there has none.
+
+    ``snap`` is how much is read of a packet, in bytes.
+    """
+
+    snap = 64  # headers
 
     def __init__(self, opened: Callable[[], socket.socket], *, outgoing: bool = False) -> None:
         self._outgoing = outgoing
@@ -66,7 +70,7 @@ class _Tap:
         """Take a batch; returns whether there may be more."""
         for _ in range(_BATCH):
             try:
-                packet, origin = sock.recvfrom(_SNAP)
+                packet, origin = sock.recvfrom(self.snap)
             except BlockingIOError:
                 return False
             except OSError:
@@ -100,7 +104,7 @@ class StreamTap(_Tap):
     """The multicast packets that come in on one interface, as they come: before any filter of this host."""
 
     def __init__(self, ifname: str, opened: Opener = sockets.packets_on) -> None:
-        super().__init__(lambda: opened(ifname, sockets.accept_multicast(_SNAP)))
+        super().__init__(lambda: opened(ifname, sockets.accept_multicast(self.snap)))
         self._streams: Counter[Stream] = Counter()
         self._fragments = 0
 
@@ -128,25 +132,26 @@ class DeliveryTap(StreamTap):
     """
 
     def __init__(self, ifname: str) -> None:
-        super().__init__(ifname, sockets.raw_udp_on)
+        super().__init__(ifname, lambda name, program: sockets.delivered(_UDP, program, name))
 
 
 class GreTap(_Tap):
-    """The GRE that arrives on any interface, decrypted or not."""
+    """The GRE that this host delivers: decrypted, and past the firewall."""
+
+    snap = 65535  # what is checksummed is all of it
 
     def __init__(self) -> None:
-        super().__init__(lambda: sockets.packets_anywhere(sockets.accept_protocol(gre.IPPROTO_GRE)))
+        super().__init__(lambda: sockets.delivered(gre.IPPROTO_GRE, sockets.accept_protocol(gre.IPPROTO_GRE)))
         self._seen: set[GreSeen] = set()
 
     def take(self, packet: bytes) -> None:
-        """Remember between whom a packet is, and its options."""
-        header = (packet[0] & 0x0F) * 4
+        """Remember between whom a packet is, and what its header has."""
         try:
-            found = gre.decode(packet[header:])
+            header = gre.decode(gre.ipv4_payload(packet))
         except DecodeError:
             return
         ends = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
-        self._seen.add(GreSeen(*ends, found.key, found.checksum, found.sequence is not None))
+        self._seen.add(GreSeen(*ends, header.key, header.checksum, header.sequence is not None))
 
     def seen(self) -> frozenset[GreSeen]:
         """What has arrived so far."""
@@ -180,8 +185,8 @@ class EspTap(_Tap):
     """ESP on any interface, also in UDP (RFC 3948), by its SPI and numbers (RFC 4303, section 2); of one direction."""
 
     def __init__(self, *, outgoing: bool) -> None:
-        program = sockets.accept_esp(outgoing=outgoing, most=_SNAP)
-        super().__init__(lambda: sockets.packets_anywhere(program, sockets.ETH_P_ALL), outgoing=outgoing)
+        program = sockets.accept_esp(outgoing=outgoing, most=self.snap)
+        super().__init__(lambda: sockets.packets_anywhere(program), outgoing=outgoing)
         self._passed: dict[int, _Passed] = {}
 
     def take(self, packet: bytes) -> None:

@@ -200,6 +200,10 @@ def _arrives(facts: Facts, tunnel: Tunnel, seen: TunnelFacts) -> Finding | None:
     if theirs and (differs := next((words for one in theirs if (words := _options(tunnel, one))), None)):
         return found("gre", "gre_options", f"GRE from {tunnel.remote} has {differs}", **ends)
     packets_in, _ = facts.risen(child.name)
+    # A host whose tunnel is down says so of each packet, and of each echo of ours (ICMP, protocol or port unreachable).
+    if 0 < packets_in <= facts.counters.get("Icmp.InDestUnreachs", 0):
+        saw = f"of GRE that went out by child {child.name} only ICMP unreachable came back"
+        return found("gre", "gre_refused", saw, **ends)
     never = child.packets_in if not seen.total.get("rx_packets") else 0
     if packets_in > _SOME or never > _SOME:
         when = f"in {facts.seconds:.1f} s" if packets_in > _SOME else "since it is up"

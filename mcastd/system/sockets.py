@@ -8,7 +8,8 @@ from ipaddress import IPv4Address
 
 SO_ATTACH_FILTER = 26
 SO_RCVBUFFORCE = 33
-ETH_P_ALL, ETH_P_IP = 0x0003, 0x0800
+ETH_P_IP = 0x0800
+_ETH_P_ALL = 0x0003
 INTERNETWORK_CONTROL = 0xC0
 
 _LD_B_ABS, _LD_H_ABS, _LD_W_ABS = 0x30, 0x28, 0x20
@@ -263,9 +264,9 @@ def packets_on(ifname: str, program: tuple[Instruction, ...]) -> socket.socket:
     return sock
 
 
-def packets_anywhere(program: tuple[Instruction, ...], protocol: int = ETH_P_IP) -> socket.socket:
-    """The same on all interfaces, those to come included; with ETH_P_ALL also what goes out, and other than IPv4."""
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(protocol))
+def packets_anywhere(program: tuple[Instruction, ...]) -> socket.socket:
+    """The same on all interfaces, those to come included, and also what goes out, and what is not IPv4."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL))
     try:
         attach_filter(sock, program)
         drain(sock)
@@ -275,9 +276,12 @@ def packets_anywhere(program: tuple[Instruction, ...], protocol: int = ETH_P_IP)
     return sock
 
 
-def raw_udp_on(ifname: str, program: tuple[Instruction, ...]) -> socket.socket:
-    """A non-blocking raw UDP socket on one interface: what this host delivers to anybody and ``program`` accepts."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_UDP)
+def delivered(protocol: int, program: tuple[Instruction, ...], ifname: str = "") -> socket.socket:
+    """A non-blocking raw socket: what this host delivers to anybody of an IP protocol, and ``program`` accepts.
+
+    With ``ifname``, what came in on that interface.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
     try:
         attach_filter(sock, program)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, ifname.encode())

@@ -91,6 +91,6 @@ class Capture:
 
 def _everywhere(program: tuple[sockets.Instruction, ...]) -> socket.socket:
     """A packet socket on every interface, for both directions, that has counted nothing yet."""
-    sock = sockets.packets_anywhere(program, sockets.ETH_P_ALL)
+    sock = sockets.packets_anywhere(program)
     sockets.statistics(sock)
     return sock

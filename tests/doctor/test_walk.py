@@ -250,6 +250,14 @@ CASES: dict[str, tuple[str, Facts]] = {
         "gre_key",
         facts(tunnels={"gre1": seen(received={})}, gre_seen=frozenset({GreSeen(REMOTE, LOCAL, 40)})),
     ),
+    "a far end whose tunnel is down": (
+        "gre_refused",
+        facts(
+            before=status(peers=(peer(children=(child(packets_in=98),)),)),
+            tunnels={"gre1": seen(received={}, total={})},
+            counters={"Icmp.InDestUnreachs": 2},
+        ),
+    ),
     "another MTU": ("mtu", facts(tunnels={"gre1": seen(link=Link(1476, True, True))})),
     "a path MTU that the host knows": (
         "mtu",
@@ -424,6 +432,20 @@ def test_notes_on_strongswans_settings_are_charons() -> None:
         ("configuration", "mcastd.toml:9: tunnels.gre1.child: GRE goes in the clear"),
         ("charon", "make_before_break is not on"),
     ]
+
+
+def test_a_sequence_number_that_is_not_expected_is_no_fault_and_one_that_is_missing_is() -> None:
+    quiet = facts(tunnels={"gre1": seen(received={})})
+    numbered = dataclasses.replace(quiet, gre_seen=frozenset({GreSeen(REMOTE, LOCAL, None, sequence=True)}))
+    assert walk(numbered).finding == walk(quiet).finding
+    had = config()
+    numbering = replace(had, tunnels=(replace(had.tunnels[0], sequence=True),))
+    assert walk(dataclasses.replace(numbered, config=numbering)).finding == walk(quiet).finding
+    plain = dataclasses.replace(quiet, config=numbering, gre_seen=frozenset({GreSeen(REMOTE, LOCAL, None)}))
+    found = walk(plain).finding
+    assert found is not None
+    assert found.problem == "gre_options"
+    assert found.saw.endswith("has no sequence numbers, tunnel gre1 expects them")
 
 
 TAKEN = status(tunnels=(tunnel(routes=(RouteStatus(prefix="239.0.0.0/8", table=254, state="taken"),)),))
