@@ -15,7 +15,7 @@ from mcastd.lab.topology import CLOUD, DC, GROUP, TUNNEL
 from tests.lab.pim_scene import HELLO, JOIN_PRUNE, LEAF, PIM, Tap, as_new, generation_id_of, mcastd
 from tests.lab.service_manager import ServiceManager
 
-pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
+pytestmark = pytest.mark.root
 
 BY_COMMAND = "239.1.1.7"
 NAT_T = 4500
@@ -85,6 +85,7 @@ def wait_for_more(scene: Scene, count: int = 500) -> None:
     wait_for("more of the feed", lambda: scene.feed.received()[GROUP].received >= before + count)
 
 
+@pytest.mark.also_kernel
 @pytest.mark.parametrize("number", [HAND_OVER, signal.SIGKILL], ids=["restart", "crash"])
 def test_a_successor_adopts_everything_and_nothing_is_lost(
     scene: Scene, lost: Callable[[], int], managed: ServiceManager, number: signal.Signals
