@@ -6,8 +6,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.vm import abilities
 
-# The longest first, for all to end together; emulation last, with little beside it.
-_ORDER = ("tests/service/", "uml", "tests/lab/", "tests/", "qemu")
+# The longest first, for all lanes to end together.
+_ORDER = ("tests/service/", "uml", "tests/lab/test_doctor", "tests/lab/test_pim", "qemu", "tests/lab/", "tests/")
 
 
 def unit(nodeid: str) -> str:
