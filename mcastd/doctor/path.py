@@ -201,7 +201,9 @@ def _arrives(facts: Facts, tunnel: Tunnel, seen: TunnelFacts) -> Finding | None:
         return found("gre", "gre_options", f"GRE from {tunnel.remote} has {differs}", **ends)
     packets_in, _ = facts.risen(child.name)
     # A host whose tunnel is down says so of each packet, and of each echo of ours (ICMP, protocol or port unreachable).
-    if 0 < packets_in <= facts.counters.get("Icmp.InDestUnreachs", 0):
+    # They are counted for a little less long than what comes out of the child.
+    unreachable = facts.counters.get("Icmp.InDestUnreachs", 0)
+    if unreachable and packets_in <= unreachable + 1:
         saw = f"of GRE that went out by child {child.name} only ICMP unreachable came back"
         return found("gre", "gre_refused", saw, **ends)
     never = child.packets_in if not seen.total.get("rx_packets") else 0

@@ -255,7 +255,7 @@ CASES: dict[str, tuple[str, Facts]] = {
         facts(
             before=status(peers=(peer(children=(child(packets_in=98),)),)),
             tunnels={"gre1": seen(received={}, total={})},
-            counters={"Icmp.InDestUnreachs": 2},
+            counters={"Icmp.InDestUnreachs": 1},
         ),
     ),
     "another MTU": ("mtu", facts(tunnels={"gre1": seen(link=Link(1476, True, True))})),
