@@ -62,6 +62,7 @@ async def _status(control_socket: Path) -> Status:
 
 async def _watch(facts: Facts, config: Config) -> Facts:
     """Listen for the window, and take what the kernel counted in it."""
+    counters = _counters()  # before the probes, whose answers they count
     with ExitStack() as stack:
         taps = {tunnel.name: stack.enter_context(StreamTap(tunnel.name)) for tunnel in config.tunnels}
         delivered = {tunnel.name: stack.enter_context(DeliveryTap(tunnel.name)) for tunnel in config.tunnels}
@@ -69,7 +70,7 @@ async def _watch(facts: Facts, config: Config) -> Facts:
         wires = [stack.enter_context(EspTap(outgoing=outgoing)) for outgoing in (False, True)]
         probes = {tunnel.name: stack.enter_context(MtuProbe(tunnel)) for tunnel in config.tunnels}
         began = time.monotonic()
-        interfaces, counters, sockets = _interfaces(), _counters(), _sockets()
+        interfaces, sockets = _interfaces(), _sockets()
         await asyncio.sleep(WINDOW)
         seconds = time.monotonic() - began
         wire_in, wire_out = (tap.wire() for tap in wires)

@@ -200,19 +200,20 @@ def _arrives(facts: Facts, tunnel: Tunnel, seen: TunnelFacts) -> Finding | None:
     if theirs and (differs := next((words for one in theirs if (words := _options(tunnel, one))), None)):
         return found("gre", "gre_options", f"GRE from {tunnel.remote} has {differs}", **ends)
     packets_in, _ = facts.risen(child.name)
-    # A host whose tunnel is down says so of each packet, and of each echo of ours (ICMP, protocol or port unreachable).
-    # They are counted for a little less long than what comes out of the child.
+    # A host whose tunnel is down says so, at a bounded rate, of what comes and of echoes of ours (ICMP unreachable).
+    # That is counted for a little less long than what comes out of the child.
     unreachable = facts.counters.get("Icmp.InDestUnreachs", 0)
-    if unreachable and packets_in <= unreachable + 1:
+    arrived = packets_in - unreachable
+    if unreachable and arrived <= 1:
         saw = f"of GRE that went out by child {child.name} only ICMP unreachable came back"
         return found("gre", "gre_refused", saw, **ends)
     never = child.packets_in if not seen.total.get("rx_packets") else 0
-    if packets_in > _SOME or never > _SOME:
-        when = f"in {facts.seconds:.1f} s" if packets_in > _SOME else "since it is up"
-        saw = f"{max(packets_in, never)} packets came out of child {child.name} {when}, none on {tunnel.name}"
+    if arrived > _SOME or (never > _SOME and arrived > 1):
+        when = f"in {facts.seconds:.1f} s" if arrived > _SOME else "since it is up"
+        saw = f"{max(arrived, never)} packets came out of child {child.name} {when}, none on {tunnel.name}"
         return found("gre", "gre_dropped_here", saw, **ends)
-    if child.packets_in == 0 and child.packets_out > _SOME:
-        saw = f"child {child.name} has carried {child.packets_out} packets out and none in"
+    if child.packets_out > _SOME and (child.packets_in == 0 or (never and arrived == 0)):
+        saw = f"child {child.name} has carried {child.packets_out} packets out and, for {tunnel.name}, none in"
         return found("gre", "nothing_comes_back", saw, **ends)
     told = facts.told(tunnel.name)
     alive = told.keepalive if told else None
