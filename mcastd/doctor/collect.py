@@ -19,10 +19,11 @@ from mcastd import control
 from mcastd.config.load import load
 from mcastd.config.model import Config, Peer, Tunnel
 from mcastd.doctor import proc
-from mcastd.doctor.facts import Facts, Kernel, Link, TunnelFacts, Way
+from mcastd.doctor.facts import Facts, Kernel, Link, TunnelFacts
 from mcastd.doctor.listen import DeliveryTap, EspTap, GreTap, StreamTap
 from mcastd.doctor.probe import MtuProbe
 from mcastd.errors import ConfigError, ControlError, HostError
+from mcastd.links import Way
 from mcastd.status import Status
 from mcastd.system import sysctl
 from mcastd.system.netlink import Netlink
@@ -49,7 +50,7 @@ async def look(config_file: Path, control_socket: Path) -> Facts:
     facts = replace(facts, config=config, config_notes=loaded.notes, kernel=await asyncio.to_thread(_kernel))
     try:
         before = await _status(control_socket)
-        facts = await _watch(facts, config)
+        facts = await _watch(facts, config, before)
         return replace(facts, before=before, status=await _status(control_socket))
     except ControlError as error:
         return replace(facts, silent=str(error))
@@ -60,20 +61,21 @@ async def _status(control_socket: Path) -> Status:
     return msgspec.json.decode(answer, type=Status)
 
 
-async def _watch(facts: Facts, config: Config) -> Facts:
+async def _watch(facts: Facts, config: Config, before: Status) -> Facts:
     """Listen for the window, and take what the kernel counted in it."""
-    counters = _counters()  # before the probes, whose answers they count
+    interfaces, counters = _interfaces(), _counters()  # before the probes, whose answers they count
     with ExitStack() as stack:
         taps = {tunnel.name: stack.enter_context(StreamTap(tunnel.name)) for tunnel in config.tunnels}
         delivered = {tunnel.name: stack.enter_context(DeliveryTap(tunnel.name)) for tunnel in config.tunnels}
-        gre_tap = stack.enter_context(GreTap())
+        gre_taps = [stack.enter_context(GreTap(delivered=delivered)) for delivered in (False, True)]
         wires = [stack.enter_context(EspTap(outgoing=outgoing)) for outgoing in (False, True)]
         probes = {tunnel.name: stack.enter_context(MtuProbe(tunnel)) for tunnel in config.tunnels}
         began = time.monotonic()
-        interfaces, sockets = _interfaces(), _sockets()
+        sockets = _sockets()
         await asyncio.sleep(WINDOW)
         seconds = time.monotonic() - began
         wire_in, wire_out = (tap.wire() for tap in wires)
+        arrived, taken = (tap.seen() for tap in gre_taps)
         totals = _interfaces()
         drops = {inode: one.drops - sockets[inode].drops for inode, one in _sockets().items() if inode in sockets}
         async with Netlink() as netlink:
@@ -102,11 +104,11 @@ async def _watch(facts: Facts, config: Config) -> Facts:
             addresses=addresses,
             wire_in=wire_in,
             wire_out=wire_out,
-            gre_seen=gre_tap.seen(),
+            gre_seen=arrived | taken,  # of each the greater count
             memberships=proc.memberships(_read("igmp")),
             source_filters=proc.source_filters(_read("mcfilter")),
             multicast_routers=proc.multicast_routers(_read("ip_mr_vif")),
-            strangers=await asyncio.to_thread(_strangers, config.daemon.vici_socket),
+            strangers=await asyncio.to_thread(_strangers, config.daemon.vici_socket) if not before.healthy else {},
             sockets=tuple(_sockets().values()),
             socket_drops=drops,
             counters=_risen(counters, _counters()),
@@ -122,10 +124,9 @@ async def _addresses(netlink: Netlink) -> frozenset[IPv4Address]:
 
 async def _way(netlink: Netlink, peer: Peer) -> Way | None:
     try:
-        found = await netlink.way(peer.remote, peer.local)
+        return await netlink.way(peer.remote, peer.local)
     except HostError:
         return None
-    return Way(found.interface, found.gateway, found.silent) if found else None
 
 
 async def _tunnel(netlink: Netlink, tunnel: Tunnel, seen: TunnelFacts, groups: Iterable[IPv4Address]) -> TunnelFacts:

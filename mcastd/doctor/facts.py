@@ -1,11 +1,13 @@
 """What one look at the host, the daemon and the tunnels saw: frozen, so that hops are pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from mcastd.config.model import Config, Tunnel
 from mcastd.doctor.proc import UdpSocket
 from mcastd.errors import Problem
+from mcastd.links import Way
 from mcastd.status import ChildStatus, GroupStatus, PeerStatus, Status, TunnelStatus
 
 
@@ -53,7 +55,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class GreSeen:
-    """A GRE header that was delivered to this host: between whom, with which options."""
+    """A GRE header that arrived on this host, outside of the tunnels: between whom, with which options."""
 
     source: IPv4Address
     destination: IPv4Address
@@ -80,18 +82,6 @@ class Wire:
 
     sas: dict[int, Esp] = field(default_factory=dict)
     whole: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """Where this host's routes to a peer lead: an interface and, unless the peer is on the link, a gateway.
-
-    ``silent`` is that the next hop does not answer the question for its link-layer address (ARP).
-    """
-
-    interface: str
-    gateway: IPv4Address | None = None
-    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +137,7 @@ class Facts:
     addresses: frozenset[IPv4Address] = frozenset()
     wire_in: Wire = Wire()
     wire_out: Wire = Wire()
-    gre_seen: frozenset[GreSeen] = frozenset()
+    gre_seen: Mapping[GreSeen, int] = field(default_factory=dict)
     memberships: dict[str, frozenset[IPv4Address]] = field(default_factory=dict)
     source_filters: dict[tuple[str, IPv4Address], frozenset[IPv4Address]] = field(default_factory=dict)
     strangers: dict[int, str] = field(default_factory=dict)

@@ -136,26 +136,30 @@ class DeliveryTap(StreamTap):
 
 
 class GreTap(_Tap):
-    """The GRE that this host delivers: decrypted, and past the firewall."""
+    """GRE as it comes in on any interface, decrypted, but for transport mode; or as it is ``delivered``."""
 
     snap = 65535  # what is checksummed is all of it
 
-    def __init__(self) -> None:
-        super().__init__(lambda: sockets.delivered(gre.IPPROTO_GRE, sockets.accept_protocol(gre.IPPROTO_GRE)))
-        self._seen: set[GreSeen] = set()
+    def __init__(self, *, delivered: bool) -> None:
+        program = sockets.accept_protocol(gre.IPPROTO_GRE)
+        super().__init__(
+            lambda: sockets.delivered(gre.IPPROTO_GRE, program) if delivered else sockets.packets_anywhere(program)
+        )
+        self._seen: Counter[GreSeen] = Counter()
 
     def take(self, packet: bytes) -> None:
-        """Remember between whom a packet is, and what its header has."""
+        """Count a packet by whom it is between, and by what its header has."""
         try:
             header = gre.decode(gre.ipv4_payload(packet))
         except DecodeError:
             return
         ends = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
-        self._seen.add(GreSeen(*ends, header.key, header.checksum, header.sequence is not None))
+        self._seen[GreSeen(*ends, header.key, header.checksum, header.sequence is not None)] += 1
 
-    def seen(self) -> frozenset[GreSeen]:
+    def seen(self) -> Counter[GreSeen]:
         """What has arrived so far."""
-        return frozenset(self._seen)
+        self.drain()
+        return self._seen
 
 
 class _Passed:

@@ -200,19 +200,17 @@ def _arrives(facts: Facts, tunnel: Tunnel, seen: TunnelFacts) -> Finding | None:
     if theirs and (differs := next((words for one in theirs if (words := _options(tunnel, one))), None)):
         return found("gre", "gre_options", f"GRE from {tunnel.remote} has {differs}", **ends)
     packets_in, _ = facts.risen(child.name)
-    # A host whose tunnel is down says so, at a bounded rate, of what comes and of echoes of ours (ICMP unreachable).
-    # That is counted for a little less long than what comes out of the child.
-    unreachable = facts.counters.get("Icmp.InDestUnreachs", 0)
-    arrived = packets_in - unreachable
-    if unreachable and arrived <= 1:
+    # In transport mode it shows nowhere before it is delivered, but there nothing else comes out of the child.
+    shows = sum(facts.gre_seen[one] for one in theirs), 1
+    arrived, enough = (packets_in, _SOME) if child.mode == "transport" else shows
+    never = child.packets_in if not seen.total.get("rx_packets") else 0
+    if arrived > enough or (arrived and never > _SOME):
+        saw = f"{arrived} packets of GRE came out of child {child.name} in {facts.seconds:.1f} s, none on {tunnel.name}"
+        return found("gre", "gre_dropped_here", saw, **ends)
+    if packets_in and not arrived and facts.counters.get("Icmp.InDestUnreachs", 0):
         saw = f"of GRE that went out by child {child.name} only ICMP unreachable came back"
         return found("gre", "gre_refused", saw, **ends)
-    never = child.packets_in if not seen.total.get("rx_packets") else 0
-    if arrived > _SOME or (never > _SOME and arrived > 1):
-        when = f"in {facts.seconds:.1f} s" if arrived > _SOME else "since it is up"
-        saw = f"{max(arrived, never)} packets came out of child {child.name} {when}, none on {tunnel.name}"
-        return found("gre", "gre_dropped_here", saw, **ends)
-    if child.packets_out > _SOME and (child.packets_in == 0 or (never and arrived == 0)):
+    if child.packets_out > _SOME and (child.packets_in == 0 or (never and not arrived)):
         saw = f"child {child.name} has carried {child.packets_out} packets out and, for {tunnel.name}, none in"
         return found("gre", "nothing_comes_back", saw, **ends)
     told = facts.told(tunnel.name)

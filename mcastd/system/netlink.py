@@ -11,7 +11,7 @@ from pyroute2.iproute.linux import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mcastd.errors import HostError
-from mcastd.links import Gre, Xfrm
+from mcastd.links import Gre, Way, Xfrm
 
 IFF_UP = 0x1
 IFF_MULTICAST = 0x1000
@@ -41,18 +41,6 @@ class Address:
     index: int
     interface: IPv4Interface
     peer: IPv4Address | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """Where routes lead: an interface and, unless the destination is on the link, a gateway.
-
-    ``silent`` is that the next hop does not answer the question for its link-layer address (ARP).
-    """
-
-    interface: str
-    gateway: IPv4Address | None
-    silent: bool
 
 
 class Netlink:

@@ -7,11 +7,12 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Pim, RpRange, Tunnel, digest
-from mcastd.doctor.facts import Esp, Facts, GreSeen, Heard, Kernel, Link, Probe, Stream, TunnelFacts, Way, Wire
+from mcastd.doctor.facts import Esp, Facts, GreSeen, Heard, Kernel, Link, Probe, Stream, TunnelFacts, Wire
 from mcastd.doctor.proc import UdpSocket
 from mcastd.doctor.walk import HOPS, walk
 from mcastd.errors import Problem
 from mcastd.ipsec.contact import UNSURE
+from mcastd.links import Way
 from mcastd.status import (
     ChildStatus,
     FirewallStatus,
@@ -146,7 +147,13 @@ def flowed(packets_in: int, packets_out: int, **changes: object) -> Facts:
     """The child's counters have risen by so much during the look; on the wire as much has passed, unless changed."""
     after = status(peers=(peer(children=(child(packets_in=100 + packets_in, packets_out=100 + packets_out),)),))
     wires = {"wire_in": wire(1, packets_in), "wire_out": wire(2, packets_out)}
-    return facts(status=after, **(wires | changes))
+    return facts(**({"status": after} | wires | changes))
+
+
+def transported(packets: int) -> Status:
+    return status(
+        peers=(peer(children=(child(mode="transport", packets_in=100 + packets, packets_out=100 + packets),)),)
+    )
 
 
 def wire(spi: int, packets: int, missing: int = 0, late: int = 0) -> Wire:
@@ -231,7 +238,7 @@ CASES: dict[str, tuple[str, Facts]] = {
     ),
     "GRE with checksums": (
         "gre_options",
-        facts(tunnels={"gre1": seen(received={})}, gre_seen=frozenset({GreSeen(REMOTE, LOCAL, checksum=True)})),
+        facts(tunnels={"gre1": seen(received={})}, gre_seen={GreSeen(REMOTE, LOCAL, checksum=True): 1}),
     ),
     "the tunnel has a problem": (
         "tunnel_down",
@@ -248,7 +255,23 @@ CASES: dict[str, tuple[str, Facts]] = {
     ),
     "another key": (
         "gre_key",
-        facts(tunnels={"gre1": seen(received={})}, gre_seen=frozenset({GreSeen(REMOTE, LOCAL, 40)})),
+        facts(tunnels={"gre1": seen(received={})}, gre_seen={GreSeen(REMOTE, LOCAL, 40): 1}),
+    ),
+    "GRE that a firewall drops here": (
+        "gre_dropped_here",
+        facts(tunnels={"gre1": seen(received={})}, gre_seen={GreSeen(REMOTE, LOCAL): 2}),
+    ),
+    "GRE that a firewall drops here, seldom": (
+        "gre_dropped_here",
+        facts(tunnels={"gre1": seen(received={}, total={})}, gre_seen={GreSeen(REMOTE, LOCAL): 1}),
+    ),
+    "GRE that a firewall drops here, in transport mode": (
+        "gre_dropped_here",
+        flowed(4, 4, before=transported(0), status=transported(4), tunnels={"gre1": seen(received={})}),
+    ),
+    "another far end whose tunnel is down": (
+        "nothing_comes_back",
+        facts(tunnels={"gre1": seen(received={}, total={})}),
     ),
     "a far end whose tunnel is down": (
         "gre_refused",
@@ -435,17 +458,23 @@ def test_notes_on_strongswans_settings_are_charons() -> None:
 
 
 def test_a_sequence_number_that_is_not_expected_is_no_fault_and_one_that_is_missing_is() -> None:
-    quiet = facts(tunnels={"gre1": seen(received={})})
-    numbered = dataclasses.replace(quiet, gre_seen=frozenset({GreSeen(REMOTE, LOCAL, None, sequence=True)}))
-    assert walk(numbered).finding == walk(quiet).finding
-    had = config()
-    numbering = replace(had, tunnels=(replace(had.tunnels[0], sequence=True),))
-    assert walk(dataclasses.replace(numbered, config=numbering)).finding == walk(quiet).finding
-    plain = dataclasses.replace(quiet, config=numbering, gre_seen=frozenset({GreSeen(REMOTE, LOCAL, None)}))
-    found = walk(plain).finding
-    assert found is not None
-    assert found.problem == "gre_options"
-    assert found.saw.endswith("has no sequence numbers, tunnel gre1 expects them")
+    def problem(*, expected: bool, sent: bool) -> str:
+        had = config()
+        found = walk(
+            facts(
+                config=replace(had, tunnels=(replace(had.tunnels[0], sequence=expected),)),
+                status=status(),
+                tunnels={"gre1": seen(received={})},
+                gre_seen={GreSeen(REMOTE, LOCAL, sequence=sent): 2},
+            )
+        ).finding
+        assert found is not None
+        return found.saw if found.problem == "gre_options" else found.problem
+
+    assert problem(expected=False, sent=True) == "gre_dropped_here"
+    assert problem(expected=True, sent=True) == "gre_dropped_here"
+    missing = problem(expected=True, sent=False)
+    assert missing.endswith("has no sequence numbers, tunnel gre1 expects them")
 
 
 TAKEN = status(tunnels=(tunnel(routes=(RouteStatus(prefix="239.0.0.0/8", table=254, state="taken"),)),))

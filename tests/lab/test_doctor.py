@@ -283,6 +283,7 @@ def test_gre_comes_in_the_clear(running: Scene) -> None:
     assert (found.problem, found.hop) == ("gre_arrives_in_the_clear", "leak_guard"), found.text
 
 
+@pytest.mark.also_kernel
 def test_gre_is_blocked_inside(scene: Scene) -> None:
     with dropping(scene, DC, "output", "ip protocol gre"):
         scene.start_daemon()
