@@ -19,6 +19,10 @@ from mcastd.config.report import Report, dotted
 S = TypeVar("S", bound=msgspec.Struct)
 
 _DAY: Final = 86400.0
+LONGEST_LIFETIME: Final = 30 * _DAY
+"""Of an SA, in seconds."""
+LARGEST_REPLAY_WINDOW: Final = 4096
+"""In packets."""
 _SOCKET_PATH: Final = 107  # bytes, of a struct sockaddr_un, its final NUL aside
 _TOP: Final = ("daemon", "firewall", "peers", "tunnels", "groups")
 
@@ -45,7 +49,7 @@ KINDS: Final[dict[type[msgspec.Struct], dict[str, Kind]]] = {
         "ca_certs": kinds.array(kinds.file_path()),
         "proposals": kinds.array(kinds.proposal("ike"), least=1),
         "version": kinds.choice(2, 1),
-        "lifetime": kinds.duration(1.0, 30 * _DAY),
+        "lifetime": kinds.duration(1.0, LONGEST_LIFETIME),
         "reauthentication": kinds.boolean(),
         "encap": kinds.boolean(),
         "dpd_delay": kinds.duration(0.0, _DAY),
@@ -57,10 +61,10 @@ KINDS: Final[dict[type[msgspec.Struct], dict[str, Kind]]] = {
         "local_ts": kinds.prefix(),
         "remote_ts": kinds.prefix(),
         "proposals": kinds.array(kinds.proposal("esp"), least=1),
-        "lifetime": kinds.duration(1.0, 30 * _DAY),
+        "lifetime": kinds.duration(1.0, LONGEST_LIFETIME),
         "mode": kinds.choice("tunnel", "transport", "interface"),
         "protocol": kinds.choice("any", "gre"),
-        "replay_window": kinds.integer(0, 4096),
+        "replay_window": kinds.integer(0, LARGEST_REPLAY_WINDOW),
         "if_id": kinds.integer(1, 2**32 - 1),
         "interface": kinds.simple(lambda value: kinds.text(value, "the name of an interface"), None),
         "snat": kinds.host_address(),

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, NamedTuple
 
+from mcastd.config.convert import LARGEST_REPLAY_WINDOW, LONGEST_LIFETIME
 from mcastd.config.kinds import spell
 from mcastd.config.proposals import Protocol, problem_with
 from mcastd.config.strongswan import Value
@@ -17,8 +18,6 @@ _GRE: Final = ("gre", "47")
 _ANY_PORT: Final = (None, "", "0", "any", "%any")
 _NAME: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _LONGEST_NAME: Final = 63
-_LONGEST_LIFE: Final = 30 * 86400
-_LARGEST_WINDOW: Final = 4096
 _LONGEST_TEXT: Final = 255  # bytes, of an identity
 EXAMPLE_PROPOSAL: Final = ("aes256-sha256-modp2048",)
 
@@ -58,17 +57,17 @@ def lifetime(value: int | None, setting: Value | None, key: str, notes: Notes) -
     if value < 1:
         notes.add(setting, key, "an SA that does not end is not carried over: the default of mcastd holds")
         return {}
-    if value > _LONGEST_LIFE:
-        notes.add(setting, key, f"{setting.text} is too long and becomes {spell(_LONGEST_LIFE)}")
-    return {"lifetime": spell(min(value, _LONGEST_LIFE))}
+    if value > LONGEST_LIFETIME:
+        notes.add(setting, key, f"{setting.text} is too long and becomes {spell(LONGEST_LIFETIME)}")
+    return {"lifetime": spell(min(value, LONGEST_LIFETIME))}
 
 
 def replay_window(setting: Value | None, key: str, notes: Notes) -> dict[str, Scalar]:
     """The key ``replay_window``; -1 is charon's default, which is left to ours."""
     if setting is None or setting.text == "-1":
         return {}
-    if not setting.text.isdecimal() or int(setting.text) > _LARGEST_WINDOW:
-        notes.add(setting, key, f"{setting.text} is left out; allowed: 0 to {_LARGEST_WINDOW}")
+    if not setting.text.isdecimal() or int(setting.text) > LARGEST_REPLAY_WINDOW:
+        notes.add(setting, key, f"{setting.text} is left out; allowed: 0 to {LARGEST_REPLAY_WINDOW}")
         return {}
     return {key: int(setting.text)}
 

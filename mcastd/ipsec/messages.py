@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final, Union
 
 from mcastd.config.certificates import Certificates
+from mcastd.config.kinds import spell
 from mcastd.config.model import Child, Peer
 from mcastd.errors import DecodeError
 
@@ -234,6 +235,12 @@ def made_with(lifetime: float, sa: IkeSa) -> bool:
 def child_made_with(lifetime: float, sa: ChildSa) -> bool:
     """Whether a CHILD_SA that is up was made with this lifetime."""
     return sa.lifetime is None or abs(sa.lifetime - _seconds(lifetime)) <= _ROUNDING
+
+
+def in_words(lifetime: float) -> str:
+    """The lifetime that an SA has, which is the sum of two figures that charon takes a moment apart."""
+    minutes = round(lifetime / 60) * 60.0
+    return spell(minutes if abs(lifetime - minutes) <= _ROUNDING else lifetime)
 
 
 def ike_sas(section: Section) -> tuple[IkeSa, ...]:

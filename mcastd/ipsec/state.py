@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from mcastd.config.kinds import spell
 from mcastd.config.lines import KeyPath
 from mcastd.config.model import Child, Peer
 from mcastd.config.report import dotted
 from mcastd.ipsec.attempt import Backoff
-from mcastd.ipsec.messages import ChildSa, IkeSa, PeerWithKey, child_made_with, made_with
+from mcastd.ipsec.messages import ChildSa, IkeSa, PeerWithKey, child_made_with, in_words, made_with
 from mcastd.status import ChildStatus, PeerStatus
 
 _LATER: Final = "with which it was made, and its rekeyings keep that; the file's is for one made afterwards"
@@ -214,7 +213,7 @@ class PeerState:
             sa = child.sa
             if sa is not None and sa.lifetime is not None and not child_made_with(child.wanted.lifetime, sa):
                 path = ("peers", peer.name, "children", child.wanted.name, "lifetime")
-                found.append(f"{dotted(path)}: the CHILD_SA that is up has {spell(sa.lifetime)}, {_LATER}")
+                found.append(f"{dotted(path)}: the CHILD_SA that is up has {in_words(sa.lifetime)}, {_LATER}")
         return found
 
     def status(self, now: float, seen: float) -> PeerStatus:

@@ -160,7 +160,8 @@ def _tunnel_commands(config: Config, tunnel: Tunnel, outside: str) -> Iterator[s
         if carried is None or tunnel.remote != carried[0].remote:
             yield f"ip address add {tunnel.remote}/32 dev lo"
         yield f"ip {gre_link(config, tunnel)}"
-    yield from (f"ip {line}" for line in link_settings(config, tunnel))
+    for line in link_settings(config, tunnel):
+        yield f"{'[ ! -e /proc/sys/net/ipv6 ] || ' if WITHOUT_IPV6 in line else ''}ip {line}"
     if tunnel.keepalive.period:
         yield "# So that Linux answers mcastd's keepalives; it lets spoofed packets in as well"
         yield f"sysctl -w net.ipv4.conf.{tunnel.name}.accept_local=1 net.ipv4.conf.{tunnel.name}.rp_filter=0"

@@ -208,6 +208,13 @@ def test_an_sa_tells_the_lifetime_that_it_was_made_with(seconds: float, key: str
     assert not messages.child_made_with(3610.0, child)
 
 
+@pytest.mark.parametrize(
+    ("listed", "words"), [(3600.0, "1h"), (3601.0, "1h"), (598.0, "10m"), (3603.0, "3603s"), (11.0, "11s")]
+)
+def test_a_lifetime_is_told_as_it_was_given_although_charon_rounds_it(listed: float, words: str) -> None:
+    assert messages.in_words(listed) == words
+
+
 def test_a_half_open_ike_sa_is_neither_up_nor_answered() -> None:
     (sa,) = messages.ike_sas({"dc": {"uniqueid": b"1", "state": b"CONNECTING", "responder-spi": b"0000000000000000"}})
     assert not sa.up

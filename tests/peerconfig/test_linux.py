@@ -98,3 +98,11 @@ def test_pim_is_spoken_on_the_tunnel_and_towards_the_sources() -> None:
 
 def test_gre_only_selectors() -> None:
     assert child(with_child(example(), protocol="gre"))["local_ts"] == "10.44.7.1/32[gre]"
+
+
+def test_the_commands_go_on_where_there_is_no_ipv6() -> None:
+    (line,) = [line for line in linux.commands(example()).splitlines() if linux.WITHOUT_IPV6 in line]
+    guard, command = line.split(" || ")
+    assert command == "ip link set gre1 addrgenmode none"
+    there = subprocess.run(["sh", "-ec", f"{guard} || echo IPv6"], capture_output=True, text=True, check=True).stdout
+    assert bool(there) == Path("/proc/sys/net/ipv6").exists()
