@@ -22,6 +22,7 @@ from mcastd.control import ControlServer
 from mcastd.errors import ConfigError, ControlRefused, McastdError, Problem
 from mcastd.firewall.agent import FirewallAgent
 from mcastd.handover import COMMAND, Handover
+from mcastd.health import problems, summary
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView
@@ -335,34 +336,15 @@ class Daemon:
         groups = tuple(
             _seen_through(group, plain[group.tunnel]) for group in self._pim.groups(now) if group.tunnel in plain
         )
-        down = [f"no {capability}: mcastd cannot {what}" for capability, what in capabilities.missing()]
-        down += [self._ipsec.charon] if self._ipsec.charon is not None and peers else []
-        down += [f"peer {peer.name} is {peer.state}" for peer in peers if peer.state != "up"]
-        down += [
-            f"child {child.name} is {child.state}"
-            for peer in peers if peer.state == "up"
-            for child in peer.children if child.state != "up"
-        ]  # fmt: skip
-        down += [f"tunnel {tunnel.name} is {tunnel.state}" for tunnel in tunnels if tunnel.state != "up"]
         firewall = self._firewall.status()
-        down += [f"firewall: {firewall.problem}"] if firewall.problem else []
-        down += [
-            f"the path of tunnel {tunnel.name} is dead" for tunnel in tunnels
-            if tunnel.keepalive is not None and tunnel.keepalive.path == "dead"
-        ]  # fmt: skip
-        down += [
-            f"PIM cannot send on {tunnel.name}: {tunnel.pim.problem}" for tunnel in tunnels
-            if tunnel.pim is not None and tunnel.pim.problem is not None and tunnel.state == "up"
-        ]  # fmt: skip
-        unjoined = sum(group.state != "joined" for group in groups)
-        down += [f"{unjoined} of {len(groups)} joins not joined"] if unjoined else []
+        down = tuple(problems(self._ipsec.charon, peers, tunnels, groups, firewall, capabilities.missing()))
         log_note = [f"log: {self._journal.problem}"] if self._journal and self._journal.problem else []
         return Status(
             version=__version__,
             pid=os.getpid(),
             uptime=now - self._started,
             healthy=not down,
-            summary="; ".join(down) or f"up: {len(peers)} peer(s), {len(tunnels)} tunnel(s), {len(groups)} join(s)",
+            summary=summary(down, peers, tunnels, groups),
             config_file=str(self._path),
             config_digest=self._digest,
             charon=self._ipsec.charon,

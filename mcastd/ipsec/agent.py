@@ -116,7 +116,10 @@ class IpsecAgent:
         """
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._refresh())
-        await asyncio.wait({self._refreshing}, timeout=REFRESH_TIMEOUT)
+        done, _ = await asyncio.wait({self._refreshing}, timeout=REFRESH_TIMEOUT)
+        for refreshing in done:
+            if not refreshing.cancelled():
+                refreshing.result()
 
     async def _refresh(self) -> None:
         if self._control is not None:
