@@ -7,7 +7,15 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.vm import abilities
 
 # The longest first, for all lanes to end together.
-_ORDER = ("tests/service/", "uml", "tests/lab/test_doctor", "tests/lab/test_pim", "qemu", "tests/lab/", "tests/")
+_ORDER = (
+    "tests/service/test_service",
+    "qemu",
+    "tests/service/",
+    "uml",
+    "tests/lab/test_doctor",
+    "tests/lab/",
+    "tests/",
+)
 
 
 def unit(nodeid: str) -> str:

@@ -57,7 +57,8 @@ class Places:
         if program == "vtysh":
             argv = [program, "--vty_socket", str(self.folder / DC / "frr"), *rest]
         elif program == "swanctl":
-            argv = [program, *rest, "--uri", f"unix://{self.vici(place)}"]
+            settings = f"STRONGSWAN_CONF={self.strongswan_conf(place)}"
+            argv = ["env", settings, program, *rest, "--uri", f"unix://{self.vici(place)}"]
         elif program == "mcastd":
             argv = python("mcastd", *rest)
         return ["ip", "netns", "exec", self.namespace(place), *argv]

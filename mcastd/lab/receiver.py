@@ -137,11 +137,12 @@ class Receiver:
         self._index = index
 
     def _read(self, sock: socket.socket, counters: Counters) -> None:
+        now = time.monotonic()
         with suppress(BlockingIOError):
             for _ in range(_BATCH):
                 datagram = sock.recv(2048)
                 if len(datagram) >= HEADER.size:
-                    counters.count(HEADER.unpack_from(datagram)[0], time.monotonic())
+                    counters.count(HEADER.unpack_from(datagram)[0], now)
 
     def _answer(self, listener: socket.socket) -> None:
         client, _ = listener.accept()

@@ -203,6 +203,7 @@ charon-systemd {{
         default = 1 }} }}
     plugins {{ vici {{ socket = unix://{vici} }} }}
 }}
+swanctl {{ load = {crypto} }}
 """
 
 

@@ -22,7 +22,7 @@ from mcastd.system import log, sockets
 from tests.namespaces import Namespace, join, until
 from tests.tunnel.agents import Running, running, tunnel
 
-pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
+pytestmark = pytest.mark.root
 
 LOCAL, REMOTE, PUBLIC = (IPv4Address(text) for text in ("10.44.6.1", "10.44.7.1", "222.45.67.1"))
 CMD = bytes.fromhex("0800010100010000")
@@ -122,6 +122,7 @@ def exchange(namespace: Callable[[], Namespace]) -> Iterator[Exchange]:
         yield exchange
 
 
+@pytest.mark.also_kernel
 def test_a_request_is_answered_with_what_was_inside(exchange: Exchange, tmp_path: Path) -> None:
     status = exchange.run(tmp_path, tunnel(), True, [request()], lambda found: found.answered == 1)
     (answer,) = exchange.answers()
@@ -163,6 +164,7 @@ def test_a_flood_is_answered_at_the_configured_rate(exchange: Exchange, tmp_path
     assert len(exchange.answers()) == status.answered < 25
 
 
+@pytest.mark.also_kernel
 def test_the_feed_never_reaches_the_reflector(exchange: Exchange, tmp_path: Path) -> None:
     datagram = IP(src="100.15.30.10", dst="239.1.1.1", proto=socket.IPPROTO_UDP) / bytes(500)
     feed = [bytes(GRE(proto=0x0800) / datagram), bytes(GRE(proto=0x8909) / (CMD + bytes(datagram)))]
@@ -178,6 +180,7 @@ FLAGS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.also_kernel
 @pytest.mark.parametrize("key", [None, 0x28])
 def test_every_kind_of_request_is_answered(exchange: Exchange, tmp_path: Path, key: int | None) -> None:
     keyed: dict[str, Any] = {} if key is None else {"key_present": 1, "key": key}
@@ -199,6 +202,7 @@ def test_what_a_keyed_tunnel_does_not_answer(exchange: Exchange, tmp_path: Path)
     assert len(exchange.answers()) == 1
 
 
+@pytest.mark.also_kernel
 def test_an_address_that_a_nat_puts_inside_is_answered_where_it_is_configured(
     exchange: Exchange, tmp_path: Path
 ) -> None:

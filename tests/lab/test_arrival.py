@@ -16,7 +16,7 @@ from mcastd.lab.scene import Scene
 from mcastd.lab.topology import GROUP
 from tests.lab.datapath import assert_datapath, kernel_does
 
-pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
+pytestmark = pytest.mark.root
 
 ANOTHER = "239.1.1.2"
 SSM, SSM_SOURCE = "232.1.1.1", "100.15.30.11"
@@ -35,6 +35,7 @@ def without_groups(text: str) -> str:
     return text[: text.index("[[groups]]")]
 
 
+@pytest.mark.also_kernel
 def test_the_feed_arrives_after_the_exec_and_nothing_is_lost_after_the_first(scene: Scene) -> None:
     assert scene.dc.security_associations() == ""
     assert scene.command("cloud", ["swanctl", "--list-sas"]) == ""
@@ -50,6 +51,7 @@ def test_the_feed_arrives_after_the_exec_and_nothing_is_lost_after_the_first(sce
     assert_datapath(scene)
 
 
+@pytest.mark.also_kernel
 def test_it_is_pim_that_brings_it(running: Scene) -> None:
     assert running.dc.joined() == {GROUP}
     assert running.dc.neighbors() == ["10.44.4.6"]
@@ -71,6 +73,7 @@ def test_without_a_group_nothing_arrives_although_everything_else_is_up(scene: S
     assert_datapath(scene)
 
 
+@pytest.mark.also_kernel
 def test_the_tunnel_has_the_addresses_flags_and_mtu_that_it_should(running: Scene) -> None:
     shown = running.command("cloud", ["ip", "-d", "addr", "show", "gre1"])
     assert "inet 10.44.4.6/30" in shown or "inet 10.44.4.6 peer 10.44.4.5/30" in shown
@@ -80,6 +83,7 @@ def test_the_tunnel_has_the_addresses_flags_and_mtu_that_it_should(running: Scen
     assert "10.44.6.1/32" in running.command("cloud", ["ip", "addr"])
 
 
+@pytest.mark.also_kernel
 def test_the_status_tells_of_every_part(running: Scene) -> None:
     running.wait_for_status(
         "a keepalive", lambda status: status.tunnels[0].keepalive and status.tunnels[0].keepalive.answered
@@ -105,6 +109,7 @@ def test_the_psk_is_in_no_log_and_no_status(running: Scene) -> None:
     assert psk not in running.log("mcastd").read_text()
 
 
+@pytest.mark.also_kernel
 def test_keepalives_unanswered_take_the_feed_away_and_answered_bring_it_back(running: Scene) -> None:
     text = running.config.read_text()
     running.config.write_text(text.replace("keepalive.reply = true", "keepalive.reply = false"))
@@ -128,6 +133,7 @@ def another_stream(running: Scene) -> Iterator[Scene]:
     running.stop(sender)
 
 
+@pytest.mark.also_kernel
 def test_a_group_added_by_hangup_arrives_and_the_old_one_loses_nothing(another_stream: Scene) -> None:
     scene = another_stream
     wait_for_more(scene)
@@ -142,6 +148,7 @@ def test_a_group_added_by_hangup_arrives_and_the_old_one_loses_nothing(another_s
     assert scene.dc.joined() == {GROUP, ANOTHER}
 
 
+@pytest.mark.also_kernel
 def test_a_group_taken_out_is_pruned_and_the_other_one_loses_nothing(another_stream: Scene) -> None:
     scene = another_stream
     text = scene.config.read_text()
@@ -155,6 +162,7 @@ def test_a_group_taken_out_is_pruned_and_the_other_one_loses_nothing(another_str
     assert stream(scene).lost == 0
 
 
+@pytest.mark.also_kernel
 def test_a_group_with_a_source_arrives_from_that_one_only(running: Scene) -> None:
     channel = f"{SSM}@{SSM_SOURCE}"
     senders = [running.feed.send(SSM, source=SSM_SOURCE), running.feed.send(SSM)]
@@ -172,6 +180,7 @@ def test_a_group_with_a_source_arrives_from_that_one_only(running: Scene) -> Non
             running.stop(sender)
 
 
+@pytest.mark.also_kernel
 def test_a_broken_file_is_refused_with_the_reason_and_changes_nothing(running: Scene) -> None:
     running.config.write_text(running.config.read_text().replace('group = "239.1.1.1"', 'group = "10.0.0.1"'))
     refused = running.exec("cloud", ["mcastd", "reload"])

@@ -332,7 +332,6 @@ def test_a_narrow_path(running: Scene) -> None:
         running.command(DC, [*set_mtu, "1500"])
 
 
-@pytest.mark.also_kernel
 def test_keepalives_are_not_answered(running: Scene) -> None:
     edit(running, "keepalive.reply = true", "keepalive.reply = false")
     assert running.exec(CLOUD, ["mcastd", "reload"]).returncode == 0
@@ -397,7 +396,6 @@ def strict_rp_filter(scene: Scene) -> Iterator[None]:
         scene.command(CLOUD, ["sysctl", "-qw", f"{name}=2"])
 
 
-@pytest.mark.also_kernel
 def test_a_strict_rp_filter(running: Scene) -> None:
     with strict_rp_filter(running):
         finds(running, "rp_filter", "packets_at_an_application")

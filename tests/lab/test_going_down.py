@@ -12,7 +12,7 @@ from mcastd.lab.scene import Scene
 from mcastd.lab.topology import GROUP
 from tests.lab.datapath import assert_datapath
 
-pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
+pytestmark = pytest.mark.root
 
 SYSCTLS = "cd /proc/sys/net/ipv4 && grep -s . conf/*/* ip_forward igmp_*"
 
@@ -54,6 +54,7 @@ def assert_gone(scene: Scene, before: dict[str, Any]) -> None:
     assert scene.leaked() == 0
 
 
+@pytest.mark.also_kernel
 def test_sigterm_prunes_says_goodbye_and_puts_everything_back(scene: Scene) -> None:
     before = host(scene)
     scene.start_daemon()
@@ -63,6 +64,7 @@ def test_sigterm_prunes_says_goodbye_and_puts_everything_back(scene: Scene) -> N
     assert_gone(scene, before)
 
 
+@pytest.mark.also_kernel
 def test_after_sigkill_a_start_and_sigterm_put_everything_back(scene: Scene) -> None:
     before = host(scene)
     scene.start_daemon()

@@ -15,7 +15,7 @@ from mcastd.lab.topology import CLOUD, DC, GROUP, TUNNEL
 from tests.lab.pim_scene import HELLO, JOIN_PRUNE, LEAF, PIM, Tap, as_new, generation_id_of, mcastd
 from tests.lab.service_manager import ServiceManager
 
-pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
+pytestmark = pytest.mark.root
 
 BY_COMMAND = "239.1.1.7"
 
@@ -69,6 +69,7 @@ def wait_for_more(scene: Scene, count: int = 500) -> None:
     wait_for("more of the feed", lambda: scene.feed.received()[GROUP].received >= before + count)
 
 
+@pytest.mark.also_kernel
 @pytest.mark.parametrize("number", [HAND_OVER, signal.SIGKILL], ids=["restart", "crash"])
 def test_a_successor_adopts_everything_and_nothing_is_lost(
     scene: Scene, managed: ServiceManager, number: signal.Signals
@@ -127,6 +128,7 @@ def test_without_the_descriptor_store_packets_are_lost(scene: Scene, number: sig
         assert bool(scene.feed.received()[GROUP].lost) == (datapath == "userspace")
 
 
+@pytest.mark.also_kernel
 def test_a_stop_after_a_restart_leaves_no_state(scene: Scene, managed: ServiceManager) -> None:
     first = _generation_id(scene)
     managed.restart(HAND_OVER)
@@ -140,6 +142,7 @@ def test_a_stop_after_a_restart_leaves_no_state(scene: Scene, managed: ServiceMa
     assert _generation_id(scene) != first
 
 
+@pytest.mark.also_kernel
 def test_after_a_crash_cleanup_takes_everything_down(scene: Scene, managed: ServiceManager) -> None:
     managed.stop(signal.SIGKILL)
     assert scene.dc.joined() == {GROUP}
@@ -166,6 +169,7 @@ def test_the_watchdog_is_petted(managed: ServiceManager) -> None:
     managed.wait_for("WATCHDOG=1")
 
 
+@pytest.mark.also_kernel
 def test_a_reload_is_announced_with_its_time_and_loses_nothing(scene: Scene, managed: ServiceManager) -> None:
     managed.said.clear()
     mcastd(scene, "reload")

@@ -14,7 +14,7 @@ from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CLIENT, CLOUD, SOURCE, TCP_CLOUD_HOST
 from tests.lab.pim_scene import inside
 
-pytestmark = [pytest.mark.root, pytest.mark.also_kernel("nftables-nat")]
+pytestmark = pytest.mark.root
 
 PORT = 7000
 PATIENCE = 20.0
@@ -106,6 +106,7 @@ def loopback(scene: Scene) -> set[str]:
     return {address["local"] for address in link["addr_info"]}
 
 
+@pytest.mark.also_kernel("nftables-nat")
 def test_the_server_sees_one_client_whoever_connects(many_subnets: Scene) -> None:
     scene = many_subnets
     assert TCP_CLOUD_HOST not in loopback(scene)

@@ -15,7 +15,7 @@ from mcastd.lab.topology import CLOUD
 from tests import pcap
 from tests.lab.datapath import kernel_does
 
-pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
+pytestmark = pytest.mark.root
 
 EXPECTED = [
     "10.1.1.246.500 > 177.54.214.20.500: IKEv2 IKE_SA_INIT request 0 of the initiator",
@@ -53,6 +53,7 @@ def tracing(scene: Scene, name: str, *words: str) -> Iterator[Process]:
         scene.stop(process)
 
 
+@pytest.mark.also_kernel
 def test_all_that_makes_the_path_is_seen_and_the_file_is_one_that_tshark_reads(scene: Scene) -> None:
     file = scene.folder / "trace.pcapng"
     file.unlink(missing_ok=True)

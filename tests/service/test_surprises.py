@@ -29,7 +29,7 @@ Observed = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def seen(package: None) -> Observed:
     """What the scenario saw, by step."""
-    command = [sys.executable, "-m", "tests.service.surprises", "kernel", "1000", "/vm/results/seen.jsonl"]
+    command = [sys.executable, "-m", "tests.service.surprises", "kernel", "250", "/vm/results/seen.jsonl"]
     with Machine(command, Options(systemd=True, limit=900.0, parameters=("ipv6.disable=1",))) as machine:
         status = machine.wait()
         lines = (machine.results / "seen.jsonl").read_text().splitlines()
