@@ -128,7 +128,9 @@ def connection(wanted: PeerWithKey) -> dict[str, Any]:
         "dpd_delay": f"{_seconds(peer.dpd_delay) if peer.dpd_delay else 0}s",
         "encap": "yes" if peer.encap else "no",
         "mobike": "no",
-        "unique": "never",
+        # With "never" the other side would not be told, after a crash of charon, that the SAs from before are gone
+        # (INITIAL_CONTACT, RFC 7296, section 2.4).
+        "unique": "no",
         "children": {child.name: _child(child, peer) for child in peer.children},
     }
     if peer.version == 1 and peer.dpd_delay:

@@ -134,6 +134,7 @@ def test_charon_may_come_late_and_be_killed_and_come_again(scene: Scene, ledger:
             scene.cloud.start()
             await until(lambda: agent.up(*BOTH), "up again")
             assert agent.generation("dc-tun-gre") == 2
+            assert len(await list_sas(scene.dc)) == 1, "the other side has forgotten the IKE_SA from before"
 
     asyncio.run(test())
 
