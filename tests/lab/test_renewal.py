@@ -1,7 +1,8 @@
 """Rekeying, reauthentication and a rotated PSK, each under the running stream.
 
 Rekeying loses nothing. At a reauthentication the other side may use the new SA an instant before we have its keys, even
-where the new is made before the old is broken: what it sends in that instant is lost, and no more.
+where the new is made before the old is broken: what it sends in that instant is lost, and no more. Where it is the other
+side that begins, it is us who have the keys first, and nothing is lost.
 """
 
 import json
@@ -14,7 +15,7 @@ import pytest
 from mcastd.lab.commands import wait_for
 from mcastd.lab.places import Options
 from mcastd.lab.scene import Scene
-from mcastd.lab.topology import CHILD_GRE, CHILD_TCP, GROUP
+from mcastd.lab.topology import CHILD_GRE, CHILD_TCP, DC, GROUP
 from mcastd.status import Status
 
 pytestmark = pytest.mark.root
@@ -125,6 +126,15 @@ def test_reauthentication_with_the_drop_in_breaks_nothing(scene: Scene) -> None:
     assert not any("make_before_break" in note for note in scene.status().notes)
     wait_for_renewals(scene, {CHILD_GRE, CHILD_TCP}, 2)
     assert_unbroken(scene, since)
+
+
+def test_a_reauthentication_that_the_other_side_begins_loses_nothing(scene: Scene) -> None:
+    since = started(scene)
+    before = spis(scene.status())
+    scene.command(DC, ["swanctl", "--rekey", "--ike", "dc", "--reauth"])
+    wait_for("new children", lambda: not set(before.values()) & set(spis(scene.status()).values()), PATIENCE)
+    assert_whole(scene)
+    assert breaks(scene, since) == []
 
 
 def test_a_rotated_psk_is_taken_over_by_reload_and_used_by_the_next_reauthentication(scene: Scene) -> None:
