@@ -1,8 +1,8 @@
 """Rekeying, reauthentication and a rotated PSK, each under the running stream.
 
-Rekeying loses nothing. At a reauthentication the other side may use the new SA an instant before we have its keys, even
-where the new is made before the old is broken: what it sends in that instant is lost, and no more. Where it is the other
-side that begins, it is us who have the keys first, and nothing is lost.
+Rekeying loses nothing. At a reauthentication of ours the other side may use the new SA an instant before we have its
+keys, even where the new is made before the old is broken: what it sends in that instant is lost, and no more. At one of
+theirs we have the keys first, and nothing is lost.
 """
 
 import json

@@ -43,12 +43,14 @@ class Kernel:
                     found[Path(path)] = None
         return list(found)
 
-    def script(self, folder: Path, shared: Path, initrd: Path, memory: int, parameters: tuple[str, ...]) -> str:
+    def script(
+        self, folder: Path, shared: Path, initrd: Path, memory: int, processors: int, parameters: tuple[str, ...]
+    ) -> str:
         """The shell script that is the machine; ``memory`` in MB. Its standard output is the console."""
         if self.kind == "uml":
             lines = _uml(self.image, folder, initrd, memory, parameters)
         else:
-            lines = _qemu(self.image, folder, shared, initrd, memory, parameters)
+            lines = _qemu(self.image, folder, shared, initrd, memory, processors, parameters)
         # The shell stays, as the first process of the PID namespace: that one cannot abort, which is how a panic ends.
         return "\n".join(["set -e", "ulimit -c 0", *lines, "exit 0"])
 
@@ -67,12 +69,14 @@ def _processor() -> int:
     return usable[int(lane) % len(usable)]
 
 
-def _qemu(image: Path, folder: Path, shared: Path, initrd: Path, memory: int, parameters: tuple[str, ...]) -> list[str]:
+def _qemu(
+    image: Path, folder: Path, shared: Path, initrd: Path, memory: int, processors: int, parameters: tuple[str, ...]
+) -> list[str]:
     # The real machine's files are taken not to change meanwhile; what is shared is seen by both sides at once.
     exports = {"host": (Path("/"), "always"), "folder": (shared, "none")}
-    lines, argv = [], ["qemu-system-x86_64", "-cpu", "max", "-smp", "2", "-m", str(memory)]
+    lines, argv = [], ["qemu-system-x86_64", "-cpu", "max", "-smp", str(processors), "-m", str(memory)]
     # Emulated everywhere: a /dev/kvm that is there does not always work, and timing should not depend on it.
-    argv += ["-accel", "tcg,thread=multi"]
+    argv += ["-accel", f"tcg,thread={'multi' if processors > 1 else 'single'}"]
     argv += ["-object", f"memory-backend-memfd,id=memory,size={memory}M,share=on", "-numa", "node,memdev=memory"]
     for tag, (source, cache) in exports.items():
         path = folder / f"{tag}.sock"

@@ -39,12 +39,14 @@ class TimeLimitError(MachineError):
 class Options:
     """``memory`` in MB, ``limit`` in seconds from the start; with ``systemd`` as PID 1 the command is a service.
 
-    ``parameters`` are for the kernel's command line (``ipv6.disable=1``).
+    ``processors`` is for ``qemu``, a machine of kind ``uml`` has one; ``parameters`` are for the kernel's command line
+    (``ipv6.disable=1``).
     """
 
     kind: Kind = "uml"
     systemd: bool = False
     memory: int = 2048
+    processors: int = 2
     limit: float = 600.0
     environment: Mapping[str, str] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
@@ -86,7 +88,10 @@ class Machine:
         (self._shared / "output").touch()
         kernel = Kernel(self._options.kind)
         initrd = self._make_initrd(kernel)
-        script = kernel.script(self._folder, self._shared, initrd, self._options.memory, self._options.parameters)
+        options = self._options
+        script = kernel.script(
+            self._folder, self._shared, initrd, options.memory, options.processors, options.parameters
+        )
         self._living, living = os.pipe()
         with (self._folder / "console").open("wb") as console, undisturbed() as mask:
             self._process = subprocess.Popen(

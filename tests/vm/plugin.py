@@ -64,13 +64,13 @@ class Recorder:
 class Run:
     """Outside: one machine and the tests that it runs."""
 
-    def __init__(self, kind: Kind, tests: list[str]) -> None:
+    def __init__(self, kind: Kind, tests: list[str], processors: int) -> None:
         self._results: dict[str, dict[str, Any]] = {}
         self._waiting = set(tests)
         self._problem: str | None = None
         self._stack = ExitStack()
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *tests]
-        options = Options(kind=kind, limit=_LIMIT, environment={DATAPATH: "kernel"})
+        options = Options(kind=kind, limit=_LIMIT, processors=processors, environment={DATAPATH: "kernel"})
         self._machine = self._stack.enter_context(Machine(command, options))
 
     def result(self, test: str) -> tuple[str, str]:
@@ -180,7 +180,9 @@ class Outside:
         """The machine that runs a test, started with the first of its tests."""
         if item.kind not in self._runs:
             mine = [each for each in item.session.items if isinstance(each, InsideTest) and each.kind == item.kind]
-            self._runs[item.kind] = Run(item.kind, [each.original.nodeid for each in mine])
+            # An emulated processor is quicker alone than with another one.
+            two = any("two-cpus" in _needs(each.original, name) for each in mine for name in ("kernel", "also_kernel"))
+            self._runs[item.kind] = Run(item.kind, [each.original.nodeid for each in mine], 2 if two else 1)
         return self._runs[item.kind]
 
     def pytest_sessionfinish(self) -> None:
