@@ -57,38 +57,37 @@ class Side:
         self.outer, self.peer = OUTER[number], OUTER[1 - number]
         self.local, self.remote = topology.ends[number], topology.ends[1 - number]
         if self.local != self.outer:
-            made.ip("address", "add", f"{self.local}/32", "dev", "lo")
-            made.ip("route", "add", f"{self.remote}/32", "via", self.peer, "src", self.local)
+            made.batch(f"address add {self.local}/32 dev lo", self._route("add", f"via {self.peer}"))
         self.bind = "if_id 7" if topology.mode == "interface" else ""
         if self.bind:
-            made.ip("link", "add", XFRM, "type", "xfrm", "dev", "lo", "if_id", "7")
-            made.ip("link", "set", XFRM, "up")
+            made.batch(f"link add {XFRM} type xfrm dev lo if_id 7", f"link set {XFRM} up")
 
     def protect(self) -> None:
         """Install SAs and policies, as charon would, and the route to an XFRM interface."""
         mode = "transport" if self.topology.mode == "transport" else "tunnel"
+        commands = []
         for source, destination, spi in (
             (self.outer, self.peer, self.number),
             (self.peer, self.outer, 1 - self.number),
         ):
             state = f"src {source} dst {destination} proto esp spi {0x1000 + spi} mode {mode} {self.bind} {KEYS}"
-            self._xfrm("state", "add", *state.split())
+            commands.append(f"xfrm state add {state}")
         for direction, source, destination, tunnel_ends in (
             ("out", self.local, self.remote, (self.outer, self.peer)),
             ("in", self.remote, self.local, (self.peer, self.outer)),
         ):
             policy = f"src {source}/32 dst {destination}/32 {self.topology.selector} dir {direction} {self.bind}"
             template = f"tmpl src {tunnel_ends[0]} dst {tunnel_ends[1]} proto esp mode {mode}"
-            self._xfrm("policy", "add", *policy.split(), *template.split())
-        if self.bind:
-            self.made.ip("route", "replace", f"{self.remote}/32", "dev", XFRM, "src", self.local)
+            commands.append(f"xfrm policy add {policy} {template}")
+        self.made.batch(*commands, *([self._route("replace", f"dev {XFRM}")] if self.bind else []))
 
     def expose(self) -> None:
         """Take them away, as charon's end may."""
-        self._xfrm("state", "flush")
-        self._xfrm("policy", "flush")
-        if self.bind:
-            self.made.ip("route", "replace", f"{self.remote}/32", "via", self.peer, "src", self.local)
+        back = [self._route("replace", f"via {self.peer}")] if self.bind else []
+        self.made.batch("xfrm state flush", "xfrm policy flush", *back)
+
+    def _route(self, verb: str, way: str) -> str:
+        return f"route {verb} {self.remote}/32 {way} src {self.local}"
 
     def guard(self, *, on: bool) -> None:
         """Put the table in place that this side's configuration makes."""
@@ -102,9 +101,6 @@ class Side:
             mode=self.topology.mode, local_ts=IPv4Network(self.local), remote_ts=IPv4Network(self.remote), **changes
         )
         return config(carrier, tunnels=(tunnel(**ends),), guard=on)
-
-    def _xfrm(self, *words: str) -> None:
-        self.made.ip("xfrm", *words)
 
 
 @dataclass(frozen=True)
@@ -140,9 +136,11 @@ def sides(request: pytest.FixtureRequest, namespace: Callable[[], Namespace]) ->
 @pytest.fixture
 def senders(sides: tuple[Side, Side]) -> Iterator[Senders]:
     here = sides[0]
-    here.made.ip("link", "add", "gre1", "type", "gre", "local", here.local, "remote", here.remote, "ttl", "255")
-    here.made.ip("address", "add", f"{TUNNEL[0]}/30", "dev", "gre1")
-    here.made.ip("link", "set", "gre1", "up")
+    here.made.batch(
+        f"link add gre1 type gre local {here.local} remote {here.remote} ttl 255",
+        f"address add {TUNNEL[0]}/30 dev gre1",
+        "link set gre1 up",
+    )
 
     def make(protocol: int, kind: socket.SocketKind) -> socket.socket:
         return here.made.call(lambda: socket.socket(socket.AF_INET, kind, protocol))

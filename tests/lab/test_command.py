@@ -57,6 +57,8 @@ def test_commands_in_a_place_find_the_parts_of_the_scene() -> None:
     ]  # fmt: skip
     assert places.argv("dc", ["swanctl", "-l"]) == [
         *inside,
+        "env",
+        f"STRONGSWAN_CONF={folder}/dc/strongswan.conf",
         "swanctl",
         "-l",
         "--uri",

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import IPv4Address
@@ -165,6 +166,21 @@ def test_nothing_leaves_while_the_gate_is_shut(near: Namespace, far: Namespace) 
 
 
 CMD = bytes.fromhex("0800010100010000")
+
+
+def test_what_a_firewall_of_this_host_refuses_is_counted_as_that(near: Namespace, far: Namespace) -> None:
+    chain = "chain out { type filter hook output priority filter; ip protocol gre drop; }"
+    subprocess.run(["ip", "netns", "exec", near.name, "nft", f"table ip refusing {{ {chain}; }}"], check=True)
+
+    async def main() -> None:
+        with pump(near, NEAR, FAR, NEAR_INSIDE) as ours, udp(near, NEAR_INSIDE) as application:
+            ours.forwarding = True
+            application.sendto(b"refused", (FAR_INSIDE, 5000))
+            await until(partial(dropped, ours, {"firewall": 1}), "refused by the firewall")
+
+    near.run(main)
+
+
 # What the far end sends, without the outer IP header, and by what name it is dropped; an empty name: not counted.
 HOSTILE = [
     (b"", "gre_short"),
