@@ -1,4 +1,5 @@
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -125,6 +126,17 @@ def test_nobody_answers_on_an_absent_or_a_stale_socket(path: Path, capsys: pytes
         await still_answers(path)
 
     serve(path, talk)
+
+
+@pytest.mark.root
+def test_who_may_not_ask_is_told_who_may(path: Path) -> None:
+    path.parent.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(ControlError, match=r"Permission denied\. It answers root and the group mcastd"):
+            ask(path, "status")
+    finally:
+        os.seteuid(0)
 
 
 def test_exit_codes_of_a_refusal_and_of_wrong_usage(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

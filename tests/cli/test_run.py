@@ -15,6 +15,7 @@ def test_sighup_waits_for_the_daemon_and_the_service_manager_hears_why_there_is_
     os.mkfifo(config)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(manager))
+        listening.settimeout(20.0)
         argv = [sys.executable, "-m", "mcastd", "run", "-c", str(config)]
         environment = {**os.environ, "NOTIFY_SOCKET": str(manager)}
         with subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True) as process:

@@ -78,6 +78,7 @@ TUNNEL = TunnelStatus(
         reply=False,
         answered=7,
         last_age=3.0,
+        stopped=True,
         dropped={"reply_off": 4, "nested": 1},
         period=10.0,
         sent=9,
@@ -88,6 +89,7 @@ TUNNEL = TunnelStatus(
     ),
     pim=PimStatus(
         running=True,
+        problem="Operation not permitted",
         neighbors=(NeighborStatus(address="10.44.4.5", uptime=61.0, expires_in=None),),
         auto_rp=(
             AutoRpStatus(groups="239.0.0.0/8", rp="10.1.1.1", kind="mapping", sender="10.1.1.9", expires_in=170.0),
@@ -148,9 +150,10 @@ tunnel gre1: up, 10.44.4.6/30, GRE 10.44.6.1 - 10.44.7.1 (kernel)
   routes: 239.0.0.0/8, 232.1.1.1/32 (taken), 10.9.0.0/16, 10.9.0.0/16, 10.9.0.0/16, 10.9.0.0/16 and 4 more
     232.1.1.1/32: it leads elsewhere
   dropped: gre_key 2
-  keepalives: 7 answered, the last 3.0s ago (reply is off)
+  keepalives: 7 answered, the last 3.0s ago: they have stopped (reply is off)
     not answered: nested 1, reply_off 4
     ours: path dead, 9 sent, 5 came back, 4 missed, round trip 12.3 ms
+  PIM cannot send: Operation not permitted
   PIM neighbour 10.44.4.5: up 1m01s, never expires
   Auto-RP (heard, not used): RP 10.1.1.1 for 239.0.0.0/8, mapping of 10.1.1.9, expires in 2m50s
   Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
