@@ -1,13 +1,16 @@
-"""The numbers of ESP, from packets made by hand; that they come from the wire is the lab's to show."""
+"""The numbers of ESP, most from packets made by hand; that they come from the wire is the lab's to show."""
 
 import asyncio
+import socket
 import struct
+from collections.abc import Callable
 from ipaddress import IPv4Address
 
 import pytest
 
 from mcastd.doctor.facts import Esp, Wire
 from mcastd.doctor.listen import EspTap
+from tests.namespaces import Namespace
 
 pytestmark = pytest.mark.root
 
@@ -57,3 +60,23 @@ def test_a_number_that_was_damaged_is_no_loss() -> None:
 
 def test_a_packet_that_is_cut_off_is_left_out() -> None:
     assert seen(esp(1)[:30], esp(1)) == Wire({7: Esp(PEER, 1)})
+
+
+def test_where_packets_come_faster_than_they_are_taken_no_gap_means_anything(
+    namespace: Callable[[], Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcastd.doctor.listen._BUFFER", 1)
+
+    async def look() -> Wire:
+        with EspTap(outgoing=False) as tap, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 4500))
+            for number in range(1000):
+                sock.sendto(struct.pack("!II", 7, number), ("127.0.0.1", 4500))
+            tap.drain()
+            sock.sendto(struct.pack("!II", 7, 1000), ("127.0.0.1", 4500))
+            return tap.wire()
+
+    found = namespace().run(look)
+    assert not found.whole
+    assert 0 < found.sas[7].packets < 1000
+    assert found.sas[7].missing == 0

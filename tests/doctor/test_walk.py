@@ -506,6 +506,52 @@ def test_an_application_on_another_interface_is_told_what_led_it_there(
     assert found.finding.saw.endswith(words)
 
 
+LEAKING = {"before": status(), "status": status(firewall=guard(leaks_out=4))}
+NAT_T = UdpSocket(IPv4Address(0), 4500, 0, 9, 0)
+
+
+@pytest.mark.parametrize(
+    ("seen_", "words"),
+    [
+        (facts(**LEAKING, tunnels={"gre1": seen(way_to={REMOTE: "eth0"})}), "; the route to 10.44.7.1 is by eth0"),
+        (facts(**LEAKING, tunnels={"gre1": seen(way_to={REMOTE: None})}), "; there is no route to 10.44.7.1"),
+        (
+            facts(**LEAKING, tunnels={"gre1": seen(way_to={REMOTE: "lo"})}),
+            "; 10.44.7.1 is an address of this host",
+        ),
+        (
+            flowed(9, 9, wire_out=Wire(), counters={"Xfrm.OutNoStates": 9, "Xfrm.InNoStates": 3}),
+            "no ESP left this host; the kernel counted 9 XfrmOutNoStates",
+        ),
+        (
+            flowed(0, 9, wire_in=wire(1, 99), counters={"Xfrm.InStateProtoError": 99, "Xfrm.OutError": 2}),
+            "0 were decrypted; the kernel counted 99 XfrmInStateProtoError",
+        ),
+        (
+            flowed(0, 9, wire_in=wire(1, 99), sockets=(NAT_T,), socket_drops={9: 98}),
+            "0 were decrypted; charon's socket was full for 98",
+        ),
+    ],
+)
+def test_what_was_seen_beside_it_is_told(seen_: Facts, words: str) -> None:
+    found = walk(seen_).finding
+    assert found is not None
+    assert found.saw.endswith(words)
+
+
+@pytest.mark.parametrize(
+    "well",
+    [
+        facts(status=status(tunnels=keepalive(child_down=4)), before=status(tunnels=keepalive(child_down=4))),
+        facts(tunnels={"gre1": seen(delivered={STREAM: 1200})}),
+        flowed(99, 9, wire_in=Wire({1: Esp(PEER, 120, 0, 0)}, whole=False)),
+    ],
+    ids=["keepalives before the child was up", "most is delivered", "more on the wire than was looked at"],
+)
+def test_what_is_no_fault(well: Facts) -> None:
+    assert walk(well).finding is None
+
+
 def without_gre() -> Facts:
     """A healthy path through an XFRM interface, which has no GRE, and so no keepalives and no guard."""
     had = config()
