@@ -76,7 +76,7 @@ def test_connection_says_what_the_article_agreed_on_and_leaves_nothing_to_charon
     assert "default" not in str(body)
     assert body["local"] == {"auth": "psk", "id": "222.45.67.1"}
     assert body["remote"] == {"auth": "psk", "id": "177.54.214.20"}
-    assert body["unique"] == "never"
+    assert body["unique"] == "no"
     assert body["mobike"] == "no"
     child = body["children"]["dc-tun-gre"]
     assert (child["local_ts"], child["remote_ts"]) == (["10.44.6.1/32"], ["10.44.7.1/32"])
