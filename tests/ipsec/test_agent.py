@@ -330,6 +330,23 @@ def test_a_repaired_file_brings_the_child_up_without_waiting_for_the_attempt_tha
     asyncio.run(test())
 
 
+def test_a_refresh_that_fails_for_a_reason_of_ours_says_so(
+    scene: Scene, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async def broken(_control: object) -> None:
+            raise RuntimeError("ours")
+
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            await agent.agent.settled()
+            monkeypatch.setattr("mcastd.ipsec.agent.list_sas", broken)
+            with pytest.raises(RuntimeError, match="ours"):
+                await agent.agent.refresh()
+
+    asyncio.run(test())
+
+
 def test_a_restarted_child_is_made_anew_and_nothing_else(scene: Scene, ledger: Path) -> None:
     async def test() -> None:
         async with running(scene, ledger) as agent:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -173,12 +174,12 @@ class Scenario:
 
     def lose_charon(self, step: str, lose: Callable[[], object]) -> None:
         """Make charon restart, and wait until the feed is back."""
-        before = self._pid("strongswan")
+        before, began = self._pid("strongswan"), time.monotonic()
         lose()
         wait_for("another charon", lambda: self._pid("strongswan") not in (0, before), _PATIENCE, 0.2)
         self._wait_until_healthy()
         self._wait_for_more()
-        self._note(step)
+        self._note(step, took=time.monotonic() - began)
 
     def boot(self) -> None:
         """Stop charon and the service in one go, and start what is enabled in another, charon slowly."""
@@ -211,10 +212,11 @@ class Scenario:
             "without charon", status=status, printed=printed, active=active, text=text, doctor=doctor, journal=journal
         )
         run("systemctl", "unmask", "strongswan")
+        began = time.monotonic()
         run("systemctl", "start", "strongswan")
         self._wait_until_healthy()
         self._wait_for_more()
-        self._note("late charon")
+        self._note("late charon", took=time.monotonic() - began)
 
     def stop_charon(self) -> None:
         """Stop charon, and start it again."""

@@ -114,10 +114,11 @@ def test_a_service_that_is_stopped_stays_so(seen: Observed) -> None:
 
 
 @pytest.mark.parametrize("step", ["charon restarts", "charon is killed", "charon starts", "late charon"])
-def test_charon_comes_and_the_same_process_has_the_feed_back(seen: Observed, step: str) -> None:
+def test_charon_comes_and_the_same_process_has_the_feed_back_in_seconds(seen: Observed, step: str) -> None:
     before = seen["without charon" if step == "late charon" else "downgrade"]
     assert seen[step]["pid"] == before["pid"] != 0
     assert seen[step]["joined"][0] == GROUP
+    assert seen[step]["took"] < 30.0
 
 
 def test_charon_stops_alone(seen: Observed) -> None:
@@ -125,11 +126,13 @@ def test_charon_stops_alone(seen: Observed) -> None:
     assert (found["active"], found["pid"]) == ("active", seen["downgrade"]["pid"])
 
 
-def test_at_boot_the_service_starts_after_charon_and_nothing_fails(seen: Observed) -> None:
+def test_at_boot_the_service_starts_right_after_charon_and_nothing_fails(seen: Observed) -> None:
     found = seen["boot"]
     assert (found["status"], found["failed"], found["verified"]) == (0, "", [0, ""]), found["printed"]
     charon, mcastd = found["times"]["strongswan"], found["times"]["mcastd"]
-    assert charon[0] + SLOW < charon[1] <= mcastd[0] < mcastd[1]
+    assert charon[1] - charon[0] > SLOW
+    assert charon[1] <= mcastd[0] < charon[1] + 3.0
+    assert mcastd[1] < mcastd[0] + 10.0
 
 
 def test_stopped_together_with_charon_it_still_says_goodbye(seen: Observed) -> None:

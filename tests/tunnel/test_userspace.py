@@ -165,9 +165,6 @@ def test_nothing_leaves_while_the_gate_is_shut(near: Namespace, far: Namespace) 
     near.run(main)
 
 
-CMD = bytes.fromhex("0800010100010000")
-
-
 def test_what_a_firewall_of_this_host_refuses_is_counted_as_that(near: Namespace, far: Namespace) -> None:
     chain = "chain out { type filter hook output priority filter; ip protocol gre drop; }"
     subprocess.run(["ip", "netns", "exec", near.name, "nft", f"table ip refusing {{ {chain}; }}"], check=True)
@@ -181,6 +178,7 @@ def test_what_a_firewall_of_this_host_refuses_is_counted_as_that(near: Namespace
     near.run(main)
 
 
+CMD = bytes.fromhex("0800010100010000")
 # What the far end sends, without the outer IP header, and by what name it is dropped; an empty name: not counted.
 HOSTILE = [
     (b"", "gre_short"),
