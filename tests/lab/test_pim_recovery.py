@@ -73,6 +73,7 @@ def start_frr(scene: Scene) -> None:
 def test_a_restarted_frr_has_its_joins_and_we_the_feed(running: Scene, number: signal.Signals, pause: float) -> None:
     before = generation_id(running)
     with Tap(running, CLOUD, PIM) as pim, Tap(running, CLOUD, UDP) as feed:
+        wait_for("the feed from before", feed.packets)
         running.kill("pimd", number)
         ended = time.monotonic()
         wait_for("FRR's end", lambda: frr_joined(running) is None)
