@@ -26,9 +26,12 @@ Each child:
   made. It does not depend on keys and certificates: rotated ones are loaded, and used by the next authentication.
 - charon is gone when its socket is absent, refuses or closes, and nothing is up then. An answer that cannot be read, or
   stays away for a while, leaves everything as it was seen last (``contact``).
+- What the other side sends by a new SA before its keys are here is kept, and received once more when they are
+  (``early``).
 - A connection in charon that the ledger does not know is somebody else's: it is not touched, and status says so.
 
 The rooms: ``vici`` (client), ``messages`` and ``credentials`` (Config <-> VICI), ``failure`` (log lines -> words),
 ``attempt`` (back-off), ``state`` (what is known, and status), ``contact`` (charon itself), ``prune`` (duplicates),
-``listing``, ``loading``, ``going`` (taking down), ``agent``.
+``early`` and ``giving_back`` (ESP that comes before its keys), ``listing``, ``loading``, ``going``
+(taking down), ``agent``.
 """

@@ -1,14 +1,16 @@
 """Keeps every configured child up through charon: the room with windows. See the package's docstring for how."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Final
 
-from mcastd.errors import HostError, ViciError, ViciRefused
+from mcastd.errors import DecodeError, HostError, ViciError, ViciRefused
 from mcastd.ipsec import failure, messages
 from mcastd.ipsec.contact import UNSURE, Contact
+from mcastd.ipsec.giving_back import GivingBack
 from mcastd.ipsec.going import CONN, drop_half_open, quietly, take_down, terminate_child
 from mcastd.ipsec.listing import list_conns, list_sas
 from mcastd.ipsec.loading import load, must_wait, strays
@@ -51,6 +53,7 @@ class IpsecAgent:
         self._events_end: ViciError | None = None
         self._seen = 0.0
         self._duplicates = Duplicates()
+        self._giving_back = GivingBack(log)
         self._restarts: dict[str, str] = {}
         self._attempts: set[asyncio.Task[None]] = set()
         self._refreshing: asyncio.Task[None] | None = None
@@ -142,6 +145,7 @@ class IpsecAgent:
                 pause = RECONNECT_FIRST if self._contact.failures == 1 else min(RECONNECT_MOST, pause * 2)
                 await asyncio.sleep(pause)
         finally:
+            self._giving_back.close()
             await self._cancel_attempts()
             if self._refreshing is not None:
                 self._refreshing.cancel()
@@ -187,10 +191,22 @@ class IpsecAgent:
 
     async def _listen(self, events: ViciConnection) -> None:
         try:
-            await events.listen(lambda _name, _message: self._wake.set())
+            await events.listen(self._event)
         except ViciError as error:
             self._events_end = error
             self._wake.set()
+
+    def _event(self, name: str, message: Section) -> None:
+        self._wake.set()
+        if name == "child-updown":
+            with contextlib.suppress(DecodeError):  # the listing says so
+                for peer, child, spi in messages.came_up(message):
+                    self._keyed(peer, child, spi)
+
+    def _keyed(self, peer: str, child: str, spi: int) -> None:
+        """Give back what came before the keys, where a replay window keeps it from being received twice."""
+        if peer in self._peers and (state := self._peers[peer].children.get(child)) and state.wanted.replay_window:
+            self._giving_back.keyed(spi)
 
     def _lost(self, error: ViciError) -> None:
         """Without charon nothing is up; where it is only not understood, all stays as it was seen last."""
@@ -379,6 +395,9 @@ class IpsecAgent:
 
     def _see(self, sas: tuple[IkeSa, ...]) -> None:
         self._seen = now = _now()
+        peers = self._peers.values() if self._control is not None else ()
+        known = (child.spi for sa in sas for child in sa.children)
+        self._giving_back.expect(frozenset(p.wanted.peer.remote for p in peers), frozenset(filter(None, known)))
         sas = tuple(sa for sa in sas if self._ledger.has(CONN, sa.name))
         changes = [change for peer in self._peers.values() for change in peer.see(sas, now)]
         for change in changes:

@@ -70,6 +70,11 @@ class ChildSa:
         return self.state in UP_CHILD_STATES
 
     @property
+    def spi(self) -> int | None:
+        """The SPI of what comes in; None before it has one."""
+        return int(self.spi_in, 16) if self.spi_in else None
+
+    @property
     def proposal(self) -> str:
         """What was negotiated, as charon writes it: ``AES_CBC-256/HMAC_SHA2_256_128/MODP_2048``."""
         return _proposal(self.encr_alg, self.encr_keysize, self.integ_alg, self.dh_group)
@@ -250,6 +255,17 @@ def ike_sas(section: Section) -> tuple[IkeSa, ...]:
     return tuple(_ike_sa(name, body) for name, body in section.items() if isinstance(body, dict))
 
 
+def came_up(event: Section) -> tuple[tuple[str, str, int], ...]:
+    """The peer, child and inbound SPI of each CHILD_SA that a ``child-updown`` event says is up now.
+
+    Raises DecodeError as ``ike_sas`` does.
+    """
+    if _text(event, "up") != "yes":
+        return ()
+    children = [(sa.name, child) for sa in ike_sas(event) for child in sa.children]
+    return tuple((name, child.name, child.spi) for name, child in children if child.spi is not None)
+
+
 def _ike_sa(name: str, body: Section) -> IkeSa:
     children = body.get("child-sas", {})
     return IkeSa(
@@ -281,8 +297,8 @@ def _child_sa(body: Section) -> ChildSa:
         state=_text(body, "state") or "",
         mode=(_text(body, "mode") or "").lower(),
         encap=_text(body, "encap") == "yes",
-        spi_in=_text(body, "spi-in") or "",
-        spi_out=_text(body, "spi-out") or "",
+        spi_in=_spi(body, "spi-in"),
+        spi_out=_spi(body, "spi-out"),
         encr_alg=_text(body, "encr-alg"),
         encr_keysize=_number(body, "encr-keysize"),
         integ_alg=_text(body, "integ-alg"),
@@ -331,6 +347,11 @@ def _hexadecimal(section: Section, key: str) -> int | None:
         return None if text is None else int(text, 16)
     except ValueError as error:
         raise DecodeError("vici-value") from error
+
+
+def _spi(section: Section, key: str) -> str:
+    _hexadecimal(section, key)
+    return _text(section, key) or ""
 
 
 def _seconds_or_none(section: Section, key: str) -> float | None:

@@ -3,6 +3,7 @@
 import array
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -16,9 +17,9 @@ _LD_B_ABS, _LD_H_ABS, _LD_W_ABS = 0x30, 0x28, 0x20
 _LD_B_IND, _LD_H_IND, _LD_W_IND, _LDX_MSH = 0x50, 0x48, 0x40, 0xB1
 _LD_MEM, _ST = 0x60, 0x02
 _ADD, _AND, _TAX, _TXA = 0x04, 0x54, 0x07, 0x87
-_JEQ, _JSET, _RET = 0x15, 0x45, 0x06
+_JA, _JEQ, _JSET, _RET = 0x05, 0x15, 0x45, 0x06
 _PACKET_TYPE = 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PKTTYPE
-_FRAGMENT_OFFSET = 0x1FFF
+_FRAGMENT_OFFSET, _MORE_FRAGMENTS = 0x1FFF, 0x2000
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _STATISTICS = struct.Struct("II")
 _GRE, _ESP, _UDP, _PIM, _IGMP = 47, 50, 17, 103, 2
@@ -141,6 +142,52 @@ def accept_esp(*, outgoing: bool, most: int = 1) -> tuple[Instruction, ...]:
     )
 
 
+def accept_esp_from(sources: Iterable[IPv4Address], known: Iterable[int]) -> tuple[Instruction, ...]:
+    """Accept whole ESP, also in UDP, that came to this host from ``sources`` with an SPI that is not ``known``.
+
+    The packet starts with its IP header, or is none of IPv4. The kernel takes a program (``attach_filter``) of some 400
+    addresses and SPIs by its default limit (net.core.optmem_max), and says ENOMEM to a longer one.
+    """
+    return _resolved(
+        (_LD_W_ABS, _PACKET_TYPE),
+        (_JEQ, socket.PACKET_HOST, "", "reject"),
+        *_IPV4,  # ends with the fragment's offset and flags loaded
+        (_JSET, _MORE_FRAGMENTS, "", "source"),
+        "reject",
+        (_RET, 0),
+        "source",
+        (_LD_W_ABS, 12),
+        *(line for n, source in enumerate(sources) for line in _if_equal(int(source), "wanted", f"source {n}")),
+        (_RET, 0),
+        "wanted",
+        (_LDX_MSH, 0),
+        (_LD_B_ABS, 9),
+        (_JEQ, _ESP, "esp", ""),
+        (_JEQ, _UDP, "", "refuse"),
+        (_LD_H_IND, 0),
+        (_JEQ, _NAT_T, "nat_t", ""),
+        (_LD_H_IND, 2),
+        (_JEQ, _NAT_T, "", "refuse"),
+        "nat_t",
+        (_LD_W_IND, 8),
+        (_JEQ, 0, "refuse", "spi"),
+        "refuse",
+        (_RET, 0),
+        "esp",
+        (_LD_W_IND, 0),
+        "spi",
+        *(line for n, spi in enumerate(known) for line in _if_equal(spi, "known", f"spi {n}")),
+        (_RET, 0xFFFF),
+        "known",
+        (_RET, 0),
+    )
+
+
+def _if_equal(value: int, there: str, name: str) -> tuple["_Line", ...]:
+    """Go on ``there``, however far that is, if the value is the one that is looked at."""
+    return (_JEQ, value, "", name), (_JA, 0, there, ""), name
+
+
 # A line of a program: an instruction with its operand, a jump with the labels to go to if true and if not ("": the next
 # line), or a label.
 _Line = tuple[int, int] | tuple[int, int, str, str] | str
@@ -197,7 +244,9 @@ def _resolved(*lines: _Line) -> tuple[Instruction, ...]:
         return labels[label] - at - 1 if label else 0
 
     return tuple(
-        Instruction(code, distance(true, at), distance(false, at), operand)
+        Instruction(code, 0, 0, distance(true, at))
+        if code == _JA
+        else Instruction(code, distance(true, at), distance(false, at), operand)
         for at, (code, operand, true, false) in enumerate(steps)
     )
 
@@ -286,6 +335,17 @@ def delivered(protocol: int, program: tuple[Instruction, ...], ifname: str = "")
         attach_filter(sock, program)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, ifname.encode())
         drain(sock)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def to_this_host() -> socket.socket:
+    """A raw socket for whole IPv4 packets that this host is to receive; to another host none of them gets."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
     except OSError:
         sock.close()
         raise

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from mcastd.config.model import Peer
+from mcastd.ipsec.giving_back import GivingBack
 from mcastd.ipsec.messages import initiate, terminate_child, terminate_peer
 from tests.ipsec.agents import BOTH, both_up, eventually, running, spis
 from tests.ipsec.charons import (
@@ -55,6 +56,25 @@ def test_both_children_come_up_on_one_ike_sa_and_status_says_how(scene: Scene, l
             assert agent.changes > 0
             (sa,) = await list_sas(scene.cloud)
             assert len(sa.children) == 2
+
+    asyncio.run(test())
+
+
+def test_what_came_before_its_keys_is_given_back_where_a_replay_window_refuses_what_was_had(
+    scene: Scene, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyed: list[str] = []
+    monkeypatch.setattr(GivingBack, "keyed", lambda _, spi: keyed.append(f"{spi:08x}"))
+
+    async def test() -> None:
+        peer = article(children=(gre(replay_window=0), tcp()))
+        await load(scene.dc, mirrored(peer))
+        async with running(scene, ledger) as agent:
+            agent.start(peer)
+            await until(lambda: agent.up(*BOTH), "both children up")
+            _, other = agent.status().children
+            await until(lambda: bool(keyed), "the event")
+            assert keyed == [other.spi_in]
 
     asyncio.run(test())
 

@@ -215,6 +215,15 @@ def test_a_lifetime_is_told_as_it_was_given_although_charon_rounds_it(listed: fl
     assert messages.in_words(listed) == words
 
 
+def test_an_event_tells_what_came_up_and_by_which_spi() -> None:
+    assert messages.came_up({"up": b"yes", **LISTED}) == (("dc", "dc-tun-gre", 0xC68F3599),)
+    assert messages.came_up(LISTED) == ()  # it went down
+
+
+def test_a_child_that_has_no_spi_yet_did_not_come_up() -> None:
+    assert messages.came_up({"up": b"yes", "dc": {"child-sas": {"x": {"name": b"x", "state": b"CREATED"}}}}) == ()
+
+
 def test_a_half_open_ike_sa_is_neither_up_nor_answered() -> None:
     (sa,) = messages.ike_sas({"dc": {"uniqueid": b"1", "state": b"CONNECTING", "responder-spi": b"0000000000000000"}})
     assert not sa.up
@@ -234,6 +243,8 @@ def test_a_half_open_ike_sa_is_neither_up_nor_answered() -> None:
         {"state": {}},
         {"child-sas": {"x": {"local-ts": b"10.0.0.0/8"}}},
         {"child-sas": {"x": {"if-id-in": b"none"}}},
+        {"child-sas": {"x": {"spi-in": b"none"}}},
+        {"child-sas": {"x": {"spi-out": b"none"}}},
     ],
 )
 def test_values_that_are_not_what_their_key_says_are_refused(body: Section) -> None:

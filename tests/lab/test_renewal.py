@@ -1,8 +1,6 @@
 """Rekeying, reauthentication and a rotated PSK, each under the running stream.
 
-Rekeying loses nothing. At a reauthentication of ours the other side may use the new SA an instant before we have its
-keys, even where the new is made before the old is broken: what it sends in that instant is lost, and no more. At one of
-theirs we have the keys first, and nothing is lost.
+Where new SAs are made before the old ones go, nothing is lost.
 """
 
 import json
@@ -21,7 +19,7 @@ from mcastd.status import Status
 pytestmark = pytest.mark.root
 
 PATIENCE = 60.0
-IN_FLIGHT = 50  # of 1,000 a second
+REAUTHENTICATIONS = 10  # without what gives back what comes before its keys, two of five or so lose a packet
 NEW_PSK = "agreed on yesterday, used from today"
 
 
@@ -72,10 +70,14 @@ def wait_for_new_ike_sas(scene: Scene, count: int) -> None:
     wait_for(f"{count} new IKE_SAs", renewed, PATIENCE)
 
 
+def wait_for_more(scene: Scene, count: int) -> None:
+    before = scene.feed.received()[GROUP].received
+    wait_for("more of the feed", lambda: scene.feed.received()[GROUP].received > before + count)
+
+
 def assert_whole(scene: Scene) -> None:
     """Nothing is lost up to a while from now, and it is not because nothing is sent."""
-    before = scene.feed.received()[GROUP].received
-    wait_for("more of the feed", lambda: scene.feed.received()[GROUP].received > before + 1000)
+    wait_for_more(scene, 1000)
     found = scene.feed.received()[GROUP]
     assert (found.lost, found.duplicates) == (0, 0)
 
@@ -87,10 +89,10 @@ def breaks(scene: Scene, since: int) -> list[str]:
 
 
 def assert_unbroken(scene: Scene, since: int) -> None:
-    """Nothing has gone down since then, and what was lost is less than one break of the path costs."""
+    """Nothing has gone down since then, and nothing is lost."""
+    assert_whole(scene)
     assert breaks(scene, since) == []
     assert scene.status().peers[0].attempts == 2
-    assert scene.feed.received()[GROUP].lost < IN_FLIGHT
 
 
 def reauthenticate(scene: Scene) -> None:
@@ -124,7 +126,10 @@ def test_reauthentication_with_the_drop_in_breaks_nothing(scene: Scene) -> None:
     change(scene, "peers.dc", 'lifetime = "6s"\nreauthentication = true')
     since = started(scene)
     assert not any("make_before_break" in note for note in scene.status().notes)
-    wait_for_renewals(scene, {CHILD_GRE, CHILD_TCP}, 2)
+    wait_for_renewals(scene, {CHILD_GRE, CHILD_TCP}, 1)
+    for _ in range(REAUTHENTICATIONS):
+        reauthenticate(scene)
+        wait_for_more(scene, 200)
     assert_unbroken(scene, since)
 
 
@@ -194,10 +199,9 @@ def test_without_the_drop_in_reauthentication_breaks_before_it_makes_and_status_
     assert any("each reauthentication of dc loses packets" in note for note in notes)
 
     def lost_by_another() -> bool:
-        before = scene.feed.received()[GROUP].received
         reauthenticate(scene)
         scene.wait_for_status("everything is up again", lambda status: status.healthy, PATIENCE)
-        wait_for("more of the feed", lambda: scene.feed.received()[GROUP].received > before + 100)
+        wait_for_more(scene, 100)
         return scene.feed.received()[GROUP].lost > 0
 
     # One costs a few packets, or none if the source is just then kept waiting.

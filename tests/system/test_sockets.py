@@ -8,7 +8,7 @@ import itertools
 import select
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address
 
 import pytest
@@ -19,10 +19,10 @@ from scapy.packet import Packet, Raw
 from mcastd.system import sockets
 from mcastd.system.sockets import Instruction
 from tests import pcap
-from tests.namespaces import Namespace
+from tests.namespaces import Namespace, join
 
 GROUPS = (IPv4Address("224.0.1.39"), IPv4Address("224.0.1.40"))
-SENDER, FEED = IPv4Address("10.1.1.9"), IPv4Address("239.1.1.1")
+SENDER, NEIGHBOR, FEED = IPv4Address("10.1.1.9"), IPv4Address("10.1.1.10"), IPv4Address("239.1.1.1")
 DATAGRAM = b"\x01\xf0\x01\xf0\0\x0c\0\0data"
 
 
@@ -73,6 +73,86 @@ def test_any_number_of_addresses(count: int) -> None:
     program = sockets.accept_udp(496, addresses)
     assert all(accepted(program, udp(address)) for address in addresses)
     assert not accepted(program, udp(addresses[0] + count))
+
+
+PEER, SPI = IPv4Address("192.0.2.1"), 0xC0FFEE01
+
+
+def esp(spi: int = SPI, source: IPv4Address = PEER) -> bytes:
+    return pcap.ipv4(spi.to_bytes(4) + b"\0\0\0\1ciphertext", source, SENDER, protocol=50)
+
+
+def in_udp(spi: int = SPI, ports: tuple[int, int] = (4500, 4500)) -> bytes:
+    inside = spi.to_bytes(4) + b"\0\0\0\1ciphertext"
+    header = b"".join(port.to_bytes(2) for port in ports) + (8 + len(inside)).to_bytes(2) + bytes(2)
+    return pcap.ipv4(header + inside, PEER, SENDER, protocol=17)
+
+
+def in_fragments(packet: bytes, field: int) -> bytes:
+    return packet[:6] + field.to_bytes(2) + packet[8:]
+
+
+@pytest.mark.parametrize(
+    ("packet", "expected"),
+    [
+        (esp(), True),
+        (with_options(esp()), True),
+        (in_udp(), True),
+        (with_options(in_udp()), True),
+        (in_udp(ports=(1024, 4500)), True),  # a NAT's
+        (in_udp(ports=(4500, 1024)), True),
+        (in_udp(ports=(1024, 1025)), False),
+        (in_udp(0), False),  # IKE
+        (in_udp()[:28] + b"\xff", False),  # a keepalive of NAT traversal
+        (esp(SPI + 1), False),
+        (in_udp(SPI + 1), False),
+        (esp(SPI + 2), False),
+        (esp(source=PEER + 1), True),
+        (esp(source=PEER + 2), False),
+        (in_fragments(esp(), 0x4000), True),  # don't fragment
+        (in_fragments(esp(), 0x2000), False),
+        (in_fragments(esp(), 0x0001), False),
+        (b"\x60" + esp()[1:], False),
+        (udp(), False),
+        (esp()[:22], False),
+        (b"", False),
+    ],
+)
+def test_esp_of_a_peer_whose_spi_is_not_known(packet: bytes, expected: bool) -> None:
+    program = sockets.accept_esp_from((PEER, PEER + 1), (SPI + 1, SPI + 2))
+    assert accepted(program, packet) is expected
+
+
+def test_so_many_peers_and_spis_that_no_conditional_jump_spans_them() -> None:
+    program = sockets.accept_esp_from([PEER + n for n in range(150)], range(SPI, SPI + 150))
+    for source in (PEER, PEER + 149):
+        found = [accepted(program, esp(spi, source)) for spi in (SPI - 1, SPI, SPI + 149, SPI + 150)]
+        assert found == [True, False, False, True]
+    assert not accepted(program, esp(SPI - 1, PEER + 150))
+
+
+@pytest.mark.root
+def test_what_this_host_is_to_receive_comes_in_once_and_goes_nowhere_else(
+    namespace: Callable[[], Namespace],
+) -> None:
+    here, there = namespace(), namespace()
+    join(here, f"{SENDER}/24", there, f"{NEIGHBOR}/24")
+    program = sockets.accept_esp_from((PEER,), ())
+    with (
+        here.call(sockets.to_this_host) as sock,
+        here.call(lambda: sockets.packets_anywhere(program)) as came,
+        there.call(lambda: sockets.packets_anywhere(sockets.accept_protocol(50))) as elsewhere,
+    ):
+        with suppress(OSError):
+            sock.sendto(pcap.ipv4(esp()[20:], PEER + 1, NEIGHBOR, protocol=50), (str(NEIGHBOR), 0))
+        sock.sendto(esp(), (str(SENDER), 0))
+        assert until(came, b"ciphertext") == []
+        with here.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 50)) as control:
+            control.sendto(LAST, (str(NEIGHBOR), 0))
+        assert until(elsewhere, LAST) == []
+        came.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            came.recv(1)
 
 
 def test_one_protocol() -> None:
