@@ -236,22 +236,19 @@ def test_the_kernel_decrypts_what_came_before_its_keys(sides: tuple[Namespace, N
             application.bind((HOST, 7))
             application.setblocking(False)
             for number in (1, 2, 3):
-                sending.sendto(bytes([number]), (HOST, 7))
-            assert said(application) == []
+                sending.sendto(datagram(number), (HOST, 7))
+            assert received(application) == []
             host.batch(state)
-            sending.sendto(bytes([4]), (HOST, 7))
-            await until(lambda: said(application) == [4], "what came by the new keys")
+            sending.sendto(datagram(4), (HOST, 7))
+            assert await heard(application, 1) == [4]
             subject.keyed(SPI)
-            assert said(application) == [1, 2, 3]
+            assert await heard(application, 3) == [1, 2, 3]
+            sending.sendto(datagram(5), (HOST, 7))
+            assert await heard(application, 1) == [5]
 
     host.run(main)
     sending.close()
 
 
-def said(sock: socket.socket) -> list[int]:
-    numbers = []
-    while True:
-        try:
-            numbers.append(sock.recv(2048)[0])
-        except BlockingIOError:
-            return numbers
+def datagram(number: int) -> bytes:
+    return bytes(4) + number.to_bytes(4)
