@@ -246,7 +246,7 @@ def test_ikev1_tells_a_wrong_pre_shared_key(scene: Scene, ledger: Path) -> None:
     async def test() -> None:
         await load(scene.dc, mirrored(article(version=1)))
         async with running(scene, ledger) as agent:
-            agent.start(article(version=1), psk=b"wrong")
+            agent.start(article(version=1, initiate_timeout=4.0), psk=b"wrong")
             await until(lambda: "the PSK" in agent.problem(), "the reason in words")
 
     asyncio.run(test())
