@@ -18,7 +18,7 @@ from tests.ipsec.charons import Scene, article, command, gre, list_sas, until
 
 
 class Relay:
-    """A socket that leads to a charon's; ``way`` is what it does to what comes back."""
+    """A socket that leads to a charon's; ``way`` is what it does to what comes back, or to a command."""
 
     def __init__(self, charon: Path, socket: Path) -> None:
         self.socket = socket
@@ -44,6 +44,9 @@ class Relay:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 16):
+            if self.way == "no terminate" and b"\x09terminate" in data:
+                self.spoiled += 1
+                break
             writer.write(data)
         writer.close()
 
@@ -51,7 +54,7 @@ class Relay:
         if self.way == "silence":
             self.spoiled += 1
             return b""
-        if self.way != "faithful" and packet[2:].startswith(b"list-sa"):
+        if self.way in ("a field", "an element") and packet[2:].startswith(b"list-sa"):
             self.spoiled += 1
             a_field = self.way == "a field"
             packet = re.sub(rb"(?s)(\x08bytes-in..).", rb"\1-", packet) if a_field else packet + b"\x63"
@@ -129,6 +132,27 @@ def test_a_reload_is_carried_out_when_a_listing_can_be_read_again(scene: Scene, 
             await until(lambda: agent.agent.charon is None, "understood again")
             (sa,) = await list_sas(scene.cloud)
             assert [child.name for child in sa.children] == ["dc-tun-gre"]
+
+    asyncio.run(test())
+
+
+def inbound(agent: Running) -> list[str | None]:
+    return [child.spi_in for child in agent.status().children]
+
+
+@pytest.mark.root
+def test_a_restart_that_charon_did_not_take_is_asked_for_again(scene: Scene, ledger: Path) -> None:
+    async def test() -> None:
+        async with relayed(scene, ledger) as (agent, relay):
+            await both_up(scene, agent)
+            await until(lambda: agent.status().attempts == 2, "all is well")
+            before = inbound(agent)
+            relay.way = "no terminate"
+            agent.agent.restart("dc-tun-gre", "its path is dead")
+            await until(lambda: relay.spoiled > 0, "the command that is lost")
+            relay.way = "faithful"
+            await until(lambda: agent.up(*BOTH) and inbound(agent)[0] != before[0], "the child made anew")
+            assert inbound(agent)[1] == before[1]
 
     asyncio.run(test())
 
