@@ -1,4 +1,7 @@
 from random import Random
+from typing import Any, Literal
+
+import pytest
 
 from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section, ike_sas
 from mcastd.ipsec.state import Change, PeerState
@@ -91,3 +94,17 @@ def test_a_reload_keeps_what_is_up_and_tries_the_rest_at_once() -> None:
     assert peer.children["dc-tun-gre"].view().generation == 1
     peer.want(PeerWithKey(article(children=(gre(),)), b"another"), 0.5)
     assert list(peer.children) == ["dc-tun-gre"]
+
+
+@pytest.mark.parametrize("version", [2, 1])
+def test_lifetimes_that_the_file_does_not_have_are_noted_but_in_ikev1_where_they_may_be_the_peer_s(
+    version: Literal[1, 2],
+) -> None:
+    """There, the shorter of both sides' counts."""
+    peer = PeerState(PeerWithKey(article(version=version), b"psk"), Random(1))
+    child: dict[str, Any] = {"name": b"dc-tun-gre", "uniqueid": b"1", "state": b"INSTALLED"}
+    times = {"install-time": b"10", "life-time": b"110"}
+    ike: dict[str, Any] = {"uniqueid": b"1", "state": b"ESTABLISHED", "established": b"10", "rekey-time": b"100"}
+    peer.see(ike_sas({"dc": {**ike, "child-sas": {"x": {**child, **times}}}}), 0.0)
+    noted = [note.partition(":")[0] for note in peer.notes()]
+    assert noted == (["peers.dc.lifetime", "peers.dc.children.dc-tun-gre.lifetime"] if version == 2 else [])
