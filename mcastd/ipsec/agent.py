@@ -198,14 +198,17 @@ class IpsecAgent:
 
     def _event(self, name: str, message: Section) -> None:
         self._wake.set()
-        if name == "child-updown":
+        if name in ("child-updown", "child-rekey"):
             with contextlib.suppress(DecodeError):  # the listing says so
                 for peer, child, spi in messages.came_up(message):
                     self._keyed(peer, child, spi)
 
-    def _keyed(self, peer: str, child: str, spi: int) -> None:
+    def _keyed(self, name: str, child: str, spi: int) -> None:
         """Give back what came before the keys, where a replay window keeps it from being received twice."""
-        if peer in self._peers and (state := self._peers[peer].children.get(child)) and state.wanted.replay_window:
+        peer = self._peers.get(name)
+        made_of = [one.peer for one in (peer.loaded, peer.wanted) if one is not None] if peer is not None else []
+        windows = [one.replay_window for config in made_of for one in config.children if one.name == child]
+        if windows and all(windows):
             self._giving_back.keyed(spi)
 
     def _lost(self, error: ViciError) -> None:
@@ -395,9 +398,10 @@ class IpsecAgent:
 
     def _see(self, sas: tuple[IkeSa, ...]) -> None:
         self._seen = now = _now()
-        peers = self._peers.values() if self._control is not None else ()
-        known = (child.spi for sa in sas for child in sa.children)
-        self._giving_back.expect(frozenset(p.wanted.peer.remote for p in peers), frozenset(filter(None, known)))
+        ends = [peer.wanted.peer for peer in self._peers.values()] if self._control is not None else []
+        self._giving_back.expect(
+            frozenset(peer.remote for peer in ends), frozenset(peer.local for peer in ends), messages.spis(sas)
+        )
         sas = tuple(sa for sa in sas if self._ledger.has(CONN, sa.name))
         changes = [change for peer in self._peers.values() for change in peer.see(sas, now)]
         for change in changes:

@@ -1,16 +1,17 @@
 """Listens for ESP that came before its keys, and gives it back to the host once they are there."""
 
 import asyncio
-import errno
 import socket
+from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Address
 from typing import Final
 
-from mcastd.ipsec.early import EarlyEsp
+from mcastd.ipsec.early import KEEP, MOST_A_SECOND, EarlyEsp
 from mcastd.system import sockets
 from mcastd.system.log import Logger
 
 PAUSE: Final = 1.0
+_BATCH: Final = 256
 _RECEIVE_BUFFER: Final = 4_000_000
 
 
@@ -20,97 +21,123 @@ class GivingBack:
     def __init__(self, log: Logger) -> None:
         self._log = log
         self._early = EarlyEsp()
-        self._expected: tuple[frozenset[IPv4Address], frozenset[int]] = (frozenset(), frozenset())
-        self._listening: socket.socket | None = None
-        self._sending: socket.socket | None = None
+        self._ends: tuple[AbstractSet[IPv4Address], AbstractSet[IPv4Address]] = (frozenset(), frozenset())
+        self._listed: AbstractSet[int] = frozenset()
+        self._keyed: dict[int, float] = {}
+        self._program: tuple[sockets.Instruction, ...] = ()
+        self._sock: socket.socket | None = None
         self._paused: asyncio.TimerHandle | None = None
-        self._problem: str | None = None
+        self._told: set[str] = set()
 
-    def expect(self, sources: frozenset[IPv4Address], known: frozenset[int]) -> None:
-        """Set whose ESP is kept, and the SPIs that have keys; without sources nothing is listened to."""
-        if not sources:
-            self.close()
-        elif self._listening is None or self._expected != (sources, known):
-            self._expected = sources, known
+    def expect(
+        self, remotes: AbstractSet[IPv4Address], locals_: AbstractSet[IPv4Address], listed: AbstractSet[int]
+    ) -> None:
+        """Set between whom ESP is kept, and the SPIs that have keys; without peers nothing is listened to."""
+        self._ends, self._listed = (remotes, locals_), listed
+        if remotes:
             self._listen()
+        else:
+            self.close()
 
     def keyed(self, spi: int) -> None:
         """The keys of an SPI are there: give the host what came before them."""
-        if self._listening is None:
-            return
-        self._read(self._listening)
-        packets = self._early.keyed(spi, _now())
-        sources, known = self._expected
-        self.expect(sources, known | {spi})
-        if self._sending is None:
-            return  # no room for that filter, which is told
-        try:
-            for packet in packets:
-                self._sending.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
-        except OSError as error:
-            self._failed(error)
+        while self._sock is not None and self._read(self._sock):
+            pass
+        now = _now()
+        packets = self._early.keyed(spi, now)
+        # A listing that charon began before it had the keys may still come in.
+        self._keyed = {one: when for one, when in self._keyed.items() if now - when < KEEP} | {spi: now}
+        self._listen()
+        if packets:
+            self._give_back(packets)
 
     def close(self) -> None:
         """Listen no more, and forget what was kept."""
         if self._paused is not None:
             self._paused.cancel()
             self._paused = None
-        if self._listening is not None:
-            asyncio.get_running_loop().remove_reader(self._listening)
-            self._listening.close()
-        if self._sending is not None:
-            self._sending.close()
-        self._listening = self._sending = None
+        self._stop()
         self._early = EarlyEsp()
 
+    def _give_back(self, packets: list[bytes]) -> None:
+        try:
+            sock = sockets.to_this_host()
+        except OSError as error:
+            self._lost(error)
+            return
+        with sock:
+            for packet in packets:
+                try:
+                    sock.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
+                except OSError as error:
+                    self._lost(error)
+
     def _listen(self) -> None:
+        """Open the socket, or give it another filter where another is due."""
         if self._paused is not None:
             return
-        program = sockets.accept_esp_from(*self._expected)
-        try:
-            if self._listening is None:
-                self._sending = sockets.to_this_host()
-                self._listening = sockets.packets_anywhere(program)
-                sockets.enlarge_receive_buffer(self._listening, _RECEIVE_BUFFER)
-                asyncio.get_running_loop().add_reader(self._listening, self._readable, self._listening)
+        program = sockets.accept_esp_between(*self._ends, self._listed | self._keyed.keys() | self._early.refused)
+        if self._sock is not None and program == self._program:
+            return
+        self._program = program
+        if self._sock is not None:
+            try:
+                sockets.attach_filter(self._sock, program)
+            except OSError:
+                self._stop()  # there was no room for it beside the old one; alone, there may be
             else:
-                sockets.attach_filter(self._listening, program)
-            self._problem = None
+                return
+        try:
+            self._sock = sockets.packets_coming(program)
+            sockets.enlarge_receive_buffer(self._sock, _RECEIVE_BUFFER)
+            asyncio.get_running_loop().add_reader(self._sock, self._read, self._sock)
         except OSError as error:
-            self.close()
-            self._failed(error)
+            self._stop()
+            self._lost(error)
 
-    def _failed(self, error: OSError) -> None:
-        problem = error.strerror or str(error)
-        if problem != self._problem:
-            self._problem = problem
-            self._log.warning("early ESP is not kept", reason=problem)
+    def _stop(self) -> None:
+        if self._sock is not None:
+            asyncio.get_running_loop().remove_reader(self._sock)
+            self._sock.close()
+            self._sock = None
 
-    def _readable(self, sock: socket.socket) -> None:
-        if not self._read(sock):
-            # Of an SA that this host has lost, or of somebody who makes them up: not worth more of our time.
-            sockets.attach_filter(sock, sockets.ACCEPT_NOTHING)
-            sockets.drain(sock)
-            self._paused = asyncio.get_running_loop().call_later(PAUSE, self._resume)
+    def _read(self, sock: socket.socket) -> bool:
+        """Take some of what there is; whether there may be more."""
+        refused = self._early.refused
+        more = self._take(sock)
+        if self._sock is not None and self._early.refused != refused:
+            self._listen()
+        return more
+
+    def _take(self, sock: socket.socket) -> bool:
+        now = _now()
+        for _ in range(_BATCH):
+            try:
+                packet = sock.recv(65535)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                self._stop()
+                self._lost(error)
+                return False
+            if not self._early.arrived(packet, now):
+                self._stop()
+                self._tell(f"{MOST_A_SECOND} packets of unknown SPIs came within a second, and more are not looked at")
+                self._paused = asyncio.get_running_loop().call_later(PAUSE, self._resume)
+                return False
+        return True
 
     def _resume(self) -> None:
         self._paused = None
         self._listen()
 
-    def _read(self, sock: socket.socket) -> bool:
-        """Take what there is; False if it is too much."""
-        now = _now()
-        while True:
-            try:
-                packet = sock.recv(65535)
-            except BlockingIOError:
-                return True
-            except OSError as error:
-                if error.errno != errno.ENETDOWN:
-                    raise
-                continue  # one interface of all went down
-            if not self._early.arrived(packet, now):
-                return False
+    def _lost(self, error: OSError) -> None:
+        self._tell(error.strerror or str(error))
+
+    def _tell(self, problem: str) -> None:
+        if problem not in self._told:
+            self._told.add(problem)
+            self._log.warning("early ESP is lost", reason=problem)
 
 
 def _now() -> float:

@@ -4,6 +4,7 @@ Names, keys and values are charon's own (strongSwan's vici plugin, its ``README.
 seconds.
 """
 
+import re
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final, Union
@@ -20,6 +21,7 @@ Section = dict[str, Union[bytes, list[bytes], "Section"]]
 _REKEY_AT: Final = 0.9
 _LOG_LEVEL: Final = 1
 _ROUNDING: Final = 2.0
+_SPI: Final = re.compile("[0-9a-f]{1,8}")
 _GRE: Final = 47  # by its number, since the names are in a file that need not be there
 
 UP_IKE_STATES: Final = frozenset({"ESTABLISHED", "REKEYING", "REKEYED", "PASSIVE"})
@@ -255,15 +257,28 @@ def ike_sas(section: Section) -> tuple[IkeSa, ...]:
     return tuple(_ike_sa(name, body) for name, body in section.items() if isinstance(body, dict))
 
 
-def came_up(event: Section) -> tuple[tuple[str, str, int], ...]:
-    """The peer, child and inbound SPI of each CHILD_SA that a ``child-updown`` event says is up now.
+def spis(sas: tuple[IkeSa, ...]) -> frozenset[int]:
+    """The SPIs of all that may come in."""
+    return frozenset(child.spi for sa in sas for child in sa.children if child.spi is not None)
 
-    Raises DecodeError as ``ike_sas`` does.
+
+def came_up(event: Section) -> tuple[tuple[str, str, int], ...]:
+    """The peer, child and inbound SPI of each CHILD_SA that has its keys by an event of charon's.
+
+    That is a ``child-updown`` with ``up``, or a ``child-rekey``. Raises DecodeError as ``ike_sas`` does.
     """
+    made = event
     if _text(event, "up") != "yes":
-        return ()
-    children = [(sa.name, child) for sa in ike_sas(event) for child in sa.children]
+        made = {name: _new(body) for name, body in event.items() if isinstance(body, dict)}
+    children = [(sa.name, child) for sa in ike_sas(made) for child in sa.children]
     return tuple((name, child.name, child.spi) for name, child in children if child.spi is not None)
+
+
+def _new(body: Section) -> Section:
+    """The IKE_SA of a ``child-rekey``, with the new one of each child, instead of the old one and it."""
+    children = body.get("child-sas", {})
+    both = children.values() if isinstance(children, dict) else ()
+    return {"child-sas": {str(n): one["new"] for n, one in enumerate(both) if isinstance(one, dict) and "new" in one}}
 
 
 def _ike_sa(name: str, body: Section) -> IkeSa:
@@ -350,8 +365,10 @@ def _hexadecimal(section: Section, key: str) -> int | None:
 
 
 def _spi(section: Section, key: str) -> str:
-    _hexadecimal(section, key)
-    return _text(section, key) or ""
+    text = _text(section, key) or ""
+    if text and not _SPI.fullmatch(text):
+        raise DecodeError("vici-value")
+    return text
 
 
 def _seconds_or_none(section: Section, key: str) -> float | None:

@@ -40,7 +40,7 @@ EVENTS: Final = {
     "no success yet": Event("warning", "aa214ae4e9864255b170cfd29d467a8f"),
     "attempt failed": Event("warning", "c5335029222749979f6edf8d36c70b8e"),
     "duplicate SA pruned": Event("warning", "01031c642e99416cb474e11df3027255"),
-    "early ESP is not kept": Event("warning", "6f0c1b52d2e94bd0a6d57a1c3f9be84e"),
+    "early ESP is lost": Event("warning", "6f0c1b52d2e94bd0a6d57a1c3f9be84e"),
     "tunnel up": Event("info", "70b0df0395bb474b979dec1310d6bea7"),
     "tunnel failed": Event("error", "ecbcef3f38d9432884d41e314656ef41"),
     "tunnel not removed": Event("error", "5a7e8c8726ea4c5baf70d12d59333e55"),

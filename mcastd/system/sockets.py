@@ -3,7 +3,7 @@
 import array
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -142,11 +142,13 @@ def accept_esp(*, outgoing: bool, most: int = 1) -> tuple[Instruction, ...]:
     )
 
 
-def accept_esp_from(sources: Iterable[IPv4Address], known: Iterable[int]) -> tuple[Instruction, ...]:
-    """Accept whole ESP, also in UDP, that came to this host from ``sources`` with an SPI that is not ``known``.
+def accept_esp_between(
+    remotes: Iterable[IPv4Address], locals_: Iterable[IPv4Address], known: Iterable[int]
+) -> tuple[Instruction, ...]:
+    """Accept whole ESP, also in UDP to the port of NAT traversal, from ``remotes`` to ``locals_``, but ``known`` SPIs.
 
-    The packet starts with its IP header, or is none of IPv4. The kernel takes a program (``attach_filter``) of some 400
-    addresses and SPIs by its default limit (net.core.optmem_max), and says ENOMEM to a longer one.
+    The packet starts with its IP header. The kernel takes a program (``attach_filter``) of some 800 addresses and SPIs
+    by its usual limit (net.core.optmem_max), and says ENOMEM to a longer one, or EINVAL past 4,096 instructions.
     """
     return _resolved(
         (_LD_W_ABS, _PACKET_TYPE),
@@ -157,18 +159,19 @@ def accept_esp_from(sources: Iterable[IPv4Address], known: Iterable[int]) -> tup
         (_RET, 0),
         "source",
         (_LD_W_ABS, 12),
-        *(line for n, source in enumerate(sources) for line in _if_equal(int(source), "wanted", f"source {n}")),
+        *_any_of(map(int, remotes), "local"),
+        (_RET, 0),
+        "local",
+        (_LD_W_ABS, 16),
+        *_any_of(map(int, locals_), "wanted"),
         (_RET, 0),
         "wanted",
         (_LDX_MSH, 0),
         (_LD_B_ABS, 9),
         (_JEQ, _ESP, "esp", ""),
         (_JEQ, _UDP, "", "refuse"),
-        (_LD_H_IND, 0),
-        (_JEQ, _NAT_T, "nat_t", ""),
         (_LD_H_IND, 2),
         (_JEQ, _NAT_T, "", "refuse"),
-        "nat_t",
         (_LD_W_IND, 8),
         (_JEQ, 0, "refuse", "spi"),
         "refuse",
@@ -176,16 +179,17 @@ def accept_esp_from(sources: Iterable[IPv4Address], known: Iterable[int]) -> tup
         "esp",
         (_LD_W_IND, 0),
         "spi",
-        *(line for n, spi in enumerate(known) for line in _if_equal(spi, "known", f"spi {n}")),
+        *_any_of(known, "known"),
         (_RET, 0xFFFF),
         "known",
         (_RET, 0),
     )
 
 
-def _if_equal(value: int, there: str, name: str) -> tuple["_Line", ...]:
-    """Go on ``there``, however far that is, if the value is the one that is looked at."""
-    return (_JEQ, value, "", name), (_JA, 0, there, ""), name
+def _any_of(values: Iterable[int], label: str) -> Iterator["_Line"]:
+    """Go on at a label, however far that is, if what is loaded is one of these."""
+    for n, value in enumerate(values):
+        yield from ((_JEQ, value, "", f"not {label} {n}"), (_JA, 0, label, ""), f"not {label} {n}")
 
 
 # A line of a program: an instruction with its operand, a jump with the labels to go to if true and if not ("": the next
@@ -313,9 +317,21 @@ def packets_on(ifname: str, program: tuple[Instruction, ...]) -> socket.socket:
     return sock
 
 
+def packets_coming(program: tuple[Instruction, ...]) -> socket.socket:
+    """A non-blocking packet socket: IPv4 that comes in anywhere, by interfaces to come too, and ``program`` accepts.
+
+    Of what goes out the kernel makes no copies for it.
+    """
+    return _unbound(ETH_P_IP, program)
+
+
 def packets_anywhere(program: tuple[Instruction, ...]) -> socket.socket:
-    """The same on all interfaces, those to come included, and also what goes out, and what is not IPv4."""
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL))
+    """The same, and also what goes out, and what is not IPv4."""
+    return _unbound(_ETH_P_ALL, program)
+
+
+def _unbound(ethertype: int, program: tuple[Instruction, ...]) -> socket.socket:
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(ethertype))
     try:
         attach_filter(sock, program)
         drain(sock)

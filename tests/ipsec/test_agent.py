@@ -2,6 +2,9 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -10,8 +13,9 @@ import pytest
 
 from mcastd.config.model import Peer
 from mcastd.ipsec.giving_back import GivingBack
-from mcastd.ipsec.messages import initiate, terminate_child, terminate_peer
-from tests.ipsec.agents import BOTH, both_up, eventually, running, spis
+from mcastd.ipsec.messages import Section, initiate, terminate_child, terminate_peer
+from mcastd.ipsec.vici import ViciConnection
+from tests.ipsec.agents import BOTH, Running, both_up, eventually, running, spis
 from tests.ipsec.charons import (
     DEADLINE,
     PSK,
@@ -60,12 +64,40 @@ def test_both_children_come_up_on_one_ike_sa_and_status_says_how(scene: Scene, l
     asyncio.run(test())
 
 
-def test_what_came_before_its_keys_is_given_back_where_a_replay_window_refuses_what_was_had(
-    scene: Scene, ledger: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keyed: list[str] = []
-    monkeypatch.setattr(GivingBack, "keyed", lambda _, spi: keyed.append(f"{spi:08x}"))
+@dataclass
+class Told:
+    """What an agent tells of new keys and of those that it knows."""
 
+    keyed: list[str] = field(default_factory=list)
+    remotes: frozenset[IPv4Address] = frozenset()
+    locals_: frozenset[IPv4Address] = frozenset()
+    listed: frozenset[str] = frozenset()
+
+    def expect(
+        self,
+        _: GivingBack,
+        remotes: AbstractSet[IPv4Address],
+        locals_: AbstractSet[IPv4Address],
+        listed: AbstractSet[int],
+    ) -> None:
+        self.remotes, self.locals_ = frozenset(remotes), frozenset(locals_)
+        self.listed = frozenset(f"{spi:08x}" for spi in listed)
+
+    def inbound(self, agent: Running) -> set[str | None]:
+        return {child.spi_in for child in agent.status().children}
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    told = Told()
+    monkeypatch.setattr(GivingBack, "keyed", lambda _, spi: told.keyed.append(f"{spi:08x}"))
+    monkeypatch.setattr(GivingBack, "expect", lambda *args: told.expect(*args))
+    return told
+
+
+def test_what_came_before_its_keys_is_given_back_where_a_replay_window_refuses_what_was_had(
+    scene: Scene, ledger: Path, told: Told
+) -> None:
     async def test() -> None:
         peer = article(children=(gre(replay_window=0), tcp()))
         await load(scene.dc, mirrored(peer))
@@ -73,8 +105,53 @@ def test_what_came_before_its_keys_is_given_back_where_a_replay_window_refuses_w
             agent.start(peer)
             await until(lambda: agent.up(*BOTH), "both children up")
             _, other = agent.status().children
-            await until(lambda: bool(keyed), "the event")
-            assert keyed == [other.spi_in]
+            await until(lambda: bool(told.keyed), "the event")
+            assert told.keyed == [other.spi_in]
+
+    asyncio.run(test())
+
+
+def test_a_rekeyed_child_s_keys_are_told_at_once(scene: Scene, ledger: Path, told: Told) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            before = told.inbound(agent)
+            await command(scene.cloud, "rekey", {"child": "dc-tun-gre"})
+            await until(lambda: len(told.keyed) == 3, "the event")
+            await until(lambda: told.keyed[-1] in told.inbound(agent) - before, "the new SA")
+
+    asyncio.run(test())
+
+
+def test_it_is_known_which_spis_have_keys_and_between_whom(scene: Scene, ledger: Path, told: Told) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            await until(lambda: told.listed == told.inbound(agent), "all SPIs that have keys")
+            assert told.remotes == {IPv4Address("177.54.214.20")}
+            assert told.locals_ == {article().local}
+            scene.cloud.stop()
+            await until(lambda: (told.remotes, told.listed) == (frozenset(), frozenset()), "none without charon")
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("message", [{"dc": {"child-sas": {"x": {"spi-in": b"-"}}}}, {"dc": {}}, {"dc": b"?"}])
+def test_an_event_that_cannot_be_read_ends_nothing(
+    scene: Scene, ledger: Path, told: Told, monkeypatch: pytest.MonkeyPatch, message: Section
+) -> None:
+    genuine = ViciConnection.listen
+
+    async def listen(self: ViciConnection, on_event: Callable[[str, Section], None]) -> None:
+        on_event("child-updown", {"up": b"yes", **message})
+        await genuine(self, on_event)
+
+    monkeypatch.setattr(ViciConnection, "listen", listen)
+
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            await both_up(scene, agent)
+            await until(lambda: set(told.keyed) == told.inbound(agent), "the events that follow")
 
     asyncio.run(test())
 

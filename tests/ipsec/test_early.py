@@ -3,7 +3,7 @@ from ipaddress import IPv4Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcastd.ipsec.early import KEEP, MOST, EarlyEsp
+from mcastd.ipsec.early import KEEP, MOST_A_SECOND, MOST_OF_ONE, MOST_REFUSED, EarlyEsp
 from tests import pcap
 
 PEER, HOST = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
@@ -42,38 +42,81 @@ def test_a_udp_checksum_that_was_left_to_the_hardware_is_none() -> None:
 
 def test_it_is_kept_for_a_while() -> None:
     early = EarlyEsp()
-    early.arrived(esp(number=1), 1.0)
-    early.arrived(esp(number=2), 1.5)
-    assert early.keyed(SPI, 1.0 + KEEP) == [esp(number=2)]
+    early.arrived(esp(), 1.0)
+    early.arrived(esp(OTHER), 1.5)
+    assert early.keyed(SPI, 1.0 + KEEP) == []
+    assert early.keyed(OTHER, 1.0 + KEEP) == [esp(OTHER)]
 
 
-def test_too_many_are_not_early() -> None:
+def test_what_goes_on_without_keys_is_refused_and_until_then_nothing_is() -> None:
     early = EarlyEsp()
-    assert all(early.arrived(esp(number=number), 1.0) for number in range(MOST))
-    assert not early.arrived(esp(number=MOST), 1.0)
+    early.arrived(esp(), 1.0)
+    early.arrived(esp(OTHER), 2.0)
+    assert early.refused == frozenset()
+    early.arrived(esp(), 1.0 + KEEP)
+    assert early.refused == {SPI}
+    assert early.keyed(OTHER, 1.0 + KEEP) == [esp(OTHER)]
+
+
+def test_more_than_a_window_has_room_for_is_refused_and_hinders_no_other() -> None:
+    early = EarlyEsp()
+    early.arrived(esp(OTHER), 1.0)
+    for number in range(MOST_OF_ONE):
+        early.arrived(esp(number=number), 1.0)
+    assert early.refused == frozenset()
+    early.arrived(esp(), 1.0)
+    assert early.refused == {SPI}
+    early.arrived(esp(), 1.0)
+    assert early.keyed(OTHER, 1.0) == [esp(OTHER)]
     assert early.keyed(SPI, 1.0) == []
-    assert early.arrived(esp(), 1.0)
 
 
-def test_many_one_after_the_other_are() -> None:
+def test_the_keys_of_what_was_refused_may_come_after_all() -> None:
     early = EarlyEsp()
-    assert all(early.arrived(esp(), 2 * number * KEEP / MOST) for number in range(3 * MOST))
+    for _ in range(MOST_OF_ONE + 1):
+        early.arrived(esp(), 1.0)
+    assert early.keyed(SPI, 1.0) == []
+    assert early.refused == frozenset()
+
+
+def test_only_the_newest_are_remembered_as_refused() -> None:
+    early = EarlyEsp()
+    for spi in range(2 * MOST_REFUSED):
+        early.arrived(esp(spi + 1), 1.0)
+    early.arrived(esp(), 1.0 + KEEP)
+    assert early.refused == set(range(MOST_REFUSED + 1, 2 * MOST_REFUSED + 1))
+
+
+def test_of_too_many_the_oldest_go() -> None:
+    early = EarlyEsp()
+    spis = [*range(1, 2 * MOST_OF_ONE + 1), SPI]
+    for spi in spis:
+        early.arrived(esp(spi), 1.0)
+    assert [early.keyed(spi, 1.0) == [esp(spi)] for spi in (spis[0], spis[1], spis[-1])] == [False, True, True]
+
+
+def test_a_flood_is_told() -> None:
+    early = EarlyEsp()
+    assert all(early.arrived(esp(), 1.0) for _ in range(MOST_A_SECOND - 1))
+    assert not early.arrived(esp(), 1.9)
+    assert early.arrived(esp(), 2.0)
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from((SPI, OTHER)), st.booleans(), st.floats(0, 0.4)).map(
+        st.tuples(st.sampled_from((SPI, OTHER)), st.booleans(), st.floats(0, 0.9)).map(
             lambda drawn: (drawn[0], (in_udp if drawn[1] else esp)(drawn[0]), drawn[2])
         ),
         max_size=30,
     )
 )
-def test_each_packet_of_the_last_second_comes_back_by_its_spi(came: list[tuple[int, bytes, float]]) -> None:
+def test_what_is_younger_than_a_while_comes_back_by_its_spi(came: list[tuple[int, bytes, float]]) -> None:
     early, now = EarlyEsp(), 1.0
-    kept = []
+    kept: dict[int, tuple[float, list[bytes]]] = {}
     for spi, packet, pause in came:
         now += pause
         assert early.arrived(packet, now)
-        kept.append((now, spi, packet))
-    for wanted in (SPI, OTHER):
-        assert early.keyed(wanted, now) == [packet for when, spi, packet in kept if spi == wanted and when > now - KEEP]
+        kept.setdefault(spi, (now, []))[1].append(packet)
+    for spi in (SPI, OTHER):
+        since, packets = kept.get(spi, (now, []))
+        assert early.keyed(spi, now) == (packets if now - since < KEEP else [])

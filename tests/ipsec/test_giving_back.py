@@ -1,7 +1,6 @@
 """ESP that comes before its keys is received once they are there: on a real kernel, and by the kernel's own ESP."""
 
-import asyncio
-import itertools
+import errno
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from mcastd.ipsec import early, giving_back
+from mcastd.ipsec.early import EarlyEsp
 from mcastd.ipsec.giving_back import GivingBack
 from mcastd.system import sockets
 from mcastd.system.log import get_logger
@@ -23,6 +23,7 @@ PEER, HOST, STRANGER = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 KEYS = f"enc cbc(aes) 0x{'11' * 32} auth-trunc hmac(sha256) 0x{'22' * 32} 128"
 NAT_T = 4500
 UDP_ENCAP, UDP_ENCAP_ESPINUDP = 100, 2
+LAST = 0x7FFFFFFF
 
 
 @pytest.fixture
@@ -35,13 +36,17 @@ def sides(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
 
 
 @contextmanager
-def listening(known: frozenset[int] = frozenset()) -> Iterator[GivingBack]:
+def listening(*listed: int) -> Iterator[GivingBack]:
     subject = GivingBack(get_logger())
-    subject.expect(frozenset({IPv4Address(PEER)}), known)
+    expect(subject, *listed)
     try:
         yield subject
     finally:
         subject.close()
+
+
+def expect(subject: GivingBack, *listed: int) -> None:
+    subject.expect({IPv4Address(PEER)}, {IPv4Address(HOST)}, set(listed))
 
 
 def receiver(kind: int, protocol: int) -> socket.socket:
@@ -101,6 +106,25 @@ async def heard(sock: socket.socket, count: int) -> list[int]:
     return numbers
 
 
+async def heard_before(send: Callable[[bytes], None], sock: socket.socket) -> list[int]:
+    """What comes in before something that is sent now, by an SPI that is like no other."""
+    send(esp(LAST, LAST))
+    numbers: list[int] = []
+
+    def ended() -> bool:
+        numbers.extend(received(sock))
+        return numbers[-1:] == [LAST]
+
+    await until(ended, "the last packet")
+    return numbers[:-1]
+
+
+async def a_turn() -> None:
+    """Let the loop read what there is."""
+    turns = iter((False, True))
+    await until(lambda: next(turns), "a turn of the loop")
+
+
 FORMS = pytest.mark.parametrize(
     ("kind", "protocol"),
     [(socket.SOCK_RAW, 50), (socket.SOCK_DGRAM, socket.IPPROTO_UDP)],
@@ -121,11 +145,11 @@ def test_what_came_early_is_received_once_more(
             send(esp(9, SPI + 1))
             assert await heard(sock, 4) == [1, 2, 3, 9]
             subject.keyed(SPI)
-            assert received(sock) == [1, 2, 3]
+            assert await heard(sock, 3) == [1, 2, 3]
             subject.keyed(SPI)
-            assert received(sock) == []
+            assert await heard_before(send, sock) == []
             subject.keyed(SPI + 1)
-            assert received(sock) == [9]
+            assert await heard(sock, 1) == [9]
 
     sides[1].run(main)
 
@@ -133,54 +157,102 @@ def test_what_came_early_is_received_once_more(
 def test_only_what_the_peer_sends_by_an_spi_without_keys_is_kept(
     sides: tuple[Namespace, Namespace], sender: Senders
 ) -> None:
-    esps = [sender(socket.SOCK_RAW, 50, source) for source in (PEER, STRANGER)]
+    send, strange = [sender(socket.SOCK_RAW, 50, source) for source in (PEER, STRANGER)]
 
     async def main() -> None:
-        with listening(frozenset({SPI})) as subject, receiver(socket.SOCK_RAW, 50) as sock:
-            esps[0](esp(1))
-            esps[1](esp(2, SPI + 1))
-            esps[0](esp(3, SPI + 1))
+        with listening(SPI) as subject, receiver(socket.SOCK_RAW, 50) as sock:
+            send(esp(1))
+            strange(esp(2, SPI + 1))
+            send(esp(3, SPI + 1))
             assert await heard(sock, 3) == [1, 2, 3]
             for spi in (SPI, SPI + 1):
                 subject.keyed(spi)
-            assert received(sock) == [3]
-            esps[0](esp(4, SPI + 1))
+            assert await heard_before(send, sock) == [3]
+            # Also while a listing says otherwise, which charon began before it had the keys.
+            expect(subject, SPI)
+            send(esp(4, SPI + 1))
             assert await heard(sock, 1) == [4]
             subject.keyed(SPI + 1)
-            assert received(sock) == []
+            assert await heard_before(send, sock) == []
 
     sides[1].run(main)
 
 
-def test_of_a_flood_nothing_is_kept_and_after_a_pause_it_listens_again(
-    sides: tuple[Namespace, Namespace], sender: Senders, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(giving_back, "PAUSE", 0.2)
-    monkeypatch.setattr(early, "MOST", 50)
+def test_what_a_listing_forgets_is_kept_again(sides: tuple[Namespace, Namespace], sender: Senders) -> None:
     send = sender(socket.SOCK_RAW, 50)
 
     async def main() -> None:
-        spis = itertools.count(SPI + 1)
-        with listening() as subject, receiver(socket.SOCK_RAW, 50) as sock:
-            for number in range(51):
-                send(esp(number))
-                assert await heard(sock, 1) == [number]
-            turns = iter((False, True))
-            await until(lambda: next(turns), "a turn of the loop")
-            send(esp(7))
-            assert await heard(sock, 1) == [7]
+        with listening(SPI) as subject, receiver(socket.SOCK_RAW, 50) as sock:
+            expect(subject)
+            send(esp(1))
+            assert await heard(sock, 1) == [1]
             subject.keyed(SPI)
-            assert received(sock) == []
-
-            def kept() -> bool:
-                spi = next(spis)
-                send(esp(8, spi))
-                subject.keyed(spi)
-                return received(sock) == [8, 8]
-
-            await until(kept, "the end of the pause")
+            assert await heard(sock, 1) == [1]
 
     sides[1].run(main)
+
+
+def test_an_sa_that_is_lost_is_listened_to_no_more_and_hinders_no_other(
+    sides: tuple[Namespace, Namespace], sender: Senders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(early, "MOST_OF_ONE", 50)
+    read: list[bytes] = []
+
+    def arrived(self: EarlyEsp, packet: bytes, now: float) -> bool:
+        read.append(packet)
+        return genuine(self, packet, now)
+
+    genuine = EarlyEsp.arrived
+    monkeypatch.setattr(EarlyEsp, "arrived", arrived)
+    send = sender(socket.SOCK_RAW, 50)
+
+    async def main() -> None:
+        with listening() as subject, receiver(socket.SOCK_RAW, 50) as sock:
+            send(esp(8, SPI + 1))
+            for number in range(100):
+                send(esp(number))
+            assert await heard(sock, 101) == [8, *range(100)]
+            await until(lambda: len(read) == 101, "all is read")
+            send(esp(101))
+            assert await heard(sock, 1) == [101]
+            subject.keyed(SPI + 1)
+            assert await heard_before(send, sock) == [8]
+        assert sum(packet[20:24] == SPI.to_bytes(4) for packet in read) == 100
+
+    sides[1].run(main)
+
+
+def test_in_a_flood_nothing_is_listened_to_and_after_a_pause_it_is_again(
+    sides: tuple[Namespace, Namespace], sender: Senders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giving_back, "PAUSE", 0.2)
+    monkeypatch.setattr(early, "MOST_A_SECOND", 50)
+    send = sender(socket.SOCK_RAW, 50)
+
+    async def main() -> None:
+        with listening() as subject, receiver(socket.SOCK_RAW, 50) as sock:
+            for number in range(50):
+                send(esp(number))
+            assert await heard(sock, 50) == [*range(50)]
+            await a_turn()
+            send(esp(7, SPI - 1))
+            assert await heard(sock, 1) == [7]
+            subject.keyed(SPI - 1)
+            assert await heard_before(send, sock) == []
+            subject.keyed(SPI)
+            assert await heard(sock, 50) == [*range(50)]
+            for spi in range(SPI + 1, SPI + 1000):
+                await a_turn()
+                send(esp(8, spi))
+                assert await heard(sock, 1) == [8]
+                subject.keyed(spi)
+                if await heard_before(send, sock) == [8]:
+                    return
+            pytest.fail("it never listens again")
+
+    with capture_logs() as logs:
+        sides[1].run(main)
+    assert [(line["event"], line["log_level"]) for line in logs] == [("early ESP is lost", "warning")]
 
 
 def test_without_peers_nothing_is_listened_to(sides: tuple[Namespace, Namespace], sender: Senders) -> None:
@@ -188,29 +260,67 @@ def test_without_peers_nothing_is_listened_to(sides: tuple[Namespace, Namespace]
 
     async def main() -> None:
         with listening() as subject, receiver(socket.SOCK_RAW, 50) as sock:
-            subject.expect(frozenset(), frozenset())
+            subject.expect(frozenset(), frozenset(), frozenset())
             send(esp(1))
             assert await heard(sock, 1) == [1]
             subject.keyed(SPI)
-            assert received(sock) == []
+            assert await heard_before(send, sock) == []
 
     sides[1].run(main)
 
 
-def test_who_may_not_listen_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filter_that_has_no_room_beside_the_old_one_has_it_alone(
+    sides: tuple[Namespace, Namespace], sender: Senders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach, having = sockets.attach_filter, set[socket.socket]()
+
+    def one_each(sock: socket.socket, program: tuple[sockets.Instruction, ...]) -> None:
+        if sock in having:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        having.add(sock)
+        attach(sock, program)
+
+    monkeypatch.setattr(sockets, "attach_filter", one_each)
+    send = sender(socket.SOCK_RAW, 50)
+
     async def main() -> None:
-        with listening() as subject:
-            for spi in (1, 2):
-                subject.expect(frozenset({IPv4Address(PEER)}), frozenset({spi}))
-                subject.keyed(spi)
+        with listening() as subject, receiver(socket.SOCK_RAW, 50) as sock:
+            for listed in (SPI + 1, SPI + 2):
+                expect(subject, listed)
+                send(esp(1, listed + 2))
+                assert await heard(sock, 1) == [1]
+                subject.keyed(listed + 2)
+                assert await heard(sock, 1) == [1]
+
+    with capture_logs() as logs:
+        sides[1].run(main)
+    assert logs == []
+    assert len(having) > 1
+
+
+@pytest.mark.parametrize("refuses", ["packets_coming", "to_this_host"])
+def test_what_cannot_be_kept_or_given_back_is_told_once(
+    sides: tuple[Namespace, Namespace], sender: Senders, monkeypatch: pytest.MonkeyPatch, refuses: str
+) -> None:
+    send = sender(socket.SOCK_RAW, 50)
 
     def refused(*_: object) -> socket.socket:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(sockets, "to_this_host", refused)
+    monkeypatch.setattr(sockets, refuses, refused)
+
+    async def main() -> None:
+        with listening() as subject, receiver(socket.SOCK_RAW, 50) as sock:
+            for spi in (SPI + 1, SPI + 2):
+                expect(subject, spi)
+                send(esp(1, spi + 2))
+                assert await heard(sock, 1) == [1]
+                subject.keyed(spi + 2)
+                assert await heard_before(send, sock) == []
+
     with capture_logs() as logs:
-        asyncio.run(main())
-    assert [(line["event"], line["reason"]) for line in logs] == [("early ESP is not kept", "Operation not permitted")]
+        sides[1].run(main)
+    assert [(line["event"], line["reason"]) for line in logs] == [("early ESP is lost", "Operation not permitted")]
 
 
 @pytest.mark.kernel("esp")

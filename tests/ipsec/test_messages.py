@@ -220,6 +220,14 @@ def test_an_event_tells_what_came_up_and_by_which_spi() -> None:
     assert messages.came_up(LISTED) == ()  # it went down
 
 
+def test_a_rekey_tells_the_new_one() -> None:
+    def child(spi: bytes) -> Section:
+        return {"name": b"dc-tun-gre", "spi-in": spi}
+
+    event: Section = {"dc": {"child-sas": {"dc-tun-gre": {"old": child(b"00000001"), "new": child(b"00000002")}}}}
+    assert messages.came_up(event) == (("dc", "dc-tun-gre", 2),)
+
+
 def test_a_child_that_has_no_spi_yet_did_not_come_up() -> None:
     assert messages.came_up({"up": b"yes", "dc": {"child-sas": {"x": {"name": b"x", "state": b"CREATED"}}}}) == ()
 
@@ -244,6 +252,9 @@ def test_a_half_open_ike_sa_is_neither_up_nor_answered() -> None:
         {"child-sas": {"x": {"local-ts": b"10.0.0.0/8"}}},
         {"child-sas": {"x": {"if-id-in": b"none"}}},
         {"child-sas": {"x": {"spi-in": b"none"}}},
+        {"child-sas": {"x": {"spi-in": b"-1"}}},
+        {"child-sas": {"x": {"spi-in": b"0x1"}}},
+        {"child-sas": {"x": {"spi-in": b"123456789"}}},
         {"child-sas": {"x": {"spi-out": b"none"}}},
     ],
 )

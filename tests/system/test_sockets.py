@@ -78,8 +78,8 @@ def test_any_number_of_addresses(count: int) -> None:
 PEER, SPI = IPv4Address("192.0.2.1"), 0xC0FFEE01
 
 
-def esp(spi: int = SPI, source: IPv4Address = PEER) -> bytes:
-    return pcap.ipv4(spi.to_bytes(4) + b"\0\0\0\1ciphertext", source, SENDER, protocol=50)
+def esp(spi: int = SPI, source: IPv4Address = PEER, destination: IPv4Address = SENDER) -> bytes:
+    return pcap.ipv4(spi.to_bytes(4) + b"\0\0\0\1ciphertext", source, destination, protocol=50)
 
 
 def in_udp(spi: int = SPI, ports: tuple[int, int] = (4500, 4500)) -> bytes:
@@ -100,8 +100,7 @@ def in_fragments(packet: bytes, field: int) -> bytes:
         (in_udp(), True),
         (with_options(in_udp()), True),
         (in_udp(ports=(1024, 4500)), True),  # a NAT's
-        (in_udp(ports=(4500, 1024)), True),
-        (in_udp(ports=(1024, 1025)), False),
+        (in_udp(ports=(4500, 1024)), False),  # whoever listens there does not speak ESP
         (in_udp(0), False),  # IKE
         (in_udp()[:28] + b"\xff", False),  # a keepalive of NAT traversal
         (esp(SPI + 1), False),
@@ -109,6 +108,8 @@ def in_fragments(packet: bytes, field: int) -> bytes:
         (esp(SPI + 2), False),
         (esp(source=PEER + 1), True),
         (esp(source=PEER + 2), False),
+        (esp(destination=SENDER + 1), True),
+        (esp(destination=SENDER + 2), False),  # forwarded
         (in_fragments(esp(), 0x4000), True),  # don't fragment
         (in_fragments(esp(), 0x2000), False),
         (in_fragments(esp(), 0x0001), False),
@@ -119,16 +120,19 @@ def in_fragments(packet: bytes, field: int) -> bytes:
     ],
 )
 def test_esp_of_a_peer_whose_spi_is_not_known(packet: bytes, expected: bool) -> None:
-    program = sockets.accept_esp_from((PEER, PEER + 1), (SPI + 1, SPI + 2))
+    program = sockets.accept_esp_between((PEER, PEER + 1), (SENDER, SENDER + 1), (SPI + 1, SPI + 2))
     assert accepted(program, packet) is expected
 
 
 def test_so_many_peers_and_spis_that_no_conditional_jump_spans_them() -> None:
-    program = sockets.accept_esp_from([PEER + n for n in range(150)], range(SPI, SPI + 150))
+    locals_ = [SENDER + n for n in range(150)]
+    program = sockets.accept_esp_between([PEER + n for n in range(150)], locals_, range(SPI, SPI + 150))
     for source in (PEER, PEER + 149):
         found = [accepted(program, esp(spi, source)) for spi in (SPI - 1, SPI, SPI + 149, SPI + 150)]
         assert found == [True, False, False, True]
+        assert accepted(program, esp(SPI - 1, source, SENDER + 149))
     assert not accepted(program, esp(SPI - 1, PEER + 150))
+    assert not accepted(program, esp(SPI - 1, PEER, SENDER + 150))
 
 
 @pytest.mark.root
@@ -137,10 +141,10 @@ def test_what_this_host_is_to_receive_comes_in_once_and_goes_nowhere_else(
 ) -> None:
     here, there = namespace(), namespace()
     join(here, f"{SENDER}/24", there, f"{NEIGHBOR}/24")
-    program = sockets.accept_esp_from((PEER,), ())
+    program = sockets.accept_esp_between((PEER,), (SENDER,), ())
     with (
         here.call(sockets.to_this_host) as sock,
-        here.call(lambda: sockets.packets_anywhere(program)) as came,
+        here.call(lambda: sockets.packets_coming(program)) as came,
         there.call(lambda: sockets.packets_anywhere(sockets.accept_protocol(50))) as elsewhere,
     ):
         with suppress(OSError):
