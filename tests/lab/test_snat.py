@@ -127,7 +127,8 @@ def test_the_server_sees_one_client_whoever_connects(many_subnets: Scene) -> Non
         assert max(sizes) <= MSS
     firewall = scene.status().firewall
     assert firewall is not None
-    assert firewall.snat_packets > len(SENT) // 1500
+    # Whole streams are counted and not first packets alone; before it is cut, a packet of TCP holds up to 64 KiB.
+    assert firewall.snat_packets > len(callers) * (len(SENT) // 65536)
     assert firewall.mss_clamped >= 2
     assert scene.stop_daemon() == 0, scene.tail("mcastd")
     assert TCP_CLOUD_HOST not in loopback(scene)
