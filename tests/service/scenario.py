@@ -130,7 +130,10 @@ class Scenario:
         text = shown("mcastd", "StatusText")
         found = self._status()
         datapaths = [tunnel.datapath for tunnel in found.tunnels] if found else []
-        self._note("start", status=status, printed=printed, text=text, process=process, datapaths=datapaths)
+        warnings = run("journalctl", "--unit=mcastd", "--priority=warning", "--output=cat", "--quiet", "--no-pager")[1]
+        self._note(
+            "start", status=status, printed=printed, text=text, process=process, datapaths=datapaths, warnings=warnings
+        )
 
     def reload(self) -> None:
         """Reload a good file, and one that is refused."""

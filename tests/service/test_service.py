@@ -69,6 +69,7 @@ def test_installed_it_is_not_enabled_and_enabled_it_runs_with_the_two_capabiliti
     assert "CapBnd:\t0000000000003000\n" in seen["start"]["process"]
     assert seen["start"]["text"].startswith("up: 1 peer(s), 1 tunnel(s)")
     assert seen["start"]["datapaths"] == ["kernel"]
+    assert seen["start"]["warnings"] == ""
 
 
 @pytest.mark.parametrize("step", STANDING)
