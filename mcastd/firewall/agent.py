@@ -56,6 +56,11 @@ class FirewallAgent:
         """Return when the last configure has been carried out, or has failed and says so in status."""
         await self._wake.settled()
 
+    @property
+    def guards(self) -> bool:
+        """Whether the guard is wanted and in place."""
+        return self._in_place and self._wanted.firewall.guard
+
     def lets(self, child: str) -> bool:
         """Whether a child may carry packets: one whose tunnel needs the guard may not without it."""
         guarded = rules.guarded(self._wanted)

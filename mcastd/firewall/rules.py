@@ -13,7 +13,7 @@ from mcastd.tunnel.gre import PROTOCOL_IPV4, GreHeader
 NAME: Final = "mcastd"
 """Of the table, in the family ``ip``."""
 
-LEAK_OUT, LEAK_IN, IGMP, SNAT, MSS = "leak-out-", "leak-in-", "igmp-", "snat-", "mss-"
+LEAK_OUT, LEAK_IN, IGMP, SNAT, MSS, LOOPBACK = "leak-out-", "leak-in-", "igmp-", "snat-", "mss-", "loopback"
 """How the names of our counters begin; a far endpoint or the name of a tunnel or a child follows."""
 
 _USERSPACE_ESP: Final = "ipsec0"
@@ -55,7 +55,10 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tu
     carried = _carried(config)
     natted = [one for one in carried if one.child.snat is not None]
     clamped = [one for one in carried if one.mss is not None]
+    guarding = [child for one in configs if one.firewall.guard for child in _children(one).values()]
+    given_back = [child for child in guarding if child.mode != "interface"]
     chains = {
+        "given-back": ("filter hook prerouting priority raw", _given_back(given_back) if given_back else []),
         "nat": ("nat hook postrouting priority srcnat", [_snat(one) for one in natted]),
         "arriving": ("filter hook prerouting priority mangle", [_clamp(one, arriving=True) for one in clamped]),
         "input": ("filter hook input priority filter", [rule for one in guards for rule in _guard_in(one)]),
@@ -74,6 +77,7 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tu
         *(f"{IGMP}{one.name}" for one in quiet),
         *(f"{SNAT}{one.child.name}" for one in natted),
         *(f"{MSS}{one.child.name}" for one in clamped),
+        *([LOOPBACK] if given_back else []),
     ]
     if not names:
         return ""
@@ -147,6 +151,21 @@ def _guard_in(guard: _Guard) -> Iterator[str]:
         f"ip saddr {guard.remote} ip protocol gre meta ipsec missing {elsewhere}"
         f"counter name {LEAK_IN}{guard.remote} drop"
     )
+
+
+def _given_back(children: list[Child]) -> list[str]:
+    """What comes out of ESP that this host was given back is within the selectors of a child.
+
+    It comes by the loopback, for which the kernel looks at no policy (``net.ipv4.conf.lo.disable_policy``).
+    """
+    found = 'iifname "lo" meta ipsec exists '
+    within = [
+        _field("saddr", child.remote_ts)
+        + _field("daddr", child.local_ts)
+        + ("ip protocol gre " if child.protocol == "gre" else "")
+        for child in children
+    ]
+    return [*(f"{found}{ends}accept" for ends in dict.fromkeys(within)), f"{found}counter name {LOOPBACK} drop"]
 
 
 def _quiet(configs: Iterable[Config]) -> list[Tunnel]:

@@ -5,10 +5,10 @@ Theory of operation
 
 mcastd alone initiates. charon gets connections (``load-conn``) and keys (``load-shared``) over VICI, with its own
 start, close and DPD actions off, and otherwise only does what it is told. The agent holds two connections: one for
-commands and one on which charon reports events, which is always drained. An event carries no information for us but
-that it is time to look: every look lists the SAs and does the difference between that and what is wanted, so a lost
-event costs at most the 30 s until the next audit, and start, reload, adoption after a crash and repair are the same
-code.
+commands and one on which charon reports events, which is always drained. An event tells that it is time to look, and
+which SPI has its keys now (``early``). Every look lists the SAs and does the difference between that and what is
+wanted, so a lost event costs at most the 30 s until the next audit, and start, reload, adoption after a crash and
+repair are the same code.
 
 Each child:
 

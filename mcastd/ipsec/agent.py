@@ -37,8 +37,16 @@ class IpsecAgent:
     """Loads connections and keys, brings the children up and keeps them up."""
 
     def __init__(
-        self, *, vici_socket: Path, ledger: Ledger, log: Logger, on_change: Callable[[], None], rng: Random
+        self,
+        *,
+        vici_socket: Path,
+        ledger: Ledger,
+        log: Logger,
+        on_change: Callable[[], None],
+        may_give_back: Callable[[], bool],
+        rng: Random,
     ) -> None:
+        """``may_give_back`` says whether what comes out of ESP that is received once more is held to the selectors."""
         self._socket = vici_socket
         self._ledger = ledger
         self._log = log
@@ -50,10 +58,10 @@ class IpsecAgent:
         self._configured = 0
         self._control: ViciConnection | None = None
         self._contact = Contact()
-        self._events_end: ViciError | None = None
         self._seen = 0.0
         self._duplicates = Duplicates()
         self._giving_back = GivingBack(log)
+        self._may_give_back = may_give_back
         self._restarts: dict[str, str] = {}
         self._attempts: set[asyncio.Task[None]] = set()
         self._refreshing: asyncio.Task[None] | None = None
@@ -138,8 +146,11 @@ class IpsecAgent:
             while True:
                 self._wake.turn()
                 try:
-                    control, events = await ViciConnection.open(self._socket), await ViciConnection.open(self._socket)
-                    await self._session(control, events)
+                    with (
+                        contextlib.closing(await ViciConnection.open(self._socket)) as control,
+                        contextlib.closing(await ViciConnection.open(self._socket)) as events,
+                    ):
+                        await self._session(control, events)
                 except ViciError as error:
                     self._lost(error)
                 pause = RECONNECT_FIRST if self._contact.failures == 1 else min(RECONNECT_MOST, pause * 2)
@@ -161,17 +172,17 @@ class IpsecAgent:
 
     async def _session(self, control: ViciConnection, events: ViciConnection) -> None:
         """Keep everything up by two connections, until one breaks or what comes from it cannot be used."""
-        self._events_end = None
         listener = None
         try:
             await events.register(*EVENTS)
-            listener = asyncio.create_task(self._listen(events))
+            listener = asyncio.create_task(events.listen(self._event))
+            listener.add_done_callback(lambda _: self._wake.set())
             self._control = control
             for peer in self._peers.values():
                 peer.loaded = None
                 if self._contact.gone or not self._contact.failures:
                     peer.afresh(_now())
-            while self._events_end is None:
+            while not listener.done():
                 looked_at = self._configured
                 wait = await self._reconcile(control)
                 if failures := self._contact.well():
@@ -180,21 +191,12 @@ class IpsecAgent:
                 if looked_at == self._configured:
                     self._settled.set()
                 await self._wake.wait(wait)
-            raise self._events_end
+            await listener  # which raises why it ended
         finally:
             self._control = None
             if listener is not None:
                 listener.cancel()
                 await asyncio.gather(listener, return_exceptions=True)
-            control.close()
-            events.close()
-
-    async def _listen(self, events: ViciConnection) -> None:
-        try:
-            await events.listen(self._event)
-        except ViciError as error:
-            self._events_end = error
-            self._wake.set()
 
     def _event(self, name: str, message: Section) -> None:
         self._wake.set()
@@ -204,11 +206,11 @@ class IpsecAgent:
                     self._keyed(peer, child, spi)
 
     def _keyed(self, name: str, child: str, spi: int) -> None:
-        """Give back what came before the keys, where a replay window keeps it from being received twice."""
+        """Give back what came before the keys, where a replay window keeps it from being received twice, if we may."""
         peer = self._peers.get(name)
         made_of = [one.peer for one in (peer.loaded, peer.wanted) if one is not None] if peer is not None else []
         windows = [one.replay_window for config in made_of for one in config.children if one.name == child]
-        if windows and all(windows):
+        if windows and all(windows) and self._may_give_back():
             self._giving_back.keyed(spi)
 
     def _lost(self, error: ViciError) -> None:
@@ -398,11 +400,12 @@ class IpsecAgent:
 
     def _see(self, sas: tuple[IkeSa, ...]) -> None:
         self._seen = now = _now()
-        ends = [peer.wanted.peer for peer in self._peers.values()] if self._control is not None else []
+        sas = tuple(sa for sa in sas if self._ledger.has(CONN, sa.name))
+        listens = self._may_give_back() and self._control is not None
+        ends = [peer.wanted.peer for peer in self._peers.values()] if listens else []
         self._giving_back.expect(
             frozenset(peer.remote for peer in ends), frozenset(peer.local for peer in ends), messages.spis(sas)
         )
-        sas = tuple(sa for sa in sas if self._ledger.has(CONN, sa.name))
         changes = [change for peer in self._peers.values() for change in peer.see(sas, now)]
         for change in changes:
             self._tell(change, now)

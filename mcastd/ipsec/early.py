@@ -3,10 +3,11 @@
 Who answers an exchange that makes a CHILD_SA may send by it as soon as the answer is sent (RFC 7296, section 2.8); who
 asked has its keys a moment after that, or a retransmission later. What comes in between has an SPI that the host does
 not know, and is dropped. A copy that is kept, and received once more when the keys are there, is decrypted as if it had
-come then: as many of the newest as the SA's replay window has room for. What the SA has had already, that window
+come then: of the newest, as many as the SA's replay window has room for. What the SA has had already, that window
 refuses.
 
-What goes on for longer, or is more than any window has room for, is not early but of an SA that this host has lost.
+What goes on for longer than ``KEEP`` seconds, or is more than the largest window has room for, is not early but of an
+SA that this host has lost: none of it is kept, and more of it is not looked at.
 """
 
 from collections import deque
@@ -72,7 +73,7 @@ class EarlyEsp:
         if len(stream.packets) > MOST_OF_ONE:
             self._refuse(spi)
         elif self._kept > MOST:
-            self._taken(next(iter(self._streams)))
+            self._refuse(next(iter(self._streams)))
 
     def _refuse(self, spi: int) -> None:
         self._taken(spi)

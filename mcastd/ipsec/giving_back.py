@@ -11,12 +11,13 @@ from mcastd.system import sockets
 from mcastd.system.log import Logger
 
 PAUSE: Final = 1.0
+_HOUR: Final = 3600.0
 _BATCH: Final = 256
 _RECEIVE_BUFFER: Final = 4_000_000
 
 
 class GivingBack:
-    """Sees no packet but those of the peers whose SPI charon has not listed: none, from one new SA to the next."""
+    """Sees no packet but those of the peers whose SPI charon has not listed: none, as a rule, but when an SA is new."""
 
     def __init__(self, log: Logger) -> None:
         self._log = log
@@ -27,7 +28,7 @@ class GivingBack:
         self._program: tuple[sockets.Instruction, ...] = ()
         self._sock: socket.socket | None = None
         self._paused: asyncio.TimerHandle | None = None
-        self._told: set[str] = set()
+        self._told: dict[str, float] = {}
 
     def expect(
         self, remotes: AbstractSet[IPv4Address], locals_: AbstractSet[IPv4Address], listed: AbstractSet[int]
@@ -57,6 +58,7 @@ class GivingBack:
             self._paused.cancel()
             self._paused = None
         self._stop()
+        self._ends = frozenset(), frozenset()
         self._early = EarlyEsp()
 
     def _give_back(self, packets: list[bytes]) -> None:
@@ -74,7 +76,7 @@ class GivingBack:
 
     def _listen(self) -> None:
         """Open the socket, or give it another filter where another is due."""
-        if self._paused is not None:
+        if self._paused is not None or not self._ends[0]:
             return
         program = sockets.accept_esp_between(*self._ends, self._listed | self._keyed.keys() | self._early.refused)
         if self._sock is not None and program == self._program:
@@ -135,8 +137,9 @@ class GivingBack:
         self._tell(error.strerror or str(error))
 
     def _tell(self, problem: str) -> None:
-        if problem not in self._told:
-            self._told.add(problem)
+        now = _now()
+        if now - self._told.get(problem, -_HOUR) >= _HOUR:
+            self._told[problem] = now
             self._log.warning("early ESP is lost", reason=problem)
 
 

@@ -109,7 +109,7 @@ def test_the_table_comes_and_goes_and_others_are_not_touched(host: Namespace, tm
             assert run.agent.lets("c")
             found = ours(host)
             assert found is not None
-            assert len(found["rules"]) == 4
+            assert len(found["rules"]) == 6
             await run.want(config())
             assert ours(host) is None
             assert nft(host, "list", "ruleset") == before

@@ -137,7 +137,29 @@ def test_a_tunnel_without_gre_opens_the_guard_for_none() -> None:
     plain = tunnel("ipsec1", child="x", encapsulation="none", **ends)
     text = rules.table(config(child(), child("x", mode="interface", if_id=7), tunnels=(tunnel(), plain)))
     assert "leak-out-10.44.7.1" in text
-    assert "accept" not in text.replace("policy accept", "")
+    assert not any("accept" in rule for name in ("input", "leaving") for rule in chain(text, name))
+
+
+def test_what_comes_by_the_loopback_is_held_to_the_selectors_of_each_child_whose_packets_may() -> None:
+    found = 'iifname "lo" meta ipsec exists '
+    gre = child(protocol="gre")
+    other = child("x", local_ts=IPv4Network("0.0.0.0/0"), remote_ts=IPv4Network("10.9.0.0/16"))
+    bound = child("y", mode="interface", if_id=7)
+    text = rules.table(config(gre, other, bound))
+    assert chain(text, "given-back") == [
+        f"{found}ip saddr {gre.remote_ts} ip daddr {gre.local_ts} ip protocol gre accept",
+        f"{found}ip saddr 10.9.0.0/16 accept",
+        f"{found}counter name loopback drop",
+    ]
+    assert chain(rules.table(config(bound)), "given-back") == []
+    assert chain(rules.table(config(gre, guard=False)), "given-back") == []
+
+
+def test_while_tunnels_leave_their_selectors_hold_as_well() -> None:
+    old, new = (config(child(remote_ts=IPv4Network(one))) for one in ("10.1.0.0/16", "10.2.0.0/16"))
+    found = " ".join(chain(rules.table(new, leaving=old), "given-back"))
+    assert "10.1.0.0/16" in found
+    assert "10.2.0.0/16" in found
 
 
 def test_the_guard_of_tunnels_that_are_leaving_holds_beside_the_new_one() -> None:

@@ -23,11 +23,13 @@ class Running:
 
     def __init__(self, scene: Scene, ledger: Path, socket: Path | None = None) -> None:
         self.changes = 0
+        self.guarded = True
         self.agent = IpsecAgent(
             vici_socket=socket or scene.cloud.socket,
             ledger=Ledger(ledger),
             log=get_logger(),
             on_change=self._count,
+            may_give_back=lambda: self.guarded,
             rng=Random(1),
         )
         self.task: asyncio.Task[None] | None = None

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from mcastd.config.model import Peer
+from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.giving_back import GivingBack
 from mcastd.ipsec.messages import Section, initiate, terminate_child, terminate_peer
 from mcastd.ipsec.vici import ViciConnection
@@ -96,8 +97,17 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 
 def test_what_came_before_its_keys_is_given_back_where_a_replay_window_refuses_what_was_had(
-    scene: Scene, ledger: Path, told: Told
+    scene: Scene, ledger: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    came: list[str] = []
+    genuine = IpsecAgent._keyed
+
+    def keyed(self: IpsecAgent, name: str, child: str, spi: int) -> None:
+        genuine(self, name, child, spi)
+        came.append(child)
+
+    monkeypatch.setattr(IpsecAgent, "_keyed", keyed)
+
     async def test() -> None:
         peer = article(children=(gre(replay_window=0), tcp()))
         await load(scene.dc, mirrored(peer))
@@ -105,7 +115,7 @@ def test_what_came_before_its_keys_is_given_back_where_a_replay_window_refuses_w
             agent.start(peer)
             await until(lambda: agent.up(*BOTH), "both children up")
             _, other = agent.status().children
-            await until(lambda: bool(told.keyed), "the event")
+            await until(lambda: set(came) >= set(BOTH), "the events of both")
             assert told.keyed == [other.spi_in]
 
     asyncio.run(test())
@@ -119,6 +129,20 @@ def test_a_rekeyed_child_s_keys_are_told_at_once(scene: Scene, ledger: Path, tol
             await command(scene.cloud, "rekey", {"child": "dc-tun-gre"})
             await until(lambda: len(told.keyed) == 3, "the event")
             await until(lambda: told.keyed[-1] in told.inbound(agent) - before, "the new SA")
+
+    asyncio.run(test())
+
+
+def test_nothing_is_given_back_that_nobody_holds_to_the_selectors(scene: Scene, ledger: Path, told: Told) -> None:
+    async def test() -> None:
+        async with running(scene, ledger) as agent:
+            agent.guarded = False
+            await both_up(scene, agent)
+            await agent.agent.refresh()
+            assert (told.keyed, told.remotes) == ([], frozenset())
+            agent.guarded = True
+            await agent.agent.refresh()
+            assert told.remotes
 
     asyncio.run(test())
 

@@ -1,5 +1,6 @@
 from ipaddress import IPv4Address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,7 +93,20 @@ def test_of_too_many_the_oldest_go() -> None:
     spis = [*range(1, 2 * MOST_OF_ONE + 1), SPI]
     for spi in spis:
         early.arrived(esp(spi), 1.0)
+    assert early.refused == {spis[0]}
     assert [early.keyed(spi, 1.0) == [esp(spi)] for spi in (spis[0], spis[1], spis[-1])] == [False, True, True]
+
+
+@pytest.mark.parametrize(("lost", "rate"), [(5, 1000), (20, 400), (40, 200)])
+def test_several_lost_sas_at_once_are_all_refused(lost: int, rate: int) -> None:
+    early, read = EarlyEsp(), 0
+    for number in range(10 * rate):
+        for spi in range(1, lost + 1):
+            if spi not in early.refused:
+                early.arrived(esp(spi), 1.0 + number / rate)
+                read += 1
+    assert early.refused == set(range(1, lost + 1))
+    assert read < lost * rate * KEEP
 
 
 def test_a_flood_is_told() -> None:

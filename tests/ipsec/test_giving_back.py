@@ -2,18 +2,21 @@
 
 import errno
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Address
+from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from structlog.testing import capture_logs
 
-from mcastd.ipsec import early, giving_back
+from mcastd.firewall import rules
+from mcastd.ipsec import early
 from mcastd.ipsec.early import EarlyEsp
 from mcastd.ipsec.giving_back import GivingBack
 from mcastd.system import sockets
 from mcastd.system.log import get_logger
+from tests.firewall.test_rules import child, config
 from tests.ipsec.test_early import SPI
 from tests.namespaces import Namespace, join, until
 
@@ -225,7 +228,6 @@ def test_an_sa_that_is_lost_is_listened_to_no_more_and_hinders_no_other(
 def test_in_a_flood_nothing_is_listened_to_and_after_a_pause_it_is_again(
     sides: tuple[Namespace, Namespace], sender: Senders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(giving_back, "PAUSE", 0.2)
     monkeypatch.setattr(early, "MOST_A_SECOND", 50)
     send = sender(socket.SOCK_RAW, 50)
 
@@ -255,8 +257,18 @@ def test_in_a_flood_nothing_is_listened_to_and_after_a_pause_it_is_again(
     assert [(line["event"], line["log_level"]) for line in logs] == [("early ESP is lost", "warning")]
 
 
-def test_without_peers_nothing_is_listened_to(sides: tuple[Namespace, Namespace], sender: Senders) -> None:
+def test_without_peers_nothing_is_listened_to(
+    sides: tuple[Namespace, Namespace], sender: Senders, monkeypatch: pytest.MonkeyPatch
+) -> None:
     send = sender(socket.SOCK_RAW, 50)
+    opened: list[object] = []
+
+    def packets_coming(program: tuple[sockets.Instruction, ...]) -> socket.socket:
+        opened.append(program)
+        return genuine(program)
+
+    genuine = sockets.packets_coming
+    monkeypatch.setattr(sockets, "packets_coming", packets_coming)
 
     async def main() -> None:
         with listening() as subject, receiver(socket.SOCK_RAW, 50) as sock:
@@ -265,6 +277,7 @@ def test_without_peers_nothing_is_listened_to(sides: tuple[Namespace, Namespace]
             assert await heard(sock, 1) == [1]
             subject.keyed(SPI)
             assert await heard_before(send, sock) == []
+        assert len(opened) == 1, "before"
 
     sides[1].run(main)
 
@@ -334,30 +347,99 @@ def test_the_kernel_decrypts_what_came_before_its_keys(sides: tuple[Namespace, N
     selector = f"src {PEER} dst {HOST} proto udp dport 7"
     template = f"tmpl src {PEER} dst {HOST} proto esp mode transport"
     peer.batch(state, f"xfrm policy add {selector} dir out {template}")
-    sending = peer.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
 
     async def main() -> None:
         with (
             listening() as subject,
+            on_the_wire() as wire,
             receiver(socket.SOCK_DGRAM, 0) as charon,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as application,
+            application(HOST) as app,
+            peer.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sending,
         ):
             charon.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
-            application.bind((HOST, 7))
-            application.setblocking(False)
             for number in (1, 2, 3):
                 sending.sendto(datagram(number), (HOST, 7))
-            assert received(application) == []
+            await passed(wire, 3)
             host.batch(state)
             sending.sendto(datagram(4), (HOST, 7))
-            assert await heard(application, 1) == [4]
+            assert await heard(app, 1) == [4]
             subject.keyed(SPI)
-            assert await heard(application, 3) == [1, 2, 3]
+            assert await heard(app, 3) == [1, 2, 3]
             sending.sendto(datagram(5), (HOST, 7))
-            assert await heard(application, 1) == [5]
+            assert await heard(app, 1) == [5]
 
     host.run(main)
-    sending.close()
+
+
+@pytest.mark.kernel("esp", "nftables")
+@pytest.mark.parametrize("guard", [True, False], ids=["guard on", "guard off"])
+def test_what_is_given_back_is_held_to_the_selectors(sides: tuple[Namespace, Namespace], guard: bool) -> None:
+    """By our table alone: for the loopback the kernel looks at no policy."""
+    peer, host = sides
+    state = f"xfrm state add src {PEER} dst {HOST} proto esp spi {SPI:#x} mode tunnel replay-window 32 {KEYS}"
+    template = f"tmpl src {PEER} dst {HOST} proto esp mode tunnel"
+    wide, narrow = (f"src {INSIDE[0]} dst {network}" for network in ("10.44.6.0/24", INSIDE[1]))
+    peer.batch(
+        f"address add {INSIDE[0]}/32 dev lo",
+        f"route add 10.44.6.0/24 via {HOST} src {INSIDE[0]}",
+        state,
+        f"xfrm policy add {wide} dir out {template}",
+    )
+    host.batch(*(f"address add {address}/32 dev lo" for address in INSIDE[1:]))
+    carrier = child(local_ts=IPv4Network(INSIDE[1]), remote_ts=IPv4Network(INSIDE[0]))
+    table = rules.replacement(rules.table(config(carrier, guard=guard)))
+    subprocess.run(["ip", "netns", "exec", host.name, "nft", "-f", "-"], input=table, text=True, check=True)
+
+    async def main() -> None:
+        with (
+            listening() as subject,
+            on_the_wire() as wire,
+            application(INSIDE[1]) as within,
+            application(INSIDE[2]) as beside,
+            peer.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sending,
+        ):
+            for address in INSIDE[1:]:
+                sending.sendto(datagram(1), (address, 7))
+            await passed(wire, 2)
+            host.batch(state, f"xfrm policy add {narrow} dir in {template}")
+            sending.sendto(datagram(2), (INSIDE[2], 7))
+            sending.sendto(datagram(2), (INSIDE[1], 7))
+            assert await heard(within, 1) == [2]
+            assert received(beside) == [], "the kernel's policy"
+            subject.keyed(SPI)
+            assert await heard(within, 1) == [1]
+            sending.sendto(datagram(3), (INSIDE[1], 7))
+            assert await heard(within, 1) == [3]
+            assert received(beside) == ([] if guard else [1])
+
+    host.run(main)
+
+
+INSIDE = ("10.44.7.1", "10.44.6.1", "10.44.6.2")
+
+
+@contextmanager
+def application(address: str) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((address, 7))
+        sock.setblocking(False)
+        yield sock
+
+
+def on_the_wire() -> socket.socket:
+    return sockets.packets_coming(sockets.accept_esp_between({IPv4Address(PEER)}, {IPv4Address(HOST)}, ()))
+
+
+async def passed(wire: socket.socket, count: int) -> None:
+    """So many packets of ESP have come in, by whatever keys."""
+    seen: list[bytes] = []
+
+    def enough() -> bool:
+        with suppress(BlockingIOError):
+            seen.append(wire.recv(2048))
+        return len(seen) == count
+
+    await until(enough, f"{count} packets of ESP")
 
 
 def datagram(number: int) -> bytes:
