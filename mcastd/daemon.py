@@ -73,7 +73,7 @@ class Daemon:
             ledger=ledger,
             log=log,
             on_change=self._children_changed,
-            may_give_back=lambda: self._firewall.guards,
+            may_give_back=lambda: self._firewall.guards(),
             rng=rng,
         )
         self._firewall = FirewallAgent(ledger=ledger, log=log, on_change=self._children_changed)

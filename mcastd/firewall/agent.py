@@ -56,7 +56,6 @@ class FirewallAgent:
         """Return when the last configure has been carried out, or has failed and says so in status."""
         await self._wake.settled()
 
-    @property
     def guards(self) -> bool:
         """Whether the guard is wanted and in place."""
         return self._in_place and self._wanted.firewall.guard

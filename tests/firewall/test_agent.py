@@ -107,6 +107,10 @@ def test_the_table_comes_and_goes_and_others_are_not_touched(host: Namespace, tm
             await run.want(GUARDED)
             assert run.agent.status().in_place
             assert run.agent.lets("c")
+            assert run.agent.guards()
+            await run.want(OPEN)
+            assert not run.agent.guards()
+            await run.want(GUARDED)
             found = ours(host)
             assert found is not None
             assert len(found["rules"]) == 6
@@ -208,6 +212,7 @@ def test_a_table_of_that_name_that_is_not_ours_is_left_alone_and_gre_stays_down(
             )
             assert not status.in_place
             assert not run.agent.lets("c")
+            assert not run.agent.guards()
             assert nft(host, "list", "ruleset") == before
             nft(host, "delete table ip mcastd")
             await until(lambda: run.agent.status().in_place, "the table, once the other is gone")

@@ -126,7 +126,7 @@ def test_reauthentication_with_the_drop_in_breaks_nothing(scene: Scene) -> None:
     change(scene, "peers.dc", 'lifetime = "6s"\nreauthentication = true')
     since = started(scene)
     assert not any("make_before_break" in note for note in scene.status().notes)
-    wait_for_renewals(scene, {CHILD_GRE, CHILD_TCP}, 1)
+    wait_for_renewals(scene, {CHILD_GRE, CHILD_TCP}, 2)
     for _ in range(REAUTHENTICATIONS):
         reauthenticate(scene)
         wait_for_more(scene, 200)

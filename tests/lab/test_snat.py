@@ -106,6 +106,12 @@ def loopback(scene: Scene) -> set[str]:
     return {address["local"] for address in link["addr_info"]}
 
 
+def one_by_one(scene: Scene, place: str) -> None:
+    """Have TCP make the packets that are sent, and not larger ones to be cut on their way, which count as one."""
+    for link in json.loads(scene.command(place, ["ip", "-j", "link"])):
+        scene.command(place, ["ip", "link", "set", "dev", link["ifname"], "gso_max_segs", "1"])
+
+
 @pytest.mark.also_kernel("nftables-nat")
 def test_the_server_sees_one_client_whoever_connects(many_subnets: Scene) -> None:
     scene = many_subnets
@@ -114,6 +120,8 @@ def test_the_server_sees_one_client_whoever_connects(many_subnets: Scene) -> Non
     scene.wait_for_status("everything is up", lambda status: status.healthy, 30.0)
     assert TCP_CLOUD_HOST in loopback(scene)
     assert forwarding(scene) == "1"
+    for place in (CLOUD, CLIENT):
+        one_by_one(scene, place)
     with serving(scene) as server:
         callers = [
             (CLOUD, None),
@@ -127,8 +135,7 @@ def test_the_server_sees_one_client_whoever_connects(many_subnets: Scene) -> Non
         assert max(sizes) <= MSS
     firewall = scene.status().firewall
     assert firewall is not None
-    # Whole streams are counted and not first packets alone; before it is cut, a packet of TCP holds up to 64 KiB.
-    assert firewall.snat_packets > len(callers) * (len(SENT) // 65536)
+    assert firewall.snat_packets > len(SENT) // 1500
     assert firewall.mss_clamped >= 2
     assert scene.stop_daemon() == 0, scene.tail("mcastd")
     assert TCP_CLOUD_HOST not in loopback(scene)
