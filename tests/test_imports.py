@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-DAEMON = ("scapy", "rich", "multiprocessing.pool", "prometheus_client", "mcastd.lab", "mcastd.trace")
+DAEMON = ("scapy", "rich", "multiprocessing.pool", "prometheus_client", "mcastd.lab", "mcastd.tools.trace")
 COMMAND = (*DAEMON, "pyroute2", "structlog", "vici", "mcastd.daemon")
 
 

@@ -13,9 +13,9 @@ import textwrap
 import msgspec
 
 from mcastd.cli.client import add_socket_arguments, socket_of
-from mcastd.doctor.collect import look
-from mcastd.doctor.finding import Finding, Side
-from mcastd.doctor.walk import Walk, walk
+from mcastd.tools.doctor.collect import look
+from mcastd.tools.doctor.finding import Finding, Side
+from mcastd.tools.doctor.walk import Walk, walk
 
 _WIDTH = 120
 _SIDES = {Side.HERE: "on this side", Side.THERE: "on the other side", Side.EITHER: "on this side or the other"}

@@ -19,9 +19,9 @@ from typing import Final
 from mcastd.cli.output import PUBLIC, SECRET, write_new
 from mcastd.config.load import loads
 from mcastd.errors import ConfigError
-from mcastd.importer.draft import Notes, PeerDraft
-from mcastd.importer.files import drafts
-from mcastd.importer.write import toml
+from mcastd.tools.importer.draft import Notes, PeerDraft
+from mcastd.tools.importer.files import drafts
+from mcastd.tools.importer.write import toml
 
 _INCOMPLETE: Final = 1
 

@@ -8,8 +8,8 @@ Examples: mcastd params
 import argparse
 
 from mcastd.cli.otherside import add_peer_arguments, agreed
-from mcastd.params.render import FORMATS
-from mcastd.params.rows import tables
+from mcastd.tools.params.render import FORMATS
+from mcastd.tools.params.rows import tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

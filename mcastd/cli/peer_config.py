@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mcastd.cli.otherside import add_peer_arguments, agreed
 from mcastd.cli.output import SECRET, write_new
-from mcastd.peerconfig import iosxe, linux
+from mcastd.tools.peerconfig import iosxe, linux
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

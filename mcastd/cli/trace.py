@@ -20,13 +20,13 @@ from mcastd import __version__
 from mcastd.cli import add_config_argument
 from mcastd.config.load import load
 from mcastd.errors import HostError, McastdError
-from mcastd.trace.capture import Capture, Captured
-from mcastd.trace.pcapng import Writer
-from mcastd.trace.scope import KINDS, scope_of
+from mcastd.tools.trace.capture import Capture, Captured
+from mcastd.tools.trace.pcapng import Writer
+from mcastd.tools.trace.scope import KINDS, scope_of
 
 if TYPE_CHECKING:
-    from mcastd.trace.decode import Meaning
-    from mcastd.trace.show import Take
+    from mcastd.tools.trace.decode import Meaning
+    from mcastd.tools.trace.show import Take
 
 _WRONG = 2
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Trace until told to stop."""
     try:
-        from mcastd.trace import show  # scapy takes a second to load, and need not be there
+        from mcastd.tools.trace import show  # scapy takes a second to load, and need not be there
     except ModuleNotFoundError as error:
         raise McastdError("trace needs scapy: pip install 'mcastd[trace]'") from error
     config = load(arguments.config).config

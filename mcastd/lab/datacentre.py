@@ -18,7 +18,7 @@ from mcastd.lab.charon import list_sas
 from mcastd.lab.commands import command, listening, python, wait_for, works
 from mcastd.lab.places import Places
 from mcastd.lab.topology import DC, DcIpsec
-from mcastd.peerconfig import PSK, linux
+from mcastd.tools.peerconfig import PSK, linux
 
 _FRR = Path("/usr/lib/frr")
 # FRR writes crash logs under /var/tmp; in the mount namespace of its own that ``ip netns exec`` gives, they go nowhere.

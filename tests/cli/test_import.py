@@ -7,7 +7,7 @@ from mcastd.cli import main
 from mcastd.config.load import load
 from mcastd.config.model import Config
 
-ARTICLE = Path(__file__).parents[1] / "importer" / "article.ipsec.conf"
+ARTICLE = Path(__file__).parents[1] / "tools" / "importer" / "article.ipsec.conf"
 EXAMPLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
 SECRET = "correct horse battery staple"
 

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from mcastd.config.agreement import behind_nat, far_address, far_mtu, in_udp, public_address
 from mcastd.config.model import Config, Tunnel
-from tests.peerconfig.agreed import example, route_based, transport, with_child, with_peer, with_tunnel
+from tests.tools.peerconfig.agreed import example, route_based, transport, with_child, with_peer, with_tunnel
 
 
 @pytest.mark.parametrize(

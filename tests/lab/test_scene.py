@@ -226,7 +226,8 @@ def test_a_signal_while_it_is_built_leaves_nothing(number: signal.Signals, seen:
 
 
 def test_a_part_that_fails_is_named_with_the_end_of_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcastd.peerconfig.linux.link_settings", lambda _config, _tunnel: ["link set gre1 nonsense"])
+    broken = "mcastd.tools.peerconfig.linux.link_settings"
+    monkeypatch.setattr(broken, lambda _config, _tunnel: ["link set gre1 nonsense"])
     with pytest.raises(LabError, match="nonsense"):
         Scene(OPTIONS).up()
     assert_nothing_left()

@@ -8,7 +8,7 @@ from mcastd.config.model import Config
 from mcastd.firewall import rules
 from mcastd.lab import topology
 from mcastd.lab.topology import DcIpsec
-from mcastd.peerconfig import linux
+from mcastd.tools.peerconfig import linux
 
 
 def configuration(folder: Path, mode: str = "tunnel") -> Config:

@@ -1,0 +1,211 @@
+"""Sockets that count for a moment what passes, with filters in the kernel and a bound on what Python sees."""
+
+import asyncio
+import errno
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from types import TracebackType
+from typing import Final, Self
+
+from mcastd.errors import DecodeError
+from mcastd.system import sockets
+from mcastd.tools.doctor.facts import Esp, GreSeen, Heard, Stream, Wire
+from mcastd.tunnel import gre
+
+_MOST: Final = 20_000  # packets of one tunnel; more say nothing new
+_BATCH: Final = 256
+_BUFFER: Final = 4 << 20
+_UDP: Final = 17
+_UDP_HEADER: Final = 8
+_FAR_OFF: Final = 10_000  # numbers; a bit that was changed on the way makes such jumps
+_ESP: Final = struct.Struct("!II")
+_MORE_FRAGMENTS_OR_OFFSET: Final = 0x3FFF
+_OFFSET: Final = 0x1FFF
+
+Opener = Callable[[str, tuple[sockets.Instruction, ...]], socket.socket]
+
+
+class _Tap:
+    """A socket that is read by the event loop while it is entered; an interface that is not there has none.
+
+    ``snap`` is how much is read of a packet, in bytes.
+    """
+
+    snap = 64  # headers
+
+    def __init__(self, opened: Callable[[], socket.socket], *, outgoing: bool = False) -> None:
+        self._outgoing = outgoing
+        self._left = _MOST
+        self._overrun = 0
+        self._sock: socket.socket | None = None
+        try:
+            self._sock = opened()
+        except OSError as error:
+            if error.errno not in (errno.ENODEV, errno.ENETDOWN):
+                raise
+            return
+        sockets.enlarge_receive_buffer(self._sock, _BUFFER)
+
+    def __enter__(self) -> Self:
+        if self._sock is not None:
+            asyncio.get_running_loop().add_reader(self._sock, self._readable, self._sock)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._sock is not None:
+            asyncio.get_running_loop().remove_reader(self._sock)
+            self._count_overrun(self._sock)
+            self._sock.close()
+            self._sock = None
+
+    def _readable(self, sock: socket.socket) -> bool:
+        """Take a batch; returns whether there may be more."""
+        for _ in range(_BATCH):
+            try:
+                packet, origin = sock.recvfrom(self.snap)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return False  # the interface went down, and says so once
+            if sock.family == socket.AF_PACKET and (origin[2] == socket.PACKET_OUTGOING) is not self._outgoing:
+                continue
+            self.take(packet)
+            self._left -= 1
+            if not self._left:
+                self._stop()
+                return False
+        return True
+
+    def drain(self) -> None:
+        """Take all that has come by now, so that two sockets can be compared."""
+        while self._sock is not None and self._readable(self._sock):
+            pass
+        if self._sock is not None:
+            self._count_overrun(self._sock)
+
+    def _count_overrun(self, sock: socket.socket) -> None:
+        if sock.family == socket.AF_PACKET:
+            self._overrun += sockets.statistics(sock)[1]
+
+    def take(self, packet: bytes) -> None:
+        """Count one packet, from its IP header on, possibly cut off."""
+        raise NotImplementedError
+
+
+class StreamTap(_Tap):
+    """The multicast packets that come in on one interface, as they come: before any filter of this host."""
+
+    def __init__(self, ifname: str, opened: Opener = sockets.packets_on) -> None:
+        super().__init__(lambda: opened(ifname, sockets.accept_multicast(self.snap)))
+        self._streams: Counter[Stream] = Counter()
+        self._fragments = 0
+
+    def take(self, packet: bytes) -> None:
+        """Count a packet by its stream."""
+        header = (packet[0] & 0x0F) * 4
+        if len(packet) < header + 4 or header < 20:
+            return
+        (fragment,) = struct.unpack_from("!H", packet, 6)
+        self._fragments += bool(fragment & _MORE_FRAGMENTS_OR_OFFSET)
+        if packet[9] == _UDP and not fragment & _OFFSET:
+            (port,) = struct.unpack_from("!H", packet, header + 2)
+            self._streams[Stream(IPv4Address(packet[16:20]), IPv4Address(packet[12:16]), port)] += 1
+
+    def heard(self) -> Heard:
+        """What has come in so far."""
+        self.drain()
+        return Heard(dict(self._streams), self._fragments, capped=self._left == 0)
+
+
+class DeliveryTap(StreamTap):
+    """Those of them that this host delivers: a raw socket has a copy of what has passed rp_filter and the firewall.
+
+    Only groups that somebody has joined on the interface are delivered at all.
+    """
+
+    def __init__(self, ifname: str) -> None:
+        super().__init__(ifname, lambda name, program: sockets.delivered(_UDP, program, name))
+
+
+class GreTap(_Tap):
+    """GRE as it comes in on any interface, decrypted, but for transport mode; or as it is ``delivered``."""
+
+    snap = 65535  # what is checksummed is all of it
+
+    def __init__(self, *, delivered: bool) -> None:
+        program = sockets.accept_protocol(gre.IPPROTO_GRE)
+        super().__init__(
+            lambda: sockets.delivered(gre.IPPROTO_GRE, program) if delivered else sockets.packets_anywhere(program)
+        )
+        self._seen: Counter[GreSeen] = Counter()
+
+    def take(self, packet: bytes) -> None:
+        """Count a packet by whom it is between, and by what its header has."""
+        try:
+            header = gre.decode(gre.ipv4_payload(packet))
+        except DecodeError:
+            return
+        ends = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
+        self._seen[GreSeen(*ends, header.key, header.checksum, header.sequence is not None)] += 1
+
+    def seen(self) -> Counter[GreSeen]:
+        """What has arrived so far."""
+        self.drain()
+        return self._seen
+
+
+class _Passed:
+    """The packets of one SPI."""
+
+    def __init__(self, peer: IPv4Address) -> None:
+        self.peer = peer
+        self.numbers: set[int] = set()
+        self.first: int | None = None
+        self.last = self.late = 0
+
+    def take(self, number: int) -> None:
+        """Count a packet. One that shows on two interfaces, as of a bridge, is one; one far off is not the peer's."""
+        if number not in self.numbers and (not self.numbers or abs(number - self.last) < _FAR_OFF):
+            self.first = number if self.first is None else self.first
+            self.numbers.add(number)
+            self.late = max(self.late, self.last - number)
+            self.last = max(self.last, number)
+
+    def missing(self) -> int:
+        """The numbers that did not come, but for those at either end that may have come before or be on their way."""
+        certain = range((self.first or 0) + self.late, self.last - self.late)
+        return sum(number not in self.numbers for number in certain)
+
+
+class EspTap(_Tap):
+    """ESP on any interface, also in UDP (RFC 3948), by its SPI and numbers (RFC 4303, section 2); of one direction."""
+
+    def __init__(self, *, outgoing: bool) -> None:
+        program = sockets.accept_esp(outgoing=outgoing, most=self.snap)
+        super().__init__(lambda: sockets.packets_anywhere(program), outgoing=outgoing)
+        self._passed: dict[int, _Passed] = {}
+
+    def take(self, packet: bytes) -> None:
+        """Count a packet by its SPI."""
+        header = (packet[0] & 0x0F) * 4 + (_UDP_HEADER if packet[9] == _UDP else 0)
+        if len(packet) < header + _ESP.size:
+            return
+        spi, number = _ESP.unpack_from(packet, header)
+        peer = packet[16:20] if self._outgoing else packet[12:16]
+        self._passed.setdefault(spi, _Passed(IPv4Address(peer))).take(number)
+
+    def wire(self) -> Wire:
+        """What has passed so far. Where packets came faster than they were taken, no gap means anything."""
+        self.drain()
+        sas = {}
+        for spi, one in self._passed.items():
+            sas[spi] = Esp(one.peer, len(one.numbers), 0 if self._overrun else one.missing(), one.late)
+        return Wire(sas, whole=self._left > 0 and not self._overrun)

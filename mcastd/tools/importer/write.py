@@ -1,0 +1,109 @@
+"""Drafts to the text of a ``mcastd.toml``: what is known, what is to be filled in, and what was left out. Pure."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Network
+from typing import Final
+
+import msgspec
+
+from mcastd.config.model import Child, Peer
+from mcastd.errors import Problem
+from mcastd.tools.importer.draft import ChildDraft, Keys, Missing, PeerDraft, Scalar
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+_HEAD: Final = """\
+# mcastd: a data centre's multicast, in a cloud VM. Made by `mcastd import`; etc/mcastd.toml has every key explained.
+# Lines that begin with "#?" are to be filled in: the value is an example, take the "#? " away.
+"""
+_TUNNEL: Final = """\
+
+# --- What the source does not say: GRE, PIM and groups. The numbers are examples; take the "#? " away. ---
+
+#? [tunnels.gre1]
+#? child = {child}
+#? local = {local}                     # GRE endpoints, inside the child's selectors
+#? remote = {remote}
+#? address = "10.44.4.6/30"               # our address on the tunnel,
+#? peer_address = "10.44.4.5"             # and theirs
+#?
+#? [tunnels.gre1.pim]
+#? neighbor = "10.44.4.5"
+#?
+#? [[tunnels.gre1.pim.rp]]
+#? address = "100.15.30.253"
+#? groups = ["239.0.0.0/8"]
+#?
+#? [[groups]]
+#? group = "239.1.1.1"
+"""
+
+
+def toml(peers: Sequence[PeerDraft], left_out: Sequence[Problem]) -> str:
+    """The whole file. No secret is in it."""
+    lines = [_HEAD.rstrip()]
+    if left_out:
+        lines += ["#", "# Not carried over:"]
+        lines += [f"#   {_comment(str(problem))}" for problem in left_out]
+    for peer in peers:
+        lines += _table(("peers", peer.name), peer.keys, Peer)
+        for child in peer.children:
+            lines += _table(("peers", peer.name, "children", child.name), child.keys, Child)
+    return "\n".join(lines) + "\n" + _tunnel(peers)
+
+
+def _table(path: tuple[str, ...], keys: Keys, struct: type[Peer] | type[Child]) -> Iterator[str]:
+    yield from ("", f"[{'.'.join(map(_key, path))}]")
+    for key in (field.name for field in msgspec.structs.fields(struct) if field.name in keys):
+        value = keys[key]
+        if isinstance(value, Missing):
+            yield f"#? {key} = {_value(value.example)}  # {_comment(value.why)}"
+        else:
+            yield f"{key} = {_value(value)}"
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _string(name)
+
+
+def _value(value: Scalar) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_string, value))}]"
+    return _string(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _string(text: str) -> str:
+    """A basic string; JSON escapes as TOML does, but for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _comment(text: str) -> str:
+    """On one line, without what a TOML comment must not have."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _tunnel(peers: Sequence[PeerDraft]) -> str:
+    child, ends = _carrier(peers)
+    return _TUNNEL.format(child=_string(child), local=_string(ends[0]), remote=_string(ends[1]))
+
+
+def _carrier(peers: Sequence[PeerDraft]) -> tuple[str, tuple[str, str]]:
+    """The child that GRE may be meant for, and its endpoints: hosts at both ends, transport mode, or GRE's protocol."""
+    for peer in peers:
+        for child in peer.children:
+            if (ends := _hosts(peer.keys, child)) is not None:
+                return child.name, ends
+    first = next((child.name for peer in peers for child in peer.children), "dc-tun-gre")
+    return first, ("10.44.6.1", "10.44.7.1")
+
+
+def _hosts(peer: Mapping[str, Scalar | Missing], child: ChildDraft) -> tuple[str, str] | None:
+    found = []
+    for key, end in (("local_ts", "local"), ("remote_ts", "remote")):
+        selector = child.keys.get(key, peer[end] if child.keys.get("mode") == "transport" else None)
+        if not isinstance(selector, str) or IPv4Network(selector).prefixlen != 32:
+            return None
+        found.append(selector.removesuffix("/32"))
+    return found[0], found[1]

@@ -1,0 +1,146 @@
+"""A ``Config`` as the table of agreed parameters: what is ours, what is theirs. No secret is in it. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from mcastd.config.agreement import (
+    behind_nat,
+    carrier,
+    far_address,
+    far_mtu,
+    far_selectors,
+    in_udp,
+    public_address,
+    seen,
+)
+from mcastd.config.kinds import spell
+from mcastd.config.model import Child, Config, Group, Keepalive, Peer, Pim, Tunnel
+from mcastd.config.proposals import by_kind
+from mcastd.tools.peerconfig import CISCO_PERIOD, CISCO_RETRIES
+from mcastd.tools.peerconfig.algorithms import GROUPS
+
+SAME: Final = "same"
+UNKNOWN: Final = "to be filled in"
+_NONE: Final = "none"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One parameter: our value, and the other side's."""
+
+    name: str
+    ours: str
+    theirs: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """What belongs together: a peer, a child, a tunnel."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+def tables(config: Config) -> tuple[Table, ...]:
+    """Everything that the two sides have to agree on, in the order of the file."""
+    found = []
+    for peer in config.peers:
+        found.append(Table(f"IPsec peer {peer.name} (phase 1)", tuple(_peer(peer))))
+        found += [Table(f"IPsec child {child.name} (phase 2)", tuple(_child(peer, child))) for child in peer.children]
+    for tunnel in config.tunnels:
+        found.append(Table(f"Tunnel {tunnel.name}", tuple(_tunnel(config, tunnel))))
+        if tunnel.pim is not None:
+            groups = [group for group in config.groups if group.tunnel == tunnel.name]
+            found.append(Table(f"Multicast on {tunnel.name}", tuple(_pim(tunnel, tunnel.pim, groups))))
+    return tuple(found)
+
+
+def _peer(peer: Peer) -> Iterator[Row]:
+    public = public_address(peer)
+    ours = UNKNOWN if public is None else str(public)
+    if behind_nat(peer):
+        ours += f" (NAT 1:1, the host itself has {peer.local})"
+    yield Row("Public peer address", ours, str(peer.remote))
+    yield Row("IKE identity", peer.local_id, peer.remote_id)
+    yield Row("IKE version", f"IKEv{peer.version}", SAME)
+    by_key = peer.psk_file is not None
+    yield Row("Authentication", "pre-shared key, handed over separately" if by_key else "certificate", SAME)
+    yield Row("IKE algorithms (phase 1)", _proposals(peer.proposals), SAME)
+    yield Row("Other algorithms", "none are accepted (strict)", SAME)
+    renewed = "reauthenticated" if peer.reauthentication or peer.version == 1 else "rekeyed"
+    yield Row("IKE SA lifetime", f"{spell(peer.lifetime)}, then {renewed}", SAME)
+    transport = "in UDP port 4500 (NAT traversal)" if in_udp(peer) else "IP protocol 50, in UDP port 4500 behind a NAT"
+    yield Row("ESP is carried", transport, SAME)
+    asks = f"after {spell(peer.dpd_delay)} of silence" if peer.dpd_delay else "off"
+    yield Row("Dead peer detection", asks, "as you like")
+
+
+def _child(peer: Peer, child: Child) -> Iterator[Row]:
+    yield Row("Interesting traffic", *(str(one) for one in far_selectors(peer, child)))
+    yield Row("Protocol", "GRE only" if child.protocol == "gre" else "any", SAME)
+    if child.snat is not None:
+        yield Row("Source address of what we send", f"{child.snat} alone (SNAT)", "")
+    modes = {"transport": "transport", "tunnel": "tunnel", "interface": "tunnel, route-based (an interface)"}
+    yield Row("Mode", modes[child.mode], SAME)
+    yield Row("ESP algorithms (phase 2)", _proposals(child.proposals), SAME)
+    groups = {word for proposal in child.proposals for word in by_kind(proposal).get("group", ())}
+    yield Row("PFS", ", ".join(map(_group, sorted(groups))) or "no", SAME)
+    yield Row("ESP SA lifetime", spell(child.lifetime), SAME)
+
+
+def _tunnel(config: Config, tunnel: Tunnel) -> Iterator[Row]:
+    carried = carrier(config, tunnel)
+    yield Row("Carried by", "nothing: in the clear" if carried is None else f"IPsec child {carried[1].name}", SAME)
+    if tunnel.encapsulation == "gre":
+        yield Row("GRE endpoint", str(seen(carried, tunnel.local) or UNKNOWN), str(tunnel.remote))
+        yield Row("GRE key", _NONE if tunnel.key is None else str(tunnel.key), SAME)
+        options = [name for name, on in (("checksums", tunnel.checksum), ("sequence numbers", tunnel.sequence)) if on]
+        yield Row("GRE options", ", ".join(options) or _NONE, SAME)
+    else:
+        yield Row("Encapsulation", "none: IP straight on the IPsec interface", SAME)
+    theirs = far_address(tunnel)
+    yield Row("Tunnel address", str(tunnel.address), UNKNOWN if theirs is None else str(theirs))
+    mtu = far_mtu(config, tunnel)
+    yield Row("Tunnel MTU", str(mtu), f"{mtu} (ip mtu {mtu})")
+    if tunnel.encapsulation == "gre":
+        yield from _keepalive(tunnel.keepalive, protected=carried is not None and carried[1].mode == "interface")
+
+
+def _keepalive(keepalive: Keepalive, *, protected: bool) -> Iterator[Row]:
+    theirs = f"sent, for instance every {CISCO_PERIOD} s, {CISCO_RETRIES} retries"
+    if protected:
+        theirs = "not with tunnel protection"
+    yield Row("GRE keepalives of yours", "answered" if keepalive.reply else "not answered", theirs)
+    ours = f"every {spell(keepalive.period)}, {keepalive.retries} retries" if keepalive.period else "none are sent"
+    yield Row("GRE keepalives of ours", ours, "answered" if keepalive.period else "")
+
+
+def _pim(tunnel: Tunnel, pim: Pim, groups: list[Group]) -> Iterator[Row]:
+    theirs = far_address(tunnel)
+    neighbor = pim.neighbor or (None if theirs is None else theirs.ip)
+    yield Row("PIM sparse mode, neighbour", str(tunnel.address.ip), UNKNOWN if neighbor is None else str(neighbor))
+    for rp in pim.rp:
+        yield Row("Rendezvous point", "", f"{rp.address} for {_list(rp.groups)}")
+    if pim.bootstrap:
+        yield Row("Bootstrap (RFC 5059)", "listened to", "sent")
+    yield Row("SSM ranges", _list(pim.ssm_ranges) or _NONE, SAME)
+    yield Row("PIM Hello", f"every {spell(pim.hello_period)}, holdtime {spell(pim.hello_holdtime)}", "as you like")
+    yield Row("Groups", ", ".join(map(_joined, groups)) or "joined as applications ask", "forwarded when joined")
+
+
+def _joined(group: Group) -> str:
+    sources = f" from {_list(group.sources)}" if group.sources else ""
+    return f"{group.group}{sources}"
+
+
+def _list(items: tuple[object, ...]) -> str:
+    return ", ".join(map(str, items))
+
+
+def _proposals(proposals: tuple[str, ...]) -> str:
+    return " or ".join(proposals)
+
+
+def _group(word: str) -> str:
+    return f"{word} (group {GROUPS[word]})" if word in GROUPS else word

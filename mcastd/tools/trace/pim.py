@@ -1,0 +1,98 @@
+"""PIM in words (RFC 7761, section 4.9; RFC 5059, section 4), by the daemon's own decoders.
+
+Scapy knows two of the types, and gives up on a Hello at the first option that it does not know.
+"""
+
+from collections.abc import Callable
+
+from mcastd.pim.bootstrap import decode_bootstrap, decode_candidate_rp
+from mcastd.pim.messages import decode_assert, decode_register, decode_register_stop
+from mcastd.pim.packet import (
+    FOREVER,
+    RPT,
+    WILDCARD,
+    GroupSet,
+    MessageType,
+    SourceEntry,
+    decode_hello,
+    decode_join_prune,
+    unseal,
+)
+from mcastd.tools.trace.igmp import shortened
+
+
+def words(message: bytes) -> str:
+    """What a PIM message says. Raises DecodeError with the decoder's reason."""
+    kind, body = unseal(message)
+    tell = _TELL.get(kind)
+    if tell is not None:
+        return f"PIMv2 {tell(body)}"
+    known = kind in MessageType.__members__.values()
+    return f"PIMv2 {MessageType(kind).name.replace('_', ' ').title()}" if known else f"PIMv2 of type {kind}"
+
+
+def _hello(body: bytes) -> str:
+    hello = decode_hello(body)
+    parts = ["Hello"]
+    if hello.holdtime is not None:
+        parts.append({0: "goodbye", FOREVER: "holdtime for ever"}.get(hello.holdtime, f"holdtime {hello.holdtime}"))
+    parts += [f"generation 0x{hello.generation_id:08x}"] if hello.generation_id is not None else []
+    parts += [f"DR priority {hello.dr_priority}"] if hello.dr_priority is not None else []
+    parts += [f"also {shortened([str(address) for address in hello.addresses])}"] if hello.addresses else []
+    return ", ".join(parts)
+
+
+def _join_prune(body: bytes) -> str:
+    message = decode_join_prune(body)
+    joins = [_entry(entry, source) for entry in message.groups for source in entry.joined]
+    prunes = [_entry(entry, source) for entry in message.groups for source in entry.pruned]
+    said = [f"{word} {shortened(entries)}" for word, entries in (("Join", joins), ("Prune", prunes)) if entries]
+    return f"{' and '.join(said) or 'Join/Prune of nothing'} to {message.upstream}, holdtime {message.holdtime}"
+
+
+def _entry(entry: GroupSet, source: SourceEntry) -> str:
+    group = f"{entry.group}" if entry.mask_len == 32 else f"{entry.group}/{entry.mask_len}"
+    if source.flags & WILDCARD:
+        return f"(*,{group}) RP {source.address}"
+    return f"({source.address},{group}{',rpt' if source.flags & RPT else ''})"
+
+
+def _register(body: bytes) -> str:
+    message = decode_register(body)
+    return f"{'Null-' if message.null else ''}Register ({message.source},{message.group})"
+
+
+def _register_stop(body: bytes) -> str:
+    message = decode_register_stop(body)
+    return f"Register-Stop ({message.source},{message.group})"
+
+
+def _assert(body: bytes) -> str:
+    message = decode_assert(body)
+    source = "*" if message.rpt else message.source
+    return f"Assert ({source},{message.group}), preference {message.preference}, metric {message.metric}"
+
+
+def _bootstrap(body: bytes) -> str:
+    message = decode_bootstrap(body)
+    rps = [f"{rp.address} for {entry.groups}" for entry in message.ranges for rp in entry.rps]
+    return f"Bootstrap of {message.address}, priority {message.priority}, RP {shortened(rps) or 'none'}"
+
+
+def _candidate_rp(body: bytes) -> str:
+    message = decode_candidate_rp(body)
+    ranges = shortened([str(prefix) for prefix in message.ranges]) or "224.0.0.0/4"
+    return f"Candidate-RP-Advertisement of {message.address} for {ranges}, holdtime {message.holdtime}"
+
+
+_TELL: dict[int, Callable[[bytes], str]] = {
+    MessageType.HELLO: _hello,
+    MessageType.REGISTER: _register,
+    MessageType.REGISTER_STOP: _register_stop,
+    MessageType.JOIN_PRUNE: _join_prune,
+    MessageType.BOOTSTRAP: _bootstrap,
+    MessageType.ASSERT: _assert,
+    MessageType.GRAFT: lambda body: f"Graft: {_join_prune(body)}",
+    MessageType.GRAFT_ACK: lambda body: f"Graft-Ack: {_join_prune(body)}",
+    MessageType.CANDIDATE_RP_ADVERTISEMENT: _candidate_rp,
+}

@@ -1,0 +1,82 @@
+"""The numbers of ESP, most from packets made by hand; that they come from the wire is the lab's to show."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from ipaddress import IPv4Address
+
+import pytest
+
+from mcastd.tools.doctor.facts import Esp, Wire
+from mcastd.tools.doctor.listen import EspTap
+from tests.namespaces import Namespace
+
+pytestmark = pytest.mark.root
+
+PEER = IPv4Address("177.54.214.20")
+
+
+def esp(number: int, *, spi: int = 7, in_udp: bool = True) -> bytes:
+    """The beginning of a packet from PEER."""
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 100, 0, 0, 64, 17 if in_udp else 50, 0, PEER.packed, bytes(4))
+    return ip + (struct.pack("!HHHH", 4500, 4500, 80, 0) if in_udp else b"") + struct.pack("!II", spi, number)
+
+
+def seen(*packets: bytes) -> Wire:
+    async def take() -> Wire:
+        with EspTap(outgoing=False) as tap:
+            for packet in packets:
+                tap.take(packet)
+            return tap.wire()
+
+    return asyncio.run(take())
+
+
+def test_what_is_missing_between_the_first_and_the_last() -> None:
+    assert seen(*map(esp, (1, 2, 5, 6))) == Wire({7: Esp(PEER, 4, missing=2)})
+
+
+def test_esp_in_udp_and_by_itself() -> None:
+    assert seen(esp(1, spi=8, in_udp=False), esp(1)).sas.keys() == {7, 8}
+
+
+def test_how_late_the_latest_is() -> None:
+    assert seen(*map(esp, (1, 9, *range(2, 9)))) == Wire({7: Esp(PEER, 9, late=7)})
+
+
+def test_what_may_have_come_before_or_be_on_its_way_is_not_missing() -> None:
+    # 3 and 4 came before the look, and 14 is late as 5 was.
+    assert seen(*map(esp, (6, 5, 7, 8, 9, 10, 11, 12, 13, 15))).sas[7].missing == 0
+
+
+def test_a_packet_that_shows_twice_is_one() -> None:
+    assert seen(*map(esp, (1, 1, 2, 2))) == Wire({7: Esp(PEER, 2)})
+
+
+def test_a_number_that_was_damaged_is_no_loss() -> None:
+    assert seen(*map(esp, (1, 2, 1 << 31, 3))) == Wire({7: Esp(PEER, 3)})
+
+
+def test_a_packet_that_is_cut_off_is_left_out() -> None:
+    assert seen(esp(1)[:30], esp(1)) == Wire({7: Esp(PEER, 1)})
+
+
+def test_where_packets_come_faster_than_they_are_taken_no_gap_means_anything(
+    namespace: Callable[[], Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcastd.tools.doctor.listen._BUFFER", 1)
+
+    async def look() -> Wire:
+        with EspTap(outgoing=False) as tap, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 4500))
+            for number in range(1000):
+                sock.sendto(struct.pack("!II", 7, number), ("127.0.0.1", 4500))
+            tap.drain()
+            sock.sendto(struct.pack("!II", 7, 1000), ("127.0.0.1", 4500))
+            return tap.wire()
+
+    found = namespace().run(look)
+    assert not found.whole
+    assert 0 < found.sas[7].packets < 1000
+    assert found.sas[7].missing == 0
