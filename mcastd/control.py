@@ -17,6 +17,8 @@ from mcastd.errors import ControlError, ControlRefused, HostError, McastdError
 
 _LINE_LIMIT = 64 * 1024
 _IDLE_TIMEOUT = 30.0
+QUICK = 2.0
+"""Seconds that a client waits for the answer to a command that the daemon answers at once."""
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
@@ -92,10 +94,10 @@ class ControlServer:
             return Response(ok=False, error=str(error))
 
 
-def ask(path: Path, command: str, arguments: Mapping[str, Any] | None = None, timeout: float = 30.0) -> bytes:
-    """Ask the daemon and return the JSON of its result.
+def ask(path: Path, command: str, arguments: Mapping[str, Any] | None = None, timeout: float = QUICK) -> bytes:
+    """Send a command to the daemon and return the JSON of its result.
 
-    Raises ControlError when nobody answers, ControlRefused when the daemon says no. ``timeout`` is in seconds.
+    Raises ControlError if no answer arrives within ``timeout`` seconds, ControlRefused if the daemon reports an error.
     """
     request = msgspec.json.encode(Request(command, dict(arguments or {}))) + b"\n"
     try:
@@ -105,6 +107,11 @@ def ask(path: Path, command: str, arguments: Mapping[str, Any] | None = None, ti
             sock.sendall(request)
             with sock.makefile("rb") as answers:
                 line = answers.readline()
+    except (TimeoutError, BlockingIOError) as error:
+        raise ControlError(
+            f"mcastd did not answer on {path} within {timeout:g} s: it hangs or is overloaded. Look at "
+            "systemctl status mcastd and journalctl -u mcastd; systemctl restart mcastd keeps tunnels and joins"
+        ) from error
     except OSError as error:
         why = error.strerror or str(error)
         denied = isinstance(error, PermissionError)

@@ -186,10 +186,12 @@ class FirewallStatus(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """Everything. ``healthy`` is what the exit code of ``mcastd status`` says.
 
+    ``schema`` rises when a key is removed or changes its meaning, not when one is added.
     ``notes`` are what was worth saying about the configuration when it was read, though it is no error;
     ``config_digest`` is the configuration's that is in effect (``mcastd.config.model.digest``).
     """
 
+    schema: int = 1
     version: str
     pid: int
     uptime: float

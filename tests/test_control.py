@@ -1,6 +1,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,21 @@ def test_nobody_answers_on_an_absent_or_a_stale_socket(path: Path, capsys: pytes
         await still_answers(path)
 
     serve(path, talk)
+
+
+def test_a_daemon_that_hangs_is_waited_for_2_seconds(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(str(path))
+        hung.listen()
+        for words in (["status"], ["status", "--json"], ["leave", "239.1.1.2"]):
+            began = time.monotonic()
+            assert main([*words, "--socket", str(path)]) == 3
+            assert 1.9 < time.monotonic() - began < 3.0
+            out, err = capsys.readouterr()
+            assert out == ""
+            assert err.startswith(f"mcastd: mcastd did not answer on {path} within 2 s")
+            assert "systemctl status mcastd" in err
+            assert "systemctl restart mcastd" in err
 
 
 @pytest.mark.root

@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Look, walk and tell."""
     result = walk(asyncio.run(look(arguments.config, socket_of(arguments))))
     if arguments.json:
-        print(msgspec.json.encode({"healthy": result.finding is None, **msgspec.to_builtins(result)}).decode())
+        found = {"schema": 1, "healthy": result.finding is None, **msgspec.to_builtins(result)}
+        print(msgspec.json.encode(found).decode())
     else:
         _tell(result)
     return 0 if result.finding is None else 1

@@ -12,6 +12,8 @@ import msgspec
 from mcastd import control
 from mcastd.cli.client import add_socket_arguments, socket_of
 
+_TIMEOUT = 30.0  # seconds until the configuration is applied
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -20,5 +22,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask, wait and report."""
-    print(msgspec.json.decode(control.ask(socket_of(arguments), "reload"), type=str))
+    print(msgspec.json.decode(control.ask(socket_of(arguments), "reload", timeout=_TIMEOUT), type=str))
     return 0

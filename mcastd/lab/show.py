@@ -155,6 +155,7 @@ def summary(scene: Scene) -> dict[str, Any]:
         datapath = None
     keepalives = scene.dc.keepalives()
     return {
+        "schema": 1,
         "first_packet_s": round(min(firsts) - scene.exec_time, 4) if firsts else None,
         "received": sum(stream.received for stream in streams.values()),
         "lost": sum(stream.lost for stream in streams.values()),

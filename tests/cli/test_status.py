@@ -209,7 +209,9 @@ def test_json_is_the_snapshot_and_health_exits_0(tmp_path: Path, capsys: pytest.
     daemon = answering(path, healthy)
     assert main(["status", "--json", "--socket", str(path)]) == 0
     daemon.join()
-    assert msgspec.json.decode(capsys.readouterr().out, type=Status) == healthy
+    out = capsys.readouterr().out
+    assert msgspec.json.decode(out, type=Status) == healthy
+    assert msgspec.json.decode(out)["schema"] == 1
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def doctor(scene: Scene) -> Told:
     answer = scene.exec(CLOUD, ["mcastd", "doctor", "--json"])
     assert answer.returncode in (0, 1), answer.stdout + answer.stderr
     told = msgspec.json.decode(answer.stdout)
+    assert told["schema"] == 1
     finding = told["finding"] or {}
     assert told["healthy"] is (not finding) is (answer.returncode == 0)
     return Told(answer.returncode, finding.get("problem"), finding.get("hop"), told["well"], answer.stdout)

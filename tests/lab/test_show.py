@@ -93,6 +93,7 @@ def test_a_run_ends_with_one_json_object_and_leaves_nothing() -> None:
     done = run("sys.exit(show.run(scene, seconds=1.5, as_json=True))")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
+    assert result["schema"] == 1
     assert result["received"] > 0
     assert (result["lost"], result["duplicates"], result["gre_in_the_clear"]) == (0, 0, 0)
     assert result["first_packet_s"] > 0

@@ -126,7 +126,7 @@ def _pim(tunnel: Tunnel, pim: Pim, groups: list[Group]) -> Iterator[Row]:
         yield Row("Bootstrap (RFC 5059)", "listened to", "sent")
     yield Row("SSM ranges", _list(pim.ssm_ranges) or _NONE, SAME)
     yield Row("PIM Hello", f"every {spell(pim.hello_period)}, holdtime {spell(pim.hello_holdtime)}", "as you like")
-    yield Row("Groups", ", ".join(map(_joined, groups)) or "joined as applications ask", "forwarded when joined")
+    yield Row("Groups", ", ".join(map(_joined, groups)) or "no groups are configured", "forwarded when joined")
 
 
 def _joined(group: Group) -> str:

@@ -95,3 +95,8 @@ def test_sources_go_with_their_group(config: Config) -> None:
     group = replace(config.groups[0], sources=(IPv4Address("100.15.30.10"),))
     found = cells(replace(config, groups=(group,)))
     assert found["Multicast on gre1", "Groups"][0] == "239.1.1.1 from 100.15.30.10"
+
+
+def test_a_tunnel_without_groups_says_that_none_are_configured(config: Config) -> None:
+    found = cells(replace(config, groups=()))
+    assert found["Multicast on gre1", "Groups"][0] == "no groups are configured"
