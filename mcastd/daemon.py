@@ -122,9 +122,9 @@ class Daemon:
                 await self._stop.wait()
                 notify("STOPPING=1")
                 if self._leaves_standing:
-                    self._log.info("mcastd hands over")
+                    self._log.info("handing_over")
                 else:
-                    self._log.info("mcastd stops")
+                    self._log.info("stopping")
                     # Prunes and goodbye need the path, so they go first, while everything still stands.
                     await self._close("pim", self._pim.close())
                 for task in tasks:
@@ -145,7 +145,7 @@ class Daemon:
         self._tell_now()
         notify("READY=1")
         took = round((time.monotonic() - self._started) * 1000)
-        self._log.info("mcastd is ready", config=str(self._path), took_ms=took)
+        self._log.info("ready", config=str(self._path), took_ms=took)
         if once:
             self._stop.set()
 
@@ -240,7 +240,7 @@ class Daemon:
             except McastdError as error:
                 problems = error.problems if isinstance(error, ConfigError) else (error,)
                 for problem in problems:
-                    self._log.error("reload refused", problem=str(problem))
+                    self._log.error("reload_refused", problem=str(problem))
 
         task = asyncio.get_running_loop().create_task(reload())
         self._tasks.add(task)
@@ -274,7 +274,7 @@ class Daemon:
             self._log.info("reloaded", config=str(self._path), took_ms=took)
             notes = self._ipsec.notes()
             for note in notes:
-                self._log.warning("configuration note", note=note)
+                self._log.warning("configuration_note", note=note)
             return "\n".join([f"reloaded {self._path} in {took} ms", *(f"note: {note}" for note in notes)])
 
     def _refuse_fixed(self, config: Config) -> None:
@@ -370,15 +370,15 @@ class Daemon:
             async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await closing
         except TimeoutError:
-            self._log.error("not taken down in time", part=what, seconds=_CLOSE_TIMEOUT)
+            self._log.error("teardown_timeout", part=what, seconds=_CLOSE_TIMEOUT)
         except McastdError as error:
-            self._log.error("not taken down", part=what, problem=str(error))
+            self._log.error("teardown_failed", part=what, problem=str(error))
 
 
 def log_notes(log: Logger, notes: tuple[Problem, ...]) -> None:
     """Log what is worth knowing about a file that is valid."""
     for note in notes:
-        log.warning("configuration note", note=str(note))
+        log.warning("configuration_note", note=str(note))
 
 
 def _with_keys(config: Config) -> tuple[PeerWithKey, ...]:

@@ -73,7 +73,7 @@ class Handover:
             try:
                 self._pim.join(*join, origin=COMMAND)
             except McastdError as error:
-                self._log.warning("join not taken over", problem=str(error))
+                self._log.warning("join_not_inherited", problem=str(error))
 
     def remember(self) -> None:
         """Keep what PIM has now; where that is impossible, say so, for a restart will then forget it."""
@@ -92,7 +92,7 @@ class Handover:
             self._kept, self._problem = left, None
         except OSError as error:
             if self._problem != error.strerror:
-                self._log.error("state not kept", file=str(self._path), problem=error.strerror)
+                self._log.error("state_not_saved", file=str(self._path), problem=error.strerror)
             self._problem = error.strerror
 
     def forget(self) -> None:

@@ -21,7 +21,7 @@ def serve(path: Path, log: Logger, started: float, journal: Journal | None) -> N
     loaded = load(path)
     log_notes(log, loaded.notes)
     for capability, what in capabilities.missing():
-        log.error("capability missing", capability=capability, without=f"mcastd cannot {what}")
+        log.error("capability_missing", capability=capability, without=f"mcastd cannot {what}")
     _run(path, loaded, log, started, journal)
 
 

@@ -150,7 +150,7 @@ def test_what_could_not_be_written_is_written_as_soon_as_it_can_and_complained_o
 
     log.configure()
     life(path, act)
-    assert capsys.readouterr().err.count("state not kept") == 1
+    assert capsys.readouterr().err.count("state for the next process could not be saved") == 1
     structlog.reset_defaults()
 
 

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcastd.serve import serve
 
     logger.info(
-        "mcastd starts",
+        "starting",
         config=str(arguments.config),
         pid=os.getpid(),
         took_ms=round((time.monotonic() - started) * 1000),
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         # systemctl status then says why, also without a journal.
         notify(f"STATUS={'; '.join(str(error).splitlines())}")
         raise
-    logger.info("mcastd has stopped")
+    logger.info("stopped")
     return 0
 
 

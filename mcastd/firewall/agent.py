@@ -72,7 +72,7 @@ class FirewallAgent:
                 try:
                     group.create_task(self._watch_kernel(stack.enter_context(nft.events())))
                 except HostError as error:
-                    self._log.warning("changes of the firewall are found late", problem=str(error))
+                    self._log.warning("firewall_events_missing", problem=str(error))
                 while True:
                     await self._wake.wait(_RETRY_PERIOD if self._problem else _AUDIT_PERIOD)
                     await self._reconcile()
@@ -125,7 +125,7 @@ class FirewallAgent:
         self._problem = "; ".join(problems) or None
         if before != (self._in_place, self._problem):
             if self._problem is not None and self._problem != before[1]:
-                self._log.error("firewall failed", problem=self._problem)
+                self._log.error("firewall_failed", problem=self._problem)
             self._on_change()
 
     async def _match(self) -> None:
@@ -155,9 +155,9 @@ class FirewallAgent:
         self._in_place = True
         if repairing:
             self._repairs += 1
-            self._log.warning("firewall put in place again, somebody had changed it", table=_KEY)
+            self._log.warning("firewall_repaired", table=_KEY)
         else:
-            self._log.info("firewall in place", table=_KEY, guard=self._wanted.firewall.guard)
+            self._log.info("firewall_in_place", table=_KEY, guard=self._wanted.firewall.guard)
 
     def _may_repair(self) -> bool:
         """Whether it is time for a repair: with somebody who undoes ours at once, we do not race."""
@@ -172,7 +172,7 @@ class FirewallAgent:
     async def _remove(self) -> None:
         await nft.transaction(rules.replacement(""))
         self._ledger.forget(_KIND, _KEY)
-        self._log.info("firewall removed", table=_KEY)
+        self._log.info("firewall_removed", table=_KEY)
 
     def _match_forwarding(self) -> None:
         if not self._wanted.firewall.ip_forward:

@@ -168,7 +168,7 @@ class IpsecAgent:
             async with asyncio.timeout(2.8):
                 await take_down(self._socket, self._ledger, tuple(self._ledger.entries(CONN)))
         except (ViciError, TimeoutError) as error:
-            self._log.warning("charon not cleaned up", reason=str(error) or "it takes too long")
+            self._log.warning("charon_teardown_failed", reason=str(error) or "it takes too long")
 
     async def _session(self, control: ViciConnection, events: ViciConnection) -> None:
         """Keep everything up by two connections, until one breaks or what comes from it cannot be used."""
@@ -186,7 +186,7 @@ class IpsecAgent:
                 looked_at = self._configured
                 wait = await self._reconcile(control)
                 if failures := self._contact.well():
-                    self._log.info("charon connected", failures=failures)
+                    self._log.info("charon_connected", failures=failures)
                     self._on_change()
                 if looked_at == self._configured:
                     self._settled.set()
@@ -220,12 +220,12 @@ class IpsecAgent:
         reason = self._contact.problem
         if self._contact.gone:
             if not was_gone:
-                self._log.warning("charon gone", reason=reason)
+                self._log.warning("charon_gone", reason=reason)
             for peer in self._peers.values():
                 peer.problem = reason
             self._see(())
         elif first:
-            self._log.warning("charon not understood", reason=reason)
+            self._log.warning("charon_unclear", reason=reason)
             self._on_change()
         if self._contact.gone or not first:  # the first is gone through again before anybody is told
             self._settled.set()
@@ -235,7 +235,7 @@ class IpsecAgent:
         removed = self._ledger.entries(CONN).keys() - self._peers.keys()
         if removed:
             await take_down(self._socket, self._ledger, removed)
-            self._log.info("peers removed", peers=", ".join(sorted(removed)))
+            self._log.info("peers_removed", peers=", ".join(sorted(removed)))
         sas = await list_sas(control)
         self._see(sas)
         if any(peer.loaded != peer.wanted for peer in self._peers.values()):
@@ -248,7 +248,7 @@ class IpsecAgent:
             self._see(sas)
         now = _now()
         for sa, command in self._duplicates.look(sas, self._peers.keys(), now):
-            self._log.warning("duplicate SA pruned", sa=sa)
+            self._log.warning("duplicate_sa_removed", sa=sa)
             await quietly(control, "terminate", command)
         for peer in self._peers.values():
             if peer.loaded != peer.wanted:
@@ -264,7 +264,7 @@ class IpsecAgent:
             for peer in self._peers.values():
                 for name in peer.children.keys() & restarts.keys():
                     if peer.children[name].sa is not None and peer.sa is not None:
-                        self._log.warning("child restarts", peer=peer.name, child=name, reason=restarts[name])
+                        self._log.warning("child_sa_restarted", peer=peer.name, child=name, reason=restarts[name])
                         await terminate_child(control, peer.name, name, peer.sa.uniqueid)
         except ViciError:
             self._restarts = restarts | self._restarts
@@ -314,7 +314,7 @@ class IpsecAgent:
     def _peer_problem(self, peer: PeerState, problem: str) -> None:
         if peer.problem != problem:
             peer.problem = problem
-            self._log.warning("peer not loaded", peer=peer.name, problem=problem)
+            self._log.warning("peer_not_loaded", peer=peer.name, problem=problem)
             self._on_change()
 
     def _try(self, peer: PeerState, now: float) -> None:
@@ -339,7 +339,7 @@ class IpsecAgent:
             problem = failure.so_far(lines, wanted)
             if problem is not None and problem != child.problem:
                 child.problem = problem
-                log.warning("no success yet", problem=problem)
+                log.warning("attempt_pending", problem=problem)
                 self._on_change()
 
         timer = asyncio.get_running_loop().call_later(NO_ANSWER_AFTER, say_so_far)
@@ -368,7 +368,7 @@ class IpsecAgent:
             problem = problem or "charon reported success, but the child is not there"
             say = log.debug if problem == child.problem else log.warning
             child.problem = problem
-            say("attempt failed", problem=problem, next_try_s=round(child.backoff.next_try - now, 1))
+            say("attempt_failed", problem=problem, next_try_s=round(child.backoff.next_try - now, 1))
             self._on_change()
         self._wake.set()
 
@@ -418,21 +418,21 @@ class IpsecAgent:
         log = self._log.bind(peer=change.peer)
         if change.child is None:
             if peer.sa is None:
-                log.warning("ike down", reason=peer.problem or "deleted by the peer, by DPD or by an administrator")
+                log.warning("ike_sa_down", reason=peer.problem or "deleted by the peer, by DPD or by an administrator")
             else:
                 began = [child.trying_since for child in peer.children.values() if child.trying_since is not None]
-                log.info("ike up", proposal=peer.sa.proposal, **_since(min(began, default=None), now))
+                log.info("ike_sa_up", proposal=peer.sa.proposal, **_since(min(began, default=None), now))
             return
         child = peer.children[change.child]
         log = log.bind(child=change.child)
         if child.sa is None:
             log.warning(
-                "child down",
+                "child_sa_down",
                 reason=(self._contact.problem if self._contact.gone else None)
                 or "deleted by the peer, by DPD or by an administrator",
             )
             return
-        log.info("child up", proposal=child.sa.proposal, encap=child.sa.encap, **_since(child.trying_since, now))
+        log.info("child_sa_up", proposal=child.sa.proposal, encap=child.sa.encap, **_since(child.trying_since, now))
 
 
 def _since(began: float | None, now: float) -> dict[str, object]:

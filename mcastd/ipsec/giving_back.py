@@ -140,7 +140,7 @@ class GivingBack:
         now = _now()
         if now - self._told.get(problem, -_HOUR) >= _HOUR:
             self._told[problem] = now
-            self._log.warning("early ESP is lost", reason=problem)
+            self._log.warning("early_esp_lost", reason=problem)
 
 
 def _now() -> float:

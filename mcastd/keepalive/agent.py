@@ -108,7 +108,7 @@ class _Keeper:
         try:
             self._socket = sockets.raw_gre(ends.local, ends.remote, packet.TTL, sockets.accept_gre_keepalives())
         except OSError as error:
-            self._log.error("no socket for keepalives", problem=error.strerror)
+            self._log.error("keepalive_socket_failed", problem=error.strerror)
             return
         self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, packet.TOS)
         asyncio.get_running_loop().add_reader(self._socket, self._readable, self._socket)
@@ -156,13 +156,13 @@ class _Keeper:
             self._silence.cancel()
             self._period = now - self._last if self._last is not None else self._period
         else:
-            self._log.info("keepalives are answered", peer=str(self._wanted.tunnel.remote))
+            self._log.info("keepalives_answered", peer=str(self._wanted.tunnel.remote))
         self._last = now
         self._silence = asyncio.get_running_loop().call_later(_MISSED * max(self._period, 1.0) + 1.0, self._fell_silent)
 
     def _fell_silent(self) -> None:
         self._silence = None
-        self._log.warning("keepalives have stopped", peer=str(self._wanted.tunnel.remote), period=self._period)
+        self._log.warning("keepalives_stopped", peer=str(self._wanted.tunnel.remote), period=self._period)
         self._agent.on_change()
 
     def _arm(self) -> None:
@@ -199,9 +199,9 @@ class _Keeper:
         peer = str(self._wanted.tunnel.remote)
         if turned.path == "alive":
             rtt = self._prober.rtt
-            self._log.info("path is alive", peer=peer, rtt_ms=None if rtt is None else round(rtt * 1000, 1))
+            self._log.info("path_alive", peer=peer, rtt_ms=None if rtt is None else round(rtt * 1000, 1))
         else:
-            self._log.warning("path is dead", peer=peer, missed=turned.missed)
+            self._log.warning("path_dead", peer=peer, missed=turned.missed)
         self._agent.on_change()
 
 

@@ -214,7 +214,7 @@ class PimAgent:
         now = self._clock()
         if now - self._told_since >= _EVENTS_PERIOD:
             if self._told > _EVENTS:
-                self._log.warning("pim changed too often to tell", untold=self._told - _EVENTS)
+                self._log.warning("pim_log_limited", untold=self._told - _EVENTS)
             self._told, self._told_since = 0, now
         self._told += 1
         return self._told <= _EVENTS
@@ -225,23 +225,23 @@ class PimAgent:
             case Send():
                 pass
             case NeighborUp(interface, neighbor, generation_id):
-                log.info("pim neighbor up", tunnel=interface, neighbor=neighbor, generation_id=generation_id)
+                log.info("pim_neighbor_up", tunnel=interface, neighbor=neighbor, generation_id=generation_id)
             case NeighborRestarted(interface, neighbor, generation_id):
-                log.warning("pim neighbor restarted", tunnel=interface, neighbor=neighbor, generation_id=generation_id)
+                log.warning("pim_neighbor_restarted", tunnel=interface, neighbor=neighbor, generation_id=generation_id)
             case NeighborDown(interface, neighbor, reason):
-                log.warning("pim neighbor down", tunnel=interface, neighbor=neighbor, reason=reason)
+                log.warning("pim_neighbor_down", tunnel=interface, neighbor=neighbor, reason=reason)
             case Joined(interface, upstream, entries):
                 self._tell_entries("joined", interface, upstream, entries)
             case Pruned(interface, upstream, entries):
                 self._tell_entries("pruned", interface, upstream, entries)
             case BootstrapRouterChanged(interface, router, priority):
-                log.info("bootstrap router", tunnel=interface, bootstrap_router=router, priority=priority)
+                log.info("bootstrap_router", tunnel=interface, bootstrap_router=router, priority=priority)
             case RpSetChanged(interface, ranges, rps):
-                log.info("rendezvous points", tunnel=interface, ranges=ranges, rps=",".join(map(str, rps)))
+                log.info("rp_set_changed", tunnel=interface, ranges=ranges, rps=",".join(map(str, rps)))
             case AutoRpHeard(interface, ranges, rps):
-                log.info("auto-rp heard, not used", tunnel=interface, ranges=ranges, rps=",".join(map(str, rps)))
+                log.info("auto_rp_changed", tunnel=interface, ranges=ranges, rps=",".join(map(str, rps)))
             case AssertWinnerChanged(interface, group, source, winner):
-                log.info("assert winner", tunnel=interface, group=group, source=source or "*", winner=winner or "-")
+                log.info("assert_winner", tunnel=interface, group=group, source=source or "*", winner=winner or "-")
 
     def _tell_entries(self, what: str, tunnel: str, upstream: IPv4Address, entries: tuple[Entry, ...]) -> None:
         if len(entries) > _LINES:
@@ -289,7 +289,7 @@ class PimAgent:
             self._failed(link, error)
         else:
             if link.problem is not None:
-                self._log.info("pim can send again", tunnel=link.settings.name)
+                self._log.info("pim_send_recovered", tunnel=link.settings.name)
                 link.problem = None
 
     def _failed(self, link: _Link, error: OSError) -> None:
@@ -298,7 +298,7 @@ class PimAgent:
         problem = os.strerror(error.errno or 0)
         if link.problem != problem:
             link.problem = problem
-            self._log.warning("pim cannot send", tunnel=link.settings.name, problem=problem)
+            self._log.warning("pim_send_failed", tunnel=link.settings.name, problem=problem)
 
     def _readable(self, link: _Link) -> None:
         now = self._clock()

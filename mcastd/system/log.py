@@ -22,7 +22,7 @@ else:
     sys.modules["rich"] = _hidden
 
 from mcastd.system import journal  # noqa: E402
-from mcastd.system.events import message_id  # noqa: E402
+from mcastd.system.events import EVENTS, Event  # noqa: E402
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -49,6 +49,11 @@ def configure(level: str = "info") -> journal.Journal | None:
     return sink
 
 
+def _event(key: str) -> Event:
+    """An event of the table; a key that is missing there must not fail where it is logged."""
+    return EVENTS.get(key) or Event("info", key)
+
+
 def _fields(event: MutableMapping[str, Any]) -> str:
     return " ".join(f"{key}={_quoted(value)}" for key, value in event.items())
 
@@ -62,7 +67,7 @@ def _quoted(value: object) -> str:
 
 
 def _text(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
-    message = event.pop("event")
+    message = _event(event.pop("event")).text
     stamp = datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3]
     fields = _fields(event)
     return f"{stamp} {method:<7} {message}" + (f"  {fields}" if fields else "")
@@ -70,15 +75,15 @@ def _text(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
 
 def _journal_fields(_logger: object, method: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, str]]:
     line = _text(_logger, method, dict(event))
-    message = event.pop("event")
-    fields = _fields(event)
+    key = event.pop("event")
+    shown, fields = _event(key), _fields(event)
     record = {f"MCASTD_{key.upper()}": str(value) for key, value in event.items()}
-    record["MESSAGE"] = f"{message}: {fields}" if fields else message
+    record["MESSAGE"] = f"{shown.text}: {fields}" if fields else shown.text
     record["PRIORITY"] = str(_PRIORITY[method])
     record["SYSLOG_IDENTIFIER"] = "mcastd"
-    explained = message_id(message)
-    if explained is not None:
-        record["MESSAGE_ID"] = explained
+    record["MCASTD_EVENT"] = key
+    if shown.message_id is not None:
+        record["MESSAGE_ID"] = shown.message_id
     return (line,), record
 
 

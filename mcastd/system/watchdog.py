@@ -27,6 +27,6 @@ async def give_signs_of_life(turned: Callable[[], Mapping[str, float]], log: Log
             notify("WATCHDOG=1")
             said = False
         elif not said:
-            log.error("loop hangs", parts=", ".join(hung), seconds=HANGS_AFTER)
+            log.error("loop_hangs", parts=", ".join(hung), seconds=HANGS_AFTER)
             said = True
         await asyncio.sleep(timeout / 3)

@@ -128,7 +128,7 @@ class TunnelAgent:
                 found, _ = await host.find(name, None)
                 if found.ours and isinstance(found.shape, Gre) and found.shape != wanted.get(name):
                     await host.remove(name)
-                    self._log.info("tunnel removed", tunnel=name)
+                    self._log.info("tunnel_removed", tunnel=name)
 
     async def close(self) -> None:
         """Remove what we made: rules, links with their routes, then endpoints, as the ledger has it."""
@@ -185,21 +185,21 @@ class TunnelAgent:
         try:
             await host.remove(name)
         except HostError as error:
-            self._log.error("tunnel not removed", tunnel=name, problem=str(error))
+            self._log.error("tunnel_not_removed", tunnel=name, problem=str(error))
         else:
-            self._log.info("tunnel removed", tunnel=name)
+            self._log.info("tunnel_removed", tunnel=name)
 
     async def _remove_endpoint(self, host: Host, address: str) -> None:
         try:
             await host.remove_endpoint(address)
         except HostError as error:
-            self._log.error("endpoint not removed", address=address, problem=str(error))
+            self._log.error("endpoint_not_removed", address=address, problem=str(error))
 
     async def _add_loopback(self, host: Host, address: IPv4Address) -> None:
         try:
             await host.add_loopback(address)
         except HostError as error:
-            self._log.error("address not added", address=str(address), problem=str(error))
+            self._log.error("address_not_added", address=str(address), problem=str(error))
 
     async def _match_rules(self, host: Host, wanted: frozenset[tuple[IPv4Network, int]]) -> None:
         try:
@@ -227,7 +227,7 @@ class TunnelAgent:
 
     def _failed(self, what: str, error: HostError) -> None:
         if self._problems.get(what) != str(error):
-            self._log.error("not as it should be", part=what, problem=str(error))
+            self._log.error("reconcile_failed", part=what, problem=str(error))
         self._problems[what] = str(error)
 
     async def _reconcile_one(self, host: Host, tunnel: Tunnel) -> None:
@@ -238,14 +238,14 @@ class TunnelAgent:
         except HostError as error:
             state = _State(tunnel, problem=str(error))
         if state.problem is not None and (old is None or old.problem != state.problem):
-            self._log.error("tunnel failed", tunnel=tunnel.name, problem=state.problem)
+            self._log.error("tunnel_failed", tunnel=tunnel.name, problem=state.problem)
         if state.taken and (old is None or old.taken != state.taken):
             taken = ", ".join(map(str, sorted(state.taken)))
-            self._log.warning("not routed, another route leads elsewhere", tunnel=tunnel.name, prefixes=taken)
+            self._log.warning("route_taken", tunnel=tunnel.name, prefixes=taken)
         self._states[tunnel.name] = state
         if state.link != (old.link if old else None) and state.link is not None:
             self._log.info(
-                "tunnel up" if state.link.up else "tunnel made",
+                "tunnel_up" if state.link.up else "tunnel_created",
                 tunnel=tunnel.name, mtu=state.link.mtu, address=str(tunnel.address), datapath=self._datapath(tunnel),
                 took_ms=round((time.monotonic() - began) * 1000),
             )  # fmt: skip
@@ -265,7 +265,7 @@ class TunnelAgent:
             if self._fixed == "kernel":
                 raise
             self._backend = "userspace"
-            self._log.info("the kernel has no GRE; it is done in user space", tunnel=tunnel.name)
+            self._log.info("gre_in_user_space", tunnel=tunnel.name)
             return await self._match(host, tunnel)
         if not isinstance(wanted.shape, Xfrm):
             self._backend = "userspace" if isinstance(wanted.shape, plan.Pumped) else "kernel"

@@ -111,7 +111,7 @@ def test_a_listing_that_cannot_be_used_leaves_all_as_it_was_seen_last(
                     lambda: agent.agent.charon is None and agent.generation("dc-tun-gre") == 2, "what is missing"
                 )
             assert [log["event"] for log in logs if log["event"].startswith("charon")] == [
-                "charon not understood", "charon connected",
+                "charon_unclear", "charon_connected",
             ]  # fmt: skip
             assert (agent.generation("dc-tun-tcp"), agent.status().attempts) == (1, 3)
 

@@ -254,7 +254,7 @@ def test_in_a_flood_nothing_is_listened_to_and_after_a_pause_it_is_again(
 
     with capture_logs() as logs:
         sides[1].run(main)
-    assert [(line["event"], line["log_level"]) for line in logs] == [("early ESP is lost", "warning")]
+    assert [(line["event"], line["log_level"]) for line in logs] == [("early_esp_lost", "warning")]
 
 
 def test_without_peers_nothing_is_listened_to(
@@ -333,7 +333,7 @@ def test_what_cannot_be_kept_or_given_back_is_told_once(
 
     with capture_logs() as logs:
         sides[1].run(main)
-    assert [(line["event"], line["reason"]) for line in logs] == [("early ESP is lost", "Operation not permitted")]
+    assert [(line["event"], line["reason"]) for line in logs] == [("early_esp_lost", "Operation not permitted")]
 
 
 @pytest.mark.kernel("esp")

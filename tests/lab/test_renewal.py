@@ -85,7 +85,11 @@ def assert_whole(scene: Scene) -> None:
 def breaks(scene: Scene, since: int) -> list[str]:
     """What the daemon's log, from a length on, says of things that went down."""
     lines = scene.log("mcastd").read_text()[since:].splitlines()
-    return [line for line in lines if re.search(r"(ike|child|tunnel|charon) (down|gone|made|up)", line)]
+    return [
+        line
+        for line in lines
+        if re.search(r"(IKE_SA (up|down)|CHILD_SA (up|down)|tunnel (up|created)|charon is gone)", line)
+    ]
 
 
 def assert_unbroken(scene: Scene, since: int) -> None:
@@ -206,4 +210,4 @@ def test_without_the_drop_in_reauthentication_breaks_before_it_makes_and_status_
 
     # One costs a few packets, or none if the source is just then kept waiting.
     wait_for("a loss", lost_by_another, PATIENCE)
-    assert any("child down" in line for line in breaks(scene, since))
+    assert any("CHILD_SA down" in line for line in breaks(scene, since))

@@ -109,7 +109,7 @@ def test_without_its_capabilities_it_starts_and_names_them(seen: Observed) -> No
     found = seen["without capabilities"]
     for name in ("CAP_NET_ADMIN", "CAP_NET_RAW"):
         assert f"no {name}: mcastd cannot " in found["text"]
-        assert f"capability missing: capability={name}" in found["journal"]
+        assert f"a capability is missing: capability={name}" in found["journal"]
 
 
 def test_a_sysctl_that_cannot_be_set_is_named_with_what_to_do(seen: Observed) -> None:

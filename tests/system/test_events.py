@@ -106,7 +106,7 @@ def test_journalctl_takes_the_catalog(tmp_path: Path) -> None:
     (folder / "mcastd.catalog").write_text(CATALOG)
     (tmp_path / "var" / "lib" / "systemd" / "catalog").mkdir(parents=True)
     subprocess.run(["journalctl", f"--root={tmp_path}", "--update-catalog"], check=True, capture_output=True)
-    identifier = EVENTS["child down"].message_id or ""
+    identifier = EVENTS["child_sa_down"].message_id or ""
     shown = subprocess.run(
         ["journalctl", f"--root={tmp_path}", "--dump-catalog", identifier], check=True, capture_output=True, text=True
     )

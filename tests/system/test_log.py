@@ -87,11 +87,11 @@ def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journa
 def test_a_line_for_people_has_the_level_the_event_and_its_fields(terminal: Callable[[], list[str]]) -> None:
     log.configure()
     logger = log.get_logger().bind(tunnel="gre1")
-    logger.info("tunnel up", mtu=1398, took_ms=12.34567, reason="GRE on ipsec0 of 1400", nothing="")
-    logger.error("tunnel failed")
+    logger.info("tunnel_up", mtu=1398, took_ms=12.34567, reason="GRE on ipsec0 of 1400", nothing="")
+    logger.error("tunnel_failed")
     assert terminal() == [
         'info    tunnel up  tunnel=gre1 mtu=1398 took_ms=12.346 reason="GRE on ipsec0 of 1400" nothing=""',
-        "error   tunnel failed  tunnel=gre1",
+        "error   tunnel could not be set up  tunnel=gre1",
     ]
     log.get_logger().warning("bare")
     assert terminal() == ["warning bare"]
@@ -129,29 +129,30 @@ def test_whatever_a_field_holds_it_stays_one_line(terminal: Callable[[], list[st
 def test_the_journal_gets_fields_that_can_be_asked_for(journald: Journald) -> None:
     journald.start()
     assert journald.configure().problem is None
-    log.get_logger().bind(tunnel="gre1").warning("keepalives have stopped", period=1.5, why="two\nlines")
+    log.get_logger().bind(tunnel="gre1").warning("keepalives_stopped", period=1.5, why="two\nlines")
     log.get_logger().info("joined")
     assert journald.read() == [
         {
-            "MESSAGE": r'keepalives have stopped: tunnel=gre1 period=1.500 why="two\nlines"',
+            "MESSAGE": r'GRE keepalives have stopped: tunnel=gre1 period=1.500 why="two\nlines"',
             "PRIORITY": "4",
             "SYSLOG_IDENTIFIER": "mcastd",
-            "MESSAGE_ID": EVENTS["keepalives have stopped"].message_id,
+            "MCASTD_EVENT": "keepalives_stopped",
+            "MESSAGE_ID": EVENTS["keepalives_stopped"].message_id,
             "MCASTD_TUNNEL": "gre1",
             "MCASTD_PERIOD": "1.5",
             "MCASTD_WHY": "two\nlines",
         },
-        {"MESSAGE": "joined", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "mcastd"},
+        {"MESSAGE": "joined", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "mcastd", "MCASTD_EVENT": "joined"},
     ]
 
 
 def test_what_journald_does_not_take_is_in_a_file_and_the_journal_says_so_later(journald: Journald) -> None:
     sink = journald.configure()
     log.get_logger().info("joined", group="239.1.1.1")
-    log.get_logger().error("tunnel failed")
+    log.get_logger().error("tunnel_failed")
     assert [line[13:] for line in journald.log.read_text().splitlines()] == [
         "info    joined  group=239.1.1.1",
-        "error   tunnel failed",
+        "error   tunnel could not be set up",
     ]
     why = "the journal does not take it (No such file or directory)"
     assert sink.problem == f"{why}: the last lines are in {journald.log}"

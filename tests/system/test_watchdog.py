@@ -59,7 +59,7 @@ def test_one_loop_that_hangs_ends_the_signs_and_is_named_once(
     with pytest.raises(BlockingIOError):
         manager.recv(100)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("error   loop hangs  parts=tunnels seconds=60.000")
+    assert line.endswith("error   the loop of an agent hangs  parts=tunnels seconds=60.000")
 
 
 def test_without_a_watchdog_it_returns(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
