@@ -337,8 +337,10 @@ class Daemon:
         groups = tuple(
             _seen_through(group, plain[group.tunnel]) for group in self._pim.groups(now) if group.tunnel in plain
         )
-        firewall = self._firewall.status()
-        down = tuple(problems(self._ipsec.charon, peers, tunnels, groups, firewall, capabilities.missing()))
+        firewall, charon = self._firewall.status(), self._ipsec.charon
+        down = tuple(
+            problems(charon.text if charon else None, peers, tunnels, groups, firewall, capabilities.missing())
+        )
         log_note = [f"log: {self._journal.problem}"] if self._journal and self._journal.problem else []
         return Status(
             version=__version__,
@@ -348,7 +350,8 @@ class Daemon:
             summary=summary(down, peers, tunnels, groups),
             config_file=str(self._path),
             config_digest=self._digest,
-            charon=self._ipsec.charon,
+            charon=charon.text if charon else None,
+            charon_code=charon.code if charon else None,
             firewall=firewall,
             peers=peers,
             tunnels=tunnels,

@@ -4,17 +4,24 @@ Addresses are text, so that a snapshot is its JSON. The field names are the JSON
 stay stable. Ages and uptimes are seconds.
 """
 
+from typing import Literal
+
 from msgspec import Struct
+
+from mcastd.problems import ProblemCode
+
+SaState = Literal["up", "connecting", "waiting", "down"]
 
 
 class ChildStatus(Struct, frozen=True, kw_only=True):
-    """One configured CHILD_SA. ``state`` is ``up``, ``connecting``, ``waiting`` (for its next try) or ``down``.
+    """One configured CHILD_SA. It is ``waiting`` for its next attempt, or ``down`` without one.
 
+    ``problem_code`` and ``problem`` (its text) say why it is not up.
     ``mode`` is the negotiated one; ``interface``, with the ``if_id``, is tunnel mode bound to an XFRM interface.
     """
 
     name: str
-    state: str
+    state: SaState
     local_ts: str
     remote_ts: str
     proposal: str | None = None
@@ -29,6 +36,7 @@ class ChildStatus(Struct, frozen=True, kw_only=True):
     uptime: float | None = None
     rekey_in: float | None = None
     problem: str | None = None
+    problem_code: ProblemCode | None = None
     next_try_in: float | None = None
     protocol: str = "any"
     if_id: int | None = None
@@ -36,10 +44,10 @@ class ChildStatus(Struct, frozen=True, kw_only=True):
 
 
 class PeerStatus(Struct, frozen=True, kw_only=True):
-    """One peer. ``problem`` says in words why it is not up, for instance that the PSK or an identity is wrong."""
+    """One peer. ``problem_code`` and ``problem`` (its text) say why it is not up, e.g. that the PSK differs."""
 
     name: str
-    state: str
+    state: SaState
     local: str
     remote: str
     local_id: str
@@ -52,6 +60,7 @@ class PeerStatus(Struct, frozen=True, kw_only=True):
     rekey_in: float | None = None
     attempts: int = 0
     problem: str | None = None
+    problem_code: ProblemCode | None = None
     children: tuple[ChildStatus, ...] = ()
 
 
@@ -188,7 +197,8 @@ class Status(Struct, frozen=True, kw_only=True):
 
     ``schema`` rises when a key is removed or changes its meaning, not when one is added.
     ``notes`` are what was worth saying about the configuration when it was read, though it is no error;
-    ``config_digest`` is the configuration's that is in effect (``mcastd.config.model.digest``).
+    ``config_digest`` is the configuration's that is in effect (``mcastd.config.model.digest``). ``charon`` and
+    ``charon_code`` say why charon cannot be used.
     """
 
     schema: int = 1
@@ -200,6 +210,7 @@ class Status(Struct, frozen=True, kw_only=True):
     config_file: str
     config_digest: str | None = None
     charon: str | None = None
+    charon_code: ProblemCode | None = None
     firewall: FirewallStatus | None = None
     peers: tuple[PeerStatus, ...] = ()
     tunnels: tuple[TunnelStatus, ...] = ()

@@ -9,7 +9,7 @@ from typing import Final
 
 from mcastd.errors import DecodeError, HostError, ViciError, ViciRefused
 from mcastd.ipsec import failure, messages
-from mcastd.ipsec.contact import UNSURE, Contact
+from mcastd.ipsec.charon_health import CharonHealth, code, unclear
 from mcastd.ipsec.giving_back import GivingBack
 from mcastd.ipsec.going import CONN, drop_half_open, quietly, take_down, terminate_child
 from mcastd.ipsec.listing import list_conns, list_sas
@@ -18,6 +18,7 @@ from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section
 from mcastd.ipsec.prune import Duplicates
 from mcastd.ipsec.state import Change, ChildState, ChildView, PeerState
 from mcastd.ipsec.vici import ViciConnection
+from mcastd.problems import Problem
 from mcastd.status import PeerStatus
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -30,6 +31,7 @@ NO_ANSWER_AFTER: Final = 3.0
 TERMINATE_TIMEOUT: Final = 1.0
 REFRESH_TIMEOUT: Final = 1.0
 LOAD_PATIENCE: Final = 0.25
+_DELETED: Final = "deleted by the peer, by DPD or by an administrator"
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey")
 
 
@@ -57,7 +59,7 @@ class IpsecAgent:
         self._settled = asyncio.Event()
         self._configured = 0
         self._control: ViciConnection | None = None
-        self._contact = Contact()
+        self._health = CharonHealth()
         self._seen = 0.0
         self._duplicates = Duplicates()
         self._giving_back = GivingBack(log)
@@ -67,11 +69,11 @@ class IpsecAgent:
         self._refreshing: asyncio.Task[None] | None = None
 
     @property
-    def charon(self) -> str | None:
-        """Why charon cannot be used at the moment, in words; None while it can."""
-        if self._contact.problem is None and self._refreshing is not None and not self._refreshing.done():
-            return f"{UNSURE}it hangs, or is very busy; what it listed last holds"
-        return self._contact.problem
+    def charon(self) -> Problem | None:
+        """Why charon cannot be used at the moment; None while it can."""
+        if self._health.problem is None and self._refreshing is not None and not self._refreshing.done():
+            return unclear("charon hangs, or is very busy")
+        return self._health.problem
 
     def configure(self, peers: tuple[PeerWithKey, ...]) -> None:
         """Set the peers that are wanted, with their keys, and return at once."""
@@ -153,7 +155,7 @@ class IpsecAgent:
                         await self._session(control, events)
                 except ViciError as error:
                     self._lost(error)
-                pause = RECONNECT_FIRST if self._contact.failures == 1 else min(RECONNECT_MOST, pause * 2)
+                pause = RECONNECT_FIRST if self._health.failures == 1 else min(RECONNECT_MOST, pause * 2)
                 await asyncio.sleep(pause)
         finally:
             self._giving_back.close()
@@ -180,12 +182,12 @@ class IpsecAgent:
             self._control = control
             for peer in self._peers.values():
                 peer.loaded = None
-                if self._contact.gone or not self._contact.failures:
+                if self._health.gone or not self._health.failures:
                     peer.afresh(_now())
             while not listener.done():
                 looked_at = self._configured
                 wait = await self._reconcile(control)
-                if failures := self._contact.well():
+                if failures := self._health.well():
                     self._log.info("charon_connected", failures=failures)
                     self._on_change()
                 if looked_at == self._configured:
@@ -215,19 +217,20 @@ class IpsecAgent:
 
     def _lost(self, error: ViciError) -> None:
         """Without charon nothing is up; where it is only not understood, all stays as it was seen last."""
-        was_gone, first = self._contact.gone, self._contact.failures == 0
-        self._contact.failed(error, _now())
-        reason = self._contact.problem
-        if self._contact.gone:
+        was_gone, first = self._health.gone, self._health.failures == 0
+        self._health.failed(error, _now())
+        problem = self._health.problem
+        reason = problem.text if problem is not None else None
+        if self._health.gone:
             if not was_gone:
                 self._log.warning("charon_gone", reason=reason)
             for peer in self._peers.values():
-                peer.problem = reason
+                peer.problem = problem
             self._see(())
         elif first:
             self._log.warning("charon_unclear", reason=reason)
             self._on_change()
-        if self._contact.gone or not first:  # the first is gone through again before anybody is told
+        if self._health.gone or not first:  # the first is gone through again before anybody is told
             self._settled.set()
 
     async def _reconcile(self, control: ViciConnection) -> float:
@@ -293,28 +296,29 @@ class IpsecAgent:
                 peer.load_retry_at = now + LOAD_PATIENCE
                 continue
             if peer.name in there and not self._ledger.has(CONN, peer.name):
-                self._peer_problem(
-                    peer,
-                    f"charon has a connection named {peer.name} that mcastd did not load and does not touch: "
-                    "rename the peer here, or remove that connection",
-                )
+                reason = f"charon has a connection named {peer.name} that mcastd did not load and does not touch"
+                text = f"{reason}: rename the peer here, or remove that connection"
+                self._peer_problem(peer, Problem("connection_not_ours", peer.name, text))
                 peer.load_retry_at = now + AUDIT
                 continue
             wanted = peer.wanted
             try:
                 await load(self._socket, control, self._ledger, peer)
-            except (ViciRefused, HostError) as error:
-                refused = isinstance(error, ViciRefused)
-                self._peer_problem(peer, f"charon refused the connection: {error}" if refused else str(error))
-                peer.load_retry_at = now + (AUDIT if refused else RECONNECT_MOST)
+            except ViciRefused as error:
+                text = f"charon refused the connection: {error}"
+                self._peer_problem(peer, Problem("charon_refused", peer.name, text))
+                peer.load_retry_at = now + AUDIT
+            except HostError as error:
+                self._peer_problem(peer, Problem("state_not_saved", peer.name, str(error)))
+                peer.load_retry_at = now + RECONNECT_MOST
             else:
                 peer.loaded = wanted
                 peer.problem = None
 
-    def _peer_problem(self, peer: PeerState, problem: str) -> None:
+    def _peer_problem(self, peer: PeerState, problem: Problem) -> None:
         if peer.problem != problem:
             peer.problem = problem
-            self._log.warning("peer_not_loaded", peer=peer.name, problem=problem)
+            self._log.warning("peer_not_loaded", peer=peer.name, problem=problem.text)
             self._on_change()
 
     def _try(self, peer: PeerState, now: float) -> None:
@@ -336,14 +340,14 @@ class IpsecAgent:
                 lines.append(text.decode(errors="replace"))
 
         def say_so_far() -> None:
-            problem = failure.so_far(lines, wanted)
+            problem = failure.so_far(lines, wanted, child.wanted)
             if problem is not None and problem != child.problem:
                 child.problem = problem
-                log.warning("attempt_pending", problem=problem)
+                log.warning("attempt_pending", problem=problem.text)
                 self._on_change()
 
         timer = asyncio.get_running_loop().call_later(NO_ANSWER_AFTER, say_so_far)
-        problem: str | None = None
+        name, problem = child.wanted.name, None
         try:
             await self._initiate(wanted.name, child.wanted.name, wanted.initiate_timeout, on_log)
         except ViciRefused as error:
@@ -351,7 +355,7 @@ class IpsecAgent:
             if "not found" in str(error):
                 peer.loaded = None  # somebody unloaded it
         except ViciError as error:
-            problem = str(error)
+            problem = Problem(code(error), name, str(error))
         finally:
             timer.cancel()
         if self._control is not None:
@@ -360,15 +364,16 @@ class IpsecAgent:
                 await self._drop_half_open(peer, sas)
                 self._see(sas)
             except ViciError as error:
-                problem = problem or str(error)
+                problem = problem or Problem(code(error), name, str(error))
         child.trying_since = None
         if child.sa is None:
             now = _now()
             peer.failed(child, now)
-            problem = problem or "charon reported success, but the child is not there"
+            text = "charon reported success, but does not list the CHILD_SA"
+            problem = problem or Problem("child_sa_down", name, text)
             say = log.debug if problem == child.problem else log.warning
             child.problem = problem
-            say("attempt_failed", problem=problem, next_try_s=round(child.backoff.next_try - now, 1))
+            say("attempt_failed", problem=problem.text, next_try_s=round(child.backoff.next_try - now, 1))
             self._on_change()
         self._wake.set()
 
@@ -418,7 +423,7 @@ class IpsecAgent:
         log = self._log.bind(peer=change.peer)
         if change.child is None:
             if peer.sa is None:
-                log.warning("ike_sa_down", reason=peer.problem or "deleted by the peer, by DPD or by an administrator")
+                log.warning("ike_sa_down", reason=peer.problem.text if peer.problem else _DELETED)
             else:
                 began = [child.trying_since for child in peer.children.values() if child.trying_since is not None]
                 log.info("ike_sa_up", proposal=peer.sa.proposal, **_since(min(began, default=None), now))
@@ -426,11 +431,8 @@ class IpsecAgent:
         child = peer.children[change.child]
         log = log.bind(child=change.child)
         if child.sa is None:
-            log.warning(
-                "child_sa_down",
-                reason=(self._contact.problem if self._contact.gone else None)
-                or "deleted by the peer, by DPD or by an administrator",
-            )
+            gone = self._health.problem if self._health.gone else None
+            log.warning("child_sa_down", reason=gone.text if gone is not None else _DELETED)
             return
         log.info("child_sa_up", proposal=child.sa.proposal, encap=child.sa.encap, **_since(child.trying_since, now))
 

@@ -9,7 +9,8 @@ from mcastd.config.model import Child, Peer
 from mcastd.config.report import dotted
 from mcastd.ipsec.attempt import Backoff
 from mcastd.ipsec.messages import ChildSa, IkeSa, PeerWithKey, child_made_with, in_words, made_with
-from mcastd.status import ChildStatus, PeerStatus
+from mcastd.problems import Problem
+from mcastd.status import ChildStatus, PeerStatus, SaState
 
 _LATER: Final = "with which it was made, and its rekeyings keep that; the file's is for one made afterwards"
 
@@ -49,7 +50,7 @@ class ChildState:
         self.generation = 0
         self.up_since = 0.0
         self.trying_since: float | None = None
-        self.problem: str | None = None
+        self.problem: Problem | None = None
 
     def see(self, sa: ChildSa | None, now: float) -> bool:
         """Take the installed SA, or that there is none; True when the child came up or went down by it."""
@@ -85,7 +86,8 @@ class ChildState:
                 local_ts=local_ts,
                 remote_ts=remote_ts,
                 state="connecting" if self.trying_since is not None else "waiting" if waiting else "down",
-                problem=self.problem,
+                problem=self.problem.text if self.problem else None,
+                problem_code=self.problem.code if self.problem else None,
                 next_try_in=wait if waiting else None,
                 protocol=wanted.protocol,
                 if_id=wanted.if_id,
@@ -106,7 +108,8 @@ class ChildState:
             packets_out=sa.packets_out,
             uptime=now - self.up_since,
             rekey_in=left(sa.rekey_in, now - seen),
-            problem=self.problem,
+            problem=self.problem.text if self.problem else None,
+            problem_code=self.problem.code if self.problem else None,
             protocol=wanted.protocol,
             if_id=sa.if_id,
             replay_window=wanted.replay_window,
@@ -123,7 +126,7 @@ class PeerState:
         self.sa: IkeSa | None = None
         self.loaded: PeerWithKey | None = None
         self.attempts = 0
-        self.problem: str | None = None
+        self.problem: Problem | None = None
         self.load_retry_at = 0.0
         self.hold_until = 0.0
         self.since = 0.0
@@ -220,7 +223,8 @@ class PeerState:
         """The status; ``seen`` is when ``list-sas`` was asked last."""
         peer, sa = self.wanted.peer, self.sa
         children = tuple(child.status(now, seen) for child in self.children.values())
-        state = "up" if sa else "connecting" if self.trying else "down"
+        problem = self.problem or (None if sa else next((c.problem for c in self.children.values() if c.problem), None))
+        state: SaState = "up" if sa else "connecting" if self.trying else "down"
         if state == "down" and any(child.state == "waiting" for child in children):
             state = "waiting"
         return PeerStatus(
@@ -237,7 +241,8 @@ class PeerState:
             reauth_in=left(sa.reauth_in, now - seen) if sa else None,
             rekey_in=left(sa.rekey_in, now - seen) if sa else None,
             attempts=self.attempts,
-            problem=self.problem or (None if sa else next((c.problem for c in children if c.problem), None)),
+            problem=problem.text if problem else None,
+            problem_code=problem.code if problem else None,
             children=children,
         )
 

@@ -124,7 +124,7 @@ def _key_of_another(issued: Issued) -> Certificates:
     [
         (_by_another, 'was issued by none of ca_certs: "CN=ca"'),
         (_another_pinned, "is not remote_cert"),
-        (_by_a_stranger, "our certificate, whom they trust or an identity differs"),
+        (_by_a_stranger, "our certificate is not trusted by the peer, or an identity differs"),
         (_key_of_another, "local_key is not the private key of local_cert"),
     ],
 )

@@ -5,6 +5,7 @@ import pytest
 
 from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section, ike_sas
 from mcastd.ipsec.state import Change, PeerState
+from mcastd.problems import Problem
 from tests.ipsec.charons import PSK, article, gre
 
 
@@ -78,10 +79,10 @@ def test_status_says_what_is_waited_for() -> None:
     child = peer.children["dc-tun-gre"]
     child.trying_since = 0.0
     assert peer.status(0.0, 0.0).state == "connecting"
-    child.trying_since, child.problem = None, "no answer"
+    child.trying_since, child.problem = None, Problem("no_answer", "dc-tun-gre", "no answer")
     peer.failed(child, 0.0)
     status = peer.status(0.25, 0.0)
-    assert (status.state, status.problem) == ("waiting", "no answer")
+    assert (status.state, status.problem, status.problem_code) == ("waiting", "no answer", "no_answer")
     assert status.children[0].next_try_in == 0.75
 
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from mcastd.config.model import Config, Tunnel, digest
 from mcastd.firewall import rules
-from mcastd.ipsec.contact import UNSURE
-from mcastd.status import PeerStatus, TunnelStatus
+from mcastd.problems import ProblemCode
+from mcastd.status import ChildStatus, PeerStatus, TunnelStatus
 from mcastd.tools.doctor.advice import found
 from mcastd.tools.doctor.facts import Facts, GreSeen, TunnelFacts
 from mcastd.tools.doctor.finding import Finding
@@ -73,9 +73,11 @@ def daemon(facts: Facts) -> Finding | None:
 def charon(facts: Facts) -> Finding | None:
     """charon answers the daemon, and has taken what is configured."""
     if facts.status is not None and facts.status.charon is not None and facts.peers():
-        unsure = facts.status.charon.startswith(UNSURE)
-        return found("charon", "charon_unclear" if unsure else "charon_absent", facts.status.charon)
-    refused = next((peer for peer in facts.peers() if (peer.problem or "").startswith("charon ")), None)
+        unclear = facts.status.charon_code == "charon_unclear"
+        return found("charon", "charon_unclear" if unclear else "charon_absent", facts.status.charon)
+    refused = next(
+        (one for one in facts.peers() if one.problem_code in ("charon_refused", "connection_not_ours")), None
+    )
     return found("charon", "charon_refuses", f"peer {refused.name}: {refused.problem}") if refused else None
 
 
@@ -89,8 +91,7 @@ def ike(facts: Facts) -> Finding | None:
     if facts.strangers:
         held = ", ".join(f"UDP {port} is held by {who}" for port, who in sorted(facts.strangers.items()))
         return found("ike", "port_taken", f"peer {peer.name} is not up: {held}, not by strongSwan's charon-systemd")
-    problem = peer.problem or next((child.problem for child in peer.children if child.problem), None)
-    return _negotiation("ike", f"peer {peer.name}", problem, peer)
+    return _negotiation("ike", f"peer {peer.name}", peer, peer)
 
 
 def children(facts: Facts) -> Finding | None:
@@ -99,26 +100,35 @@ def children(facts: Facts) -> Finding | None:
         child = next((child for child in peer.children if child.state != "up"), None)
         if child is not None:
             what = f"child {child.name} ({child.local_ts} === {child.remote_ts})"
-            return _negotiation("child", what, child.problem, peer)
+            return _negotiation("child", what, child, peer)
     return None
 
 
-# How the ipsec agent's words begin, or what is in them, and the name of the problem.
-_NEGOTIATION: Final = (
-    ("AUTHENTICATION_FAILED", "authentication"),
-    ("NO_PROPOSAL_CHOSEN", "proposal"),
-    ("TS_UNACCEPTABLE", "selectors"),
-    ("no address of this host", "host_cannot"),
-    ("this host cannot", "host_cannot"),
-    ("UDP 4500 is blocked", "udp_4500_blocked"),
-    ("no answer", "no_answer"),
-)
+# The finding for the code of a peer's or a CHILD_SA's problem.
+_NEGOTIATION: Final[dict[ProblemCode, str]] = {
+    "certificate_issuer_unknown": "authentication",
+    "certificate_key_mismatch": "authentication",
+    "certificate_not_pinned": "authentication",
+    "certificate_or_identity": "authentication",
+    "certificate_untrusted": "authentication",
+    "peer_identity": "authentication",
+    "peer_psk": "authentication",
+    "psk_or_identity": "authentication",
+    "esp_proposal": "proposal",
+    "ike_proposal": "proposal",
+    "traffic_selectors": "selectors",
+    "host_cannot": "host_cannot",
+    "local_address_missing": "host_cannot",
+    "ike_sa_unanswered": "udp_4500_blocked",
+    "udp_4500_blocked": "udp_4500_blocked",
+    "no_answer": "no_answer",
+}
 
 
-def _negotiation(hop: str, what: str, problem: str | None, peer: PeerStatus) -> Finding:
-    """A finding for what charon said of a peer or a child that is not up."""
-    saw = f"{what} is not up: {problem or 'the first attempt is still under way'}"
-    name = next((name for mark, name in _NEGOTIATION if mark in (problem or "")), "not_up")
+def _negotiation(hop: str, what: str, why: PeerStatus | ChildStatus, peer: PeerStatus) -> Finding:
+    """The finding for a peer or a CHILD_SA that is not up."""
+    saw = f"{what} is not up: {why.problem or 'the first attempt is still under way'}"
+    name = _NEGOTIATION.get(why.problem_code, "not_up") if why.problem_code else "not_up"
     return found(hop, name, saw, local_id=peer.local_id, remote_id=peer.remote_id, remote=peer.remote)
 
 

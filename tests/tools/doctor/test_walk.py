@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Pim, RpRange, Tunnel, digest
 from mcastd.errors import Problem
-from mcastd.ipsec.contact import UNSURE
 from mcastd.links import Way
 from mcastd.status import (
     ChildStatus,
@@ -180,18 +179,23 @@ CASES: dict[str, tuple[str, Facts]] = {
     "no nft": ("kernel_lacks", facts(kernel=Kernel(gre=True, nft=False))),
     "no daemon": ("daemon_silent", facts(silent="nobody answers", status=None)),
     "not reloaded": ("not_loaded", facts(status=status(tunnels=()))),
-    "charon hangs": ("charon_unclear", facts(status=status(charon=f"{UNSURE}charon did not answer within 5 s"))),
+    "charon hangs": (
+        "charon_unclear",
+        facts(status=status(charon="no answer within 5 s", charon_code="charon_unclear")),
+    ),
     "the file has changed": ("not_loaded", facts(status=status(config_digest="another"))),
-    "no charon": ("charon_absent", facts(status=status(charon="no answer on the socket"))),
+    "no charon": ("charon_absent", facts(status=status(charon="no answer on the socket", charon_code="charon_gone"))),
     "charon refuses": (
         "charon_refuses",
-        facts(status=status(peers=(peer(state="down", problem="charon refused the connection: no plugin"),))),
+        facts(status=status(peers=(peer(state="down", problem="no plugin", problem_code="charon_refused"),))),
     ),
     "the first attempt": ("not_up", facts(status=status(peers=(peer(state="connecting"),)))),
     "a child without an address": (
         "host_cannot",
         facts(
-            status=status(peers=(peer(children=(child(state="down", problem="no address of this host is in it"),)),))
+            status=status(
+                peers=(peer(children=(child(state="down", problem="none", problem_code="local_address_missing"),)),)
+            )
         ),
     ),
     "no guard": ("firewall_failed", facts(status=status(firewall=guard(problem="nft: no such program")))),

@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from mcastd.errors import ViciError, ViciNoAnswer, ViciRefused, ViciUnavailable, ViciUnreadable
-from mcastd.ipsec.contact import GIVE_UP, UNSURE, Contact
+from mcastd.ipsec.charon_health import GIVE_UP, CharonHealth, unclear
 from mcastd.ipsec.messages import terminate_child
+from mcastd.problems import Problem
 from tests.ipsec.agents import BOTH, Running, both_up, running
 from tests.ipsec.charons import Scene, article, command, gre, list_sas, until
 
@@ -99,8 +100,9 @@ def test_a_listing_that_cannot_be_used_leaves_all_as_it_was_seen_last(
             with capture_logs() as logs:
                 relay.way = way
                 await agent.agent.refresh()
-                said = f"{UNSURE}{words}; what it listed last holds"
-                await until(lambda: agent.agent.charon == said and relay.spoiled >= times, "asked again and again")
+                await until(
+                    lambda: agent.agent.charon == unclear(words) and relay.spoiled >= times, "asked again and again"
+                )
                 assert agent.up(*BOTH)
                 (sa,) = await list_sas(scene.cloud)
                 number = next(child.uniqueid for child in sa.children if child.name == "dc-tun-gre")
@@ -127,7 +129,8 @@ def test_a_reload_is_carried_out_when_a_listing_can_be_read_again(scene: Scene, 
             relay.way = "a field"
             agent.want(article(children=(gre(),)))
             await agent.agent.settled()
-            assert (agent.agent.charon or "").startswith(UNSURE)
+            assert agent.agent.charon is not None
+            assert agent.agent.charon.code == "charon_unclear"
             relay.way = "faithful"
             await until(lambda: agent.agent.charon is None, "understood again")
             (sa,) = await list_sas(scene.cloud)
@@ -157,20 +160,20 @@ def test_a_restart_that_charon_did_not_take_is_asked_for_again(scene: Scene, led
     asyncio.run(test())
 
 
-def after(*failures: tuple[ViciError, float]) -> Contact:
-    contact = Contact()
+def after(*failures: tuple[ViciError, float]) -> CharonHealth:
+    health = CharonHealth()
     for error, now in failures:
-        contact.failed(error, now)
-    return contact
+        health.failed(error, now)
+    return health
 
 
 @pytest.mark.parametrize(
     ("error", "gone"), [(ViciUnavailable, True), (ViciNoAnswer, False), (ViciUnreadable, False), (ViciRefused, False)]
 )
 def test_only_a_socket_that_is_away_is_charons_end(error: type[ViciError], gone: bool) -> None:
-    contact = after((error("why"), 0.0))
-    assert contact.gone is gone
-    assert contact.problem == ("why" if gone else f"{UNSURE}why; what it listed last holds")
+    health = after((error("why"), 0.0))
+    assert health.gone is gone
+    assert health.problem == (Problem("charon_gone", "charon", "why") if gone else unclear("why"))
 
 
 def test_what_cannot_be_read_is_never_charons_end() -> None:
@@ -184,9 +187,9 @@ def test_an_answer_that_stays_away_is_in_the_end_whatever_comes_between() -> Non
 
 
 def test_charon_stays_gone_until_it_does_all_that_is_asked() -> None:
-    contact = after((ViciUnavailable("refused"), 0.0), (ViciUnreadable("what"), 1.0))
-    assert (contact.gone, contact.problem, contact.failures) == (True, "what", 2)
-    assert contact.well() == 2
-    assert (contact.gone, contact.problem, contact.failures) == (False, None, 0)
-    contact.failed(ViciNoAnswer("silent"), 100.0)
-    assert not contact.gone
+    health = after((ViciUnavailable("refused"), 0.0), (ViciUnreadable("what"), 1.0))
+    assert (health.gone, health.problem, health.failures) == (True, Problem("charon_gone", "charon", "what"), 2)
+    assert health.well() == 2
+    assert (health.gone, health.problem, health.failures) == (False, None, 0)
+    health.failed(ViciNoAnswer("silent"), 100.0)
+    assert not health.gone
