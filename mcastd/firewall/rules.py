@@ -135,20 +135,19 @@ def _guards(configs: Iterable[Config]) -> list[_Guard]:
 
 def _guard_out(guard: _Guard) -> Iterator[str]:
     if guard.open:
-        yield f"ip saddr {_set(guard.open)} ip daddr {guard.remote} ip protocol gre accept"
+        yield f"ip saddr {_set(guard.open)} ip daddr {guard.remote} ip protocol 47 accept"
     elsewhere = f"oifname != {_links(guard.links)} " if guard.links else ""
     yield (
-        f"ip daddr {guard.remote} ip protocol gre rt ipsec missing {elsewhere}"
-        f"counter name {LEAK_OUT}{guard.remote} drop"
+        f"ip daddr {guard.remote} ip protocol 47 rt ipsec missing {elsewhere}counter name {LEAK_OUT}{guard.remote} drop"
     )
 
 
 def _guard_in(guard: _Guard) -> Iterator[str]:
     if guard.open:
-        yield f"ip saddr {guard.remote} ip daddr {_set(guard.open)} ip protocol gre accept"
+        yield f"ip saddr {guard.remote} ip daddr {_set(guard.open)} ip protocol 47 accept"
     elsewhere = f"iifname != {_links(guard.links)} " if guard.links else ""
     yield (
-        f"ip saddr {guard.remote} ip protocol gre meta ipsec missing {elsewhere}"
+        f"ip saddr {guard.remote} ip protocol 47 meta ipsec missing {elsewhere}"
         f"counter name {LEAK_IN}{guard.remote} drop"
     )
 
@@ -162,7 +161,7 @@ def _given_back(children: list[Child]) -> list[str]:
     within = [
         _field("saddr", child.remote_ts)
         + _field("daddr", child.local_ts)
-        + ("ip protocol gre " if child.protocol == "gre" else "")
+        + ("ip protocol 47 " if child.protocol == "gre" else "")
         for child in children
     ]
     return [*(f"{found}{ends}accept" for ends in dict.fromkeys(within)), f"{found}counter name {LOOPBACK} drop"]
@@ -177,14 +176,12 @@ def _quiet(configs: Iterable[Config]) -> list[Tunnel]:
 def _igmp(tunnel: Tunnel) -> str:
     """Where there is GRE, it is looked for in there: behind the tunnel's interface, on which it shows when traced."""
     if tunnel.encapsulation == "none":
-        found = f'oifname "{tunnel.name}" ip protocol igmp'
+        found = f'oifname "{tunnel.name}" ip protocol 2'
     else:
         header = GreHeader(PROTOCOL_IPV4, tunnel.key, 0 if tunnel.sequence else None, tunnel.checksum)
         start = header.encode(b"")[:4].hex()
         protocol = (header.length + 9) * 8
-        found = (
-            f"ip saddr {tunnel.local} ip daddr {tunnel.remote} ip protocol gre @th,0,32 0x{start} @th,{protocol},8 2"
-        )
+        found = f"ip saddr {tunnel.local} ip daddr {tunnel.remote} ip protocol 47 @th,0,32 0x{start} @th,{protocol},8 2"
     return f"{found} counter name {IGMP}{tunnel.name} drop"
 
 
@@ -220,7 +217,7 @@ def _snat(carried: _Carried) -> str:
     child = carried.child
     # nft refuses a set whose members overlap.
     whose = _set(collapse_addresses(child.snat_from)) if child.snat_from else f"!= {_set(carried.inside)}"
-    gre = "ip protocol gre " if child.protocol == "gre" else ""
+    gre = "ip protocol 47 " if child.protocol == "gre" else ""
     return f"{_leaving_by(carried)}{_field('daddr', child.remote_ts)}ip saddr {whose} {gre}snat to {child.snat}"
 
 

@@ -146,7 +146,7 @@ table ip gateway {{
     }}
     chain forward {{
         type filter hook forward priority filter; policy drop;
-        ip protocol gre counter name leaked_gre
+        ip protocol 47 counter name leaked_gre
         udp dport @blocked drop
         iifname "cloud0" ip saddr {VM} accept
         iifname "dc0" ip daddr {VM} ct status snat,dnat accept
@@ -162,7 +162,7 @@ COMMIT
 *filter
 :FORWARD DROP
 :blocked -
--A FORWARD -p gre -m comment --comment leaked_gre
+-A FORWARD -p 47 -m comment --comment leaked_gre
 -A FORWARD -j blocked
 -A FORWARD -i cloud0 -s {VM} -j ACCEPT
 -A FORWARD -i dc0 -d {VM} -m conntrack --ctstate SNAT,DNAT -j ACCEPT
@@ -174,13 +174,13 @@ CRYPTO_MAP = f"""
 table ip crypto_map {{
     chain output {{
         type filter hook output priority filter;
-        oifname "eth0" ip protocol gre ip daddr {{ {GRE_CLOUD}, {VM_PUBLIC} }} rt ipsec missing drop
+        oifname "eth0" ip protocol 47 ip daddr {{ {GRE_CLOUD}, {VM_PUBLIC} }} rt ipsec missing drop
     }}
 }}
 """
 CRYPTO_MAP_IPTABLES = f"""
 *filter
--A OUTPUT -o eth0 -d {GRE_CLOUD},{VM_PUBLIC} -p gre -m policy --dir out --pol none -j DROP
+-A OUTPUT -o eth0 -d {GRE_CLOUD},{VM_PUBLIC} -p 47 -m policy --dir out --pol none -j DROP
 COMMIT
 """
 

@@ -298,7 +298,7 @@ def icmp_without_limit(scene: Scene) -> Iterator[None]:
 
 @pytest.mark.also_kernel
 def test_gre_is_blocked_inside(scene: Scene) -> None:
-    with dropping(scene, DC, "output", "ip protocol gre"), icmp_without_limit(scene):
+    with dropping(scene, DC, "output", "ip protocol 47"), icmp_without_limit(scene):
         scene.start_daemon()
         scene.wait_for_status("what goes out", lambda status: status.peers[0].children[0].packets_out > 5, 30.0)
         # Their keepalives take their line down, and a kernel says by ICMP that there is no tunnel.
@@ -307,7 +307,7 @@ def test_gre_is_blocked_inside(scene: Scene) -> None:
 
 @pytest.mark.also_kernel
 def test_gre_is_blocked_here(scene: Scene) -> None:
-    with dropping(scene, CLOUD, "input", "ip protocol gre"):
+    with dropping(scene, CLOUD, "input", "ip protocol 47"):
         scene.start_daemon()
         scene.wait_for_status("what comes in", lambda status: status.peers[0].children[0].packets_in > 5, 30.0)
         finds(scene, "gre_dropped_here", "gre")
@@ -354,13 +354,13 @@ def test_keepalives_are_not_answered(running: Scene) -> None:
 
 
 def test_pim_is_not_allowed(scene: Scene) -> None:
-    with dropping(scene, DC, "output", f'oifname "{TUNNEL}" ip protocol pim'):
+    with dropping(scene, DC, "output", f'oifname "{TUNNEL}" ip protocol 103'):
         started(scene, "that nobody is heard", lambda status: "not heard" in (status.groups[0].problem or ""))
         finds(scene, "no_neighbor", "neighbor")
 
 
 def test_pim_that_this_host_does_not_let_out(scene: Scene) -> None:
-    with dropping(scene, CLOUD, "output", "ip protocol pim"):
+    with dropping(scene, CLOUD, "output", "ip protocol 103"):
         started(scene, "the refusal", lambda status: status.tunnels[0].pim and status.tunnels[0].pim.problem)
         finds(scene, "sending_refused", "neighbor")
 

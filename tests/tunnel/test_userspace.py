@@ -166,7 +166,7 @@ def test_nothing_leaves_while_the_gate_is_shut(near: Namespace, far: Namespace) 
 
 
 def test_what_a_firewall_of_this_host_refuses_is_counted_as_that(near: Namespace, far: Namespace) -> None:
-    chain = "chain out { type filter hook output priority filter; ip protocol gre drop; }"
+    chain = "chain out { type filter hook output priority filter; ip protocol 47 drop; }"
     subprocess.run(["ip", "netns", "exec", near.name, "nft", f"table ip refusing {{ {chain}; }}"], check=True)
 
     async def main() -> None:
