@@ -77,7 +77,7 @@ class Daemon:
             rng=rng,
         )
         self._firewall = FirewallAgent(ledger=ledger, log=log, on_change=self._children_changed)
-        self._tunnels = TunnelAgent(ledger=ledger, log=log, on_change=self._links_changed, store=FdStore.inherited())
+        self._tunnels = TunnelAgent(ledger=ledger, log=log, on_change=self._links_changed, store=FdStore.inherited(log))
         self._keepalive = KeepaliveAgent(log=log, on_change=self._tell_systemd, on_reinitiate=self._reinitiate)
         self._pim = PimAgent(log=log, on_change=self._pim_changed, rng=rng)
         self._handover = Handover(directory / "handover.json", self._pim, log)

@@ -28,6 +28,9 @@ EVENTS: Final = {
     "configuration_note": Event("warning", "configuration note", "19768ae7db654e6087740ebf961df619"),
     "capability_missing": Event("error", "a capability is missing", "ebbb87f9449540d289f331907bcafc0e"),
     "loop_hangs": Event("error", "the loop of an agent hangs", "0fd9192af2414e76a5e543ca5b79d060"),
+    "fdstore_unavailable": Event(
+        "warning", "descriptors are not kept open across a restart", "f55ee462d1ec4191900a29825573e6e6"
+    ),
     "state_not_saved": Event(
         "error", "state for the next process could not be saved", "56a51c9c726c48028b7579d1fe8691e0"
     ),

@@ -1,52 +1,53 @@
-"""Descriptors that outlive the process, in systemd's file descriptor store (sd_notify(3), FDSTORE=1).
+"""systemd's file descriptor store: descriptors that stay open while the process is replaced (sd_notify(3), FDSTORE=1).
 
-What is stored comes back at the next start, by name, as the descriptors 3, 4, ... (sd_listen_fds(3)), after a restart
-and after a crash alike. Without a service manager nothing is stored.
+What is stored is passed to the next process by name, after a restart and after a crash (sd_listen_fds(3)). Reading what
+was passed takes systemd's Python library; without it nothing is stored. Without a service manager nothing happens.
 """
 
 import os
 from collections.abc import Mapping
 from typing import Self
 
+from mcastd.system.log import Logger
 from mcastd.system.notify import notify
-
-_FIRST = 3
 
 
 class FdStore:
-    """``found`` are the descriptors that an earlier life left, by name; each belongs to whoever takes it."""
+    """``found`` are the descriptors that the previous process stored, by name; ``usable`` False stores nothing."""
 
-    def __init__(self, found: Mapping[str, int] | None = None) -> None:
-        self._found = dict(found or {})
+    def __init__(self, found: Mapping[str, int] | None = None, *, usable: bool = True) -> None:
+        self._found = dict(found or {})  # inherited and not yet taken, by name
+        self._usable = usable
 
     @classmethod
-    def inherited(cls) -> Self:
-        """The store as the service manager hands it over; taken out of the environment, for it is ours alone."""
-        passed = {name: os.environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES")}
-        if passed["PID"] != str(os.getpid()) or not passed["FDS"].isdecimal():
-            return cls()
-        descriptors = range(_FIRST, _FIRST + int(passed["FDS"]))
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
-        return cls(dict(zip(passed["FDNAMES"].split(":"), descriptors, strict=False)))
+    def inherited(cls, log: Logger) -> Self:
+        """The store as the service manager passes it; a second call finds nothing. Logs if the library is missing."""
+        try:
+            from systemd import daemon
+        except ImportError:
+            if "NOTIFY_SOCKET" in os.environ:
+                log.warning("fdstore_unavailable", missing="systemd-python")
+            return cls(usable=False)
+        return cls({name: descriptor for descriptor, name in daemon.listen_fds_with_names().items()})
 
     def has(self, name: str) -> bool:
-        """Whether a descriptor of that name was left and nobody has taken it."""
+        """Whether a descriptor of that name was inherited and is not taken yet."""
         return name in self._found
 
     def take(self, name: str) -> int | None:
-        """A descriptor that was left, now the caller's; it stays in the store."""
+        """An inherited descriptor, which the caller owns from now on; it stays in the store as well."""
         return self._found.pop(name, None)
 
     def keep(self, name: str, descriptor: int) -> None:
-        """Leave a descriptor to the next life, in place of an earlier one of that name."""
+        """Store a descriptor for the next process, in place of any other of that name."""
         self.drop(name)
-        # Not watched: systemd would throw a socket out at the first ICMP error that waits in it.
-        notify(f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0", [descriptor])
+        if self._usable:
+            # FDPOLL=0: otherwise systemd removes a socket from the store at the first ICMP error queued on it.
+            notify(f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0", [descriptor])
 
     def drop(self, name: str) -> None:
-        """Leave no descriptor of that name, so that what it holds open can go."""
-        left = self._found.pop(name, None)
-        if left is not None:
-            os.close(left)
+        """Remove the descriptors of that name, so that what they hold open can be closed."""
+        inherited = self._found.pop(name, None)
+        if inherited is not None:
+            os.close(inherited)
         notify(f"FDSTOREREMOVE=1\nFDNAME={name}")

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from mcastd.system import log
 from mcastd.system.fdstore import FdStore
 from mcastd.system.notify import notify, reloading, watchdog_timeout
 
@@ -75,12 +77,31 @@ def test_a_descriptor_is_kept_in_place_of_an_earlier_one_and_dropped(manager: so
     ]
 
 
+def test_without_the_library_nothing_is_stored_and_the_log_has_it_once(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "systemd", None)
+    with structlog.testing.capture_logs() as logged:
+        store = FdStore.inherited(log.get_logger())
+        with Path("/dev/null").open() as file:
+            store.keep("gre1.tun", file.fileno())
+            store.keep("gre1.gre", file.fileno())
+    assert [(entry["log_level"], entry["missing"]) for entry in logged] == [("warning", "systemd-python")]
+    assert {descriptors for _, descriptors in heard(manager)} == {0}
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    with structlog.testing.capture_logs() as logged:
+        FdStore.inherited(log.get_logger())
+    assert logged == []
+
+
 INHERITING = """
-import os
+import os, subprocess
+from mcastd.system import log
 from mcastd.system.fdstore import FdStore
 os.environ["LISTEN_PID"] = str(os.getpid()) if {ours} else str(os.getpid() + 1)
-store = FdStore.inherited()
-print(store.has("b"), store.has("c"), sorted(name for name in os.environ if name.startswith("LISTEN")))
+store = FdStore.inherited(log.get_logger())
+child = subprocess.run(["env"], capture_output=True, text=True).stdout
+print(store.has("b"), store.has("c"), [line for line in child.splitlines() if line.startswith("LISTEN")])
 taken = store.take("b")
 print(taken, store.has("b"), store.take("b"))
 if taken is not None:
@@ -97,7 +118,7 @@ if taken is not None:
         (False, ["False False []", "None False None"]),
     ],
 )
-def test_what_an_earlier_life_left_is_found_by_name(tmp_path: Path, ours: bool, printed: list[str]) -> None:
+def test_what_the_previous_process_stored_is_found_by_name(tmp_path: Path, ours: bool, printed: list[str]) -> None:
     """In a process of its own, whose descriptors 3 and 4 are set by its shell."""
     for name in "ab":
         (tmp_path / name).write_text(f"of {name}")
