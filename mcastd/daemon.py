@@ -37,7 +37,7 @@ from mcastd.system.journal import Journal
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.notify import notify, reloading
-from mcastd.system.watchdog import give_signs_of_life
+from mcastd.system.watchdog import feed_watchdog
 from mcastd.tunnel.agent import LinkView, TunnelAgent
 from mcastd.tunnel.mtu import Carrier
 
@@ -117,7 +117,7 @@ class Daemon:
                 await self._control.start()
                 tasks += [
                     group.create_task(self._become_ready(once)),
-                    group.create_task(give_signs_of_life(self._turned, self._log)),
+                    group.create_task(feed_watchdog(self._turned, self._log)),
                 ]
                 await self._stop.wait()
                 notify("STOPPING=1")

@@ -1,7 +1,7 @@
-"""What the host looked like before our first change, kept on disk so that it outlives a crash.
+"""The ledger: values of the host before mcastd changed them, on disk, so that they survive a crash.
 
-An entry is written before its change is made. Going down replays the entries and removes them; a start after a crash
-finds them and keeps the *first* value seen, which is the one to put back.
+An entry is written before its change is made. The teardown restores the values and removes the entries. A start after
+a crash finds the entries and keeps the first value, which is the one to restore.
 """
 
 import contextlib
@@ -15,24 +15,27 @@ Value = str | int | None
 
 
 class Ledger:
-    """Entries ``kind -> key -> value before``, in one JSON file that is replaced atomically."""
+    """Entries ``kind -> key -> value before``, in one JSON file that is replaced atomically.
+
+    Raises HostError if the file exists and cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._entries: dict[str, dict[str, Value]] = {}
+        self._entries: dict[str, dict[str, Value]] = {}  # as in the file
         try:
             self._entries = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, Value]])
         except FileNotFoundError:
             pass
         except msgspec.DecodeError as error:
-            raise HostError(f"{path}: not a ledger of ours ({error}); remove it if no mcastd runs") from error
+            raise HostError(f"{path}: not a ledger of mcastd ({error}); remove it if no mcastd is running") from error
         except OSError as error:
-            raise HostError(f"{path}: {error.strerror}; mcastd remembers there what to put back") from error
+            raise HostError(f"{path}: {error.strerror}; mcastd records in it what it has to restore") from error
 
     def remember(self, kind: str, key: str, before: Value = None) -> None:
-        """Record the value before a change, unless an earlier one is recorded already.
+        """Record the value before a change, unless one is recorded already.
 
-        Raises HostError where it cannot be kept; then the change must not be made.
+        Raises HostError if the entry cannot be written; then the change must not be made.
         """
         entries = self._entries.setdefault(kind, {})
         if key not in entries:
@@ -44,9 +47,9 @@ class Ledger:
                 raise
 
     def forget(self, kind: str, key: str) -> None:
-        """Drop an entry, once what it says has been put back.
+        """Remove an entry after its value has been restored.
 
-        Where the file cannot be written it keeps the entry, until it can: to put back twice does no harm.
+        If the file cannot be written, the entry stays in it until the next write: restoring a value twice is harmless.
         """
         entries = self._entries.get(kind, {})
         if key in entries:
@@ -57,11 +60,11 @@ class Ledger:
                 self._save()
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether the change named by kind and key is ours."""
+        """Whether mcastd made the change that kind and key name."""
         return key in self._entries.get(kind, {})
 
     def entries(self, kind: str) -> dict[str, Value]:
-        """The entries of one kind, oldest first, as a copy."""
+        """A copy of the entries of one kind, oldest first."""
         return dict(self._entries.get(kind, {}))
 
     def _save(self) -> None:
@@ -73,4 +76,4 @@ class Ledger:
             fresh.write_bytes(msgspec.json.encode(self._entries))
             fresh.replace(self._path)
         except OSError as error:
-            raise HostError(f"{self._path}: {error.strerror}; mcastd remembers there what to put back") from error
+            raise HostError(f"{self._path}: {error.strerror}; mcastd records in it what it has to restore") from error

@@ -1,7 +1,7 @@
-"""systemd's notification protocol (sd_notify(3)): one datagram on the socket that the service manager names.
+"""sd_notify(3): one datagram to the socket that the service manager names in ``NOTIFY_SOCKET``.
 
-Spoken here rather than by systemd's library, so that a unit of ``Type=notify`` becomes ready where that is not
-installed. Without a service manager nothing happens.
+Implemented here and not by systemd's Python library, so that a unit of ``Type=notify`` becomes ready where that is not
+installed, and so that a full queue is waited for with a time limit. Without a service manager nothing happens.
 """
 
 import os
@@ -9,20 +9,21 @@ import socket
 import time
 from collections.abc import Sequence
 
-_PATIENCE = 1.0
+_SEND_TIMEOUT = 1.0  # seconds
 
 
 def notify(state: str, descriptors: Sequence[int] = ()) -> None:
-    """Send ``READY=1\\nSTATUS=...`` and the like, and with it descriptors to store, if a service manager listens.
+    """Send a notification such as ``READY=1\\nSTATUS=...``, and with it descriptors to store.
 
-    One whose queue stays full for a second misses it: the packets of the host do not wait for that.
+    It is dropped where the service manager does not listen, or its queue stays full for a second: the event loop must
+    not wait longer.
     """
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        sock.settimeout(_PATIENCE)
+        sock.settimeout(_SEND_TIMEOUT)
         try:
             sock.connect(address)
             if descriptors:
@@ -30,16 +31,16 @@ def notify(state: str, descriptors: Sequence[int] = ()) -> None:
             else:
                 sock.send(state.encode())
         except OSError:
-            return  # a service manager that does not listen any more is no reason to end
+            return  # the service manager has gone, which does not concern traffic
 
 
 def reloading() -> str:
-    """What announces a reload: it carries the time, and READY=1 ends it."""
+    """The notification that begins a reload, with the time it needs (sd_notify(3)); READY=1 ends the reload."""
     return f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
 
 
 def watchdog_timeout() -> float | None:
-    """Seconds within which the service manager wants a sign of life (sd_watchdog_enabled(3)); None: it wants none."""
+    """The watchdog interval in seconds (sd_watchdog_enabled(3)); None if the watchdog is off for this process."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     try:

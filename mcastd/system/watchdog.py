@@ -1,4 +1,4 @@
-"""Signs of life for the service manager's watchdog (sd_watchdog_enabled(3)), from the loop that does the work."""
+"""The service manager's watchdog (sd_watchdog_enabled(3)), fed from the event loop while every agent's loop runs."""
 
 import asyncio
 import time
@@ -9,24 +9,24 @@ from mcastd.system.log import Logger
 from mcastd.system.notify import notify, watchdog_timeout
 
 HANGS_AFTER: Final = 60.0
-"""Seconds; the loops come around every 30 at the latest."""
+"""Seconds without an iteration; the agents' loops run at least every 30."""
 
 
-async def give_signs_of_life(turned: Callable[[], Mapping[str, float]], log: Logger) -> None:
-    """Pet the watchdog while every loop comes around; returns at once where there is none.
+async def feed_watchdog(turned: Callable[[], Mapping[str, float]], log: Logger) -> None:
+    """Send WATCHDOG=1 while no loop hangs; returns at once where the watchdog is off.
 
-    ``turned`` says when each loop last did (monotonic), by the name of its part. A loop that hangs is said once; then
-    the service manager is left to act.
+    ``turned`` returns when each loop last ran (monotonic, seconds), by the name of its agent. A loop that hangs is
+    logged once; nothing is sent from then on, and the service manager aborts the process when its interval has passed.
     """
     timeout = watchdog_timeout()
-    said = False
+    logged = False
     while timeout is not None:
         now = time.monotonic()
         hung = [part for part, when in turned().items() if now - when > HANGS_AFTER]
         if not hung:
             notify("WATCHDOG=1")
-            said = False
-        elif not said:
+            logged = False
+        elif not logged:
             log.error("loop_hangs", parts=", ".join(hung), seconds=HANGS_AFTER)
-            said = True
+            logged = True
         await asyncio.sleep(timeout / 3)

@@ -159,7 +159,7 @@ def test_after_a_crash_cleanup_takes_everything_down(scene: Scene, managed: Serv
 def test_cleanup_refuses_where_a_daemon_runs(scene: Scene, managed: ServiceManager) -> None:
     refused = scene.exec(CLOUD, ["mcastd", "cleanup"])
     assert refused.returncode == 1
-    assert "another mcastd runs there" in refused.stderr
+    assert "another mcastd is running with this directory" in refused.stderr
     wait_for_more(scene)
     assert scene.feed.received()[GROUP].lost == 0
 

@@ -68,21 +68,21 @@ def test_a_clock_that_is_set_changes_no_age_and_no_expiry(seen: Observed, step: 
 def test_a_second_one_is_refused_and_disturbs_nobody(seen: Observed) -> None:
     found = seen["second"]
     assert found["status"] == 1
-    assert "/run/mcastd: another mcastd runs there" in found["printed"]
+    assert "/run/mcastd: another mcastd is running with this directory" in found["printed"]
     assert found["pid"] == seen["an hour back"]["pid"]
 
 
 def test_without_journald_the_log_is_in_a_file_and_the_journal_says_so_later(seen: Observed) -> None:
     found = seen["without journald"]
-    note = r"note: log: the journal does not take it \(.*\): the last lines are in /run/mcastd/log"
+    note = r"note: log: the journal accepts no records \(.*\): the last lines are in /run/mcastd/log"
     assert re.search(note, found["running"])
     assert re.search(note, found["started"])
     assert "note: log" not in found["after"]
     assert f"pruned  tunnel=gre1 group={BY_COMMAND}" in found["log"]
     assert found["log"].count("mcastd is ready") == 2
     assert "10.0.0.1 is not a multicast group" in found["refused"]
-    assert re.search(r"the journal did not take \d+ lines: lines=\d+ file=/run/mcastd/log", found["journal"])
-    assert "the journal did not take" not in found["journal"].rpartition(f"joined: tunnel=gre1 group={BY_COMMAND}")[2]
+    assert re.search(r"the journal did not accept \d+ lines: lines=\d+ file=/run/mcastd/log", found["journal"])
+    assert "the journal did not accept" not in found["journal"].rpartition(f"joined: tunnel=gre1 group={BY_COMMAND}")[2]
 
 
 def test_there_was_no_d_bus(seen: Observed) -> None:

@@ -94,7 +94,7 @@ def test_a_crash_between_write_and_rename_leaves_the_old_file_whole(path: Path) 
 )
 def test_a_file_that_is_no_ledger_is_refused_by_name(path: Path, garbage: bytes) -> None:
     path.write_bytes(garbage)
-    with pytest.raises(HostError, match=r"ledger\.json: not a ledger of ours"):
+    with pytest.raises(HostError, match=r"ledger\.json: not a ledger of mcastd"):
         Ledger(path)
     assert path.read_bytes() == garbage
 

@@ -154,12 +154,12 @@ def test_what_journald_does_not_take_is_in_a_file_and_the_journal_says_so_later(
         "info    joined  group=239.1.1.1",
         "error   tunnel could not be set up",
     ]
-    why = "the journal does not take it (No such file or directory)"
+    why = "the journal accepts no records (No such file or directory)"
     assert sink.problem == f"{why}: the last lines are in {journald.log}"
     journald.start()
     log.get_logger().info("joined")
     log.get_logger().info("joined")
-    missed = f"the journal did not take 2 lines: lines=2 file={journald.log}"
+    missed = f"the journal did not accept 2 lines: lines=2 file={journald.log}"
     assert [record["MESSAGE"] for record in journald.read()] == [missed, "joined", "joined"]
     assert sink.problem is None
 
@@ -174,7 +174,7 @@ def test_a_journald_that_does_not_read_holds_nobody_up(journald: Journald) -> No
     log.get_logger().info("pruned")
     assert {record["MESSAGE"] for record in taken} == {"joined"}
     assert [record["MESSAGE"].partition(":")[0] for record in journald.read()] == [
-        "the journal did not take 1 lines", "pruned",
+        "the journal did not accept 1 lines", "pruned",
     ]  # fmt: skip
 
 
@@ -192,7 +192,7 @@ def test_the_file_does_not_grow_without_end_and_what_cannot_be_kept_is_said_to_b
     journald.log.mkdir()
     log.get_logger().info("joined")
     assert sink.problem is not None
-    assert f"the last lines are lost, for neither does {journald.log} (Is a directory)" in sink.problem
+    assert f"the last lines are lost, because {journald.log} cannot be written either (Is a directory)" in sink.problem
 
 
 def test_a_service_that_systemd_started_without_a_journald_is_known_by_its_stderr(

@@ -11,7 +11,7 @@ from mcastd.system import notify, runtime, sysctl
 def test_the_directory_is_made_and_a_second_claim_is_refused(tmp_path: Path) -> None:
     directory = tmp_path / "run" / "mcastd"
     lock = runtime.claim(directory)
-    with pytest.raises(HostError, match=f"{directory}: another mcastd runs there"):
+    with pytest.raises(HostError, match=f"{directory}: another mcastd is running with this directory"):
         runtime.claim(directory)
     os.close(lock)
     again = runtime.claim(directory)
@@ -21,7 +21,7 @@ def test_the_directory_is_made_and_a_second_claim_is_refused(tmp_path: Path) -> 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HostError, match="file/mcastd: Not a directory; mcastd keeps its state there"):
+    with pytest.raises(HostError, match="file/mcastd: Not a directory; mcastd keeps its state in this directory"):
         runtime.claim(tmp_path / "file" / "mcastd")
 
 

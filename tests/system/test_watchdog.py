@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from mcastd.system import log
-from mcastd.system.watchdog import HANGS_AFTER, give_signs_of_life
+from mcastd.system.watchdog import HANGS_AFTER, feed_watchdog
 from tests.loops import looping
 
 
@@ -37,7 +37,7 @@ def live(turned: Mapping[str, float], looks: int = 4) -> None:
                 done.set()
             return turned
 
-        async with looping(give_signs_of_life(look, log.get_logger())):
+        async with looping(feed_watchdog(look, log.get_logger())):
             await done.wait()
 
     asyncio.run(main())
@@ -64,6 +64,6 @@ def test_one_loop_that_hangs_ends_the_signs_and_is_named_once(
 
 def test_without_a_watchdog_it_returns(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WATCHDOG_USEC")
-    asyncio.run(give_signs_of_life(dict, log.get_logger()))
+    asyncio.run(feed_watchdog(dict, log.get_logger()))
     with pytest.raises(BlockingIOError):
         manager.recv(100)
