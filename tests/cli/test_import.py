@@ -65,7 +65,7 @@ def test_on_standard_output_there_is_no_key(
     assert SECRET not in said.out + said.err
     assert f"note: {ARTICLE}:20: dpdtimeout: " in said.err
     assert f"#   {ARTICLE}:20: dpdtimeout: " in said.out
-    assert "the pre-shared key of dc-tun is not written to standard output: put it into dc-tun.psk" in said.err
+    assert "the pre-shared key of dc-tun is not written to standard output: write it to dc-tun.psk" in said.err
     assert [path.name for path in tmp_path.iterdir()] == ["ipsec.secrets"]
 
 
@@ -89,7 +89,7 @@ def test_what_has_to_be_filled_in_is_said_and_is_exit_code_1(
     said = capsys.readouterr()
     assert '#? local = "10.1.1.246"' in said.out
     assert "ipsec.conf:11 has %defaultroute" in said.out
-    assert "filled in" in said.err
+    assert "the result is incomplete" in said.err
 
 
 def test_what_does_not_go_together_is_said_as_check_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,4 +105,4 @@ def test_what_is_not_understood_is_exit_code_2(tmp_path: Path, capsys: pytest.Ca
     file = tmp_path / "ipsec.conf"
     file.write_text("conn one\nleft=10.0.0.1\n")
     assert run(file) == 2
-    assert f"{file}:2: it begins no section" in capsys.readouterr().err
+    assert f"{file}:2: not the start of a section" in capsys.readouterr().err

@@ -1,6 +1,6 @@
-"""strongSwan's own configuration to ``mcastd.toml``, and what of it cannot be carried over.
+"""``mcastd import``: strongSwan's own configuration to ``mcastd.toml``, with notes on what was not imported.
 
-Texts become drafts of peers by the reader for their kind (``ipsecconf.py``, ``secrets.py`` and ``conns.py``, or
-``swanctl.py``), drafts become TOML in ``write.py``. Whatever a reader leaves out it notes, with file and line. Secrets
-are in fields that show in no text. Only ``files.py`` touches the world.
+The readers make drafts of peers from texts: ``ipsecconf.py``, ``secrets.py`` and ``conns.py`` for the formats of
+strongSwan's starter, ``swanctl.py`` for swanctl.conf; ``settings.py`` converts values for both. ``write.py`` makes TOML
+of the drafts. Only ``files.py`` reads files. Secrets are in fields that no representation shows.
 """

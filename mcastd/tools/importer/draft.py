@@ -1,17 +1,31 @@
-"""What the readers make: drafts of peers and children by the keys of ``mcastd.toml``, and notes of the rest. Pure."""
+"""Drafts of peers and CHILD_SAs with the keys of ``mcastd.toml``, and notes on what was not imported. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from itertools import product
+from typing import Final, NamedTuple
 
 from mcastd.config.strongswan import Value
-from mcastd.errors import Problem
+from mcastd.errors import ConfigError, Problem
 
 Scalar = str | int | bool | tuple[str, ...]
+
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_.-]")
+_LONGEST_NAME: Final = 63
+
+
+class Selector(NamedTuple):
+    """One traffic selector; ``prefix`` None is the address of the peer at that end, ``gre`` limits it to GRE."""
+
+    prefix: IPv4Network | None
+    gre: bool
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A key that the source does not say though ``mcastd.toml`` needs it: an example of it, and why it is missing."""
+    """A key that ``mcastd.toml`` requires and the source does not have: an example value, and why it is missing."""
 
     example: Scalar
     why: str
@@ -22,7 +36,7 @@ Keys = dict[str, Scalar | Missing]
 
 @dataclass
 class ChildDraft:
-    """One child to be."""
+    """One CHILD_SA: its name and its keys in ``[peers.NAME.children.NAME]``."""
 
     name: str
     keys: Keys
@@ -30,7 +44,7 @@ class ChildDraft:
 
 @dataclass
 class PeerDraft:
-    """One peer to be. ``psk`` is its pre-shared key, where the source has it."""
+    """One peer: its name, its keys in ``[peers.NAME]``, and its pre-shared key if the source has it."""
 
     name: str
     keys: Keys
@@ -39,31 +53,72 @@ class PeerDraft:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to be filled in."""
+        """Whether no key is missing."""
         tables: list[Mapping[str, object]] = [self.keys, *(child.keys for child in self.children)]
         return not any(isinstance(value, Missing) for table in tables for value in table.values())
 
+    def names(self, end: str) -> list[str]:
+        """Identity and address of one end, ``local`` or ``remote``, as far as they are known."""
+        return [value for key in (f"{end}_id", end) if isinstance(value := self.keys[key], str)]
+
+    def add_children(
+        self, name: str, keys: Keys, ours: Iterable[Selector], theirs: Iterable[Selector], taken: Iterable[str]
+    ) -> int:
+        """Add a CHILD_SA for each pair of traffic selectors and return how many; ``taken`` are names in use."""
+        transport = keys.get("mode") == "transport"
+        used = [*taken, *(child.name for child in self.children)]
+        pairs = list(product(ours, theirs))
+        for pair in pairs:
+            ends: Keys = {}
+            for selector, end in zip(pair, ("local", "remote"), strict=True):
+                address = self.keys[end]
+                if selector.prefix is not None:
+                    ends[f"{end}_ts"] = str(selector.prefix)
+                elif not transport:
+                    ends[f"{end}_ts"] = f"{address}/32" if isinstance(address, str) else address
+            gre = any(selector.gre for selector in pair)
+            if gre != transport:  # GRE is the default protocol in transport mode, any protocol otherwise
+                ends["protocol"] = "gre" if gre else "any"
+            used.append(usable_name(name, used))
+            self.children.append(ChildDraft(used[-1], ends | keys))
+        return len(pairs)
+
 
 class Notes:
-    """What was not carried over, each once, in the order found."""
+    """What was not imported, each once, in the order found."""
 
     def __init__(self) -> None:
-        self._found: dict[Problem, None] = {}
+        self._found: dict[Problem, None] = {}  # a set that keeps the order
 
     def add(self, setting: Value, key: str, text: str) -> None:
-        """Note something about a setting; the text says what of it is lost."""
+        """Add a note on a setting."""
         self._found[Problem(str(setting.file), setting.line, key, text)] = None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """All of them."""
+        """All notes."""
         return tuple(self._found)
 
 
+def refused(where: Value, text: str) -> ConfigError:
+    """The error for a file that cannot be imported at all."""
+    return ConfigError((Problem(str(where.file), where.line, "", text),))
+
+
+def usable_name(name: str, taken: Iterable[str]) -> str:
+    """A valid name for a peer or CHILD_SA that is not in ``taken``."""
+    plain = free = _NOT_IN_A_NAME.sub("-", name)[:_LONGEST_NAME].lstrip(".") or "imported"
+    count = 1
+    while free in taken:
+        count += 1
+        free = f"{plain[: _LONGEST_NAME - 5]}-{count}"
+    return free
+
+
 def same_peer(found: Iterable[PeerDraft], peer: PeerDraft) -> PeerDraft:
-    """The draft that differs from this one in nothing but name and children; this one if there is none."""
-    return next((one for one in found if _agreed(one) == _agreed(peer)), peer)
+    """The draft that differs from ``peer`` only in name and CHILD_SAs; ``peer`` itself if there is none."""
+    return next((one for one in found if _compared(one) == _compared(peer)), peer)
 
 
-def _agreed(peer: PeerDraft) -> tuple[object, ...]:
+def _compared(peer: PeerDraft) -> tuple[object, ...]:
     return {key: value for key, value in peer.keys.items() if key != "psk_file"}, peer.psk

@@ -1,4 +1,4 @@
-"""Reads what is to be imported, and tells what kind it is. The only part that touches the world."""
+"""Reads the files to import and recognises their formats."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,10 @@ from typing import Final
 
 from mcastd.config import strongswan
 from mcastd.config.strongswan import LARGEST, Value
-from mcastd.errors import ConfigError, Problem
+from mcastd.errors import ConfigError
 from mcastd.tools.importer import conns, ipsecconf, secrets, swanctl
 from mcastd.tools.importer.conns import Side
-from mcastd.tools.importer.draft import Notes, PeerDraft
+from mcastd.tools.importer.draft import Notes, PeerDraft, refused
 from mcastd.tools.importer.ipsecconf import IpsecConf
 from mcastd.tools.importer.secrets import Secrets
 
@@ -21,7 +21,7 @@ _IPSEC_SECRETS: Final = re.compile(r"^[^#\n]*(?:^|[ \t]):[ \t]+[A-Za-z0-9]+[ \t]
 
 
 def drafts(paths: Sequence[Path], notes: Notes, local: Side | None = None) -> list[PeerDraft]:
-    """The peers of all files together. Raises ConfigError for a file that is none of the kinds, or that has none."""
+    """The peers of all files. Raises ConfigError for a file in no known format, and if there is no connection."""
     conf, keys, found = IpsecConf(), Secrets(), []
     for path in paths:
         text = _read(path)
@@ -32,15 +32,15 @@ def drafts(paths: Sequence[Path], notes: Notes, local: Side | None = None) -> li
         elif _IPSEC_SECRETS.search(text) or path.name.endswith(".secrets"):
             keys = keys.merged(secrets.parse(text, notes, path, _Included(notes)))
         else:
-            raise _refused(path, "it is not an ipsec.conf, an ipsec.secrets or a swanctl.conf; allowed: those three")
+            raise refused(Value("", path, 1), "not recognised; allowed: an ipsec.conf, ipsec.secrets or swanctl.conf")
     found += conns.drafts(conf, keys, notes, local, taken=[peer.name for peer in found])
     if not found:
-        raise _refused(paths[0], "there is no connection in it; allowed: an ipsec.conf or a swanctl.conf with one")
+        raise refused(Value("", paths[0], 1), "no connection; allowed: an ipsec.conf or swanctl.conf with at least one")
     return found
 
 
 class _Included:
-    """Gives the files that an ``include`` means; what cannot be read is noted, as charon leaves it out."""
+    """Returns the files for an ``include`` pattern; one that cannot be read is noted, since charon ignores it."""
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
@@ -54,17 +54,14 @@ class _Included:
 
 
 def _read(path: Path) -> str:
+    where = Value("", path, 1)
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as error:
-        raise _refused(path, f"it cannot be read: {error.strerror}") from error
+        raise refused(where, f"cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise _refused(path, "it is no name of a file") from error
+        raise refused(where, "not a file name") from error
     if len(content) > LARGEST:
-        raise _refused(path, f"it is too large; allowed: at most {LARGEST} bytes")
+        raise refused(where, f"too large; allowed: at most {LARGEST} bytes")
     return content.decode(errors="replace")
-
-
-def _refused(path: Path, text: str) -> ConfigError:
-    return ConfigError((Problem(str(path), 1, "", text),))

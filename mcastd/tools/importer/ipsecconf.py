@@ -1,7 +1,7 @@
-"""ipsec.conf, the format of strongSwan's starter: ipsec.conf(5).
+"""ipsec.conf, the format of strongSwan's starter (ipsec.conf(5)). Pure.
 
-A section begins at the margin (``conn NAME``), its settings are indented. A section that comes again is extended;
-``also`` inherits, ``conn %default`` underlies all.
+A section begins in the first column (``conn NAME``), its settings are indented. A section that occurs again is
+extended; ``also`` inherits from another one, ``conn %default`` applies to all.
 """
 
 import re
@@ -12,131 +12,102 @@ from typing import Final
 
 from mcastd.config.strongswan import Include, Value
 from mcastd.errors import ConfigError, Problem
+from mcastd.tools.importer.draft import refused
+from mcastd.tools.importer.statements import COMMENT, statements
 
 DEFAULT: Final = "%default"
-_SECTIONS: Final = ("config", "conn", "ca")
-_COMMENT: Final = re.compile(r"(?:^|(?<=\s))#.*")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?', re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "\n": ""}
-_KEY: Final = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=\s*(.*)", re.DOTALL)
-_INCLUDED_BY: Final = 10
-_FILES: Final = 1000
+_SETTING: Final = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=\s*(.*)", re.DOTALL)
 
 
 @dataclass
 class Section:
-    """``conn NAME``, ``ca NAME`` or ``config setup``, as written: without what it inherits."""
+    """``conn NAME``, ``ca NAME`` or ``config setup`` as written, without what it inherits; ``where`` it begins."""
 
-    file: Path
-    line: int
+    where: Value
     settings: dict[str, Value] = field(default_factory=dict)
     also: list[Value] = field(default_factory=list)
 
 
 @dataclass
 class IpsecConf:
-    """A file and what it includes."""
+    """The sections of a file and of what it includes, by name."""
 
     conns: dict[str, Section] = field(default_factory=dict)
     authorities: dict[str, Section] = field(default_factory=dict)
     setup: dict[str, Section] = field(default_factory=dict)
 
     def merged(self, other: "IpsecConf") -> "IpsecConf":
-        """Both together; of sections of the same name the other's."""
+        """Both files; of sections with the same name the one of ``other``."""
         return IpsecConf(self.conns | other.conns, self.authorities | other.authorities, self.setup | other.setup)
 
     def effective(self, name: str) -> dict[str, Value]:
-        """The settings of a conn, and what it inherits: from ``also``, where the last one wins, and from the default.
+        """The settings of a conn with what it inherits from ``also``, of which the last one wins, and ``%default``.
 
-        An empty setting takes back an inherited one. Raises ConfigError for an ``also`` of no conn, or in a circle.
+        An empty setting removes an inherited one. Raises ConfigError for an ``also`` of an unknown conn or in a loop.
         """
-        inherited = self._with_also(name, self.conns, frozenset({name}))
+        inherited = self._with_also(name, frozenset({name}))
         if DEFAULT in self.conns and name != DEFAULT:
-            inherited = self._with_also(DEFAULT, self.conns, frozenset({DEFAULT})) | inherited
+            inherited = self._with_also(DEFAULT, frozenset({DEFAULT})) | inherited
         return {key: setting for key, setting in inherited.items() if setting.text}
 
-    def _with_also(self, name: str, sections: dict[str, Section], through: frozenset[str]) -> dict[str, Value]:
+    def _with_also(self, name: str, through: frozenset[str]) -> dict[str, Value]:
         found: dict[str, Value] = {}
-        for also in sections[name].also:
-            if also.text not in sections or also.text in through:
-                what = "leads in a circle" if also.text in through else "names no conn"
-                raise _refused(also.file, also.line, f"also={also.text} {what}; allowed: the name of another conn")
-            found |= self._with_also(also.text, sections, through | {also.text})
-        return found | sections[name].settings
+        for also in self.conns[name].also:
+            if also.text not in self.conns or also.text in through:
+                what = "is a loop" if also.text in through else "names an unknown conn"
+                raise refused(also, f"also={also.text} {what}; allowed: the name of another conn")
+            found |= self._with_also(also.text, through | {also.text})
+        return found | self.conns[name].settings
 
 
 def parse(text: str, file: Path = Path(), include: Include = lambda _pattern, _file: ()) -> IpsecConf:
-    """Parse a text, ``include`` giving the files that it includes. Raises ConfigError with everything that is wrong."""
-    reader = _Reader(include)
-    reader.read(text, file, 0)
-    if reader.problems:
-        raise ConfigError(tuple(reader.problems))
-    return reader.conf
+    """Parse a text; ``include`` returns the files for a pattern. Raises ConfigError with every error found."""
+    conf = IpsecConf()
+    sections = {"conn": conf.conns, "ca": conf.authorities, "config": conf.setup}
+    problems: list[Problem] = []
+    section: Section | None = None
+    for statement in statements(text, file, _lines, include):
+        if statement.text[0].isspace():
+            wrong = _setting(statement, section, first=not problems)
+        else:
+            words = COMMENT.sub("", statement.text, count=1).split()
+            section, wrong = None, None
+            if words[0] in sections and len(words) == 2:
+                section = sections[words[0]].setdefault(words[1], Section(statement))
+            elif words[0] not in ("include", "version"):
+                wrong = "not the start of a section; allowed: conn NAME, ca NAME or config setup, settings indented"
+        if wrong is not None:
+            problems.append(Problem(str(statement.file), statement.line, "", wrong))
+    if problems:
+        raise ConfigError(tuple(problems))
+    return conf
 
 
-def _refused(file: Path, line: int, text: str) -> ConfigError:
-    return ConfigError((Problem(str(file), line, "", text),))
-
-
-class _Reader:
-    def __init__(self, include: Include) -> None:
-        self.conf = IpsecConf()
-        self.problems: list[Problem] = []
-        self._include = include
-        self._files = 0
-        self._section: Section | None = None
-
-    def read(self, text: str, file: Path, depth: int) -> None:
-        self._files += 1
-        for line, content in _lines(text):
-            if content[0].isspace():
-                self._setting(content, file, line)
-            elif content.split()[0] == "include":
-                if depth == _INCLUDED_BY or self._files > _FILES:
-                    raise _refused(file, line, "too many files include one another; does one include itself?")
-                for path, included in self._include(content[len("include") :].strip(), file):
-                    self.read(included, path, depth + 1)
-                self._section = None
-            else:
-                self._header(_COMMENT.sub("", content, count=1).split(), file, line)
-
-    def _header(self, words: list[str], file: Path, line: int) -> None:
-        self._section = None
-        if words[0] == "version":
-            return
-        if words[0] not in _SECTIONS or len(words) != 2:
-            self._wrong(
-                file, line, "it begins no section; allowed: conn NAME, ca NAME or config setup, settings indented"
-            )
-            return
-        into = {"conn": self.conf.conns, "ca": self.conf.authorities, "config": self.conf.setup}[words[0]]
-        self._section = into.setdefault(words[1], Section(file, line))
-
-    def _setting(self, content: str, file: Path, line: int) -> None:
-        match = _KEY.fullmatch(content.rstrip())
-        if match is None:
-            self._wrong(file, line, "it is no setting; allowed: KEY=VALUE")
-        elif self._section is not None:
-            value = _value(match[2])
-            if value is None:
-                self._wrong(file, line, 'a string is not terminated; allowed: a closing "')
-            elif match[1] == "also":
-                self._section.also.append(Value(value, file, line))
-            else:
-                self._section.settings[match[1]] = Value(value, file, line)
-        elif not self.problems:
-            self._wrong(file, line, "it is in no section; allowed: settings below conn NAME, ca NAME or config setup")
-
-    def _wrong(self, file: Path, line: int, text: str) -> None:
-        self.problems.append(Problem(str(file), line, "", text))
+def _setting(statement: Value, section: Section | None, *, first: bool) -> str | None:
+    """Put a setting into its section; returns what is wrong with it, which for a missing section is said once."""
+    match = _SETTING.fullmatch(statement.text.rstrip())
+    if match is None:
+        return "not a setting; allowed: KEY=VALUE"
+    if section is None:
+        return "not in a section; allowed: settings below conn NAME, ca NAME or config setup" if first else None
+    value = _value(match[2])
+    if value is None:
+        return 'a string is not terminated; allowed: a closing "'
+    if match[1] == "also":
+        section.also.append(statement._replace(text=value))
+    else:
+        section.settings[match[1]] = statement._replace(text=value)
+    return None
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines that say something; a quoted value that ends with a backslash goes on in the next."""
+    """Numbered lines that are not blank; a quoted value that ends with a backslash continues on the next line."""
     number, held = 0, ""
     for current, line in enumerate(text.split("\n"), 1):
-        if not held and not _COMMENT.sub("", line, count=1).strip():
+        if not held and not COMMENT.sub("", line, count=1).strip():
             continue
         number = number if held else current
         whole = held + line.rstrip("\r")
@@ -150,10 +121,10 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _value(text: str) -> str | None:
-    """A value without its comment, blanks in it made one; in quotes as it is. None for quotes that are not closed."""
+    """A value without comment and with single blanks, or what is in its quotes; None for quotes that are not closed."""
     if text.startswith('"'):
         match = _QUOTED.fullmatch(text)
         if match is None:
             return None
         return _ESCAPE.sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), match[1])
-    return " ".join(_COMMENT.sub("", text, count=1).split())
+    return " ".join(COMMENT.sub("", text, count=1).split())

@@ -1,4 +1,4 @@
-"""Drafts to the text of a ``mcastd.toml``: what is known, what is to be filled in, and what was left out. Pure."""
+"""Drafts to the text of a ``mcastd.toml``, with comments for missing keys and for what was not imported. Pure."""
 
 import json
 import re
@@ -16,11 +16,11 @@ _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 _HEAD: Final = """\
 # mcastd: a data centre's multicast, in a cloud VM. Made by `mcastd import`; etc/mcastd.toml has every key explained.
-# Lines that begin with "#?" are to be filled in: the value is an example, take the "#? " away.
+# Complete the lines that begin with "#?": replace the example value and remove the "#? ".
 """
 _TUNNEL: Final = """\
 
-# --- What the source does not say: GRE, PIM and groups. The numbers are examples; take the "#? " away. ---
+# --- Not in the source: GRE, PIM and groups. The values are examples; replace them and remove the "#? ". ---
 
 #? [tunnels.gre1]
 #? child = {child}
@@ -41,12 +41,11 @@ _TUNNEL: Final = """\
 """
 
 
-def toml(peers: Sequence[PeerDraft], left_out: Sequence[Problem]) -> str:
-    """The whole file. No secret is in it."""
+def toml(peers: Sequence[PeerDraft], not_imported: Sequence[Problem]) -> str:
+    """The whole file, without any secret."""
     lines = [_HEAD.rstrip()]
-    if left_out:
-        lines += ["#", "# Not carried over:"]
-        lines += [f"#   {_comment(str(problem))}" for problem in left_out]
+    if not_imported:
+        lines += ["#", "# Not imported:", *(f"#   {_comment(str(problem))}" for problem in not_imported)]
     for peer in peers:
         lines += _table(("peers", peer.name), peer.keys, Peer)
         for child in peer.children:
@@ -75,12 +74,12 @@ def _value(value: Scalar) -> str:
 
 
 def _string(text: str) -> str:
-    """A basic string; JSON escapes as TOML does, but for DEL."""
+    """A basic string; JSON escapes as TOML does, except for DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _comment(text: str) -> str:
-    """On one line, without what a TOML comment must not have."""
+    """A text on one line, without the characters that a TOML comment must not have."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
@@ -90,7 +89,7 @@ def _tunnel(peers: Sequence[PeerDraft]) -> str:
 
 
 def _carrier(peers: Sequence[PeerDraft]) -> tuple[str, tuple[str, str]]:
-    """The child that GRE may be meant for, and its endpoints: hosts at both ends, transport mode, or GRE's protocol."""
+    """A CHILD_SA that can carry GRE, with its endpoints: the first whose traffic selectors are single hosts."""
     for peer in peers:
         for child in peer.children:
             if (ends := _hosts(peer.keys, child)) is not None:

@@ -101,7 +101,7 @@ def test_several_subnets_become_a_child_for_each_pair() -> None:
         ("dc-3", "10.0.1.0/24", "10.2.0.0/16"),
         ("dc-4", "10.0.1.0/24", "10.3.0.0/16"),
     ]
-    assert any("a child for each pair" in problem.text and problem.line == 11 for problem in notes.problems)
+    assert any("a CHILD_SA for each pair" in problem.text and problem.line == 11 for problem in notes.problems)
 
 
 @pytest.mark.parametrize(
@@ -146,30 +146,30 @@ def test_dpd_that_is_off_stays_off() -> None:
 @pytest.mark.parametrize(
     ("setting", "key", "words"),
     [
-        ("leftfirewall=yes", "leftfirewall", "firewall of its own"),
+        ("leftfirewall=yes", "leftfirewall", "its own firewall rules"),
         ("rightsourceip=10.3.0.0/24", "rightsourceip", "no virtual address"),
         ("mark=42", "mark", "route_table"),
-        ("compress=yes", "compress", "not carried over"),
-        ("closeaction=clear", "closeaction", "not carried over"),
+        ("compress=yes", "compress", "not imported"),
+        ("closeaction=clear", "closeaction", "not imported"),
         ("leftauth=eap-mschapv2", "leftauth", "keys and certificates"),
-        ("ikelifetime=0", "ikelifetime", "does not end"),
+        ("ikelifetime=0", "ikelifetime", "unlimited"),
         ("keylife=60d", "keylife", "becomes 30d"),
         ("replay_window=9999", "replay_window", "0 to 4096"),
-        ("leftsubnet=10.45.8.17/28", "leftsubnet", "means 10.45.8.16/28"),
+        ("leftsubnet=10.45.8.17/28", "leftsubnet", "becomes 10.45.8.16/28"),
         ("dpdtimeout=120s", "dpdtimeout", "retransmission"),
-        ("dpdaction=clear", "dpdaction", "brings up again"),
+        ("dpdaction=clear", "dpdaction", "re-establishes"),
         ("keyingtries=3", "keyingtries", "%forever"),
-        ("mobike=yes", "mobike", "not carried over"),
-        ("keyexchange=ike", "keyexchange", "IKEv2 alone"),
+        ("mobike=yes", "mobike", "not imported"),
+        ("keyexchange=ike", "keyexchange", "IKEv2 only"),
         ("ike=aes256-sha256-modp2048", "ike", "without a !"),
-        ("esp=nonsense,aes256-sha256!", "esp", "nonsense is left out"),
-        ("ikelifetime=soon", "ikelifetime", "no time"),
+        ("esp=nonsense,aes256-sha256!", "esp", "nonsense is ignored"),
+        ("ikelifetime=soon", "ikelifetime", "not a time"),
         ("leftsubnet=fe80::/10", "leftsubnet", "IPv4 prefix"),
         ("leftsubnet=10.0.0.0/8[tcp/80]", "leftsubnet", "GRE, or any"),
         ("rightprotoport=udp/1701", "rightprotoport", "GRE, or any"),
-        ("auto=route", "auto", "by itself"),
+        ("auto=route", "auto", "itself"),
         ("authby=xauthpsk", "authby", "keys and certificates"),
-        ("type=passthrough", "type", "left out"),
+        ("type=passthrough", "type", "ignored"),
     ],
 )
 def test_what_is_not_carried_over_is_named_with_its_line(setting: str, key: str, words: str) -> None:
@@ -212,7 +212,7 @@ def test_certificates() -> None:
 def test_a_conn_of_whose_networks_nothing_is_left_is_left_out() -> None:
     six = conn(f"{ENDS}{STRICT}leftsubnet=fd00::/64\nrightsubnet=fd01::/64", "six")
     assert [peer.name for peer in peers(six + conn(ENDS + STRICT))] == ["dc"]
-    assert noted(six)["six"] == (1, "the conn is left out: nothing of its networks is left")
+    assert noted(six)["six"] == (1, "the conn is ignored: none of its networks can be imported")
 
 
 def test_blanks_around_proposals_are_none_of_theirs() -> None:

@@ -39,9 +39,9 @@ def test_peers_of_several_files_have_names_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "it is not an ipsec.conf"),
-        (b"interface gre1\n ip pim\n", "it is not an ipsec.conf"),
-        (b"\x00\xff\xfe", "it is not an ipsec.conf"),
+        (b"", "not recognised"),
+        (b"interface gre1\n ip pim\n", "not recognised"),
+        (b"\x00\xff\xfe", "not recognised"),
         (b"config setup\n\tuniqueids=no\n", "no connection"),
         (b"secrets {\n}\n", "no connection"),
     ],

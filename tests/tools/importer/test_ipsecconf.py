@@ -75,11 +75,11 @@ def test_files_that_include_themselves_end() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("conn one\nike=1\n", 2, "begins no section"),
-        ("conn\n", 1, "begins no section"),
-        ("conn one two\n", 1, "begins no section"),
-        ("conn one\n\tike\n", 2, "no setting"),
-        ("\tike=1\n", 1, "in no section"),
+        ("conn one\nike=1\n", 2, "not the start of a section"),
+        ("conn\n", 1, "not the start of a section"),
+        ("conn one two\n", 1, "not the start of a section"),
+        ("conn one\n\tike\n", 2, "not a setting"),
+        ("\tike=1\n", 1, "not in a section"),
         ('conn one\n\n\tleftid="C=CH\n', 3, "not terminated"),
         ('conn one\n\tleftid="C=CH\\\n', 2, "not terminated"),
     ],

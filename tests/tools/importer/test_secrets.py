@@ -60,7 +60,7 @@ def test_a_key_that_cannot_be_used_is_left_out_and_not_shown(key: str) -> None:
 
 
 def test_what_is_no_entry_is_refused_without_being_shown() -> None:
-    with pytest.raises(ConfigError, match=r"ipsec\.secrets:2: it is no entry") as caught:
+    with pytest.raises(ConfigError, match=r"ipsec\.secrets:2: not an entry") as caught:
         read(': PSK "one"\n10.0.0.1 PSK "very secret"\n')
     assert "very secret" not in str(caught.value)
 

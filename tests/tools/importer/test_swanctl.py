@@ -108,7 +108,7 @@ def test_several_networks_become_a_child_for_each_pair() -> None:
         ("gre", "10.0.0.0/24"),
         ("gre-2", "10.0.1.0/24"),
     ]
-    assert "a child for each pair" in noted(source)["local_ts"]
+    assert "a CHILD_SA for each pair" in noted(source)["local_ts"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_of_several_certificates_the_first_is_taken() -> None:
 
 def test_a_certificate_in_a_section_is_named() -> None:
     source = text().replace("auth = psk", "auth = pubkey\ncert-1 { file = vm.pem }", 1)
-    assert noted(source)["cert-1"] == "the section is not carried over"
+    assert noted(source)["cert-1"] == "the section is not imported"
 
 
 def test_addresses_that_are_none_are_to_be_filled_in() -> None:

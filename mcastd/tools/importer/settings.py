@@ -1,0 +1,212 @@
+"""The settings of one section of strongSwan's configuration, converted to keys of ``mcastd.toml``. Pure."""
+
+import re
+from collections.abc import Container, Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final, NamedTuple
+
+from mcastd.config.convert import LARGEST_REPLAY_WINDOW, LONGEST_LIFETIME
+from mcastd.config.kinds import spell
+from mcastd.config.proposals import Protocol, problem_with
+from mcastd.config.strongswan import Value
+from mcastd.tools.importer.draft import Keys, Missing, Notes, PeerDraft, Scalar, Selector
+from mcastd.tools.importer.secrets import Secrets
+
+YES: Final = ("yes", "true", "1", "enabled")
+SEVERAL: Final = "several networks: imported as a CHILD_SA for each pair, as a Cisco crypto map has it, not as one"
+_METHODS: Final = ("psk", "secret", "pubkey", "rsa", "rsasig", "ecdsa", "ecdsasig")
+_PSK: Final = ("psk", "secret")
+_DURATION: Final = re.compile(r"(\d{1,9})\s*([smhd]?)")
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SELECTOR: Final = re.compile(r"([^\[\]]*)(?:\[([^\[\]/]*)(?:/([^\[\]]*))?\])?")
+GRE: Final = ("gre", "47")
+ANY: Final = (None, "", "0", "any", "%any")  # protocol or port
+_LONGEST_TEXT: Final = 255  # bytes, of an identity or a path
+_EXAMPLE_PROPOSAL: Final = ("aes256-sha256-modp2048",)
+
+
+class Folders(NamedTuple):
+    """Where strongSwan looks for certificates, private keys and CA certificates with a relative name."""
+
+    certs: str
+    private: str
+    ca_certs: str
+
+
+class Imported(NamedTuple):
+    """What the importer does with the settings of a kind of section.
+
+    ``read`` it converts; of ``same`` mcastd always behaves as with one of the values listed; ``why`` it does not import
+    some others.
+    """
+
+    read: Container[str]
+    same: Mapping[str, tuple[str, ...]]
+    why: Mapping[str, str]
+
+
+class Settings:
+    """The settings of one section. An empty value counts as not set; ``where`` stands for the section in notes."""
+
+    def __init__(self, values: Mapping[str, Value], notes: Notes, where: Value) -> None:
+        self._values = {key: value for key, value in values.items() if value.text}
+        self._notes = notes
+        self._where = where
+
+    def find(self, key: str) -> Value | None:
+        """The value of a key, with its file and line."""
+        return self._values.get(key)
+
+    def text(self, key: str, default: str = "") -> str:
+        """The text of a value."""
+        return self._values[key].text if key in self._values else default
+
+    def note(self, key: str, text: str, at: str | None = None) -> None:
+        """Add a note on a setting; its line is that of the setting ``at``, or of the section if it does not have it."""
+        self._notes.add(self._values.get(at or key, self._where), key, text)
+
+    def note_others(self, imported: Imported, sides: Iterable[str] = ()) -> None:
+        """Note every setting that is not imported; keys may begin with one of ``sides``."""
+        for key, value in self._values.items():
+            what = key.removeprefix(next((side for side in sides if key.startswith(side)), ""))
+            why, same = imported.why.get(what), imported.same.get(what)
+            if same is not None and value.text not in same:
+                self.note(key, f"{value.text} is not imported: {why or f'mcastd behaves as with {same[0]}'}")
+            elif same is None and key not in imported.read:
+                self.note(key, f"not imported: {why or 'mcastd has no such setting'}")
+
+    def seconds(self, key: str) -> int | None:
+        """A time in seconds, with or without a unit; None for none or an invalid one."""
+        if key not in self._values:
+            return None
+        match = _DURATION.fullmatch(self.text(key).strip())
+        if match is None:
+            self.note(key, f"{self.text(key)!r} is ignored: not a time")
+            return None
+        return int(match[1]) * _UNITS[match[2]]
+
+    def lifetime(self, key: str, value: int | None) -> Keys:
+        """The key ``lifetime`` with ``value`` in seconds, which comes from ``key``; the default of mcastd for None."""
+        if value is None or key not in self._values:
+            return {}
+        if value < 1:
+            self.note(key, "an unlimited lifetime is not imported: the default of mcastd applies")
+            return {}
+        if value > LONGEST_LIFETIME:
+            self.note(key, f"{self.text(key)} is too long and becomes {spell(LONGEST_LIFETIME)}")
+        return {"lifetime": spell(min(value, LONGEST_LIFETIME))}
+
+    def replay_window(self) -> Keys:
+        """The key ``replay_window``; -1 is charon's default, for which mcastd has its own."""
+        value = self.text("replay_window", "-1")
+        if value == "-1":
+            return {}
+        if not value.isdecimal() or int(value) > LARGEST_REPLAY_WINDOW:
+            self.note("replay_window", f"{value} is ignored; allowed: 0 to {LARGEST_REPLAY_WINDOW}")
+            return {}
+        return {"replay_window": int(value)}
+
+    def address(self, key: str, example: str) -> Scalar | Missing:
+        """The first IPv4 address in a list of addresses and names."""
+        setting = self.find(key)
+        if setting is None:
+            return Missing(example, "not in the source")
+        words = [word.strip() for word in setting.text.split(",")]
+        for word in filter(is_address, words):
+            if len(words) > 1:
+                self.note(key, f"of {setting.text}, only {word} is imported")
+            return word
+        return Missing(example, f"{setting.file}:{setting.line} has {setting.text}, and an IPv4 address is needed")
+
+    def identity(self, key: str, default: Scalar | Missing, example: str) -> Scalar | Missing:
+        """An IKE identity; ``default`` is the address of that end."""
+        setting = self.find(key)
+        return default if setting is None else _text(setting, example)
+
+    def proposals(self, key: str, protocol: Protocol) -> Scalar | Missing:
+        """A list of proposals, each with or without a final ``!``; mcastd never accepts others."""
+        setting = self.find(key)
+        if setting is None:
+            return Missing(_EXAMPLE_PROPOSAL, "not in the source, which uses charon's long list of defaults")
+        found = []
+        for word in filter(None, (one.strip() for one in setting.text.split(","))):
+            proposal = word.rstrip("! ")
+            if proposal == "default":
+                self.note(key, "charon's default proposals are not imported: mcastd accepts only those listed")
+            elif problem := problem_with(proposal, protocol):
+                self.note(key, f"{proposal} is ignored: {problem}")
+            else:
+                found.append(proposal)
+        if not found:
+            return Missing(_EXAMPLE_PROPOSAL, f"none of those in {setting.file}:{setting.line} can be used")
+        return tuple(dict.fromkeys(found))
+
+    def selectors(self, key: str) -> tuple[Selector, ...]:
+        """A list of traffic selectors, by default the peer's own address. What is not IPv4 is ignored."""
+        found = []
+        for word in [one.strip() for one in self.text(key).split(",") if one.strip()]:
+            match = _SELECTOR.fullmatch(word)
+            where, protocol, port = match.groups() if match else (word, None, None)
+            try:
+                prefix = None if where in ("", "dynamic", "%dynamic") else IPv4Network(where, strict=False)
+            except ValueError:
+                self.note(key, f"{word} is ignored; allowed: an IPv4 prefix")
+                continue
+            if prefix is not None and str(prefix.network_address) != where.partition("/")[0]:
+                self.note(key, f"{where} becomes {prefix}, without host bits")
+            gre = (protocol or "").lower() in GRE
+            if not (gre or (protocol or "").lower() in ANY) or port not in ANY:
+                self.note(key, f"protocol and port of {word} are ignored; allowed: GRE, or any")
+            found.append(Selector(prefix, gre))
+        return tuple(dict.fromkeys(found)) if self.text(key).strip() else (Selector(None, False),)
+
+    def uses_certificates(self, key: str) -> bool:
+        """Whether an end authenticates by a certificate, which is the default of strongSwan."""
+        method = self.text(key, "pubkey").split("-")[0].split(":")[0]
+        if method not in _METHODS:
+            self.note(key, f"{self.text(key)} is not imported: mcastd has pre-shared keys and certificates")
+        return method in _METHODS and method not in _PSK
+
+    def file(self, folder: str, key: str) -> Scalar | Missing:
+        """The path of a file in one of strongSwan's folders; of a list, the first."""
+        setting = self.find(key)
+        if setting is None:
+            return Missing(f"{folder}/vm.pem", f"{key} is not in the source")
+        first, comma, _ = setting.text.partition(",")
+        if comma:
+            self.note(key, f"of {setting.text}, only {first.strip()} is imported")
+        return path(folder, setting._replace(text=first.strip()))
+
+
+def authenticate(peer: PeerDraft, secrets: Secrets, certificates: Keys | None) -> None:
+    """Give a peer its certificates or, if it has none, its pre-shared key."""
+    if certificates is not None:
+        peer.keys |= certificates
+        return
+    peer.psk = secrets.key_for(peer.names("local"), peer.names("remote"))
+    peer.keys["psk_file"] = f"{peer.name}.psk"
+
+
+def path(folder: str, setting: Value) -> Scalar | Missing:
+    """The path of a file in one of strongSwan's folders."""
+    if setting.text.startswith("%smartcard"):
+        return Missing(f"{folder}/vm.pem", f"{setting.file}:{setting.line} has a smartcard, and a file is needed")
+    found = _text(setting, f"{folder}/vm.pem")
+    return f"{folder}/{found}" if isinstance(found, str) and not found.startswith("/") else found
+
+
+def is_address(word: str) -> bool:
+    """Whether it is the IPv4 address of a host; 0.0.0.0 stands for any."""
+    try:
+        found = IPv4Address(word)
+    except ValueError:
+        return False
+    return not (found.is_unspecified or found.is_multicast or found.is_reserved)
+
+
+def _text(setting: Value, example: str) -> Scalar | Missing:
+    """A text that mcastd accepts as an identity or a path."""
+    word = setting.text
+    if word and word.isprintable() and word == word.strip() and len(word.encode()) <= _LONGEST_TEXT:
+        return word
+    return Missing(example, f"the value in {setting.file}:{setting.line} is empty, too long or not printable")
