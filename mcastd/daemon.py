@@ -29,7 +29,7 @@ from mcastd.ipsec.state import ChildView
 from mcastd.keepalive.agent import KeepaliveAgent, KeepaliveTunnel
 from mcastd.keepalive.packet import endpoints
 from mcastd.pim.agent import PimAgent, PimInterface
-from mcastd.pim.rp import in_ranges
+from mcastd.pim.prefix_table import in_ranges
 from mcastd.status import GroupStatus, KeepaliveStatus, PimStatus, Status, TunnelStatus
 from mcastd.system import capabilities, runtime
 from mcastd.system.fdstore import FdStore

@@ -99,15 +99,17 @@ class NeighborStatus(Struct, frozen=True, kw_only=True):
 
 
 class AutoRpStatus(Struct, frozen=True, kw_only=True):
-    """A range that Auto-RP speaks of: heard, not used. ``kind`` is ``mapping`` (the mapping agent's word) or
-    ``announcement`` (a candidate's); ``rp`` None is that nobody is to serve it; ``expires_in`` None is never.
+    """A range that Auto-RP has a rendezvous point for, or (``rp`` None) none on purpose; ``expires_in`` None is never.
+
+    ``mapping`` is of a mapping agent, ``announcement`` of a candidate RP; ``used`` is that it counts for joins.
     """
 
     groups: str
     rp: str | None
-    kind: str
+    kind: Literal["mapping", "announcement"]
     sender: str
     expires_in: float | None
+    used: bool = False
 
 
 class PimStatus(Struct, frozen=True, kw_only=True):

@@ -170,10 +170,11 @@ def _pim(pim: PimStatus) -> Iterator[str]:
     for neighbor in pim.neighbors:
         expires = f"expires in {_duration(neighbor.expires_in)}" if neighbor.expires_in is not None else "never expires"
         yield f"  PIM neighbour {neighbor.address}: up {_duration(neighbor.uptime)}, {expires}"
-    for said in pim.auto_rp[:_SHOWN_AUTO_RP]:
-        rp = f"RP {said.rp}" if said.rp is not None else "no RP"
-        expires = f"expires in {_duration(said.expires_in)}" if said.expires_in is not None else "never expires"
-        yield f"  Auto-RP (heard, not used): {rp} for {said.groups}, {said.kind} of {said.sender}, {expires}"
+    for mapping in pim.auto_rp[:_SHOWN_AUTO_RP]:
+        rp = f"RP {mapping.rp}" if mapping.rp is not None else "no RP"
+        expires = f"expires in {_duration(mapping.expires_in)}" if mapping.expires_in is not None else "never expires"
+        unused = "" if mapping.used else " (not used)"
+        yield f"  Auto-RP{unused}: {rp} for {mapping.groups}, {mapping.kind} of {mapping.sender}, {expires}"
     if len(pim.auto_rp) > _SHOWN_AUTO_RP:
         yield f"  ... and {len(pim.auto_rp) - _SHOWN_AUTO_RP} more ranges (--json)"
     if pim.dropped:

@@ -130,9 +130,10 @@ def _pim(tunnel: Tunnel, pim: Pim, path: KeyPath, report: Report) -> None:
     if pim.hello_holdtime < pim.hello_period:
         text = f"{pim.hello_holdtime:g} s is less than hello_period, {pim.hello_period:g} s; allowed: more"
         report.contradiction((*path, "hello_holdtime"), text, (*path, "hello_period"))
-    if pim.rp_preference == "bootstrap" and not pim.bootstrap:
-        text = 'Bootstrap messages are not listened to; allowed: "static", or set bootstrap = true as well'
-        report.contradiction((*path, "rp_preference"), text, (*path, "bootstrap"))
+    for source, is_used in (("bootstrap", pim.bootstrap), ("auto_rp", pim.auto_rp)):
+        if source in pim.rp_preference and not is_used:
+            text = f"{source} is not used; allowed: other words, or set {source} = true as well"
+            report.contradiction((*path, "rp_preference"), text, (*path, source))
     _rp_ranges(tunnel, pim, path, report)
 
 
@@ -228,11 +229,14 @@ def _from_every_source(group: Group, pim: Pim, path: KeyPath, pim_path: KeyPath,
     if any(group.group in ssm for ssm in pim.ssm_ranges):
         text = f"{group.group} is SSM and needs at least one source; allowed: sources = [...] with addresses"
         report.contradiction((*path, "sources"), text, (*path, "group"), (*pim_path, "ssm_ranges"))
-    elif not pim.bootstrap and not any(group.group in range_ for rp in pim.rp for range_ in rp.groups):
-        text = f"no RP serves {group.group}; allowed: a group in the range of an RP, bootstrap = true, or sources"
+    elif not (pim.bootstrap or pim.auto_rp) and not any(group.group in range_ for rp in pim.rp for range_ in rp.groups):
+        text = (
+            f"no RP serves {group.group}; allowed: a group in the range of an RP, "
+            "bootstrap = true or auto_rp = true, or sources"
+        )
         unsure = [(*pim_path, "rp", index, "groups") for index in range(len(pim.rp))]
         involved = (
-            *paths(pim_path, "rp", "ssm_ranges", "bootstrap"),
+            *paths(pim_path, "rp", "ssm_ranges", "bootstrap", "auto_rp"),
             *paths(path, "tunnel", "sources"),
             *unsure,
         )

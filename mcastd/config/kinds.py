@@ -136,6 +136,20 @@ def choice(*allowed: str | int) -> Kind:
     return simple(read, allowed[0])
 
 
+def preference(*words: str) -> Kind:
+    """One of a few words, or an array of different ones, the most preferred first."""
+
+    def read(value: object) -> tuple[str, ...]:
+        allowed = f"{' or '.join(map(shown, words))}, or an array of them, the most preferred first"
+        found = value if isinstance(value, list) else [value]
+        if not found or any(one not in words for one in found) or len(set(found)) < len(found):
+            what = shown(value) if isinstance(value, str) else f"it is {type_name(value)}"
+            raise WrongError(f"{what}; allowed: {allowed}")
+        return tuple(found)
+
+    return simple(read, words[:1])
+
+
 def _address(value: object, allowed: str) -> IPv4Address:
     written = text(value, allowed)
     try:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 Datapath = Literal["auto", "kernel", "userspace"]
 RpFilter = Literal["loose", "strict", "keep"]
-RpPreference = Literal["static", "bootstrap"]
+RpSource = Literal["static", "bootstrap", "auto_rp"]
 Mode = Literal["tunnel", "transport", "interface"]
 Encapsulation = Literal["gre", "none"]
 RouteWord = Literal["groups", "rp", "sources"]
@@ -117,14 +117,20 @@ class RpRange(Struct, frozen=True, kw_only=True):
 
 
 class Pim(Struct, frozen=True, kw_only=True):
-    """``[tunnels.NAME.pim]``: PIM-SM on the tunnel (RFC 7761). Defaults are the RFC's (section 4.11)."""
+    """``[tunnels.NAME.pim]``: PIM-SM on the tunnel (RFC 7761). Defaults are the RFC's (section 4.11).
+
+    ``auto_rp_agents`` are the mapping agents that are accepted; empty accepts all. ``rp_preference`` is the order in
+    which sources of rendezvous points are asked; those that it does not name follow.
+    """
 
     neighbor: IPv4Address | None = None
     static_neighbor: bool = False
     accept_neighbors: tuple[IPv4Network, ...] = ()
     rp: tuple[RpRange, ...] = ()
-    rp_preference: RpPreference = "static"
     bootstrap: bool = False
+    auto_rp: bool = False
+    auto_rp_agents: tuple[IPv4Network, ...] = ()
+    rp_preference: tuple[RpSource, ...] = ("static",)
     ssm_ranges: tuple[IPv4Network, ...] = (SSM_RANGE,)
     hello_period: float = 30.0
     hello_holdtime: float = 105.0

@@ -3,10 +3,10 @@
 Theory of operation. Every tunnel with PIM is a link of its own, towards its own data centre, so all state is kept by
 interface and nothing passes from one to another:
 
-    packet, messages, bootstrap, autorp   bytes <-> frozen dataclasses
+    packet, messages, bootstrap, auto_rp_packet   bytes <-> frozen dataclasses
     neighbor     who is on the link, and what the link's effective timers are (section 4.3)
     rp           which rendezvous point serves a group: static, or from Bootstrap messages (section 4.7, RFC 5059)
-    mapping      what Auto-RP says, which is heard and not used
+    auto_rp_cache  which one Auto-RP has
     membership   which groups and sources are wanted, and by whom
     upstream     what an upstream neighbour was told, and the Join Timers that make it be told again (section 4.5)
     asserts, rpf which upstream neighbour is whose: the link's, or an Assert's winner (sections 4.6 and 4.1.5)

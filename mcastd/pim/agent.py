@@ -13,10 +13,10 @@ from typing import Final
 
 from mcastd.config.model import Group
 from mcastd.errors import DecodeError
-from mcastd.pim.autorp import AUTO_RP_PORT, RP_ANNOUNCE, RP_DISCOVERY
+from mcastd.pim.auto_rp_packet import AUTO_RP_PORT, RP_ANNOUNCE, RP_DISCOVERY
 from mcastd.pim.effects import (
     AssertWinnerChanged,
-    AutoRpHeard,
+    AutoRpChanged,
     BootstrapRouterChanged,
     Effect,
     Entry,
@@ -238,7 +238,7 @@ class PimAgent:
                 log.info("bootstrap_router", tunnel=interface, bootstrap_router=router, priority=priority)
             case RpSetChanged(interface, ranges, rps):
                 log.info("rp_set_changed", tunnel=interface, ranges=ranges, rps=",".join(map(str, rps)))
-            case AutoRpHeard(interface, ranges, rps):
+            case AutoRpChanged(interface, ranges, rps):
                 log.info("auto_rp_changed", tunnel=interface, ranges=ranges, rps=",".join(map(str, rps)))
             case AssertWinnerChanged(interface, group, source, winner):
                 log.info("assert_winner", tunnel=interface, group=group, source=source or "*", winner=winner or "-")

@@ -12,16 +12,13 @@ from typing import Final, NamedTuple
 from mcastd.errors import DecodeError
 from mcastd.pim.bootstrap import Bootstrap, RpEntry, RpRangeEntry
 from mcastd.pim.packet import ALL_PIM_ROUTERS
+from mcastd.pim.prefix_table import PrefixTable, longest_match, prefix_table
 
 BS_PERIOD: Final = 60.0
 BS_TIMEOUT: Final = 130.0
 SZ_TIMEOUT: Final = 1300.0
 MAX_SCOPES: Final = 16
 MAX_RPS: Final = 1000
-
-
-Candidates = dict[int, dict[int, tuple[IPv4Address, ...]]]
-"""By mask, the longest first, and network: the rendezvous points of a range among which the hash decides."""
 
 
 class _Message(NamedTuple):
@@ -59,7 +56,8 @@ class Zone:
     zone_until: float
     last: _Message | None = None
     ranges: dict[IPv4Network, _Range] = field(default_factory=dict)
-    candidates: Candidates = field(default_factory=dict)
+    # The rendezvous points of a range among which the hash decides.
+    candidates: PrefixTable[tuple[IPv4Address, ...]] = field(default_factory=dict)
 
 
 class RpSet:
@@ -147,7 +145,8 @@ class RpSet:
     def _reckon(self) -> None:
         self._next = inf
         for zone in self._zones.values():
-            zone.candidates = _candidates(zone)
+            ranges = zone.ranges.items()
+            zone.candidates = prefix_table((groups, _candidates(known)) for groups, known in ranges if known.rps)
             self._next = min(self._next, zone.zone_until)
             if zone.bootstrap_until > 0:
                 self._next = min(self._next, zone.bootstrap_until)
@@ -162,9 +161,7 @@ class RpSet:
         zone = self._zones.get(max(scopes, key=lambda scope: scope.prefixlen, default=None))
         if zone is None:
             return None
-        number = int(group)
-        ranges = (networks.get(number & mask) for mask, networks in zone.candidates.items())
-        best = next((found for found in ranges if found), ())
+        best = longest_match(zone.candidates, group) or ()
         mask_len = zone.hash_mask_len
         return max(best, key=lambda address: (hash_value(group, address, mask_len), address), default=None)
 
@@ -239,12 +236,7 @@ def _refresh(zone: Zone, now: float) -> None:
                 rp.expires = now + rp.holdtime
 
 
-def _candidates(zone: Zone) -> Candidates:
-    """What decides, with the hash, which RP serves a group."""
-    found: Candidates = {}
-    for groups, known in sorted(zone.ranges.items(), key=lambda item: item[0].prefixlen, reverse=True):
-        if known.rps:
-            lowest = min(rp.priority for rp in known.rps.values())
-            best = tuple(sorted(address for address, rp in known.rps.items() if rp.priority == lowest))
-            found.setdefault(int(groups.netmask), {})[int(groups.network_address)] = best
-    return found
+def _candidates(known: _Range) -> tuple[IPv4Address, ...]:
+    """The rendezvous points of a range whose priority is the best."""
+    lowest = min(rp.priority for rp in known.rps.values())
+    return tuple(sorted(address for address, rp in known.rps.items() if rp.priority == lowest))

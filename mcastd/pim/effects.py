@@ -89,8 +89,8 @@ class RpSetChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class AutoRpHeard:
-    """Auto-RP says something else than before. It is not used."""
+class AutoRpChanged:
+    """Auto-RP messages changed a mapping: how many there are now, and their rendezvous points."""
 
     interface: str
     ranges: int
@@ -115,7 +115,7 @@ Event = (
     | Pruned
     | BootstrapRouterChanged
     | RpSetChanged
-    | AutoRpHeard
+    | AutoRpChanged
     | AssertWinnerChanged
 )
 Effect = Send | Event

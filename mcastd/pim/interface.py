@@ -15,12 +15,12 @@ from typing import Final, NamedTuple
 
 from mcastd.errors import DecodeError
 from mcastd.pim.asserts import Contested
-from mcastd.pim.autorp import decode_auto_rp, decode_udp
+from mcastd.pim.auto_rp_packet import decode_auto_rp, decode_udp
 from mcastd.pim.bootstrap import NO_FORWARD, decode_bootstrap
 from mcastd.pim.bsr import BS_PERIOD, require_acceptable
 from mcastd.pim.effects import (
     AssertWinnerChanged,
-    AutoRpHeard,
+    AutoRpChanged,
     BootstrapRouterChanged,
     Effect,
     Joined,
@@ -45,7 +45,8 @@ from mcastd.pim.packet import (
     encode_hello,
     unseal,
 )
-from mcastd.pim.rp import RpMap, in_ranges
+from mcastd.pim.prefix_table import in_ranges
+from mcastd.pim.rp import RpMap
 from mcastd.pim.rpf import Rpf, Saying
 from mcastd.pim.settings import PimInterface
 from mcastd.pim.strangers import refuse
@@ -154,8 +155,8 @@ class Interface:
             self.rpf.next_deadline(),
             self._pacer.next_deadline(),
             self.neighbors.next_deadline(),
-            self.rps.learned.next_deadline(),
-            self.rps.heard.next_deadline(),
+            self.rps.bootstrap.next_deadline(),
+            self.rps.auto_rp.next_deadline(),
         )
 
     def advance(self, now: float) -> None:
@@ -163,11 +164,11 @@ class Interface:
         for neighbor in self.neighbors.expire(now):
             self._lost(neighbor.address, "its Hellos stopped", now)
             self._choose_upstream(now)
-        if now >= self.rps.learned.next_deadline():
-            before = self.rps.learned.bootstrap_router()
-            self._rps_changed(self.rps.learned.expire(now), before, now)
-        if self.rps.heard.expire(now):
-            self._auto_rp_changed()
+        if now >= self.rps.bootstrap.next_deadline():
+            before = self.rps.bootstrap.bootstrap_router()
+            self._rps_changed(self.rps.bootstrap.expire(now), before, now)
+        if self.rps.auto_rp.expire(now):
+            self._auto_rp_changed(now)
         self._winners_changed(self.rpf.expire(now), now)
         if self._greeting.is_due(now):
             self._greet(now)
@@ -348,22 +349,22 @@ class Interface:
         if not self.settings.config.bootstrap:
             raise DecodeError("bootstrap_off")
         self._require_neighbor(message)
-        is_late = self.rps.learned.knows(bootstrap) or now - self.started_at > BS_PERIOD
+        is_late = self.rps.bootstrap.knows(bootstrap) or now - self.started_at > BS_PERIOD
         is_from_rpf = message.source == self.rpf.neighbor
         no_forward = bool(message.flags & NO_FORWARD)
         is_own = self.settings.is_own(message.destination)
         require_acceptable(message.destination, is_own, no_forward, is_from_rpf, is_late)
-        before = self.rps.learned.bootstrap_router()
-        changed = self.rps.learned.received(bootstrap, now)
+        before = self.rps.bootstrap.bootstrap_router()
+        changed = self.rps.bootstrap.received(bootstrap, now)
         self._rps_changed(changed, before, now)
 
     def _rps_changed(self, changed: bool, before: tuple[IPv4Address, int] | None, now: float) -> None:
         """Say what is new about the RP set, and move the joins: a new RP's Join replaces the old one's."""
-        after = self.rps.learned.bootstrap_router()
+        after = self.rps.bootstrap.bootstrap_router()
         if after != before:
             self.effects.append(BootstrapRouterChanged(self.settings.name, *(after or (None, None))))
         if changed:
-            self.effects.append(RpSetChanged(self.settings.name, *self.rps.learned.summary()))
+            self.effects.append(RpSetChanged(self.settings.name, *self.rps.bootstrap.summary()))
             self._want(self._membership.groups(), now)
 
     def _overhear(self, source: IPv4Address, message: JoinPrune, now: float) -> None:
@@ -377,19 +378,22 @@ class Interface:
         suppress = self._rng.uniform(1.1, 1.4) * period if enabled else 0.0
         self.rpf.seen(upstream.address, message, now, suppress, self._override)
 
-    def hear_auto_rp(self, source: IPv4Address, datagram: bytes, now: float) -> None:
+    def receive_auto_rp(self, source: IPv4Address, datagram: bytes, now: float) -> None:
         """A UDP datagram to one of Auto-RP's groups; a bad one is counted by reason."""
         try:
             message = decode_auto_rp(decode_udp(datagram))
             self.received[f"auto_rp_{message.kind.name.lower()}"] += 1
-            if self.rps.heard.received(message, source, now):
-                self._auto_rp_changed()
+            if self.rps.auto_rp.received(message, source, now):
+                self._auto_rp_changed(now)
         except DecodeError as error:
             self.dropped[error.reason] += 1
+        self.advance(now)
 
-    def _auto_rp_changed(self) -> None:
-        heard = self.rps.heard
-        self.effects.append(AutoRpHeard(self.settings.name, len(heard.all()), heard.rps()))
+    def _auto_rp_changed(self, now: float) -> None:
+        cache = self.rps.auto_rp
+        self.effects.append(AutoRpChanged(self.settings.name, len(cache.mappings()), cache.rps()))
+        if self.settings.config.auto_rp:
+            self._want(self._membership.groups(), now)
 
 
 def _name(kind: int) -> str:

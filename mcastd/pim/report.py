@@ -5,10 +5,11 @@ from math import inf
 
 from msgspec.structs import replace
 
+from mcastd.pim.auto_rp_cache import AutoRpMapping
+from mcastd.pim.auto_rp_packet import AutoRpType
 from mcastd.pim.effects import Entry
 from mcastd.pim.greeting import TRIGGERED_HELLO_DELAY
 from mcastd.pim.interface import Interface
-from mcastd.pim.mapping import Heard, Source
 from mcastd.pim.neighbor import Neighbor
 from mcastd.pim.router import Router
 from mcastd.status import AutoRpStatus, GroupStatus, NeighborStatus, PimStatus
@@ -31,7 +32,7 @@ def pim_status(
         problem=problem,
         generation_id=interface.generation_id,
         neighbors=tuple(neighbors),
-        auto_rp=tuple(_auto_rp(heard, source, now) for heard, source in interface.rps.heard.all().items()),
+        auto_rp=tuple(_auto_rp(interface, mapping, now) for mapping in interface.rps.auto_rp.mappings()),
         sent=dict(interface.sent),
         received=dict(interface.received),
         dropped={**interface.dropped, **errors},
@@ -50,13 +51,14 @@ def _neighbor(neighbor: Neighbor, static: bool, now: float) -> NeighborStatus:
     )
 
 
-def _auto_rp(heard: Heard, source: Source, now: float) -> AutoRpStatus:
+def _auto_rp(interface: Interface, mapping: AutoRpMapping, now: float) -> AutoRpStatus:
     return AutoRpStatus(
-        groups=str(heard.groups),
-        rp=None if heard.negative else str(heard.rp),
-        kind=heard.kind.name.lower(),
-        sender=str(source.sender),
-        expires_in=None if source.expires == inf else source.expires - now,
+        groups=str(mapping.groups),
+        rp=None if mapping.rp is None else str(mapping.rp),
+        kind="mapping" if mapping.kind is AutoRpType.MAPPING else "announcement",
+        sender=str(mapping.sender),
+        expires_in=None if mapping.expires == inf else mapping.expires - now,
+        used=interface.settings.config.auto_rp and mapping.kind is AutoRpType.MAPPING,
     )
 
 
@@ -101,11 +103,9 @@ def _group(router: Router, name: str, wanted: Entry, origins: tuple[str, ...], n
 def _problem(interface: Interface, entry: Entry, now: float) -> str | None:
     """Why an entry is not joined, or may not be, in words."""
     if entry.source is None and entry.rp is None:
-        said = interface.rps.heard.rp(entry.group)
-        if said is None:
-            return f"no rendezvous point for {entry.group}"
-        heard = f"Auto-RP says {said.rp} for {said.groups}, but mcastd does not use Auto-RP"
-        return f"no rendezvous point for {entry.group}; {heard}: configure it as rp"
+        unused = interface.rps.auto_rp.rp(entry.group)
+        hint = f"; Auto-RP has {unused}: set auto_rp = true, or configure it as rp" if unused is not None else ""
+        return f"no rendezvous point for {entry.group}{hint}"
     upstream = interface.rpf.upstream(entry.group, entry.source).neighbor
     if upstream is None:
         return "no PIM neighbor has been heard"

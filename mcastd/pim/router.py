@@ -15,7 +15,7 @@ from mcastd.pim.effects import Effect
 from mcastd.pim.interface import Interface
 from mcastd.pim.membership import Membership
 from mcastd.pim.packet import ALL_PIM_ROUTERS
-from mcastd.pim.rp import in_ranges
+from mcastd.pim.prefix_table import in_ranges
 from mcastd.pim.settings import PimInterface
 
 FILE_ORIGIN: Final = "file"
@@ -152,7 +152,7 @@ class Router:
         interface = self.interfaces.get(name)
         if interface is None:
             return []
-        interface.hear_auto_rp(source, datagram, now)
+        interface.receive_auto_rp(source, datagram, now)
         return _collect(interface)
 
     def next_deadline(self) -> float | None:

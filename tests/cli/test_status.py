@@ -92,7 +92,9 @@ TUNNEL = TunnelStatus(
         problem="Operation not permitted",
         neighbors=(NeighborStatus(address="10.44.4.5", uptime=61.0, expires_in=None),),
         auto_rp=(
-            AutoRpStatus(groups="239.0.0.0/8", rp="10.1.1.1", kind="mapping", sender="10.1.1.9", expires_in=170.0),
+            AutoRpStatus(
+                groups="239.0.0.0/8", rp="10.1.1.1", kind="mapping", sender="10.1.1.9", expires_in=170.0, used=True
+            ),
         )
         + 10 * (AutoRpStatus(groups="239.255.0.0/16", rp=None, kind="mapping", sender="10.1.1.9", expires_in=None),),
         dropped={"own": 1},
@@ -155,16 +157,16 @@ tunnel gre1: up, 10.44.4.6/30, GRE 10.44.6.1 - 10.44.7.1 (kernel)
     ours: path dead, 9 sent, 5 came back, 4 missed, round trip 12.3 ms
   PIM cannot send: Operation not permitted
   PIM neighbour 10.44.4.5: up 1m01s, never expires
-  Auto-RP (heard, not used): RP 10.1.1.1 for 239.0.0.0/8, mapping of 10.1.1.9, expires in 2m50s
-  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
-  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
-  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
-  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
-  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
-  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
-  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
-  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
-  Auto-RP (heard, not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP: RP 10.1.1.1 for 239.0.0.0/8, mapping of 10.1.1.9, expires in 2m50s
+  Auto-RP (not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
+  Auto-RP (not used): no RP for 239.255.0.0/16, mapping of 10.1.1.9, never expires
   ... and 1 more ranges (--json)
     dropped: own 1
 

@@ -210,6 +210,20 @@ HUGE = f"0x{'f' * 5000}"
             "tunnels.gre1.pim.rp_preference",
             "bootstrap = true",
         ),
+        (
+            '# rp_preference = "static"',
+            'rp_preference = ["static", "auto_rp"]',
+            "tunnels.gre1.pim.rp_preference",
+            "auto_rp = true",
+        ),
+        ('# rp_preference = "static"', "rp_preference = []", "tunnels.gre1.pim.rp_preference", "or an array of them"),
+        (
+            '# rp_preference = "static"',
+            'rp_preference = ["static", "static"]',
+            "tunnels.gre1.pim.rp_preference",
+            "or an array of them",
+        ),
+        ('# rp_preference = "static"', 'rp_preference = "dense"', "tunnels.gre1.pim.rp_preference", '"dense"; allowed'),
         ('address = "100.15.30.253"', 'address = "10.44.4.6"', "tunnels.gre1.pim.rp[0].address", "our own address"),
         (
             'groups = ["239.0.0.0/8"]',

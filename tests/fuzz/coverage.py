@@ -11,7 +11,7 @@ from typing import Any
 from mcastd.ipsec import vici
 from mcastd.keepalive import packet as keepalive_packet
 from mcastd.keepalive import reflect
-from mcastd.pim import autorp, bootstrap, link, messages, packet
+from mcastd.pim import auto_rp_packet, bootstrap, link, messages, packet
 from mcastd.tunnel import gre
 from tests.fuzz.targets import TARGETS
 
@@ -20,7 +20,7 @@ DECODERS: dict[ModuleType, tuple[str, ...]] = {
     packet: ("unseal", "checksum", "Reader", "_require_ipv4", "decode_hello", "decode_join_prune", "_address_list"),
     messages: ("decode_register", "decode_register_stop", "decode_assert"),
     bootstrap: ("decode_bootstrap", "_range", "_rp", "decode_candidate_rp"),
-    autorp: ("decode_udp", "decode_auto_rp", "_entry", "_groups"),
+    auto_rp_packet: ("decode_udp", "decode_auto_rp", "_entry", "_groups"),
     link: ("parse_ipv4",),
     gre: ("decode", "behind_cmd", "ipv4_payload"),
     keepalive_packet: ("carried",),

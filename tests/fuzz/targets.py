@@ -10,11 +10,11 @@ from mcastd.errors import DecodeError
 from mcastd.ipsec import vici
 from mcastd.keepalive.packet import Endpoints, carried
 from mcastd.keepalive.reflect import reflect
-from mcastd.pim import autorp, bootstrap, messages, packet
+from mcastd.pim import auto_rp_packet, bootstrap, messages, packet
 from mcastd.pim.asserts import MAX_ASSERTS
+from mcastd.pim.auto_rp_cache import MAX_MAPPINGS
 from mcastd.pim.bsr import MAX_RPS, MAX_SCOPES
 from mcastd.pim.link import parse_ipv4
-from mcastd.pim.mapping import MAX_MAPPINGS
 from mcastd.pim.neighbor import MAX_NEIGHBORS
 from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface
@@ -23,7 +23,7 @@ from mcastd.tunnel import gre
 UPSTREAM, LEAF, OTHER = (IPv4Address(f"10.44.4.{n}") for n in (5, 6, 7))
 ENDPOINTS = Endpoints(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"), None)
 KEYED = Endpoints(ENDPOINTS.local, ENDPOINTS.remote, 0x28, (IPv4Address("222.45.67.1"),))
-PIM = Pim(neighbor=UPSTREAM, bootstrap=True, rp=(RpRange(address=IPv4Address("100.15.30.253")),))
+PIM = Pim(neighbor=UPSTREAM, bootstrap=True, auto_rp=True, rp=(RpRange(address=IPv4Address("100.15.30.253")),))
 GROUPS = tuple(Group(group=IPv4Address("239.1.2.0") + n, tunnel="gre1") for n in range(8))
 FAILED = Path(".fuzz/failed")
 HISTORY = FAILED / "pim_machine-history"
@@ -95,9 +95,9 @@ class Machine:
         interface = self._router.interfaces["gre1"]
         assert len(effects) < 300
         assert len(interface.neighbors) <= MAX_NEIGHBORS + 1
-        assert len(interface.rps.heard.all()) <= MAX_MAPPINGS
+        assert len(interface.rps.auto_rp.mappings()) <= MAX_MAPPINGS
         assert interface.rpf.contested <= MAX_ASSERTS
-        zones = interface.rps.learned.zones()
+        zones = interface.rps.bootstrap.zones()
         assert len(zones) <= MAX_SCOPES
         assert all(sum(len(known.rps) for known in zone.ranges.values()) <= MAX_RPS for zone in zones.values())
 
@@ -135,7 +135,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "pim_assert": decoder(messages.decode_assert),
     "pim_bootstrap": decoder(bootstrap.decode_bootstrap),
     "pim_candidate_rp": decoder(bootstrap.decode_candidate_rp),
-    "auto_rp": decoder(lambda data: autorp.decode_auto_rp(autorp.decode_udp(data))),
+    "auto_rp": decoder(lambda data: auto_rp_packet.decode_auto_rp(auto_rp_packet.decode_udp(data))),
     "pim_machine": Machine(),
     "ipv4": decoder(parse_ipv4),
     "gre": decoder(gre.decode),

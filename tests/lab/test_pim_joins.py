@@ -24,7 +24,7 @@ from tests.lab.pim_scene import (
     wait_for_end,
     wait_for_more,
 )
-from tests.pim.test_autorp import MAPPING
+from tests.pim.test_auto_rp_packet import MAPPING
 
 pytestmark = pytest.mark.root
 
@@ -104,7 +104,7 @@ def test_auto_rp_through_the_tunnel_is_heard_and_not_used(scene: Scene) -> None:
     ]
     assert [group.rp for group in status.groups] == [RP]
     shown = scene.exec(CLOUD, ["mcastd", "status"])
-    assert "Auto-RP (heard, not used): RP 10.1.1.1 for 239.0.0.0/8" in shown.stdout
+    assert "Auto-RP (not used): RP 10.1.1.1 for 239.0.0.0/8" in shown.stdout
 
 
 def test_join_starts_a_stream_and_leave_ends_it_at_once(scene: Scene, tap: Tap) -> None:

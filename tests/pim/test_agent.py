@@ -16,13 +16,13 @@ from msgspec.structs import replace
 from mcastd.config.model import Group, Pim, RpRange
 from mcastd.errors import DecodeError
 from mcastd.pim.agent import PimAgent, PimInterface
-from mcastd.pim.autorp import RP_ANNOUNCE, RP_DISCOVERY
+from mcastd.pim.auto_rp_packet import RP_ANNOUNCE, RP_DISCOVERY
 from mcastd.pim.link import parse_ipv4
 from mcastd.system.log import get_logger
 from tests import pcap
 from tests.frr import Frr
 from tests.namespaces import Namespace, join, until
-from tests.pim.test_autorp import ANNOUNCEMENT, MAPPING
+from tests.pim.test_auto_rp_packet import ANNOUNCEMENT, MAPPING
 
 LEAF, UPSTREAM, RP = IPv4Address("10.44.4.6"), IPv4Address("10.44.4.5"), IPv4Address("100.15.30.253")
 PIM = Pim(neighbor=UPSTREAM, rp=(RpRange(address=RP, groups=(IPv4Network("239.0.0.0/8"),)),))
@@ -156,7 +156,7 @@ def test_auto_rp_is_heard_without_a_membership_and_not_used(pair: tuple[Namespac
             (group,) = pim.groups(time.monotonic())
             assert group.state == "not joined"
             assert group.problem is not None
-            assert "Auto-RP says 10.1.1.1 for 239.0.0.0/8, but mcastd does not use Auto-RP" in group.problem
+            assert "Auto-RP has 10.1.1.1: set auto_rp = true" in group.problem
             joined = Path("/proc/thread-self/net/igmp").read_text()
             assert "0D0000E0" in joined  # ALL-PIM-ROUTERS
             assert "280100E0" not in joined

@@ -106,7 +106,7 @@ def test_all_fragments_of_what_a_neighbor_tells_us_at_once_are_taken(
 
 def test_static_wins_over_bootstrap_unless_it_is_told_otherwise() -> None:
     for preference, expected in (("static", RP), ("bootstrap", OTHER_RP)):
-        router = started(with_pim(bootstrap=True, rp_preference=preference), GROUP)
+        router = started(with_pim(bootstrap=True, rp_preference=(preference,)), GROUP)
         hello(router)
         router.received(NAME, UPSTREAM, ALL_PIM_ROUTERS, bootstrap(), NOW + 1)
         assert router.interfaces[NAME].rps.rp(GROUP) == expected

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcastd.config.model import RpRange
+from mcastd.config.model import Pim, RpRange
 from mcastd.errors import DecodeError
 from mcastd.pim import bsr
 from mcastd.pim.bootstrap import (
@@ -21,7 +21,7 @@ from mcastd.pim.bootstrap import (
 )
 from mcastd.pim.bsr import BS_TIMEOUT, MAX_RPS, MAX_SCOPES, SZ_TIMEOUT, RpSet, hash_value
 from mcastd.pim.packet import unseal
-from mcastd.pim.rp import StaticRps, choose_rp
+from mcastd.pim.rp import RpMap
 
 BSR, BETTER = IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2")
 R1, R2, R3 = (IPv4Address(f"100.15.30.{n}") for n in (1, 2, 3))
@@ -253,17 +253,16 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_static_rps_by_longest_range_then_highest_address() -> None:
-    static = StaticRps([RpRange(address=R1), RpRange(address=R2, groups=(SITE,)), RpRange(address=R3, groups=(SITE,))])
+    ranges = (
+        RpRange(address=R1),
+        RpRange(address=R3, groups=(SITE,)),
+        RpRange(address=R2, groups=(SITE, IPv4Network("239.9.0.0/16"))),
+    )
+    static = RpMap(Pim(rp=ranges))
     assert static.rp(GROUP) == R3
+    assert static.rp(IPv4Address("239.9.0.1")) == R2
     assert static.rp(IPv4Address("239.2.0.1")) == R1
-    assert StaticRps([RpRange(address=R2, groups=(SITE,))]).rp(IPv4Address("239.2.0.1")) is None
-
-
-def test_static_or_bootstrap_wins_by_configuration() -> None:
-    assert choose_rp(R1, R2, "static") == R1
-    assert choose_rp(R1, R2, "bootstrap") == R2
-    assert choose_rp(None, R2, "static") == R2
-    assert choose_rp(R1, None, "bootstrap") == R1
+    assert RpMap(Pim(rp=ranges[1:])).rp(IPv4Address("239.2.0.1")) is None
 
 
 def test_the_constants_are_the_rfcs() -> None:

@@ -199,5 +199,5 @@ def test_auto_rp_lookalikes(item: str) -> None:
     router = living()
     assert router.auto_rp_received(NAME, UPSTREAM, bytes.fromhex(datagram), NOW + 1) == []
     assert dropped(router) == {reason: 1}
-    assert router.interfaces[NAME].rps.heard.all() == {}
+    assert router.interfaces[NAME].rps.auto_rp.mappings() == []
     assert_unmoved(router)

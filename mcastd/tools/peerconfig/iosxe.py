@@ -153,7 +153,8 @@ def _keepalive(tunnel: Tunnel) -> str:
 def _rendezvous_point(
     address: IPv4Address, groups: tuple[IPv4Network, ...], name: str, spoken: list[Pim]
 ) -> Iterator[str]:
-    wins = " override" if any(pim.bootstrap and pim.rp_preference == "static" for pim in spoken) else ""
+    learns = [pim for pim in spoken if pim.bootstrap or pim.auto_rp]
+    wins = " override" if any(pim.rp_preference[0] == "static" for pim in learns) else ""
     if MULTICAST in groups:
         yield f"ip pim rp-address {address}{wins}"
         return

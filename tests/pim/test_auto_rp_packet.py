@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcastd.errors import DecodeError
-from mcastd.pim.autorp import (
+from mcastd.pim.auto_rp_packet import (
     RP_ANNOUNCE,
     RP_DISCOVERY,
     AutoRp,
