@@ -14,6 +14,7 @@ import msgspec
 
 from mcastd.errors import McastdError
 from mcastd.pim.agent import PimAgent
+from mcastd.system import files
 from mcastd.system.log import Logger
 
 COMMAND: Final = "command"
@@ -86,9 +87,7 @@ class Handover:
         if left == self._kept:
             return
         try:
-            fresh = self._path.with_suffix(".new")
-            fresh.write_bytes(msgspec.json.encode(left))
-            fresh.replace(self._path)
+            files.replace(self._path, msgspec.json.encode(left))
             self._kept, self._problem = left, None
         except OSError as error:
             if self._problem != error.strerror:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from mcastd.net.gre import PLAIN, GreOptions
+
 
 @dataclass(frozen=True, slots=True)
 class Gre:
@@ -10,10 +12,7 @@ class Gre:
 
     local: IPv4Address
     remote: IPv4Address
-    ttl: int
-    key: int | None = None
-    checksum: bool = False
-    sequence: bool = False
+    options: GreOptions = PLAIN
 
 
 @dataclass(frozen=True, slots=True)

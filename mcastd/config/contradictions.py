@@ -12,6 +12,7 @@ from mcastd.config.mtu import PATH_MTU, USERSPACE_LINK_MTU, gre_header, largest_
 from mcastd.config.peers import children_of, paths
 from mcastd.config.proposals import esp_of_proposal
 from mcastd.config.report import Report, dotted, shown
+from mcastd.net.gre import GreOptions
 
 
 def find(config: Config, report: Report) -> None:
@@ -97,7 +98,7 @@ def _mtu(tunnel: Tunnel, path: KeyPath, children: dict[KeyPath, Child], userspac
     if tunnel.child is not None and found is None:
         return
     gre = gre_header(tunnel)
-    involved = list(paths(path, "child", "encapsulation", "key", "checksum", "sequence"))
+    involved = list(paths(path, "child", "encapsulation", *GreOptions.__struct_fields__))
     if found is None:
         largest = largest_mtu(PATH_MTU, None, gre=gre)
         why = "GRE without IPsec"
@@ -168,7 +169,7 @@ def _tunnel_pairs(tunnels: tuple[Tunnel, ...], report: Report) -> None:
         if tunnel.encapsulation == "none":
             continue
         path: KeyPath = ("tunnels", tunnel.name)
-        first = ends.setdefault((tunnel.local, tunnel.remote, tunnel.key), path)
+        first = ends.setdefault((tunnel.local, tunnel.remote, tunnel.gre.key), path)
         if first != path:
             text = f"it has the same local, remote and key as {dotted(first)}; allowed: tunnels that differ in one"
             report.contradiction(

@@ -15,6 +15,7 @@ from mcastd.config.kinds import Kind, WrongError
 from mcastd.config.lines import KeyPath
 from mcastd.config.model import Child, Config, Daemon, Firewall, Group, Keepalive, Peer, Pim, RpRange, Tunnel
 from mcastd.config.report import Report, dotted
+from mcastd.net.gre import GreOptions
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -81,14 +82,16 @@ KINDS: Final[dict[type[msgspec.Struct], dict[str, Kind]]] = {
         "addresses": kinds.array(kinds.interface_address()),
         "encapsulation": kinds.choice("gre", "none"),
         "mtu": kinds.either("auto", kinds.integer(576, 65535)),
-        "key": kinds.integer(0, 2**32 - 1),
-        "checksum": kinds.boolean(),
-        "sequence": kinds.boolean(),
-        "ttl": kinds.integer(1, 255),
         "routes": kinds.array(kinds.word_or(("groups", "rp", "sources"), kinds.prefix())),
         "route_table": kinds.integer(1, 2**32 - 1),
         "rule_from": kinds.array(kinds.prefix()),
         "rp_filter": kinds.choice("loose", "strict", "keep"),
+    },
+    GreOptions: {
+        "key": kinds.integer(0, 2**32 - 1),
+        "checksum": kinds.boolean(),
+        "sequence": kinds.boolean(),
+        "ttl": kinds.integer(1, 255),
     },
     Keepalive: {
         "reply": kinds.boolean(),
@@ -168,7 +171,8 @@ def _tunnel(name: str, value: object, path: KeyPath, peers: tuple[Peer, ...], re
     value = _with_endpoints(value, peers)
     pim = _pim(table["pim"], (*path, "pim"), report) if "pim" in table else None
     keepalive = _struct(Keepalive, table.get("keepalive", {}), (*path, "keepalive"), report)
-    return _struct(Tunnel, value, path, report, name=name, pim=pim, keepalive=keepalive)
+    gre = _struct(GreOptions, {key: table[key] for key in KINDS[GreOptions] if key in table}, path, report)
+    return _struct(Tunnel, value, path, report, name=name, gre=gre, pim=pim, keepalive=keepalive)
 
 
 def _with_endpoints(tunnel: object, peers: tuple[Peer, ...]) -> object:
@@ -207,7 +211,8 @@ def _struct(kind: type[S], value: object, path: KeyPath, report: Report, **neste
     table = _dict(value)
     is_table = isinstance(value, dict)
     if is_table:
-        _unknown(table, path, (*readers, *nested.keys() - {"name"}), report)
+        flat = KINDS[GreOptions] if kind is Tunnel else {}
+        _unknown(table, path, (*readers, *flat, *nested.keys() - {"name", "gre"}), report)
     else:
         report.wrong(path, f"it is {kinds.type_name(value)}; allowed: a table, [{dotted(path)}]")
     values = dict(nested)

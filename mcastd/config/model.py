@@ -10,6 +10,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from mcastd.net.gre import PLAIN, GreOptions
+
 Datapath = Literal["auto", "kernel", "userspace"]
 RpFilter = Literal["loose", "strict", "keep"]
 RpSource = Literal["static", "bootstrap", "auto_rp"]
@@ -160,10 +162,7 @@ class Tunnel(Struct, frozen=True, kw_only=True):
     child: str | None = None
     encapsulation: Encapsulation = "gre"
     mtu: int | None = None
-    key: int | None = None
-    checksum: bool = False
-    sequence: bool = False
-    ttl: int = 255
+    gre: GreOptions = PLAIN
     routes: tuple[IPv4Network | RouteWord, ...] = ("groups",)
     route_table: int | None = None
     rule_from: tuple[IPv4Network, ...] = ()

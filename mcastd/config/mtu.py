@@ -11,7 +11,6 @@ UDP_HEADER: Final = 8
 ESP_HEADER: Final = 8
 ESP_TRAILER: Final = 2
 GRE_HEADER: Final = 4
-GRE_OPTION: Final = 4
 
 PATH_MTU: Final = 1500
 """Bytes; what any path over the Internet is taken to carry."""
@@ -33,7 +32,7 @@ def gre_header(tunnel: Tunnel) -> int | None:
     """The length of a tunnel's GRE header in bytes (RFC 2784, RFC 2890); None where there is no GRE."""
     if tunnel.encapsulation == "none":
         return None
-    return GRE_HEADER + GRE_OPTION * (tunnel.checksum + (tunnel.key is not None) + tunnel.sequence)
+    return tunnel.gre.feed_header.length
 
 
 def largest_mtu(

@@ -5,11 +5,14 @@ from ipaddress import IPv4Network
 from itertools import combinations
 from typing import Final
 
+from msgspec.structs import fields
+
 from mcastd.config.kinds import MULTICAST
 from mcastd.config.lines import KeyPath
 from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.peers import children_of
 from mcastd.config.report import Report, dotted, shown
+from mcastd.net.gre import GreOptions
 
 _LINK_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}")
 _RESERVED_LINKS: Final = frozenset(("all", "default", "erspan0", "gre0", "gretap0", "ip_vti0", "ipsec0", "lo", "tunl0"))
@@ -38,15 +41,11 @@ def _without_gre(tunnel: Tunnel, path: KeyPath, carrier: tuple[KeyPath, Child] |
         involved = [(*path, "child"), *([(*carrier[0], "mode")] if carrier else [])]
         text = 'multicast needs an interface; allowed: "gre", or "none" with a child of mode "interface"'
         report.contradiction(where, text, *involved)
-    for key, given in (
-        ("key", tunnel.key is not None),
-        ("checksum", tunnel.checksum),
-        ("sequence", tunnel.sequence),
-        ("keepalive", tunnel.keepalive.period > 0 or bool(tunnel.keepalive.inner_addresses)),
-    ):
-        if given:
-            text = 'it is a part of GRE, and encapsulation is "none"; allowed: leave it out'
-            report.contradiction((*path, key), text, where)
+    given = [field.name for field in fields(GreOptions) if getattr(tunnel.gre, field.name) != field.default]
+    given += ["keepalive"] if tunnel.keepalive.period > 0 or tunnel.keepalive.inner_addresses else []
+    for key in given:
+        text = 'it is a part of GRE, and encapsulation is "none"; allowed: leave it out'
+        report.contradiction((*path, key), text, where)
     if carrier is None:
         return
     for key, selector in (("local_ts", carrier[1].local_ts), ("remote_ts", carrier[1].remote_ts)):

@@ -8,7 +8,6 @@ from typing import Final
 from mcastd.config.model import Child, Config, Tunnel
 from mcastd.config.mtu import IPV4_HEADER, PATH_MTU, TCP_HEADER, USERSPACE_LINK_MTU, largest_packet
 from mcastd.config.proposals import esp_of_proposal
-from mcastd.tunnel.gre import PROTOCOL_IPV4, GreHeader
 
 NAME: Final = "mcastd"
 """Of the table, in the family ``ip``."""
@@ -178,7 +177,7 @@ def _igmp(tunnel: Tunnel) -> str:
     if tunnel.encapsulation == "none":
         found = f'oifname "{tunnel.name}" ip protocol 2'
     else:
-        header = GreHeader(PROTOCOL_IPV4, tunnel.key, 0 if tunnel.sequence else None, tunnel.checksum)
+        header = tunnel.gre.feed_header
         start = header.encode(b"")[:4].hex()
         protocol = (header.length + 9) * 8
         found = f"ip saddr {tunnel.local} ip daddr {tunnel.remote} ip protocol 47 @th,0,32 0x{start} @th,{protocol},8 2"

@@ -11,15 +11,18 @@ SA that this host has lost: none of it is kept, and more of it is not looked at.
 """
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
+
+from mcastd.errors import DecodeError
+from mcastd.net import ipv4
 
 KEEP: Final = 5.0
 MOST_OF_ONE: Final = 4096
 MOST: Final = 2 * MOST_OF_ONE
 MOST_REFUSED: Final = 64
 MOST_A_SECOND: Final = 10_000
-_UDP: Final = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,10 @@ class EarlyEsp:
         self._counted += 1
         while self._streams and now - next(iter(self._streams.values())).since >= KEEP:
             self._refuse(next(iter(self._streams)))
-        spi, packet = _decode(packet)
-        if spi not in self._refused:
-            self._keep(spi, packet, now)
+        with suppress(DecodeError):  # a packet that the kernel drops too
+            spi, packet = _decode(packet)
+            if spi not in self._refused:
+                self._keep(spi, packet, now)
         return self._counted < MOST_A_SECOND
 
     def keyed(self, spi: int, now: float) -> list[bytes]:
@@ -91,7 +95,7 @@ def _decode(packet: bytes) -> tuple[int, bytes]:
     A sender on the same machine leaves the checksum to hardware that is not there; ESP has one of its own, and that of
     UDP may be 0 (RFC 3948, section 2.1).
     """
-    at = (packet[0] & 0x0F) * 4
-    if packet[9] != _UDP:
-        return int.from_bytes(packet[at : at + 4]), packet
-    return int.from_bytes(packet[at + 8 : at + 12]), packet[: at + 6] + b"\0\0" + packet[at + 8 :]
+    header, payload = parsed = ipv4.parse(packet)
+    if parsed.protocol != ipv4.UDP:
+        return int.from_bytes(payload[:4]), packet
+    return int.from_bytes(payload[8:12]), bytes(header) + bytes(payload[:6]) + b"\0\0" + bytes(payload[8:])

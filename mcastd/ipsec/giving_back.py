@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from mcastd.ipsec.early import KEEP, MOST_A_SECOND, EarlyEsp
+from mcastd.net.bpf import Program, accept_esp_between
 from mcastd.system import sockets
 from mcastd.system.log import Logger
 
@@ -25,7 +26,7 @@ class GivingBack:
         self._ends: tuple[AbstractSet[IPv4Address], AbstractSet[IPv4Address]] = (frozenset(), frozenset())
         self._listed: AbstractSet[int] = frozenset()
         self._keyed: dict[int, float] = {}
-        self._program: tuple[sockets.Instruction, ...] = ()
+        self._program: Program = ()
         self._sock: socket.socket | None = None
         self._paused: asyncio.TimerHandle | None = None
         self._told: dict[str, float] = {}
@@ -78,7 +79,7 @@ class GivingBack:
         """Open the socket, or give it another filter where another is due."""
         if self._paused is not None or not self._ends[0]:
             return
-        program = sockets.accept_esp_between(*self._ends, self._listed | self._keyed.keys() | self._early.refused)
+        program = accept_esp_between(*self._ends, self._listed | self._keyed.keys() | self._early.refused)
         if self._sock is not None and program == self._program:
             return
         self._program = program

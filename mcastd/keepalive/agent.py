@@ -13,7 +13,10 @@ from mcastd.errors import DecodeError
 from mcastd.keepalive import packet
 from mcastd.keepalive.packet import Endpoints
 from mcastd.keepalive.prober import Ask, Effect, Path, Prober, Reinitiate, Turned
-from mcastd.keepalive.reflect import Answer, RateLimit, reflect
+from mcastd.keepalive.reflect import Answer, reflect
+from mcastd.net import bpf
+from mcastd.net.ipv4 import INTERNETWORK_CONTROL
+from mcastd.net.token_bucket import TokenBucket
 from mcastd.status import KeepaliveStatus
 from mcastd.system import sockets
 from mcastd.system.log import Logger
@@ -41,7 +44,7 @@ class _Keeper:
         self._log = log.bind(tunnel=wanted.tunnel.name)
         self._wanted = wanted
         self._prober = Prober(wanted.tunnel.keepalive.period, wanted.tunnel.keepalive.retries)
-        self._rate = RateLimit(wanted.tunnel.keepalive.max_per_second)
+        self._rate = _rate_limit(wanted.tunnel)
         self._request = packet.request(wanted.endpoints)
         self._answered = 0
         self._last: float | None = None
@@ -62,7 +65,7 @@ class _Keeper:
         now = time.monotonic()
         keepalive = wanted.tunnel.keepalive
         if wanted.tunnel != before.tunnel:
-            self._rate = RateLimit(keepalive.max_per_second)
+            self._rate = _rate_limit(wanted.tunnel)
             self._prober.configure(keepalive.period, keepalive.retries, now)
         if wanted.endpoints != before.endpoints:
             self._request = packet.request(wanted.endpoints)
@@ -106,11 +109,11 @@ class _Keeper:
     def _open(self) -> None:
         ends = self._wanted.endpoints
         try:
-            self._socket = sockets.raw_gre(ends.local, ends.remote, packet.TTL, sockets.accept_gre_keepalives())
+            self._socket = sockets.raw_gre(ends.local, ends.remote, packet.TTL, bpf.accept_gre_keepalives())
         except OSError as error:
             self._log.error("keepalive_socket_failed", problem=error.strerror)
             return
-        self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, packet.TOS)
+        self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, INTERNETWORK_CONTROL)
         asyncio.get_running_loop().add_reader(self._socket, self._readable, self._socket)
 
     def _close_socket(self) -> None:
@@ -148,7 +151,7 @@ class _Keeper:
             raise DecodeError("reply_off")
         if not self._wanted.up:
             raise DecodeError("child_down")
-        if not self._rate.allow(now):
+        if not self._rate.take(now):
             raise DecodeError("rate")
         sockets.send_as(sock, answer.gre, tos=answer.tos, ttl=answer.ttl)
         self._answered += 1
@@ -242,6 +245,12 @@ class KeepaliveAgent:
         """Close every socket."""
         for keeper in self._keepers.values():
             keeper.close()
+
+
+def _rate_limit(tunnel: Tunnel) -> TokenBucket:
+    """What answers are limited by: the configured rate, and as many at once as it has in a second."""
+    rate = tunnel.keepalive.max_per_second
+    return TokenBucket(rate, burst=max(1.0, rate))
 
 
 def _reason(error: OSError) -> str:

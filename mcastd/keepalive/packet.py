@@ -1,15 +1,14 @@
 """Keepalives as bytes: what a GRE packet of the far end carries, and the request of our own. Pure."""
 
-import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mcastd.config.agreement import as_address
 from mcastd.config.model import Child, Peer, Tunnel
 from mcastd.errors import DecodeError
-from mcastd.tunnel import gre
+from mcastd.net import gre, ipv4
+from mcastd.net.gre import PLAIN, GreOptions
 
-TOS = 0xC0
 TTL = 255
 
 
@@ -17,14 +16,13 @@ TTL = 255
 class Endpoints:
     """The GRE tunnel that keepalives must belong to.
 
-    ``also`` are further addresses by which the far end knows us, ``checksum`` whether our requests carry one.
+    ``also`` are further addresses by which the far end knows us.
     """
 
     local: IPv4Address
     remote: IPv4Address
-    key: int | None
+    gre: GreOptions = PLAIN
     also: tuple[IPv4Address, ...] = ()
-    checksum: bool = False
 
 
 def endpoints(tunnel: Tunnel, peer: Peer | None = None, child: Child | None = None) -> Endpoints:
@@ -37,7 +35,7 @@ def endpoints(tunnel: Tunnel, peer: Peer | None = None, child: Child | None = No
         public = as_address(peer.local_id)
         if public is not None and public not in (tunnel.local, *also):
             also = (public, *also)
-    return Endpoints(tunnel.local, tunnel.remote, tunnel.key, also, tunnel.checksum)
+    return Endpoints(tunnel.local, tunnel.remote, tunnel.gre, also)
 
 
 def request(tunnel: Endpoints) -> bytes:
@@ -46,12 +44,10 @@ def request(tunnel: Endpoints) -> bytes:
     That one goes to the first of ``also``, if there is one: where the far end sends to. The headers carry no sequence
     number: those of the tunnel are the kernel's, and two who count would have each other's packets thrown away.
     """
-    source, destination = tunnel.remote, next(iter(tunnel.also), tunnel.local)
-    answer = gre.GreHeader(gre.PROTOCOL_KEEPALIVE, tunnel.key, checksum=tunnel.checksum).encode(b"")
-    head = struct.pack("!BBHIBBH", 0x45, TOS, 20 + len(answer), 0, TTL, gre.IPPROTO_GRE, 0)
-    head += source.packed + destination.packed
-    head = head[:10] + gre.internet_checksum(head).to_bytes(2, "big") + head[12:]
-    return gre.GreHeader(gre.PROTOCOL_IPV4, tunnel.key, checksum=tunnel.checksum).encode(head + answer)
+    answer = tunnel.gre.header(gre.PROTOCOL_KEEPALIVE).encode(b"")
+    destination = next(iter(tunnel.also), tunnel.local)
+    inner = ipv4.encode(answer, tunnel.remote, destination, protocol=ipv4.GRE, tos=ipv4.INTERNETWORK_CONTROL, ttl=TTL)
+    return tunnel.gre.header(gre.PROTOCOL_IPV4).encode(inner)
 
 
 def carried(packet: bytes, tunnel: Endpoints) -> memoryview | None:
@@ -60,9 +56,9 @@ def carried(packet: bytes, tunnel: Endpoints) -> memoryview | None:
     Raises DecodeError: what IP, GRE and CMD headers can have wrong, ``gre_key`` (another tunnel's), ``gre_protocol``,
     ``nested`` (an answer with anything behind its GRE header).
     """
-    payload = gre.ipv4_payload(packet)
+    payload = ipv4.parse(packet).payload
     header = gre.decode(payload)
-    if header.key != tunnel.key:
+    if not tunnel.gre.receives(header):
         raise DecodeError("gre_key")
     inner = payload[header.length :]
     match header.protocol:

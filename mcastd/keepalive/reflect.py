@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mcastd.errors import DecodeError
 from mcastd.keepalive.packet import Endpoints
-from mcastd.tunnel import gre
+from mcastd.net import gre, ipv4
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,39 +23,20 @@ def reflect(inner: bytes | memoryview, tunnel: Endpoints) -> Answer:
     ``inner_source``, ``inner_destination``, ``inner_ttl`` (0), ``not_keepalive`` (GRE protocol other than 0),
     ``inner_key``, ``nested`` (anything behind the inner GRE header).
     """
-    payload = gre.ipv4_payload(inner)
-    if inner[9] != gre.IPPROTO_GRE:
+    packet = ipv4.parse(inner)
+    if packet.protocol != ipv4.GRE:
         raise DecodeError("not_gre")
-    if inner[12:16] not in {address.packed for address in (tunnel.local, *tunnel.also)}:
+    if packet.source not in (tunnel.local, *tunnel.also):
         raise DecodeError("inner_source")
-    if inner[16:20] != tunnel.remote.packed:
+    if packet.destination != tunnel.remote:
         raise DecodeError("inner_destination")
-    if inner[8] == 0:
+    if packet.ttl == 0:
         raise DecodeError("inner_ttl")
-    header = gre.decode(payload)
+    header = gre.decode(packet.payload)
     if header.protocol != gre.PROTOCOL_KEEPALIVE:
         raise DecodeError("not_keepalive")
-    if header.key != tunnel.key:
+    if not tunnel.gre.sends(header):
         raise DecodeError("inner_key")
-    if len(payload) != header.length:
+    if len(packet.payload) != header.length:
         raise DecodeError("nested")
-    return Answer(bytes(payload), tos=inner[1], ttl=inner[8])
-
-
-class RateLimit:
-    """A token bucket: ``per_second`` on average, that many at once. Times are seconds, monotonic."""
-
-    def __init__(self, per_second: float) -> None:
-        self._per_second = per_second
-        self._burst = max(1.0, per_second)
-        self._tokens = self._burst
-        self._at = 0.0
-
-    def allow(self, now: float) -> bool:
-        """Whether one more is within the rate at ``now``; if so it is counted."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
-        self._at = now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
+    return Answer(bytes(packet.payload), tos=packet.tos, ttl=packet.ttl)

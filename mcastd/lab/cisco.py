@@ -19,7 +19,9 @@ from pathlib import Path
 from scapy.layers.inet import IP
 from scapy.layers.l2 import GRE
 
-from mcastd.system import sockets
+from mcastd.net import bpf
+from mcastd.net.ipv4 import INTERNETWORK_CONTROL
+from mcastd.system import files, sockets
 
 _RETRIES = 3
 _TTL = 255
@@ -28,7 +30,7 @@ _PROTOCOL_KEEPALIVE = 0
 
 def request(local: str, remote: str) -> bytes:
     """What goes behind the outer IP header: GRE, and in it the answer that the far end is to send on."""
-    answer = IP(src=remote, dst=local, proto=socket.IPPROTO_GRE, ttl=_TTL, tos=sockets.INTERNETWORK_CONTROL)
+    answer = IP(src=remote, dst=local, proto=socket.IPPROTO_GRE, ttl=_TTL, tos=INTERNETWORK_CONTROL)
     return bytes(GRE(proto=0x0800) / answer / GRE(proto=_PROTOCOL_KEEPALIVE))
 
 
@@ -99,11 +101,9 @@ class Line:
 
     def publish(self) -> None:
         """Write the file, all at once."""
-        fresh = self._report.with_suffix(".new")
         line = "up" if self.up else "down"
         report = {"sent": self.sent, "answered": self.answered, "line_protocol": line, "downs": self.downs}
-        fresh.write_text(json.dumps(report | {"rtt": self.rtt, "asked_of_us": self.asked_of_us}))
-        fresh.replace(self._report)
+        files.replace(self._report, json.dumps(report | {"rtt": self.rtt, "asked_of_us": self.asked_of_us}).encode())
 
 
 def ask(line: Line, sock: socket.socket, local: str, remote: str, period: float) -> None:
@@ -140,8 +140,8 @@ def main() -> None:
     parser.add_argument("--report", type=Path, required=True)
     args = parser.parse_args()
     ends = IPv4Address(args.local), IPv4Address(args.remote)
-    sock = sockets.raw_gre(*ends, _TTL, sockets.accept_gre_keepalives())
-    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, sockets.INTERNETWORK_CONTROL)
+    sock = sockets.raw_gre(*ends, _TTL, bpf.accept_gre_keepalives())
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, INTERNETWORK_CONTROL)
     line = Line(args.interface, args.report)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     line.publish()

@@ -14,7 +14,7 @@ async def carry(name: str, local: IPv4Address, remote: IPv4Address) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    pump = Pump(name, Gre(local, remote, 255))
+    pump = Pump(name, Gre(local, remote))
     pump.start(loop)
     pump.forwarding = True
     await stop.wait()

@@ -18,6 +18,7 @@ import msgspec
 
 from mcastd.errors import LabError
 from mcastd.lab.commands import command
+from mcastd.system import files
 
 NETNS = Path("/run/netns")
 _POLL = 0.01
@@ -135,9 +136,7 @@ class Ours:
 
     def save(self) -> None:
         """Write the record."""
-        fresh = self._file.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(self.record))
-        fresh.replace(self._file)
+        files.replace(self._file, msgspec.json.encode(self.record))
 
     def refuse_foreign(self, namespaces: list[str]) -> None:
         """Raise LabError if a namespace of one of these names exists that is not in the record."""

@@ -13,6 +13,8 @@ from typing import Final
 
 from mcastd.config.model import Group
 from mcastd.errors import DecodeError
+from mcastd.net import bpf, ipv4
+from mcastd.net.ipv4 import Ipv4Packet
 from mcastd.pim.auto_rp_packet import AUTO_RP_PORT, RP_ANNOUNCE, RP_DISCOVERY
 from mcastd.pim.effects import (
     AssertWinnerChanged,
@@ -28,7 +30,7 @@ from mcastd.pim.effects import (
     RpSetChanged,
     Send,
 )
-from mcastd.pim.link import Datagram, open_socket, parse_ipv4
+from mcastd.pim.link import open_socket
 from mcastd.pim.packet import encode_hello
 from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
@@ -265,7 +267,7 @@ class PimAgent:
         asyncio.get_running_loop().add_reader(link.sock, self._readable, link)
         try:
             # No UDP socket: it would need a privileged port, and a membership, which reads like an application's.
-            program = sockets.accept_udp(AUTO_RP_PORT, (RP_ANNOUNCE, RP_DISCOVERY))
+            program = bpf.accept_udp(AUTO_RP_PORT, (RP_ANNOUNCE, RP_DISCOVERY))
             link.auto_rp = sockets.packets_on(link.settings.name, program)
         except OSError as error:
             self._failed(link, error)
@@ -303,18 +305,19 @@ class PimAgent:
     def _readable(self, link: _Link) -> None:
         now = self._clock()
         effects: list[Effect] = []
-        for source, destination, payload in self._datagrams(link, link.sock):
-            effects += self._router.received(link.settings.name, source, destination, payload, now)
+        for packet in self._packets(link, link.sock):
+            payload = bytes(packet.payload)
+            effects += self._router.received(link.settings.name, packet.source, packet.destination, payload, now)
         self._carry_out(effects)
 
     def _auto_rp_readable(self, link: _Link) -> None:
         now = self._clock()
         effects: list[Effect] = []
-        for source, _, datagram in self._datagrams(link, link.auto_rp):
-            effects += self._router.auto_rp_received(link.settings.name, source, datagram, now)
+        for packet in self._packets(link, link.auto_rp):
+            effects += self._router.auto_rp_received(link.settings.name, packet.source, bytes(packet.payload), now)
         self._carry_out(effects)
 
-    def _datagrams(self, link: _Link, sock: socket.socket | None) -> Iterator[Datagram]:
+    def _packets(self, link: _Link, sock: socket.socket | None) -> Iterator[Ipv4Packet]:
         """Take a bounded number of packets in, so that a flood does not starve the rest of the daemon."""
         for _ in range(_BATCH):
             if sock is None:
@@ -330,7 +333,7 @@ class PimAgent:
             if sock is link.auto_rp and origin[2] == socket.PACKET_OUTGOING:
                 continue
             try:
-                yield parse_ipv4(packet)
+                yield ipv4.parse(packet)
             except DecodeError as error:
                 link.errors[error.reason] += 1
 

@@ -2,24 +2,13 @@
 
 import socket
 import struct
-from ipaddress import IPv4Address
-from typing import Final, NamedTuple
+from typing import Final
 
-from mcastd.errors import DecodeError
+from mcastd.net import ipv4
 from mcastd.pim.packet import ALL_PIM_ROUTERS
 from mcastd.pim.settings import PimInterface
 
-IPPROTO_PIM: Final = 103
-INTERNETWORK_CONTROL: Final = 0xC0
 RECEIVE_BUFFER: Final = 1 << 20
-
-
-class Datagram(NamedTuple):
-    """What an IPv4 packet carried."""
-
-    source: IPv4Address
-    destination: IPv4Address
-    payload: bytes
 
 
 def open_socket(settings: PimInterface) -> socket.socket:
@@ -27,7 +16,7 @@ def open_socket(settings: PimInterface) -> socket.socket:
 
     Raises OSError if the interface is gone, or the privilege (CAP_NET_RAW) is missing.
     """
-    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, IPPROTO_PIM)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, ipv4.PIM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, settings.name.encode())
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -35,7 +24,7 @@ def open_socket(settings: PimInterface) -> socket.socket:
             (socket.IP_TTL, 1),
             (socket.IP_MULTICAST_TTL, 1),
             (socket.IP_MULTICAST_LOOP, 0),
-            (socket.IP_TOS, INTERNETWORK_CONTROL),
+            (socket.IP_TOS, ipv4.INTERNETWORK_CONTROL),
         ):
             sock.setsockopt(socket.IPPROTO_IP, option, value)
         # struct ip_mreqn: the address in it becomes the source of what is sent, the index says where.
@@ -46,17 +35,3 @@ def open_socket(settings: PimInterface) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def parse_ipv4(packet: bytes) -> Datagram:
-    """An IPv4 packet as a raw socket hands it over.
-
-    Raises DecodeError ``ip_header`` or ``ip_length``.
-    """
-    if len(packet) < 20 or packet[0] >> 4 != 4:
-        raise DecodeError("ip_header")
-    header = (packet[0] & 0x0F) * 4
-    total = int.from_bytes(packet[2:4])
-    if header < 20 or not header <= total <= len(packet):
-        raise DecodeError("ip_length")
-    return Datagram(IPv4Address(packet[12:16]), IPv4Address(packet[16:20]), packet[header:total])

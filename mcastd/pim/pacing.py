@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Final
 
+from mcastd.net.token_bucket import TokenBucket
 from mcastd.pim.effects import Send
 
 BURST: Final = 16
@@ -16,12 +17,11 @@ RATE: Final = 1600.0  # messages a second
 
 
 class Pacer:
-    """A token bucket of BURST messages, filled at RATE."""
+    """BURST messages at once, and RATE on average."""
 
     def __init__(self) -> None:
         self._queue: deque[Send] = deque()
-        self._tokens = float(BURST)
-        self._filled_at = -inf
+        self._tokens = TokenBucket(RATE, BURST)
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -36,14 +36,8 @@ class Pacer:
 
     def take(self, now: float) -> list[Send]:
         """The messages that may leave now."""
-        if not self._queue:
-            return []
-        if self._filled_at != now:
-            self._tokens = min(BURST, self._tokens + (now - self._filled_at) * RATE)
-            self._filled_at = now
         taken = []
-        while self._queue and self._tokens >= 0.999:
-            self._tokens -= 1
+        while self._queue and self._tokens.take(now):
             taken.append(self._queue.popleft())
         return taken
 
@@ -57,4 +51,4 @@ class Pacer:
         """When the next few may leave, rather than the next one: fewer wake-ups. Infinite if none wait."""
         if not self._queue:
             return inf
-        return self._filled_at + (min(len(self._queue), BURST / 2) - self._tokens) / RATE
+        return self._tokens.deadline(min(len(self._queue), BURST / 2))

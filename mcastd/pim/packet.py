@@ -10,6 +10,7 @@ from struct import Struct, pack
 from typing import Final
 
 from mcastd.errors import DecodeError
+from mcastd.net.checksum import internet_checksum
 
 PIM_VERSION: Final = 2
 HEADER_LEN: Final = 4
@@ -109,21 +110,13 @@ class JoinPrune:
     groups: tuple[GroupSet, ...]
 
 
-def checksum(data: bytes) -> int:
-    """The Internet checksum of ``data``, which must not be all zeros (a PIM message never is)."""
-    if len(data) & 1:
-        data += b"\0"
-    # The one's complement sum of 16-bit words is the whole number modulo 0xffff: one big integer, no loop.
-    return -int.from_bytes(data) % 0xFFFF
-
-
 def seal(kind: int, body: bytes, covered: int | None = None, flags: int = 0) -> bytes:
     """A whole PIM message; the checksum covers its first ``covered`` bytes (a Register's 8), or all.
 
     ``flags`` is the header's reserved byte.
     """
     head = _HEADER.pack(PIM_VERSION << 4 | kind, flags, 0)
-    total = checksum((head + body)[:covered])
+    total = internet_checksum((head + body)[:covered])
     return _HEADER.pack(PIM_VERSION << 4 | kind, flags, total) + body
 
 
@@ -138,8 +131,8 @@ def unseal(data: bytes) -> tuple[int, bytes]:
         raise DecodeError("version")
     kind = data[0] & 0x0F
     # A Register's checksum leaves its inner packet out; some senders sum it all (section 4.9.3).
-    partly = kind == MessageType.REGISTER and len(data) >= 8 and checksum(data[:8]) == 0
-    if not partly and checksum(data) != 0:
+    partly = kind == MessageType.REGISTER and len(data) >= 8 and internet_checksum(data[:8]) == 0
+    if not partly and internet_checksum(data) != 0:
         raise DecodeError("checksum")
     return kind, data[HEADER_LEN:]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mcastd.errors import HostError
+from mcastd.system import files
 
 Value = str | int | None
 
@@ -72,8 +73,6 @@ class Ledger:
             if not self._entries:
                 self._path.unlink(missing_ok=True)
                 return
-            fresh = self._path.with_suffix(".new")
-            fresh.write_bytes(msgspec.json.encode(self._entries))
-            fresh.replace(self._path)
+            files.replace(self._path, msgspec.json.encode(self._entries))
         except OSError as error:
             raise HostError(f"{self._path}: {error.strerror}; mcastd records in it what it has to restore") from error

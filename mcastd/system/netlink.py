@@ -12,10 +12,10 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from mcastd.errors import HostError
 from mcastd.links import Gre, Way, Xfrm
+from mcastd.net.gre import Flag, GreOptions
 
 IFF_UP = 0x1
 IFF_MULTICAST = 0x1000
-GRE_CHECKSUM, GRE_KEY, GRE_SEQUENCE = 0x8000, 0x2000, 0x1000
 _ADDRGENMODE_NONE = 1
 _NUD_UNRESOLVED = 0x01 | 0x20  # incomplete, failed
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV4_ROUTE, _RTMGRP_IPV4_RULE = 0x1, 0x10, 0x40, 0x80
@@ -106,14 +106,14 @@ class Netlink:
     async def add_gre(self, name: str, wanted: Gre) -> None:
         """Make a link of kind ``gre``. Raises GreUnsupported where the kernel has no GRE."""
         # Without the flag the kernel takes the key and silently does not use it.
-        flags = GRE_CHECKSUM * wanted.checksum | GRE_KEY * (wanted.key is not None) | GRE_SEQUENCE * wanted.sequence
+        flags, key = wanted.options.feed_header.flags, wanted.options.key
         optional = {"gre_iflags": flags, "gre_oflags": flags} if flags else {}
-        if wanted.key is not None:
-            optional |= {"gre_ikey": wanted.key, "gre_okey": wanted.key}
+        if key is not None:
+            optional |= {"gre_ikey": key, "gre_okey": key}
         try:
             await self.ipr.link(
                 "add", ifname=name, kind="gre", gre_local=str(wanted.local), gre_remote=str(wanted.remote),
-                gre_ttl=wanted.ttl, gre_pmtudisc=1, **optional,
+                gre_ttl=wanted.options.ttl, gre_pmtudisc=1, **optional,
             )  # fmt: skip
         except NetlinkError as error:
             if error.code == errno.EOPNOTSUPP:
@@ -223,14 +223,13 @@ def _detail(kind: str, data: Any) -> Gre | Xfrm:
     if kind == "xfrm":
         return Xfrm(data.get("xfrm_if_id"))
     flags = data.get("gre_iflags") or 0
-    return Gre(
-        local=IPv4Address(data.get("gre_local")),
-        remote=IPv4Address(data.get("gre_remote")),
+    options = GreOptions(
+        key=data.get("gre_ikey") if flags & Flag.KEY else None,
+        checksum=bool(flags & Flag.CHECKSUM),
+        sequence=bool(flags & Flag.SEQUENCE),
         ttl=data.get("gre_ttl"),
-        key=data.get("gre_ikey") if flags & GRE_KEY else None,
-        checksum=bool(flags & GRE_CHECKSUM),
-        sequence=bool(flags & GRE_SEQUENCE),
     )
+    return Gre(IPv4Address(data.get("gre_local")), IPv4Address(data.get("gre_remote")), options)
 
 
 def _address(message: Any) -> Address:

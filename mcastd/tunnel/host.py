@@ -78,7 +78,7 @@ class Host:
                     await self._create(name, shape)
                 case plan.AdoptLink(gre):
                     tun, sock = (self._store.take(left) for left in (_tun(name), _gre(name)))
-                    numbers = self._store.take(_sequence(name)) if gre.sequence else None
+                    numbers = self._store.take(_sequence(name)) if gre.options.sequence else None
                     self._start(Pump(name, gre, tun=tun, sock=sock, numbers=numbers))
                 case plan.AddAddress(address, peer):
                     await self.netlink.add_address((await self._link(name)).index, address, peer)

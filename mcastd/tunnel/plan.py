@@ -129,7 +129,7 @@ Action = Refuse | AddEndpoint | DeleteLink | CreateLink | AdoptLink | AddAddress
 
 def gre(tunnel: Tunnel) -> Gre:
     """The GRE link of a tunnel."""
-    return Gre(tunnel.local, tunnel.remote, tunnel.ttl, tunnel.key, tunnel.checksum, tunnel.sequence)
+    return Gre(tunnel.local, tunnel.remote, tunnel.gre)
 
 
 def addresses(tunnel: Tunnel) -> tuple[_Address, ...]:

@@ -15,8 +15,8 @@ from collections import Counter
 
 from mcastd.errors import DecodeError, HostError
 from mcastd.links import Gre
+from mcastd.net import gre, ipv4
 from mcastd.system import sockets
-from mcastd.tunnel import gre
 
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
@@ -42,9 +42,11 @@ class Pump:
         self.gre = wanted
         self.forwarding = False
         self.dropped: Counter[str] = Counter()
-        # The whole header in front of every packet, both ways, unless each packet has one of its own.
-        self._prefix = gre.GreHeader(gre.PROTOCOL_IPV4, wanted.key).encode(b"")
-        self._same_for_all = not (wanted.checksum or wanted.sequence)
+        # The header before every packet that is sent, unless each has one of its own.
+        header = wanted.options.feed_header
+        self._sent_header = header.encode(b"") if header.is_constant else None
+        # That of the last packet that was received with a header that others may have too: it need not be read again.
+        self._received_header: bytes | None = None
         self._numbers: _Numbers | None = None
         self._expected: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -52,7 +54,7 @@ class Pump:
         # kernel reports, which would have us try again at once.
         try:
             self._sock: socket.socket | None = _left(sock, wanted) or sockets.raw_gre(
-                wanted.local, wanted.remote, wanted.ttl, None
+                wanted.local, wanted.remote, wanted.options.ttl, None
             )
         except OSError as error:
             _close(tun, numbers)
@@ -61,7 +63,7 @@ class Pump:
             ) from error
         sockets.enlarge_receive_buffer(self._sock, _RECEIVE_BUFFER)
         try:
-            if wanted.sequence:
+            if wanted.options.sequence:
                 self._numbers = _Numbers(name, numbers)
             self._tun = tun if tun is not None else _open_tun(name)
         except HostError:
@@ -162,32 +164,33 @@ class Pump:
                 self.dropped[f"tun_{errno.errorcode.get(error.errno or 0, 'error').lower()}"] += 1
 
     def _encapsulate(self, packet: bytes) -> bytes:
-        if self._same_for_all:
-            return self._prefix + packet
+        if self._sent_header is not None:
+            return self._sent_header + packet
         sequence = self._numbers.take() if self._numbers else None
-        return gre.GreHeader(gre.PROTOCOL_IPV4, self.gre.key, sequence, self.gre.checksum).encode(packet)
+        return self.gre.options.header(gre.PROTOCOL_IPV4, sequence).encode(packet)
 
     def _decapsulate(self, packet: bytes) -> memoryview | None:
-        payload = gre.ipv4_payload(packet)
-        if self._same_for_all and payload[: len(self._prefix)] == self._prefix:
-            return payload[len(self._prefix) :]
+        payload = ipv4.parse(packet).payload
+        known = self._received_header
+        if known is not None and payload[: len(known)] == known:
+            return payload[len(known) :]
         header = gre.decode(payload)
-        if header.key != self.gre.key:
+        if not self.gre.options.receives(header):
             raise DecodeError("gre_key")
         if header.protocol == gre.PROTOCOL_KEEPALIVE or _keepalive_behind_cmd(header, payload):
             return None
-        if header.checksum != self.gre.checksum:
-            raise DecodeError("gre_checksum_unexpected" if header.checksum else "gre_checksum_missing")
-        if self.gre.sequence:
+        if refusal := self.gre.options.refusal(header):
+            raise DecodeError(refusal)
+        if self.gre.options.sequence and header.sequence is not None:
             self._check_sequence(header.sequence)
         if header.protocol != gre.PROTOCOL_IPV4:
             raise DecodeError("gre_protocol")
+        if header.is_constant:
+            self._received_header = bytes(payload[: header.length])
         return payload[header.length :]
 
-    def _check_sequence(self, sequence: int | None) -> None:
-        """Drop what is older than the last packet, as the kernel does (RFC 2890, section 2.2), or has no number."""
-        if sequence is None:
-            raise DecodeError("gre_sequence_missing")
+    def _check_sequence(self, sequence: int) -> None:
+        """Drop what is older than the last packet, as the kernel does (RFC 2890, section 2.2)."""
         if self._expected is not None and (sequence - self._expected) % _SEQUENCES >= _SEQUENCES // 2:
             raise DecodeError("gre_sequence_old")
         self._expected = (sequence + 1) % _SEQUENCES
@@ -224,7 +227,7 @@ def _keepalive_behind_cmd(header: gre.GreHeader, payload: memoryview) -> bool:
     if header.protocol != gre.PROTOCOL_CMD:
         return False
     inner = gre.behind_cmd(payload[header.length :])
-    return len(inner) >= 20 and inner[9] == gre.IPPROTO_GRE
+    return len(inner) >= ipv4.HEADER_LENGTH and inner[9] == ipv4.GRE
 
 
 def _close(*descriptors: int | None) -> None:
@@ -242,7 +245,7 @@ def _left(descriptor: int | None, wanted: Gre) -> socket.socket | None:
         sock.close()
         return None
     sock.connect((str(wanted.remote), 0))
-    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, wanted.ttl)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, wanted.options.ttl)
     return sock
 
 

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from mcastd.config.agreement import behind_nat, far_address, far_mtu, in_udp, public_address
 from mcastd.config.model import Config, Tunnel
+from mcastd.net.gre import GreOptions
 from tests.tools.peerconfig.agreed import example, route_based, transport, with_child, with_peer, with_tunnel
 
 
@@ -62,7 +63,7 @@ GCM = ("aes256gcm16-ecp256",)
         (transport(), 1418),
         (route_based(gre=True), 1398),
         (route_based(gre=False), 1422),
-        (with_tunnel(example(), key=1, checksum=True, sequence=True), 1386),
+        (with_tunnel(example(), gre=GreOptions(1, checksum=True, sequence=True)), 1386),
         (with_tunnel(example(), child=None), 1476),
         (with_tunnel(example(), mtu=1376), 1376),
     ],

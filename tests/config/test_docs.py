@@ -8,6 +8,7 @@ import pytest
 
 from mcastd.config.convert import KINDS
 from mcastd.config.model import Child, Daemon, Firewall, Group, Keepalive, Peer, Pim, RpRange, Tunnel
+from mcastd.net.gre import GreOptions
 
 REFERENCE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 SECTIONS: list[tuple[str, type[msgspec.Struct]]] = [
@@ -32,9 +33,14 @@ def rows(section: str) -> dict[str, list[str]]:
     return {key.strip("`"): others for key, *others in cells}
 
 
+def keys_of(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    flat = (*msgspec.structs.fields(struct), *(msgspec.structs.fields(GreOptions) if struct is Tunnel else ()))
+    return {field.name: field for field in flat if field.name not in ("name", "gre")}
+
+
 @pytest.mark.parametrize(("section", "struct"), SECTIONS)
 def test_every_key_is_described(section: str, struct: type[msgspec.Struct]) -> None:
-    fields = {field.name: field for field in msgspec.structs.fields(struct) if field.name != "name"}
+    fields = keys_of(struct)
     described = rows(section)
     assert set(described) == set(fields)
     for name, field in fields.items():
@@ -60,6 +66,6 @@ def test_the_defaults_are_the_models(section: str, struct: type[msgspec.Struct])
 
 
 def test_every_field_of_a_struct_is_a_key_or_nested() -> None:
-    nested = {"name", "children", "keepalive", "pim", "rp"}
+    nested = {"name", "children", "gre", "keepalive", "pim", "rp"}
     for struct, kinds in KINDS.items():
         assert set(kinds) == {field.name for field in msgspec.structs.fields(struct)} - nested

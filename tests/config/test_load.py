@@ -50,7 +50,7 @@ def test_the_example_says_what_was_agreed_on() -> None:
             snat_loopback=True,
         ),
     )
-    assert (tunnel.name, tunnel.child, tunnel.mtu, tunnel.key) == ("gre1", "dc-tun-gre", None, None)
+    assert (tunnel.name, tunnel.child, tunnel.mtu, tunnel.gre.key) == ("gre1", "dc-tun-gre", None, None)
     assert (tunnel.local, tunnel.remote) == (IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"))
     assert (tunnel.address, tunnel.peer_address) == (IPv4Interface("10.44.4.6/30"), IPv4Address("10.44.4.5"))
     assert tunnel.pim is not None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mcastd.config.model import Tunnel
 from mcastd.config.mtu import Esp, gre_header, largest_mtu
 from mcastd.config.proposals import Protocol, esp_of_proposal, esp_of_sa, problem_with
-from mcastd.tunnel.gre import GreHeader
+from mcastd.net.gre import GreHeader, GreOptions
 
 Mode = Literal["tunnel", "transport", "interface"]
 
@@ -46,7 +46,7 @@ def test_each_option_of_the_gre_header_takes_four_bytes() -> None:
     tunnel = Tunnel(name="gre1", local=IPv4Address(1), remote=IPv4Address(2), address=IPv4Interface("10.44.4.6/30"))
     assert gre_header(tunnel) == 4
     for key, checksum, sequence in product((None, 0, 40), (False, True), (False, True)):
-        changed = msgspec.structs.replace(tunnel, key=key, checksum=checksum, sequence=sequence)
+        changed = msgspec.structs.replace(tunnel, gre=GreOptions(key, checksum, sequence))
         packet = GreHeader(0x0800, key, 0 if sequence else None, checksum).encode(b"")
         assert gre_header(changed) == len(packet)
     assert gre_header(msgspec.structs.replace(tunnel, encapsulation="none")) is None

@@ -15,9 +15,10 @@ import pytest
 from mcastd.config.model import Config, Firewall, Pim
 from mcastd.firewall import agent as agent_module
 from mcastd.firewall.agent import FirewallAgent
+from mcastd.net import bpf
+from mcastd.net.gre import GreOptions
 from mcastd.system import log, sockets
 from mcastd.system.ledger import Ledger
-from mcastd.tunnel.gre import PROTOCOL_IPV4, GreHeader
 from tests.firewall.test_rules import child, config, tunnel
 from tests.loops import looping
 from tests.namespaces import DEADLINE, Namespace, join, sysctl, until
@@ -366,7 +367,7 @@ def test_nothing_leaks_through_changes_of_the_table(
 ) -> None:
     """With the guard off the same packets are seen."""
     host, other = cable
-    wire = other.call(lambda: sockets.packets_on("veth0", sockets.accept_protocol(socket.IPPROTO_GRE)))
+    wire = other.call(lambda: sockets.packets_on("veth0", bpf.accept_protocol(socket.IPPROTO_GRE)))
     first = config(child(), tunnels=(tunnel(),), guard=guard)
     second = config(child(mss=1200), tunnels=(tunnel(),), guard=guard)
     sent = 0
@@ -398,7 +399,7 @@ def test_gre_that_nobody_decrypted_does_not_arrive(
     """With the guard off the same packet is received."""
     host, other = cable
     receiver = host.call(lambda: sockets.raw_gre(IPv4Address(LOCAL), IPv4Address(REMOTE), 255, None))
-    wire = host.call(lambda: sockets.packets_on("veth0", sockets.accept_protocol(socket.IPPROTO_GRE)))
+    wire = host.call(lambda: sockets.packets_on("veth0", bpf.accept_protocol(socket.IPPROTO_GRE)))
     sender = other.call(lambda: sockets.raw_gre(IPv4Address(REMOTE), IPv4Address(LOCAL), 255, None))
 
     async def main() -> None:
@@ -427,8 +428,8 @@ def test_igmp_in_gre_is_kept_and_nothing_else_of_it(
 ) -> None:
     host, other = cable
     key, checksum, sequence = words
-    header = GreHeader(PROTOCOL_IPV4, key, 0 if sequence else None, checksum)
-    quiet = tunnel(child=None, key=key, checksum=checksum, sequence=sequence, pim=Pim())
+    quiet = tunnel(child=None, gre=GreOptions(key, checksum, sequence), pim=Pim())
+    header = quiet.gre.feed_header
     sender = host.call(lambda: sockets.raw_gre(IPv4Address(LOCAL), IPv4Address(REMOTE), 255, None))
     receiver = other.call(lambda: sockets.raw_gre(IPv4Address(REMOTE), IPv4Address(LOCAL), 255, None))
 

@@ -13,6 +13,7 @@ import pytest
 
 from mcastd.config.model import Config, Mode
 from mcastd.firewall import rules
+from mcastd.net import bpf
 from mcastd.system import sockets
 from tests.firewall.test_rules import child, config, tunnel
 from tests.lab.pim_scene import open_tap, read_tap
@@ -224,7 +225,7 @@ def test_what_was_not_decrypted_is_not_received(sides: tuple[Side, Side], sender
     _, there = sides
     there.guard(on=guard)
     receiver = there.made.call(lambda: sockets.raw_gre(IPv4Address(there.local), IPv4Address(there.remote), 255, None))
-    door = there.made.call(lambda: sockets.packets_on("veth0", sockets.accept_protocol(socket.IPPROTO_GRE)))
+    door = there.made.call(lambda: sockets.packets_on("veth0", bpf.accept_protocol(socket.IPPROTO_GRE)))
     with receiver, door:
         for _ in range(10):
             senders.send()

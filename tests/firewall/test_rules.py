@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mcastd.config.load import load
 from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Pim, Tunnel
 from mcastd.firewall import rules
+from mcastd.net.gre import GreOptions
 from tests.namespaces import Namespace
 
 ARTICLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
@@ -125,7 +126,7 @@ def test_gre_without_ipsec_is_left_alone_also_beside_one_that_is_guarded() -> No
     text = rules.table(config(child(mss=0), tunnels=(tunnel(), plain)))
     assert chain(text, "leaving")[0] == "ip saddr 10.9.0.1 ip daddr 10.44.7.1 ip protocol 47 accept"
     assert chain(text, "input")[0] == "ip saddr 10.44.7.1 ip daddr 10.9.0.1 ip protocol 47 accept"
-    same_ends = tunnel("keyed", child=None, key=5)
+    same_ends = tunnel("keyed", child=None, gre=GreOptions(5))
     text = rules.table(config(child(mss=0), tunnels=(tunnel(), same_ends)))
     assert [rule.split()[-1] for rule in chain(text, "leaving") + chain(text, "input")] == ["drop", "drop"]
 
@@ -176,8 +177,8 @@ def test_igmp_stays_here_where_pim_is_spoken() -> None:
         return [rule for rule in chain(text, "leaving") if "igmp" in rule]
 
     assert kept() == [f"{GRE} @th,0,32 0x00000800 @th,104,8 2 counter name igmp-gre1 drop"]
-    assert kept(key=40) == [f"{GRE} @th,0,32 0x20000800 @th,136,8 2 counter name igmp-gre1 drop"]
-    everything = {"key": 40, "checksum": True, "sequence": True}
+    assert kept(gre=GreOptions(40)) == [f"{GRE} @th,0,32 0x20000800 @th,136,8 2 counter name igmp-gre1 drop"]
+    everything = {"gre": GreOptions(40, checksum=True, sequence=True)}
     assert kept(**everything) == [f"{GRE} @th,0,32 0xb0000800 @th,200,8 2 counter name igmp-gre1 drop"]
     assert kept(encapsulation="none") == ['oifname "gre1" ip protocol 2 counter name igmp-gre1 drop']
     assert kept(pim=None) == []
@@ -256,8 +257,7 @@ def configs(draw: st.DrawFn) -> Config:
             remote=draw(ADDRESSES),
             child=draw(st.none() | st.sampled_from(names)),
             encapsulation=draw(st.sampled_from(("gre", "gre", "none"))),
-            key=draw(st.none() | st.integers(0, 0xFFFFFFFF)),
-            checksum=draw(st.booleans()),
+            gre=GreOptions(draw(st.none() | st.integers(0, 0xFFFFFFFF)), draw(st.booleans())),
             pim=draw(st.none() | st.just(Pim())),
         )
         for name in links

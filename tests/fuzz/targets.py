@@ -10,19 +10,20 @@ from mcastd.errors import DecodeError
 from mcastd.ipsec import vici
 from mcastd.keepalive.packet import Endpoints, carried
 from mcastd.keepalive.reflect import reflect
+from mcastd.net import gre, ipv4
+from mcastd.net.checksum import internet_checksum
+from mcastd.net.gre import GreOptions
 from mcastd.pim import auto_rp_packet, bootstrap, messages, packet
 from mcastd.pim.asserts import MAX_ASSERTS
 from mcastd.pim.auto_rp_cache import MAX_MAPPINGS
 from mcastd.pim.bsr import MAX_RPS, MAX_SCOPES
-from mcastd.pim.link import parse_ipv4
 from mcastd.pim.neighbor import MAX_NEIGHBORS
 from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface
-from mcastd.tunnel import gre
 
 UPSTREAM, LEAF, OTHER = (IPv4Address(f"10.44.4.{n}") for n in (5, 6, 7))
-ENDPOINTS = Endpoints(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"), None)
-KEYED = Endpoints(ENDPOINTS.local, ENDPOINTS.remote, 0x28, (IPv4Address("222.45.67.1"),))
+ENDPOINTS = Endpoints(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"))
+KEYED = Endpoints(ENDPOINTS.local, ENDPOINTS.remote, GreOptions(0x28), (IPv4Address("222.45.67.1"),))
 PIM = Pim(neighbor=UPSTREAM, bootstrap=True, auto_rp=True, rp=(RpRange(address=IPv4Address("100.15.30.253")),))
 GROUPS = tuple(Group(group=IPv4Address("239.1.2.0") + n, tunnel="gre1") for n in range(8))
 FAILED = Path(".fuzz/failed")
@@ -123,7 +124,7 @@ def keepalive_received(data: bytes) -> None:
 def _repair_checksum(packet: bytearray, at: int) -> None:
     if len(packet) >= at + 8 and packet[at] & 0x80:
         packet[at + 4 : at + 6] = bytes(2)
-        packet[at + 4 : at + 6] = gre.internet_checksum(bytes(packet[at:])).to_bytes(2, "big")
+        packet[at + 4 : at + 6] = internet_checksum(bytes(packet[at:])).to_bytes(2, "big")
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -137,7 +138,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "pim_candidate_rp": decoder(bootstrap.decode_candidate_rp),
     "auto_rp": decoder(lambda data: auto_rp_packet.decode_auto_rp(auto_rp_packet.decode_udp(data))),
     "pim_machine": Machine(),
-    "ipv4": decoder(parse_ipv4),
+    "ipv4": decoder(ipv4.parse),
     "gre": decoder(gre.decode),
     "keepalive": decoder(lambda data: reflect(data, ENDPOINTS)),
     "keepalive_gre": decoder(keepalive_received),

@@ -22,7 +22,7 @@ def in_udp(spi: int = SPI, number: int = 1, checksum: int = 0) -> bytes:
 
 
 def with_options(packet: bytes) -> bytes:
-    return bytes([0x46]) + packet[1:20] + b"\x01\x01\x01\x01" + packet[20:]
+    return bytes([0x46, packet[1]]) + (len(packet) + 4).to_bytes(2) + packet[4:20] + b"\x01\x01\x01\x01" + packet[20:]
 
 
 def test_what_came_before_its_keys_is_given_back_once_and_in_its_order() -> None:

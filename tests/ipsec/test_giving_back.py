@@ -14,6 +14,7 @@ from mcastd.firewall import rules
 from mcastd.ipsec import early
 from mcastd.ipsec.early import EarlyEsp
 from mcastd.ipsec.giving_back import GivingBack
+from mcastd.net import bpf
 from mcastd.system import sockets
 from mcastd.system.log import get_logger
 from tests.firewall.test_rules import child, config
@@ -263,7 +264,7 @@ def test_without_peers_nothing_is_listened_to(
     send = sender(socket.SOCK_RAW, 50)
     opened: list[object] = []
 
-    def packets_coming(program: tuple[sockets.Instruction, ...]) -> socket.socket:
+    def packets_coming(program: bpf.Program) -> socket.socket:
         opened.append(program)
         return genuine(program)
 
@@ -287,7 +288,7 @@ def test_a_filter_that_has_no_room_beside_the_old_one_has_it_alone(
 ) -> None:
     attach, having = sockets.attach_filter, set[socket.socket]()
 
-    def one_each(sock: socket.socket, program: tuple[sockets.Instruction, ...]) -> None:
+    def one_each(sock: socket.socket, program: bpf.Program) -> None:
         if sock in having:
             raise OSError(errno.ENOMEM, "Cannot allocate memory")
         having.add(sock)
@@ -427,7 +428,7 @@ def application(address: str) -> Iterator[socket.socket]:
 
 
 def on_the_wire() -> socket.socket:
-    return sockets.packets_coming(sockets.accept_esp_between({IPv4Address(PEER)}, {IPv4Address(HOST)}, ()))
+    return sockets.packets_coming(bpf.accept_esp_between({IPv4Address(PEER)}, {IPv4Address(HOST)}, ()))
 
 
 async def passed(wire: socket.socket, count: int) -> None:

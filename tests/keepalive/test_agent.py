@@ -17,6 +17,8 @@ from scapy.layers.l2 import GRE
 from mcastd.config.model import Keepalive, Tunnel
 from mcastd.keepalive.agent import KeepaliveAgent, KeepaliveTunnel
 from mcastd.keepalive.packet import endpoints
+from mcastd.net import bpf
+from mcastd.net.gre import GreOptions
 from mcastd.status import KeepaliveStatus
 from mcastd.system import log, sockets
 from tests.namespaces import Namespace, join, until
@@ -85,7 +87,7 @@ class Exchange:
         for side in (self.cloud, self.centre):
             # A kernel with GRE, but without a tunnel for a packet, refuses it; the Cisco's side here has no tunnel.
             side.ip("rule", "add", "ipproto", "icmp", "blackhole")
-        self.cisco = self.centre.call(lambda: sockets.raw_gre(REMOTE, LOCAL, 255, sockets.accept_gre_keepalives()))
+        self.cisco = self.centre.call(lambda: sockets.raw_gre(REMOTE, LOCAL, 255, bpf.accept_gre_keepalives()))
 
     def answers(self) -> list[bytes]:
         """What has come back so far."""
@@ -185,7 +187,8 @@ FLAGS: list[dict[str, Any]] = [
 def test_every_kind_of_request_is_answered(exchange: Exchange, tmp_path: Path, key: int | None) -> None:
     keyed: dict[str, Any] = {} if key is None else {"key_present": 1, "key": key}
     packets = [request(cmd=cmd, **flags, **keyed) for cmd in (False, True) for flags in FLAGS]
-    status = exchange.run(tmp_path, tunnel(key=key), True, packets, lambda found: found.answered == len(packets))
+    wanted = tunnel(gre=GreOptions(key))
+    status = exchange.run(tmp_path, wanted, True, packets, lambda found: found.answered == len(packets))
     assert status.dropped == {}
     assert [answer[20:] for answer in exchange.answers()] == [
         bytes(GRE(proto=0, **flags, **keyed)) for flags in FLAGS
@@ -197,7 +200,7 @@ def test_what_a_keyed_tunnel_does_not_answer(exchange: Exchange, tmp_path: Path)
     broken = bytearray(request(chksum_present=1, key_present=1, key=0x28))
     broken[5] ^= 1
     packets = [*other, bytes(broken), request(key_present=1, key=0x28)]
-    status = exchange.run(tmp_path, tunnel(key=0x28), True, packets, lambda found: found.answered == 1)
+    status = exchange.run(tmp_path, tunnel(gre=GreOptions(0x28)), True, packets, lambda found: found.answered == 1)
     assert status.dropped == {"gre_key": 3, "gre_checksum": 1}
     assert len(exchange.answers()) == 1
 
@@ -269,8 +272,8 @@ def test_nothing_is_asked_while_the_child_is_down(exchange: Exchange, tmp_path: 
 def test_two_mcastds_answer_each_other(exchange: Exchange, tmp_path: Path) -> None:
     """Both ends over a pump, keyed and checksummed."""
     keepalive = Keepalive(period=0.05)
-    here = tunnel(key=0x28, checksum=True, keepalive=keepalive)
-    there = tunnel(key=0x28, checksum=True, keepalive=keepalive, local=REMOTE, remote=LOCAL, **FAR)
+    here = tunnel(gre=GreOptions(0x28, checksum=True), keepalive=keepalive)
+    there = tunnel(gre=GreOptions(0x28, checksum=True), keepalive=keepalive, local=REMOTE, remote=LOCAL, **FAR)
 
     stop = threading.Event()
 

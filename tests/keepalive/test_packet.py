@@ -11,12 +11,13 @@ from mcastd.config.model import Keepalive, Tunnel
 from mcastd.errors import DecodeError
 from mcastd.keepalive.packet import Endpoints, carried, endpoints, request
 from mcastd.keepalive.reflect import Answer, reflect
+from mcastd.net.gre import GreOptions
 from tests import pcap
 from tests.ipsec.charons import article, gre
 
 OURS, THEIRS, PUBLIC = (IPv4Address(text) for text in ("10.44.6.1", "10.44.7.1", "222.45.67.1"))
-TUNNEL = Endpoints(OURS, THEIRS, None)
-KEYED = Endpoints(OURS, THEIRS, 0x28)
+TUNNEL = Endpoints(OURS, THEIRS)
+KEYED = Endpoints(OURS, THEIRS, GreOptions(0x28))
 CMD = bytes.fromhex("0800010100010000")
 INNER = bytes.fromhex("45c0001800000000ff2f999d0a2c06010a2c070100000000")
 
@@ -36,11 +37,11 @@ def test_key_and_checksum_are_in_both_headers(key: int | None, checksum: bool) -
         return GRE(proto=protocol, key_present=int(key is not None), key=key, chksum_present=int(checksum))
 
     answer = IP(src=str(THEIRS), dst=str(OURS), proto=47, ttl=255, tos=0xC0, id=0) / header(0)
-    assert request(Endpoints(OURS, THEIRS, key, (), checksum)) == bytes(header(0x0800) / answer)
+    assert request(Endpoints(OURS, THEIRS, GreOptions(key, checksum))) == bytes(header(0x0800) / answer)
 
 
 def test_the_answer_is_sent_to_where_the_far_end_knows_us() -> None:
-    inner = IP(request(Endpoints(OURS, THEIRS, None, (PUBLIC,)))[4:])
+    inner = IP(request(Endpoints(OURS, THEIRS, also=(PUBLIC,)))[4:])
     assert (inner.src, inner.dst) == (str(THEIRS), str(PUBLIC))
 
 
@@ -48,16 +49,15 @@ ENDS = st.builds(
     Endpoints,
     local=st.just(OURS),
     remote=st.just(THEIRS),
-    key=st.none() | st.integers(0, 0xFFFFFFFF),
+    gre=st.builds(GreOptions, st.none() | st.integers(0, 0xFFFFFFFF), st.booleans()),
     also=st.sampled_from(((), (PUBLIC,))),
-    checksum=st.booleans(),
 )
 
 
 @settings(deadline=None)
 @given(ENDS)
 def test_what_we_ask_the_other_side_answers_and_we_know_the_answer(ours: Endpoints) -> None:
-    theirs = Endpoints(THEIRS, ours.also[0] if ours.also else OURS, ours.key)
+    theirs = Endpoints(THEIRS, ours.also[0] if ours.also else OURS, ours.gre)
     inner = carried(outer(request(ours), OURS, THEIRS), theirs)
     assert inner is not None
     answer = reflect(inner, theirs)
@@ -84,7 +84,7 @@ def test_every_kind_of_request(key: int | None, checksum: bool, sequence: int | 
     inside = bytes(GRE(proto=0, **fields))
     inner = bytes(IP(src=str(OURS), dst=str(THEIRS), proto=47, ttl=255, tos=0xC0) / inside)
     whole = bytes(GRE(proto=0x8909 if cmd else 0x0800, **fields) / (CMD * cmd + inner))
-    tunnel = Endpoints(OURS, THEIRS, key)
+    tunnel = Endpoints(OURS, THEIRS, GreOptions(key))
     found = carried(outer(whole), tunnel)
     assert found is not None
     assert bytes(found) == inner
@@ -143,7 +143,7 @@ def test_the_keepalives_of_two_real_ciscos_get_the_answers_that_they_got() -> No
     found = 0
     for at in requests:
         source, destination = IPv4Address(frames[at][12:16]), IPv4Address(frames[at][16:20])
-        tunnel = Endpoints(destination, source, 0x28)
+        tunnel = Endpoints(destination, source, GreOptions(0x28))
         inner = carried(frames[at], tunnel)
         assert inner is not None
         if inner[9] != 47:
@@ -151,7 +151,7 @@ def test_the_keepalives_of_two_real_ciscos_get_the_answers_that_they_got() -> No
         answer, after = reflect(inner, tunnel), frames[at + 1]
         # Sent on, and so with a TTL one less.
         assert (answer.gre, answer.tos, answer.ttl - 1) == (after[20:28], after[1], after[8])
-        assert carried(after[:28], Endpoints(source, destination, 0x28)) is None
+        assert carried(after[:28], Endpoints(source, destination, GreOptions(0x28))) is None
         found += 1
     assert found == 8
 

@@ -9,11 +9,12 @@ from scapy.layers.l2 import GRE
 
 from mcastd.errors import DecodeError
 from mcastd.keepalive.packet import Endpoints
-from mcastd.keepalive.reflect import Answer, RateLimit, reflect
+from mcastd.keepalive.reflect import Answer, reflect
+from mcastd.net.gre import GreOptions
 
 OURS, THEIRS = "10.44.6.1", "10.44.7.1"
-TUNNEL = Endpoints(IPv4Address(OURS), IPv4Address(THEIRS), None)
-KEYED = Endpoints(IPv4Address(OURS), IPv4Address(THEIRS), 0x28)
+TUNNEL = Endpoints(IPv4Address(OURS), IPv4Address(THEIRS))
+KEYED = Endpoints(IPv4Address(OURS), IPv4Address(THEIRS), GreOptions(0x28))
 
 # What shows up on gre1 of the article's keepalive: the inner packet, 24 bytes.
 INNER = bytes.fromhex("45c0001800000000ff2f999d0a2c06010a2c070100000000")
@@ -36,7 +37,7 @@ def test_an_answer_has_the_tos_and_ttl_of_the_inner_header() -> None:
 
 
 def test_an_address_by_which_a_nat_makes_the_far_end_know_us() -> None:
-    behind_nat = Endpoints(IPv4Address(OURS), IPv4Address(THEIRS), None, (IPv4Address("222.45.67.1"),))
+    behind_nat = Endpoints(IPv4Address(OURS), IPv4Address(THEIRS), also=(IPv4Address("222.45.67.1"),))
     assert reflect(inner(src="222.45.67.1"), behind_nat).gre == reflect(INNER, behind_nat).gre == bytes(4)
     with pytest.raises(DecodeError, match="inner_source"):
         reflect(inner(src="222.45.67.2"), behind_nat)
@@ -47,7 +48,7 @@ def test_an_address_by_which_a_nat_makes_the_far_end_know_us() -> None:
 def test_a_keyed_keepalive_of_a_real_cisco() -> None:
     """The inner packet of frame 11 of various_gre.pcap, of tcpdump's test suite; its answer is frame 12's GRE."""
     packet = bytes.fromhex("45c0001c00a30000ff2f24eb0aac40060aac40072000000000000028")
-    cisco = Endpoints(IPv4Address("10.172.64.6"), IPv4Address("10.172.64.7"), 0x28)
+    cisco = Endpoints(IPv4Address("10.172.64.6"), IPv4Address("10.172.64.7"), GreOptions(0x28))
     assert reflect(packet, cisco).gre.hex() == "2000000000000028"
 
 
@@ -148,31 +149,3 @@ def test_one_changed_byte_of_a_good_one(at: int, change: int) -> None:
     ignored = {1, 4, 5, 6, 7, 8, 10, 11}  # tos, id, fragment, ttl, checksum
     reserved = (at == 20 and change < 4) or (at == 21 and not change & 7)  # RFC 2784: bits 6-12 are ignored
     assert (reply is not None) == ((at in ignored or reserved) and packet[8] != 0)
-
-
-def test_the_rate_is_a_bucket_that_fills_again() -> None:
-    rate = RateLimit(10.0)
-    assert [rate.allow(100.0) for _ in range(11)] == [True] * 10 + [False]
-    assert not rate.allow(100.09)
-    assert rate.allow(100.15)
-    assert not rate.allow(100.15)
-    assert [rate.allow(500.0) for _ in range(11)] == [True] * 10 + [False]
-
-
-def test_less_than_one_a_second() -> None:
-    rate = RateLimit(0.5)
-    assert [rate.allow(10.0 + second) for second in range(6)] == [True, False, True, False, True, False]
-
-
-@given(
-    per_second=st.floats(0.1, 100.0),
-    pauses=st.lists(st.floats(0.0, 2.0), min_size=1, max_size=200),
-    start=st.floats(0.0, 1e6),
-)
-def test_never_more_than_the_burst_and_the_rate(per_second: float, pauses: list[float], start: float) -> None:
-    rate = RateLimit(per_second)
-    now, allowed = start, 0
-    for pause in pauses:
-        now += pause
-        allowed += rate.allow(now)
-    assert 1 <= allowed <= max(1.0, per_second) + (now - start) * per_second + 1e-3

@@ -28,6 +28,7 @@ from mcastd.lab.places import Options
 from mcastd.lab.scene import Scene
 from mcastd.lab.state import Process
 from mcastd.lab.topology import CLOUD, DC, GROUP, TUNNEL
+from mcastd.net import bpf
 from mcastd.system import sockets
 from tests.lab.datapath import RATE, assert_datapath
 
@@ -140,7 +141,7 @@ class Tap:
 def open_tap(interface: str, protocol: int) -> socket.socket:
     """A packet socket for the packets of one IP protocol on an interface of this thread's network namespace."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
-    sockets.attach_filter(sock, sockets.accept_protocol(protocol))
+    sockets.attach_filter(sock, bpf.accept_protocol(protocol))
     sockets.enlarge_receive_buffer(sock, _RECEIVE_BUFFER)
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     sock.bind((interface, _ETH_P_ALL))

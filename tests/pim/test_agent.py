@@ -14,10 +14,8 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd.config.model import Group, Pim, RpRange
-from mcastd.errors import DecodeError
 from mcastd.pim.agent import PimAgent, PimInterface
 from mcastd.pim.auto_rp_packet import RP_ANNOUNCE, RP_DISCOVERY
-from mcastd.pim.link import parse_ipv4
 from mcastd.system.log import get_logger
 from tests import pcap
 from tests.frr import Frr
@@ -207,25 +205,3 @@ def test_a_flood_of_rubbish_is_counted(pair: tuple[Namespace, Namespace]) -> Non
             await until(lambda: sum(pim.status("veth0", time.monotonic()).dropped.values()) == 500, "500 drops")
 
     cloud.run(main)
-
-
-@pytest.mark.parametrize(
-    ("packet", "reason"),
-    [
-        (b"", "ip_header"),
-        (b"\x45" + bytes(18), "ip_header"),
-        (b"\x65" + bytes(30), "ip_header"),
-        (b"\x44\0\0\x14" + bytes(16), "ip_length"),
-        (b"\x4f\0\0\x14" + bytes(16), "ip_length"),
-        (b"\x45\0\0\x15" + bytes(16), "ip_length"),
-        (b"\x45\0\0\x13" + bytes(16), "ip_length"),
-    ],
-)
-def test_bad_ip_headers_are_refused(packet: bytes, reason: str) -> None:
-    with pytest.raises(DecodeError, match=f"^{reason}$"):
-        parse_ipv4(packet)
-
-
-def test_padding_behind_the_datagram_is_cut_off() -> None:
-    packet = b"\x45\0\0\x16" + bytes(8) + LEAF.packed + UPSTREAM.packed + b"abpadding"
-    assert parse_ipv4(packet) == (LEAF, UPSTREAM, b"ab")

@@ -5,9 +5,9 @@ from ipaddress import IPv4Address
 import pytest
 
 from mcastd.errors import DecodeError
+from mcastd.net import ipv4
 from mcastd.pim.bootstrap import SCOPED
 from mcastd.pim.effects import NeighborUp
-from mcastd.pim.link import parse_ipv4
 from mcastd.pim.packet import ALL_PIM_ROUTERS, seal
 from mcastd.pim.report import group_statuses
 from mcastd.pim.router import Router
@@ -24,13 +24,13 @@ BSR = "1234 1e 40 0100 0a000001"
 INNER = "0000 0000 4011 0000 0a090001 ef010203"
 
 PACKETS: dict[str, tuple[bytes, str]] = {
-    "nothing": (b"", "ip_header"),
-    "an IP header of 19 bytes": (PACKET[:19], "ip_header"),
-    "IP version 6": (b"\x65" + PACKET[1:], "ip_header"),
-    "an IP header length beyond the datagram": (b"\x4f" + PACKET[1:], "ip_length"),
-    "an IP header length of 16": (b"\x44" + PACKET[1:], "ip_length"),
-    "a total length beyond the bytes held": (PACKET[:2] + b"\x00\xff" + PACKET[4:], "ip_length"),
-    "a total length within the header": (PACKET[:2] + b"\x00\x13" + PACKET[4:], "ip_length"),
+    "nothing": (b"", "ip_short"),
+    "an IP header of 19 bytes": (PACKET[:19], "ip_short"),
+    "IP version 6": (b"\x65" + PACKET[1:], "ip_version"),
+    "an IP header length beyond the datagram": (b"\x4f" + PACKET[1:], "ip_header_length"),
+    "an IP header length of 16": (b"\x44" + PACKET[1:], "ip_header_length"),
+    "a total length beyond the bytes held": (PACKET[:2] + b"\x00\xff" + PACKET[4:], "ip_total_length"),
+    "a total length within the header": (PACKET[:2] + b"\x00\x13" + PACKET[4:], "ip_total_length"),
 }
 
 MESSAGES: dict[str, tuple[bytes | tuple[int, str], str]] = {
@@ -160,7 +160,7 @@ def assert_unmoved(router: Router) -> None:
 def test_packets(item: str) -> None:
     packet, reason = PACKETS[item]
     with pytest.raises(DecodeError, match=f"^{reason}$"):
-        parse_ipv4(packet)
+        ipv4.parse(packet)
 
 
 def made(message: bytes | tuple[int, str]) -> bytes:

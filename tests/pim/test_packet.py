@@ -58,18 +58,6 @@ def test_join_prune_is_encoded_and_decoded() -> None:
     assert packet.decode_join_prune(body) == message
 
 
-def test_checksum_is_the_rfc_1071_sum() -> None:
-    def plain(data: bytes) -> int:
-        data += b"\0" * (len(data) % 2)
-        total = sum(int.from_bytes(data[i : i + 2]) for i in range(0, len(data), 2))
-        while total >> 16:
-            total = (total & 0xFFFF) + (total >> 16)
-        return ~total & 0xFFFF
-
-    for data in (b"\x20\x00\x00\x00", b"\x23" + bytes(range(255)), b"\xff\xff", b"\xff" * 65535, b"\x01"):
-        assert packet.checksum(data) == plain(data)
-
-
 def test_unknown_options_and_foreign_addresses_are_skipped() -> None:
     body = bytes.fromhex(
         "0015 0004 01000000"  # state refresh capable, as Cisco says it

@@ -7,6 +7,7 @@ import pytest
 
 from mcastd.errors import HostError
 from mcastd.links import Gre
+from mcastd.net.gre import GreOptions
 from mcastd.system.netlink import Address, GreUnsupported, Link, Netlink, changes
 from tests.namespaces import DEADLINE, Namespace, join
 
@@ -98,7 +99,7 @@ def test_flags_and_mtu_change_only_where_it_is_said(pair: tuple[Namespace, Names
 
 
 def test_gre_of_the_kernel_or_a_clear_no(namespace: Callable[[], Namespace]) -> None:
-    wanted = Gre(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"), 255, 0x28)
+    wanted = Gre(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"), GreOptions(0x28))
 
     async def main() -> None:
         async with Netlink() as netlink:

@@ -16,63 +16,13 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import GRE
 from scapy.packet import Packet, Raw
 
+from mcastd.net import bpf
+from mcastd.net.bpf import Instruction
 from mcastd.system import sockets
-from mcastd.system.sockets import Instruction
 from tests import pcap
 from tests.namespaces import Namespace, join
 
-GROUPS = (IPv4Address("224.0.1.39"), IPv4Address("224.0.1.40"))
-SENDER, NEIGHBOR, FEED = IPv4Address("10.1.1.9"), IPv4Address("10.1.1.10"), IPv4Address("239.1.1.1")
-DATAGRAM = b"\x01\xf0\x01\xf0\0\x0c\0\0data"
-
-
-def accepted(program: tuple[sockets.Instruction, ...], packet: bytes) -> bool:
-    sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with sender, receiver:
-        receiver.setblocking(False)
-        sockets.attach_filter(receiver, program)
-        try:
-            sender.send(packet)
-            return receiver.recv(65535) == packet
-        except (BlockingIOError, PermissionError):
-            return False
-
-
-def udp(group: IPv4Address = GROUPS[0], port: int = 496, *, protocol: int = 17, fragment: int = 0) -> bytes:
-    packet = pcap.ipv4(DATAGRAM[:2] + port.to_bytes(2) + DATAGRAM[4:], SENDER, group, protocol=protocol)
-    return packet[:6] + fragment.to_bytes(2) + packet[8:]
-
-
-def with_options(packet: bytes) -> bytes:
-    return bytes([0x46]) + packet[1:20] + b"\x94\x04\0\0" + packet[20:]
-
-
-@pytest.mark.parametrize(
-    ("packet", "expected"),
-    [
-        (udp(), True),
-        (udp(GROUPS[1]), True),
-        (with_options(udp()), True),
-        (udp(fragment=0x4000), True),  # don't fragment
-        (udp(fragment=0x2000), True),  # a first fragment: refused later, with a reason
-        (udp(fragment=0x0001), False),
-        (udp(FEED), False),
-        (udp(port=5001), False),
-        (udp(protocol=47), False),
-        (udp()[:21], False),
-        (b"", False),
-    ],
-)
-def test_udp_to_one_port_of_these_addresses(packet: bytes, expected: bool) -> None:
-    assert accepted(sockets.accept_udp(496, GROUPS), packet) is expected
-
-
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_any_number_of_addresses(count: int) -> None:
-    addresses = tuple(IPv4Address("224.0.1.39") + n for n in range(count))
-    program = sockets.accept_udp(496, addresses)
-    assert all(accepted(program, udp(address)) for address in addresses)
-    assert not accepted(program, udp(addresses[0] + count))
+SENDER, NEIGHBOR = IPv4Address("10.1.1.9"), IPv4Address("10.1.1.10")
 
 
 PEER, SPI = IPv4Address("192.0.2.1"), 0xC0FFEE01
@@ -82,70 +32,17 @@ def esp(spi: int = SPI, source: IPv4Address = PEER, destination: IPv4Address = S
     return pcap.ipv4(spi.to_bytes(4) + b"\0\0\0\1ciphertext", source, destination, protocol=50)
 
 
-def in_udp(spi: int = SPI, ports: tuple[int, int] = (4500, 4500)) -> bytes:
-    inside = spi.to_bytes(4) + b"\0\0\0\1ciphertext"
-    header = b"".join(port.to_bytes(2) for port in ports) + (8 + len(inside)).to_bytes(2) + bytes(2)
-    return pcap.ipv4(header + inside, PEER, SENDER, protocol=17)
-
-
-def in_fragments(packet: bytes, field: int) -> bytes:
-    return packet[:6] + field.to_bytes(2) + packet[8:]
-
-
-@pytest.mark.parametrize(
-    ("packet", "expected"),
-    [
-        (esp(), True),
-        (with_options(esp()), True),
-        (in_udp(), True),
-        (with_options(in_udp()), True),
-        (in_udp(ports=(1024, 4500)), True),  # a NAT's
-        (in_udp(ports=(4500, 1024)), False),  # whoever listens there does not speak ESP
-        (in_udp(0), False),  # IKE
-        (in_udp()[:28] + b"\xff", False),  # a keepalive of NAT traversal
-        (esp(SPI + 1), False),
-        (in_udp(SPI + 1), False),
-        (esp(SPI + 2), False),
-        (esp(source=PEER + 1), True),
-        (esp(source=PEER + 2), False),
-        (esp(destination=SENDER + 1), True),
-        (esp(destination=SENDER + 2), False),  # forwarded
-        (in_fragments(esp(), 0x4000), True),  # don't fragment
-        (in_fragments(esp(), 0x2000), False),
-        (in_fragments(esp(), 0x0001), False),
-        (b"\x60" + esp()[1:], False),
-        (udp(), False),
-        (esp()[:22], False),
-        (b"", False),
-    ],
-)
-def test_esp_of_a_peer_whose_spi_is_not_known(packet: bytes, expected: bool) -> None:
-    program = sockets.accept_esp_between((PEER, PEER + 1), (SENDER, SENDER + 1), (SPI + 1, SPI + 2))
-    assert accepted(program, packet) is expected
-
-
-def test_so_many_peers_and_spis_that_no_conditional_jump_spans_them() -> None:
-    locals_ = [SENDER + n for n in range(150)]
-    program = sockets.accept_esp_between([PEER + n for n in range(150)], locals_, range(SPI, SPI + 150))
-    for source in (PEER, PEER + 149):
-        found = [accepted(program, esp(spi, source)) for spi in (SPI - 1, SPI, SPI + 149, SPI + 150)]
-        assert found == [True, False, False, True]
-        assert accepted(program, esp(SPI - 1, source, SENDER + 149))
-    assert not accepted(program, esp(SPI - 1, PEER + 150))
-    assert not accepted(program, esp(SPI - 1, PEER, SENDER + 150))
-
-
 @pytest.mark.root
 def test_what_this_host_is_to_receive_comes_in_once_and_goes_nowhere_else(
     namespace: Callable[[], Namespace],
 ) -> None:
     here, there = namespace(), namespace()
     join(here, f"{SENDER}/24", there, f"{NEIGHBOR}/24")
-    program = sockets.accept_esp_between((PEER,), (SENDER,), ())
+    program = bpf.accept_esp_between((PEER,), (SENDER,), ())
     with (
         here.call(sockets.to_this_host) as sock,
         here.call(lambda: sockets.packets_coming(program)) as came,
-        there.call(lambda: sockets.packets_anywhere(sockets.accept_protocol(50))) as elsewhere,
+        there.call(lambda: sockets.packets_anywhere(bpf.accept_protocol(50))) as elsewhere,
     ):
         with suppress(OSError):
             sock.sendto(pcap.ipv4(esp()[20:], PEER + 1, NEIGHBOR, protocol=50), (str(NEIGHBOR), 0))
@@ -157,15 +54,6 @@ def test_what_this_host_is_to_receive_comes_in_once_and_goes_nowhere_else(
         came.setblocking(False)
         with pytest.raises(BlockingIOError):
             came.recv(1)
-
-
-def test_one_protocol() -> None:
-    assert accepted(sockets.accept_protocol(17), udp())
-    assert not accepted(sockets.accept_protocol(17), udp(protocol=47))
-
-
-def test_nothing() -> None:
-    assert not accepted(sockets.ACCEPT_NOTHING, udp())
 
 
 NEAR, FAR, OTHER = (IPv4Address(text) for text in ("10.44.6.1", "10.44.7.1", "10.44.8.1"))
@@ -205,7 +93,7 @@ def until(sock: socket.socket, last: bytes) -> list[bytes]:
 def heard(opened: Opened, program: tuple[Instruction, ...] | None, packets: list[bytes]) -> list[bytes]:
     """Which of these GRE packets of the far end, outer IP header aside, a raw GRE socket with that filter hears."""
     with opened(lambda: sockets.raw_gre(NEAR, FAR, 255, program)) as near:
-        far = opened(lambda: sockets.raw_gre(FAR, NEAR, 255, sockets.ACCEPT_NOTHING))
+        far = opened(lambda: sockets.raw_gre(FAR, NEAR, 255, bpf.ACCEPT_NOTHING))
         for packet in [*packets, LAST]:
             far.send(packet)
         return [packet[20:] for packet in until(near, LAST)]
@@ -262,13 +150,13 @@ def test_keepalives_of_every_kind_pass_and_nothing_of_the_feed(opened: Opened) -
         for packet in pair
         if packet is not None
     ]
-    assert heard(opened, sockets.accept_gre_keepalives(), mixed) == KEEPALIVES
+    assert heard(opened, bpf.accept_gre_keepalives(), mixed) == KEEPALIVES
     assert heard(opened, None, mixed) == mixed
 
 
 @pytest.mark.root
 def test_who_wants_nothing_hears_nothing(opened: Opened) -> None:
-    deaf = opened(lambda: sockets.raw_gre(NEAR, FAR, 255, sockets.ACCEPT_NOTHING))
+    deaf = opened(lambda: sockets.raw_gre(NEAR, FAR, 255, bpf.ACCEPT_NOTHING))
     assert heard(opened, None, OF_THE_FEED) == OF_THE_FEED
     with pytest.raises(BlockingIOError):
         deaf.recv(1)
@@ -276,11 +164,11 @@ def test_who_wants_nothing_hears_nothing(opened: Opened) -> None:
 
 @pytest.mark.root
 def test_only_the_far_end_is_heard(opened: Opened) -> None:
-    stranger = opened(lambda: sockets.raw_gre(OTHER, NEAR, 255, sockets.ACCEPT_NOTHING))
-    near = opened(lambda: sockets.raw_gre(NEAR, FAR, 255, sockets.accept_gre_keepalives()))
+    stranger = opened(lambda: sockets.raw_gre(OTHER, NEAR, 255, bpf.ACCEPT_NOTHING))
+    near = opened(lambda: sockets.raw_gre(NEAR, FAR, 255, bpf.accept_gre_keepalives()))
     both = opened(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_GRE))
     stranger.send(bytes(4))
-    far = opened(lambda: sockets.raw_gre(FAR, NEAR, 255, sockets.ACCEPT_NOTHING))
+    far = opened(lambda: sockets.raw_gre(FAR, NEAR, 255, bpf.ACCEPT_NOTHING))
     far.send(LAST)
     assert len(until(both, LAST)) == 1
     assert until(near, LAST) == []
@@ -290,10 +178,10 @@ def test_only_the_far_end_is_heard(opened: Opened) -> None:
 def test_what_arrived_before_the_filter_is_thrown_away(opened: Opened) -> None:
     """As between socket(2) and setsockopt(2), where nobody can hold a packet back."""
     early = opened(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_GRE))
-    far = opened(lambda: sockets.raw_gre(FAR, NEAR, 255, sockets.ACCEPT_NOTHING))
+    far = opened(lambda: sockets.raw_gre(FAR, NEAR, 255, bpf.ACCEPT_NOTHING))
     for packet in OF_THE_FEED:
         far.send(packet)
-    sockets.attach_filter(early, sockets.accept_gre_keepalives())
+    sockets.attach_filter(early, bpf.accept_gre_keepalives())
     assert early.recv(65535).endswith(OF_THE_FEED[0])
     sockets.drain(early)
     far.send(KEEPALIVES[0])
@@ -302,7 +190,7 @@ def test_what_arrived_before_the_filter_is_thrown_away(opened: Opened) -> None:
 
 @pytest.mark.root
 def test_draining_passes_over_the_peer_s_icmp_errors(opened: Opened) -> None:
-    near = opened(lambda: sockets.raw_gre(NEAR, FAR, 255, sockets.ACCEPT_NOTHING))
+    near = opened(lambda: sockets.raw_gre(NEAR, FAR, 255, bpf.ACCEPT_NOTHING))
     raw = opened(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW))
     sent = IP(src=str(NEAR), dst=str(FAR), proto=socket.IPPROTO_GRE) / bytes(8)
     unreachable = ip_of(ICMP(type="dest-unreach", code="protocol-unreachable") / sent)
@@ -321,7 +209,7 @@ def test_draining_passes_over_the_peer_s_icmp_errors(opened: Opened) -> None:
 
 @pytest.mark.root
 def test_the_kernel_writes_the_outer_header(opened: Opened) -> None:
-    near = opened(lambda: sockets.raw_gre(NEAR, FAR, 17, sockets.ACCEPT_NOTHING))
+    near = opened(lambda: sockets.raw_gre(NEAR, FAR, 17, bpf.ACCEPT_NOTHING))
     far = opened(lambda: sockets.raw_gre(FAR, NEAR, 255, None))
     near.send(b"one" + LAST)
     sockets.send_as(near, b"two" + LAST, tos=0xC0, ttl=255)
@@ -350,7 +238,7 @@ def test_a_packet_socket_hears_one_protocol(opened: Opened, protocol: int) -> No
     packets = [ip_of(packet) for packet in (UDP(sport=1, dport=2) / b"u", GRE(proto=0), ICMP(type=13), UDP() / b"v")]
     last = ip_of(Raw(b"last"))
     last = last[:9] + bytes([protocol]) + last[10:]
-    tap = opened(lambda: sockets.packets_on("lo", sockets.accept_protocol(protocol)))
+    tap = opened(lambda: sockets.packets_on("lo", bpf.accept_protocol(protocol)))
     raw = opened(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW))
     for packet in [*packets, last]:
         raw.sendto(packet, (str(NEAR), 0))
@@ -362,7 +250,7 @@ def test_a_packet_socket_hears_one_protocol(opened: Opened, protocol: int) -> No
 @pytest.mark.root
 def test_a_packet_socket_on_no_interface_is_not_left_open(host: Namespace) -> None:
     with pytest.raises(OSError) as caught:  # noqa: PT011  # its number says which
-        host.call(lambda: sockets.packets_on("gre9", sockets.ACCEPT_NOTHING))
+        host.call(lambda: sockets.packets_on("gre9", bpf.ACCEPT_NOTHING))
     assert caught.value.errno == errno.ENODEV
 
 

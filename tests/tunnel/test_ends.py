@@ -16,6 +16,7 @@ import pytest
 from mcastd.config.model import Child, Peer, Tunnel
 from mcastd.config.mtu import Esp
 from mcastd.links import Gre
+from mcastd.net.gre import GreOptions
 from mcastd.tunnel.mtu import Carrier
 from mcastd.tunnel.userspace import Pump
 from tests.namespaces import Namespace, join, until
@@ -61,8 +62,10 @@ def far_end(far: Namespace, gre: Gre, *address: str) -> Iterator[None]:
     """
     pump = None
     if abilities.has("gre"):
-        options = ["csum"] * gre.checksum + ["seq"] * gre.sequence + (["key", str(gre.key)] if gre.key else [])
-        ends = ("local", str(gre.local), "remote", str(gre.remote), "ttl", str(gre.ttl))
+        wanted = gre.options
+        options = ["csum"] * wanted.checksum + ["seq"] * wanted.sequence
+        options += ["key", str(wanted.key)] if wanted.key else []
+        ends = ("local", str(gre.local), "remote", str(gre.remote), "ttl", str(wanted.ttl))
         far.ip("link", "add", "gre1", "type", "gre", *ends, *options)
     else:
         pump = far.call(lambda: Pump("gre1", gre))
@@ -103,7 +106,7 @@ def test_every_way_to_write_the_addresses_reaches_the_far_end(
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(wanted)
-            with far_end(far, Gre(FAR, NEAR, 255), *theirs):
+            with far_end(far, Gre(FAR, NEAR), *theirs):
                 assert await ping(near, "10.44.4.5")
             await run.agent.close()
 
@@ -121,15 +124,15 @@ def test_the_options_of_gre_reach_an_end_that_expects_them(
 ) -> None:
     async def main() -> None:
         async with running(tmp_path) as run:
-            await run.want(over_the_cable(**options))
+            await run.want(over_the_cable(gre=GreOptions(**options)))
             mtu = 1476 - 4 * len(options)
             link = run.agent.link("gre1")
             assert link is not None
             assert link.mtu == mtu
-            with far_end(far, Gre(FAR, NEAR, 255, **options), "10.44.4.5/30"):
+            with far_end(far, Gre(FAR, NEAR, GreOptions(**options)), "10.44.4.5/30"):
                 assert await ping(near, "10.44.4.5", mtu - 28)
             other = {"checksum": True} if "checksum" not in options else {}
-            with far_end(far, Gre(FAR, NEAR, 255, **other), "10.44.4.5/30"):
+            with far_end(far, Gre(FAR, NEAR, GreOptions(**other)), "10.44.4.5/30"):
                 assert not await ping(near, "10.44.4.5")
             await run.agent.close()
 
@@ -140,10 +143,10 @@ def test_the_options_of_gre_reach_an_end_that_expects_them(
 def test_a_successor_goes_on_with_the_sequence_numbers_that_the_far_end_has_seen(
     near: Namespace, far: Namespace, tmp_path: Path
 ) -> None:
-    wanted = over_the_cable(sequence=True)
+    wanted = over_the_cable(gre=GreOptions(sequence=True))
 
     async def main() -> None:
-        with far_end(far, Gre(FAR, NEAR, 255, sequence=True), "10.44.4.5/30"):
+        with far_end(far, Gre(FAR, NEAR, GreOptions(sequence=True)), "10.44.4.5/30"):
             async with running(tmp_path) as run:
                 await run.want(wanted)
                 for _ in range(4):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mcastd.config.model import Tunnel
 from mcastd.config.mtu import Esp
+from mcastd.net.gre import GreOptions
 from mcastd.tunnel.mtu import Carrier, tunnel_mtu
 
 CBC = Esp(iv=16, block=16, icv=16)
@@ -18,7 +19,7 @@ def tunnel(key: int | None = None) -> Tunnel:
         local=IPv4Address("10.44.6.1"),
         remote=IPv4Address("10.44.7.1"),
         address=IPv4Interface("10.44.4.6/30"),
-        key=key,
+        gre=GreOptions(key),
     )
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mcastd.config.model import Tunnel
 from mcastd.links import Gre, Xfrm
+from mcastd.net.gre import GreOptions
 from mcastd.tunnel.plan import (
     AddAddress,
     AddEndpoint,
@@ -45,7 +46,7 @@ def wanted_of(tunnel: Tunnel, userspace: bool, mtu: int, up: bool, rp_filter: st
 
 
 WANTED = wanted_of(TUNNEL, False, 1398, True, "2")
-GRE = Gre(TUNNEL.local, TUNNEL.remote, 255)
+GRE = Gre(TUNNEL.local, TUNNEL.remote)
 MATCHING = Found(
     exists=True,
     ours=True,
@@ -117,11 +118,11 @@ def test_a_foreign_link_is_refused_and_nothing_else_is_done(shape: Shape | None)
     [
         {"local": IPv4Address("10.44.6.2")},
         {"remote": IPv4Address("10.44.7.2")},
-        {"ttl": 64},
-        {"key": 0},
-        {"key": 40},
-        {"checksum": True},
-        {"sequence": True},
+        {"gre": GreOptions(ttl=64)},
+        {"gre": GreOptions(0)},
+        {"gre": GreOptions(40)},
+        {"gre": GreOptions(checksum=True)},
+        {"gre": GreOptions(sequence=True)},
     ],
 )
 def test_what_cannot_change_in_place_makes_the_link_anew(what: dict[str, Any]) -> None:
@@ -141,7 +142,7 @@ def test_a_tun_without_its_pump_is_made_anew() -> None:
     assert plan(wanted, left)[:2] == [DeleteLink(), CreateLink(Pumped(GRE))]
     assert plan(wanted, replace(left, shape=Pumped(GRE))) == []
     assert plan(wanted, MATCHING)[:2] == [DeleteLink(), CreateLink(Pumped(GRE))]
-    assert plan(wanted, replace(left, shape=Pumped(replace(GRE, key=40))))[:2] == [
+    assert plan(wanted, replace(left, shape=Pumped(replace(GRE, options=GreOptions(40)))))[:2] == [
         DeleteLink(),
         CreateLink(Pumped(GRE)),
     ]
@@ -310,8 +311,8 @@ KEYS = st.none() | st.sampled_from((0, 40))
 WANTS = st.builds(
     wanted_of,
     tunnel=st.builds(
-        Tunnel, name=st.just("gre1"), local=ENDS, remote=ENDS, address=INTERFACES, peer_address=PEERS, key=KEYS,
-        addresses=FURTHER, ttl=st.sampled_from((64, 255)), checksum=st.booleans(), sequence=st.booleans(),
+        Tunnel, name=st.just("gre1"), local=ENDS, remote=ENDS, address=INTERFACES, peer_address=PEERS,
+        addresses=FURTHER, gre=st.builds(GreOptions, KEYS, st.booleans(), st.booleans(), st.sampled_from((64, 255))),
     ),
     userspace=st.booleans(),
     mtu=st.sampled_from((1376, 1398, 1476)),

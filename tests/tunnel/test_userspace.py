@@ -13,7 +13,8 @@ import pytest
 
 from mcastd.errors import HostError
 from mcastd.links import Gre
-from mcastd.tunnel.gre import PROTOCOL_IPV4, GreHeader, ipv4_payload
+from mcastd.net import ipv4
+from mcastd.net.gre import PROTOCOL_IPV4, GreHeader, GreOptions
 from mcastd.tunnel.userspace import Pump
 from tests.namespaces import Namespace, join, until
 
@@ -43,7 +44,7 @@ def pump(
 ) -> Iterator[Pump]:
     """A pump that runs on the loop of the calling thread, with its TUN up."""
     loop = asyncio.get_running_loop()
-    made = side.call(lambda: Pump("gre1", Gre(local, remote, 255, key, **options)))
+    made = side.call(lambda: Pump("gre1", Gre(local, remote, GreOptions(key, **options))))
     try:
         side.call(lambda: made.start(loop))
         side.ip("link", "set", "gre1", "addrgenmode", "none")
@@ -155,7 +156,7 @@ def test_nothing_leaves_while_the_gate_is_shut(near: Namespace, far: Namespace) 
             seen = await first_on_the_cable(capture)
             (packet,) = seen
             assert (packet[8], packet[12:20]) == (255, NEAR.packed + FAR.packed)
-            assert bytes(ipv4_payload(packet))[:4] == b"\0\0\x08\0"
+            assert bytes(ipv4.parse(packet).payload)[:4] == b"\0\0\x08\0"
             assert packet.endswith(b"let through")
             ours.forwarding = False
             here.sendto(b"in the clear", (FAR_INSIDE, 5000))
@@ -277,13 +278,13 @@ def test_what_the_host_refuses_is_said_and_leaves_nothing(near: Namespace, far: 
     async def main() -> None:
         before = names(near)
         with pytest.raises(HostError, match="veth0: no TUN interface of that name can be made: "):
-            Pump("veth0", Gre(NEAR, FAR, 255))
+            Pump("veth0", Gre(NEAR, FAR))
         with pytest.raises(HostError, match=r"gre1: no GRE socket from 10\.9\.9\.9 to 192\.0\.2\.2: Cannot assign"):
-            Pump("gre1", Gre(IPv4Address("10.9.9.9"), FAR, 255))
+            Pump("gre1", Gre(IPv4Address("10.9.9.9"), FAR))
         with pytest.raises(
             HostError, match=r"gre1: no GRE socket from 192\.0\.2\.1 to 10\.9\.9\.9: Network is unreach"
         ):
-            Pump("gre1", Gre(NEAR, IPv4Address("10.9.9.9"), 255))
+            Pump("gre1", Gre(NEAR, IPv4Address("10.9.9.9")))
         assert names(near) == before
 
     near.run(main)

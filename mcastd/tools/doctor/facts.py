@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from mcastd.config.model import Config, Tunnel
 from mcastd.errors import Problem
 from mcastd.links import Way
+from mcastd.net.gre import GreHeader
 from mcastd.status import ChildStatus, GroupStatus, PeerStatus, Status, TunnelStatus
 from mcastd.tools.doctor.proc import UdpSocket
 
@@ -55,13 +56,11 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class GreSeen:
-    """A GRE header that arrived on this host, outside of the tunnels: between whom, with which options."""
+    """GRE that arrived on this host, outside of the tunnels: its ends and its header, 0 for the sequence number."""
 
     source: IPv4Address
     destination: IPv4Address
-    key: int | None = None
-    checksum: bool = False
-    sequence: bool = False
+    header: GreHeader
 
 
 @dataclass(frozen=True, slots=True)

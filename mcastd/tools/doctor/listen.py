@@ -6,26 +6,24 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from ipaddress import IPv4Address
 from types import TracebackType
 from typing import Final, Self
 
 from mcastd.errors import DecodeError
+from mcastd.net import bpf, gre, ipv4
 from mcastd.system import sockets
 from mcastd.tools.doctor.facts import Esp, GreSeen, Heard, Stream, Wire
-from mcastd.tunnel import gre
 
 _MOST: Final = 20_000  # packets of one tunnel; more say nothing new
 _BATCH: Final = 256
 _BUFFER: Final = 4 << 20
-_UDP: Final = 17
-_UDP_HEADER: Final = 8
 _FAR_OFF: Final = 10_000  # numbers; a bit that was changed on the way makes such jumps
 _ESP: Final = struct.Struct("!II")
-_MORE_FRAGMENTS_OR_OFFSET: Final = 0x3FFF
-_OFFSET: Final = 0x1FFF
 
-Opener = Callable[[str, tuple[sockets.Instruction, ...]], socket.socket]
+Opener = Callable[[str, bpf.Program], socket.socket]
 
 
 class _Tap:
@@ -77,7 +75,8 @@ class _Tap:
                 return False  # the interface went down, and says so once
             if sock.family == socket.AF_PACKET and (origin[2] == socket.PACKET_OUTGOING) is not self._outgoing:
                 continue
-            self.take(packet)
+            with suppress(DecodeError):
+                self.take(ipv4.parse(packet, truncated=True))
             self._left -= 1
             if not self._left:
                 self._stop()
@@ -95,8 +94,8 @@ class _Tap:
         if sock.family == socket.AF_PACKET:
             self._overrun += sockets.statistics(sock)[1]
 
-    def take(self, packet: bytes) -> None:
-        """Count one packet, from its IP header on, possibly cut off."""
+    def take(self, packet: ipv4.Ipv4Packet) -> None:
+        """Count one packet, possibly cut off. One that raises DecodeError does not count."""
         raise NotImplementedError
 
 
@@ -104,20 +103,16 @@ class StreamTap(_Tap):
     """The multicast packets that come in on one interface, as they come: before any filter of this host."""
 
     def __init__(self, ifname: str, opened: Opener = sockets.packets_on) -> None:
-        super().__init__(lambda: opened(ifname, sockets.accept_multicast(self.snap)))
+        super().__init__(lambda: opened(ifname, bpf.accept_multicast(self.snap)))
         self._streams: Counter[Stream] = Counter()
         self._fragments = 0
 
-    def take(self, packet: bytes) -> None:
+    def take(self, packet: ipv4.Ipv4Packet) -> None:
         """Count a packet by its stream."""
-        header = (packet[0] & 0x0F) * 4
-        if len(packet) < header + 4 or header < 20:
-            return
-        (fragment,) = struct.unpack_from("!H", packet, 6)
-        self._fragments += bool(fragment & _MORE_FRAGMENTS_OR_OFFSET)
-        if packet[9] == _UDP and not fragment & _OFFSET:
-            (port,) = struct.unpack_from("!H", packet, header + 2)
-            self._streams[Stream(IPv4Address(packet[16:20]), IPv4Address(packet[12:16]), port)] += 1
+        self._fragments += packet.is_fragment
+        if packet.protocol == ipv4.UDP and not packet.fragment_offset and len(packet.payload) >= 4:
+            port = int.from_bytes(packet.payload[2:4])
+            self._streams[Stream(packet.destination, packet.source, port)] += 1
 
     def heard(self) -> Heard:
         """What has come in so far."""
@@ -132,7 +127,7 @@ class DeliveryTap(StreamTap):
     """
 
     def __init__(self, ifname: str) -> None:
-        super().__init__(ifname, lambda name, program: sockets.delivered(_UDP, program, name))
+        super().__init__(ifname, lambda name, program: sockets.delivered(ipv4.UDP, program, name))
 
 
 class GreTap(_Tap):
@@ -141,20 +136,17 @@ class GreTap(_Tap):
     snap = 65535  # what is checksummed is all of it
 
     def __init__(self, *, delivered: bool) -> None:
-        program = sockets.accept_protocol(gre.IPPROTO_GRE)
+        program = bpf.accept_protocol(ipv4.GRE)
         super().__init__(
-            lambda: sockets.delivered(gre.IPPROTO_GRE, program) if delivered else sockets.packets_anywhere(program)
+            lambda: sockets.delivered(ipv4.GRE, program) if delivered else sockets.packets_anywhere(program)
         )
         self._seen: Counter[GreSeen] = Counter()
 
-    def take(self, packet: bytes) -> None:
+    def take(self, packet: ipv4.Ipv4Packet) -> None:
         """Count a packet by whom it is between, and by what its header has."""
-        try:
-            header = gre.decode(gre.ipv4_payload(packet))
-        except DecodeError:
-            return
-        ends = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
-        self._seen[GreSeen(*ends, header.key, header.checksum, header.sequence is not None)] += 1
+        header = gre.decode(packet.payload)
+        numbered = replace(header, sequence=None if header.sequence is None else 0)
+        self._seen[GreSeen(packet.source, packet.destination, numbered)] += 1
 
     def seen(self) -> Counter[GreSeen]:
         """What has arrived so far."""
@@ -189,18 +181,17 @@ class EspTap(_Tap):
     """ESP on any interface, also in UDP (RFC 3948), by its SPI and numbers (RFC 4303, section 2); of one direction."""
 
     def __init__(self, *, outgoing: bool) -> None:
-        program = sockets.accept_esp(outgoing=outgoing, most=self.snap)
+        program = bpf.accept_esp(outgoing=outgoing, snap=self.snap)
         super().__init__(lambda: sockets.packets_anywhere(program), outgoing=outgoing)
         self._passed: dict[int, _Passed] = {}
 
-    def take(self, packet: bytes) -> None:
+    def take(self, packet: ipv4.Ipv4Packet) -> None:
         """Count a packet by its SPI."""
-        header = (packet[0] & 0x0F) * 4 + (_UDP_HEADER if packet[9] == _UDP else 0)
-        if len(packet) < header + _ESP.size:
-            return
-        spi, number = _ESP.unpack_from(packet, header)
-        peer = packet[16:20] if self._outgoing else packet[12:16]
-        self._passed.setdefault(spi, _Passed(IPv4Address(peer))).take(number)
+        start = ipv4.UDP_HEADER_LENGTH if packet.protocol == ipv4.UDP else 0
+        if len(packet.payload) >= start + _ESP.size:
+            spi, number = _ESP.unpack_from(packet.payload, start)
+            peer = packet.destination if self._outgoing else packet.source
+            self._passed.setdefault(spi, _Passed(peer)).take(number)
 
     def wire(self) -> Wire:
         """What has passed so far. Where packets came faster than they were taken, no gap means anything."""

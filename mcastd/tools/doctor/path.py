@@ -204,8 +204,8 @@ def _arrives(facts: Facts, tunnel: Tunnel, seen: TunnelFacts) -> Finding | None:
         return None
     ends = {"tunnel": tunnel.name, "local": tunnel.local, "remote": tunnel.remote}
     theirs = [one for one in facts.gre_seen if (one.source, one.destination) == (tunnel.remote, tunnel.local)]
-    if theirs and all(one.key != tunnel.key for one in theirs):
-        keys = f"{_key(theirs[0].key)}, tunnel {tunnel.name} has {_key(tunnel.key)}"
+    if theirs and not any(tunnel.gre.receives(one.header) for one in theirs):
+        keys = f"{_key(theirs[0].header.key)}, tunnel {tunnel.name} has {_key(tunnel.gre.key)}"
         return found("gre", "gre_key", f"GRE from {tunnel.remote} has {keys}", **ends)
     if theirs and (differs := next((words for one in theirs if (words := _options(tunnel, one))), None)):
         return found("gre", "gre_options", f"GRE from {tunnel.remote} has {differs}", **ends)
@@ -239,11 +239,16 @@ def no_echo(seen: TunnelFacts) -> str:
 
 def _options(tunnel: Tunnel, one: GreSeen) -> str | None:
     """Words for options of GRE that this side's tunnel does not take; numbers that nobody asked for it does."""
-    if one.checksum != tunnel.checksum:
-        return f"{'checksums' if one.checksum else 'no checksums'}, tunnel {tunnel.name} is set to the contrary"
-    if tunnel.sequence and not one.sequence:
-        return f"no sequence numbers, tunnel {tunnel.name} expects them"
-    return None
+    words = _GRE_REFUSAL.get(tunnel.gre.refusal(one.header) or "")
+    return words and words.format(tunnel=f"tunnel {tunnel.name}")
+
+
+# What a packet has that a tunnel refuses for its options, by the reason.
+_GRE_REFUSAL: Final = {
+    "gre_checksum_unexpected": "checksums, {tunnel} is set to the contrary",
+    "gre_checksum_missing": "no checksums, {tunnel} is set to the contrary",
+    "gre_sequence_missing": "no sequence numbers, {tunnel} expects them",
+}
 
 
 def _key(key: int | None) -> str:

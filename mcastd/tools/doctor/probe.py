@@ -12,8 +12,10 @@ from typing import Final, Self
 
 from mcastd.config.agreement import far_address
 from mcastd.config.model import Tunnel
+from mcastd.errors import DecodeError
+from mcastd.net import ipv4
+from mcastd.net.checksum import internet_checksum
 from mcastd.tools.doctor.facts import Probe
-from mcastd.tunnel.gre import internet_checksum
 
 _ECHO, _ECHO_REPLY = 8, 0
 _HEADER: Final = struct.Struct("!BBHHH")
@@ -21,8 +23,7 @@ _SMALL, _FULL = 1, 2
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DO, _IP_MTU = 10, 2, 14
 _SIOCGIFMTU: Final = 0x8921
 _IFREQ: Final = struct.Struct("16si12x")
-_IPV4_HEADER: Final = 20
-_BARE: Final = _IPV4_HEADER + _HEADER.size
+_BARE: Final = ipv4.HEADER_LENGTH + _HEADER.size
 
 
 class MtuProbe:
@@ -79,12 +80,11 @@ class MtuProbe:
 
     def _readable(self, sock: socket.socket) -> None:
         try:
-            packet = sock.recv(65535)
-        except OSError:
+            payload = ipv4.parse(sock.recv(65535)).payload
+        except (OSError, DecodeError):
             return  # an ICMP error that came for the socket; the answer is missing, which says it
-        header = (packet[0] & 0x0F) * 4
-        if len(packet) >= header + _HEADER.size:
-            kind, _code, _sum, number, sequence = _HEADER.unpack_from(packet, header)
+        if len(payload) >= _HEADER.size:
+            kind, _code, _sum, number, sequence = _HEADER.unpack_from(payload)
             if (kind, number) == (_ECHO_REPLY, self._id):
                 self._answered.add(sequence)
 

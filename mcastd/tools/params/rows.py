@@ -94,8 +94,9 @@ def _tunnel(config: Config, tunnel: Tunnel) -> Iterator[Row]:
     yield Row("Carried by", "nothing: in the clear" if carried is None else f"IPsec child {carried[1].name}", SAME)
     if tunnel.encapsulation == "gre":
         yield Row("GRE endpoint", str(seen(carried, tunnel.local) or UNKNOWN), str(tunnel.remote))
-        yield Row("GRE key", _NONE if tunnel.key is None else str(tunnel.key), SAME)
-        options = [name for name, on in (("checksums", tunnel.checksum), ("sequence numbers", tunnel.sequence)) if on]
+        yield Row("GRE key", _NONE if tunnel.gre.key is None else str(tunnel.gre.key), SAME)
+        named = ("checksums", tunnel.gre.checksum), ("sequence numbers", tunnel.gre.sequence)
+        options = [name for name, on in named if on]
         yield Row("GRE options", ", ".join(options) or _NONE, SAME)
     else:
         yield Row("Encapsulation", "none: IP straight on the IPsec interface", SAME)

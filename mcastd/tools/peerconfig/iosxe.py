@@ -136,11 +136,11 @@ class _Writer:
 
 def _gre(tunnel: Tunnel, source: str, destination: str) -> Iterator[str]:
     yield from (f" tunnel source {source}", f" tunnel destination {destination}")
-    if tunnel.key is not None:
-        yield f" tunnel key {tunnel.key}"
-    if tunnel.checksum:
+    if tunnel.gre.key is not None:
+        yield f" tunnel key {tunnel.gre.key}"
+    if tunnel.gre.checksum:
         yield " tunnel checksum"
-    if tunnel.sequence:
+    if tunnel.gre.sequence:
         yield " tunnel sequence-datagrams"
 
 

@@ -187,10 +187,10 @@ def xfrm_name(child: Child) -> str:
 
 def gre_link(config: Config, tunnel: Tunnel) -> str:
     """The line for ``ip`` that makes a GRE interface."""
-    options = ["" if tunnel.key is None else f" key {tunnel.key}"]
-    options += [" csum"] * tunnel.checksum + [" seq"] * tunnel.sequence
+    options = ["" if tunnel.gre.key is None else f" key {tunnel.gre.key}"]
+    options += [" csum"] * tunnel.gre.checksum + [" seq"] * tunnel.gre.sequence
     ends = f"local {tunnel.remote} remote {seen(carrier(config, tunnel), tunnel.local) or PUBLIC}"
-    return f"link add {tunnel.name} type gre {ends} ttl {tunnel.ttl}{''.join(options)}"
+    return f"link add {tunnel.name} type gre {ends} ttl {tunnel.gre.ttl}{''.join(options)}"
 
 
 def link_settings(config: Config, tunnel: Tunnel) -> list[str]:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from mcastd.errors import HostError
+from mcastd.net import bpf
 from mcastd.system import sockets
 
 _SO_TIMESTAMPNS = 35
@@ -39,8 +40,8 @@ class Capture:
     def __enter__(self) -> Self:
         opened: list[socket.socket] = []
         try:
-            opened.append(_everywhere(sockets.accept_control()))
-            opened += [_everywhere(sockets.accept_esp(outgoing=outgoing)) for outgoing in (False, True)]
+            opened.append(_everywhere(bpf.accept_control()))
+            opened += [_everywhere(bpf.accept_esp(outgoing=outgoing)) for outgoing in (False, True)]
         except OSError as error:
             for sock in opened:
                 sock.close()
@@ -89,7 +90,7 @@ class Capture:
         )
 
 
-def _everywhere(program: tuple[sockets.Instruction, ...]) -> socket.socket:
+def _everywhere(program: bpf.Program) -> socket.socket:
     """A packet socket on every interface, for both directions, that has counted nothing yet."""
     sock = sockets.packets_anywhere(program)
     sockets.statistics(sock)

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from mcastd.errors import DecodeError
+from mcastd.net import gre, ipv4
+from mcastd.net.ipv4 import Ipv4Packet
 from mcastd.tools.trace import igmp, ike, pim
 from mcastd.tools.trace.scope import Kind
-from mcastd.tunnel import gre
 
-_IGMP, _UDP, _GRE, _PIM = 2, 17, 47, 103
 _IKE_PORT, _NAT_T_PORT = 500, 4500
 _NON_ESP_MARKER = bytes(4)
-_CARRIED: dict[int, tuple[Kind, Callable[[bytes], str]]] = {_IGMP: ("igmp", igmp.words), _PIM: ("pim", pim.words)}
+_CARRIED: dict[int, tuple[Kind, Callable[[bytes], str]]] = {
+    ipv4.IGMP: ("igmp", igmp.words),
+    ipv4.PIM: ("pim", pim.words),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,47 +31,46 @@ def describe(packet: bytes, *, outgoing: bool, on_tunnel: bool) -> Meaning | Non
 
     ``on_tunnel`` says that it passed on a tunnel's own interface, inside of GRE.
     """
-    if len(packet) < 20 or packet[0] >> 4 != 4:
-        return None
-    head = _head(packet)
     try:
-        payload = bytes(gre.ipv4_payload(packet))
+        return _payload(ipv4.parse(packet), outgoing, on_tunnel)
     except DecodeError as error:
-        return _broken(_kind_of(packet[9]), head, error, packet)
-    return _payload(packet, payload, head, outgoing, on_tunnel)
+        if error.reason in ("ip_short", "ip_version"):
+            return None
+        start = Ipv4Packet(memoryview(packet)[: ipv4.HEADER_LENGTH], memoryview(b""))
+        return _broken(_kind_of(start.protocol), _head(start), error, packet)
 
 
-def _payload(packet: bytes, payload: bytes, head: str, outgoing: bool, on_tunnel: bool) -> Meaning | None:
-    protocol = packet[9]
-    if protocol == _UDP:
+def _payload(packet: Ipv4Packet, outgoing: bool, on_tunnel: bool) -> Meaning | None:
+    payload = bytes(packet.payload)
+    if packet.protocol == ipv4.UDP:
         return _udp(packet, payload)
-    if protocol == _GRE:
-        return _gre(packet, payload, head, outgoing, on_tunnel)
-    if protocol not in _CARRIED:
+    if packet.protocol == ipv4.GRE:
+        return _gre(packet, payload, outgoing, on_tunnel)
+    if packet.protocol not in _CARRIED:
         return None
-    kind, words = _CARRIED[protocol]
+    kind, words = _CARRIED[packet.protocol]
     try:
-        return Meaning(kind, f"{head}: {words(payload)}")
+        return Meaning(kind, f"{_head(packet)}: {words(payload)}")
     except DecodeError as error:
-        return _broken(kind, head, error, payload)
+        return _broken(kind, _head(packet), error, payload)
 
 
-def _udp(packet: bytes, payload: bytes) -> Meaning | None:
+def _udp(packet: Ipv4Packet, payload: bytes) -> Meaning | None:
     ports = [int.from_bytes(payload[at : at + 2]) for at in (0, 2)]
     message = payload[8:]
     if _IKE_PORT not in ports:
         if _NAT_T_PORT not in ports or message[:4] != _NON_ESP_MARKER:
             return None
         message = message[4:]
-    source, destination = _ends(packet)
-    head = _head(packet, f"{source}.{ports[0]} > {destination}.{ports[1]}")
+    head = _head(packet, f"{packet.source}.{ports[0]} > {packet.destination}.{ports[1]}")
     try:
         return Meaning("ike", f"{head}: {ike.words(message)}")
     except DecodeError as error:
         return _broken("ike", head, error, message)
 
 
-def _gre(packet: bytes, payload: bytes, head: str, outgoing: bool, on_tunnel: bool) -> Meaning | None:
+def _gre(packet: Ipv4Packet, payload: bytes, outgoing: bool, on_tunnel: bool) -> Meaning | None:
+    head = _head(packet)
     try:
         header = gre.decode(payload)
         inner = memoryview(payload)[header.length :]
@@ -83,27 +84,24 @@ def _gre(packet: bytes, payload: bytes, head: str, outgoing: bool, on_tunnel: bo
             options += ", CMD header"
         elif header.protocol != gre.PROTOCOL_IPV4:
             return None
-        carried = gre.ipv4_payload(inner)
-        if inner[9] != _GRE:
+        carried = ipv4.parse(inner)
+        if carried.protocol != ipv4.GRE:
             within = describe(bytes(inner), outgoing=outgoing, on_tunnel=False)
             return within and Meaning(within.kind, f"{head}: GREv0{options}: {within.text}", within.broken)
-        asked = gre.decode(carried)
-        if asked.protocol != gre.PROTOCOL_KEEPALIVE or len(carried) != asked.length:
+        asked = gre.decode(carried.payload)
+        if asked.protocol != gre.PROTOCOL_KEEPALIVE or len(carried.payload) != asked.length:
             raise DecodeError("nested")
     except DecodeError as error:
         return _broken("keepalive", head, error, payload)
-    answer = f"{IPv4Address(bytes(inner[12:16]))} > {IPv4Address(bytes(inner[16:20]))}"
-    request = f"keepalive request from {_ends(packet)[0]}, asks for an answer {answer}"
-    return Meaning(
-        "keepalive", f"{head}: GREv0{options}, {request} (tos 0x{inner[1]:x}, ttl {inner[8]}){_options(asked)}"
-    )
+    answer = f"{carried.source} > {carried.destination} (tos 0x{carried.tos:x}, ttl {carried.ttl}){_options(asked)}"
+    request = f"keepalive request from {packet.source}, asks for an answer {answer}"
+    return Meaning("keepalive", f"{head}: GREv0{options}, {request}")
 
 
-def _answer(packet: bytes, outgoing: bool, on_tunnel: bool) -> str:
-    source, destination = _ends(packet)
+def _answer(packet: Ipv4Packet, outgoing: bool, on_tunnel: bool) -> str:
     if on_tunnel:
-        return f"inside a keepalive: the answer that {destination} asks for"
-    return f"keepalive of {destination} answered" + ("" if outgoing else f" by {source}")
+        return f"inside a keepalive: the answer that {packet.destination} asks for"
+    return f"keepalive of {packet.destination} answered" + ("" if outgoing else f" by {packet.source}")
 
 
 def _options(header: gre.GreHeader) -> str:
@@ -114,18 +112,13 @@ def _options(header: gre.GreHeader) -> str:
     return "".join(f", {option}" for option in [*shown, *(["checksum"] if header.checksum else [])])
 
 
-def _head(packet: bytes, ends: str | None = None) -> str:
-    source, destination = _ends(packet)
-    length = int.from_bytes(packet[2:4])
-    return f"IP (tos 0x{packet[1]:x}, ttl {packet[8]}, length {length}) {ends or f'{source} > {destination}'}"
-
-
-def _ends(packet: bytes) -> tuple[IPv4Address, IPv4Address]:
-    return IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
+def _head(packet: Ipv4Packet, ends: str | None = None) -> str:
+    ends = ends or f"{packet.source} > {packet.destination}"
+    return f"IP (tos 0x{packet.tos:x}, ttl {packet.ttl}, length {packet.length}) {ends}"
 
 
 def _kind_of(protocol: int) -> Kind:
-    return _CARRIED[protocol][0] if protocol in _CARRIED else "ike" if protocol == _UDP else "keepalive"
+    return _CARRIED[protocol][0] if protocol in _CARRIED else "ike" if protocol == ipv4.UDP else "keepalive"
 
 
 def _broken(kind: Kind, head: str, error: DecodeError, what: bytes) -> Meaning:

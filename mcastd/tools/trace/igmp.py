@@ -4,7 +4,7 @@ import struct
 from ipaddress import IPv4Address
 
 from mcastd.errors import DecodeError
-from mcastd.tunnel.gre import internet_checksum
+from mcastd.net.checksum import internet_checksum
 
 _QUERY, _REPORT_V1, _REPORT_V2, _LEAVE, _REPORT_V3 = 0x11, 0x12, 0x16, 0x17, 0x22
 _RECORDS = {

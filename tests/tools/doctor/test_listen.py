@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from mcastd.net import ipv4
 from mcastd.tools.doctor.facts import Esp, Wire
 from mcastd.tools.doctor.listen import EspTap
 from tests.namespaces import Namespace
@@ -27,7 +28,7 @@ def seen(*packets: bytes) -> Wire:
     async def take() -> Wire:
         with EspTap(outgoing=False) as tap:
             for packet in packets:
-                tap.take(packet)
+                tap.take(ipv4.parse(packet, truncated=True))
             return tap.wire()
 
     return asyncio.run(take())

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Pim, RpRange, Tunnel, digest
 from mcastd.errors import Problem
 from mcastd.links import Way
+from mcastd.net.gre import PROTOCOL_IPV4, GreHeader, GreOptions
 from mcastd.status import (
     ChildStatus,
     FirewallStatus,
@@ -111,6 +112,10 @@ def seen(**changes: object) -> TunnelFacts:
         "way_to": {SOURCE: "eth0", GROUP: "gre1"},
     } | changes
     return TunnelFacts(**found)  # type: ignore[arg-type]
+
+
+def gre_seen(key: int | None = None, *, checksum: bool = False, sequence: int | None = None) -> GreSeen:
+    return GreSeen(REMOTE, LOCAL, GreHeader(PROTOCOL_IPV4, key, sequence, checksum))
 
 
 def facts(**changes: object) -> Facts:
@@ -242,7 +247,10 @@ CASES: dict[str, tuple[str, Facts]] = {
     ),
     "GRE with checksums": (
         "gre_options",
-        facts(tunnels={"gre1": seen(received={})}, gre_seen={GreSeen(REMOTE, LOCAL, checksum=True): 1}),
+        facts(
+            tunnels={"gre1": seen(received={})},
+            gre_seen={gre_seen(checksum=True): 1},
+        ),
     ),
     "the tunnel has a problem": (
         "tunnel_down",
@@ -259,15 +267,18 @@ CASES: dict[str, tuple[str, Facts]] = {
     ),
     "another key": (
         "gre_key",
-        facts(tunnels={"gre1": seen(received={})}, gre_seen={GreSeen(REMOTE, LOCAL, 40): 1}),
+        facts(tunnels={"gre1": seen(received={})}, gre_seen={gre_seen(40): 1}),
     ),
     "GRE that a firewall drops here": (
         "gre_dropped_here",
-        facts(tunnels={"gre1": seen(received={})}, gre_seen={GreSeen(REMOTE, LOCAL): 2}),
+        facts(tunnels={"gre1": seen(received={})}, gre_seen={gre_seen(): 2}),
     ),
     "GRE that a firewall drops here, seldom": (
         "gre_dropped_here",
-        facts(tunnels={"gre1": seen(received={}, total={})}, gre_seen={GreSeen(REMOTE, LOCAL): 1}),
+        facts(
+            tunnels={"gre1": seen(received={}, total={})},
+            gre_seen={gre_seen(): 1},
+        ),
     ),
     "GRE that a firewall drops here, in transport mode": (
         "gre_dropped_here",
@@ -466,10 +477,10 @@ def test_a_sequence_number_that_is_not_expected_is_no_fault_and_one_that_is_miss
         had = config()
         found = walk(
             facts(
-                config=replace(had, tunnels=(replace(had.tunnels[0], sequence=expected),)),
+                config=replace(had, tunnels=(replace(had.tunnels[0], gre=GreOptions(sequence=expected)),)),
                 status=status(),
                 tunnels={"gre1": seen(received={})},
-                gre_seen={GreSeen(REMOTE, LOCAL, sequence=sent): 2},
+                gre_seen={gre_seen(sequence=0 if sent else None): 2},
             )
         ).finding
         assert found is not None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mcastd.config.model import Config, Keepalive, RpRange
 from mcastd.errors import PeerConfigError
+from mcastd.net.gre import GreOptions
 from mcastd.tools.peerconfig.ios_words import Names, identity, limited, network
 from mcastd.tools.peerconfig.iosxe import configuration
 from tests.tools.peerconfig.agreed import (
@@ -215,7 +216,7 @@ def test_without_a_group_there_is_no_pfs() -> None:
 
 
 def test_gre_options_and_a_tunnel_network_of_one_address() -> None:
-    changes = {"key": 40, "checksum": True, "sequence": True, "address": IPv4Interface("10.44.4.6/32")}
+    changes = {"gre": GreOptions(40, checksum=True, sequence=True), "address": IPv4Interface("10.44.4.6/32")}
     config = with_tunnel(example(), **changes)
     tunnel = block(config, "interface Tunnel100")
     assert {"tunnel key 40", "tunnel checksum", "tunnel sequence-datagrams", "ip mtu 1386"} <= set(tunnel)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mcastd.config.model import Config, Keepalive
 from mcastd.config.strongswan import Section, parse
+from mcastd.net.gre import GreOptions
 from mcastd.tools.peerconfig import linux
 from tests.tools.peerconfig.agreed import example, route_based, transport, with_child, with_peer, with_pim, with_tunnel
 
@@ -70,9 +71,7 @@ def test_an_xfrm_interface_is_made_and_bound() -> None:
 def test_the_script_is_one_for_a_shell() -> None:
     config = with_tunnel(
         example(),
-        key=40,
-        checksum=True,
-        sequence=True,
+        gre=GreOptions(40, checksum=True, sequence=True),
         keepalive=Keepalive(period=5.0),
         address=IPv4Interface("10.44.4.6/32"),
     )

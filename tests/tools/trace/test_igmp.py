@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcastd.errors import DecodeError
+from mcastd.net.checksum import internet_checksum
 from mcastd.tools.trace.igmp import words
-from mcastd.tunnel.gre import internet_checksum
 from tests import pcap
 
 GROUP, SOURCE = "239.1.1.1", "100.15.30.10"

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from scapy.layers.l2 import GRE
 
 from mcastd.errors import DecodeError
-from mcastd.tunnel.gre import GreHeader, decode, internet_checksum, ipv4_payload
+from mcastd.net.gre import PROTOCOL_IPV4, GreHeader, GreOptions, decode
+from mcastd.net.ipv4 import parse
 
 # Frames 11, 12, 25 (cut to its GRE header) and 49 (cut) of various_gre.pcap of tcpdump's test suite: GRE between two
 # Ciscos with key 0x28, a keepalive behind a CMD header (0x8909), its answer, a ping behind a CMD header, and CDP.
@@ -58,19 +59,19 @@ def test_the_checksum_covers_the_payload_and_pads_an_odd_one() -> None:
 
 
 def test_the_article_s_keepalive_is_two_gre_packets_one_inside_the_other() -> None:
-    outer = ipv4_payload(KEEPALIVE)
+    outer = parse(KEEPALIVE).payload
     assert len(KEEPALIVE) == 48
     assert decode(outer) == GreHeader(0x0800)
-    inner = ipv4_payload(outer[4:])
+    inner = parse(outer[4:]).payload
     assert bytes(inner) == bytes(4)
     assert decode(inner) == GreHeader(0)
 
 
 def test_frames_of_a_real_cisco() -> None:
-    request = ipv4_payload(CISCO_KEEPALIVE)
+    request = parse(CISCO_KEEPALIVE).payload
     assert decode(request) == GreHeader(0x8909, key=0x28)
-    assert decode(ipv4_payload(request[16:])) == GreHeader(0, key=0x28)
-    assert decode(ipv4_payload(CISCO_ANSWER)) == GreHeader(0, key=0x28)
+    assert decode(parse(request[16:]).payload) == GreHeader(0, key=0x28)
+    assert decode(parse(CISCO_ANSWER).payload) == GreHeader(0, key=0x28)
     assert decode(CISCO_PING) == GreHeader(0x8909, key=0x28)
     assert decode(CISCO_CDP) == GreHeader(0x2000, key=0x28)
     assert GreHeader(0x8909, key=0x28).encode(bytes(request[8:])) == request
@@ -160,50 +161,28 @@ def test_arbitrary_bytes_are_read_or_refused_with_a_reason(packet: bytes) -> Non
     assert reason in {"", "gre_short", "gre_version", "gre_routing", "gre_reserved", "gre_checksum"}
 
 
-def ip_header(first: int = 0x45, total: int = 20, size: int = 20) -> bytes:
-    return bytes([first, 0]) + total.to_bytes(2, "big") + bytes(size - 4)
+OPTIONS = st.builds(GreOptions, key=st.none() | st.integers(0, 2), checksum=st.booleans(), sequence=st.booleans())
 
 
-@pytest.mark.parametrize(
-    ("packet", "reason"),
-    [
-        (b"", "ip_short"),
-        (b"\x45", "ip_short"),
-        (b"\x45\x00\x00", "ip_short"),
-        (ip_header()[:19], "ip_short"),
-        (ip_header(first=0x65), "ip_version"),
-        (ip_header(first=0x05), "ip_version"),
-        (ip_header(first=0x44), "ip_header_length"),
-        (ip_header(first=0x40), "ip_header_length"),
-        (ip_header(first=0x46, total=24), "ip_header_length"),  # beyond the datagram
-        (ip_header(first=0x4F, total=20), "ip_header_length"),
-        (ip_header(total=21), "ip_total_length"),  # beyond the bytes held
-        (ip_header(total=0xFFFF), "ip_total_length"),
-        (ip_header(total=19), "ip_total_length"),
-        (ip_header(total=0), "ip_total_length"),
-        (ip_header(first=0x46, total=23, size=24), "ip_total_length"),
-    ],
-)
-def test_hostile_ip_headers(packet: bytes, reason: str) -> None:
-    with pytest.raises(DecodeError) as caught:
-        ipv4_payload(packet)
-    assert caught.value.reason == reason
+@given(OPTIONS, st.integers(0, 0xFFFFFFFF))
+def test_a_tunnel_accepts_what_the_same_options_send(options: GreOptions, number: int) -> None:
+    header = options.header(PROTOCOL_IPV4, number if options.sequence else None)
+    assert options.receives(header)
+    assert options.sends(header)
+    assert options.refusal(header) is None
+    assert header.flags == options.feed_header.flags
+    assert header.length == options.feed_header.length
+    assert header.is_constant == (header == options.feed_header and not options.checksum and not options.sequence)
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3])
-def test_payloads_too_short_for_gre_are_refused_by_gre(size: int) -> None:
-    payload = ipv4_payload(ip_header(total=20 + size, size=24))  # trailing bytes, as Ethernet pads, are not payload
-    assert len(payload) == size
-    with pytest.raises(DecodeError, match="gre_short"):
-        decode(payload)
-
-
-def test_ip_options_are_not_payload() -> None:
-    assert bytes(ipv4_payload(ip_header(first=0x46, total=26, size=24) + b"ab")) == b"ab"
-
-
-def test_internet_checksum_of_rfc_1071() -> None:
-    """RFC 1071, section 3: the example's sum is ddf2."""
-    assert internet_checksum(bytes.fromhex("0001f203f4f5f6f7")) == 0xDDF2 ^ 0xFFFF
-    assert internet_checksum(b"") == 0xFFFF
-    assert internet_checksum(bytes.fromhex("0001f203f4f5f6f7220d")) == 0
+@given(OPTIONS, OPTIONS)
+def test_a_tunnel_refuses_other_options_but_numbers_that_it_did_not_ask_for(one: GreOptions, other: GreOptions) -> None:
+    expected = None
+    if one.key != other.key:
+        expected = "gre_key"
+    elif one.checksum != other.checksum:
+        expected = "gre_checksum_unexpected" if other.checksum else "gre_checksum_missing"
+    elif one.sequence and not other.sequence:
+        expected = "gre_sequence_missing"
+    assert one.refusal(other.feed_header) == expected
+    assert one.receives(other.feed_header) == (one.key == other.key)
