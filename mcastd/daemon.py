@@ -25,13 +25,14 @@ from mcastd.handover import COMMAND, Handover
 from mcastd.health import problems, summary
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
-from mcastd.ipsec.state import ChildView
+from mcastd.ipsec.state import ChildView, IpsecDesired
+from mcastd.ipsec.vici import ViciSocket
 from mcastd.keepalive.agent import KeepaliveAgent, KeepaliveTunnel
 from mcastd.keepalive.packet import endpoints
 from mcastd.pim.agent import PimAgent, PimInterface
 from mcastd.pim.prefix_table import in_ranges
 from mcastd.status import GroupStatus, KeepaliveStatus, PimStatus, Status, TunnelStatus
-from mcastd.system import capabilities, runtime
+from mcastd.system import capabilities, runtime, sockets
 from mcastd.system.fdstore import FdStore
 from mcastd.system.journal import Journal
 from mcastd.system.ledger import Ledger
@@ -62,6 +63,8 @@ class Daemon:
         self._leaves_standing = False
         self._reloading = asyncio.Lock()
         self._generations: dict[str, int] = {}
+        self._keys: tuple[PeerWithKey, ...] = ()
+        self._restarts: dict[str, tuple[int, str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: asyncio.TimerHandle | None = None
         directory = loaded.config.daemon.runtime_dir
@@ -69,11 +72,11 @@ class Daemon:
         ledger = Ledger(directory / "ledger.json")
         rng = random.Random(os.urandom(16))
         self._ipsec = IpsecAgent(
-            vici_socket=loaded.config.daemon.vici_socket,
+            charon=ViciSocket(loaded.config.daemon.vici_socket),
+            esp_sockets=sockets,
             ledger=ledger,
             log=log,
             on_change=self._children_changed,
-            may_give_back=lambda: self._firewall.guards(),
             rng=rng,
         )
         self._firewall = FirewallAgent(ledger=ledger, log=log, on_change=self._children_changed)
@@ -157,7 +160,7 @@ class Daemon:
 
     def _turned(self) -> dict[str, float]:
         """When the loops of the agents last came around."""
-        return {"firewall": self._firewall.turned, "ipsec": self._ipsec.turned, "tunnels": self._tunnels.turned}
+        return {"firewall": self._firewall.turned, "ipsec": self._ipsec.wake.turned, "tunnels": self._tunnels.turned}
 
     def _hand_over(self) -> None:
         self._leaves_standing = True
@@ -169,27 +172,26 @@ class Daemon:
         # What goes, says goodbye while its link still stands; what comes is joined when its link is up.
         self._links_changed()
         self._tunnels.configure(config)
-        self._ipsec.configure(peers)
+        self._keys = peers
         self._children_changed()
 
     def _children_changed(self) -> None:
+        self._ipsec.configure(IpsecDesired(self._keys, dict(self._restarts), self._firewall.guards()))
         self._tunnels.carry(
             {child.name: self._carrier(peer, child) for peer in self._config.peers for child in peer.children}
         )
         self._tell_systemd()
 
     def _carrier(self, peer: Peer, child: Child) -> Carrier:
-        view = self._ipsec.child(child.name)
+        view = self._ipsec.children().get(child.name)
         configured = max(
             (esp for proposal in child.proposals for esp in esp_of_proposal(proposal)),
             key=lambda esp: esp.iv + esp.block + esp.icv,
         )
         if view is None or not view.up or not self._firewall.lets(child.name):
-            generation = view.generation if view else 0
+            generation = view.up_count if view else 0
             return Carrier(False, generation, configured, child.mode, True, peer.remote)
-        return Carrier(
-            True, view.generation, _negotiated(view) or configured, child.mode, bool(view.encap), peer.remote
-        )
+        return Carrier(True, view.up_count, _negotiated(view) or configured, child.mode, bool(view.encap), peer.remote)
 
     def _links_changed(self) -> None:
         links = {tunnel.name: self._tunnels.link(tunnel.name) for tunnel in self._config.tunnels}
@@ -231,7 +233,9 @@ class Daemon:
     def _reinitiate(self, tunnel: str) -> None:
         child = next((one.child for one in self._config.tunnels if one.name == tunnel), None)
         if child is not None:
-            self._ipsec.restart(child, f"the path of {tunnel} is dead")
+            number, _ = self._restarts.get(child, (0, ""))
+            self._restarts[child] = number + 1, f"the path of {tunnel} is dead"
+            self._children_changed()
 
     def _hang_up(self) -> None:
         async def reload() -> None:
@@ -272,7 +276,7 @@ class Daemon:
                 notify("READY=1")
             took = round((time.monotonic() - began) * 1000)
             self._log.info("reloaded", config=str(self._path), took_ms=took)
-            notes = self._ipsec.notes()
+            notes = self._ipsec.status(time.monotonic()).notes
             for note in notes:
                 self._log.warning("configuration_note", note=note)
             return "\n".join([f"reloaded {self._path} in {took} ms", *(f"note: {note}" for note in notes)])
@@ -328,7 +332,8 @@ class Daemon:
     def status(self) -> Status:
         """Everything, as it is now."""
         now = time.monotonic()
-        peers = self._ipsec.status(now)
+        ipsec = self._ipsec.status(now)
+        peers, charon = ipsec.peers, ipsec.charon
         plain = self._tunnels.status()
         tunnels = tuple(
             _with(plain[tunnel.name], self._keepalive.status(tunnel.name, now), self._pim.status(tunnel.name, now))
@@ -337,7 +342,7 @@ class Daemon:
         groups = tuple(
             _seen_through(group, plain[group.tunnel]) for group in self._pim.groups(now) if group.tunnel in plain
         )
-        firewall, charon = self._firewall.status(), self._ipsec.charon
+        firewall = self._firewall.status()
         down = tuple(
             problems(charon.text if charon else None, peers, tunnels, groups, firewall, capabilities.missing())
         )
@@ -356,7 +361,7 @@ class Daemon:
             peers=peers,
             tunnels=tunnels,
             groups=groups,
-            notes=(*(f"{note.key}: {note.text}" for note in self._notes), *self._ipsec.notes(), *log_note),
+            notes=(*(f"{note.key}: {note.text}" for note in self._notes), *ipsec.notes, *log_note),
         )
 
     def _tell_systemd(self) -> None:

@@ -17,6 +17,7 @@ ProblemCode = Literal[
     "charon_refused",
     "charon_unclear",
     "child_sa_down",
+    "connection_missing",
     "connection_not_ours",
     "esp_proposal",
     "firewall_failed",

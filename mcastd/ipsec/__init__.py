@@ -1,37 +1,41 @@
-"""Keeping the configured children up through charon.
+"""IPsec: keeps the configured CHILD_SAs up through strongSwan's IKE daemon, charon.
 
 Theory of operation
 ===================
 
-mcastd alone initiates. charon gets connections (``load-conn``) and keys (``load-shared``) over VICI, with its own
-start, close and DPD actions off, and otherwise only does what it is told. The agent holds two connections: one for
-commands and one on which charon reports events, which is always drained. An event tells that it is time to look, and
-which SPI has its keys now (``early``). Every look lists the SAs and does the difference between that and what is
-wanted, so a lost event costs at most the 30 s until the next audit, and start, reload, adoption after a crash and
-repair are the same code.
+A CHILD_SA ("child" in the configuration and in charon's words) is a pair of ESP SAs with their traffic selectors; an
+IKE_SA is the authenticated channel to a peer on which CHILD_SAs are negotiated.
 
-Each child:
+mcastd alone initiates. charon receives connections (``load-conn``) and keys (``load-shared``) over its VICI socket,
+with its own start, close and DPD actions off, and does nothing by itself but rekeying. The agent holds two connections:
+one for commands and one for charon's events, which is always read, since a client that does not read blocks charon. An
+event only causes a look at charon, and says which SPI has its keys now. Every look lists the SAs and applies the
+difference to the desired state. So a lost event costs at most the 30 s until the next audit; and start, reload, the
+adoption of existing SAs after a crash, and repair are the same code.
+
+Each CHILD_SA:
 
     down  --due-->  connecting  --listed as installed-->  up  --not listed-->  down (due at once, then by back-off)
                         |
                         +--refused, timeout-->  waiting (back-off with jitter)  --due-->  connecting
 
-- One attempt is in flight per child, and until the IKE_SA is up one per peer: concurrent ``initiate`` commands could
-  make two IKE_SAs. Each runs on a connection of its own, whose ``control-log`` tells how it goes (``failure``).
-- ``initiate`` always has a timeout. What it leaves half open is terminated, or charon would go on with it beside the
-  next.
-- Two SAs for one child are normal during a rekey and pruned when they stay (``prune``).
-- An SA depends on addresses, identities, algorithms and selectors. They are written into the ledger as they are
-  loaded, so a reload, or a start after a crash with another file, takes down exactly what the new file would not have
-  made. It does not depend on keys and certificates: rotated ones are loaded, and used by the next authentication.
-- charon is gone when its socket is absent, refuses or closes, and nothing is up then. An answer that cannot be read, or
-  stays away for a while, leaves everything as it was seen last (``contact``).
-- What the other side sends by a new SA before its keys are here is kept, and received once more when they are
-  (``early``).
-- A connection in charon that the ledger does not know is somebody else's: it is not touched, and status says so.
+- One attempt is in flight per CHILD_SA, and one per peer until the IKE_SA is up: concurrent ``initiate`` commands could
+  make two IKE_SAs. Each attempt has a connection of its own, whose ``control-log`` tells why it fails (``failure``).
+- ``initiate`` always has a timeout. What an attempt leaves half-open is terminated, or charon would continue with it
+  beside the next attempt.
+- Two SAs for one CHILD_SA are normal during a rekeying, and terminated when they stay (``duplicate_sas``).
+- An SA depends on addresses, identities, algorithms and selectors. They are recorded in the ledger when they are
+  loaded. So a reload, or a start after a crash with another file, takes down exactly the SAs that the new file would
+  not have made. An SA does not depend on keys and certificates: changed ones are loaded, and used by the next
+  authentication.
+- charon has ended when its socket is absent, refuses or closes; then nothing is up. When an answer cannot be read, or
+  does not come for a while, the last listing counts (``charon_health``).
+- ESP that arrives before the keys of its SA is kept, and replayed once they are installed (``early_esp``).
+- A connection in charon that is not in the ledger belongs to another program: it is not touched, and is reported as a
+  problem.
 
-The rooms: ``vici`` (client), ``messages`` and ``credentials`` (Config <-> VICI), ``failure`` (log lines -> words),
-``attempt`` (back-off), ``state`` (what is known, and status), ``contact`` (charon itself), ``prune`` (duplicates),
-``early`` and ``giving_back`` (ESP that comes before its keys), ``listing``, ``loading``, ``going``
-(taking down), ``agent``.
+Modules: ``vici`` (the client), ``charon`` (its interface, and queries), ``messages`` and ``credentials`` (Config <->
+VICI), ``failure`` (log lines -> causes), ``backoff``, ``state`` (what is known of each peer, and its status),
+``charon_health``, ``duplicate_sas``, ``early_esp`` and ``esp_replay``, ``initiation`` (one attempt), ``loading``,
+``teardown``, and ``agent``, which runs them.
 """

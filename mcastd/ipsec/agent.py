@@ -1,132 +1,116 @@
-"""Keeps every configured child up through charon: the room with windows. See the package's docstring for how."""
+"""Keeps every configured CHILD_SA up through charon. The package's docstring says how."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from random import Random
 from typing import Final
 
 from mcastd.errors import DecodeError, HostError, ViciError, ViciRefused
-from mcastd.ipsec import failure, messages
-from mcastd.ipsec.charon_health import CharonHealth, code, unclear
-from mcastd.ipsec.giving_back import GivingBack
-from mcastd.ipsec.going import CONN, drop_half_open, quietly, take_down, terminate_child
-from mcastd.ipsec.listing import list_conns, list_sas
-from mcastd.ipsec.loading import load, must_wait, strays
-from mcastd.ipsec.messages import IkeSa, PeerWithKey, Section
-from mcastd.ipsec.prune import Duplicates
-from mcastd.ipsec.state import Change, ChildState, ChildView, PeerState
-from mcastd.ipsec.vici import ViciConnection
+from mcastd.ipsec import charon_health, messages
+from mcastd.ipsec.charon import Charon, Vici, list_conns, list_sas, remove
+from mcastd.ipsec.charon_health import CharonHealth
+from mcastd.ipsec.duplicate_sas import DuplicateSas
+from mcastd.ipsec.esp_replay import EspReplay, EspSockets
+from mcastd.ipsec.initiation import initiate
+from mcastd.ipsec.loading import load, must_wait, unconfigured
+from mcastd.ipsec.messages import IkeSa, Section
+from mcastd.ipsec.state import Change, ChildState, ChildView, IpsecDesired, IpsecSnapshot, PeerState
+from mcastd.ipsec.teardown import CONN, drop_half_open, take_down, terminate_child
 from mcastd.problems import Problem
-from mcastd.status import PeerStatus
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.wake import Wake
 
-AUDIT: Final = 30.0
-RECONNECT_FIRST: Final = 0.05
-RECONNECT_MOST: Final = 1.0
-NO_ANSWER_AFTER: Final = 3.0
+AUDIT: Final = 30.0  # seconds between two looks at charon without an event
+RECONNECT_MIN: Final = 0.05
+RECONNECT_MAX: Final = 1.0
 TERMINATE_TIMEOUT: Final = 1.0
 REFRESH_TIMEOUT: Final = 1.0
 LOAD_PATIENCE: Final = 0.25
-_DELETED: Final = "deleted by the peer, by DPD or by an administrator"
+CLOSE_TIMEOUT: Final = 2.8
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey")
+_DELETED: Final = "deleted by the peer, by DPD or by an administrator"
 
 
 class IpsecAgent:
-    """Loads connections and keys, brings the children up and keeps them up."""
+    """Loads connections and credentials into charon, brings the CHILD_SAs up and keeps them up."""
+
+    name: Final = "ipsec"
 
     def __init__(
         self,
         *,
-        vici_socket: Path,
+        charon: Charon,
+        esp_sockets: EspSockets,
         ledger: Ledger,
         log: Logger,
         on_change: Callable[[], None],
-        may_give_back: Callable[[], bool],
         rng: Random,
     ) -> None:
-        """``may_give_back`` says whether what comes out of ESP that is received once more is held to the selectors."""
-        self._socket = vici_socket
+        self.wake = Wake()
+        self.wake.set()  # an empty configuration has something to do as well: what is in the ledger
+        self._charon = charon
         self._ledger = ledger
         self._log = log
         self._on_change = on_change
         self._rng = rng
+        self._desired = IpsecDesired()
         self._peers: dict[str, PeerState] = {}
-        self._wake = Wake()
-        self._settled = asyncio.Event()
-        self._configured = 0
-        self._control: ViciConnection | None = None
+        self._control: Vici | None = None  # the connection for commands, while there is a session
         self._health = CharonHealth()
-        self._seen = 0.0
-        self._duplicates = Duplicates()
-        self._giving_back = GivingBack(log)
-        self._may_give_back = may_give_back
-        self._restarts: dict[str, str] = {}
-        self._attempts: set[asyncio.Task[None]] = set()
-        self._refreshing: asyncio.Task[None] | None = None
+        self._listed_at = 0.0  # when charon listed its SAs last, monotonic
+        self._duplicates = DuplicateSas()
+        self._replay = EspReplay(log, esp_sockets)
+        self._restarted: dict[str, int] = {}  # by CHILD_SA, the restart that was acted on last
+        self._attempts: set[asyncio.Task[None]] = set()  # those in flight
+        self._refreshing: asyncio.Task[None] | None = None  # the last refresh, which may still wait for charon
 
-    @property
-    def charon(self) -> Problem | None:
-        """Why charon cannot be used at the moment; None while it can."""
-        if self._health.problem is None and self._refreshing is not None and not self._refreshing.done():
-            return unclear("charon hangs, or is very busy")
-        return self._health.problem
-
-    def configure(self, peers: tuple[PeerWithKey, ...]) -> None:
-        """Set the peers that are wanted, with their keys, and return at once."""
+    def configure(self, desired: IpsecDesired) -> None:
+        """Set the desired state and nudge the loop; returns at once. The same state again is a no-op."""
+        if desired == self._desired:
+            return
+        self._desired = desired
         now = _now()
         known, self._peers = self._peers, {}
-        for wanted in peers:
-            state = known.get(wanted.peer.name)
+        for peer in desired.peers:
+            state = known.get(peer.peer.name)
             if state is None:
-                state = PeerState(wanted, self._rng)
-            elif state.wanted != wanted:
-                state.want(wanted, now)
-            self._peers[wanted.peer.name] = state
-        self._configured += 1
-        self._settled.clear()
-        self._wake.set()
-
-    @property
-    def turned(self) -> float:
-        """When the loop last came around, monotonic; within AUDIT and a few seconds while it is well."""
-        return self._wake.turned
+                state = PeerState(peer, self._rng)
+            elif state.desired != peer:
+                state.configure(peer, now)
+            self._peers[state.name] = state
+        self.wake.set()
 
     async def settled(self) -> None:
-        """Return when the loop has acted on the last configure, or has seen that charon is absent."""
-        await self._settled.wait()
+        """Return when the loop has acted on the last configure, or has found that charon is absent."""
+        await self.wake.settled()
 
-    def child(self, name: str) -> ChildView | None:
-        """A child by its name; None if no such child is configured."""
-        for peer in self._peers.values():
-            if name in peer.children:
-                return peer.children[name].view()
-        return None
+    def children(self) -> dict[str, ChildView]:
+        """The configured CHILD_SAs, by name."""
+        return {name: child.view() for peer in self._peers.values() for name, child in peer.children.items()}
 
-    def restart(self, name: str, reason: str) -> None:
-        """Take down a child that pretends to be up, with its IKE_SA if the peer is silent there too.
-
-        The loop brings it up again, by the child's back-off; one that is not up is left to that.
-        """
-        self._restarts[name] = reason
-        self._wake.set()
-
-    def notes(self) -> tuple[str, ...]:
-        """What of the file holds for SAs to come only."""
-        return tuple(note for peer in self._peers.values() for note in peer.notes())
-
-    def status(self, now: float) -> tuple[PeerStatus, ...]:
+    def status(self, now: float) -> IpsecSnapshot:
         """Every peer, with the counters of the last ``refresh``."""
-        return tuple(peer.status(now, self._seen) for peer in self._peers.values())
+        peers = tuple(peer.status(now, self._listed_at) for peer in self._peers.values())
+        notes = tuple(note for peer in self._peers.values() for note in peer.notes())
+        return IpsecSnapshot(peers, self._charon_problem(), notes)
+
+    def problems(self) -> Iterator[Problem]:
+        """Whether charon cannot be used, and what is not up."""
+        charon, now = self._charon_problem(), _now()
+        if charon is not None and self._peers:
+            yield charon
+        for peer in self._peers.values():
+            yield from peer.problems(now)
+
+    def _charon_problem(self) -> Problem | None:
+        if self._health.problem is None and self._refreshing is not None and not self._refreshing.done():
+            return charon_health.unclear("charon hangs, or is very busy")
+        return self._health.problem
 
     async def refresh(self) -> None:
-        """Ask charon for the counters, right before ``status``; without charon nothing happens.
-
-        One that takes longer than a second is not waited for: who asks for the status is told.
-        """
+        """Ask charon for the counters, right before ``status``. Waits for a second at most; without charon a no-op."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._refresh())
         done, _ = await asyncio.wait({self._refreshing}, timeout=REFRESH_TIMEOUT)
@@ -137,192 +121,191 @@ class IpsecAgent:
     async def _refresh(self) -> None:
         if self._control is not None:
             try:
-                self._see(await list_sas(self._control))
+                await self._list(self._control)
             except ViciError:
-                self._wake.set()
+                self.wake.set()
 
     async def run(self) -> None:
-        """Keep everything up until cancelled; charon may come late, go and come again."""
-        pause = RECONNECT_FIRST
+        """Keep everything up until cancelled; charon may start later, end and start again."""
+        pause = RECONNECT_MIN
         try:
             while True:
-                self._wake.turn()
+                self.wake.turn()
                 try:
                     with (
-                        contextlib.closing(await ViciConnection.open(self._socket)) as control,
-                        contextlib.closing(await ViciConnection.open(self._socket)) as events,
+                        closing(await self._charon.connect()) as control,
+                        closing(await self._charon.connect()) as events,
                     ):
                         await self._session(control, events)
                 except ViciError as error:
-                    self._lost(error)
-                pause = RECONNECT_FIRST if self._health.failures == 1 else min(RECONNECT_MOST, pause * 2)
+                    self._session_failed(error)
+                pause = RECONNECT_MIN if self._health.failures == 1 else min(RECONNECT_MAX, pause * 2)
                 await asyncio.sleep(pause)
         finally:
-            self._giving_back.close()
+            self._replay.close()
             await self._cancel_attempts()
             if self._refreshing is not None:
                 self._refreshing.cancel()
 
     async def close(self) -> None:
-        """Take down what is ours in charon, of this run and of earlier ones; bounded to 3 seconds."""
+        """Remove from charon what this process and previous ones have put there, within 3 seconds."""
         await self._cancel_attempts()
         try:
-            async with asyncio.timeout(2.8):
-                await take_down(self._socket, self._ledger, tuple(self._ledger.entries(CONN)))
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await take_down(self._charon, self._ledger, tuple(self._ledger.entries(CONN)))
         except (ViciError, TimeoutError) as error:
             self._log.warning("charon_teardown_failed", reason=str(error) or "it takes too long")
 
-    async def _session(self, control: ViciConnection, events: ViciConnection) -> None:
-        """Keep everything up by two connections, until one breaks or what comes from it cannot be used."""
+    async def _session(self, control: Vici, events: Vici) -> None:
+        """Keep everything up by two connections, until one of them breaks or delivers what cannot be used."""
         listener = None
         try:
             await events.register(*EVENTS)
             listener = asyncio.create_task(events.listen(self._event))
-            listener.add_done_callback(lambda _: self._wake.set())
+            listener.add_done_callback(lambda _: self.wake.set())
             self._control = control
             for peer in self._peers.values():
                 peer.loaded = None
                 if self._health.gone or not self._health.failures:
-                    peer.afresh(_now())
+                    peer.try_all(_now())
             while not listener.done():
-                looked_at = self._configured
+                self.wake.take()
                 wait = await self._reconcile(control)
                 if failures := self._health.well():
                     self._log.info("charon_connected", failures=failures)
                     self._on_change()
-                if looked_at == self._configured:
-                    self._settled.set()
-                await self._wake.wait(wait)
-            await listener  # which raises why it ended
+                self.wake.finished()
+                await self.wake.wait(wait)
+            await listener  # raises the reason
         finally:
             self._control = None
             if listener is not None:
                 listener.cancel()
                 await asyncio.gather(listener, return_exceptions=True)
 
-    def _event(self, name: str, message: Section) -> None:
-        self._wake.set()
-        if name in ("child-updown", "child-rekey"):
-            with contextlib.suppress(DecodeError):  # the listing says so
-                for peer, child, spi in messages.came_up(message):
-                    self._keyed(peer, child, spi)
-
-    def _keyed(self, name: str, child: str, spi: int) -> None:
-        """Give back what came before the keys, where a replay window keeps it from being received twice, if we may."""
-        peer = self._peers.get(name)
-        made_of = [one.peer for one in (peer.loaded, peer.wanted) if one is not None] if peer is not None else []
-        windows = [one.replay_window for config in made_of for one in config.children if one.name == child]
-        if windows and all(windows) and self._may_give_back():
-            self._giving_back.keyed(spi)
-
-    def _lost(self, error: ViciError) -> None:
-        """Without charon nothing is up; where it is only not understood, all stays as it was seen last."""
+    def _session_failed(self, error: ViciError) -> None:
+        """Without charon nothing is up; where it is only unclear, the last listing counts."""
         was_gone, first = self._health.gone, self._health.failures == 0
-        self._health.failed(error, _now())
-        problem = self._health.problem
-        reason = problem.text if problem is not None else None
+        problem = self._health.failed(error, _now())
         if self._health.gone:
             if not was_gone:
-                self._log.warning("charon_gone", reason=reason)
+                self._log.warning("charon_gone", reason=problem.text)
             for peer in self._peers.values():
                 peer.problem = problem
-            self._see(())
+            self._update(())
         elif first:
-            self._log.warning("charon_unclear", reason=reason)
+            self._log.warning("charon_unclear", reason=problem.text)
             self._on_change()
-        if self._health.gone or not first:  # the first is gone through again before anybody is told
-            self._settled.set()
+        if self._health.gone or not first:  # after a first failure the next session acts on the configuration
+            self.wake.take()
+            self.wake.finished()
 
-    async def _reconcile(self, control: ViciConnection) -> float:
-        """Do the difference between what is wanted and what is there; return the seconds until the next look."""
+    def _event(self, name: str, message: Section) -> None:
+        self.wake.set()
+        if name in ("child-updown", "child-rekey"):
+            with suppress(DecodeError):  # the next listing reports it
+                for peer, child, spi in messages.came_up(message):
+                    self._keys_installed(peer, child, spi)
+
+    def _keys_installed(self, name: str, child: str, spi: int) -> None:
+        """Replay early ESP, if allowed, and if the SA has a replay window, which refuses what was received already."""
+        peer = self._peers.get(name)
+        configs = [one.peer for one in (peer.loaded, peer.desired) if one is not None] if peer is not None else []
+        windows = [one.replay_window for config in configs for one in config.children if one.name == child]
+        if windows and all(windows) and self._desired.replay_allowed:
+            self._replay.keys_installed(spi)
+
+    async def _reconcile(self, control: Vici) -> float:
+        """Compare the desired with the actual state and apply the difference; return the seconds to the next look."""
         removed = self._ledger.entries(CONN).keys() - self._peers.keys()
         if removed:
-            await take_down(self._socket, self._ledger, removed)
+            await take_down(self._charon, self._ledger, removed)
             self._log.info("peers_removed", peers=", ".join(sorted(removed)))
-        sas = await list_sas(control)
-        self._see(sas)
-        if any(peer.loaded != peer.wanted for peer in self._peers.values()):
+        sas = await self._list(control)
+        if not all(peer.is_loaded for peer in self._peers.values()):
             await self._load_all(control)
-            sas = await list_sas(control)
-            self._see(sas)
-        if self._restarts:
-            await self._restart(control)
-            sas = await list_sas(control)
-            self._see(sas)
+            sas = await self._list(control)
+        if await self._restart_children(control):
+            sas = await self._list(control)
         now = _now()
-        for sa, command in self._duplicates.look(sas, self._peers.keys(), now):
+        for sa, command in self._duplicates.update(sas, self._peers.keys(), now):
             self._log.warning("duplicate_sa_removed", sa=sa)
-            await quietly(control, "terminate", command)
+            await remove(control, "terminate", command)
         for peer in self._peers.values():
-            if peer.loaded != peer.wanted:
-                continue
-            for number in strays(sas, peer):
-                await quietly(control, "terminate", messages.terminate_child(number, timeout=TERMINATE_TIMEOUT))
-            self._try(peer, now)
+            if peer.is_loaded:
+                for number in unconfigured(sas, peer):
+                    await remove(control, "terminate", messages.terminate_child(number, timeout=TERMINATE_TIMEOUT))
+                self._start_attempts(peer, now)
         return self._next_look(now)
 
-    async def _restart(self, control: ViciConnection) -> None:
-        restarts, self._restarts = self._restarts, {}
-        try:
+    async def _list(self, control: Vici) -> tuple[IkeSa, ...]:
+        sas = await list_sas(control)
+        self._update(sas)
+        return sas
+
+    async def _restart_children(self, control: Vici) -> bool:
+        """Terminate the CHILD_SAs that are to be established again; returns whether there was one that is up.
+
+        Their IKE_SA goes too if the peer does not answer on it. One that is not up is being tried already.
+        """
+        restarts = self._desired.restarts
+        acted = False
+        for name, (number, reason) in restarts.items():
+            if self._restarted.get(name, 0) == number:
+                continue
             for peer in self._peers.values():
-                for name in peer.children.keys() & restarts.keys():
-                    if peer.children[name].sa is not None and peer.sa is not None:
-                        self._log.warning("child_sa_restarted", peer=peer.name, child=name, reason=restarts[name])
-                        await terminate_child(control, peer.name, name, peer.sa.uniqueid)
-        except ViciError:
-            self._restarts = restarts | self._restarts
-            raise
+                if name in peer.children and peer.children[name].sa is not None and peer.sa is not None:
+                    acted = True
+                    self._log.warning("child_sa_restarted", peer=peer.name, child=name, reason=reason)
+                    await terminate_child(control, peer.name, name, peer.sa.uniqueid)
+            self._restarted[name] = number
+        self._restarted = {name: number for name, number in self._restarted.items() if name in restarts}
+        return acted
 
     def _next_look(self, now: float) -> float:
         looks = [AUDIT]
         if self._duplicates.next_deadline is not None:
             looks.append(self._duplicates.next_deadline - now)
         for peer in self._peers.values():
-            if peer.loaded != peer.wanted:
-                looks.append(peer.load_retry_at - now)
-                continue
-            next_try = peer.next_try(now)
-            if next_try is not None:
-                looks.append(next_try - now)
+            next_look = peer.next_try(now) if peer.is_loaded else peer.load_retry_at
+            if next_look is not None:
+                looks.append(next_look - now)
         return max(0.01, min(looks))
 
-    async def _load_all(self, control: ViciConnection) -> None:
-        there = await list_conns(control)
+    async def _load_all(self, control: Vici) -> None:
+        present = await list_conns(control)
         now = _now()
         for peer in self._peers.values():
-            if peer.loaded == peer.wanted or peer.load_retry_at > now:
+            if peer.is_loaded or peer.load_retry_at > now:
                 continue
             if must_wait(self._ledger, peer):
                 peer.load_retry_at = now + LOAD_PATIENCE
                 continue
-            if peer.name in there and not self._ledger.has(CONN, peer.name):
+            if peer.name in present and not self._ledger.has(CONN, peer.name):
                 reason = f"charon has a connection named {peer.name} that mcastd did not load and does not touch"
                 text = f"{reason}: rename the peer here, or remove that connection"
-                self._peer_problem(peer, Problem("connection_not_ours", peer.name, text))
-                peer.load_retry_at = now + AUDIT
+                self._not_loaded(peer, Problem("connection_not_ours", peer.name, text), now + AUDIT)
                 continue
-            wanted = peer.wanted
+            desired = peer.desired
             try:
-                await load(self._socket, control, self._ledger, peer)
+                await load(self._charon, control, self._ledger, peer)
             except ViciRefused as error:
                 text = f"charon refused the connection: {error}"
-                self._peer_problem(peer, Problem("charon_refused", peer.name, text))
-                peer.load_retry_at = now + AUDIT
+                self._not_loaded(peer, Problem("charon_refused", peer.name, text), now + AUDIT)
             except HostError as error:
-                self._peer_problem(peer, Problem("state_not_saved", peer.name, str(error)))
-                peer.load_retry_at = now + RECONNECT_MOST
+                self._not_loaded(peer, Problem("state_not_saved", peer.name, str(error)), now + RECONNECT_MAX)
             else:
-                peer.loaded = wanted
+                peer.loaded = desired
                 peer.problem = None
 
-    def _peer_problem(self, peer: PeerState, problem: Problem) -> None:
+    def _not_loaded(self, peer: PeerState, problem: Problem, retry_at: float) -> None:
+        peer.load_retry_at = retry_at
         if peer.problem != problem:
             peer.problem = problem
             self._log.warning("peer_not_loaded", peer=peer.name, problem=problem.text)
             self._on_change()
 
-    def _try(self, peer: PeerState, now: float) -> None:
-        """Start the attempts that are due: one until the IKE_SA is up, then one for each child."""
+    def _start_attempts(self, peer: PeerState, now: float) -> None:
         for child in peer.due(now):
             child.trying_since = now
             peer.attempts += 1
@@ -331,40 +314,25 @@ class IpsecAgent:
             task.add_done_callback(self._attempts.discard)
 
     async def _attempt(self, peer: PeerState, child: ChildState) -> None:
-        wanted, lines = peer.wanted.peer, list[str]()
-        log = self._log.bind(peer=peer.name, child=child.wanted.name)
+        name = child.desired.name
+        log = self._log.bind(peer=peer.name, child=name)
 
-        def on_log(_name: str, message: Section) -> None:
-            text = message.get("msg", b"")
-            if isinstance(text, bytes) and len(lines) < 500:
-                lines.append(text.decode(errors="replace"))
-
-        def say_so_far() -> None:
-            problem = failure.so_far(lines, wanted, child.wanted)
-            if problem is not None and problem != child.problem:
+        def on_pending(problem: Problem) -> None:
+            if problem != child.problem:
                 child.problem = problem
                 log.warning("attempt_pending", problem=problem.text)
                 self._on_change()
 
-        timer = asyncio.get_running_loop().call_later(NO_ANSWER_AFTER, say_so_far)
-        name, problem = child.wanted.name, None
-        try:
-            await self._initiate(wanted.name, child.wanted.name, wanted.initiate_timeout, on_log)
-        except ViciRefused as error:
-            problem = failure.explain(lines, wanted, child.wanted, str(error))
-            if "not found" in str(error):
-                peer.loaded = None  # somebody unloaded it
-        except ViciError as error:
-            problem = Problem(code(error), name, str(error))
-        finally:
-            timer.cancel()
+        problem = await initiate(self._charon, peer.desired.peer, child.desired, on_pending)
+        if problem is not None and problem.code == "connection_missing":
+            peer.loaded = None  # another program has unloaded it
         if self._control is not None:
             try:
                 sas = await list_sas(self._control)
                 await self._drop_half_open(peer, sas)
-                self._see(sas)
+                self._update(sas)
             except ViciError as error:
-                problem = problem or Problem(code(error), name, str(error))
+                problem = problem or charon_health.problem(error, name)
         child.trying_since = None
         if child.sa is None:
             now = _now()
@@ -375,23 +343,10 @@ class IpsecAgent:
             child.problem = problem
             say("attempt_failed", problem=problem.text, next_try_s=round(child.backoff.next_try - now, 1))
             self._on_change()
-        self._wake.set()
-
-    async def _initiate(self, peer: str, child: str, timeout: float, on_log: Callable[[str, Section], None]) -> None:
-        connection = await ViciConnection.open(self._socket)
-        try:
-            await connection.command(
-                "initiate",
-                messages.initiate(peer, child, timeout),
-                stream="control-log",
-                on_event=on_log,
-                timeout=timeout + 2,
-            )
-        finally:
-            connection.close()
+        self.wake.set()
 
     async def _drop_half_open(self, peer: PeerState, sas: tuple[IkeSa, ...]) -> None:
-        """Remove what a failed attempt left half open, or charon would go on with it beside the next one."""
+        """Remove what an attempt left half-open, or charon would continue with it beside the next attempt."""
         if self._control is None or self._peers.get(peer.name) is not peer:
             return
         if sum(child.trying_since is not None for child in peer.children.values()) > 1:
@@ -403,22 +358,21 @@ class IpsecAgent:
             task.cancel()
         await asyncio.gather(*self._attempts, return_exceptions=True)
 
-    def _see(self, sas: tuple[IkeSa, ...]) -> None:
-        self._seen = now = _now()
+    def _update(self, sas: tuple[IkeSa, ...]) -> None:
+        """Take a listing: the SAs of connections that mcastd has loaded."""
+        self._listed_at = now = _now()
         sas = tuple(sa for sa in sas if self._ledger.has(CONN, sa.name))
-        listens = self._may_give_back() and self._control is not None
-        ends = [peer.wanted.peer for peer in self._peers.values()] if listens else []
-        self._giving_back.expect(
-            frozenset(peer.remote for peer in ends), frozenset(peer.local for peer in ends), messages.spis(sas)
-        )
-        changes = [change for peer in self._peers.values() for change in peer.see(sas, now)]
+        replays = self._desired.replay_allowed and self._control is not None
+        ends = {(peer.desired.peer.remote, peer.desired.peer.local) for peer in self._peers.values() if replays}
+        self._replay.watch({remote for remote, _ in ends}, {local for _, local in ends}, messages.spis(sas))
+        changes = [change for peer in self._peers.values() for change in peer.update(sas, now)]
         for change in changes:
-            self._tell(change, now)
+            self._log_change(change, now)
         if changes:
             self._on_change()
-            self._wake.set()
+            self.wake.set()
 
-    def _tell(self, change: Change, now: float) -> None:
+    def _log_change(self, change: Change, now: float) -> None:
         peer = self._peers[change.peer]
         log = self._log.bind(peer=change.peer)
         if change.child is None:
@@ -438,7 +392,7 @@ class IpsecAgent:
 
 
 def _since(began: float | None, now: float) -> dict[str, object]:
-    """How long an attempt of ours took; without one, an SA that was there already is adopted."""
+    """How long an attempt took; without one the SA existed before and is adopted."""
     return {"adopted": True} if began is None else {"took_ms": round((now - began) * 1000)}
 
 

@@ -8,7 +8,7 @@ next one. Only when answers have stayed away for ``GIVE_UP`` seconds more is cha
 from typing import Final
 
 from mcastd.errors import ViciError, ViciNoAnswer, ViciUnavailable
-from mcastd.problems import Problem, ProblemCode
+from mcastd.problems import Problem
 
 GIVE_UP: Final = 10.0
 
@@ -28,14 +28,15 @@ class CharonHealth:
         self.gone, self.failures, self.problem, self._silent_since = False, 0, None, None
         return failures
 
-    def failed(self, error: ViciError, now: float) -> None:
-        """A session has ended with an error."""
+    def failed(self, error: ViciError, now: float) -> Problem:
+        """A session has ended with an error; returns the problem."""
         self.failures += 1
         if isinstance(error, ViciNoAnswer) and self._silent_since is None:
             self._silent_since = now
         silent = self._silent_since is not None and now - self._silent_since >= GIVE_UP
         self.gone = self.gone or silent or isinstance(error, ViciUnavailable)
         self.problem = Problem("charon_gone", "charon", str(error)) if self.gone else unclear(str(error))
+        return self.problem
 
 
 def unclear(reason: str) -> Problem:
@@ -43,6 +44,6 @@ def unclear(reason: str) -> Problem:
     return Problem("charon_unclear", "charon", f"{reason}; the SAs that charon listed last are taken to be up")
 
 
-def code(error: ViciError) -> ProblemCode:
-    """The code of an attempt that ended because of charon."""
-    return "charon_gone" if isinstance(error, ViciUnavailable) else "charon_unclear"
+def problem(error: ViciError, child: str) -> Problem:
+    """The problem of an attempt that ended because of charon itself."""
+    return Problem("charon_gone" if isinstance(error, ViciUnavailable) else "charon_unclear", child, str(error))

@@ -54,6 +54,8 @@ _TIMED_OUT: Final = ("not established after", "peer not responding", "giving up 
 
 def explain(lines: Sequence[str], peer: Peer, child: Child, refusal: str) -> Problem:
     """Return why an attempt failed; ``refusal`` is charon's own reason, used where the log names no known cause."""
+    if "not found" in refusal:
+        return Problem("connection_missing", child.name, refusal)
     code = _cause("\n".join(lines), with_psk=peer.psk_file is not None)
     if code is None:
         return _without_cause(lines, peer, child, refusal)

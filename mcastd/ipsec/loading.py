@@ -1,44 +1,43 @@
-"""Loading what is ours into charon, and first taking down the SAs that what is wanted now would not have made."""
+"""Loads connections and credentials into charon, and first takes down the SAs that a changed configuration outdates."""
 
-from pathlib import Path
 from typing import Final
 
 from mcastd.config.certificates import Certificates
 from mcastd.config.model import Peer
 from mcastd.ipsec import credentials, messages
-from mcastd.ipsec.going import AUTHORITY, CHILD, CONN, KEY, SHARED, owned, quietly, terminate_all, unload_key
+from mcastd.ipsec.charon import Charon, Vici, remove
 from mcastd.ipsec.messages import IkeSa, PeerWithKey
 from mcastd.ipsec.state import PeerState
-from mcastd.ipsec.vici import ViciConnection
+from mcastd.ipsec.teardown import AUTHORITY, CHILD, CONN, KEY, SHARED, owned, terminate_all, unload_key
 from mcastd.system.ledger import Ledger
 
 _TIMEOUT: Final = 1.0
 
 
-async def load(socket: Path, control: ViciConnection, ledger: Ledger, state: PeerState) -> None:
-    """Load a peer's credentials and connection. Raises ViciRefused if charon does not take them."""
-    wanted, peer = state.wanted, state.wanted.peer
-    await _drop_outdated(socket, control, ledger, state)
+async def load(charon: Charon, control: Vici, ledger: Ledger, state: PeerState) -> None:
+    """Load a peer's credentials and connection. Raises ViciRefused if charon does not accept them."""
+    desired, peer = state.desired, state.desired.peer
+    await _drop_outdated(charon, control, ledger, state)
     _record(ledger, CONN, peer.name, messages.ike_fingerprint(peer))
     for child in peer.children:
         _record(ledger, CHILD, f"{peer.name}/{child.name}", messages.child_fingerprint(child))
-    await _load_credentials(control, ledger, wanted)
-    await control.command("load-conn", messages.connection(wanted))
+    await _load_credentials(control, ledger, desired)
+    await control.command("load-conn", messages.connection(desired))
 
 
 def must_wait(ledger: Ledger, state: PeerState) -> bool:
-    """Whether an attempt is in flight, on an IKE_SA that stays, for a child that is wanted differently now.
+    """Whether an attempt is in flight, on an IKE_SA that stays, for a CHILD_SA whose configuration has changed.
 
-    It would come up as it was; it is let end first, which takes a round trip, and is then taken down as outdated.
+    It would come up with the old configuration. It ends within a round trip, and is then taken down as outdated.
     """
-    outdated = _outdated(ledger, state.wanted.peer)
+    outdated = _outdated(ledger, state.desired.peer)
     return state.sa is not None and any(
         child.trying_since is not None and name in outdated for name, child in state.children.items()
     )
 
 
-def strays(sas: tuple[IkeSa, ...], state: PeerState) -> list[int]:
-    """The CHILD_SAs of a peer that no configured child explains, as the end of an attempt for a removed one."""
+def unconfigured(sas: tuple[IkeSa, ...], state: PeerState) -> list[int]:
+    """The unique ids of a peer's CHILD_SAs that no configured one explains, e.g. of an attempt for a removed one."""
     return [
         child.uniqueid
         for sa in sas
@@ -48,19 +47,19 @@ def strays(sas: tuple[IkeSa, ...], state: PeerState) -> list[int]:
     ]
 
 
-async def _load_credentials(control: ViciConnection, ledger: Ledger, wanted: PeerWithKey) -> None:
-    """Load what the peer authenticates with and unload what it does not any more."""
-    name, found = wanted.peer.name, wanted.certificates
-    shared, authorities = credentials.shared_id(name), credentials.authorities(wanted)
-    if wanted.psk is not None:
+async def _load_credentials(control: Vici, ledger: Ledger, desired: PeerWithKey) -> None:
+    """Load what the peer authenticates with, and unload what it does not authenticate with any more."""
+    name, found = desired.peer.name, desired.certificates
+    shared, authorities = credentials.shared_id(name), credentials.authorities(desired)
+    if desired.psk is not None:
         _record(ledger, SHARED, shared, None)
-        await control.command("load-shared", credentials.shared_key(wanted))
+        await control.command("load-shared", credentials.shared_key(desired))
     elif ledger.has(SHARED, shared):
-        await quietly(control, "unload-shared", {"id": shared})
+        await remove(control, "unload-shared", {"id": shared})
         ledger.forget(SHARED, shared)
     for authority in owned(ledger, AUTHORITY, name):
-        # One that is loaded again under its name would leave the certificate of the old one behind.
-        await quietly(control, "unload-authority", {"name": authority})
+        # Loading again under the same name would leave the certificate of the old one behind.
+        await remove(control, "unload-authority", {"name": authority})
         ledger.forget(AUTHORITY, f"{name}/{authority}")
     for authority, message in authorities.items():
         _record(ledger, AUTHORITY, f"{name}/{authority}", None)
@@ -73,33 +72,33 @@ async def _load_credentials(control: ViciConnection, ledger: Ledger, wanted: Pee
         await control.command("load-cert", certificate)
 
 
-async def _load_key(control: ViciConnection, ledger: Ledger, peer: str, found: Certificates) -> str:
-    """Load the private key and return its id; one that somebody else has loaded before stays when we go."""
-    there = (await control.command("get-keys")).get("keys", [])
+async def _load_key(control: Vici, ledger: Ledger, peer: str, found: Certificates) -> str:
+    """Load the private key and return its id; one that another program has loaded is not recorded as ours."""
+    loaded = (await control.command("get-keys")).get("keys", [])
     answer = (await control.command("load-key", credentials.private_key(found))).get("id", b"")
     key = answer.decode(errors="replace") if isinstance(answer, bytes) else ""
-    if answer not in there or any(entry.partition("/")[2] == key for entry in ledger.entries(KEY)):
+    if answer not in loaded or any(entry.partition("/")[2] == key for entry in ledger.entries(KEY)):
         _record(ledger, KEY, f"{peer}/{key}", None)
     return key
 
 
-async def _drop_outdated(socket: Path, control: ViciConnection, ledger: Ledger, state: PeerState) -> None:
-    peer = state.wanted.peer
+async def _drop_outdated(charon: Charon, control: Vici, ledger: Ledger, state: PeerState) -> None:
+    peer = state.desired.peer
     before = ledger.entries(CONN).get(peer.name)
     if before is None:
         return
     if before != messages.ike_fingerprint(peer) or (state.sa is None and state.trying):
-        await terminate_all(socket, peer.name)
+        await terminate_all(charon, peer.name)
     for name in _outdated(ledger, peer):
-        await quietly(control, "terminate", messages.terminate_named_child(peer.name, name, timeout=_TIMEOUT))
+        await remove(control, "terminate", messages.terminate_named_child(peer.name, name, timeout=_TIMEOUT))
         ledger.forget(CHILD, f"{peer.name}/{name}")
 
 
 def _outdated(ledger: Ledger, peer: Peer) -> list[str]:
-    """The children that the ledger knows of this peer and that are wanted differently, or not any more."""
-    wanted = {child.name: messages.child_fingerprint(child) for child in peer.children}
+    """The CHILD_SAs in the ledger whose configuration has changed or that are no longer configured."""
+    desired = {child.name: messages.child_fingerprint(child) for child in peer.children}
     loaded = {name: ledger.entries(CHILD)[f"{peer.name}/{name}"] for name in owned(ledger, CHILD, peer.name)}
-    return [name for name, fingerprint in loaded.items() if wanted.get(name) != fingerprint]
+    return [name for name, fingerprint in loaded.items() if desired.get(name) != fingerprint]
 
 
 def _record(ledger: Ledger, kind: str, key: str, value: str | None) -> None:

@@ -1,13 +1,16 @@
-"""What is known of each peer: what ``list-sas`` showed last, its tries, and the status made from both. Sans-IO."""
+"""The state of each peer: its last listing, its attempts, and the status made from both. Sans-IO."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from random import Random
 from typing import Final
+
+from msgspec.structs import replace
 
 from mcastd.config.lines import KeyPath
 from mcastd.config.model import Child, Peer
 from mcastd.config.report import dotted
-from mcastd.ipsec.attempt import Backoff
+from mcastd.ipsec.backoff import Backoff
 from mcastd.ipsec.messages import ChildSa, IkeSa, PeerWithKey, child_made_with, in_words, made_with
 from mcastd.problems import Problem
 from mcastd.status import ChildStatus, PeerStatus, SaState
@@ -16,12 +19,35 @@ _LATER: Final = "with which it was made, and its rekeyings keep that; the file's
 
 
 @dataclass(frozen=True)
+class IpsecDesired:
+    """The desired state of IPsec.
+
+    ``restarts`` has, by the name of a CHILD_SA, a number and a reason: each time the number changes, the CHILD_SA is
+    established again. ``replay_allowed`` says that the firewall holds to the traffic selectors what is replayed of ESP
+    that arrived before its keys.
+    """
+
+    peers: tuple[PeerWithKey, ...] = ()
+    restarts: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    replay_allowed: bool = False
+
+
+@dataclass(frozen=True)
+class IpsecSnapshot:
+    """What status shows. ``notes`` are the configured lifetimes that the SAs that are up do not have."""
+
+    peers: tuple[PeerStatus, ...] = ()
+    charon: Problem | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ChildView:
-    """What the rest of the daemon sees of a child. ``generation`` counts how often it came up."""
+    """What the other agents need to know of a CHILD_SA. ``up_count`` is how often it came up."""
 
     name: str
     up: bool
-    generation: int
+    up_count: int
     remote: str
     encap: bool | None = None
     mode: str | None = None
@@ -32,7 +58,7 @@ class ChildView:
 
 @dataclass(frozen=True)
 class Change:
-    """A peer (``child`` None) or one of its children came up or went down."""
+    """An IKE_SA (``child`` None) or a CHILD_SA came up or went down."""
 
     peer: str
     child: str | None
@@ -40,23 +66,23 @@ class Change:
 
 
 class ChildState:
-    """One configured child."""
+    """One configured CHILD_SA."""
 
-    def __init__(self, wanted: Child, peer: Peer, rng: Random) -> None:
-        self.wanted = wanted
+    def __init__(self, desired: Child, peer: Peer, rng: Random) -> None:
+        self.desired = desired
         self.remote = str(peer.remote)
         self.backoff = Backoff(peer.retry_min, peer.retry_max, rng)
-        self.sa: ChildSa | None = None
-        self.generation = 0
+        self.sa: ChildSa | None = None  # as listed last
+        self.up_count = 0
         self.up_since = 0.0
-        self.trying_since: float | None = None
-        self.problem: Problem | None = None
+        self.trying_since: float | None = None  # the start of the attempt in flight
+        self.problem: Problem | None = None  # why the last attempt failed
 
-    def see(self, sa: ChildSa | None, now: float) -> bool:
-        """Take the installed SA, or that there is none; True when the child came up or went down by it."""
+    def update(self, sa: ChildSa | None, now: float) -> bool:
+        """Take the SA of a listing, or its absence; returns whether the CHILD_SA came up or went down by it."""
         was_up, self.sa = self.sa is not None, sa
         if sa is not None and not was_up:
-            self.generation += 1
+            self.up_count += 1
             self.up_since = now - sa.age
             self.problem = None
             self.backoff.up(now)
@@ -65,38 +91,40 @@ class ChildState:
         return was_up != (sa is not None)
 
     def view(self) -> ChildView:
-        """The view for the rest of the daemon."""
-        name = self.wanted.name
-        if self.sa is None:
-            return ChildView(name, False, self.generation, self.remote)
-        sa = self.sa
+        """The view for the other agents."""
+        name, sa = self.desired.name, self.sa
+        if sa is None:
+            return ChildView(name, False, self.up_count, self.remote)
         return ChildView(
-            name, True, self.generation, self.remote, sa.encap, sa.mode, sa.encr_alg, sa.encr_keysize, sa.integ_alg
+            name, True, self.up_count, self.remote, sa.encap, sa.mode, sa.encr_alg, sa.encr_keysize, sa.integ_alg
         )
 
-    def status(self, now: float, seen: float) -> ChildStatus:
-        """The status; ``seen`` is when ``list-sas`` was asked last."""
-        wanted, sa = self.wanted, self.sa
-        local_ts, remote_ts = str(wanted.local_ts), str(wanted.remote_ts)
+    def state(self, now: float) -> SaState:
+        """Up, connecting, waiting for the next attempt, or down: without one until something else changes."""
+        if self.sa is not None:
+            return "up"
+        if self.trying_since is not None:
+            return "connecting"
+        return "waiting" if self.backoff.next_try > now else "down"
+
+    def status(self, now: float, listed_at: float) -> ChildStatus:
+        """The status; ``listed_at`` is when charon listed its SAs last."""
+        desired, sa, state = self.desired, self.sa, self.state(now)
+        status = ChildStatus(
+            name=desired.name,
+            local_ts=str(desired.local_ts),
+            remote_ts=str(desired.remote_ts),
+            state=state,
+            problem=self.problem.text if self.problem else None,
+            problem_code=self.problem.code if self.problem else None,
+            next_try_in=self.backoff.next_try - now if state == "waiting" else None,
+            protocol=desired.protocol,
+            if_id=desired.if_id,
+        )
         if sa is None:
-            wait = self.backoff.next_try - now
-            waiting = self.trying_since is None and wait > 0
-            return ChildStatus(
-                name=wanted.name,
-                local_ts=local_ts,
-                remote_ts=remote_ts,
-                state="connecting" if self.trying_since is not None else "waiting" if waiting else "down",
-                problem=self.problem.text if self.problem else None,
-                problem_code=self.problem.code if self.problem else None,
-                next_try_in=wait if waiting else None,
-                protocol=wanted.protocol,
-                if_id=wanted.if_id,
-            )
-        return ChildStatus(
-            name=wanted.name,
-            local_ts=local_ts,
-            remote_ts=remote_ts,
-            state="up",
+            return status
+        return replace(
+            status,
             proposal=sa.proposal,
             encap=sa.encap,
             mode=sa.mode if sa.if_id is None else "interface",
@@ -107,34 +135,36 @@ class ChildState:
             bytes_out=sa.bytes_out,
             packets_out=sa.packets_out,
             uptime=now - self.up_since,
-            rekey_in=left(sa.rekey_in, now - seen),
-            problem=self.problem.text if self.problem else None,
-            problem_code=self.problem.code if self.problem else None,
-            protocol=wanted.protocol,
+            rekey_in=left(sa.rekey_in, now - listed_at),
             if_id=sa.if_id,
-            replay_window=wanted.replay_window,
+            replay_window=desired.replay_window,
         )
 
 
 class PeerState:
-    """One configured peer and its children."""
+    """One configured peer and its CHILD_SAs."""
 
-    def __init__(self, wanted: PeerWithKey, rng: Random) -> None:
+    def __init__(self, desired: PeerWithKey, rng: Random) -> None:
         self._rng = rng
-        self.wanted = wanted
-        self.children = {child.name: ChildState(child, wanted.peer, rng) for child in wanted.peer.children}
-        self.sa: IkeSa | None = None
-        self.loaded: PeerWithKey | None = None
+        self.desired = desired
+        self.children = {child.name: ChildState(child, desired.peer, rng) for child in desired.peer.children}
+        self.sa: IkeSa | None = None  # the newest IKE_SA that is up
+        self.loaded: PeerWithKey | None = None  # what charon has of it
         self.attempts = 0
-        self.problem: Problem | None = None
+        self.problem: Problem | None = None  # why its connection is not loaded, or charon is gone
         self.load_retry_at = 0.0
-        self.hold_until = 0.0
-        self.since = 0.0
+        self.hold_until = 0.0  # no attempt before this without an IKE_SA
+        self.since = 0.0  # when the IKE_SA was established
 
     @property
     def name(self) -> str:
-        """The peer's name, which is that of its connection in charon."""
-        return self.wanted.peer.name
+        """The peer's name, which is also that of its connection in charon."""
+        return self.desired.peer.name
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether charon has the connection and the credentials as desired."""
+        return self.loaded == self.desired
 
     @property
     def trying(self) -> bool:
@@ -142,48 +172,49 @@ class PeerState:
         return any(child.trying_since is not None for child in self.children.values())
 
     def due(self, now: float) -> list[ChildState]:
-        """The children to try now: the one that has waited longest until the IKE_SA is up, then each on its own."""
+        """The CHILD_SAs to try now: until the IKE_SA is up the one that has waited longest, then all that are due."""
         if self.sa is None and (self.trying or self.hold_until > now):
             return []
-        waiting = [c for c in self.children.values() if c.sa is None and c.trying_since is None]
-        ready = sorted((c for c in waiting if c.backoff.next_try <= now), key=lambda c: c.backoff.next_try)
+        ready = sorted((c for c in self._idle() if c.backoff.next_try <= now), key=lambda c: c.backoff.next_try)
         return ready if self.sa is not None else ready[:1]
 
     def next_try(self, now: float) -> float | None:
-        """When ``due`` has something next; None if that takes an event."""
+        """When ``due`` returns something next; None if an event has to come first."""
         if self.sa is None and self.trying:
             return None
         hold = self.hold_until if self.sa is None else now
-        waiting = [c for c in self.children.values() if c.sa is None and c.trying_since is None]
-        return min((max(hold, child.backoff.next_try) for child in waiting), default=None)
+        return min((max(hold, child.backoff.next_try) for child in self._idle()), default=None)
 
-    def afresh(self, now: float) -> None:
-        """Try everything at once: charon is another one."""
+    def _idle(self) -> list[ChildState]:
+        return [c for c in self.children.values() if c.sa is None and c.trying_since is None]
+
+    def try_all(self, now: float) -> None:
+        """Try everything at once, without regard to past failures, since charon has restarted."""
         self.hold_until = now
         for child in self.children.values():
             child.backoff.reset(now)
 
     def failed(self, child: ChildState, now: float) -> None:
-        """An attempt failed; without an IKE_SA the other children wait as well, they would fail alike."""
+        """An attempt failed. Without an IKE_SA the other CHILD_SAs wait as well, since they would fail alike."""
         child.backoff.failed(now)
         if self.sa is None:
             self.hold_until = child.backoff.next_try
 
-    def want(self, wanted: PeerWithKey, now: float) -> None:
-        """Take a new configuration; what is unchanged keeps its state."""
-        self.wanted = wanted
-        peer = wanted.peer
+    def configure(self, desired: PeerWithKey, now: float) -> None:
+        """Take another configuration; CHILD_SAs that stay configured keep their state."""
+        self.desired = desired
+        peer = desired.peer
         self.load_retry_at = self.hold_until = now
         known, self.children = self.children, {}
         for child in peer.children:
             state = known.get(child.name) or ChildState(child, peer, self._rng)
-            state.wanted, state.remote = child, str(peer.remote)
+            state.desired, state.remote = child, str(peer.remote)
             state.backoff.limits(peer.retry_min, peer.retry_max)
             if state.sa is None:
                 state.backoff.reset(now)
             self.children[child.name] = state
 
-    def see(self, sas: tuple[IkeSa, ...], now: float) -> list[Change]:
+    def update(self, sas: tuple[IkeSa, ...], now: float) -> list[Change]:
         """Take a listing of all SAs and return what came up or went down."""
         mine = [sa for sa in sas if sa.name == self.name]
         changes = []
@@ -194,42 +225,54 @@ class PeerState:
                 self.since = now - self.sa.age
                 self.problem = None
                 self.hold_until = now
-                for child in self.children.values():
-                    if child.sa is None and child.trying_since is None:
-                        child.backoff.reset(now)  # what failed was the IKE_SA
+                for child in self._idle():
+                    child.backoff.reset(now)  # it was the IKE_SA that failed
             changes.append(Change(self.name, None, self.sa is not None))
         for name, child in self.children.items():
-            if child.see(installed(mine, name), now):
+            if child.update(installed(mine, name), now):
                 changes.append(Change(self.name, name, child.sa is not None))
         return changes
 
     def notes(self) -> list[str]:
-        """The lifetimes of the file that an SA made before them does not have: where, and in words.
+        """The configured lifetimes that the SAs that are up do not have.
 
-        In IKEv1 the other side may have asked for a shorter one, so nothing is said there.
+        Not for IKEv1, where the peer may have asked for a shorter lifetime.
         """
-        peer, found = self.wanted.peer, []
+        peer, found = self.desired.peer, []
         if peer.version == 2 and self.sa is not None and not made_with(peer.lifetime, self.sa):
             path: KeyPath = ("peers", peer.name, "lifetime")
             found.append(f"{dotted(path)}: the IKE_SA that is up has another one, {_LATER}")
         for child in self.children.values() if peer.version == 2 else ():
             sa = child.sa
-            if sa is not None and sa.lifetime is not None and not child_made_with(child.wanted.lifetime, sa):
-                path = ("peers", peer.name, "children", child.wanted.name, "lifetime")
+            if sa is not None and sa.lifetime is not None and not child_made_with(child.desired.lifetime, sa):
+                path = ("peers", peer.name, "children", child.desired.name, "lifetime")
                 found.append(f"{dotted(path)}: the CHILD_SA that is up has {in_words(sa.lifetime)}, {_LATER}")
         return found
 
-    def status(self, now: float, seen: float) -> PeerStatus:
-        """The status; ``seen`` is when ``list-sas`` was asked last."""
-        peer, sa = self.wanted.peer, self.sa
-        children = tuple(child.status(now, seen) for child in self.children.values())
+    def state(self, now: float) -> SaState:
+        """Up, connecting, waiting for the next attempt of a CHILD_SA, or down."""
+        if self.sa is not None:
+            return "up"
+        if self.trying:
+            return "connecting"
+        return "waiting" if any(child.state(now) == "waiting" for child in self.children.values()) else "down"
+
+    def problems(self, now: float) -> Iterator[Problem]:
+        """The peer if it is not up, else its CHILD_SAs that are not."""
+        if (state := self.state(now)) != "up":
+            yield Problem("peer_down", self.name, f"peer {self.name} is {state}")
+            return
+        for name, child in self.children.items():
+            if child.sa is None:
+                yield Problem("child_sa_down", name, f"child {name} is {child.state(now)}")
+
+    def status(self, now: float, listed_at: float) -> PeerStatus:
+        """The status; ``listed_at`` is when charon listed its SAs last."""
+        peer, sa = self.desired.peer, self.sa
         problem = self.problem or (None if sa else next((c.problem for c in self.children.values() if c.problem), None))
-        state: SaState = "up" if sa else "connecting" if self.trying else "down"
-        if state == "down" and any(child.state == "waiting" for child in children):
-            state = "waiting"
         return PeerStatus(
             name=peer.name,
-            state=state,
+            state=self.state(now),
             local=str(peer.local),
             remote=str(peer.remote),
             local_id=peer.local_id,
@@ -238,21 +281,21 @@ class PeerState:
             nat_local=sa.nat_local if sa else None,
             nat_remote=sa.nat_remote if sa else None,
             uptime=now - self.since if sa else None,
-            reauth_in=left(sa.reauth_in, now - seen) if sa else None,
-            rekey_in=left(sa.rekey_in, now - seen) if sa else None,
+            reauth_in=left(sa.reauth_in, now - listed_at) if sa else None,
+            rekey_in=left(sa.rekey_in, now - listed_at) if sa else None,
             attempts=self.attempts,
             problem=problem.text if problem else None,
             problem_code=problem.code if problem else None,
-            children=children,
+            children=tuple(child.status(now, listed_at) for child in self.children.values()),
         )
 
 
 def installed(sas: list[IkeSa], name: str) -> ChildSa | None:
-    """The CHILD_SA of that name which carries packets: the newest, the one in use rather than one being replaced."""
+    """The CHILD_SA of that name that is in use: the newest, but rather one that is not being replaced."""
     candidates = [child for sa in sas if sa.up for child in sa.children if child.name == name and child.up]
     return max(candidates, key=lambda child: (child.state == "INSTALLED", child.uniqueid), default=None)
 
 
 def left(value: float | None, passed: float) -> float | None:
-    """What is left of a time to go, some seconds after it was told."""
+    """What is left of a remaining time after ``passed`` seconds."""
     return None if value is None else max(0.0, value - passed)

@@ -7,7 +7,8 @@ so it is wrapped once, here.
 
 import asyncio
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,13 +16,11 @@ from vici.exception import DeserializationException
 from vici.protocol import FiniteStream, Message, Packet
 
 from mcastd.errors import DecodeError, ViciError, ViciNoAnswer, ViciRefused, ViciUnavailable, ViciUnreadable
+from mcastd.ipsec.charon import COMMAND_TIMEOUT, EventHandler
 from mcastd.ipsec.messages import Section
 
 MAX_FRAME: Final = 512 * 1024
-COMMAND_TIMEOUT: Final = 5.0
 OPEN_TIMEOUT: Final = 2.0
-
-EventHandler = Callable[[str, Section], None]
 
 
 class _Strict(FiniteStream):
@@ -73,6 +72,21 @@ async def read_frame(reader: asyncio.StreamReader) -> bytes:
     if not 0 < length <= MAX_FRAME:
         raise DecodeError("vici-length")
     return await reader.readexactly(length)
+
+
+@dataclass(frozen=True)
+class ViciSocket:
+    """charon's VICI socket."""
+
+    path: Path
+
+    async def connect(self) -> "ViciConnection":
+        """Open a connection. Raises ViciError."""
+        return await ViciConnection.open(self.path)
+
+    def has_socket(self) -> bool:
+        """Whether the socket exists."""
+        return self.path.exists()
 
 
 class ViciConnection:

@@ -30,9 +30,13 @@ class Wake:
                 await self._event.wait()
         except TimeoutError:
             return False
+        self.take()
+        return True
+
+    def take(self) -> None:
+        """Consume all nudges without waiting, in a loop that looks before it waits."""
         self._event.clear()
         self._taken = self._asked
-        return True
 
     def turn(self) -> None:
         """Say that the loop has come around, where it does so without waiting here."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -10,7 +11,10 @@ from mcastd.config.certificates import Certificates
 from mcastd.config.model import Peer
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
+from mcastd.ipsec.state import IpsecDesired, IpsecSnapshot
+from mcastd.ipsec.vici import ViciSocket
 from mcastd.status import PeerStatus
+from mcastd.system import sockets
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import get_logger
 from tests.ipsec.charons import DEADLINE, PSK, Scene, article, list_sas, load, mirrored, until
@@ -23,13 +27,13 @@ class Running:
 
     def __init__(self, scene: Scene, ledger: Path, socket: Path | None = None) -> None:
         self.changes = 0
-        self.guarded = True
+        self._desired = IpsecDesired(replay_allowed=True)
         self.agent = IpsecAgent(
-            vici_socket=socket or scene.cloud.socket,
+            charon=ViciSocket(socket or scene.cloud.socket),
+            esp_sockets=sockets,
             ledger=Ledger(ledger),
             log=get_logger(),
             on_change=self._count,
-            may_give_back=lambda: self.guarded,
             rng=Random(1),
         )
         self.task: asyncio.Task[None] | None = None
@@ -43,7 +47,18 @@ class Running:
 
     def want(self, *peers: Peer, psk: bytes = PSK, certificates: Certificates | None = None) -> None:
         key = psk if certificates is None else None
-        self.agent.configure(tuple(PeerWithKey(peer, key, certificates) for peer in peers))
+        self._configure(peers=tuple(PeerWithKey(peer, key, certificates) for peer in peers))
+
+    def restart(self, name: str) -> None:
+        number, _ = self._desired.restarts.get(name, (0, ""))
+        self._configure(restarts={**self._desired.restarts, name: (number + 1, "its path is dead")})
+
+    def allow_replay(self, allowed: bool) -> None:
+        self._configure(replay_allowed=allowed)
+
+    def _configure(self, **changes: object) -> None:
+        self._desired = replace(self._desired, **changes)  # type: ignore[arg-type]  # a test passes what the field takes
+        self.agent.configure(self._desired)
 
     async def kill(self) -> None:
         if self.task is not None:
@@ -51,16 +66,18 @@ class Running:
             await asyncio.gather(self.task, return_exceptions=True)
 
     def up(self, *names: str) -> bool:
-        return all((view := self.agent.child(name)) is not None and view.up for name in names)
+        children = self.agent.children()
+        return all(name in children and children[name].up for name in names)
 
     def generation(self, name: str) -> int:
-        view = self.agent.child(name)
-        assert view is not None
-        return view.generation
+        return self.agent.children()[name].up_count
 
     def status(self) -> PeerStatus:
-        (peer,) = self.agent.status(asyncio.get_running_loop().time())
+        (peer,) = self.snapshot().peers
         return peer
+
+    def snapshot(self) -> IpsecSnapshot:
+        return self.agent.status(asyncio.get_running_loop().time())
 
     def problem(self, child: str = "dc-tun-gre") -> str:
         return next((c.problem or "" for c in self.status().children if c.name == child), "")

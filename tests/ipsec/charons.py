@@ -18,7 +18,7 @@ import msgspec
 from mcastd.config.certificates import Certificates
 from mcastd.config.model import Child, Peer
 from mcastd.errors import ViciRefused, ViciUnavailable
-from mcastd.ipsec import listing
+from mcastd.ipsec import charon as charon_seam
 from mcastd.ipsec.credentials import authorities, private_key, shared_key
 from mcastd.ipsec.messages import IkeSa, PeerWithKey, connection, terminate_ike
 from mcastd.ipsec.vici import ViciConnection
@@ -207,7 +207,7 @@ async def load(charon: Charon, peer: Peer, psk: bytes = PSK, certificates: Certi
 async def list_sas(charon: Charon) -> tuple[IkeSa, ...]:
     control = await ViciConnection.open(charon.socket)
     try:
-        return await listing.list_sas(control)
+        return await charon_seam.list_sas(control)
     finally:
         control.close()
 
@@ -215,7 +215,7 @@ async def list_sas(charon: Charon) -> tuple[IkeSa, ...]:
 async def list_conns(charon: Charon) -> frozenset[str]:
     control = await ViciConnection.open(charon.socket)
     try:
-        return await listing.list_conns(control)
+        return await charon_seam.list_conns(control)
     finally:
         control.close()
 

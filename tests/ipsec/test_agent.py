@@ -13,7 +13,7 @@ import pytest
 
 from mcastd.config.model import Peer
 from mcastd.ipsec.agent import IpsecAgent
-from mcastd.ipsec.giving_back import GivingBack
+from mcastd.ipsec.esp_replay import EspReplay
 from mcastd.ipsec.messages import Section, initiate, terminate_child, terminate_peer
 from mcastd.ipsec.vici import ViciConnection
 from tests.ipsec.agents import BOTH, Running, both_up, eventually, running, spis
@@ -53,11 +53,9 @@ def test_both_children_come_up_on_one_ike_sa_and_status_says_how(scene: Scene, l
             assert peer.proposal == "AES_CBC-256/HMAC_SHA2_256_128/MODP_2048"
             assert [child.state for child in peer.children] == ["up", "up"]
             assert peer.children[1].proposal == "AES_CBC-256/HMAC_SHA2_256_128/MODP_2048"
-            view = agent.agent.child("dc-tun-gre")
-            assert view is not None
-            assert (view.generation, view.encap, view.mode, view.remote) == (1, True, "tunnel", "177.54.214.20")
+            view = agent.agent.children()["dc-tun-gre"]
+            assert (view.up_count, view.encap, view.mode, view.remote) == (1, True, "tunnel", "177.54.214.20")
             assert (view.encr_alg, view.encr_keysize, view.integ_alg) == ("AES_CBC", 256, "HMAC_SHA2_256_128")
-            assert agent.agent.child("no such child") is None
             assert agent.changes > 0
             (sa,) = await list_sas(scene.cloud)
             assert len(sa.children) == 2
@@ -76,7 +74,7 @@ class Told:
 
     def expect(
         self,
-        _: GivingBack,
+        _: EspReplay,
         remotes: AbstractSet[IPv4Address],
         locals_: AbstractSet[IPv4Address],
         listed: AbstractSet[int],
@@ -91,8 +89,8 @@ class Told:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     told = Told()
-    monkeypatch.setattr(GivingBack, "keyed", lambda _, spi: told.keyed.append(f"{spi:08x}"))
-    monkeypatch.setattr(GivingBack, "expect", lambda *args: told.expect(*args))
+    monkeypatch.setattr(EspReplay, "keys_installed", lambda _, spi: told.keyed.append(f"{spi:08x}"))
+    monkeypatch.setattr(EspReplay, "watch", lambda *args: told.expect(*args))
     return told
 
 
@@ -100,13 +98,13 @@ def test_what_came_before_its_keys_is_given_back_where_a_replay_window_refuses_w
     scene: Scene, ledger: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     came: list[str] = []
-    genuine = IpsecAgent._keyed
+    genuine = IpsecAgent._keys_installed
 
     def keyed(self: IpsecAgent, name: str, child: str, spi: int) -> None:
         genuine(self, name, child, spi)
         came.append(child)
 
-    monkeypatch.setattr(IpsecAgent, "_keyed", keyed)
+    monkeypatch.setattr(IpsecAgent, "_keys_installed", keyed)
 
     async def test() -> None:
         peer = article(children=(gre(replay_window=0), tcp()))
@@ -136,11 +134,11 @@ def test_a_rekeyed_child_s_keys_are_told_at_once(scene: Scene, ledger: Path, tol
 def test_nothing_is_given_back_that_nobody_holds_to_the_selectors(scene: Scene, ledger: Path, told: Told) -> None:
     async def test() -> None:
         async with running(scene, ledger) as agent:
-            agent.guarded = False
+            agent.allow_replay(False)
             await both_up(scene, agent)
             await agent.agent.refresh()
             assert (told.keyed, told.remotes) == ([], frozenset())
-            agent.guarded = True
+            agent.allow_replay(True)
             await agent.agent.refresh()
             assert told.remotes
 
@@ -421,7 +419,7 @@ def test_reload_changes_what_changed_and_nothing_else(scene: Scene, ledger: Path
             await agent.agent.settled()
             await eventually(scene, 1)
             assert await spis(scene) < before
-            assert agent.agent.child("dc-tun-tcp") is None
+            assert "dc-tun-tcp" not in agent.agent.children()
 
             agent.want(article())
             await until(lambda: agent.up(*BOTH), "the child that is back in the file")
@@ -473,7 +471,7 @@ def test_a_restarted_child_is_made_anew_and_nothing_else(scene: Scene, ledger: P
         async with running(scene, ledger) as agent:
             await both_up(scene, agent)
             (before,) = await list_sas(scene.cloud)
-            agent.agent.restart("dc-tun-gre", "its path is dead")
+            agent.restart("dc-tun-gre")
             await until(lambda: agent.generation("dc-tun-gre") == 2 and agent.up(*BOTH), "the child is made anew")
             (after,) = await list_sas(scene.cloud)
             assert after.uniqueid == before.uniqueid
@@ -494,7 +492,7 @@ def test_a_restarted_child_takes_an_ike_sa_with_it_that_the_peer_has_forgotten(s
             await asyncio.to_thread(scene.dc.wait_ready)
             await load(scene.dc, mirrored(article()))
             assert agent.up(*BOTH)
-            agent.agent.restart("dc-tun-gre", "its path is dead")
+            agent.restart("dc-tun-gre")
             await until(lambda: [agent.generation(name) for name in BOTH] == [2, 2], "both are made anew")
             (after,) = await list_sas(scene.cloud)
             assert after.uniqueid != before.uniqueid
@@ -507,8 +505,8 @@ def test_a_child_that_is_not_up_is_left_to_its_tries(scene: Scene, ledger: Path)
         async with running(scene, ledger) as agent:
             agent.start(article(retry_min=60.0))
             await until(lambda: bool(agent.problem()), "the other side refuses")
-            agent.agent.restart("dc-tun-gre", "its path is dead")
-            agent.agent.restart("nobody's", "its path is dead")
+            agent.restart("dc-tun-gre")
+            agent.restart("nobody's")
             await load(scene.dc, mirrored(article()))
             agent.want(article(retry_min=60.0, retry_max=61.0))
             await until(lambda: agent.up(*BOTH), "up")

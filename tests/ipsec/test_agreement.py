@@ -292,10 +292,10 @@ def test_lifetimes_that_an_sa_was_not_made_with_are_noted_until_it_is_another(sc
     async def test() -> None:
         async with running(scene, ledger) as agent:
             await both_up(scene, agent)
-            assert agent.agent.notes() == ()
+            assert agent.snapshot().notes == ()
             agent.want(article(lifetime=7200.0, children=(gre(lifetime=600.0), tcp())))
             await agent.agent.settled()
-            ike, child = agent.agent.notes()
+            ike, child = agent.snapshot().notes
             assert ike.startswith("peers.dc.lifetime: the IKE_SA that is up has another one, ")
             assert child.startswith("peers.dc.children.dc-tun-gre.lifetime: the CHILD_SA that is up has 1h, ")
             before = await spis(scene)
@@ -304,9 +304,9 @@ def test_lifetimes_that_an_sa_was_not_made_with_are_noted_until_it_is_another(sc
                 while await spis(scene) == before:  # noqa: ASYNC110  # there is no event: it is another process
                     await asyncio.sleep(0.05)
             await agent.agent.refresh()
-            assert agent.agent.notes() == (ike, child)
+            assert agent.snapshot().notes == (ike, child)
             await command(scene.cloud, "terminate", terminate_peer("dc", timeout=2))
             await until(lambda: all(agent.generation(name) == 2 for name in BOTH) and agent.up(*BOTH), "made afresh")
-            assert agent.agent.notes() == ()
+            assert agent.snapshot().notes == ()
 
     asyncio.run(test())

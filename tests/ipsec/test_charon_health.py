@@ -96,12 +96,13 @@ def test_a_listing_that_cannot_be_used_leaves_all_as_it_was_seen_last(
     async def test() -> None:
         async with relayed(scene, ledger) as (agent, relay):
             await both_up(scene, agent)
-            await until(lambda: agent.status().attempts == 2 and agent.agent.charon is None, "all is well")
+            await until(lambda: agent.status().attempts == 2 and agent.snapshot().charon is None, "all is well")
             with capture_logs() as logs:
                 relay.way = way
                 await agent.agent.refresh()
                 await until(
-                    lambda: agent.agent.charon == unclear(words) and relay.spoiled >= times, "asked again and again"
+                    lambda: agent.snapshot().charon == unclear(words) and relay.spoiled >= times,
+                    "asked again and again",
                 )
                 assert agent.up(*BOTH)
                 (sa,) = await list_sas(scene.cloud)
@@ -110,7 +111,7 @@ def test_a_listing_that_cannot_be_used_leaves_all_as_it_was_seen_last(
                 assert agent.up(*BOTH)
                 relay.way = "faithful"
                 await until(
-                    lambda: agent.agent.charon is None and agent.generation("dc-tun-gre") == 2, "what is missing"
+                    lambda: agent.snapshot().charon is None and agent.generation("dc-tun-gre") == 2, "what is missing"
                 )
             assert [log["event"] for log in logs if log["event"].startswith("charon")] == [
                 "charon_unclear", "charon_connected",
@@ -129,10 +130,11 @@ def test_a_reload_is_carried_out_when_a_listing_can_be_read_again(scene: Scene, 
             relay.way = "a field"
             agent.want(article(children=(gre(),)))
             await agent.agent.settled()
-            assert agent.agent.charon is not None
-            assert agent.agent.charon.code == "charon_unclear"
+            charon = agent.snapshot().charon
+            assert charon is not None
+            assert charon.code == "charon_unclear"
             relay.way = "faithful"
-            await until(lambda: agent.agent.charon is None, "understood again")
+            await until(lambda: agent.snapshot().charon is None, "understood again")
             (sa,) = await list_sas(scene.cloud)
             assert [child.name for child in sa.children] == ["dc-tun-gre"]
 
@@ -151,7 +153,7 @@ def test_a_restart_that_charon_did_not_take_is_asked_for_again(scene: Scene, led
             await until(lambda: agent.status().attempts == 2, "all is well")
             before = inbound(agent)
             relay.way = "no terminate"
-            agent.agent.restart("dc-tun-gre", "its path is dead")
+            agent.restart("dc-tun-gre")
             await until(lambda: relay.spoiled > 0, "the command that is lost")
             relay.way = "faithful"
             await until(lambda: agent.up(*BOTH) and inbound(agent)[0] != before[0], "the child made anew")

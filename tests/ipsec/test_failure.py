@@ -155,9 +155,15 @@ CASES = {
     ),
     "something else": (
         AUTH_OK,
-        "CHILD_SA config 'dc-tun-gre' not found",
-        "CHILD_SA config 'dc-tun-gre' not found",
+        FAILED,
+        FAILED,
         "attempt_refused",
+    ),
+    "unloaded": (
+        [],
+        "CHILD_SA config 'dc-tun-gre' not found",
+        "CHILD_SA config 'dc-tun-gre' not found",
+        "connection_missing",
     ),
 }
 

@@ -140,8 +140,7 @@ def test_transport_mode_carries_gre_through_a_nat_by_its_private_address(behind:
         async with running(behind, ledger) as agent:
             agent.start(ours(child))
             await until(lambda: agent.up("gre"), "the child", PATIENCE)
-            view = agent.agent.child("gre")
-            assert view is not None
+            view = agent.agent.children()["gre"]
             assert (view.mode, view.encap) == ("transport", True)
             assert "proto gre" in inside(behind.cloud.namespace, "ip", "xfrm", "policy")
             await pinged(behind.cloud.namespace, "10.44.4.5")

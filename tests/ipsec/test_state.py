@@ -21,7 +21,7 @@ def listed(*children: tuple[str, int, str], ike: str = "ESTABLISHED") -> tuple[I
 
 
 def names(peer: PeerState, now: float) -> list[str]:
-    return [child.wanted.name for child in peer.due(now)]
+    return [child.desired.name for child in peer.due(now)]
 
 
 def test_one_child_is_tried_until_the_ike_sa_is_up_and_then_all() -> None:
@@ -29,7 +29,7 @@ def test_one_child_is_tried_until_the_ike_sa_is_up_and_then_all() -> None:
     assert names(peer, 0.0) == ["dc-tun-gre"]
     peer.children["dc-tun-gre"].trying_since = 0.0
     assert names(peer, 0.0) == []
-    peer.see(listed(), 0.1)
+    peer.update(listed(), 0.1)
     assert names(peer, 0.1) == ["dc-tun-tcp"]
 
 
@@ -43,26 +43,26 @@ def test_without_an_ike_sa_the_others_wait_with_the_one_that_failed_and_then_tak
 
 def test_a_child_that_fails_on_an_ike_sa_that_is_up_holds_up_nobody() -> None:
     peer = state()
-    peer.see(listed(), 0.0)
+    peer.update(listed(), 0.0)
     peer.failed(peer.children["dc-tun-gre"], 0.0)
     assert names(peer, 0.0) == ["dc-tun-tcp"]
 
 
 def test_coming_up_and_going_down_are_told_once_and_counted() -> None:
     peer, up = state(), listed(("dc-tun-gre", 1, "INSTALLED"))
-    first = peer.see(up, 0.0)
+    first = peer.update(up, 0.0)
     assert first == [Change("dc", None, True), Change("dc", "dc-tun-gre", True)]
-    assert peer.see(up, 1.0) == []
-    assert [(change.child, change.up) for change in peer.see((), 2.0)] == [(None, False), ("dc-tun-gre", False)]
-    peer.see(up, 3.0)
-    assert peer.children["dc-tun-gre"].view().generation == 2
+    assert peer.update(up, 1.0) == []
+    assert [(change.child, change.up) for change in peer.update((), 2.0)] == [(None, False), ("dc-tun-gre", False)]
+    peer.update(up, 3.0)
+    assert peer.children["dc-tun-gre"].view().up_count == 2
 
 
 def test_during_a_rekey_the_child_stays_up_on_the_one_that_is_installed() -> None:
     peer = state()
-    peer.see(listed(("dc-tun-gre", 1, "INSTALLED")), 0.0)
-    assert peer.see(listed(("dc-tun-gre", 1, "REKEYED"), ("dc-tun-gre", 2, "INSTALLED")), 1.0) == []
-    assert peer.see(listed(("dc-tun-gre", 1, "DELETING"), ("dc-tun-gre", 2, "INSTALLED")), 2.0) == []
+    peer.update(listed(("dc-tun-gre", 1, "INSTALLED")), 0.0)
+    assert peer.update(listed(("dc-tun-gre", 1, "REKEYED"), ("dc-tun-gre", 2, "INSTALLED")), 1.0) == []
+    assert peer.update(listed(("dc-tun-gre", 1, "DELETING"), ("dc-tun-gre", 2, "INSTALLED")), 2.0) == []
     sa = peer.children["dc-tun-gre"].sa
     assert sa is not None
     assert sa.uniqueid == 2
@@ -70,8 +70,8 @@ def test_during_a_rekey_the_child_stays_up_on_the_one_that_is_installed() -> Non
 
 def test_a_half_open_or_ending_ike_sa_carries_nothing() -> None:
     peer = state()
-    assert peer.see(listed(("dc-tun-gre", 1, "INSTALLED"), ike="DELETING"), 0.0) == []
-    assert peer.see(listed(ike="CONNECTING"), 0.0) == []
+    assert peer.update(listed(("dc-tun-gre", 1, "INSTALLED"), ike="DELETING"), 0.0) == []
+    assert peer.update(listed(ike="CONNECTING"), 0.0) == []
 
 
 def test_status_says_what_is_waited_for() -> None:
@@ -88,12 +88,12 @@ def test_status_says_what_is_waited_for() -> None:
 
 def test_a_reload_keeps_what_is_up_and_tries_the_rest_at_once() -> None:
     peer = state()
-    peer.see(listed(("dc-tun-gre", 1, "INSTALLED")), 0.0)
+    peer.update(listed(("dc-tun-gre", 1, "INSTALLED")), 0.0)
     peer.failed(peer.children["dc-tun-tcp"], 0.0)
-    peer.want(PeerWithKey(article(), b"another"), 0.5)
+    peer.configure(PeerWithKey(article(), b"another"), 0.5)
     assert names(peer, 0.5) == ["dc-tun-tcp"]
-    assert peer.children["dc-tun-gre"].view().generation == 1
-    peer.want(PeerWithKey(article(children=(gre(),)), b"another"), 0.5)
+    assert peer.children["dc-tun-gre"].view().up_count == 1
+    peer.configure(PeerWithKey(article(children=(gre(),)), b"another"), 0.5)
     assert list(peer.children) == ["dc-tun-gre"]
 
 
@@ -106,6 +106,6 @@ def test_lifetimes_that_the_file_does_not_have_are_noted_but_in_ikev1_where_they
     child: dict[str, Any] = {"name": b"dc-tun-gre", "uniqueid": b"1", "state": b"INSTALLED"}
     times = {"install-time": b"10", "life-time": b"110"}
     ike: dict[str, Any] = {"uniqueid": b"1", "state": b"ESTABLISHED", "established": b"10", "rekey-time": b"100"}
-    peer.see(ike_sas({"dc": {**ike, "child-sas": {"x": {**child, **times}}}}), 0.0)
+    peer.update(ike_sas({"dc": {**ike, "child-sas": {"x": {**child, **times}}}}), 0.0)
     noted = [note.partition(":")[0] for note in peer.notes()]
     assert noted == (["peers.dc.lifetime", "peers.dc.children.dc-tun-gre.lifetime"] if version == 2 else [])

@@ -11,14 +11,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from mcastd.firewall import rules
-from mcastd.ipsec import early
-from mcastd.ipsec.early import EarlyEsp
-from mcastd.ipsec.giving_back import GivingBack
+from mcastd.ipsec import early_esp
+from mcastd.ipsec.early_esp import EarlyEsp
+from mcastd.ipsec.esp_replay import EspReplay
 from mcastd.net import bpf
 from mcastd.system import sockets
 from mcastd.system.log import get_logger
 from tests.firewall.test_rules import child, config
-from tests.ipsec.test_early import SPI
+from tests.ipsec.test_early_esp import SPI
 from tests.namespaces import Namespace, join, until
 
 pytestmark = pytest.mark.root
@@ -40,8 +40,8 @@ def sides(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
 
 
 @contextmanager
-def listening(*listed: int) -> Iterator[GivingBack]:
-    subject = GivingBack(get_logger())
+def listening(*listed: int) -> Iterator[EspReplay]:
+    subject = EspReplay(get_logger(), sockets)
     expect(subject, *listed)
     try:
         yield subject
@@ -49,8 +49,8 @@ def listening(*listed: int) -> Iterator[GivingBack]:
         subject.close()
 
 
-def expect(subject: GivingBack, *listed: int) -> None:
-    subject.expect({IPv4Address(PEER)}, {IPv4Address(HOST)}, set(listed))
+def expect(subject: EspReplay, *listed: int) -> None:
+    subject.watch({IPv4Address(PEER)}, {IPv4Address(HOST)}, set(listed))
 
 
 def receiver(kind: int, protocol: int) -> socket.socket:
@@ -148,11 +148,11 @@ def test_what_came_early_is_received_once_more(
                 send(esp(number))
             send(esp(9, SPI + 1))
             assert await heard(sock, 4) == [1, 2, 3, 9]
-            subject.keyed(SPI)
+            subject.keys_installed(SPI)
             assert await heard(sock, 3) == [1, 2, 3]
-            subject.keyed(SPI)
+            subject.keys_installed(SPI)
             assert await heard_before(send, sock) == []
-            subject.keyed(SPI + 1)
+            subject.keys_installed(SPI + 1)
             assert await heard(sock, 1) == [9]
 
     sides[1].run(main)
@@ -170,13 +170,13 @@ def test_only_what_the_peer_sends_by_an_spi_without_keys_is_kept(
             send(esp(3, SPI + 1))
             assert await heard(sock, 3) == [1, 2, 3]
             for spi in (SPI, SPI + 1):
-                subject.keyed(spi)
+                subject.keys_installed(spi)
             assert await heard_before(send, sock) == [3]
             # Also while a listing says otherwise, which charon began before it had the keys.
             expect(subject, SPI)
             send(esp(4, SPI + 1))
             assert await heard(sock, 1) == [4]
-            subject.keyed(SPI + 1)
+            subject.keys_installed(SPI + 1)
             assert await heard_before(send, sock) == []
 
     sides[1].run(main)
@@ -190,7 +190,7 @@ def test_what_a_listing_forgets_is_kept_again(sides: tuple[Namespace, Namespace]
             expect(subject)
             send(esp(1))
             assert await heard(sock, 1) == [1]
-            subject.keyed(SPI)
+            subject.keys_installed(SPI)
             assert await heard(sock, 1) == [1]
 
     sides[1].run(main)
@@ -199,15 +199,15 @@ def test_what_a_listing_forgets_is_kept_again(sides: tuple[Namespace, Namespace]
 def test_an_sa_that_is_lost_is_listened_to_no_more_and_hinders_no_other(
     sides: tuple[Namespace, Namespace], sender: Senders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(early, "MOST_OF_ONE", 50)
+    monkeypatch.setattr(early_esp, "MAX_PER_SPI", 50)
     read: list[bytes] = []
 
     def arrived(self: EarlyEsp, packet: bytes, now: float) -> bool:
         read.append(packet)
         return genuine(self, packet, now)
 
-    genuine = EarlyEsp.arrived
-    monkeypatch.setattr(EarlyEsp, "arrived", arrived)
+    genuine = EarlyEsp.add
+    monkeypatch.setattr(EarlyEsp, "add", arrived)
     send = sender(socket.SOCK_RAW, 50)
 
     async def main() -> None:
@@ -219,7 +219,7 @@ def test_an_sa_that_is_lost_is_listened_to_no_more_and_hinders_no_other(
             await until(lambda: len(read) == 101, "all is read")
             send(esp(101))
             assert await heard(sock, 1) == [101]
-            subject.keyed(SPI + 1)
+            subject.keys_installed(SPI + 1)
             assert await heard_before(send, sock) == [8]
         assert sum(packet[20:24] == SPI.to_bytes(4) for packet in read) == 100
 
@@ -229,7 +229,7 @@ def test_an_sa_that_is_lost_is_listened_to_no_more_and_hinders_no_other(
 def test_in_a_flood_nothing_is_listened_to_and_after_a_pause_it_is_again(
     sides: tuple[Namespace, Namespace], sender: Senders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(early, "MOST_A_SECOND", 50)
+    monkeypatch.setattr(early_esp, "MAX_RATE", 50)
     send = sender(socket.SOCK_RAW, 50)
 
     async def main() -> None:
@@ -240,15 +240,15 @@ def test_in_a_flood_nothing_is_listened_to_and_after_a_pause_it_is_again(
             await a_turn()
             send(esp(7, SPI - 1))
             assert await heard(sock, 1) == [7]
-            subject.keyed(SPI - 1)
+            subject.keys_installed(SPI - 1)
             assert await heard_before(send, sock) == []
-            subject.keyed(SPI)
+            subject.keys_installed(SPI)
             assert await heard(sock, 50) == [*range(50)]
             for spi in range(SPI + 1, SPI + 1000):
                 await a_turn()
                 send(esp(8, spi))
                 assert await heard(sock, 1) == [8]
-                subject.keyed(spi)
+                subject.keys_installed(spi)
                 if await heard_before(send, sock) == [8]:
                     return
             pytest.fail("it never listens again")
@@ -273,10 +273,10 @@ def test_without_peers_nothing_is_listened_to(
 
     async def main() -> None:
         with listening() as subject, receiver(socket.SOCK_RAW, 50) as sock:
-            subject.expect(frozenset(), frozenset(), frozenset())
+            subject.watch(frozenset(), frozenset(), frozenset())
             send(esp(1))
             assert await heard(sock, 1) == [1]
-            subject.keyed(SPI)
+            subject.keys_installed(SPI)
             assert await heard_before(send, sock) == []
         assert len(opened) == 1, "before"
 
@@ -303,7 +303,7 @@ def test_a_filter_that_has_no_room_beside_the_old_one_has_it_alone(
                 expect(subject, listed)
                 send(esp(1, listed + 2))
                 assert await heard(sock, 1) == [1]
-                subject.keyed(listed + 2)
+                subject.keys_installed(listed + 2)
                 assert await heard(sock, 1) == [1]
 
     with capture_logs() as logs:
@@ -329,7 +329,7 @@ def test_what_cannot_be_kept_or_given_back_is_told_once(
                 expect(subject, spi)
                 send(esp(1, spi + 2))
                 assert await heard(sock, 1) == [1]
-                subject.keyed(spi + 2)
+                subject.keys_installed(spi + 2)
                 assert await heard_before(send, sock) == []
 
     with capture_logs() as logs:
@@ -364,7 +364,7 @@ def test_the_kernel_decrypts_what_came_before_its_keys(sides: tuple[Namespace, N
             host.batch(state)
             sending.sendto(datagram(4), (HOST, 7))
             assert await heard(app, 1) == [4]
-            subject.keyed(SPI)
+            subject.keys_installed(SPI)
             assert await heard(app, 3) == [1, 2, 3]
             sending.sendto(datagram(5), (HOST, 7))
             assert await heard(app, 1) == [5]
@@ -407,7 +407,7 @@ def test_what_is_given_back_is_held_to_the_selectors(sides: tuple[Namespace, Nam
             sending.sendto(datagram(2), (INSIDE[1], 7))
             assert await heard(within, 1) == [2]
             assert received(beside) == [], "the kernel's policy"
-            subject.keyed(SPI)
+            subject.keys_installed(SPI)
             assert await heard(within, 1) == [1]
             sending.sendto(datagram(3), (INSIDE[1], 7))
             assert await heard(within, 1) == [3]

@@ -3,7 +3,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcastd.ipsec.attempt import STABLE, Backoff
+from mcastd.ipsec.backoff import STABLE, Backoff
 
 
 def test_first_try_is_due_at_once_and_failures_are_tried_ever_more_rarely() -> None:

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
+from mcastd.ipsec.duplicate_sas import GRACE, DuplicateSas
 from mcastd.ipsec.messages import IkeSa, ike_sas
-from mcastd.ipsec.prune import GRACE, Duplicates
 
 
 def child(name: str, number: int, state: str = "INSTALLED") -> dict[str, bytes]:
@@ -16,9 +16,9 @@ def ike(number: int, *children: dict[str, bytes], state: str = "ESTABLISHED", na
 
 def due(*sas: IkeSa) -> list[str]:
     """What is pruned when this persists."""
-    duplicates = Duplicates()
-    assert duplicates.look(sas, {"dc"}, 100.0) == []
-    return sorted(sa for sa, _ in duplicates.look(sas, {"dc"}, 100.0 + GRACE))
+    duplicates = DuplicateSas()
+    assert duplicates.update(sas, {"dc"}, 100.0) == []
+    return sorted(sa for sa, _ in duplicates.update(sas, {"dc"}, 100.0 + GRACE))
 
 
 def test_one_of_each_is_left_alone() -> None:
@@ -49,19 +49,19 @@ def test_other_connections_are_not_looked_at() -> None:
 
 
 def test_what_ends_in_time_is_forgotten_and_the_deadline_is_told() -> None:
-    duplicates = Duplicates()
+    duplicates = DuplicateSas()
     double, single = ike(1, child("a", 1), child("a", 2)), ike(1, child("a", 2))
-    duplicates.look((double,), {"dc"}, 100.0)
+    duplicates.update((double,), {"dc"}, 100.0)
     deadlines = [duplicates.next_deadline]
-    duplicates.look((single,), {"dc"}, 101.0)
+    duplicates.update((single,), {"dc"}, 101.0)
     deadlines.append(duplicates.next_deadline)
     assert deadlines == [100.0 + GRACE, None]
-    assert duplicates.look((double,), {"dc"}, 103.0) == []
+    assert duplicates.update((double,), {"dc"}, 103.0) == []
 
 
 def test_the_command_names_the_sa_by_number() -> None:
-    duplicates = Duplicates()
+    duplicates = DuplicateSas()
     double = ike(1, child("a", 1), child("a", 2))
-    duplicates.look((double,), {"dc"}, 0.0)
-    ((_, message),) = duplicates.look((double,), {"dc"}, GRACE)
+    duplicates.update((double,), {"dc"}, 0.0)
+    ((_, message),) = duplicates.update((double,), {"dc"}, GRACE)
     assert message["child-id"] == "1"

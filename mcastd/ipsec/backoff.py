@@ -1,7 +1,8 @@
 """When to try again: exponential back-off with jitter. Sans-IO.
 
-A child that was up and is lost is tried again at once, once; a child that keeps failing, or keeps being taken down as
-soon as it is up, is tried ever more rarely. Being up for ``STABLE`` seconds forgets the past.
+A CHILD_SA that was up and is lost is tried again at once, but only the first time; one that keeps failing, or keeps
+being deleted soon after it is up, is tried less and less often. After ``STABLE`` seconds of being up the back-off
+starts from its minimum again.
 """
 
 from random import Random
@@ -11,15 +12,14 @@ STABLE: Final = 10.0
 
 
 class Backoff:
-    """The tries of one child. All times are monotonic seconds."""
+    """The back-off of one CHILD_SA. All times are monotonic seconds."""
 
     def __init__(self, minimum: float, maximum: float, rng: Random) -> None:
-        self._minimum = minimum
-        self._maximum = max(minimum, maximum)
         self._rng = rng
-        self._setbacks = 0
+        self._setbacks = 0  # failures and losses since the last reset
         self._up_since: float | None = None
         self.next_try = 0.0
+        self.limits(minimum, maximum)
 
     def limits(self, minimum: float, maximum: float) -> None:
         """Change the bounds, for the delays to come."""
@@ -30,26 +30,25 @@ class Backoff:
         self._up_since = now
 
     def lost(self, now: float) -> None:
-        """It was up and is not any more."""
+        """It was up and is no longer."""
         if self._up_since is not None and now - self._up_since >= STABLE:
             self._setbacks = 0
         self._up_since = None
         self._setback(now, immediate=self._setbacks == 0)
 
     def failed(self, now: float) -> None:
-        """A try failed."""
+        """An attempt failed."""
         self._setback(now, immediate=False)
 
     def reset(self, now: float) -> None:
-        """Start afresh, because what is tried has changed or charon is a new one."""
+        """Start from the minimum, and try at once: what is tried has changed, or charon has restarted."""
         self._setbacks = 0
         self._up_since = None
         self.next_try = now
 
     def _setback(self, now: float, *, immediate: bool) -> None:
-        if immediate:
-            self.next_try = now
-        else:
+        self.next_try = now
+        if not immediate:
             ceiling = min(self._maximum, self._minimum * 2.0 ** min(self._setbacks, 32))
-            self.next_try = now + self._rng.uniform(max(self._minimum, ceiling / 2), ceiling)
+            self.next_try += self._rng.uniform(max(self._minimum, ceiling / 2), ceiling)
         self._setbacks += 1

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcastd.ipsec.early import KEEP, MOST_A_SECOND, MOST_OF_ONE, MOST_REFUSED, EarlyEsp
+from mcastd.ipsec.early_esp import KEEP, MAX_PER_SPI, MAX_RATE, MAX_REFUSED, EarlyEsp
 from tests import pcap
 
 PEER, HOST = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
@@ -28,73 +28,73 @@ def with_options(packet: bytes) -> bytes:
 def test_what_came_before_its_keys_is_given_back_once_and_in_its_order() -> None:
     early = EarlyEsp()
     came = [esp(number=1), in_udp(number=2), esp(OTHER), with_options(esp(number=3)), with_options(in_udp(number=4))]
-    assert all(early.arrived(packet, 1.0) for packet in came)
-    assert early.keyed(SPI, 1.5) == [came[0], came[1], came[3], came[4]]
-    assert early.keyed(SPI, 1.5) == []
-    assert early.keyed(OTHER, 1.5) == [came[2]]
+    assert all(early.add(packet, 1.0) for packet in came)
+    assert early.take(SPI, 1.5) == [came[0], came[1], came[3], came[4]]
+    assert early.take(SPI, 1.5) == []
+    assert early.take(OTHER, 1.5) == [came[2]]
 
 
 def test_a_udp_checksum_that_was_left_to_the_hardware_is_none() -> None:
     early = EarlyEsp()
-    early.arrived(in_udp(checksum=0xBEEF), 1.0)
-    early.arrived(with_options(in_udp(checksum=0xBEEF)), 1.0)
-    assert early.keyed(SPI, 1.0) == [in_udp(), with_options(in_udp())]
+    early.add(in_udp(checksum=0xBEEF), 1.0)
+    early.add(with_options(in_udp(checksum=0xBEEF)), 1.0)
+    assert early.take(SPI, 1.0) == [in_udp(), with_options(in_udp())]
 
 
 def test_it_is_kept_for_a_while() -> None:
     early = EarlyEsp()
-    early.arrived(esp(), 1.0)
-    early.arrived(esp(OTHER), 1.5)
-    assert early.keyed(SPI, 1.0 + KEEP) == []
-    assert early.keyed(OTHER, 1.0 + KEEP) == [esp(OTHER)]
+    early.add(esp(), 1.0)
+    early.add(esp(OTHER), 1.5)
+    assert early.take(SPI, 1.0 + KEEP) == []
+    assert early.take(OTHER, 1.0 + KEEP) == [esp(OTHER)]
 
 
 def test_what_goes_on_without_keys_is_refused_and_until_then_nothing_is() -> None:
     early = EarlyEsp()
-    early.arrived(esp(), 1.0)
-    early.arrived(esp(OTHER), 2.0)
+    early.add(esp(), 1.0)
+    early.add(esp(OTHER), 2.0)
     assert early.refused == frozenset()
-    early.arrived(esp(), 1.0 + KEEP)
+    early.add(esp(), 1.0 + KEEP)
     assert early.refused == {SPI}
-    assert early.keyed(OTHER, 1.0 + KEEP) == [esp(OTHER)]
+    assert early.take(OTHER, 1.0 + KEEP) == [esp(OTHER)]
 
 
 def test_more_than_a_window_has_room_for_is_refused_and_hinders_no_other() -> None:
     early = EarlyEsp()
-    early.arrived(esp(OTHER), 1.0)
-    for number in range(MOST_OF_ONE):
-        early.arrived(esp(number=number), 1.0)
+    early.add(esp(OTHER), 1.0)
+    for number in range(MAX_PER_SPI):
+        early.add(esp(number=number), 1.0)
     assert early.refused == frozenset()
-    early.arrived(esp(), 1.0)
+    early.add(esp(), 1.0)
     assert early.refused == {SPI}
-    early.arrived(esp(), 1.0)
-    assert early.keyed(OTHER, 1.0) == [esp(OTHER)]
-    assert early.keyed(SPI, 1.0) == []
+    early.add(esp(), 1.0)
+    assert early.take(OTHER, 1.0) == [esp(OTHER)]
+    assert early.take(SPI, 1.0) == []
 
 
 def test_the_keys_of_what_was_refused_may_come_after_all() -> None:
     early = EarlyEsp()
-    for _ in range(MOST_OF_ONE + 1):
-        early.arrived(esp(), 1.0)
-    assert early.keyed(SPI, 1.0) == []
+    for _ in range(MAX_PER_SPI + 1):
+        early.add(esp(), 1.0)
+    assert early.take(SPI, 1.0) == []
     assert early.refused == frozenset()
 
 
 def test_only_the_newest_are_remembered_as_refused() -> None:
     early = EarlyEsp()
-    for spi in range(2 * MOST_REFUSED):
-        early.arrived(esp(spi + 1), 1.0)
-    early.arrived(esp(), 1.0 + KEEP)
-    assert early.refused == set(range(MOST_REFUSED + 1, 2 * MOST_REFUSED + 1))
+    for spi in range(2 * MAX_REFUSED):
+        early.add(esp(spi + 1), 1.0)
+    early.add(esp(), 1.0 + KEEP)
+    assert early.refused == set(range(MAX_REFUSED + 1, 2 * MAX_REFUSED + 1))
 
 
 def test_of_too_many_the_oldest_go() -> None:
     early = EarlyEsp()
-    spis = [*range(1, 2 * MOST_OF_ONE + 1), SPI]
+    spis = [*range(1, 2 * MAX_PER_SPI + 1), SPI]
     for spi in spis:
-        early.arrived(esp(spi), 1.0)
+        early.add(esp(spi), 1.0)
     assert early.refused == {spis[0]}
-    assert [early.keyed(spi, 1.0) == [esp(spi)] for spi in (spis[0], spis[1], spis[-1])] == [False, True, True]
+    assert [early.take(spi, 1.0) == [esp(spi)] for spi in (spis[0], spis[1], spis[-1])] == [False, True, True]
 
 
 @pytest.mark.parametrize(("lost", "rate"), [(5, 1000), (20, 400), (40, 200)])
@@ -103,7 +103,7 @@ def test_several_lost_sas_at_once_are_all_refused(lost: int, rate: int) -> None:
     for number in range(10 * rate):
         for spi in range(1, lost + 1):
             if spi not in early.refused:
-                early.arrived(esp(spi), 1.0 + number / rate)
+                early.add(esp(spi), 1.0 + number / rate)
                 read += 1
     assert early.refused == set(range(1, lost + 1))
     assert read < lost * rate * KEEP
@@ -111,9 +111,9 @@ def test_several_lost_sas_at_once_are_all_refused(lost: int, rate: int) -> None:
 
 def test_a_flood_is_told() -> None:
     early = EarlyEsp()
-    assert all(early.arrived(esp(), 1.0) for _ in range(MOST_A_SECOND - 1))
-    assert not early.arrived(esp(), 1.9)
-    assert early.arrived(esp(), 2.0)
+    assert all(early.add(esp(), 1.0) for _ in range(MAX_RATE - 1))
+    assert not early.add(esp(), 1.9)
+    assert early.add(esp(), 2.0)
 
 
 @given(
@@ -129,8 +129,8 @@ def test_what_is_younger_than_a_while_comes_back_by_its_spi(came: list[tuple[int
     kept: dict[int, tuple[float, list[bytes]]] = {}
     for spi, packet, pause in came:
         now += pause
-        assert early.arrived(packet, now)
+        assert early.add(packet, now)
         kept.setdefault(spi, (now, []))[1].append(packet)
     for spi in (SPI, OTHER):
         since, packets = kept.get(spi, (now, []))
-        assert early.keyed(spi, now) == (packets if now - since < KEEP else [])
+        assert early.take(spi, now) == (packets if now - since < KEEP else [])

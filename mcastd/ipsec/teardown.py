@@ -1,0 +1,90 @@
+"""Removes from charon what mcastd has loaded: SAs first, so that the peer receives a DELETE, then the rest."""
+
+import asyncio
+from collections.abc import Collection
+from contextlib import closing
+from typing import Final
+
+from mcastd.errors import ViciRefused, ViciUnavailable
+from mcastd.ipsec.charon import Charon, Vici, remove
+from mcastd.ipsec.credentials import shared_id
+from mcastd.ipsec.messages import IkeSa, terminate_ike, terminate_named_child, terminate_peer
+from mcastd.system.ledger import Ledger
+
+# The ledger's kinds of entries.
+CONN: Final = "vici-conn"
+CHILD: Final = "vici-child"
+SHARED: Final = "vici-shared"
+KEY: Final = "vici-key"
+AUTHORITY: Final = "vici-authority"
+_GENTLE: Final = 1.0  # seconds for the peer to answer a DELETE
+_FORCED: Final = 0.5
+
+
+async def take_down(charon: Charon, ledger: Ledger, names: Collection[str]) -> None:
+    """Terminate, unload and forget connections that are in the ledger, within some 2 seconds.
+
+    Raises ViciUnavailable if charon runs but does not answer; if it does not run, the ledger is cleared.
+    """
+    if not names:
+        return
+    try:
+        await asyncio.gather(*(terminate_all(charon, name) for name in names))
+        control = await charon.connect()
+    except ViciUnavailable:
+        if charon.has_socket():
+            raise
+        for name in names:
+            _forget(ledger, name)
+        return
+    with closing(control):
+        for name in names:
+            await remove(control, "unload-conn", {"name": name})
+            await remove(control, "unload-shared", {"id": shared_id(name)})
+            for authority in owned(ledger, AUTHORITY, name):
+                await remove(control, "unload-authority", {"name": authority})
+            for key in owned(ledger, KEY, name):
+                await unload_key(control, ledger, name, key)
+            _forget(ledger, name)
+
+
+async def terminate_all(charon: Charon, name: str) -> None:
+    """Terminate every IKE_SA of a connection; by force those whose peer does not answer the DELETE in time."""
+    with closing(await charon.connect()) as control:
+        await remove(control, "terminate", terminate_peer(name, timeout=_GENTLE))
+        await remove(control, "terminate", terminate_peer(name, timeout=_FORCED, force=True))
+
+
+async def terminate_child(control: Vici, peer: str, child: str, ike: int) -> None:
+    """Terminate a CHILD_SA; where the peer does not answer the DELETE in time, its IKE_SA ``ike`` by force."""
+    try:
+        await control.command("terminate", terminate_named_child(peer, child, timeout=_GENTLE))
+    except ViciRefused:
+        await remove(control, "terminate", terminate_ike(ike, timeout=_FORCED, force=True))
+
+
+async def drop_half_open(control: Vici, peer: str, sas: Collection[IkeSa]) -> None:
+    """Terminate the listed IKE_SAs of a peer that are not established yet."""
+    for sa in sas:
+        if sa.name == peer and sa.state in ("CREATED", "CONNECTING"):
+            await remove(control, "terminate", terminate_ike(sa.uniqueid, timeout=_GENTLE, force=True))
+
+
+def owned(ledger: Ledger, kind: str, name: str) -> list[str]:
+    """The ledger's entries of a kind that belong to a peer, without the peer's name."""
+    return [key.partition("/")[2] for key in ledger.entries(kind) if key.partition("/")[0] == name]
+
+
+async def unload_key(control: Vici, ledger: Ledger, name: str, key: str) -> None:
+    """Unload a peer's private key, unless another configured peer has the same one."""
+    ledger.forget(KEY, f"{name}/{key}")
+    if not any(entry.partition("/")[2] == key for entry in ledger.entries(KEY)):
+        await remove(control, "unload-key", {"id": key})
+
+
+def _forget(ledger: Ledger, name: str) -> None:
+    for kind in (CHILD, AUTHORITY, KEY):
+        for key in owned(ledger, kind, name):
+            ledger.forget(kind, f"{name}/{key}")
+    ledger.forget(SHARED, shared_id(name))
+    ledger.forget(CONN, name)
