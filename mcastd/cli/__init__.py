@@ -28,6 +28,7 @@ COMMANDS = {
     "import": "ipsec.conf, ipsec.secrets or swanctl.conf to mcastd.toml",
     "cleanup": "take down what a daemon that has ended left standing",
     "firewall": "the nftables rules that the configuration makes",
+    "support": "one archive for the person who is asked for help, without secrets",
     "trace": "IKE, keepalives, PIM and IGMP as they pass, decoded or written as pcapng",
     "lab": "the whole scene, data centre and cloud VM, on this machine",
 }
