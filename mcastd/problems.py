@@ -26,7 +26,6 @@ ProblemCode = Literal[
     "ike_proposal",
     "ike_sa_unanswered",
     "joins_not_joined",
-    "keepalives_stopped",
     "local_address_missing",
     "no_answer",
     "path_dead",

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from mcastd.config.load import Loaded, load
 from mcastd.config.model import Config
-from mcastd.daemon import Daemon, log_notes
+from mcastd.daemon import Daemon
 from mcastd.errors import ConfigError, McastdError
+from mcastd.reload import log_notes
 from mcastd.system import capabilities
 from mcastd.system.journal import Journal
 from mcastd.system.log import Logger

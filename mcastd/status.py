@@ -8,9 +8,12 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mcastd.problems import ProblemCode
+from mcastd.problems import Problem, ProblemCode
 
 SaState = Literal["up", "connecting", "waiting", "down"]
+TunnelState = Literal["up", "waiting", "down"]
+RouteState = Literal["up", "waiting", "taken"]
+PathState = Literal["alive", "dead"]
 
 
 class ChildStatus(Struct, frozen=True, kw_only=True):
@@ -82,7 +85,7 @@ class KeepaliveStatus(Struct, frozen=True, kw_only=True):
     sent: int = 0
     received: int = 0
     rtt: float | None = None
-    path: str | None = None
+    path: PathState | None = None
     missed: int = 0
 
 
@@ -130,7 +133,7 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
 
     prefix: str
     table: int
-    state: str
+    state: RouteState
     problem: str | None = None
 
 
@@ -142,7 +145,7 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    state: str
+    state: TunnelState
     datapath: str | None
     local: str
     remote: str
@@ -195,7 +198,7 @@ class FirewallStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """Everything. ``healthy`` is what the exit code of ``mcastd status`` says.
+    """Everything. ``healthy``, that there are no ``problems``, is what the exit code of ``mcastd status`` says.
 
     ``schema`` rises when a key is removed or changes its meaning, not when one is added.
     ``notes`` are what was worth saying about the configuration when it was read, though it is no error;
@@ -208,6 +211,7 @@ class Status(Struct, frozen=True, kw_only=True):
     pid: int
     uptime: float
     healthy: bool
+    problems: tuple[Problem, ...] = ()
     summary: str
     config_file: str
     config_digest: str | None = None

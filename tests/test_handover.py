@@ -1,4 +1,4 @@
-"""What one life leaves to the next, through the file between them."""
+"""What one process leaves to the next, through the files between them."""
 
 import asyncio
 import json
@@ -28,36 +28,82 @@ CONFIG = Pim(rp=(RpRange(address=IPv4Address("100.15.30.253"), groups=(IPv4Netwo
 INTERFACE = PimInterface("gre1", 7, 1398, OURS, (), CONFIG)
 
 
-def life(path: Path, act: Callable[[PimAgent, Handover], None]) -> None:
-    """One life of PIM, without an interface."""
+FIXTURE = Path(__file__).parent / "fixtures" / "0.1.0" / "handover.json"
+
+
+def process(directory: Path, act: Callable[[PimAgent, Handover], None]) -> None:
+    """One process with PIM, without an interface."""
 
     async def main() -> None:
         pim = PimAgent(log=get_logger(), on_change=lambda: None, rng=Random(1))
-        act(pim, Handover(path, pim, get_logger()))
+        act(pim, Handover(directory, pim, get_logger()))
 
     asyncio.run(main())
 
 
-def test_joins_by_command_and_generation_ids_come_back(tmp_path: Path) -> None:
-    path = tmp_path / "handover.json"
+def joins(pim: PimAgent) -> set[tuple[str, IPv4Address, IPv4Address | None]]:
+    return set(pim.joins(COMMAND))
 
+
+def join(pim: PimAgent, handover: Handover, group: IPv4Address, source: IPv4Address | None, tunnel: str) -> None:
+    """What ``mcastd join`` does."""
+    pim.join(group, source, tunnel, origin=COMMAND)
+    handover.joined(group, source, tunnel)
+
+
+def test_joins_by_command_and_generation_ids_come_back(tmp_path: Path) -> None:
     def first(pim: PimAgent, handover: Handover) -> None:
         pim.go_on({"gre1": 42}, [])
-        pim.join(GROUP, None, "gre1", origin=COMMAND)
-        pim.join(CHANNEL, SOURCE, "gre1", origin=COMMAND)
-        pim.join(GROUP, None, "gone", origin=COMMAND)
+        for entry in ((GROUP, None, "gre1"), (CHANNEL, SOURCE, "gre1"), (GROUP, None, "gone"), (CHANNEL, SOURCE, "x")):
+            join(pim, handover, *entry)
+        handover.left(CHANNEL, SOURCE, "x")
         pim.join(IPv4Address("239.9.9.9"), None, "gre1", origin="file")
         handover.remember()
 
     def second(pim: PimAgent, handover: Handover) -> None:
-        handover.take_over(["gre1"])
+        handover.inherit(["gre1", "x"])
         assert pim.generation_ids == {"gre1": 42}
-        assert pim.joins(COMMAND) == (("gre1", GROUP, None), ("gre1", CHANNEL, SOURCE))
+        assert joins(pim) == {("gre1", GROUP, None), ("gre1", CHANNEL, SOURCE)}
+
+    def third(pim: PimAgent, handover: Handover) -> None:
+        handover.inherit(["x"])
+        assert joins(pim) == set(), "gre1 is gone"
         handover.forget()
 
-    life(path, first)
-    life(path, second)
+    process(tmp_path, first)
+    process(tmp_path, second)
+    process(tmp_path, second)
+    process(tmp_path, third)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_group_on_two_tunnels_is_one_file_with_both(tmp_path: Path) -> None:
+    def first(pim: PimAgent, handover: Handover) -> None:
+        join(pim, handover, GROUP, None, "gre1")
+        join(pim, handover, GROUP, None, "gre2")
+
+    def second(pim: PimAgent, handover: Handover) -> None:
+        handover.inherit(["gre1", "gre2"])
+        assert joins(pim) == {("gre1", GROUP, None), ("gre2", GROUP, None)}
+
+    process(tmp_path, first)
+    (file,) = (tmp_path / "joins").iterdir()
+    assert json.loads(file.read_bytes()) == {"tunnel": "gre1", "group": str(GROUP), "tunnels": ["gre1", "gre2"]}
+    process(tmp_path, second)
+
+
+def test_the_state_of_0_1_0_is_inherited(tmp_path: Path) -> None:
+    (tmp_path / "handover.json").write_bytes(FIXTURE.read_bytes())
+    expected = {("gre1", IPv4Address("239.1.1.77"), None), ("gre1", IPv4Address("232.1.1.5"), SOURCE)}
+
+    def act(pim: PimAgent, handover: Handover) -> None:
+        handover.inherit(["gre1"])
+        assert pim.generation_ids == {"gre1": 2476971391}
+        assert joins(pim) == expected
+        handover.remember()
+
+    process(tmp_path, act)
+    process(tmp_path, act)
 
 
 @pytest.mark.parametrize(
@@ -66,27 +112,37 @@ def test_joins_by_command_and_generation_ids_come_back(tmp_path: Path) -> None:
         b"",
         b"{",
         b"[]",
-        b'{"joins": [{"tunnel": "gre1", "group": "x"}]}',
+        b'{"joins": [{"tunnel": 7, "group": "x"}]}',
         b'{"generation_ids": {"gre1": "x"}}',
         b"\xff",
         b'{"generation_ids": {"gre1": 4294967296}}',
         b'{"neighbors": [["gre1", "10.44.4.5", ""]]}',
     ],
 )
-def test_a_file_that_cannot_be_read_is_worth_no_more_than_none(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "handover.json"
-    path.write_bytes(content)
+def test_a_file_that_cannot_be_read_counts_as_absent(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "handover.json").write_bytes(content)
 
     def act(pim: PimAgent, handover: Handover) -> None:
-        handover.take_over(["gre1"])
+        handover.inherit(["gre1"])
         assert pim.generation_ids == {}
-        assert pim.joins(COMMAND) == ()
+        assert joins(pim) == set()
 
-    life(path, act)
+    process(tmp_path, act)
+
+
+def test_one_join_that_cannot_be_read_does_not_lose_the_others(tmp_path: Path) -> None:
+    process(tmp_path, lambda pim, handover: join(pim, handover, GROUP, None, "gre1"))
+    for name, content in (("239.0.0.1", b"{"), ("239.0.0.2", b'{"tunnel": "gre1", "group": "x"}'), ("a.new", b"")):
+        (tmp_path / "joins" / name).write_bytes(content)
+
+    def act(pim: PimAgent, handover: Handover) -> None:
+        handover.inherit(["gre1"])
+        assert joins(pim) == {("gre1", GROUP, None)}
+
+    process(tmp_path, act)
 
 
 def test_of_another_versions_file_it_takes_what_it_knows(tmp_path: Path) -> None:
-    path = tmp_path / "handover.json"
     hello = b64encode(b"no Hello").decode()
     file = {
         "format": 2,
@@ -98,14 +154,54 @@ def test_of_another_versions_file_it_takes_what_it_knows(tmp_path: Path) -> None
             {"tunnel": "gre1", "group": "232.1.1.1"},
         ],
     }
-    path.write_text(json.dumps(file))
+    (tmp_path / "handover.json").write_text(json.dumps(file))
 
     def act(pim: PimAgent, handover: Handover) -> None:
-        handover.take_over(["gre1"])
+        handover.inherit(["gre1"])
         assert pim.generation_ids == {"gre1": 42}
-        assert pim.joins(COMMAND) == (("gre1", GROUP, None), ("gre1", CHANNEL, None))
+        assert joins(pim) == {("gre1", GROUP, None), ("gre1", CHANNEL, None)}
 
-    life(path, act)
+    process(tmp_path, act)
+
+
+def test_what_is_not_new_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "handover.json"
+
+    def act(pim: PimAgent, handover: Handover) -> None:
+        pim.go_on({"gre1": 42}, [])
+        handover.remember()
+        path.unlink()
+        handover.remember()
+        assert not path.exists()
+        pim.go_on({"gre1": 43}, [])
+        handover.remember()
+        assert path.exists()
+
+    process(tmp_path, act)
+
+
+def test_what_could_not_be_written_is_written_as_soon_as_it_can_and_logged_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh = tmp_path / "handover.new"
+
+    def act(pim: PimAgent, handover: Handover) -> None:
+        fresh.mkdir()
+        (tmp_path / "joins").touch()
+        join(pim, handover, GROUP, None, "gre1")
+        handover.remember()
+        handover.remember()
+        assert not (tmp_path / "handover.json").exists()
+        fresh.rmdir()
+        (tmp_path / "joins").unlink()
+        handover.remember()
+        assert (tmp_path / "joins" / str(GROUP)).is_file()
+        assert (tmp_path / "handover.json").is_file()
+
+    log.configure()
+    process(tmp_path, act)
+    assert capsys.readouterr().err.count("state for the next process could not be saved") == 1
+    structlog.reset_defaults()
 
 
 def test_a_hello_that_cannot_be_read_is_counted_and_dropped() -> None:
@@ -114,44 +210,6 @@ def test_a_hello_that_cannot_be_read_is_counted_and_dropped() -> None:
     router.configure((INTERFACE,), (), NOW)
     assert router.interfaces["gre1"].neighbors.all() == []
     assert sum(router.interfaces["gre1"].dropped.values()) == 1
-
-
-def test_what_is_not_new_is_not_written_again(tmp_path: Path) -> None:
-    path = tmp_path / "handover.json"
-
-    def act(pim: PimAgent, handover: Handover) -> None:
-        pim.join(GROUP, None, "gre1", origin=COMMAND)
-        handover.remember()
-        path.unlink()
-        handover.remember()
-        assert not path.exists()
-        pim.leave(GROUP, None, "gre1", origin=COMMAND)
-        handover.remember()
-        assert path.exists()
-
-    life(path, act)
-
-
-def test_what_could_not_be_written_is_written_as_soon_as_it_can_and_complained_of_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "handover.json"
-
-    def act(pim: PimAgent, handover: Handover) -> None:
-        fresh = path.with_suffix(".new")
-        fresh.mkdir()
-        pim.join(GROUP, None, "gre1", origin=COMMAND)
-        handover.remember()
-        handover.remember()
-        assert not path.exists()
-        fresh.rmdir()
-        handover.remember()
-        assert str(GROUP) in path.read_text()
-
-    log.configure()
-    life(path, act)
-    assert capsys.readouterr().err.count("state for the next process could not be saved") == 1
-    structlog.reset_defaults()
 
 
 def test_a_neighbour_that_was_heard_before_is_sent_our_joins_at_once() -> None:

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mcastd.config.model import Config
 from mcastd.errors import HostError
 from mcastd.firewall import rules
+from mcastd.firewall.rules import FirewallDesired
+from mcastd.problems import Problem
 from mcastd.status import FirewallStatus
 from mcastd.system import nft, sysctl
 from mcastd.system.ledger import Ledger
@@ -24,46 +26,33 @@ _IP_FORWARD = "net/ipv4/ip_forward"
 
 
 class FirewallAgent:
-    """Our table and ``net.ipv4.ip_forward``. ``on_change`` is called after ``lets`` may have changed."""
+    """Our table and ``net.ipv4.ip_forward``. ``on_change`` is called after ``in_place`` may have changed."""
+
+    name = "firewall"
 
     def __init__(self, *, ledger: Ledger, log: Logger, on_change: Callable[[], None]) -> None:
         self._ledger = ledger
         self._log = log
         self._on_change = on_change
-        self._wake = Wake()
-        self._wanted = Config()
-        self._leaving: Config | None = None
-        # What we put in place, and what the kernel then showed of it.
-        self._applied: str | None = None
-        self._structure: str | None = None
-        self._counts: dict[str, tuple[int, int]] = {}
-        self._in_place = False
+        self.wake = Wake()
+        self._desired = FirewallDesired(Config())
+        self._applied: str | None = None  # the table that we put in place, in nft's language
+        self._structure: str | None = None  # what the kernel showed of it then
+        self._counts: dict[str, tuple[int, int]] = {}  # packets and bytes of our counters, as last read
+        self.in_place = False  # the table is what the configuration asks for; False until the first reconcile
         self._problem: str | None = None
-        self._repairs = 0
-        self._repaired = -_REPAIR_PERIOD
+        self._repairs = 0  # how often another program's change was undone
+        self._repaired = -_REPAIR_PERIOD  # when that was last done, monotonic
 
-    def configure(self, config: Config, leaving: Config | None = None) -> None:
-        """Set what the table is made from; the guard of ``leaving``'s tunnels holds too until the next call."""
-        self._wanted, self._leaving = config, leaving
-        self._wake.set()
-
-    @property
-    def turned(self) -> float:
-        """When the loop last came around, monotonic."""
-        return self._wake.turned
+    def configure(self, desired: FirewallDesired) -> None:
+        """Set what the table is made from."""
+        if desired != self._desired or self._applied is None:
+            self._desired = desired
+            self.wake.set()
 
     async def settled(self) -> None:
         """Return when the last configure has been carried out, or has failed and says so in status."""
-        await self._wake.settled()
-
-    def guards(self) -> bool:
-        """Whether the guard is wanted and in place."""
-        return self._in_place and self._wanted.firewall.guard
-
-    def lets(self, child: str) -> bool:
-        """Whether a child may carry packets: one whose tunnel needs the guard may not without it."""
-        guarded = rules.guarded(self._wanted)
-        return self._in_place or all(one.child != child for one in self._wanted.tunnels if one.name in guarded)
+        await self.wake.settled()
 
     async def run(self) -> None:
         """Reconcile at every nudge, at every change of our table that the kernel reports, and now and then."""
@@ -74,9 +63,9 @@ class FirewallAgent:
                 except HostError as error:
                     self._log.warning("firewall_events_missing", problem=str(error))
                 while True:
-                    await self._wake.wait(_RETRY_PERIOD if self._problem else _AUDIT_PERIOD)
+                    await self.wake.wait(_RETRY_PERIOD if self._problem else _AUDIT_PERIOD)
                     await self._reconcile()
-                    self._wake.finished()
+                    self.wake.finished()
 
     async def refresh(self) -> None:
         """Read the counters, for status."""
@@ -91,11 +80,11 @@ class FirewallAgent:
             if self._ledger.has(_KIND, _KEY):
                 await self._remove()
 
-    def status(self) -> FirewallStatus:
+    def status(self, now: float) -> FirewallStatus:
         """The counters, as they were last read."""
         return FirewallStatus(
-            guard=self._wanted.firewall.guard,
-            in_place=self._in_place,
+            guard=self._desired.config.firewall.guard,
+            in_place=self.in_place,
             leaks_out=self._packets(rules.LEAK_OUT),
             leaks_in=self._packets(rules.LEAK_IN),
             igmp_kept=self._packets(rules.IGMP),
@@ -105,36 +94,42 @@ class FirewallAgent:
             problem=self._problem,
         )
 
+    def problems(self) -> Iterator[Problem]:
+        """Why the table is not in place."""
+        if self._problem is not None:
+            yield Problem("firewall_failed", rules.NAME, f"firewall: {self._problem}")
+
     async def _watch_kernel(self, sock: socket.socket) -> None:
         async for _ in nft.changes(sock, rules.NAME):
             await asyncio.sleep(_DEBOUNCE)
-            self._wake.set()
+            self.wake.set()
 
     async def _reconcile(self) -> None:
-        before = (self._in_place, self._problem)
+        before = (self.in_place, self._problem)
         problems = []
         try:
             await self._match()
         except HostError as error:
-            self._in_place = False
+            self.in_place = False
             problems.append(str(error))
         try:
             self._match_forwarding()
         except HostError as error:
             problems.append(str(error))
         self._problem = "; ".join(problems) or None
-        if before != (self._in_place, self._problem):
+        if before != (self.in_place, self._problem):
             if self._problem is not None and self._problem != before[1]:
                 self._log.error("firewall_failed", problem=self._problem)
             self._on_change()
 
     async def _match(self) -> None:
-        wanted = rules.table(self._wanted, self._leaving)
+        desired = self._desired
+        wanted = rules.table(desired.config, desired.leaving)
         ours = self._ledger.has(_KIND, _KEY)
         if not wanted:
             if ours:
                 await self._remove()
-            self._applied, self._in_place = "", True
+            self._applied, self.in_place = "", True
             return
         found = await nft.table(rules.NAME)
         if found is not None and not ours:
@@ -142,29 +137,29 @@ class FirewallAgent:
         self._count(found)
         same = wanted == self._applied
         if same and found is not None and found.structure == self._structure:
-            self._in_place = True
+            self.in_place = True
             return
-        repairing = same and self._in_place
+        repairing = same and self.in_place
         if repairing and not self._may_repair():
             return
         self._ledger.remember(_KIND, _KEY)
         # What is counted between the look above and this is lost to the counters, not to the guard.
-        await nft.transaction(rules.replacement(rules.table(self._wanted, self._leaving, self._counts)))
+        await nft.transaction(rules.replacement(rules.table(desired.config, desired.leaving, self._counts)))
         shown = await nft.table(rules.NAME)
         self._applied, self._structure = wanted, shown.structure if shown else None
-        self._in_place = True
+        self.in_place = True
         if repairing:
             self._repairs += 1
             self._log.warning("firewall_repaired", table=_KEY)
         else:
-            self._log.info("firewall_in_place", table=_KEY, guard=self._wanted.firewall.guard)
+            self._log.info("firewall_in_place", table=_KEY, guard=self._desired.config.firewall.guard)
 
     def _may_repair(self) -> bool:
         """Whether it is time for a repair: with somebody who undoes ours at once, we do not race."""
         now = time.monotonic()
         wait = self._repaired + _REPAIR_PERIOD - now
         if wait > 0:
-            asyncio.get_running_loop().call_later(wait, self._wake.set)
+            asyncio.get_running_loop().call_later(wait, self.wake.set)
             return False
         self._repaired = now
         return True
@@ -175,7 +170,7 @@ class FirewallAgent:
         self._log.info("firewall_removed", table=_KEY)
 
     def _match_forwarding(self) -> None:
-        if not self._wanted.firewall.ip_forward:
+        if not self._desired.config.firewall.ip_forward:
             self._put_back_forwarding()
         elif (found := sysctl.read(_IP_FORWARD)) != "1":
             self._ledger.remember("sysctl", _IP_FORWARD, found)

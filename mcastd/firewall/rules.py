@@ -21,6 +21,14 @@ _LAST: Final = "srcnat + 200"
 
 
 @dataclass(frozen=True, slots=True)
+class FirewallDesired:
+    """What the table is made from. The tunnels of ``leaving``, a configuration that is going, are guarded as well."""
+
+    config: Config
+    leaving: Config | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Guard:
     """GRE with ``remote``: encrypted by a policy or through ``links``; with local endpoints in ``open``, not at all."""
 

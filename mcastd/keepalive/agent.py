@@ -3,102 +3,87 @@
 import asyncio
 import errno
 import socket
-import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
 
 from mcastd.config.model import Tunnel
 from mcastd.errors import DecodeError
 from mcastd.keepalive import packet
-from mcastd.keepalive.packet import Endpoints
-from mcastd.keepalive.prober import Ask, Effect, Path, Prober, Reinitiate, Turned
+from mcastd.keepalive.packet import Endpoints, KeepaliveTunnel
+from mcastd.keepalive.peer_keepalives import PeerKeepalives
+from mcastd.keepalive.prober import Ask, Effect, Prober, Reinitiate, Turned
 from mcastd.keepalive.reflect import Answer, reflect
 from mcastd.net import bpf
 from mcastd.net.ipv4 import INTERNETWORK_CONTROL
 from mcastd.net.token_bucket import TokenBucket
+from mcastd.problems import Problem
 from mcastd.status import KeepaliveStatus
 from mcastd.system import sockets
 from mcastd.system.log import Logger
+from mcastd.system.wake import Wake
 
-_BATCH = 16
-_MISSED = 3
-_FIRST_PERIOD = 10.0
+_BATCH: Final = 16
+_AUDIT_PERIOD: Final = 30.0
+_RETRY_PERIOD: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class KeepaliveTunnel:
-    """One tunnel as its keepalives need it: ``present`` says that its link is there, ``up`` that its child is too."""
-
-    tunnel: Tunnel
-    endpoints: Endpoints
-    present: bool
-    up: bool
+def open_socket(ends: Endpoints) -> socket.socket:
+    """A raw GRE socket that receives keepalives alone. Raises OSError."""
+    sock = sockets.raw_gre(ends.local, ends.remote, packet.TTL, bpf.accept_gre_keepalives())
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, INTERNETWORK_CONTROL)
+    return sock
 
 
 class _Keeper:
     """The keepalives of one tunnel."""
 
-    def __init__(self, wanted: KeepaliveTunnel, agent: "KeepaliveAgent", log: Logger) -> None:
+    def __init__(self, desired: KeepaliveTunnel, agent: "KeepaliveAgent", log: Logger) -> None:
         self._agent = agent
-        self._log = log.bind(tunnel=wanted.tunnel.name)
-        self._wanted = wanted
-        self._prober = Prober(wanted.tunnel.keepalive.period, wanted.tunnel.keepalive.retries)
-        self._rate = _rate_limit(wanted.tunnel)
-        self._request = packet.request(wanted.endpoints)
-        self._answered = 0
-        self._last: float | None = None
-        self._period = _FIRST_PERIOD
-        self._dropped: Counter[str] = Counter()
-        self._silence: asyncio.TimerHandle | None = None
-        self._probe: asyncio.TimerHandle | None = None
+        self._log = log.bind(tunnel=desired.tunnel.name)
+        self._desired = desired
+        self.prober = Prober(desired.tunnel.keepalive.period, desired.tunnel.keepalive.retries)
+        self.theirs = PeerKeepalives()
+        self.dead_paths = 0  # how often the CHILD_SA of a dead path was to be established again
+        self._rate = _rate_limit(desired.tunnel)  # of our answers
+        self._request = packet.request(desired.endpoints)
+        self._dropped: Counter[str] = Counter()  # received and not answered, by reason
         self._socket: socket.socket | None = None
 
-    @property
-    def path(self) -> Path | None:
-        """What our own keepalives tell."""
-        return self._prober.path
-
-    def update(self, wanted: KeepaliveTunnel) -> None:
+    def update(self, desired: KeepaliveTunnel, now: float) -> None:
         """Follow the configuration and the link; while it is not up nothing is sent: it would leave in the clear."""
-        before, self._wanted = self._wanted, wanted
-        now = time.monotonic()
-        keepalive = wanted.tunnel.keepalive
-        if wanted.tunnel != before.tunnel:
-            self._rate = _rate_limit(wanted.tunnel)
-            self._prober.configure(keepalive.period, keepalive.retries, now)
-        if wanted.endpoints != before.endpoints:
-            self._request = packet.request(wanted.endpoints)
+        before, self._desired = self._desired, desired
+        keepalive = desired.tunnel.keepalive
+        if desired.tunnel != before.tunnel:
+            self._rate = _rate_limit(desired.tunnel)
+            self.prober.configure(keepalive.period, keepalive.retries, now)
+        if desired.endpoints != before.endpoints:
+            self._request = packet.request(desired.endpoints)
             self._close_socket()
-        if not wanted.present:
+        if not desired.present:
             self._close_socket()
         elif self._socket is None:
             self._open()
-        if wanted.up and self._socket is not None:
-            self._prober.start(now)
+        if desired.up and self._socket is not None:
+            self.prober.start(now)
         else:
-            self._prober.stop()
-        self._arm()
+            self.prober.stop()
 
     def close(self) -> None:
-        """Close the socket and stop asking; the counters stay."""
+        """Close the socket and stop asking."""
         self._close_socket()
-        self._prober.stop()
-        self._arm()
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
+        self.prober.stop()
 
     def status(self, now: float) -> KeepaliveStatus:
         """The counters, and the age of the last answer in seconds."""
-        prober = self._prober
+        prober, theirs = self.prober, self.theirs
         return KeepaliveStatus(
-            reply=self._wanted.tunnel.keepalive.reply,
-            answered=self._answered,
-            last_age=None if self._last is None else now - self._last,
-            stopped=self._answered > 0 and self._silence is None,
+            reply=self._desired.tunnel.keepalive.reply,
+            answered=theirs.answered,
+            last_age=None if theirs.last is None else now - theirs.last,
+            stopped=theirs.stopped,
             dropped=dict(self._dropped),
-            period=self._wanted.tunnel.keepalive.period,
+            period=self._desired.tunnel.keepalive.period,
             sent=prober.sent,
             received=prober.received,
             rtt=prober.rtt,
@@ -106,14 +91,29 @@ class _Keeper:
             missed=prober.missed,
         )
 
+    def next_deadline(self) -> float | None:
+        """When ``due`` has something to do; None if never."""
+        deadlines = (self.prober.next_deadline, self.theirs.next_deadline)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def due(self, now: float) -> None:
+        """Do what is due."""
+        self._carry_out(self.prober.due(now))
+        if self.theirs.due(now):
+            self._log.warning("keepalives_stopped", peer=str(self._desired.tunnel.remote), period=self.theirs.period)
+            self._agent.on_change()
+
+    @property
+    def failed(self) -> bool:
+        """Whether there should be a socket and is none."""
+        return self._desired.present and self._socket is None
+
     def _open(self) -> None:
-        ends = self._wanted.endpoints
         try:
-            self._socket = sockets.raw_gre(ends.local, ends.remote, packet.TTL, bpf.accept_gre_keepalives())
+            self._socket = self._agent.open_socket(self._desired.endpoints)
         except OSError as error:
             self._log.error("keepalive_socket_failed", problem=error.strerror)
             return
-        self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, INTERNETWORK_CONTROL)
         asyncio.get_running_loop().add_reader(self._socket, self._readable, self._socket)
 
     def _close_socket(self) -> None:
@@ -125,61 +125,38 @@ class _Keeper:
     def _readable(self, sock: socket.socket) -> None:
         for _ in range(_BATCH):
             try:
-                heard = sock.recv(2048)
+                received = sock.recv(2048)
             except BlockingIOError:
                 return
             except OSError as error:
                 self._dropped[_reason(error)] += 1
                 return
             try:
-                self._received(heard, sock)
+                self._received(received, sock)
             except DecodeError as error:
                 self._dropped[error.reason] += 1
             except OSError as error:
                 self._dropped[_reason(error)] += 1
 
-    def _received(self, heard: bytes, sock: socket.socket) -> None:
-        inner = packet.carried(heard, self._wanted.endpoints)
-        now = time.monotonic()
+    def _received(self, received: bytes, sock: socket.socket) -> None:
+        inner = packet.carried(received, self._desired.endpoints)
+        now = asyncio.get_running_loop().time()
         if inner is not None:
-            self._answer(reflect(inner, self._wanted.endpoints), sock, now)
+            self._answer(reflect(inner, self._desired.endpoints), sock, now)
             return
-        self._carry_out(self._prober.answered(now))
+        self._carry_out(self.prober.answered(now))
 
     def _answer(self, answer: Answer, sock: socket.socket, now: float) -> None:
-        if not self._wanted.tunnel.keepalive.reply:
+        if not self._desired.tunnel.keepalive.reply:
             raise DecodeError("reply_off")
-        if not self._wanted.up:
+        if not self._desired.up:
             raise DecodeError("child_down")
         if not self._rate.take(now):
             raise DecodeError("rate")
         sockets.send_as(sock, answer.gre, tos=answer.tos, ttl=answer.ttl)
-        self._answered += 1
-        if self._silence is not None:
-            self._silence.cancel()
-            self._period = now - self._last if self._last is not None else self._period
-        else:
-            self._log.info("keepalives_answered", peer=str(self._wanted.tunnel.remote))
-        self._last = now
-        self._silence = asyncio.get_running_loop().call_later(_MISSED * max(self._period, 1.0) + 1.0, self._fell_silent)
-
-    def _fell_silent(self) -> None:
-        self._silence = None
-        self._log.warning("keepalives_stopped", peer=str(self._wanted.tunnel.remote), period=self._period)
-        self._agent.on_change()
-
-    def _arm(self) -> None:
-        if self._probe is not None:
-            self._probe.cancel()
-            self._probe = None
-        deadline = self._prober.next_deadline
-        if deadline is not None:
-            wait = max(0.0, deadline - time.monotonic())
-            self._probe = asyncio.get_running_loop().call_later(wait, self._due)
-
-    def _due(self) -> None:
-        self._carry_out(self._prober.due(time.monotonic()))
-        self._arm()
+        if self.theirs.received(now):
+            self._log.info("keepalives_answered", peer=str(self._desired.tunnel.remote))
+            self._agent.wake.set()  # there is a deadline now
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -189,7 +166,9 @@ class _Keeper:
                 case Turned():
                     self._turned(effect)
                 case Reinitiate():
-                    self._agent.on_reinitiate(self._wanted.tunnel.name)
+                    self.dead_paths += 1
+        if any(not isinstance(effect, Ask) for effect in effects):
+            self._agent.on_change()
 
     def _ask(self) -> None:
         assert self._socket is not None
@@ -199,56 +178,94 @@ class _Keeper:
             self._dropped[f"send_{_reason(error)}"] += 1
 
     def _turned(self, turned: Turned) -> None:
-        peer = str(self._wanted.tunnel.remote)
+        peer = str(self._desired.tunnel.remote)
         if turned.path == "alive":
-            rtt = self._prober.rtt
+            rtt = self.prober.rtt
             self._log.info("path_alive", peer=peer, rtt_ms=None if rtt is None else round(rtt * 1000, 1))
         else:
             self._log.warning("path_dead", peer=peer, missed=turned.missed)
-        self._agent.on_change()
 
 
 class KeepaliveAgent:
-    """The keepalives of every tunnel. It has no loop of its own: the event loop calls it when something is due.
+    """The keepalives of every tunnel. ``on_change`` is called after a path or the far end's keepalives have changed."""
 
-    ``on_change`` is called after a path has turned; ``on_reinitiate``, with the tunnel's name, when the child that
-    pretends to carry a dead path should be made anew.
-    """
+    name = "keepalive"
 
-    def __init__(self, *, log: Logger, on_change: Callable[[], None], on_reinitiate: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        *,
+        log: Logger,
+        on_change: Callable[[], None],
+        open_socket: Callable[[Endpoints], socket.socket] = open_socket,
+    ) -> None:
         self._log = log
         self.on_change = on_change
-        self.on_reinitiate = on_reinitiate
-        self._keepers: dict[str, _Keeper] = {}
+        self.open_socket = open_socket
+        self.wake = Wake()
+        self._desired: tuple[KeepaliveTunnel, ...] = ()
+        self._keepers: dict[str, _Keeper] = {}  # by the tunnel's name
 
-    def configure(self, tunnels: tuple[KeepaliveTunnel, ...]) -> None:
-        """Set the tunnels, each as it is now."""
-        for name in self._keepers.keys() - {wanted.tunnel.name for wanted in tunnels}:
-            self._keepers.pop(name).close()
-        for wanted in tunnels:
-            name = wanted.tunnel.name
-            if name not in self._keepers:
-                self._keepers[name] = _Keeper(wanted, self, self._log)
-            self._keepers[name].update(wanted)
+    def configure(self, desired: tuple[KeepaliveTunnel, ...]) -> None:
+        """Set the tunnels, each with the state of its link."""
+        if desired != self._desired:
+            self._desired = desired
+            self.wake.set()
 
-    def path(self, name: str) -> Path | None:
-        """Whether our own keepalives find a tunnel's path alive or dead; None where that is not known."""
-        keeper = self._keepers.get(name)
-        return keeper.path if keeper else None
+    async def settled(self) -> None:
+        """Return when the last configure has been carried out."""
+        await self.wake.settled()
 
-    def status(self, name: str, now: float) -> KeepaliveStatus | None:
-        """The keepalives of one tunnel."""
-        keeper = self._keepers.get(name)
-        return keeper.status(now) if keeper else None
+    async def run(self) -> None:
+        """Open and close sockets as configured, and do what is due."""
+        now = asyncio.get_running_loop().time
+        while True:
+            await self.wake.wait(self._wait(now()))
+            self._update(now())
+            self.wake.finished()
+            for keeper in self._keepers.values():
+                keeper.due(now())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close every socket."""
         for keeper in self._keepers.values():
             keeper.close()
 
+    def dead_paths(self) -> Mapping[str, int]:
+        """By the tunnel's name, how often the CHILD_SA that carries a dead path was to be established again."""
+        return {name: keeper.dead_paths for name, keeper in self._keepers.items()}
+
+    def status(self, now: float) -> dict[str, KeepaliveStatus]:
+        """The keepalives of each GRE tunnel, by its name."""
+        return {name: keeper.status(now) for name, keeper in self._keepers.items()}
+
+    def problems(self) -> Iterator[Problem]:
+        """The paths on which our own keepalives are not answered."""
+        for name, keeper in self._keepers.items():
+            if keeper.prober.path == "dead":
+                yield Problem("path_dead", name, f"the path of tunnel {name} is dead")
+
+    def _wait(self, now: float) -> float:
+        return max(0.0, min(self._waits(now)))
+
+    def _waits(self, now: float) -> Iterable[float]:
+        yield _AUDIT_PERIOD
+        for keeper in self._keepers.values():
+            if keeper.failed:
+                yield _RETRY_PERIOD
+            if (deadline := keeper.next_deadline()) is not None:
+                yield deadline - now
+
+    def _update(self, now: float) -> None:
+        desired = {one.tunnel.name: one for one in self._desired}
+        for name in self._keepers.keys() - desired.keys():
+            self._keepers.pop(name).close()
+        for name, one in desired.items():
+            if name not in self._keepers:
+                self._keepers[name] = _Keeper(one, self, self._log)
+            self._keepers[name].update(one, now)
+
 
 def _rate_limit(tunnel: Tunnel) -> TokenBucket:
-    """What answers are limited by: the configured rate, and as many at once as it has in a second."""
     rate = tunnel.keepalive.max_per_second
     return TokenBucket(rate, burst=max(1.0, rate))
 

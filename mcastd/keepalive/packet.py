@@ -25,6 +25,16 @@ class Endpoints:
     also: tuple[IPv4Address, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class KeepaliveTunnel:
+    """A tunnel as its keepalives need it: ``present`` is that its link exists, ``up`` that its CHILD_SA is up too."""
+
+    tunnel: Tunnel
+    endpoints: Endpoints
+    present: bool
+    up: bool
+
+
 def endpoints(tunnel: Tunnel, peer: Peer | None = None, child: Child | None = None) -> Endpoints:
     """The endpoints of a tunnel over a child of a peer.
 

@@ -11,7 +11,6 @@ from ipaddress import IPv4Address
 from random import Random
 from typing import Final
 
-from mcastd.config.model import Group
 from mcastd.errors import DecodeError
 from mcastd.net import bpf, ipv4
 from mcastd.net.ipv4 import Ipv4Packet
@@ -34,13 +33,14 @@ from mcastd.pim.link import open_socket
 from mcastd.pim.packet import encode_hello
 from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
-from mcastd.pim.settings import PimInterface
-from mcastd.status import GroupStatus, PimStatus
+from mcastd.pim.settings import PimDesired, PimInterface, PimSnapshot
+from mcastd.problems import Problem
+from mcastd.status import PimStatus
 from mcastd.system import sockets
 from mcastd.system.log import Logger
+from mcastd.system.wake import Wake
 
-__all__ = ["PimAgent", "PimInterface"]
-
+_AUDIT_PERIOD: Final = 30.0
 _BATCH: Final = 32
 _LINES: Final = 20  # entries of one change that get a line each; more become one line
 _CLOSE_LIMIT: Final = 0.4
@@ -60,7 +60,9 @@ class _Link:
 
 
 class PimAgent:
-    """PIM on the tunnels that are up. Everything happens in callbacks of the event loop; ``run`` only waits."""
+    """PIM on the tunnels. What arrives and what is due is dealt with in callbacks of the event loop."""
+
+    name = "pim"
 
     def __init__(
         self,
@@ -74,7 +76,9 @@ class PimAgent:
         self._on_change = on_change
         self._clock = clock
         self._router = Router(rng)
-        self._links: dict[str, _Link] = {}
+        self.wake = Wake()
+        self._desired = PimDesired((), ())
+        self._links: dict[str, _Link] = {}  # by the interface's name
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._told = 0
@@ -82,11 +86,22 @@ class PimAgent:
 
     # What is wanted
 
-    def configure(self, interfaces: tuple[PimInterface, ...], groups: tuple[Group, ...]) -> None:
-        """Run PIM on these interfaces and join these groups; Hellos and Joins have left when this returns."""
+    def configure(self, desired: PimDesired) -> None:
+        """Set the interfaces to run PIM on, and the groups to join; their Hellos and Joins leave at once."""
+        if desired != self._desired:
+            self._desired = desired
+            self.wake.set()
+
+    def _reconcile(self, desired: PimDesired) -> None:
+        interfaces, groups = desired.interfaces, desired.groups
         now = self._clock()
         wanted = {settings.name: settings for settings in interfaces}
         stale = [name for name, link in self._links.items() if _moved(link.settings, wanted.get(name))]
+        returned = [
+            name
+            for name, link in self._links.items()
+            if name not in stale and wanted[name].up_count != link.settings.up_count
+        ]
         if stale:
             staying = [link.settings for name, link in self._links.items() if name not in stale]
             self._carry_out(self._router.configure(staying, groups, now))
@@ -97,12 +112,8 @@ class PimAgent:
             link.settings = settings
             self._open_socket(link)
         self._carry_out(self._router.configure(interfaces, groups, now))
-
-    def relink(self, name: str) -> None:
-        """The path under an interface came back: Hello and Joins at once."""
-        if (link := self._links.get(name)) is not None:
-            self._open_socket(link)
-            self._carry_out(self._router.relink(name, self._clock()))
+        for name in returned:
+            self._carry_out(self._router.relink(name, now))
 
     def join(self, group: IPv4Address, source: IPv4Address | None, tunnel: str, origin: str = "command") -> None:
         """Join for ``origin``; the Join has left when this returns. Raises McastdError."""
@@ -148,11 +159,18 @@ class PimAgent:
     # The agent's life
 
     async def settled(self) -> None:
-        """Return at once: ``configure`` has done everything when it returns."""
+        """Return when Hellos and Joins of the last ``configure`` have left."""
+        await self.wake.settled()
 
     async def run(self) -> None:
-        """Wait until cancelled."""
-        await asyncio.Event().wait()
+        """Follow the desired state until cancelled."""
+        while True:
+            nudged = await self.wake.wait(_AUDIT_PERIOD)
+            if nudged:
+                self._reconcile(self._desired)
+            for link in self._links.values():
+                self._open_socket(link)
+            self.wake.finished()
 
     async def close(self) -> None:
         """Prunes and goodbyes, within half a second; errors are counted, not raised."""
@@ -172,16 +190,26 @@ class PimAgent:
 
     # Questions
 
-    def status(self, name: str, now: float) -> PimStatus:
+    def status(self, now: float) -> PimSnapshot:
+        """PIM on each tunnel, and every join."""
+        return PimSnapshot({name: self._status(name, now) for name in self._links}, group_statuses(self._router, now))
+
+    def joins_desired(self) -> int:
+        """How many joins are desired."""
+        return sum(sum(1 for _ in membership.entries()) for membership in self._router.memberships.values())
+
+    def problems(self) -> Iterator[Problem]:
+        """The interfaces that cannot send, and how many joins are not joined."""
+        for name, link in self._links.items():
+            if link.problem is not None and link.settings.up:
+                yield Problem("pim_send_failed", name, f"PIM cannot send on {name}: {link.problem}")
+
+    def _status(self, name: str, now: float) -> PimStatus:
         """PIM on one tunnel; ``running`` is False without an open socket on its interface."""
         link = self._links.get(name)
         running = link is not None and link.sock is not None
         problem = link.problem if link else None
         return pim_status(self._router, name, running, link.errors if link else Counter(), now, problem)
-
-    def groups(self, now: float) -> tuple[GroupStatus, ...]:
-        """Every join that is wanted, with its state."""
-        return group_statuses(self._router, now)
 
     # Effects
 

@@ -25,6 +25,9 @@ EVENTS: Final = {
     "reload_refused": Event(
         "error", "configuration refused, the running one stays in effect", "7b2a1f723c9c47868d9c69726f72d587"
     ),
+    "reload_incomplete": Event(
+        "error", "configuration in effect, but not applied everywhere in time", "6093e0c3773a4487840cb6a49d2e898a"
+    ),
     "configuration_note": Event("warning", "configuration note", "19768ae7db654e6087740ebf961df619"),
     "capability_missing": Event("error", "a capability is missing", "ebbb87f9449540d289f331907bcafc0e"),
     "loop_hangs": Event("error", "the loop of an agent hangs", "0fd9192af2414e76a5e543ca5b79d060"),

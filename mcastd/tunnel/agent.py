@@ -9,13 +9,15 @@ from ipaddress import IPv4Address, IPv4Network
 from mcastd.config.model import Child, Config, Datapath, Tunnel
 from mcastd.errors import HostError
 from mcastd.links import Gre, Xfrm
-from mcastd.status import RouteStatus, TunnelStatus
+from mcastd.problems import Problem
+from mcastd.status import RouteStatus, TunnelState, TunnelStatus
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.netlink import GreUnsupported, Link, Netlink, changes
 from mcastd.system.wake import Wake
 from mcastd.tunnel import plan, routes
+from mcastd.tunnel.desired import LinkView, TunnelsDesired
 from mcastd.tunnel.host import Host
 from mcastd.tunnel.mtu import Carrier, interface_mtu, tunnel_mtu
 
@@ -24,22 +26,6 @@ _RETRY_PERIOD = 1.0
 _DEBOUNCE = 0.05
 _RULES = "rules"
 _RP_FILTER = {"loose": "2", "strict": "1", "keep": None}
-
-
-@dataclass(frozen=True, slots=True)
-class LinkView:
-    """A tunnel as the agents above it need it. ``up`` is link and child; ``generation`` counts the child's comings.
-
-    ``address`` is our primary one, ``secondary`` are the others.
-    """
-
-    name: str
-    index: int
-    mtu: int
-    address: IPv4Address
-    up: bool
-    generation: int
-    secondary: tuple[IPv4Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +41,8 @@ class _State:
 class TunnelAgent:
     """All tunnels of the configuration. ``on_change`` is called after any LinkView may have changed."""
 
+    name = "tunnels"
+
     def __init__(
         self, *, ledger: Ledger, log: Logger, on_change: Callable[[], None], store: FdStore | None = None
     ) -> None:
@@ -62,7 +50,7 @@ class TunnelAgent:
         self._store = store or FdStore()
         self._log = log
         self._on_change = on_change
-        self._wake = Wake()
+        self.wake = Wake()
         self._wanted: tuple[Tunnel, ...] = ()
         self._children: Mapping[str, Child] = {}
         self._prefixes: Mapping[str, tuple[IPv4Network, ...]] = {}
@@ -70,11 +58,17 @@ class TunnelAgent:
         self._backend: plan.Backend | None = None
         self._fixed: Datapath = "auto"
         self._states: dict[str, _State] = {}
+        # By the tunnel's name: whether the path is up, the count of its CHILD_SA then, and how often the path came up.
+        self._ups: dict[str, tuple[bool, int, int]] = {}
+        self._desired: TunnelsDesired | None = None
         self._problems: dict[str, str] = {}
         self._host: Host | None = None
 
-    def configure(self, config: Config) -> None:
-        """Set the tunnels that should be there, XFRM interfaces and loopback addresses of children, and the routes."""
+    def configure(self, desired: TunnelsDesired) -> None:
+        """Set the tunnels, XFRM interfaces and loopback addresses of CHILD_SAs, and the routes."""
+        if desired == self._desired:
+            return
+        self._desired, config = desired, desired.config
         self._wanted = config.tunnels
         self._children = {child.name: child for peer in config.peers for child in peer.children}
         self._prefixes = {tunnel.name: routes.prefixes(tunnel, config.groups) for tunnel in config.tunnels}
@@ -82,28 +76,17 @@ class TunnelAgent:
         if datapath != self._fixed or self._backend is None:
             self._fixed = datapath
             self._backend = None if datapath == "auto" else datapath
-        self._wake.set()
-
-    def carry(self, carriers: Mapping[str, Carrier]) -> None:
-        """Say, by the child's name, what each child is to what it carries, and whether it is up."""
-        if carriers != self._carriers:
-            self._carriers = dict(carriers)
-            self._gate()
-            self._wake.set()
-
-    @property
-    def turned(self) -> float:
-        """When the loop last came around, monotonic; within _AUDIT_PERIOD and a few seconds while it is well."""
-        return self._wake.turned
+        self._carriers = desired.carriers
+        self._gate()
+        self.wake.set()
 
     async def settled(self) -> None:
         """Return when the last configure has been carried out, or has failed and says so in status."""
-        await self._wake.settled()
+        await self.wake.settled()
 
-    def link(self, name: str) -> LinkView | None:
-        """One tunnel's link, if it is there."""
-        state = self._states.get(name)
-        return state.link if state else None
+    def links(self) -> dict[str, LinkView]:
+        """The links that exist, by the tunnel's name."""
+        return {name: state.link for name, state in self._states.items() if state.link is not None}
 
     async def run(self) -> None:
         """Reconcile at every nudge, at every change that the kernel reports, and now and then."""
@@ -112,14 +95,14 @@ class TunnelAgent:
             group.create_task(self._watch_kernel())
             while True:
                 failed = self._problems or any(state.problem for state in self._states.values())
-                await self._wake.wait(_RETRY_PERIOD if failed else _AUDIT_PERIOD)
+                await self.wake.wait(_RETRY_PERIOD if failed else _AUDIT_PERIOD)
                 await self._reconcile(self._host)
-                self._wake.finished()
+                self.wake.finished()
 
-    async def remove_others(self, config: Config) -> None:
-        """Remove the kernel's GRE links that an earlier life made and ``config`` does not have; raises HostError.
+    async def remove_inherited(self, config: Config) -> None:
+        """Remove the kernel's GRE links of the previous process that ``config`` does not have; raises HostError.
 
-        They send for themselves, and no table but the one of that life guards them.
+        The kernel sends through them by itself, and only the previous process's nftables table guards them.
         """
         wanted = {tunnel.name: plan.gre(tunnel) for tunnel in config.tunnels if tunnel.encapsulation == "gre"}
         async with Netlink() as netlink:
@@ -143,17 +126,23 @@ class TunnelAgent:
             for address in self._ledger.entries("endpoint"):
                 await self._remove_endpoint(host, address)
 
-    def status(self) -> dict[str, TunnelStatus]:
+    def status(self, now: float) -> dict[str, TunnelStatus]:
         """The tunnels, by name, without what the agents above know."""
         return {tunnel.name: self._tunnel_status(tunnel) for tunnel in self._wanted}
+
+    def problems(self) -> Iterator[Problem]:
+        """The tunnels that are not up."""
+        for tunnel in self._wanted:
+            if (state := self._state(tunnel)) != "up":
+                yield Problem("tunnel_down", tunnel.name, f"tunnel {tunnel.name} is {state}")
 
     async def _watch_kernel(self) -> None:
         async for _ in changes():
             await asyncio.sleep(_DEBOUNCE)
-            self._wake.set()
+            self.wake.set()
 
     async def _reconcile(self, host: Host) -> None:
-        before = {name: state.link for name, state in self._states.items()}
+        before = self.links()
         wanted = {tunnel.name: tunnel for tunnel in self._wanted}
         interfaces = {child.interface: child for child in self._children.values() if child.interface is not None}
         for name in reversed(self._ledger.entries("link")):
@@ -168,6 +157,8 @@ class TunnelAgent:
             await self._reconcile_one(host, tunnel)
         for name in self._states.keys() - wanted.keys():
             del self._states[name]
+        for name in self._ups.keys() - wanted.keys():
+            del self._ups[name]
         await self._match_rules(host, frozenset(rule for tunnel in self._wanted for rule in routes.rules(tunnel)))
         loopbacks = {child.snat for child in self._children.values() if child.snat is not None and child.snat_loopback}
         for loopback in loopbacks:
@@ -177,7 +168,7 @@ class TunnelAgent:
         for address in self._ledger.entries("endpoint").keys() - endpoints:
             await self._remove_endpoint(host, address)
         self._gate()
-        if before != {name: state.link for name, state in self._states.items()}:
+        if before != self.links():
             self._on_change()
 
     async def _remove(self, host: Host, name: str) -> None:
@@ -269,14 +260,10 @@ class TunnelAgent:
             return await self._match(host, tunnel)
         if not isinstance(wanted.shape, Xfrm):
             self._backend = "userspace" if isinstance(wanted.shape, plan.Pumped) else "kernel"
+        up = link.up and carrier.up
+        secondary = tuple(address.ip for address in tunnel.addresses)
         view = LinkView(
-            tunnel.name,
-            link.index,
-            link.mtu,
-            tunnel.address.ip,
-            link.up and carrier.up,
-            carrier.generation,
-            tuple(address.ip for address in tunnel.addresses),
+            tunnel.name, link.index, link.mtu, tunnel.address.ip, up, self._up_count(tunnel, up, carrier), secondary
         )
         if not link.up:  # the kernel takes no routes through it yet
             return _State(tunnel, view, reason)
@@ -286,6 +273,14 @@ class TunnelAgent:
         except HostError as error:
             return _State(tunnel, view, reason, str(error))
         return _State(tunnel, view, reason, routed=True, taken=taken)
+
+    def _up_count(self, tunnel: Tunnel, up: bool, carrier: Carrier) -> int:
+        """How often the path came up: also when the CHILD_SA went down and up again between two looks."""
+        was_up, child_count, count = self._ups.get(tunnel.name, (False, 0, 0))
+        if up and (not was_up or carrier.up_count != child_count):
+            count += 1
+        self._ups[tunnel.name] = (up, carrier.up_count if up else child_count, count)
+        return count
 
     def _link_wanted(self, tunnel: Tunnel, mtu: int, up: bool) -> plan.Wanted:
         gre = plan.gre(tunnel)
@@ -310,7 +305,7 @@ class TunnelAgent:
 
     def _carrier(self, tunnel: Tunnel) -> Carrier:
         if tunnel.child is None:
-            return Carrier(up=True, generation=1, remote=tunnel.remote)
+            return Carrier(up=True, up_count=1, remote=tunnel.remote)
         return self._carriers.get(tunnel.child, Carrier())
 
     async def _path_mtu(self, host: Host, carrier: Carrier) -> int | None:
@@ -338,13 +333,16 @@ class TunnelAgent:
     def _datapath(self, tunnel: Tunnel) -> plan.Backend | None:
         return "kernel" if tunnel.encapsulation == "none" else self._backend
 
+    def _state(self, tunnel: Tunnel) -> TunnelState:
+        link = self._states.get(tunnel.name, _State(tunnel)).link
+        return "down" if link is None else "up" if link.up else "waiting"
+
     def _tunnel_status(self, tunnel: Tunnel) -> TunnelStatus:
         state = self._states.get(tunnel.name, _State(tunnel))
-        up = state.link is not None and state.link.up
         pump = self._host.pumps.get(tunnel.name) if self._host else None
         return TunnelStatus(
             name=tunnel.name,
-            state="up" if up else "down" if state.link is None else "waiting",
+            state=self._state(tunnel),
             datapath=self._datapath(tunnel),
             encapsulation=tunnel.encapsulation,
             local=str(tunnel.local),

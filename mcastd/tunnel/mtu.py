@@ -13,11 +13,11 @@ _ETHERNET = 1500
 class Carrier:
     """What carries a tunnel: a child, as negotiated or, before that, as configured; without IPsec ``esp`` is None.
 
-    ``remote`` is the peer's outer address, whose route tells the path's MTU; ``generation`` counts the child's comings.
+    ``remote`` is the peer's outer address, whose route gives the path MTU; ``up_count`` counts how often it came up.
     """
 
     up: bool = False
-    generation: int = 0
+    up_count: int = 0
     esp: Esp | None = None
     mode: Mode = "tunnel"
     encap: bool = True

@@ -15,6 +15,7 @@ import pytest
 from mcastd.config.model import Config, Firewall, Pim
 from mcastd.firewall import agent as agent_module
 from mcastd.firewall.agent import FirewallAgent
+from mcastd.firewall.rules import FirewallDesired
 from mcastd.net import bpf
 from mcastd.net.gre import GreOptions
 from mcastd.system import log, sockets
@@ -86,7 +87,7 @@ class Running:
 
     async def want(self, wanted: Config, leaving: Config | None = None) -> None:
         """Configure, and wait until it is carried out."""
-        self.agent.configure(wanted, leaving)
+        self.agent.configure(FirewallDesired(wanted, leaving))
         async with asyncio.timeout(DEADLINE):
             await self.agent.settled()
 
@@ -106,11 +107,9 @@ def test_the_table_comes_and_goes_and_others_are_not_touched(host: Namespace, tm
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(GUARDED)
-            assert run.agent.status().in_place
-            assert run.agent.lets("c")
-            assert run.agent.guards()
+            assert run.agent.status(0.0).in_place
             await run.want(OPEN)
-            assert not run.agent.guards()
+            assert run.agent.in_place
             await run.want(GUARDED)
             found = ours(host)
             assert found is not None
@@ -139,7 +138,7 @@ def test_what_is_in_place_is_not_put_there_again(host: Namespace, tmp_path: Path
             nft(host, "-f", "-", text=THEIRS)
             await run.want(GUARDED)
             assert ours(host) == before
-            assert run.agent.status().repairs == 0
+            assert run.agent.status(0.0).repairs == 0
             assert run.changes == 1
 
     host.run(main)
@@ -163,17 +162,17 @@ def test_what_others_do_to_it_is_noticed_and_repaired(host: Namespace, tmp_path:
             before = ours(host)
             assert before is not None
             nft(host, damage)
-            await until(lambda: run.agent.status().repairs, "a repair")
+            await until(lambda: run.agent.status(0.0).repairs, "a repair")
             after = ours(host)
             assert after is not None
             assert after["rules"] == before["rules"]
             assert after["handle"] != before["handle"]
-            assert run.agent.status().in_place
-            assert run.agent.status().problem is None
+            assert run.agent.status(0.0).in_place
+            assert run.agent.status(0.0).problem is None
             # The repair is a change of the table as well: it is none to repair.
             await run.want(GUARDED)
             assert ours(host) == after
-            assert run.agent.status().repairs == 1
+            assert run.agent.status(0.0).repairs == 1
 
     host.run(main)
 
@@ -187,7 +186,7 @@ def test_with_somebody_who_undoes_repairs_we_do_not_race(
         async with running(tmp_path) as run:
             await run.want(GUARDED)
             nft(host, "flush ruleset")
-            await until(lambda: run.agent.status().repairs, "a repair")
+            await until(lambda: run.agent.status(0.0).repairs, "a repair")
             nft(host, "flush ruleset")
             await run.want(GUARDED)
             assert ours(host) is None
@@ -207,18 +206,15 @@ def test_a_table_of_that_name_that_is_not_ours_is_left_alone_and_gre_stays_down(
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(GUARDED)
-            status = run.agent.status()
+            status = run.agent.status(0.0)
             assert status.problem == (
                 "a table ip mcastd exists and mcastd did not make it; remove it: nft delete table ip mcastd"
             )
             assert not status.in_place
-            assert not run.agent.lets("c")
-            assert not run.agent.guards()
             assert nft(host, "list", "ruleset") == before
             nft(host, "delete table ip mcastd")
-            await until(lambda: run.agent.status().in_place, "the table, once the other is gone")
-            assert run.agent.lets("c")
-            assert run.agent.status().problem is None
+            await until(lambda: run.agent.status(0.0).in_place, "the table, once the other is gone")
+            assert run.agent.status(0.0).problem is None
             nft(host, "delete table ip mcastd; add table ip mcastd; add counter ip mcastd theirs")
         again = Running(tmp_path / "elsewhere")
         await again.agent.close()
@@ -235,7 +231,7 @@ def test_after_a_crash_the_next_one_adopts_the_table_and_removes_it(host: Namesp
         assert ours(host) is not None
         async with running(tmp_path) as second:
             await second.want(GUARDED)
-            assert second.agent.status().in_place
+            assert second.agent.status(0.0).in_place
         assert ours(host) is not None
         third = Running(tmp_path)
         await third.agent.close()
@@ -263,16 +259,15 @@ def test_without_nft_it_says_so_and_only_guarded_tunnels_stay_down(
         monkeypatch.setenv("PATH", str(tmp_path))
         async with running(tmp_path) as run:
             await run.want(GUARDED)
-            assert run.agent.status().problem == "nft: no such program; install the package nftables"
-            assert not run.agent.lets("c")
+            assert run.agent.status(0.0).problem == "nft: no such program; install the package nftables"
+            assert not run.agent.in_place
             await run.want(OPEN)
-            assert run.agent.status().problem is not None
-            assert run.agent.lets("c")
+            assert run.agent.status(0.0).problem is not None
             await run.want(config())
-            assert run.agent.status().problem is None
+            assert run.agent.status(0.0).problem is None
             await run.want(GUARDED)
             monkeypatch.undo()
-            await until(lambda: run.agent.lets("c"), "another try")
+            await until(lambda: run.agent.in_place, "another try")
 
     host.run(main)
 
@@ -285,8 +280,8 @@ def test_what_nft_refuses_leaves_the_old_table_and_is_told(host: Namespace, tmp_
             await run.want(GUARDED)
             before = ours(host)
             await run.want(refused)
-            assert (run.agent.status().problem or "").startswith("nft: ")
-            assert not run.agent.lets("c")
+            assert (run.agent.status(0.0).problem or "").startswith("nft: ")
+            assert not run.agent.in_place
             assert ours(host) == before
 
     host.run(main)
@@ -384,7 +379,7 @@ def test_nothing_leaks_through_changes_of_the_table(
                     await asyncio.sleep(0)
                 await change
             await run.agent.refresh()
-            assert (run.agent.status().leaks_out > 0) is guard
+            assert (run.agent.status(0.0).leaks_out > 0) is guard
 
     with wire:
         host.run(main)
@@ -409,13 +404,13 @@ def test_gre_that_nobody_decrypted_does_not_arrive(
                 sender.send(GRE)
             await until(lambda: wire.recv(2048, socket.MSG_PEEK), "the packets at the host's door")
             await run.agent.refresh()
-            assert run.agent.status().leaks_in == (5 if guard else 0)
+            assert run.agent.status(0.0).leaks_in == (5 if guard else 0)
             assert heard(receiver) == (0 if guard else 5)
             nft(host, "flush ruleset")
-            await until(lambda: not guard or run.agent.status().repairs, "a repair")
+            await until(lambda: not guard or run.agent.status(0.0).repairs, "a repair")
             await run.agent.refresh()
             # A new table goes on counting where the old one was.
-            assert run.agent.status().leaks_in == (5 if guard else 0)
+            assert run.agent.status(0.0).leaks_in == (5 if guard else 0)
 
     with receiver, wire, sender:
         host.run(main)
@@ -443,8 +438,8 @@ def test_igmp_in_gre_is_kept_and_nothing_else_of_it(
             await until(lambda: receiver.recv(2048, socket.MSG_PEEK), "the other packet")
             assert receiver.recv(2048)[20 + header.length + 9] == socket.IPPROTO_UDP
             await run.agent.refresh()
-            assert run.agent.status().igmp_kept == 1
-            assert run.agent.status().leaks_out == 0
+            assert run.agent.status(0.0).igmp_kept == 1
+            assert run.agent.status(0.0).leaks_out == 0
 
     with sender, receiver:
         host.run(main)
@@ -480,8 +475,8 @@ def test_snat_and_the_guard_behind_it_count_by_packets(namespace: Callable[[], N
                     for end in (client, accepted):
                         assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 1382
             await run.agent.refresh()
-            assert run.agent.status().snat_packets >= 3
-            assert run.agent.status().mss_clamped == 2
+            assert run.agent.status(0.0).snat_packets >= 3
+            assert run.agent.status(0.0).mss_clamped == 2
 
     with server:
         host.run(main)

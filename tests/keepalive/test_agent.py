@@ -15,13 +15,14 @@ from scapy.layers.inet import IP
 from scapy.layers.l2 import GRE
 
 from mcastd.config.model import Keepalive, Tunnel
-from mcastd.keepalive.agent import KeepaliveAgent, KeepaliveTunnel
-from mcastd.keepalive.packet import endpoints
+from mcastd.keepalive.agent import KeepaliveAgent
+from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
 from mcastd.net import bpf
 from mcastd.net.gre import GreOptions
 from mcastd.status import KeepaliveStatus
 from mcastd.system import log, sockets
-from tests.namespaces import Namespace, join, until
+from tests.loops import looping
+from tests.namespaces import DEADLINE, Namespace, join, until
 from tests.tunnel.agents import Running, running, tunnel
 
 pytestmark = pytest.mark.root
@@ -43,23 +44,20 @@ class Keepalives:
 
     def __init__(self, tunnels: Running) -> None:
         self._tunnels = tunnels
-        self.reinitiated: list[str] = []
         self.changes = 0
-        self.agent = KeepaliveAgent(
-            log=log.get_logger(), on_change=self._changed, on_reinitiate=self.reinitiated.append
-        )
+        self.agent = KeepaliveAgent(log=log.get_logger(), on_change=self._changed)
 
     def _changed(self) -> None:
         self.changes += 1
 
-    def want(self, wanted: Tunnel, *, up: bool = True) -> None:
-        present = self._tunnels.agent.link(wanted.name) is not None
+    async def want(self, wanted: Tunnel, *, up: bool = True) -> None:
+        present = wanted.name in self._tunnels.agent.links()
         self.agent.configure((KeepaliveTunnel(wanted, endpoints(wanted), present, up),))
+        async with asyncio.timeout(DEADLINE):
+            await self.agent.settled()
 
     def status(self) -> KeepaliveStatus:
-        found = self.agent.status("gre1", 0.0)
-        assert found is not None
-        return found
+        return self.agent.status(0.0)["gre1"]
 
 
 @asynccontextmanager
@@ -68,11 +66,12 @@ async def keepalives(folder: Path, wanted: Tunnel, *, up: bool = True) -> AsyncI
     async with running(folder) as tunnels:
         await tunnels.want(wanted)
         made = Keepalives(tunnels)
-        made.want(wanted, up=up)
-        try:
-            yield made
-        finally:
-            made.agent.close()
+        async with looping(made.agent.run()):
+            await made.want(wanted, up=up)
+            try:
+                yield made
+            finally:
+                await made.agent.close()
 
 
 class Exchange:
@@ -232,15 +231,15 @@ def test_ours_tell_that_the_path_is_alive_dead_and_alive_again(exchange: Exchang
 
         asyncio.get_running_loop().add_reader(exchange.cisco, answer)
         async with keepalives(tmp_path, OURS) as ours:
-            await until(lambda: ours.agent.path("gre1") == "alive", "the path is alive")
+            await until(lambda: ours.status().path == "alive", "the path is alive")
             await until(lambda: ours.status().rtt, "a round trip")
             answering = False
-            await until(lambda: ours.agent.path("gre1") == "dead", "the path is dead")
+            await until(lambda: ours.status().path == "dead", "the path is dead")
             await until(lambda: ours.status().missed >= 5, "it is asked on")
             dead = ours.status()
-            assert ours.reinitiated == ["gre1"]
+            assert ours.agent.dead_paths() == {"gre1": 1}
             answering = True
-            await until(lambda: ours.agent.path("gre1") == "alive", "the path is alive again")
+            await until(lambda: ours.status().path == "alive", "the path is alive again")
             await until(lambda: ours.status().missed == 0, "nothing is missed")
             assert ours.changes == 3
             assert dead.path == "dead"
@@ -256,9 +255,9 @@ def test_nothing_is_asked_while_the_child_is_down(exchange: Exchange, tmp_path: 
             exchange.cisco.send(request())
             await until(lambda: ours.status().dropped == {"child_down": 1}, "their request is seen")
             assert (ours.status().sent, exchange.asked()) == (0, [])
-            ours.want(OURS)
+            await ours.want(OURS)
             await until(exchange.asked, "asked once the child is up")
-            ours.want(OURS, up=False)
+            await ours.want(OURS, up=False)
             exchange.asked()
             sent = ours.status().sent
             exchange.cisco.send(request())
@@ -284,7 +283,7 @@ def test_two_mcastds_answer_each_other(exchange: Exchange, tmp_path: Path) -> No
 
     async def near_end() -> KeepaliveStatus:
         async with keepalives(tmp_path / "here", here) as ours:
-            await until(lambda: ours.agent.path("gre1") == "alive", "the path is alive")
+            await until(lambda: ours.status().path == "alive", "the path is alive")
             await until(lambda: ours.status().answered >= 3, "theirs are answered")
             return ours.status()
 

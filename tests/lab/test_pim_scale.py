@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
-from random import Random
 
 import pytest
 
@@ -14,8 +13,7 @@ from mcastd.config.model import Group, Pim, RpRange
 from mcastd.lab.commands import wait_for
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CLOUD, GROUP, RP, TUNNEL
-from mcastd.pim.agent import PimAgent, PimInterface
-from mcastd.system.log import get_logger
+from mcastd.pim.settings import PimInterface
 from tests.frr import Frr
 from tests.lab.pim_scene import (
     JOIN_PRUNE,
@@ -35,6 +33,7 @@ from tests.lab.pim_scene import (
     wait_for_more,
 )
 from tests.namespaces import Namespace, join, until
+from tests.pim.agents import running
 
 pytestmark = pytest.mark.root
 
@@ -137,9 +136,8 @@ def test_a_message_holds_at_most_255_groups(namespace: Maker, count: int, sizes:
 
     async def main() -> None:
         interface = PimInterface("veth0", socket.if_nametoindex("veth0"), 9000, IPv4Address(LEAF), (), config)
-        agent = PimAgent(log=get_logger(), on_change=lambda: None, rng=Random())
-        try:
-            agent.configure((interface,), wanted)
+        async with running() as pim:
+            await pim.want(interface, wanted)
             await until(lambda: len(frr.joins()) == count, f"{count} joins")
             read_tap(tap)
             passed: list[Seen] = []
@@ -152,8 +150,6 @@ def test_a_message_holds_at_most_255_groups(namespace: Maker, count: int, sizes:
             assert [len(packet.records()) for packet in passed] == sizes
             assert len({record.group for packet in passed for record in packet.records()}) == count
             assert len(frr.joins()) == count
-        finally:
-            await agent.close()
 
     with upstream(namespace) as (cloud, dc, frr):
         tap = dc.call(lambda: open_tap("veth0", PIM))

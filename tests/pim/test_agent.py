@@ -1,25 +1,22 @@
 """The agent on a real link: against FRR, and against a kernel that takes its interface away."""
 
 import asyncio
-import contextlib
 import socket
 import struct
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from random import Random
 
 import pytest
 from msgspec.structs import replace
 
 from mcastd.config.model import Group, Pim, RpRange
-from mcastd.pim.agent import PimAgent, PimInterface
 from mcastd.pim.auto_rp_packet import RP_ANNOUNCE, RP_DISCOVERY
-from mcastd.system.log import get_logger
+from mcastd.pim.settings import PimInterface
 from tests import pcap
 from tests.frr import Frr
 from tests.namespaces import Namespace, join, until
+from tests.pim.agents import Running, running
 from tests.pim.test_auto_rp_packet import ANNOUNCEMENT, MAPPING
 
 LEAF, UPSTREAM, RP = IPv4Address("10.44.4.6"), IPv4Address("10.44.4.5"), IPv4Address("100.15.30.253")
@@ -32,15 +29,6 @@ Maker = Callable[[], Namespace]
 def interface(pim: Pim = PIM, ifindex: int | None = None) -> PimInterface:
     index = socket.if_nametoindex("veth0") if ifindex is None else ifindex
     return PimInterface("veth0", index, 1398, LEAF, (), pim)
-
-
-@contextlib.asynccontextmanager
-async def agent() -> AsyncIterator[PimAgent]:
-    found = PimAgent(log=get_logger(), on_change=lambda: None, rng=Random())
-    try:
-        yield found
-    finally:
-        await found.close()
 
 
 @pytest.fixture
@@ -62,15 +50,15 @@ def frr(pair: tuple[Namespace, Namespace]) -> Iterator[Frr]:
 @pytest.mark.root
 def test_frr_takes_our_joins_and_leaves(pair: tuple[Namespace, Namespace], frr: Frr) -> None:
     async def main() -> None:
-        async with agent() as pim:
-            pim.configure((interface(),), ONE)
+        async with running() as pim:
+            await pim.want(interface(), ONE)
             pim.join(SSM_GROUP, SOURCE, "veth0")
             await until(lambda: frr.joins() == {("*", str(GROUP)), (str(SOURCE), str(SSM_GROUP))}, "joined")
-            await until(lambda: pim.status("veth0", time.monotonic()).neighbors, "FRR's Hello")
+            await until(lambda: pim.status().neighbors, "FRR's Hello")
             pim.leave(SSM_GROUP, SOURCE, "veth0")
             await until(lambda: frr.joins() == {("*", str(GROUP))}, "pruned")
             assert frr.neighbors() == {str(LEAF)}
-            states = [(group.group, group.state, group.upstream) for group in pim.groups(time.monotonic())]
+            states = [(group.group, group.state, group.upstream) for group in pim.groups()]
             assert states == [(str(GROUP), "joined", str(UPSTREAM))]
         assert frr.joins() == set()
         assert frr.neighbors() == set()
@@ -83,8 +71,8 @@ def test_a_restarted_frr_is_told_again_and_300_groups_all_arrive(pair: tuple[Nam
     groups = tuple(Group(group=IPv4Address("239.7.0.0") + n, tunnel="veth0") for n in range(300))
 
     async def main() -> None:
-        async with agent() as pim:
-            pim.configure((interface(),), groups)
+        async with running() as pim:
+            await pim.want(interface(), groups)
             await until(lambda: len(frr.joins()) == 300, "300 joins")
             frr.restart()
             await until(lambda: len(frr.joins()) == 300, "300 joins after the restart")
@@ -99,19 +87,19 @@ def listen() -> socket.socket:
 
 
 @pytest.mark.root
-def test_hello_and_join_have_left_when_configure_returns(pair: tuple[Namespace, Namespace]) -> None:
+def test_hello_and_join_have_left_when_it_has_settled(pair: tuple[Namespace, Namespace]) -> None:
     cloud, dc = pair
     heard = dc.call(listen)
 
     async def main() -> None:
-        async with agent() as pim:
-            pim.configure((interface(),), ONE)
+        async with running() as pim:
+            await pim.want(interface(), ONE)
             packets = [heard.recv(2048), heard.recv(2048)]
             assert [packet[20] for packet in packets] == [0x20, 0x23]
             for packet in packets:
                 assert (packet[1], packet[8], packet[9]) == (0xC0, 1, 103)  # tos, TTL, protocol
                 assert (packet[12:16], packet[16:20]) == (LEAF.packed, b"\xe0\0\0\x0d")
-            pim.relink("veth0")
+            await pim.path_is_back()
             assert [heard.recv(2048)[20], heard.recv(2048)[20]] == [0x20, 0x23]
         assert [heard.recv(2048)[20], heard.recv(2048)[20]] == [0x23, 0x20]
 
@@ -133,14 +121,14 @@ def test_auto_rp_is_heard_without_a_membership_and_not_used(pair: tuple[Namespac
             for packet in packets:
                 sock.sendto(packet, (str(IPv4Address(packet[16:20])), 0))
 
-    def said(pim: PimAgent) -> list[tuple[str, str | None, str, str]]:
-        found = pim.status("veth0", time.monotonic()).auto_rp
+    def said(pim: Running) -> list[tuple[str, str | None, str, str]]:
+        found = pim.status().auto_rp
         return [(one.groups, one.rp, one.kind, one.sender) for one in found]
 
     async def main() -> None:
-        async with agent() as pim:
-            pim.configure((interface(no_rp),), ONE)
-            assert pim.groups(time.monotonic())[0].problem == f"no rendezvous point for {GROUP}"
+        async with running() as pim:
+            await pim.want(interface(no_rp), ONE)
+            assert pim.groups()[0].problem == f"no rendezvous point for {GROUP}"
             feed, bad = udp(b"a feed", GROUP), udp(MAPPING[:-1], RP_DISCOVERY)
             send_them = (feed, bad, udp(ANNOUNCEMENT, RP_ANNOUNCE), udp(MAPPING, RP_DISCOVERY))
             packets = [pcap.ipv4(data, mapping_agent, group, 255, pcap.UDP) for data, group in send_them]
@@ -148,10 +136,10 @@ def test_auto_rp_is_heard_without_a_membership_and_not_used(pair: tuple[Namespac
             await until(lambda: len(said(pim)) == 4, "four ranges")
             assert ("239.0.0.0/8", "10.1.1.1", "mapping", str(mapping_agent)) in said(pim)
             assert ("239.255.0.0/16", None, "mapping", str(mapping_agent)) in said(pim)
-            status = pim.status("veth0", time.monotonic())
+            status = pim.status()
             assert status.received == {"auto_rp_announcement": 1, "auto_rp_mapping": 1}
             assert status.dropped == {"truncated": 1}
-            (group,) = pim.groups(time.monotonic())
+            (group,) = pim.groups()
             assert group.state == "not joined"
             assert group.problem is not None
             assert "Auto-RP has 10.1.1.1: set auto_rp = true" in group.problem
@@ -173,18 +161,18 @@ def test_an_interface_that_is_gone_does_no_harm(pair: tuple[Namespace, Namespace
     cloud, _ = pair
 
     async def main() -> None:
-        async with agent() as pim:
-            pim.configure((interface(),), ONE)
+        async with running() as pim:
+            await pim.want(interface(), ONE)
             cloud.ip("link", "set", "veth0", "down")
-            pim.relink("veth0")
-            assert pim.status("veth0", time.monotonic()).dropped
+            await pim.path_is_back()
+            assert pim.status().dropped
             cloud.ip("link", "del", "veth0")
-            pim.relink("veth0")
-            pim.configure((), ONE)
-            assert not pim.status("veth0", time.monotonic()).running
-            assert [group.problem for group in pim.groups(time.monotonic())] == ["tunnel veth0 is down"]
-            pim.configure((interface(ifindex=4711),), ONE)
-            assert not pim.status("veth0", time.monotonic()).running
+            await pim.path_is_back()
+            await pim.want(None, ONE)
+            assert not pim.status().running
+            assert [group.problem for group in pim.groups()] == ["tunnel veth0 is down"]
+            await pim.want(interface(ifindex=4711), ONE)
+            assert not pim.status().running
 
     cloud.run(main)
 
@@ -199,9 +187,9 @@ def test_a_flood_of_rubbish_is_counted(pair: tuple[Namespace, Namespace]) -> Non
                 sock.sendto(bytes([n % 256]) * (n % 40), (str(LEAF), 0))
 
     async def main() -> None:
-        async with agent() as pim:
-            pim.configure((interface(),), ONE)
+        async with running() as pim:
+            await pim.want(interface(), ONE)
             await asyncio.to_thread(dc.call, flood)
-            await until(lambda: sum(pim.status("veth0", time.monotonic()).dropped.values()) == 500, "500 drops")
+            await until(lambda: sum(pim.status().dropped.values()) == 500, "500 drops")
 
     cloud.run(main)

@@ -13,6 +13,7 @@ from mcastd.system import log
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.tunnel.agent import TunnelAgent
+from mcastd.tunnel.desired import TunnelsDesired
 from mcastd.tunnel.mtu import Carrier
 from mcastd.tunnel.userspace import Pump
 from tests.loops import looping
@@ -34,7 +35,7 @@ def tunnel(**changes: Any) -> Tunnel:
     return Tunnel(**values | changes)
 
 
-UP = Carrier(up=True, generation=1)
+UP = Carrier(up=True, up_count=1)
 
 
 class Running:
@@ -76,8 +77,8 @@ class Running:
         peers: tuple[Peer, ...] = (),
     ) -> None:
         """Configure, and wait until it is carried out."""
-        self.agent.carry({CHILD: carrier})
-        self.agent.configure(Config(daemon=Daemon(datapath=datapath), peers=peers, tunnels=tunnels, groups=groups))
+        config = Config(daemon=Daemon(datapath=datapath), peers=peers, tunnels=tunnels, groups=groups)
+        self.agent.configure(TunnelsDesired(config, {CHILD: carrier}))
         async with asyncio.timeout(DEADLINE):
             await self.agent.settled()
 

@@ -76,7 +76,7 @@ def test_everything_of_a_tunnel(host: Namespace, tmp_path: Path) -> None:
             await run.want(tunnel())
             found = link(host)
             kernel = has_kernel_gre(host)
-            assert run.agent.status()["gre1"].datapath == ("kernel" if kernel else "userspace")
+            assert run.agent.status(0.0)["gre1"].datapath == ("kernel" if kernel else "userspace")
             assert found["linkinfo"]["info_kind"] == ("gre" if kernel else "tun")
             assert found["mtu"] == 1476
             assert {"UP", "MULTICAST", "POINTOPOINT"} <= set(found["flags"])
@@ -85,12 +85,12 @@ def test_everything_of_a_tunnel(host: Namespace, tmp_path: Path) -> None:
             assert (address["local"], address["address"], address["prefixlen"]) == ("10.44.4.6", "10.44.4.5", 30)
             assert sysctl(host, "net/ipv4/conf/gre1/rp_filter") == "2"
             assert f"{ENDPOINT}/32" in addresses(host, "lo")
-            view = run.agent.link("gre1")
+            view = run.agent.links().get("gre1")
             assert view is not None
             assert (view.index, view.mtu, view.address, view.up) == (
                 found["ifindex"], 1476, IPv4Address("10.44.4.6"), True,
             )  # fmt: skip
-            status = run.agent.status()["gre1"]
+            status = run.agent.status(0.0)["gre1"]
             assert (status.state, status.mtu, status.problem) == ("up", 1476, None)
             assert status.mtu_reason == "GRE on a path of 1500"
             before = snapshot(host)
@@ -126,14 +126,14 @@ def test_datapath_kernel_is_the_kernel_s_or_a_clear_problem(host: Namespace, tmp
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(tunnel(), datapath="kernel")
-            status = run.agent.status()["gre1"]
+            status = run.agent.status(0.0)["gre1"]
             if has_kernel_gre(host):
                 assert link(host)["linkinfo"]["info_kind"] == "gre"
                 assert status.state == "up"
             else:
                 assert names(host) == {"lo", "veth0"}
                 assert (status.state, status.problem) == ("down", "this kernel has no GRE (no module ip_gre)")
-                assert run.agent.link("gre1") is None
+                assert run.agent.links().get("gre1") is None
             await run.agent.close()
 
     host.run(main)
@@ -144,7 +144,7 @@ def test_datapath_userspace_is_a_tun_whatever_the_kernel_has(host: Namespace, tm
         async with running(tmp_path) as run:
             await run.want(tunnel(), datapath="userspace")
             assert link(host)["linkinfo"]["info_kind"] == "tun"
-            assert run.agent.status()["gre1"].datapath == "userspace"
+            assert run.agent.status(0.0)["gre1"].datapath == "userspace"
             await run.agent.close()
 
     host.run(main)
@@ -155,16 +155,16 @@ def test_the_link_waits_for_its_child_and_then_stays_up(host: Namespace, tmp_pat
         async with running(tmp_path) as run:
             await run.want(tunnel(), carrier=Carrier(up=False))
             assert "UP" not in link(host)["flags"]
-            assert run.agent.status()["gre1"].state == "waiting"
+            assert run.agent.status(0.0)["gre1"].state == "waiting"
             changes = run.changes
             await run.want(tunnel(), carrier=UP)
             assert "UP" in link(host)["flags"]
-            assert run.agent.status()["gre1"].state == "up"
+            assert run.agent.status(0.0)["gre1"].state == "up"
             assert run.changes > changes
-            await run.want(tunnel(), carrier=Carrier(up=False, generation=1))
+            await run.want(tunnel(), carrier=Carrier(up=False, up_count=1))
             assert "UP" in link(host)["flags"]
-            assert run.agent.status()["gre1"].state == "waiting"
-            view = run.agent.link("gre1")
+            assert run.agent.status(0.0)["gre1"].state == "waiting"
+            view = run.agent.links().get("gre1")
             assert view is not None
             assert not view.up
             await run.agent.close()
@@ -173,7 +173,7 @@ def test_the_link_waits_for_its_child_and_then_stays_up(host: Namespace, tmp_pat
 
 
 def test_the_mtu_follows_what_is_negotiated_and_the_link_below(host: Namespace, tmp_path: Path) -> None:
-    esp = Carrier(up=True, generation=1, esp=Esp(iv=16, block=16, icv=16), remote=IPv4Address("192.0.2.2"))
+    esp = Carrier(up=True, up_count=1, esp=Esp(iv=16, block=16, icv=16), remote=IPv4Address("192.0.2.2"))
 
     async def main() -> None:
         async with running(tmp_path) as run:
@@ -182,10 +182,10 @@ def test_the_mtu_follows_what_is_negotiated_and_the_link_below(host: Namespace, 
             host.ip("link", "set", "veth0", "mtu", "1400")
             await until(lambda: link(host)["mtu"] == 1302, "the MTU of a path of 1400")
             reason = "ESP tunnel mode in UDP on a path of 1400"
-            await until(lambda: run.agent.status()["gre1"].mtu_reason == reason, reason)
+            await until(lambda: run.agent.status(0.0)["gre1"].mtu_reason == reason, reason)
             await run.want(tunnel(mtu=1300), carrier=esp)
             assert link(host)["mtu"] == 1300
-            assert run.agent.status()["gre1"].mtu_reason == "configured"
+            assert run.agent.status(0.0)["gre1"].mtu_reason == "configured"
             await run.agent.close()
 
     host.run(main)
@@ -202,7 +202,7 @@ def test_a_deleted_link_is_made_again(host: Namespace, tmp_path: Path) -> None:
             assert link(host)["ifindex"] != first
             assert addresses(host, "gre1") == {"10.44.4.6/30"}
             await until(
-                lambda: (view := run.agent.link("gre1")) and view.index == link(host)["ifindex"], "the new index"
+                lambda: (view := run.agent.links().get("gre1")) and view.index == link(host)["ifindex"], "the new index"
             )
             assert open_tuns() == 1
             await run.agent.close()
@@ -257,10 +257,10 @@ def test_a_link_that_we_did_not_make_is_refused_and_untouched(
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(tunnel())
-            status = run.agent.status()["gre1"]
+            status = run.agent.status(0.0)["gre1"]
             assert status.state == "down"
             assert "an interface gre1 exists and mcastd did not make it" in (status.problem or "")
-            assert run.agent.link("gre1") is None
+            assert run.agent.links().get("gre1") is None
             assert snapshot(host) == before
             await run.want()
             await run.agent.close()
@@ -278,7 +278,7 @@ def test_a_link_that_somebody_puts_in_the_place_of_ours_is_theirs(host: Namespac
         host.ip("link", "add", "gre1", "type", "bridge")
         async with running(tmp_path) as run:
             await run.want(tunnel())
-            assert "mcastd did not make it" in (run.agent.status()["gre1"].problem or "")
+            assert "mcastd did not make it" in (run.agent.status(0.0)["gre1"].problem or "")
             await run.agent.close()
         assert link(host)["linkinfo"]["info_kind"] == "bridge"
         assert f"{ENDPOINT}/32" not in addresses(host, "lo")
@@ -293,8 +293,8 @@ def test_a_foreign_link_that_goes_makes_room(host: Namespace, tmp_path: Path) ->
         async with running(tmp_path) as run:
             await run.want(tunnel())
             host.ip("link", "del", "gre1")
-            await until(lambda: run.agent.status()["gre1"].state == "up", "gre1 is ours")
-            assert run.agent.status()["gre1"].problem is None
+            await until(lambda: run.agent.status(0.0)["gre1"].state == "up", "gre1 is ours")
+            assert run.agent.status(0.0)["gre1"].problem is None
             await run.agent.close()
 
     host.run(main)
@@ -306,7 +306,7 @@ def test_an_endpoint_that_was_there_before_stays(host: Namespace, tmp_path: Path
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(tunnel())
-            assert run.agent.status()["gre1"].state == "up"
+            assert run.agent.status(0.0)["gre1"].state == "up"
             assert f"{ENDPOINT}/32" not in addresses(host, "lo")
             await run.agent.close()
 
@@ -371,8 +371,8 @@ def test_a_reload_moves_addresses_and_takes_away_what_is_no_longer_wanted(host: 
             await run.want()
             assert names(host) == {"lo", "veth0"}
             assert addresses(host, "lo") == {"127.0.0.1/8", "::1/128"}
-            assert run.agent.status() == {}
-            assert run.agent.link("gre1") is None
+            assert run.agent.status(0.0) == {}
+            assert run.agent.links().get("gre1") is None
 
     host.run(main)
 
@@ -384,7 +384,7 @@ from tests.tunnel.agents import running, tunnel
 async def main():
     async with running(pathlib.Path(sys.argv[1])) as run:
         await run.want(tunnel())
-        print(run.agent.status()["gre1"].state, flush=True)
+        print(run.agent.status(0.0)["gre1"].state, flush=True)
         await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -407,7 +407,7 @@ def test_after_a_kill_everything_is_adopted_and_put_back(host: Namespace, tmp_pa
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(tunnel())
-            assert run.agent.status()["gre1"].state == "up"
+            assert run.agent.status(0.0)["gre1"].state == "up"
             await run.agent.close()
 
     host.run(main)
@@ -419,11 +419,11 @@ def test_what_the_host_refuses_is_shown_until_it_works(host: Namespace, tmp_path
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(tunnel(mtu=40))
-            status = run.agent.status()["gre1"]
+            status = run.agent.status(0.0)["gre1"]
             assert status.problem == "link gre1: Invalid argument"
             assert status.state == "down"
             await run.want(tunnel(mtu=1300))
-            assert run.agent.status()["gre1"].state == "up"
+            assert run.agent.status(0.0)["gre1"].state == "up"
             await run.agent.close()
 
     host.run(main)
@@ -436,7 +436,7 @@ def test_without_a_route_it_waits_for_one_and_stirs_nothing_up(host: Namespace, 
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(tunnel(), datapath="userspace")
-            assert "Network is unreachable" in (run.agent.status()["gre1"].problem or "")
+            assert "Network is unreachable" in (run.agent.status(0.0)["gre1"].problem or "")
             host.ip("link", "add", "probe", "type", "bridge")
             before = link(host, "probe")["ifindex"]
             await run.want(tunnel(), datapath="userspace")
@@ -444,7 +444,7 @@ def test_without_a_route_it_waits_for_one_and_stirs_nothing_up(host: Namespace, 
             host.ip("link", "add", "probe", "type", "bridge")
             assert link(host, "probe")["ifindex"] == before + 1
             host.ip("route", "add", "default", "via", "192.0.2.2")
-            await until(lambda: run.agent.status()["gre1"].state == "up", "up by the new route")
+            await until(lambda: run.agent.status(0.0)["gre1"].state == "up", "up by the new route")
             await run.agent.close()
 
     host.run(main)

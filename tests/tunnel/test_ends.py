@@ -126,7 +126,7 @@ def test_the_options_of_gre_reach_an_end_that_expects_them(
         async with running(tmp_path) as run:
             await run.want(over_the_cable(gre=GreOptions(**options)))
             mtu = 1476 - 4 * len(options)
-            link = run.agent.link("gre1")
+            link = run.agent.links().get("gre1")
             assert link is not None
             assert link.mtu == mtu
             with far_end(far, Gre(FAR, NEAR, GreOptions(**options)), "10.44.4.5/30"):
@@ -205,12 +205,12 @@ def test_gre_on_an_xfrm_interface_is_encrypted_or_stays_here(near: Namespace, fa
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(tunnel(), carrier=UP, peers=peers(interface="ipsec1"))
-            assert run.agent.status()["gre1"].problem is None
+            assert run.agent.status(0.0)["gre1"].problem is None
             assert kinds(near) == {"ipsec1": "xfrm", "gre1": "gre"}
             assert f"{FAR_LOOPBACK} dev ipsec1" in near.ip("route", "show", "proto", "103")
             assert not await ping(near, "10.44.4.5"), "there is no SA"
             agree(near, NEAR, FAR)
-            link = run.agent.link("gre1")
+            link = run.agent.links().get("gre1")
             assert link is not None
             assert link.mtu == 1414
             assert await reaches(near, "10.44.4.5", link.mtu - 28)
@@ -236,7 +236,7 @@ def test_without_gre_the_tunnel_is_the_xfrm_interface(near: Namespace, far: Name
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(wanted, carrier=UP, peers=peers())
-            status = run.agent.status()["ipsec1"]
+            status = run.agent.status(0.0)["ipsec1"]
             assert (status.state, status.datapath, status.encapsulation) == ("up", "kernel", "none")
             assert (status.mtu, status.mtu_reason) == (1438, "ESP tunnel mode on a path of 1500")
             assert kinds(near) == {"ipsec1": "xfrm"}
@@ -251,7 +251,7 @@ def test_a_kernel_without_xfrm_interfaces_is_a_clear_problem(near: Namespace, fa
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(tunnel(), carrier=UP, peers=peers(interface="ipsec1"))
-            status = run.agent.status()["gre1"]
+            status = run.agent.status(0.0)["gre1"]
             if abilities.has("xfrm-interface"):
                 assert (status.state, status.problem) == ("up", None)
             else:

@@ -46,7 +46,7 @@ def test_further_addresses_come_and_go_and_the_primary_one_stays_first(host: Nam
             for wanted in ((one, far), (one, near, far), (near, one), (far, near, one), (one, far), (one,)):
                 await run.want(with_these(*wanted))
                 assert is_whole(wanted), in_order(host)
-                view = run.agent.link("gre1")
+                view = run.agent.links().get("gre1")
                 assert view is not None
                 assert view.secondary == tuple(IPv4Interface(text).ip for text in wanted[1:])
                 changes = run.changes

@@ -48,7 +48,7 @@ def rules(host: Namespace) -> set[tuple[int, str, str]]:
 
 
 def states(run: Running) -> dict[str, str]:
-    return {route.prefix: route.state for route in run.agent.status()["gre1"].routes}
+    return {route.prefix: route.state for route in run.agent.status(0.0)["gre1"].routes}
 
 
 def joins_on(host: Namespace, group: str) -> str:
@@ -85,9 +85,9 @@ def test_routes_wait_for_the_tunnel_and_stay_while_its_child_is_away(host: Names
             await run.want(routed(), carrier=Carrier())
             assert RANGE not in routes(host)
             assert states(run) == {RANGE: "waiting"}
-            await run.want(routed(), carrier=Carrier(up=True, generation=1))
+            await run.want(routed(), carrier=Carrier(up=True, up_count=1))
             assert RANGE in routes(host)
-            await run.want(routed(), carrier=Carrier(up=False, generation=1))
+            await run.want(routed(), carrier=Carrier(up=False, up_count=1))
             assert RANGE in routes(host)
             await run.agent.close()
 
@@ -154,7 +154,7 @@ def test_anothers_route_and_rule_are_left_alone_and_reported(host: Namespace, tm
         async with running(tmp_path) as run:
             await run.want(routed())
             assert routes(host)[RANGE] == ("veth0", "")
-            status = run.agent.status()["gre1"]
+            status = run.agent.status(0.0)["gre1"]
             assert (status.state, states(run)) == ("up", {RANGE: "taken"})
             assert status.routes[0].problem == "a route that is not mcastd's leads it elsewhere"
             await run.agent.close()

@@ -1,0 +1,69 @@
+"""What the control socket answers: the commands that ask the running daemon, or change it."""
+
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address
+from typing import Any
+
+from mcastd.composition import Composition
+from mcastd.control import Handler
+from mcastd.errors import ControlRefused
+from mcastd.handover import COMMAND, Handover
+from mcastd.pim.prefix_table import in_ranges
+from mcastd.status import Status
+
+
+class Commands:
+    """The handlers, by the command's name. ``reload`` and ``status`` do what their names say."""
+
+    def __init__(
+        self,
+        agents: Composition,
+        handover: Handover,
+        reload: Callable[[], Awaitable[str]],
+        status: Callable[[], Status],
+    ) -> None:
+        self._agents = agents
+        self._handover = handover
+        self._reload = reload
+        self._status = status
+
+    def handlers(self) -> dict[str, Handler]:
+        """What ControlServer is given."""
+        return {"status": self._on_status, "reload": self._on_reload, "join": self._on_join, "leave": self._on_leave}
+
+    async def _on_status(self, _arguments: dict[str, Any]) -> Status:
+        await self._agents.refresh()
+        return self._status()
+
+    async def _on_reload(self, _arguments: dict[str, Any]) -> str:
+        return await self._reload()
+
+    async def _on_join(self, arguments: dict[str, Any]) -> str:
+        group, source, tunnel = self._entry(arguments)
+        pims = {one.name: one.pim for one in self._agents.config.tunnels if one.pim is not None}
+        # PIM itself knows the ranges of a tunnel only once its link exists.
+        if source is None and in_ranges(group, pims[tunnel].ssm_ranges):
+            raise ControlRefused(f"{group} is source-specific: name the source to join")
+        self._agents.pim.join(group, source, tunnel, origin=COMMAND)
+        self._handover.joined(group, source, tunnel)
+        return "joined"
+
+    async def _on_leave(self, arguments: dict[str, Any]) -> str:
+        entry = self._entry(arguments)
+        self._agents.pim.leave(*entry, origin=COMMAND)
+        self._handover.left(*entry)
+        return "left"
+
+    def _entry(self, arguments: dict[str, Any]) -> tuple[IPv4Address, IPv4Address | None, str]:
+        """The group, the source or None, and the tunnel that the arguments name."""
+        try:
+            group = IPv4Address(arguments.get("group", ""))
+            source = IPv4Address(arguments["source"]) if arguments.get("source") else None
+        except ValueError as error:
+            raise ControlRefused(f"{error}; a group and a source are IPv4 addresses") from error
+        names = [tunnel.name for tunnel in self._agents.config.tunnels if tunnel.pim is not None]
+        tunnel = arguments.get("tunnel") or (names[0] if len(names) == 1 else None)
+        if tunnel not in names:
+            wrong = f"tunnel {tunnel} is not one with PIM" if tunnel else "name the tunnel"
+            raise ControlRefused(f"{wrong}; those with PIM are: {', '.join(names) or 'none'}")
+        return group, source, tunnel

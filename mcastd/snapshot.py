@@ -1,0 +1,71 @@
+"""Builds Status from the agents' snapshots. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from mcastd import __version__
+from mcastd.ipsec.state import IpsecSnapshot
+from mcastd.pim.settings import PimSnapshot
+from mcastd.problems import Problem
+from mcastd.status import FirewallStatus, GroupStatus, KeepaliveStatus, PimStatus, Status, TunnelStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """What each agent says at one time."""
+
+    firewall: FirewallStatus
+    ipsec: IpsecSnapshot
+    tunnels: Mapping[str, TunnelStatus]
+    keepalive: Mapping[str, KeepaliveStatus]
+    pim: PimSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What is known of the daemon itself. ``notes`` are on the configuration, ``uptime`` is in seconds."""
+
+    pid: int
+    uptime: float
+    config_file: str
+    config_digest: str
+    notes: tuple[str, ...]
+
+
+def build(agents: Snapshots, process: Process, problems: tuple[Problem, ...], summary: str) -> Status:
+    """Everything as one frozen struct; ``problems`` are those of ``mcastd.health.independent``."""
+    tunnels = {
+        name: replace(
+            tunnel,
+            keepalive=agents.keepalive.get(name),
+            pim=agents.pim.interfaces.get(name, PimStatus(running=False)),
+        )
+        for name, tunnel in agents.tunnels.items()
+    }
+    charon = agents.ipsec.charon
+    return Status(
+        version=__version__,
+        pid=process.pid,
+        uptime=process.uptime,
+        healthy=not problems,
+        problems=problems,
+        summary=summary,
+        config_file=process.config_file,
+        config_digest=process.config_digest,
+        charon=charon.text if charon is not None else None,
+        charon_code=charon.code if charon is not None else None,
+        firewall=agents.firewall,
+        peers=agents.ipsec.peers,
+        tunnels=tuple(tunnels.values()),
+        groups=tuple(_through(group, tunnels[group.tunnel]) for group in agents.pim.groups if group.tunnel in tunnels),
+        notes=(*process.notes, *agents.ipsec.notes),
+    )
+
+
+def _through(group: GroupStatus, tunnel: TunnelStatus) -> GroupStatus:
+    """A group as its tunnel lets it be."""
+    if tunnel.state == "up" or group.state != "joined":
+        return group
+    return replace(group, state="not joined", problem=f"tunnel {tunnel.name} is {tunnel.state}")

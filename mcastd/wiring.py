@@ -1,0 +1,129 @@
+"""What each agent should do: a pure function for each, of the configuration and of what the other agents have up.
+
+The only place where the state of one agent becomes the input of another. Everything here is a state and not a command:
+that a CHILD_SA is to be established again, or that the path under a PIM interface came back, is a number that has
+grown, and the agent acts when it differs from the number that it has acted on.
+
+    ipsec      CHILD_SAs up, algorithms     -> tunnels     carriers: MTU, and whether a tunnel may send
+    firewall   the guard is in place        -> tunnels     a CHILD_SA whose guard is missing does not carry
+                                            -> ipsec       early ESP may be replayed
+    tunnels    links up, addresses, MTU     -> keepalive, pim
+    keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mcastd.config.agreement import carrier
+from mcastd.config.model import Child, Config, Peer, Tunnel
+from mcastd.config.proposals import esp_of_proposal, esp_of_sa
+from mcastd.firewall.rules import FirewallDesired, guarded
+from mcastd.ipsec.messages import PeerWithKey
+from mcastd.ipsec.state import ChildView, IpsecDesired
+from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
+from mcastd.pim.settings import PimDesired, PimInterface
+from mcastd.tunnel.desired import LinkView, TunnelsDesired
+from mcastd.tunnel.mtu import Carrier
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """What the agents report of each other's inputs."""
+
+    guard_in_place: bool = False
+    # By the CHILD_SA's name, all that are configured.
+    children: Mapping[str, ChildView] = field(default_factory=dict)
+    # By the tunnel's name, those that exist.
+    links: Mapping[str, LinkView] = field(default_factory=dict)
+    # By the tunnel's name, how often the CHILD_SA of a dead path was to be established again.
+    dead_paths: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that the agents' desired states follow from.
+
+    ``leaving`` is, while a reload is carried out, the configuration before it, whose tunnels are guarded until they are
+    gone.
+    """
+
+    config: Config
+    peers: tuple[PeerWithKey, ...]
+    up: Up
+    leaving: Config | None = None
+
+
+def firewall(inputs: Inputs) -> FirewallDesired:
+    """The table depends on the file alone, so that neither a crash nor a link that flaps opens the guard."""
+    return FirewallDesired(inputs.config, inputs.leaving)
+
+
+def ipsec(inputs: Inputs) -> IpsecDesired:
+    """The peers, and the CHILD_SAs that pretend to carry a dead path."""
+    restarts = {
+        tunnel.child: (number, f"the path of {tunnel.name} is dead")
+        for tunnel in inputs.config.tunnels
+        if tunnel.child is not None and (number := inputs.up.dead_paths.get(tunnel.name, 0))
+    }
+    replay_allowed = inputs.up.guard_in_place and inputs.config.firewall.guard
+    return IpsecDesired(inputs.peers, restarts, replay_allowed)
+
+
+def tunnels(inputs: Inputs) -> TunnelsDesired:
+    """The tunnels, and by the CHILD_SA's name what carries each."""
+    unguarded = _unguarded(inputs)
+    carriers = {
+        child.name: _carrier(peer, child, inputs.up.children.get(child.name), child.name not in unguarded)
+        for peer in inputs.config.peers
+        for child in peer.children
+    }
+    return TunnelsDesired(inputs.config, carriers)
+
+
+def keepalive(inputs: Inputs) -> tuple[KeepaliveTunnel, ...]:
+    """The GRE tunnels, each with what is known of its link."""
+    return tuple(
+        _keepalives(inputs.config, tunnel, inputs.up.links.get(tunnel.name))
+        for tunnel in inputs.config.tunnels
+        if tunnel.encapsulation == "gre"
+    )
+
+
+def pim(inputs: Inputs) -> PimDesired:
+    """PIM on the tunnels that have been up once.
+
+    On a path that is down its state is kept, and ages by itself; when it comes back, ``up_count`` has grown.
+    """
+    interfaces = [
+        PimInterface(
+            tunnel.name, link.index, link.mtu, link.address, link.secondary, tunnel.pim, link.up, link.up_count
+        )
+        for tunnel in inputs.config.tunnels
+        if tunnel.pim is not None and (link := inputs.up.links.get(tunnel.name)) is not None and link.up_count
+    ]
+    return PimDesired(tuple(interfaces), inputs.config.groups)
+
+
+def _unguarded(inputs: Inputs) -> frozenset[str]:
+    """The CHILD_SAs whose tunnels need the guard and do not have it."""
+    if inputs.up.guard_in_place:
+        return frozenset()
+    names = guarded(inputs.config)
+    return frozenset(tunnel.child for tunnel in inputs.config.tunnels if tunnel.child and tunnel.name in names)
+
+
+def _carrier(peer: Peer, child: Child, view: ChildView | None, is_guarded: bool) -> Carrier:
+    """What a CHILD_SA is to what it carries: as negotiated or, before that, as configured."""
+    configured = max(
+        (esp for proposal in child.proposals for esp in esp_of_proposal(proposal)),
+        key=lambda esp: esp.iv + esp.block + esp.icv,
+    )
+    if view is None or not view.up or not is_guarded:
+        return Carrier(False, view.up_count if view else 0, configured, child.mode, True, peer.remote)
+    negotiated = esp_of_sa(view.encr_alg, view.integ_alg) if view.encr_alg else None
+    return Carrier(True, view.up_count, negotiated or configured, child.mode, bool(view.encap), peer.remote)
+
+
+def _keepalives(config: Config, tunnel: Tunnel, link: LinkView | None) -> KeepaliveTunnel:
+    ends = endpoints(tunnel, *(carrier(config, tunnel) or ()))
+    return KeepaliveTunnel(tunnel, ends, present=link is not None, up=link is not None and link.up)

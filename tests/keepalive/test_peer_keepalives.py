@@ -1,0 +1,68 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcastd.keepalive.peer_keepalives import FIRST_PERIOD, PeerKeepalives
+
+
+def after(*times: float) -> PeerKeepalives:
+    found = PeerKeepalives()
+    for time in times:
+        assert not found.due(time), "stopped between"
+        found.received(time)
+    return found
+
+
+def test_the_first_begins_and_later_ones_do_not() -> None:
+    found = PeerKeepalives()
+    assert found.received(100.0)
+    assert not found.received(110.0)
+    assert (found.answered, found.last, found.stopped) == (2, 110.0, False)
+
+
+def test_without_a_gap_a_ciscos_default_period_is_taken() -> None:
+    assert after(100.0).next_deadline == 100.0 + 3 * FIRST_PERIOD + 1.0
+
+
+def test_they_have_stopped_when_three_are_missing_and_that_is_said_once() -> None:
+    found = after(100.0, 102.0, 104.0)
+    assert not found.due(110.9)
+    assert found.due(111.0)
+    assert found.stopped
+    assert not found.due(200.0)
+    assert found.next_deadline is None
+
+
+def test_two_that_come_close_together_are_not_taken_for_the_period() -> None:
+    found = after(0.0, 10.0, 20.0, 39.5, 40.0)
+    assert found.period >= 10.0
+    assert not found.due(44.5)
+    assert not found.due(60.0)
+
+
+def test_a_period_that_became_shorter_is_followed_after_a_few() -> None:
+    assert after(0.0, 10.0, 20.0, 22.0, 24.0, 26.0, 28.0).period == 2.0
+
+
+def test_a_silence_is_no_gap() -> None:
+    found = after(0.0, 2.0)
+    assert found.due(10.0)
+    assert found.received(500.0)
+    assert not found.stopped
+    assert found.period == 2.0
+
+
+def test_a_flood_does_not_make_it_nervous() -> None:
+    found = after(*(n / 1000 for n in range(20)))
+    assert found.next_deadline == 0.019 + 3.0 + 1.0
+
+
+@given(st.lists(st.floats(1.0, 60.0), min_size=5, max_size=40))
+def test_a_pace_that_varies_by_less_than_three_is_never_an_alarm(gaps: list[float]) -> None:
+    largest = max(gaps)
+    paced = [max(gap, largest / 2.9) for gap in gaps]
+    found, now = PeerKeepalives(), largest
+    found.received(0.0)
+    for gap in paced:
+        found.received(now)
+        now += gap
+        assert not found.due(now)

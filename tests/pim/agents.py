@@ -1,0 +1,59 @@
+"""A PIM agent whose loop runs, and what tests ask of it."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from random import Random
+
+from mcastd.config.model import Group
+from mcastd.pim.agent import PimAgent
+from mcastd.pim.settings import PimDesired, PimInterface
+from mcastd.status import GroupStatus, PimStatus
+from mcastd.system.log import get_logger
+from tests.loops import looping
+from tests.namespaces import DEADLINE
+
+
+class Running:
+    """An agent on one interface. ``want`` returns when its Hellos and Joins have left."""
+
+    def __init__(self) -> None:
+        self.agent = PimAgent(log=get_logger(), on_change=lambda: None, rng=Random())
+        self.join, self.leave = self.agent.join, self.agent.leave
+        self._desired = PimDesired((), ())
+
+    async def want(self, interface: PimInterface | None, groups: tuple[Group, ...]) -> None:
+        """Configure: with no interface, the path is gone."""
+        await self._configure(PimDesired(() if interface is None else (interface,), groups))
+
+    async def path_is_back(self) -> None:
+        """The path under the interface went down and came up again."""
+        interfaces = tuple(replace(one, up_count=one.up_count + 1) for one in self._desired.interfaces)
+        await self._configure(PimDesired(interfaces, self._desired.groups))
+
+    async def _configure(self, desired: PimDesired) -> None:
+        self._desired = desired
+        self.agent.configure(desired)
+        async with asyncio.timeout(DEADLINE):
+            await self.agent.settled()
+
+    def status(self, interface: str = "veth0") -> PimStatus:
+        """PIM on the interface."""
+        return self.agent.status(time.monotonic()).interfaces.get(interface, PimStatus(running=False))
+
+    def groups(self) -> tuple[GroupStatus, ...]:
+        """Every join."""
+        return self.agent.status(time.monotonic()).groups
+
+
+@contextlib.asynccontextmanager
+async def running() -> AsyncIterator[Running]:
+    """An agent whose loop runs; in the end it prunes and says goodbye."""
+    made = Running()
+    async with looping(made.agent.run()):
+        try:
+            yield made
+        finally:
+            await made.agent.close()

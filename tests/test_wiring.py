@@ -1,0 +1,139 @@
+"""What each agent should do, from the configuration and what is up: without asyncio, without root."""
+
+from dataclasses import replace as changed
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from mcastd import wiring
+from mcastd.config.model import Child, Config, Firewall, Group, Peer, Pim, Tunnel
+from mcastd.config.proposals import esp_of_proposal
+from mcastd.firewall.rules import FirewallDesired
+from mcastd.ipsec.messages import PeerWithKey
+from mcastd.ipsec.state import ChildView
+from mcastd.tunnel.desired import LinkView
+from mcastd.wiring import Inputs, Up
+
+CHILD = Child(
+    name="dc-gre", local_ts=IPv4Network("10.44.6.1/32"), remote_ts=IPv4Network("10.44.7.1/32"),
+    proposals=("aes256-sha256-modp2048", "aes256gcm16-modp2048"),
+)  # fmt: skip
+PEER = Peer(
+    name="dc", local=IPv4Address("10.1.1.246"), remote=IPv4Address("177.54.214.20"), local_id="222.45.67.1",
+    remote_id="177.54.214.20", proposals=("aes256-sha256-modp2048",), children=(CHILD,),
+)  # fmt: skip
+TUNNEL = Tunnel(
+    name="gre1", local=IPv4Address("10.44.6.1"), remote=IPv4Address("10.44.7.1"),
+    address=IPv4Interface("10.44.4.6/30"), child="dc-gre", pim=Pim(),
+)  # fmt: skip
+GROUPS = (Group(group=IPv4Address("239.1.1.1"), tunnel="gre1"),)
+CONFIG = Config(peers=(PEER,), tunnels=(TUNNEL,), groups=GROUPS)
+VIEW = ChildView("dc-gre", True, 3, "177.54.214.20", True, "tunnel", "AES_GCM_16", 256, None)
+LINK = LinkView("gre1", 7, 1398, IPv4Address("10.44.4.6"), True, 2, (IPv4Address("10.44.4.9"),))
+ALL_UP = Up(guard_in_place=True, children={"dc-gre": VIEW}, links={"gre1": LINK})
+
+
+def inputs(config: Config = CONFIG, **up: Any) -> Inputs:
+    return Inputs(config, (PeerWithKey(PEER, b"secret"),), changed(ALL_UP, **up))
+
+
+def config(**changes: Any) -> Config:
+    return replace(CONFIG, **changes)
+
+
+def test_the_firewall_depends_on_the_configuration_alone() -> None:
+    leaving = Config()
+    assert wiring.firewall(Inputs(CONFIG, (), Up(), leaving)) == FirewallDesired(CONFIG, leaving)
+    assert wiring.firewall(inputs()) == FirewallDesired(CONFIG, None)
+
+
+@pytest.mark.parametrize(
+    ("guard", "in_place", "allowed"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_early_esp_is_replayed_only_behind_the_guard(guard: bool, in_place: bool, allowed: bool) -> None:
+    desired = wiring.ipsec(inputs(config(firewall=Firewall(guard=guard)), guard_in_place=in_place))
+    assert desired.replay_allowed is allowed
+    assert desired.peers == (PeerWithKey(PEER, b"secret"),)
+
+
+def test_a_dead_path_restarts_the_child_sa_that_carries_it() -> None:
+    assert wiring.ipsec(inputs()).restarts == {}
+    assert wiring.ipsec(inputs(dead_paths={"gre1": 0, "gre9": 4})).restarts == {}
+    restarts = wiring.ipsec(inputs(dead_paths={"gre1": 2})).restarts
+    assert restarts == {"dc-gre": (2, "the path of gre1 is dead")}
+    bare = config(tunnels=(replace(TUNNEL, child=None),))
+    assert wiring.ipsec(inputs(bare, dead_paths={"gre1": 2})).restarts == {}
+
+
+def test_a_carrier_has_the_negotiated_algorithms() -> None:
+    carrier = wiring.tunnels(inputs()).carriers["dc-gre"]
+    (gcm,) = esp_of_proposal("aes256gcm16-modp2048")
+    assert (carrier.up, carrier.up_count, carrier.esp, carrier.encap) == (True, 3, gcm, True)
+    assert (carrier.mode, carrier.remote) == ("tunnel", PEER.remote)
+    unknown = wiring.tunnels(inputs(children={"dc-gre": changed(VIEW, encr_alg=None, encap=None)})).carriers["dc-gre"]
+    (cbc,) = esp_of_proposal("aes256-sha256-modp2048")
+    assert (unknown.esp, unknown.encap) == (cbc, False)
+
+
+@pytest.mark.parametrize(
+    ("up", "count"),
+    [
+        ({"children": {}}, 0),
+        ({"children": {"dc-gre": changed(VIEW, up=False)}}, 3),
+        ({"guard_in_place": False}, 3),
+    ],
+    ids=["unknown", "down", "no guard"],
+)
+def test_a_carrier_that_is_down_is_as_configured_with_the_most_overhead(up: dict[str, Any], count: int) -> None:
+    carrier = wiring.tunnels(inputs(**up)).carriers["dc-gre"]
+    (cbc,) = esp_of_proposal("aes256-sha256-modp2048")
+    assert (carrier.up, carrier.up_count, carrier.esp, carrier.encap) == (False, count, cbc, True)
+
+
+def test_only_a_tunnel_that_needs_the_guard_waits_for_it() -> None:
+    other = replace(CHILD, name="dc-tcp")
+    both = config(peers=(replace(PEER, children=(CHILD, other)),))
+    views = {"dc-gre": VIEW, "dc-tcp": changed(VIEW, name="dc-tcp")}
+    carriers = wiring.tunnels(inputs(both, guard_in_place=False, children=views)).carriers
+    assert {name: carrier.up for name, carrier in carriers.items()} == {"dc-gre": False, "dc-tcp": True}
+    unguarded = config(firewall=Firewall(guard=False))
+    assert wiring.tunnels(inputs(unguarded, guard_in_place=False)).carriers["dc-gre"].up
+
+
+def test_keepalives_follow_the_link_of_each_gre_tunnel() -> None:
+    straight = replace(TUNNEL, name="xfrm1", encapsulation="none")
+    desired = wiring.keepalive(inputs(config(tunnels=(TUNNEL, straight))))
+    assert [(one.tunnel.name, one.present, one.up) for one in desired] == [("gre1", True, True)]
+    for links, expected in (
+        ({}, (False, False)),
+        ({"gre1": changed(LINK, up=False)}, (True, False)),
+    ):
+        (one,) = wiring.keepalive(inputs(links=links))
+        assert (one.present, one.up) == expected
+
+
+def test_in_transport_mode_keepalives_know_the_public_address_too() -> None:
+    transport = config(peers=(replace(PEER, children=(replace(CHILD, mode="transport"),)),))
+    (one,) = wiring.keepalive(inputs(transport))
+    assert one.endpoints.also == (IPv4Address("222.45.67.1"),)
+    (one,) = wiring.keepalive(inputs())
+    assert one.endpoints.also == ()
+
+
+def test_pim_runs_on_a_path_that_has_been_up_and_keeps_its_state_while_it_is_down() -> None:
+    (interface,) = wiring.pim(inputs()).interfaces
+    assert (interface.name, interface.ifindex, interface.mtu) == ("gre1", 7, 1398)
+    assert (interface.address, interface.secondary) == (LINK.address, LINK.secondary)
+    assert (interface.up, interface.up_count) == (True, 2)
+    (interface,) = wiring.pim(inputs(links={"gre1": changed(LINK, up=False)})).interfaces
+    assert (interface.up, interface.up_count) == (False, 2)
+    assert wiring.pim(inputs(links={"gre1": changed(LINK, up=False, up_count=0)})).interfaces == ()
+    assert wiring.pim(inputs(links={})).interfaces == ()
+    assert wiring.pim(inputs(config(tunnels=(replace(TUNNEL, pim=None),)))).interfaces == ()
+
+
+def test_the_groups_are_passed_on_as_they_are() -> None:
+    """Whatever their number, comparing them with the last ones costs nothing."""
+    assert wiring.pim(inputs()).groups is CONFIG.groups
