@@ -1,0 +1,463 @@
+"""A model of charon and of the peers behind it, in memory: for the agent the interface ``mcastd.ipsec.charon.Charon``.
+
+It keeps connections, credentials and SAs, and answers the commands that mcastd uses with the messages that strongSwan
+5.9.8 sends. What the peer does, and what goes wrong, is set by the attributes and methods of ``FakeCharon``. It needs a
+loop whose clock is virtual (``tests.fakes.clock``) only to be quick.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Literal
+
+from mcastd.errors import ViciError, ViciNoAnswer, ViciRefused, ViciUnavailable, ViciUnreadable
+from mcastd.ipsec.charon import COMMAND_TIMEOUT, EventHandler
+from mcastd.ipsec.messages import Section
+
+LATENCY = 0.01
+"""Seconds that each exchange with the peer takes."""
+OVERLAP = 1.0
+"""Seconds for which a CHILD_SA that is replaced stays."""
+
+RETRANSMISSION = 0.5
+"""Seconds between two attempts to reach a peer that does not answer."""
+
+Emit = Callable[[str, Section], None]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """How the peer refuses a CHILD_SA, and what charon logs of it. Where ``whole``, the IKE_SA fails as well."""
+
+    line: str
+    whole: bool = False
+
+
+HANG: Literal["hang"] = "hang"
+"""The peer answers on nothing that concerns a CHILD_SA."""
+
+WRONG_PSK = Refusal("received AUTHENTICATION_FAILED notify error", whole=True)
+WRONG_SELECTORS = Refusal("received TS_UNACCEPTABLE notify, no CHILD_SA built")
+
+
+@dataclass(eq=False)
+class FakeChildSa:
+    """One CHILD_SA."""
+
+    name: str
+    number: int
+    state: str
+    since: float
+    config: Mapping[str, Any]
+    encap: bool = False
+    packets_in: int = 0
+
+    @property
+    def spi(self) -> int:
+        return 0xC0000000 + self.number
+
+
+@dataclass(eq=False)
+class FakeIkeSa:
+    """One IKE_SA."""
+
+    name: str
+    number: int
+    state: str
+    since: float
+    config: Mapping[str, Any]
+    children: list[FakeChildSa] = field(default_factory=list)
+
+
+class FakeCharon:
+    """charon, and the peer."""
+
+    def __init__(self) -> None:
+        self.runs = True
+        self.socket = True  # whether the VICI socket exists
+        self.silent = False  # commands have no answer
+        self.spoiled: dict[
+            str, str
+        ] = {}  # a command, and the value of bytes-in in its answer; "frame": what is no VICI
+        self.refused: dict[str, str] = {}  # a command, and why it is refused
+        self.outcomes: dict[str, Refusal | Literal["hang"]] = {}  # by the CHILD_SA's name; else it comes up
+        self.peer_silent = False  # the peer answers nothing
+        self.conns: dict[str, Mapping[str, Any]] = {}
+        self.shared: dict[str, Mapping[str, Any]] = {}
+        self.keys: dict[str, bytes] = {}
+        self.authorities: dict[str, Mapping[str, Any]] = {}
+        self.certificates: list[Mapping[str, Any]] = []
+        self.sas: list[FakeIkeSa] = []
+        self.commands: list[tuple[str, Mapping[str, Any]]] = []  # what was asked, in order
+        self.connections: list[FakeVici] = []
+        self._numbers = count(1)
+
+    # What the agent uses.
+
+    async def connect(self) -> "FakeVici":
+        if not (self.runs and self.socket):
+            why = "Connection refused" if self.socket else "No such file or directory"
+            raise ViciUnavailable(f"charon does not answer on /run/charon.vici: {why}")
+        self.connections.append(FakeVici(self))
+        return self.connections[-1]
+
+    def has_socket(self) -> bool:
+        return self.socket
+
+    # What a test makes happen.
+
+    def end(self, *, socket: bool = False) -> None:
+        """charon crashes: its SAs and what it had loaded are gone; ``socket`` says whether its socket stays."""
+        self.runs, self.socket = False, socket
+        for things in (self.conns, self.shared, self.keys, self.authorities, self.sas):
+            things.clear()
+        self.disconnect()
+
+    def start(self) -> None:
+        self.runs = self.socket = True
+
+    def disconnect(self) -> None:
+        """All connections break."""
+        for connection in list(self.connections):
+            connection.break_off(ViciUnavailable("charon closed the connection"))
+
+    def peer_initiates(self, name: str, *children: str) -> FakeIkeSa:
+        """The peer makes an IKE_SA of its own, with CHILD_SAs."""
+        ike = self._ike(name, "ESTABLISHED")
+        self._updown(ike, up=True)
+        for child in children:
+            self._install(ike, child)
+        return ike
+
+    def delete(self, *names: str) -> None:
+        """The peer deletes the CHILD_SAs of these names; without names, all IKE_SAs."""
+        for ike in list(self.sas):
+            if not names:
+                self._remove_ike(ike)
+            for child in [child for child in ike.children if child.name in names]:
+                self._remove_child(ike, child)
+
+    def rekey(self, name: str) -> None:
+        """Either side rekeys a CHILD_SA; the old one goes ``OVERLAP`` seconds later."""
+        ike, old = next((ike, child) for ike in self.sas for child in ike.children if child.name == name)
+        new = FakeChildSa(name, next(self._numbers), "INSTALLED", _now(), old.config)
+        old.state = "REKEYED"
+        ike.children.append(new)
+        both: Section = {"old": self._child_section(old), "new": self._child_section(new)}
+        self._emit("child-rekey", {ike.name: {**self._ike_section(ike), "child-sas": {name: both}}})
+        asyncio.get_running_loop().call_later(OVERLAP, self._replaced, old)
+
+    def _replaced(self, old: FakeChildSa) -> None:
+        for ike in self.sas:  # it may have moved to another
+            self._remove_child(ike, old)
+
+    def rekey_ike(self) -> None:
+        """Either side rekeys the IKE_SA; the CHILD_SAs move to the new one at once."""
+        (old,) = self.sas
+        new = FakeIkeSa(old.name, next(self._numbers), "ESTABLISHED", _now(), old.config, old.children)
+        old.state, old.children = "REKEYED", []
+        self.sas.append(new)
+        self._emit("ike-rekey", {old.name: {"old": self._ike_section(old), "new": self._ike_section(new)}})
+        asyncio.get_running_loop().call_later(OVERLAP, self._remove_ike, old)
+
+    def event(self, name: str, message: Section) -> None:
+        """charon reports an event, whatever is in it."""
+        self._emit(name, message)
+
+    def installed(self) -> list[str]:
+        """The names of the CHILD_SAs that are in use, sorted."""
+        return sorted(child.name for ike in self.sas for child in ike.children if child.state == "INSTALLED")
+
+    def spis(self) -> dict[str, int]:
+        """The inbound SPIs of those, by their names."""
+        return {child.name: child.spi for ike in self.sas for child in ike.children if child.state == "INSTALLED"}
+
+    def asked(self, command: str) -> list[Mapping[str, Any]]:
+        """The messages of all commands of a name, so far."""
+        return [message for name, message in self.commands if name == command]
+
+    # How it answers.
+
+    async def answer(self, vici: "FakeVici", name: str, message: Mapping[str, Any], emit: Emit) -> Section:
+        self.commands.append((name, message))
+        if self.silent:
+            await vici.pause(None)
+        if name in self.refused:
+            raise ViciRefused(self.refused[name])
+        match name:
+            case "initiate":
+                await self._initiate(vici, message, emit)
+            case "terminate":
+                await self._terminate(vici, message)
+            case "list-sas":
+                await vici.pause(LATENCY)
+                self._list_sas(emit)
+            case "list-conns":
+                emit("list-conn", {conn: {} for conn in self.conns})
+            case "load-conn":
+                self.conns.update(message)
+            case "load-shared":
+                self.shared[message["id"]] = message
+            case "load-authority":
+                self.authorities.update(message)
+            case "load-cert":
+                self.certificates.append(message)
+            case "get-keys":
+                return {"keys": [key.encode() for key in self.keys]}
+            case "load-key":
+                key = f"key-of-{message['data'].decode()}"
+                self.keys[key] = message["data"]
+                return {"id": key.encode()}
+            case "unload-conn" | "unload-shared" | "unload-authority" | "unload-key":
+                self._unload(name, message)
+            case _:
+                raise ViciRefused(f"charon does not know the command {name}")
+        return {"success": b"yes"}
+
+    def _unload(self, name: str, message: Mapping[str, Any]) -> None:
+        stores: dict[str, dict[str, Any]] = {
+            "unload-conn": self.conns,
+            "unload-shared": self.shared,
+            "unload-authority": self.authorities,
+            "unload-key": self.keys,
+        }
+        if stores[name].pop(message["name"] if "name" in message else message["id"], None) is None:
+            raise ViciRefused("not found")
+
+    def _list_sas(self, emit: Emit) -> None:
+        spoiled = self.spoiled.get("list-sas")
+        if spoiled == "frame":
+            raise ViciUnreadable("charon sent what is not VICI (vici-element)")
+        for ike in self.sas:
+            children: Section = {f"{child.name}-{child.number}": self._child_section(child) for child in ike.children}
+            if spoiled is not None:
+                children["spoiled"] = {"bytes-in": spoiled.encode()}
+            emit("list-sa", {ike.name: {**self._ike_section(ike), "child-sas": children}})
+
+    async def _initiate(self, vici: "FakeVici", message: Mapping[str, Any], emit: Emit) -> None:
+        name, child, timeout = message["ike"], message["child"], int(message["timeout"]) / 1000
+        if child not in self.conns.get(name, {}).get("children", {}):
+            raise ViciRefused(f"CHILD_SA config '{child}' not found")
+        config = self.conns[name]
+        ike = max(
+            (ike for ike in self.sas if ike.name == name and ike.state == "ESTABLISHED"), key=_number, default=None
+        )
+        exchange = "IKE_SA_INIT" if ike is None else "CREATE_CHILD_SA"
+        ike = ike or self._ike(name, "CONNECTING")
+
+        def log(line: str) -> None:
+            emit("control-log", {"msg": line.encode()})
+
+        log(f"generating {exchange} request 0 [ SA KE No ]")
+        log(f"sending packet: from {config['local_addrs'][0]}[500] to {config['remote_addrs'][0]}[500] (462 bytes)")
+        await vici.pause(LATENCY)
+        deadline = _now() + timeout
+        while (self.peer_silent or self.outcomes.get(child) == HANG) and ike in self.sas:
+            if _now() >= deadline:
+                raise ViciRefused(f"CHILD_SA '{child}' not established after {message['timeout']}ms")
+            await vici.pause(min(RETRANSMISSION, deadline - _now()))
+        outcome = self.outcomes.get(child)
+        log("received packet: from the peer")
+        if isinstance(outcome, Refusal):
+            log(outcome.line)
+            if outcome.whole and ike.state == "CONNECTING":
+                self.sas.remove(ike)
+        if ike not in self.sas:
+            raise ViciRefused(f"establishing CHILD_SA '{child}' failed")
+        if ike.state == "CONNECTING":
+            ike.state, ike.since = "ESTABLISHED", _now()
+            self._updown(ike, up=True)
+        if isinstance(outcome, Refusal):
+            raise ViciRefused(f"establishing CHILD_SA '{child}' failed")
+        self._install(ike, child)
+
+    async def _terminate(self, vici: "FakeVici", message: Mapping[str, Any]) -> None:
+        force, timeout = message["force"] == "yes", int(message["timeout"]) / 1000
+        found = [(ike, child) for ike in self.sas for child in (None, *ike.children) if _matches(message, ike, child)]
+        if not found:
+            raise ViciRefused("no matching SAs to terminate found")
+        await vici.pause(LATENCY)
+        for ike, child in found:
+            (ike if child is None else child).state = "DELETING"
+        if self.peer_silent and not force:
+            await vici.pause(timeout - LATENCY)
+            raise ViciRefused("terminating SAs failed after timeout")
+        for ike, child in found:
+            if child is None:
+                self._remove_ike(ike)
+            else:
+                self._remove_child(ike, child)
+
+    # Its SAs, and the events about them.
+
+    def _ike(self, name: str, state: str) -> FakeIkeSa:
+        self.sas.append(FakeIkeSa(name, next(self._numbers), state, _now(), self.conns[name]))
+        return self.sas[-1]
+
+    def _install(self, ike: FakeIkeSa, name: str) -> None:
+        config = self.conns[ike.name]["children"][name]
+        child = FakeChildSa(name, next(self._numbers), "INSTALLED", _now(), config, ike.config["encap"] == "yes")
+        ike.children.append(child)
+        self._updown(ike, child, up=True)
+
+    def _remove_ike(self, ike: FakeIkeSa) -> None:
+        if ike in self.sas:
+            self.sas.remove(ike)
+            self._updown(ike, up=False)
+
+    def _remove_child(self, ike: FakeIkeSa, child: FakeChildSa) -> None:
+        if child in ike.children:
+            ike.children.remove(child)
+            if child.state != "REKEYED" and ike in self.sas:
+                self._updown(ike, child, up=False)
+
+    def _updown(self, ike: FakeIkeSa, child: FakeChildSa | None = None, *, up: bool) -> None:
+        section = self._ike_section(ike)
+        if child is not None:
+            section["child-sas"] = {f"{child.name}-{child.number}": self._child_section(child)}
+        said: Section = {"up": b"yes"} if up else {}
+        self._emit("child-updown" if child is not None else "ike-updown", {**said, ike.name: section})
+
+    def _emit(self, name: str, message: Section) -> None:
+        for connection in self.connections:
+            connection.event(name, message)
+
+    def _ike_section(self, ike: FakeIkeSa) -> Section:
+        age = int(_now() - ike.since)
+        section: Section = {
+            "uniqueid": str(ike.number).encode(),
+            "version": ike.config["version"].encode(),
+            "state": ike.state.encode(),
+            "responder-spi": b"8a8ae1b11a0bdc11" if ike.state != "CONNECTING" else b"0000000000000000",
+            "nat-local": b"yes",
+        }
+        if ike.state != "CONNECTING":
+            section |= {"encr-alg": b"AES_CBC", "encr-keysize": b"256", "integ-alg": b"HMAC_SHA2_256_128"}
+            section |= {"dh-group": b"MODP_2048", "established": str(age).encode()}
+            for key in ("rekey", "reauth"):
+                if soft := _seconds(ike.config[f"{key}_time"]):
+                    section[f"{key}-time"] = str(soft - age).encode()
+        return section
+
+    def _child_section(self, child: FakeChildSa) -> Section:
+        age = int(_now() - child.since)
+        return {
+            "name": child.name.encode(),
+            "uniqueid": str(child.number).encode(),
+            "state": child.state.encode(),
+            "mode": child.config["mode"].upper().encode(),
+            "encap": b"yes" if child.encap else b"no",
+            "spi-in": f"{child.spi:08x}".encode(),
+            "spi-out": f"{child.spi ^ 0xFFFF:08x}".encode(),
+            "encr-alg": b"AES_CBC",
+            "encr-keysize": b"256",
+            "integ-alg": b"HMAC_SHA2_256_128",
+            "bytes-in": str(84 * child.packets_in).encode(),
+            "packets-in": str(child.packets_in).encode(),
+            "rekey-time": str(_seconds(child.config["rekey_time"]) - age).encode(),
+            "life-time": str(_seconds(child.config["life_time"]) - age).encode(),
+            "install-time": str(age).encode(),
+            "local-ts": [selector.encode() for selector in child.config["local_ts"]],
+            "remote-ts": [selector.encode() for selector in child.config["remote_ts"]],
+        }
+
+
+class FakeVici:
+    """One connection to it: the interface ``mcastd.ipsec.charon.Vici``."""
+
+    def __init__(self, charon: FakeCharon) -> None:
+        self._charon = charon
+        self._lock = asyncio.Lock()
+        self._broken = asyncio.get_running_loop().create_future()
+        self._events: deque[tuple[str, Section]] = deque()
+        self._arrived = asyncio.Event()  # an event, or the end of the connection
+        self._registered: set[str] = set()
+
+    async def command(
+        self,
+        name: str,
+        message: Mapping[str, Any] | None = None,
+        *,
+        stream: str | None = None,
+        on_event: EventHandler | None = None,
+        timeout: float = COMMAND_TIMEOUT,
+    ) -> Section:
+        def emit(event: str, section: Section) -> None:
+            if event == stream and on_event is not None:
+                on_event(event, section)
+
+        async with self._lock:
+            await self.pause(0)
+            try:
+                async with asyncio.timeout(timeout):
+                    return await self._charon.answer(self, name, message or {}, emit)
+            except TimeoutError:
+                raise self.break_off(ViciNoAnswer(f"charon did not answer within {timeout:g} s")) from None
+            except ViciUnreadable as error:
+                raise self.break_off(error) from None
+            except asyncio.CancelledError:
+                self.break_off(ViciUnreadable("an answer of charon was not waited for"))
+                raise
+
+    async def register(self, *events: str) -> None:
+        if self._charon.silent:
+            await self.pause(COMMAND_TIMEOUT)
+            raise self.break_off(ViciNoAnswer(f"charon did not answer within {COMMAND_TIMEOUT:g} s"))
+        await self.pause(0)
+        self._registered.update(events)
+
+    async def listen(self, on_event: EventHandler) -> None:
+        while True:
+            while self._events:
+                on_event(*self._events.popleft())
+            self._arrived.clear()
+            await self._arrived.wait()
+            if self._broken.done():
+                raise self._broken.result()
+
+    def close(self) -> None:
+        self.break_off(ViciUnavailable("the connection to charon is closed"))
+
+    def event(self, name: str, message: Section) -> None:
+        """charon reports an event, to whom has registered for it."""
+        if name in self._registered:
+            self._events.append((name, message))
+            self._arrived.set()
+
+    def break_off(self, error: ViciError) -> ViciError:
+        """The connection breaks; whatever waits on it, and comes later, fails."""
+        if not self._broken.done():
+            self._broken.set_result(error)
+            self._arrived.set()
+            with suppress(ValueError):
+                self._charon.connections.remove(self)
+        return error
+
+    async def pause(self, seconds: float | None) -> None:
+        """Let time pass on charon's side; raises when the connection breaks."""
+        await asyncio.wait({self._broken}, timeout=seconds)
+        if self._broken.done():
+            raise self._broken.result()
+
+
+def _matches(message: Mapping[str, Any], ike: FakeIkeSa, child: FakeChildSa | None) -> bool:
+    if "child-id" in message:
+        return child is not None and message["child-id"] == str(child.number)
+    if "child" in message:
+        return child is not None and (message["ike"], message["child"]) == (ike.name, child.name)
+    return child is None and (message.get("ike-id") == str(ike.number) or message.get("ike") == ike.name)
+
+
+def _number(sa: FakeIkeSa) -> int:
+    return sa.number
+
+
+def _seconds(value: str) -> int:
+    return int(value.removesuffix("s"))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
