@@ -158,5 +158,5 @@ def test_a_stop_prunes_says_goodbye_and_takes_everything_down(seen: Observed, st
 def test_the_journal_explains_and_purged_the_package_leaves_only_what_is_the_administrators(seen: Observed) -> None:
     found = seen["remove"]
     assert "Subject: A tunnel is up" in found["explained"]
-    assert "Subject: mcastd ends and leaves everything standing" in found["explained"]
+    assert "Subject: mcastd exits without teardown" in found["explained"]
     assert (found["removed"], found["purged"], found["kept"], found["left"]) == (0, 0, True, [])
