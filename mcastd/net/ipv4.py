@@ -84,7 +84,7 @@ class Ipv4Packet(NamedTuple):
 def parse(packet: bytes | memoryview, *, truncated: bool = False) -> Ipv4Packet:
     """Read the header at the start of ``packet``; its checksum is not verified.
 
-    ``truncated`` allows a packet of which only the first bytes were captured, the header at least.
+    ``truncated`` allows a packet that lacks its end, whatever length the header gives.
     Raises DecodeError: ``ip_short``, ``ip_version``, ``ip_header_length`` or ``ip_total_length``.
     """
     view = memoryview(packet)
@@ -96,7 +96,7 @@ def parse(packet: bytes | memoryview, *, truncated: bool = False) -> Ipv4Packet:
     total = view[2] << 8 | view[3]
     if not HEADER_LENGTH <= length <= len(view):
         raise DecodeError("ip_header_length")
-    if total < length or (total > len(view) and not truncated):
+    if not truncated and not length <= total <= len(view):
         raise DecodeError("ip_total_length")
     return Ipv4Packet(view[:length], view[length:total])
 

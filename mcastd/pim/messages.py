@@ -6,11 +6,11 @@ from struct import pack
 from typing import Final
 
 from mcastd.errors import DecodeError
+from mcastd.net import ipv4
 from mcastd.pim.packet import MessageType, Reader, encode_source, encode_unicast, seal
 
 _BORDER: Final = 0x80
 _NULL: Final = 0x40
-_IPV4_HEADER: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,13 @@ def decode_register(body: bytes) -> Register:
     flags = reader.take(4)[0]
     inner = reader.take(reader.left)
     null = bool(flags & _NULL)
-    if len(inner) < _IPV4_HEADER or inner[0] >> 4 != 4:
+    try:
+        packet = ipv4.parse(inner, truncated=null)  # a Null-Register carries only the header
+    except DecodeError as error:
+        raise DecodeError("register_inner") from error
+    if not packet.destination.is_multicast:
         raise DecodeError("register_inner")
-    header, total = (inner[0] & 0x0F) * 4, int.from_bytes(inner[2:4])
-    if header < _IPV4_HEADER or header > len(inner) or not (null or header <= total <= len(inner)):
-        raise DecodeError("register_inner")
-    group = IPv4Address(inner[16:20])
-    if not group.is_multicast:
-        raise DecodeError("register_inner")
-    return Register(IPv4Address(inner[12:16]), group, bool(flags & _BORDER), null)
+    return Register(packet.source, packet.destination, bool(flags & _BORDER), null)
 
 
 def encode_register_stop(message: RegisterStop) -> bytes:
