@@ -41,7 +41,7 @@ class EspReplay:
         self._locals: AbstractSet[IPv4Address] = frozenset()
         self._listed: AbstractSet[int] = frozenset()  # the SPIs of charon's last listing
         self._installed: dict[int, float] = {}  # SPIs whose keys came after it, and when
-        self._program: Program = ()  # the filter of _sock
+        self._program: Program = b""  # the filter of _sock
         self._sock: socket.socket | None = None
         self._paused: asyncio.TimerHandle | None = None  # ends the pause after a flood
         self._logged: dict[str, float] = {}  # when each problem was logged last

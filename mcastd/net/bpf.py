@@ -1,10 +1,10 @@
-"""Classic BPF programs (``linux/filter.h``): what a socket's filter lets through, before Python sees it.
+"""Classic BPF programs (``linux/filter.h``): what the kernel lets through to a socket.
 
-Every program reads a packet from its IP header on. ``snap`` is how many bytes of an accepted packet are kept.
+Every program reads a packet from its IP header on. ``snap`` is how many bytes of an accepted packet the socket gets.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 
 from mcastd.net.gre import PROTOCOL_CMD, PROTOCOL_IPV4, PROTOCOL_KEEPALIVE, Flag
@@ -15,62 +15,53 @@ _LD_B_IND, _LD_H_IND, _LD_W_IND, _LDX_MSH = 0x50, 0x48, 0x40, 0xB1
 _LD_MEM, _ST = 0x60, 0x02
 _ADD, _AND, _TAX, _TXA = 0x04, 0x54, 0x07, 0x87
 _JA, _JEQ, _JSET, _RET = 0x05, 0x15, 0x45, 0x06
-_PACKET_TYPE = 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PKTTYPE
 _PACKET_HOST, _PACKET_OUTGOING = 0, 4  # linux/if_packet.h
-_FRAGMENT_OFFSET, _MORE_FRAGMENTS = 0x1FFF, 0x2000
 _IKE, _NAT_T = 500, 4500
 _WHOLE = 0xFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """One instruction (``struct sock_filter``)."""
+# struct sock_filter: code, how many instructions to skip if true and if false, operand.
+INSTRUCTION = struct.Struct("HBBI")
+Program = bytes
+ACCEPT_NOTHING: Program = INSTRUCTION.pack(_RET, 0, 0, 0)
 
-    code: int
-    jump_true: int
-    jump_false: int
-    operand: int
+# Where a jump goes: a label, or how many instructions are skipped.
+_Target = str | int
+# A line of a program: an instruction with its operand and, for a jump, its targets if true and if false; or a label.
+_Line = tuple[int, int] | tuple[int, int, _Target, _Target] | str
+_Lines = tuple[_Line, ...]
 
-
-Program = tuple[Instruction, ...]
-
-# A line of a program: an instruction with its operand, a jump with the labels to go to if true and if false ("": the
-# next line), or a label.
-_Line = tuple[int, int] | tuple[int, int, str, str] | str
-
-ACCEPT_NOTHING: Program = (Instruction(_RET, 0, 0, 0),)
-
-# Goes on with a packet of IPv4 that is no later fragment; what it leaves loaded are flags and fragment offset.
-_IPV4: tuple[_Line, ...] = (
-    (_LD_B_ABS, 0),
-    (_AND, 0xF0),
-    (_JEQ, 0x40, "", "reject"),
-    (_LD_H_ABS, 6),
-    (_JSET, _FRAGMENT_OFFSET, "reject", ""),
-)
+# How a field is loaded. Those behind the IP header take its length into X first.
+_PACKET_TYPE: _Lines = ((_LD_W_ABS, 0xFFFFF004),)  # SKF_AD_OFF + SKF_AD_PKTTYPE
+_VERSION: _Lines = ((_LD_B_ABS, 0), (_AND, 0xF0))
+_FRAGMENT_OFFSET: _Lines = ((_LD_H_ABS, 6), (_AND, 0x1FFF))
+_FRAGMENT: _Lines = ((_LD_H_ABS, 6), (_AND, 0x3FFF))  # the offset and the flag for more fragments
+_PROTOCOL: _Lines = ((_LD_B_ABS, 9),)
+_SOURCE: _Lines = ((_LD_W_ABS, 12),)
+_DESTINATION: _Lines = ((_LD_W_ABS, 16),)
+_SOURCE_PORT: _Lines = ((_LDX_MSH, 0), (_LD_H_IND, 0))
+_DESTINATION_PORT: _Lines = ((_LDX_MSH, 0), (_LD_H_IND, 2))
+_SPI: _Lines = ((_LDX_MSH, 0), (_LD_W_IND, 0))
+_SPI_IN_UDP: _Lines = ((_LDX_MSH, 0), (_LD_W_IND, 8))  # 0 is the non-ESP marker of IKE (RFC 3948, section 2.2)
 
 
 def accept_protocol(protocol: int) -> Program:
     """Accept IPv4 packets of one protocol."""
-    return _assembled((_LD_B_ABS, 9), (_JEQ, protocol, "accept", "reject"), *_end())
+    return _assembled(*_require(_PROTOCOL, (protocol,)), *_end())
 
 
 def accept_multicast(snap: int) -> Program:
     """Accept IPv4 packets to multicast groups."""
-    return _assembled((_LD_B_ABS, 16), (_AND, 0xF0), (_JEQ, 0xE0, "accept", "reject"), *_end(snap))
+    return _assembled(*_require(((_LD_B_ABS, 16), (_AND, 0xF0)), (0xE0,)), *_end(snap))
 
 
 def accept_udp(port: int, destinations: Iterable[IPv4Address]) -> Program:
     """Accept UDP to one port of these addresses, later fragments aside."""
     return _assembled(
-        *_IPV4,
-        (_LD_B_ABS, 9),
-        (_JEQ, UDP, "", "reject"),
-        (_LDX_MSH, 0),
-        (_LD_H_IND, 2),
-        (_JEQ, port, "", "reject"),
-        (_LD_W_ABS, 16),
-        *((_JEQ, int(address), "accept", "") for address in destinations),
+        *_first_fragment_of_ipv4(),
+        *_require(_PROTOCOL, (UDP,)),
+        *_require(_DESTINATION, tuple(map(int, destinations))),
+        *_require(_DESTINATION_PORT, (port,)),
         *_end(),
     )
 
@@ -89,22 +80,13 @@ def accept_control() -> Program:
     What is not IPv4 is not accepted, nor is any but the first fragment.
     """
     return _assembled(
-        *_IPV4,
-        (_LD_B_ABS, 9),
-        (_JEQ, PIM, "accept", ""),
-        (_JEQ, IGMP, "accept", ""),
-        (_JEQ, GRE, "gre", ""),
-        (_JEQ, UDP, "", "reject"),
-        (_LDX_MSH, 0),
-        (_LD_H_IND, 0),
-        (_JEQ, _IKE, "accept", ""),
-        (_JEQ, _NAT_T, "nat_t", ""),
-        (_LD_H_IND, 2),
-        (_JEQ, _IKE, "accept", ""),
-        (_JEQ, _NAT_T, "", "reject"),
+        *_first_fragment_of_ipv4(),
+        *_switch(_PROTOCOL, {PIM: "accept", IGMP: "accept", GRE: "gre", UDP: "udp"}, "reject"),
+        "udp",
+        *_switch(_SOURCE_PORT, {_IKE: "accept", _NAT_T: "nat_t"}),
+        *_switch(_DESTINATION_PORT, {_IKE: "accept", _NAT_T: "nat_t"}, "reject"),
         "nat_t",
-        (_LD_W_IND, 8),  # the non-ESP marker (RFC 3948, section 2.2)
-        (_JEQ, 0, "accept", "reject"),
+        *_switch(_SPI_IN_UDP, {0: "accept"}, "reject"),
         "gre",
         *_gre_carrying(GRE, PIM, IGMP),
         *_end(),
@@ -112,119 +94,104 @@ def accept_control() -> Program:
 
 
 def accept_esp(*, outgoing: bool, snap: int = 1) -> Program:
-    """Accept ESP, also in UDP, of one direction; what is not IPv4 is not accepted."""
+    """Accept ESP, also in UDP, of one direction; what is not IPv4 is not accepted, nor is a later fragment."""
+    direction = _require(_PACKET_TYPE, (_PACKET_OUTGOING,)) if outgoing else _refuse(_PACKET_TYPE, (_PACKET_OUTGOING,))
     return _assembled(
-        (_LD_W_ABS, _PACKET_TYPE),
-        (_JEQ, _PACKET_OUTGOING, *(("", "reject") if outgoing else ("reject", ""))),
-        *_IPV4,
-        (_LD_B_ABS, 9),
-        (_JEQ, ESP, "accept", ""),
-        (_JEQ, UDP, "", "reject"),
-        (_LDX_MSH, 0),
-        (_LD_H_IND, 0),
-        (_JEQ, _NAT_T, "nat_t", ""),
-        (_LD_H_IND, 2),
-        (_JEQ, _NAT_T, "", "reject"),
+        *direction,
+        *_first_fragment_of_ipv4(),
+        *_switch(_PROTOCOL, {ESP: "accept", UDP: "udp"}, "reject"),
+        "udp",
+        *_switch(_SOURCE_PORT, {_NAT_T: "nat_t"}),
+        *_require(_DESTINATION_PORT, (_NAT_T,)),
         "nat_t",
-        (_LD_W_IND, 8),
-        (_JEQ, 0, "reject", "accept"),
+        *_refuse(_SPI_IN_UDP, (0,)),
         *_end(snap),
     )
 
 
-def accept_esp_between(remotes: Iterable[IPv4Address], locals_: Iterable[IPv4Address], known: Iterable[int]) -> Program:
+def accept_esp_between(
+    remotes: Collection[IPv4Address], locals_: Collection[IPv4Address], known: Collection[int]
+) -> Program:
     """Accept whole ESP, also in UDP to the port of NAT traversal, from ``remotes`` to ``locals_``, but ``known`` SPIs.
 
     The kernel takes a program of some 800 addresses and SPIs by its usual limit (net.core.optmem_max); a longer one
     fails with ENOMEM, or with EINVAL past 4,096 instructions.
     """
     return _assembled(
-        (_LD_W_ABS, _PACKET_TYPE),
-        (_JEQ, _PACKET_HOST, "", "reject"),
-        *_IPV4,
-        (_JSET, _MORE_FRAGMENTS, "", "source"),
-        "reject",
-        (_RET, 0),
-        "source",
-        (_LD_W_ABS, 12),
-        *_any_of(map(int, remotes), "local"),
-        (_RET, 0),
-        "local",
-        (_LD_W_ABS, 16),
-        *_any_of(map(int, locals_), "protocol"),
-        (_RET, 0),
-        "protocol",
-        (_LDX_MSH, 0),
-        (_LD_B_ABS, 9),
-        (_JEQ, ESP, "esp", ""),
-        (_JEQ, UDP, "", "refuse"),
-        (_LD_H_IND, 2),
-        (_JEQ, _NAT_T, "", "refuse"),
-        (_LD_W_IND, 8),
-        (_JEQ, 0, "refuse", "spi"),
-        "refuse",
-        (_RET, 0),
+        *_require(_PACKET_TYPE, (_PACKET_HOST,)),
+        *_require(_VERSION, (0x40,)),
+        *_require(_FRAGMENT, (0,)),
+        *_require(_SOURCE, tuple(map(int, remotes))),
+        *_require(_DESTINATION, tuple(map(int, locals_))),
+        *_switch(_PROTOCOL, {ESP: "esp", UDP: "udp"}, "reject"),
+        "udp",
+        *_require(_DESTINATION_PORT, (_NAT_T,)),
+        *_refuse(_SPI_IN_UDP, (0,)),
+        (_JA, 0, "spi", 0),
         "esp",
-        (_LD_W_IND, 0),
+        *_SPI,
         "spi",
-        *_any_of(known, "known"),
-        (_RET, _WHOLE),
-        "known",
-        (_RET, 0),
+        *_refuse((), known),
+        *_end(),
     )
 
 
-def _any_of(values: Iterable[int], label: str) -> Iterator[_Line]:
-    """Go on at a label, however far that is, if what is loaded is one of these; a conditional jump has 8 bits."""
-    for n, value in enumerate(values):
-        yield from ((_JEQ, value, "", f"not {label} {n}"), (_JA, 0, label, ""), f"not {label} {n}")
+def _first_fragment_of_ipv4() -> Iterator[_Line]:
+    yield from (*_require(_VERSION, (0x40,)), *_require(_FRAGMENT_OFFSET, (0,)))
 
 
-def _end(snap: int = _WHOLE) -> tuple[_Line, ...]:
-    return ("reject", (_RET, 0), "accept", (_RET, snap))
-
-
-def _gre_carrying(*protocols: int) -> tuple[_Line, ...]:
-    """GRE of protocol 0, or that carries IPv4 of these protocols; ``_end`` comes next."""
+def _gre_carrying(*protocols: int) -> Iterator[_Line]:
+    """Go on with GRE that carries IPv4 of these protocols, and accept GRE of protocol 0."""
+    yield from ((_LDX_MSH, 0), (_LD_B_IND, 0), (_ST, 0))
+    kinds = {PROTOCOL_KEEPALIVE: "accept", PROTOCOL_IPV4: "options", PROTOCOL_CMD: "cmd"}
+    yield from _switch(((_LD_H_IND, 2),), kinds, "reject")
+    yield from ("cmd", (_TXA, 0), (_ADD, 8), (_TAX, 0), "options")
     # Checksum, key and sequence number, where their flags are set, are 4 bytes each before the payload.
-    options: list[_Line] = []
     for flag in (Flag.CHECKSUM, Flag.KEY, Flag.SEQUENCE):
-        absent = f"no {flag.name}"
-        options += [(_LD_MEM, 0), (_JSET, flag >> 8, "", absent), (_TXA, 0), (_ADD, 4), (_TAX, 0), absent]
-    return (
-        (_LDX_MSH, 0),
-        (_LD_B_IND, 0),
-        (_ST, 0),
-        (_LD_H_IND, 2),
-        (_JEQ, PROTOCOL_KEEPALIVE, "accept", ""),
-        (_JEQ, PROTOCOL_IPV4, "options", ""),
-        (_JEQ, PROTOCOL_CMD, "", "reject"),
-        (_TXA, 0),
-        (_ADD, 8),
-        (_TAX, 0),
-        "options",
-        *options,
-        (_LD_B_IND, 4 + 9),
-        *((_JEQ, protocol, "accept", "") for protocol in protocols),
-    )
+        yield from ((_LD_MEM, 0), (_JSET, flag >> 8, 0, 3), (_TXA, 0), (_ADD, 4), (_TAX, 0))
+    yield from _require(((_LD_B_IND, 4 + 9),), protocols)
+
+
+def _require(field: _Lines, values: Collection[int]) -> Iterator[_Line]:
+    """Go on if the field has one of the values, else refuse the packet."""
+    yield from field
+    for left, value in zip(reversed(range(len(values))), values, strict=True):
+        yield from ((_JEQ, value, 0, 1), (_JA, 0, 2 * left + 1, 0))
+    yield (_JA, 0, "reject", 0)
+
+
+def _refuse(field: _Lines, values: Iterable[int]) -> Iterator[_Line]:
+    """Refuse the packet if the field has one of the values, else go on."""
+    return _switch(field, dict.fromkeys(values, "reject"))
+
+
+def _switch(field: _Lines, cases: Mapping[int, str], otherwise: _Target = 0) -> Iterator[_Line]:
+    """Go on at the label of the field's value. A conditional jump spans 255 instructions, so that JA has to take it."""
+    yield from field
+    for value, label in cases.items():
+        yield from ((_JEQ, value, 0, 1), (_JA, 0, label, 0))
+    yield (_JA, 0, otherwise, 0)
+
+
+def _end(snap: int = _WHOLE) -> _Lines:
+    return ("accept", (_RET, snap), "reject", (_RET, 0))
 
 
 def _assembled(*lines: _Line) -> Program:
-    """The program, with distances for its labels."""
-    steps: list[tuple[int, int, str, str]] = []
+    """The program, with distances in place of its labels."""
+    steps: list[tuple[int, int, _Target, _Target]] = []
     labels: dict[str, int] = {}
     for line in lines:
         if isinstance(line, str):
             labels[line] = len(steps)
         else:
-            steps.append(line if len(line) == 4 else (*line, "", ""))
+            steps.append(line if len(line) == 4 else (*line, 0, 0))
 
-    def distance(label: str, at: int) -> int:
-        return labels[label] - at - 1 if label else 0
+    def distance(target: _Target, at: int) -> int:
+        return labels[target] - at - 1 if isinstance(target, str) else target
 
-    return tuple(
-        Instruction(code, 0, 0, distance(true, at))
-        if code == _JA
-        else Instruction(code, distance(true, at), distance(false, at), operand)
-        for at, (code, operand, true, false) in enumerate(steps)
-    )
+    program = b""
+    for at, (code, operand, if_true, if_false) in enumerate(steps):
+        true, false = distance(if_true, at), distance(if_false, at)
+        program += INSTRUCTION.pack(code, 0, 0, true) if code == _JA else INSTRUCTION.pack(code, true, false, operand)
+    return program

@@ -17,7 +17,6 @@ from scapy.layers.l2 import GRE
 from scapy.packet import Packet, Raw
 
 from mcastd.net import bpf
-from mcastd.net.bpf import Instruction
 from mcastd.system import sockets
 from tests import pcap
 from tests.namespaces import Namespace, join
@@ -90,7 +89,7 @@ def until(sock: socket.socket, last: bytes) -> list[bytes]:
     return found[:-1]
 
 
-def heard(opened: Opened, program: tuple[Instruction, ...] | None, packets: list[bytes]) -> list[bytes]:
+def heard(opened: Opened, program: bpf.Program | None, packets: list[bytes]) -> list[bytes]:
     """Which of these GRE packets of the far end, outer IP header aside, a raw GRE socket with that filter hears."""
     with opened(lambda: sockets.raw_gre(NEAR, FAR, 255, program)) as near:
         far = opened(lambda: sockets.raw_gre(FAR, NEAR, 255, bpf.ACCEPT_NOTHING))
