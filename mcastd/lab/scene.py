@@ -173,7 +173,7 @@ class Scene(Places):
 
     def status(self) -> Status:
         """What the daemon says of itself; raises ControlError if it does not."""
-        answer = control.ask(self.folder / CLOUD / "run" / "control.sock", "status")
+        answer = control.ask(self.folder / CLOUD / "run" / "control.sock", "status", timeout=30.0)
         return msgspec.json.decode(answer, type=Status)
 
     def wait_for_status(self, what: str, ready: Callable[[Status], object], patience: float = 60.0) -> Status:

@@ -81,7 +81,7 @@ class Scenario:
 
     def _status(self) -> Status | None:
         try:
-            return msgspec.json.decode(control.ask(RUNTIME / "control.sock", "status"), type=Status)
+            return msgspec.json.decode(control.ask(RUNTIME / "control.sock", "status", timeout=30.0), type=Status)
         except ControlError:
             return None
 

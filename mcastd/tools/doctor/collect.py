@@ -1,4 +1,4 @@
-"""The look: it changes nothing, and sends nothing but echoes into the tunnels."""
+"""The observation: it changes nothing, and sends nothing but ICMP echoes into the tunnels."""
 
 import asyncio
 import shutil
@@ -6,39 +6,41 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Awaitable
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from mcastd import control
 from mcastd.config.load import load
-from mcastd.config.model import Config, Peer, Tunnel
+from mcastd.config.model import Config, Tunnel
 from mcastd.errors import ConfigError, ControlError, HostError
-from mcastd.links import Way
 from mcastd.status import Status
 from mcastd.system import sysctl
 from mcastd.system.netlink import Netlink
 from mcastd.tools.doctor import proc
-from mcastd.tools.doctor.facts import Facts, Kernel, Link, TunnelFacts
+from mcastd.tools.doctor.facts import Facts, Interface, Kernel, TunnelFacts
 from mcastd.tools.doctor.listen import DeliveryTap, EspTap, GreTap, StreamTap
 from mcastd.tools.doctor.probe import MtuProbe
 
-WINDOW: Final = 1.5
-"""Seconds: at 1,000 packets a second plenty, and a stream of one packet a second shows, too."""
+T = TypeVar("T")
 
-_ROUTES: Final = 50  # groups and sources of a tunnel whose route is asked for
+WINDOW: Final = 1.5
+"""Seconds: enough for loss at 1,000 packets a second, and for a stream of one packet a second to show."""
+
+_TIMEOUT: Final = 3.0  # seconds for the daemon to answer
+_ROUTES: Final = 50  # groups and sources of a tunnel whose route is looked up
 _PROC: Final = Path("/proc/net")
 _IKE_PORTS: Final = (500, 4500)
 _CREDENTIALS: Final = struct.Struct("iII")  # struct ucred
 
 
 async def look(config_file: Path, control_socket: Path) -> Facts:
-    """Look at everything; what cannot be seen is left out, and its hop says so."""
+    """Observe everything; what cannot be seen is left at its default, and its hop reports that."""
     facts = Facts(config_file=str(config_file), privileged=_privileged())
     if not facts.privileged:
         return facts
@@ -46,114 +48,89 @@ async def look(config_file: Path, control_socket: Path) -> Facts:
         loaded = await asyncio.to_thread(load, config_file)
     except ConfigError as error:
         return replace(facts, config_errors=tuple(map(str, error.problems)))
-    config = loaded.config
-    facts = replace(facts, config=config, config_notes=loaded.notes, kernel=await asyncio.to_thread(_kernel))
+    kernel = await asyncio.to_thread(_kernel)
+    facts = replace(facts, config=loaded.config, config_notes=loaded.notes, kernel=kernel)
     try:
         before = await _status(control_socket)
-        facts = await _watch(facts, config, before)
+        facts = await _observe(facts, loaded.config, before)
         return replace(facts, before=before, status=await _status(control_socket))
     except ControlError as error:
-        return replace(facts, silent=str(error))
+        return replace(facts, daemon_error=str(error))
 
 
 async def _status(control_socket: Path) -> Status:
-    answer = await asyncio.to_thread(control.ask, control_socket, "status", timeout=3.0)
-    return msgspec.json.decode(answer, type=Status)
+    return msgspec.json.decode(
+        await asyncio.to_thread(control.ask, control_socket, "status", timeout=_TIMEOUT), type=Status
+    )
 
 
-async def _watch(facts: Facts, config: Config, before: Status) -> Facts:
-    """Listen for the window, and take what the kernel counted in it."""
-    interfaces, counters = _interfaces(), _counters()  # before the probes, whose answers they count
+async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
+    """Listen for the window, then collect what the kernel counted in it."""
+    names = [tunnel.name for tunnel in config.tunnels]
+    texts = _read_proc()  # before the echoes are sent, whose answers count
     with ExitStack() as stack:
-        taps = {tunnel.name: stack.enter_context(StreamTap(tunnel.name)) for tunnel in config.tunnels}
-        delivered = {tunnel.name: stack.enter_context(DeliveryTap(tunnel.name)) for tunnel in config.tunnels}
-        gre_taps = [stack.enter_context(GreTap(delivered=delivered)) for delivered in (False, True)]
-        wires = [stack.enter_context(EspTap(outgoing=outgoing)) for outgoing in (False, True)]
-        probes = {tunnel.name: stack.enter_context(MtuProbe(tunnel)) for tunnel in config.tunnels}
+        arrivals = {name: stack.enter_context(closing(StreamTap(name))) for name in names}
+        deliveries = {name: stack.enter_context(closing(DeliveryTap(name))) for name in names}
+        gre_taps = [stack.enter_context(closing(GreTap(delivered=delivered))) for delivered in (False, True)]
+        esp_taps = [stack.enter_context(closing(EspTap(outgoing=outgoing))) for outgoing in (False, True)]
+        probes = [stack.enter_context(closing(MtuProbe(tunnel))) for tunnel in config.tunnels]
         began = time.monotonic()
-        sockets = _sockets()
         await asyncio.sleep(WINDOW)
         seconds = time.monotonic() - began
-        wire_in, wire_out = (tap.wire() for tap in wires)
-        arrived, taken = (tap.seen() for tap in gre_taps)
-        totals = _interfaces()
-        drops = {inode: one.drops - sockets[inode].drops for inode, one in _sockets().items() if inode in sockets}
-        async with Netlink() as netlink:
-            tunnels = {
-                tunnel.name: await _tunnel(
-                    netlink,
-                    tunnel,
-                    TunnelFacts(
-                        received=_risen(interfaces.get(tunnel.name, {}), totals.get(tunnel.name, {})),
-                        total=totals.get(tunnel.name, {}),
-                        heard=taps[tunnel.name].heard(),
-                        delivered=delivered[tunnel.name].heard().streams,
-                        probe=probes[tunnel.name].result(),
-                    ),
-                    _groups(config, tunnel),
-                )
-                for tunnel in config.tunnels
-            }
-            addresses = await _addresses(netlink)
-            ways = {peer.remote: await _way(netlink, peer) for peer in config.peers}
+        wire_in, wire_out = (tap.wire() for tap in esp_taps)
+        before_filters, delivered = (tap.seen() for tap in gre_taps)
+        counted = proc.parse(texts, _read_proc())
+        seen = {
+            name: TunnelFacts(
+                received=counted.received.get(name, {}),
+                total=counted.total.get(name, {}),
+                arrived=arrivals[name].arrived(),
+                delivered=deliveries[name].arrived().streams,
+                probe=probe.result(),
+            )
+            for name, probe in zip(names, probes, strict=True)
+        }
+    async with Netlink() as netlink:
         return replace(
             facts,
             seconds=seconds,
-            tunnels=tunnels,
-            ways=ways,
-            addresses=addresses,
+            tunnels={one.name: await _tunnel(netlink, config, one, seen[one.name]) for one in config.tunnels},
+            routes={peer.remote: await _asked(netlink.way(peer.remote, peer.local), None) for peer in config.peers},
+            addresses=frozenset(address.interface.ip for address in await _asked(netlink.addresses(), ())),
             wire_in=wire_in,
             wire_out=wire_out,
-            gre_seen=arrived | taken,  # of each the greater count
-            memberships=proc.memberships(_read("igmp")),
-            source_filters=proc.source_filters(_read("mcfilter")),
-            multicast_routers=proc.multicast_routers(_read("ip_mr_vif")),
-            strangers=await asyncio.to_thread(_strangers, config.daemon.vici_socket) if not before.healthy else {},
-            sockets=tuple(_sockets().values()),
-            socket_drops=drops,
-            counters=_risen(counters, _counters()),
+            gre_seen=before_filters | delivered,  # the greater count of each
+            port_holders={} if before.healthy else await asyncio.to_thread(_port_holders, config, counted),
+            proc=counted,
         )
 
 
-async def _addresses(netlink: Netlink) -> frozenset[IPv4Address]:
+async def _asked(question: Awaitable[T], otherwise: T) -> T:
+    """The answer of the kernel, or ``otherwise`` for an error, such as that there is no route."""
     try:
-        return frozenset(address.interface.ip for address in await netlink.addresses())
+        return await question
     except HostError:
-        return frozenset()
+        return otherwise
 
 
-async def _way(netlink: Netlink, peer: Peer) -> Way | None:
-    try:
-        return await netlink.way(peer.remote, peer.local)
-    except HostError:
-        return None
-
-
-async def _tunnel(netlink: Netlink, tunnel: Tunnel, seen: TunnelFacts, groups: Iterable[IPv4Address]) -> TunnelFacts:
+async def _tunnel(netlink: Netlink, config: Config, tunnel: Tunnel, seen: TunnelFacts) -> TunnelFacts:
     link = await netlink.link(tunnel.name)
     if link is None:
         return seen
     filters = [sysctl.read(f"net/ipv4/conf/{name}/rp_filter") for name in ("all", tunnel.name)]
-    sources = sorted({stream.source for stream in seen.heard.streams})
-    way_to: dict[IPv4Address, str | None] = {}
-    ends = [(tunnel.remote, tunnel.local)] if tunnel.encapsulation == "gre" else []
-    others = [(address, None) for address in [*sources[:_ROUTES], *list(groups)[:_ROUTES]]]
-    for address, ours in [*ends, *others]:
-        try:
-            way = await netlink.link_towards(address, ours)
-        except HostError:
-            way = None
-        way_to[address] = way.name if way else None
+    sources = sorted({stream.source for stream in seen.arrived.streams})
+    groups = [group.group for group in config.groups if group.tunnel == tunnel.name]
+    ends = {tunnel.remote: tunnel.local} if tunnel.encapsulation == "gre" else {}
+    route_to: dict[IPv4Address, str | None] = {}
+    for address in [*ends, *sources[:_ROUTES], *groups[:_ROUTES]]:
+        way = await _asked(netlink.link_towards(address, ends.get(address)), None)
+        route_to[address] = way.name if way else None
     return replace(
         seen,
-        link=Link(link.mtu, link.up, link.multicast),
+        interface=Interface(link.mtu, link.up, link.multicast),
         rp_filter=max(int(value or 0) for value in filters),
-        way_to=way_to,
+        route_to=route_to,
     )
-
-
-def _groups(config: Config, tunnel: Tunnel) -> list[IPv4Address]:
-    return [group.group for group in config.groups if group.tunnel == tunnel.name]
 
 
 def _privileged() -> bool:
@@ -175,7 +152,7 @@ def _kernel() -> Kernel:
 
 
 def _module(name: str) -> bool | None:
-    """Whether the kernel has a module, loaded, built in or to be loaded; None where that cannot be told."""
+    """Whether the kernel has a module: loaded, built in or loadable; None if that cannot be determined."""
     if Path(f"/sys/module/{name}").exists():
         return True
     modprobe = shutil.which("modprobe") or shutil.which("modprobe", path="/sbin:/usr/sbin")
@@ -184,52 +161,30 @@ def _module(name: str) -> bool | None:
     return subprocess.run([modprobe, "--dry-run", "--quiet", name], check=False, capture_output=True).returncode == 0
 
 
-def _read(name: str) -> str:
-    """A file of the kernel's; nothing where this kernel does not have it."""
-    try:
-        return (_PROC / name).read_text()
-    except FileNotFoundError:
-        return ""
+def _read_proc() -> dict[str, str]:
+    return {name: path.read_text() if (path := _PROC / name).exists() else "" for name in proc.FILES}
 
 
-def _interfaces() -> dict[str, dict[str, int]]:
-    return proc.interfaces(_read("dev"))
-
-
-def _counters() -> dict[str, int]:
-    return proc.counters(_read("snmp"), _read("netstat")) | proc.xfrm_counters(_read("xfrm_stat"))
-
-
-def _sockets() -> dict[int, proc.UdpSocket]:
-    return {one.inode: one for one in proc.udp_sockets(_read("udp"))}
-
-
-def _strangers(vici_socket: Path) -> dict[int, str]:
-    """Who, other than the charon that serves this socket, holds a port of IKE; nobody where that cannot be told."""
-    holders = {one.inode: one.port for one in _sockets().values() if one.port in _IKE_PORTS}
-    charon = _serves(vici_socket)
+def _port_holders(config: Config, counted: proc.Proc) -> dict[int, str]:
+    """The programs other than the configured charon that hold a port of IKE; empty if charon's process is unknown."""
+    inodes = {f"socket:[{one.inode}]": one.port for one in counted.sockets if one.port in _IKE_PORTS}
+    charon = _listener(config.daemon.vici_socket)
     found: dict[int, str] = {}
-    for process in (entry for entry in _PROC.parent.iterdir() if entry.name.isdigit()) if holders and charon else ():
+    for process in (entry for entry in _PROC.parent.iterdir() if entry.name.isdigit()) if inodes and charon else ():
         with suppress(OSError):  # it may end meanwhile
             links = [str(entry.readlink()) for entry in (process / "fd").iterdir()]
-            ports = {port for inode, port in holders.items() if f"socket:[{inode}]" in links}
+            ports = [inodes[link] for link in links if link in inodes]
             if ports and int(process.name) != charon:
-                name = (process / "comm").read_text().strip()
-                found |= dict.fromkeys(ports, f"{name} (pid {process.name})")
+                found |= dict.fromkeys(ports, f"{(process / 'comm').read_text().strip()} (pid {process.name})")
     return found
 
 
-def _serves(path: Path) -> int | None:
+def _listener(path: Path) -> int | None:
     """The process that listens on a unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
         try:
             sock.connect(str(path))
-            return int(
-                _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[0]
-            )
+            credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            return int(_CREDENTIALS.unpack(credentials)[0])
         except OSError:
             return None
-
-
-def _risen(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
-    return {name: value - before.get(name, 0) for name, value in now.items()}

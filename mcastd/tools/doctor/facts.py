@@ -1,20 +1,20 @@
-"""What one look at the host, the daemon and the tunnels saw: frozen, so that hops are pure."""
+"""What the doctor observed on the host, of the daemon and on the tunnels: frozen, so that the hops are pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from mcastd.config.model import Config, Tunnel
 from mcastd.errors import Problem
 from mcastd.links import Way
 from mcastd.net.gre import GreHeader
 from mcastd.status import ChildStatus, GroupStatus, PeerStatus, Status, TunnelStatus
-from mcastd.tools.doctor.proc import UdpSocket
+from mcastd.tools.doctor.proc import Proc
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """What the host can do; None is not known."""
+class Kernel(NamedTuple):
+    """What the host supports; None if unknown."""
 
     gre: bool | None = None
     esp: bool | None = None
@@ -23,8 +23,7 @@ class Kernel:
     nft: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Interface(NamedTuple):
     """A tunnel's interface. ``mtu`` is in bytes of an IP packet."""
 
     mtu: int
@@ -32,20 +31,18 @@ class Link:
     multicast: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """What passed on a tunnel of one group from one source to one UDP port."""
+class Stream(NamedTuple):
+    """The packets of one group from one source to one UDP port."""
 
     group: IPv4Address
     source: IPv4Address
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Echoes through a tunnel to its far end, with DF set: were a small one and one of the full MTU answered?
+class Probe(NamedTuple):
+    """Two ICMP echoes through a tunnel with DF set, a small one and one of ``size`` bytes: which were answered.
 
-    ``refused`` is that this host would not send the full one (EMSGSIZE), and the MTU that it knows instead, if it does.
+    ``refused`` is the path MTU that this host knows, if it refused to send the large one (EMSGSIZE).
     """
 
     size: int
@@ -54,19 +51,17 @@ class Probe:
     refused: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GreSeen:
-    """GRE that arrived on this host, outside of the tunnels: its ends and its header, 0 for the sequence number."""
+class GreSeen(NamedTuple):
+    """GRE that arrived at this host outside of the tunnels: its endpoints and its header, with sequence number 0."""
 
     source: IPv4Address
     destination: IPv4Address
     header: GreHeader
 
 
-@dataclass(frozen=True, slots=True)
-class Esp:
-    """ESP of one SPI, as it passed on the wire: by which ``peer``, how many packets, and how many numbers between the
-    first and the last were ``missing``. The ``late``st one came so many places behind a later one.
+class Esp(NamedTuple):
+    """ESP of one SPI on the wire: its ``peer``, the number of packets, and how many sequence numbers between the first
+    and the last were ``missing``. The most delayed packet came ``late`` sequence numbers behind a later one.
     """
 
     peer: IPv4Address
@@ -77,15 +72,15 @@ class Esp:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """ESP of one direction, by SPI; ``whole`` unless more passed than was looked at."""
+    """ESP of one direction, by SPI; not ``complete`` if more passed than was looked at."""
 
     sas: dict[int, Esp] = field(default_factory=dict)
-    whole: bool = True
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What came in on one tunnel during the look: packets by stream, IP fragments; ``capped`` if that is not all."""
+class Multicast:
+    """Multicast that arrived on one tunnel: packets by stream, and IP fragments; not all if ``capped``."""
 
     streams: dict[Stream, int] = field(default_factory=dict)
     fragments: int = 0
@@ -96,29 +91,42 @@ class Heard:
 class TunnelFacts:
     """One tunnel on the host. ``rp_filter`` is the effective value.
 
-    ``received`` is what the interface counted during the look, ``total`` since it was made.
-    ``delivered`` is what of ``heard.streams`` the host gave to somebody. ``way_to`` is, for each group and source
-    and for the far endpoint of GRE, the interface that the host's routes lead to; None without a route.
+    ``received`` is what the interface counted during the observation, ``total`` since it was created.
+    ``delivered`` is what of ``arrived.streams`` the host passed on to sockets. ``route_to`` is, for each group and
+    source and for the remote GRE endpoint, the interface that the host's routes lead to; None without a route.
     """
 
-    link: Link | None = None
+    interface: Interface | None = None
     rp_filter: int = 0
     received: dict[str, int] = field(default_factory=dict)
     total: dict[str, int] = field(default_factory=dict)
-    heard: Heard = field(default_factory=Heard)
+    arrived: Multicast = field(default_factory=Multicast)
     delivered: dict[Stream, int] = field(default_factory=dict)
     probe: Probe | None = None
-    way_to: dict[IPv4Address, str | None] = field(default_factory=dict)
+    route_to: dict[IPv4Address, str | None] = field(default_factory=dict)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether an echo to the far end of the tunnel was not answered."""
+        return self.probe is not None and not self.probe.small
+
+
+class TunnelView(NamedTuple):
+    """A tunnel that the daemon knows: its configuration, its status at the end, what was observed, its CHILD_SA."""
+
+    tunnel: Tunnel
+    status: TunnelStatus
+    seen: TunnelFacts
+    child: ChildStatus | None
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything. Counters are what they rose by during the look, which took ``seconds``.
+    """Everything that was observed. Counters are what they rose by during the observation, which took ``seconds``.
 
-    ``ways`` are those to the peers, None without a route; ``addresses`` this host's own. ``source_filters`` are, by
-    interface and group, the sources that somebody has asked for; ``strangers`` are, by port, programs other than the
-    charon of the configuration that hold a port of IKE; ``multicast_routers`` are the interfaces of a
-    multicast routing daemon, which is not ours.
+    ``before`` and ``status`` are the daemon's status at the beginning and the end, or ``daemon_error`` why there is
+    none. ``routes`` are those to the peers, None without a route; ``addresses`` are this host's own. ``port_holders``
+    are, by UDP port, programs other than the configured charon that hold a port of IKE.
     """
 
     config_file: str
@@ -126,61 +134,68 @@ class Facts:
     config_errors: tuple[str, ...] = ()
     config_notes: tuple[Problem, ...] = ()
     privileged: bool = True
-    kernel: Kernel = Kernel()
-    silent: str | None = None
+    kernel: Kernel = field(default_factory=Kernel)
+    daemon_error: str | None = None
     before: Status | None = None
     status: Status | None = None
     seconds: float = 0.0
     tunnels: dict[str, TunnelFacts] = field(default_factory=dict)
-    ways: dict[IPv4Address, Way | None] = field(default_factory=dict)
+    routes: dict[IPv4Address, Way | None] = field(default_factory=dict)
     addresses: frozenset[IPv4Address] = frozenset()
-    wire_in: Wire = Wire()
-    wire_out: Wire = Wire()
+    wire_in: Wire = field(default_factory=Wire)
+    wire_out: Wire = field(default_factory=Wire)
     gre_seen: Mapping[GreSeen, int] = field(default_factory=dict)
-    memberships: dict[str, frozenset[IPv4Address]] = field(default_factory=dict)
-    source_filters: dict[tuple[str, IPv4Address], frozenset[IPv4Address]] = field(default_factory=dict)
-    strangers: dict[int, str] = field(default_factory=dict)
-    multicast_routers: frozenset[str] = frozenset()
-    sockets: tuple[UdpSocket, ...] = ()
-    socket_drops: dict[int, int] = field(default_factory=dict)
-    counters: dict[str, int] = field(default_factory=dict)
+    port_holders: dict[int, str] = field(default_factory=dict)
+    proc: Proc = field(default_factory=Proc)
 
+    @property
     def peers(self) -> tuple[PeerStatus, ...]:
-        """The peers, as the daemon has them."""
+        """The peers in the daemon's status."""
         return self.status.peers if self.status else ()
 
-    def children(self) -> dict[str, ChildStatus]:
-        """The children by name."""
-        return {child.name: child for peer in self.peers() for child in peer.children}
-
-    def risen(self, child: str) -> tuple[int, int]:
-        """By how many packets a child's counters rose during the look, in and out."""
-        first = {c.name: c for peer in (self.before.peers if self.before else ()) for c in peer.children}.get(child)
-        last = self.children().get(child)
-        if first is None or last is None or first.spi_in != last.spi_in:
-            return (last.packets_in, last.packets_out) if last else (0, 0)
-        return last.packets_in - first.packets_in, last.packets_out - first.packets_out
-
-    def carried(self, peer: PeerStatus) -> tuple[int, int] | None:
-        """By how many packets all children of a peer rose, in and out; None where an SA is another one by now."""
-        before = {child.name: child for was in (self.before.peers if self.before else ()) for child in was.children}
-        if any(child.name not in before or child.spi_in != before[child.name].spi_in for child in peer.children):
-            return None
-        risen = [self.risen(child.name) for child in peer.children]
-        return sum(count for count, _ in risen), sum(count for _, count in risen)
-
+    @property
     def configured(self) -> tuple[Tunnel, ...]:
-        """The tunnels of the file."""
+        """The tunnels of the configuration file."""
         return self.config.tunnels if self.config else ()
 
-    def told(self, tunnel: str) -> TunnelStatus | None:
-        """What the daemon says of a tunnel."""
-        return next((one for one in (self.status.tunnels if self.status else ()) if one.name == tunnel), None)
+    def views(self) -> Iterator[TunnelView]:
+        """The configured tunnels that the daemon knows, in the order of the file."""
+        children = {child.name: child for peer in self.peers for child in peer.children}
+        for tunnel in self.configured:
+            if (status := _tunnel(self.status, tunnel.name)) is not None:
+                seen = self.tunnels.get(tunnel.name, TunnelFacts())
+                yield TunnelView(tunnel, status, seen, children.get(tunnel.child or ""))
 
-    def told_before(self, tunnel: str) -> TunnelStatus | None:
-        """What it said at the beginning of the look."""
-        return next((one for one in (self.before.tunnels if self.before else ()) if one.name == tunnel), None)
+    def groups(self) -> Iterator[tuple[Tunnel, GroupStatus]]:
+        """The joins, by tunnel in the order of the file."""
+        for tunnel in self.configured:
+            for group in self.status.groups if self.status else ():
+                if group.tunnel == tunnel.name:
+                    yield tunnel, group
 
-    def groups(self, tunnel: str) -> tuple[GroupStatus, ...]:
-        """The joins of a tunnel."""
-        return tuple(one for one in (self.status.groups if self.status else ()) if one.tunnel == tunnel)
+    def is_new(self, group: GroupStatus) -> bool:
+        """Whether a group was joined only during the observation."""
+        return group.uptime is not None and group.uptime < self.seconds
+
+    def tunnel_before(self, tunnel: str) -> TunnelStatus | None:
+        """The status of a tunnel at the beginning."""
+        return _tunnel(self.before, tunnel)
+
+    def replaced(self, child: ChildStatus) -> bool:
+        """Whether a CHILD_SA is another one than at the beginning."""
+        return (before := self._before(child)) is None or before.spi_in != child.spi_in
+
+    def passed(self, child: ChildStatus) -> tuple[int, int]:
+        """By how many packets the counters of a CHILD_SA rose, in and out; all of them for one that was replaced."""
+        before = self._before(child)
+        if before is None or before.spi_in != child.spi_in:
+            return child.packets_in, child.packets_out
+        return child.packets_in - before.packets_in, child.packets_out - before.packets_out
+
+    def _before(self, child: ChildStatus) -> ChildStatus | None:
+        children = (one for peer in (self.before.peers if self.before else ()) for one in peer.children)
+        return next((one for one in children if one.name == child.name), None)
+
+
+def _tunnel(status: Status | None, name: str) -> TunnelStatus | None:
+    return next((one for one in (status.tunnels if status else ()) if one.name == name), None)

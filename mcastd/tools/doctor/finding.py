@@ -1,12 +1,14 @@
-"""What a hop says."""
+"""What a hop reports: findings, each with a declared cause, and notes."""
 
 from enum import StrEnum
+from functools import partial
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
 
 class Side(StrEnum):
-    """Who has to change something."""
+    """Which side has to change something."""
 
     HERE = "here"
     THERE = "there"
@@ -14,9 +16,12 @@ class Side(StrEnum):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """A broken hop: ``problem`` is a short stable name; then what was seen, what it means, and what to do, in words."""
+    """A broken hop: the stable code ``problem``, and in words what was seen, what it means and what to change.
 
-    hop: str
+    ``walk`` sets ``hop``.
+    """
+
+    hop: str = ""
     problem: str
     saw: str
     means: str
@@ -25,7 +30,26 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class Note(Struct, frozen=True, kw_only=True):
-    """Not broken, but worth saying."""
+    """Something to know that is not broken. ``walk`` sets ``hop``."""
 
-    hop: str
+    hop: str = ""
     text: str
+
+
+class Cause(NamedTuple):
+    """A problem that hops can find. Names in braces in ``change`` are given when it is found."""
+
+    side: Side
+    code: str
+    means: str
+    change: str
+
+    def found(self, saw: str, **names: object) -> Finding:
+        """The finding for what was seen."""
+        change = self.change.format(**names)
+        return Finding(problem=self.code, saw=saw, means=self.means, change=change, side=self.side)
+
+
+here: Final = partial(Cause, Side.HERE)
+there: Final = partial(Cause, Side.THERE)
+either: Final = partial(Cause, Side.EITHER)

@@ -1,4 +1,4 @@
-"""Sockets that count for a moment what passes, with filters in the kernel and a bound on what Python sees."""
+"""Packet sockets that count what passes for a moment, with filters in the kernel and a limit on what Python reads."""
 
 import asyncio
 import errno
@@ -9,35 +9,34 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from mcastd.errors import DecodeError
 from mcastd.net import bpf, gre, ipv4
 from mcastd.system import sockets
-from mcastd.tools.doctor.facts import Esp, GreSeen, Heard, Stream, Wire
+from mcastd.tools.doctor.facts import Esp, GreSeen, Multicast, Stream, Wire
 
-_MOST: Final = 20_000  # packets of one tunnel; more say nothing new
+_MOST: Final = 20_000  # packets of one tunnel; more have no further information
 _BATCH: Final = 256
-_BUFFER: Final = 4 << 20
-_FAR_OFF: Final = 10_000  # numbers; a bit that was changed on the way makes such jumps
+_BUFFER: Final = 4 << 20  # bytes
+_FAR_OFF: Final = 10_000  # sequence numbers; a damaged packet can be as far from the others
 _ESP: Final = struct.Struct("!II")
 
 Opener = Callable[[str, bpf.Program], socket.socket]
 
 
 class _Tap:
-    """A socket that is read by the event loop while it is entered; an interface that is not there has none.
+    """A socket that the event loop reads until it is closed; an interface that does not exist has none.
 
-    ``snap`` is how much is read of a packet, in bytes.
+    ``snap`` is how many bytes are read of a packet.
     """
 
     snap = 64  # headers
 
     def __init__(self, opened: Callable[[], socket.socket], *, outgoing: bool = False) -> None:
         self._outgoing = outgoing
-        self._left = _MOST
-        self._overrun = 0
+        self._left = _MOST  # packets that are still to be counted
+        self._overrun = 0  # packets that came faster than they were read
         self._sock: socket.socket | None = None
         try:
             self._sock = opened()
@@ -46,18 +45,10 @@ class _Tap:
                 raise
             return
         sockets.enlarge_receive_buffer(self._sock, _BUFFER)
+        asyncio.get_running_loop().add_reader(self._sock, self._readable, self._sock)
 
-    def __enter__(self) -> Self:
-        if self._sock is not None:
-            asyncio.get_running_loop().add_reader(self._sock, self._readable, self._sock)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """Close the socket; what was counted remains."""
         if self._sock is not None:
             asyncio.get_running_loop().remove_reader(self._sock)
             self._count_overrun(self._sock)
@@ -65,26 +56,24 @@ class _Tap:
             self._sock = None
 
     def _readable(self, sock: socket.socket) -> bool:
-        """Take a batch; returns whether there may be more."""
+        """Read a batch; returns whether there may be more."""
         for _ in range(_BATCH):
             try:
                 packet, origin = sock.recvfrom(self.snap)
-            except BlockingIOError:
-                return False
             except OSError:
-                return False  # the interface went down, and says so once
+                return False  # nothing left, or the interface went down, which is reported once
             if sock.family == socket.AF_PACKET and (origin[2] == socket.PACKET_OUTGOING) is not self._outgoing:
                 continue
             with suppress(DecodeError):
                 self.take(ipv4.parse(packet, truncated=True))
             self._left -= 1
             if not self._left:
-                self._stop()
+                self.close()
                 return False
         return True
 
     def drain(self) -> None:
-        """Take all that has come by now, so that two sockets can be compared."""
+        """Read all that has arrived by now, so that two sockets can be compared."""
         while self._sock is not None and self._readable(self._sock):
             pass
         if self._sock is not None:
@@ -95,12 +84,12 @@ class _Tap:
             self._overrun += sockets.statistics(sock)[1]
 
     def take(self, packet: ipv4.Ipv4Packet) -> None:
-        """Count one packet, possibly cut off. One that raises DecodeError does not count."""
+        """Count one packet, possibly truncated; one that raises DecodeError is not counted."""
         raise NotImplementedError
 
 
 class StreamTap(_Tap):
-    """The multicast packets that come in on one interface, as they come: before any filter of this host."""
+    """The multicast packets that arrive on one interface, before any filter of this host."""
 
     def __init__(self, ifname: str, opened: Opener = sockets.packets_on) -> None:
         super().__init__(lambda: opened(ifname, bpf.accept_multicast(self.snap)))
@@ -114,16 +103,16 @@ class StreamTap(_Tap):
             port = int.from_bytes(packet.payload[2:4])
             self._streams[Stream(packet.destination, packet.source, port)] += 1
 
-    def heard(self) -> Heard:
-        """What has come in so far."""
+    def arrived(self) -> Multicast:
+        """What has arrived so far."""
         self.drain()
-        return Heard(dict(self._streams), self._fragments, capped=self._left == 0)
+        return Multicast(dict(self._streams), self._fragments, capped=self._left == 0)
 
 
 class DeliveryTap(StreamTap):
-    """Those of them that this host delivers: a raw socket has a copy of what has passed rp_filter and the firewall.
+    """Those of them that this host delivers: a raw socket gets a copy of what has passed rp_filter and the firewall.
 
-    Only groups that somebody has joined on the interface are delivered at all.
+    Only groups that are joined on the interface are delivered at all.
     """
 
     def __init__(self, ifname: str) -> None:
@@ -131,9 +120,9 @@ class DeliveryTap(StreamTap):
 
 
 class GreTap(_Tap):
-    """GRE as it comes in on any interface, decrypted, but for transport mode; or as it is ``delivered``."""
+    """GRE, decrypted, as it arrives on any interface (not in transport mode), or as it is ``delivered``."""
 
-    snap = 65535  # what is checksummed is all of it
+    snap = 65535  # for checksums
 
     def __init__(self, *, delivered: bool) -> None:
         program = bpf.accept_protocol(ipv4.GRE)
@@ -143,10 +132,10 @@ class GreTap(_Tap):
         self._seen: Counter[GreSeen] = Counter()
 
     def take(self, packet: ipv4.Ipv4Packet) -> None:
-        """Count a packet by whom it is between, and by what its header has."""
+        """Count a packet by its endpoints and GRE options."""
         header = gre.decode(packet.payload)
-        numbered = replace(header, sequence=None if header.sequence is None else 0)
-        self._seen[GreSeen(packet.source, packet.destination, numbered)] += 1
+        header = replace(header, sequence=None if header.sequence is None else 0)
+        self._seen[GreSeen(packet.source, packet.destination, header)] += 1
 
     def seen(self) -> Counter[GreSeen]:
         """What has arrived so far."""
@@ -159,12 +148,12 @@ class _Passed:
 
     def __init__(self, peer: IPv4Address) -> None:
         self.peer = peer
-        self.numbers: set[int] = set()
-        self.first: int | None = None
-        self.last = self.late = 0
+        self.numbers: set[int] = set()  # sequence numbers
+        self.first: int | None = None  # the number of the first packet
+        self.last = self.late = 0  # the highest number, and by how much a packet was behind it at most
 
     def take(self, number: int) -> None:
-        """Count a packet. One that shows on two interfaces, as of a bridge, is one; one far off is not the peer's."""
+        """Count a packet once, though it shows on two interfaces (a bridge); not if it is far off the others."""
         if number not in self.numbers and (not self.numbers or abs(number - self.last) < _FAR_OFF):
             self.first = number if self.first is None else self.first
             self.numbers.add(number)
@@ -172,13 +161,13 @@ class _Passed:
             self.last = max(self.last, number)
 
     def missing(self) -> int:
-        """The numbers that did not come, but for those at either end that may have come before or be on their way."""
+        """The numbers that did not arrive, except at both ends, where a reordered packet may be outside the window."""
         certain = range((self.first or 0) + self.late, self.last - self.late)
         return sum(number not in self.numbers for number in certain)
 
 
 class EspTap(_Tap):
-    """ESP on any interface, also in UDP (RFC 3948), by its SPI and numbers (RFC 4303, section 2); of one direction."""
+    """ESP of one direction on any interface, also in UDP (RFC 3948), by SPI and sequence number (RFC 4303, 2)."""
 
     def __init__(self, *, outgoing: bool) -> None:
         program = bpf.accept_esp(outgoing=outgoing, snap=self.snap)
@@ -194,9 +183,9 @@ class EspTap(_Tap):
             self._passed.setdefault(spi, _Passed(peer)).take(number)
 
     def wire(self) -> Wire:
-        """What has passed so far. Where packets came faster than they were taken, no gap means anything."""
+        """What has passed so far; without gaps if packets came faster than they were read."""
         self.drain()
         sas = {}
         for spi, one in self._passed.items():
             sas[spi] = Esp(one.peer, len(one.numbers), 0 if self._overrun else one.missing(), one.late)
-        return Wire(sas, whole=self._left > 0 and not self._overrun)
+        return Wire(sas, complete=self._left > 0 and not self._overrun)

@@ -1,18 +1,21 @@
-"""What the kernel tells in files under ``/proc/net``, as text in and frozen values out. Pure."""
+"""What the kernel has in files of ``/proc/net``: texts in, frozen values out. Pure.
+
+A fact from another file is added by its name in ``FILES``, a field of ``Proc`` and a function that parses it.
+"""
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, NamedTuple
 
+FILES: Final = ("dev", "igmp", "ip_mr_vif", "mcfilter", "netstat", "snmp", "udp", "xfrm_stat")
 _TOTALS: Final = ("rx_packets", "rx_errors", "rx_dropped", "tx_packets", "tx_errors", "tx_dropped")
 _COLUMNS: Final = (1, 2, 3, 9, 10, 11)
 
 
-@dataclass(frozen=True, slots=True)
-class UdpSocket:
-    """A UDP socket: what it is bound to, how many bytes wait in it, its inode, and how many packets found it full."""
+class UdpSocket(NamedTuple):
+    """A UDP socket: its address and port, bytes waiting in it, its inode, and packets dropped because it was full."""
 
     address: IPv4Address
     port: int
@@ -21,8 +24,43 @@ class UdpSocket:
     drops: int
 
 
+@dataclass(frozen=True, slots=True)
+class Proc:
+    """The state at the end of the observation; ``counters`` and ``drops`` of sockets rose by that much during it.
+
+    ``memberships`` are the groups joined on this host, by interface; ``source_filters``, by interface and group, the
+    sources that sockets have joined; ``multicast_routers`` the interfaces of a multicast routing daemon; ``received``
+    and ``total`` the counters of each interface, during the observation and since it was created.
+    """
+
+    memberships: dict[str, frozenset[IPv4Address]] = field(default_factory=dict)
+    source_filters: dict[tuple[str, IPv4Address], frozenset[IPv4Address]] = field(default_factory=dict)
+    multicast_routers: frozenset[str] = frozenset()
+    sockets: tuple[UdpSocket, ...] = ()
+    counters: dict[str, int] = field(default_factory=dict)
+    received: dict[str, dict[str, int]] = field(default_factory=dict)
+    total: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def parse(before: Mapping[str, str], after: Mapping[str, str]) -> Proc:
+    """Parse the texts of ``FILES`` by name, at the beginning and the end; one that this kernel lacks is empty."""
+    first, total = interfaces(before["dev"]), interfaces(after["dev"])
+    drops = {socket.inode: socket.drops for socket in udp_sockets(before["udp"])}
+    return Proc(
+        memberships=memberships(after["igmp"]),
+        source_filters=source_filters(after["mcfilter"]),
+        multicast_routers=multicast_routers(after["ip_mr_vif"]),
+        sockets=tuple(
+            one._replace(drops=one.drops - drops.get(one.inode, one.drops)) for one in udp_sockets(after["udp"])
+        ),
+        counters=_risen(_all_counters(before), _all_counters(after)),
+        received={name: _risen(first.get(name, {}), counted) for name, counted in total.items()},
+        total=total,
+    )
+
+
 def memberships(text: str) -> dict[str, frozenset[IPv4Address]]:
-    """``/proc/net/igmp``: the groups that somebody on this host has joined, by interface."""
+    """``/proc/net/igmp``."""
     found: dict[str, set[IPv4Address]] = {}
     groups: set[IPv4Address] = set()
     for line in text.splitlines()[1:]:
@@ -35,7 +73,7 @@ def memberships(text: str) -> dict[str, frozenset[IPv4Address]]:
 
 
 def source_filters(text: str) -> dict[tuple[str, IPv4Address], frozenset[IPv4Address]]:
-    """``/proc/net/mcfilter``: by interface and group, the sources that somebody on this host has asked for."""
+    """``/proc/net/mcfilter``."""
     found: dict[tuple[str, IPv4Address], set[IPv4Address]] = {}
     for _index, name, group, source, included, _excluded in (line.split() for line in text.splitlines()[1:]):
         if int(included):
@@ -45,7 +83,7 @@ def source_filters(text: str) -> dict[tuple[str, IPv4Address], frozenset[IPv4Add
 
 
 def multicast_routers(text: str) -> frozenset[str]:
-    """``/proc/net/ip_mr_vif``: the interfaces that a multicast routing daemon uses."""
+    """``/proc/net/ip_mr_vif``."""
     return frozenset(line.split()[1] for line in text.splitlines()[1:])
 
 
@@ -61,7 +99,7 @@ def _udp_socket(fields: list[str]) -> UdpSocket:
 
 
 def interfaces(text: str) -> dict[str, dict[str, int]]:
-    """``/proc/net/dev``: packets, errors and drops of each interface, both ways."""
+    """``/proc/net/dev``: packets, errors and drops of each interface in both directions."""
     found = {}
     for line in text.splitlines()[2:]:
         name, _, numbers = line.partition(":")
@@ -71,14 +109,22 @@ def interfaces(text: str) -> dict[str, dict[str, int]]:
 
 
 def counters(*texts: str) -> dict[str, int]:
-    """``/proc/net/snmp`` and ``/proc/net/netstat``, as ``Udp.RcvbufErrors`` and the like."""
+    """``/proc/net/snmp`` and ``/proc/net/netstat``, with names such as ``Udp.RcvbufErrors``."""
     return {name: value for text in texts for name, value in _pairs(text)}
 
 
 def xfrm_counters(text: str) -> dict[str, int]:
-    """``/proc/net/xfrm_stat``, as ``Xfrm.InNoStates`` and the like."""
+    """``/proc/net/xfrm_stat``, with names such as ``Xfrm.InNoStates``."""
     pairs = (line.split() for line in text.splitlines())
     return {f"Xfrm.{name.removeprefix('Xfrm')}": int(value) for name, value in pairs}
+
+
+def _all_counters(texts: Mapping[str, str]) -> dict[str, int]:
+    return counters(texts["snmp"], texts["netstat"]) | xfrm_counters(texts["xfrm_stat"])
+
+
+def _risen(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    return {name: value - before.get(name, 0) for name, value in now.items()}
 
 
 def _pairs(text: str) -> Iterator[tuple[str, int]]:
@@ -90,5 +136,5 @@ def _pairs(text: str) -> Iterator[tuple[str, int]]:
 
 
 def _address(text: str) -> IPv4Address:
-    """An address as the kernel prints it: its bytes in memory, read as one of this machine's numbers."""
+    """An address as the kernel prints it: its bytes in memory as a number in host byte order."""
     return IPv4Address(int(text, 16).to_bytes(4, sys.byteorder))

@@ -1,53 +1,57 @@
 """The walk: every hop in order, up to the first that is broken."""
 
-from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from mcastd.tools.doctor import multicast, path, wire
 from mcastd.tools.doctor.facts import Facts
 from mcastd.tools.doctor.finding import Finding, Note
-from mcastd.tools.doctor.notes import notes
-
-Hop = Callable[[Facts], Finding | None]
+from mcastd.tools.doctor.hops import Hop, delivery, gre, host, ipsec, pim
 
 HOPS: Final[dict[str, Hop]] = {
-    "privilege": path.privilege,
-    "configuration": path.configuration,
-    "kernel": path.kernel,
-    "daemon": path.daemon,
-    "charon": path.charon,
-    "ike": path.ike,
-    "child": path.children,
-    "leak_guard": path.leak_guard,
-    "esp": wire.esp,
-    "gre": path.gre,
-    "mtu": path.mtu,
-    "keepalives": path.keepalives,
-    "neighbor": multicast.neighbor,
-    "rp": multicast.rendezvous_point,
-    "joins": multicast.joins,
-    "packets_on_the_tunnel": multicast.packets_on_the_tunnel,
-    "packets_at_an_application": multicast.packets_at_an_application,
-    "loss": wire.loss,
+    "privilege": host.privilege,
+    "configuration": host.configuration,
+    "kernel": host.kernel,
+    "daemon": host.daemon,
+    "charon": host.charon,
+    "ike": ipsec.ike,
+    "child": ipsec.child_sa,
+    "leak_guard": ipsec.leak_guard,
+    "esp": ipsec.esp,
+    "gre": gre.gre,
+    "mtu": gre.mtu,
+    "keepalives": gre.keepalives,
+    "neighbor": pim.neighbor,
+    "rp": pim.rendezvous_point,
+    "joins": pim.joins,
+    "packets_on_the_tunnel": pim.packets_on_the_tunnel,
+    "packets_at_an_application": delivery.packets_at_an_application,
+    "loss": ipsec.loss,
 }
 
 
 class Walk(Struct, frozen=True, kw_only=True):
-    """The hops that are well, in order, and the first that is not; None if all are well."""
+    """The result, which is the JSON of ``mcastd doctor --json``.
 
+    ``well`` are the hops without a problem, in order, and ``finding`` is the problem of the first other one.
+    """
+
+    schema: int = 1
+    healthy: bool
     well: tuple[str, ...]
     finding: Finding | None = None
     notes: tuple[Note, ...] = ()
 
 
 def walk(facts: Facts) -> Walk:
-    """Go from hop to hop; what is behind a broken one is not looked at, since it can only be broken too."""
+    """Go from hop to hop up to a finding: what is behind a broken hop can only be broken too. Notes are without one."""
     well: list[str] = []
+    notes: list[Note] = []
     for name, hop in HOPS.items():
-        finding = hop(facts)
-        if finding is not None:
-            return Walk(well=tuple(well), finding=finding)
+        for found in hop(facts):
+            if isinstance(found, Finding):
+                return Walk(healthy=False, well=tuple(well), finding=replace(found, hop=name))
+            notes.append(replace(found, hop=name))
         well.append(name)
-    return Walk(well=tuple(well), notes=notes(facts))
+    return Walk(healthy=True, well=tuple(well), notes=tuple(notes))

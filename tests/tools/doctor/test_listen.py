@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import closing
 from ipaddress import IPv4Address
 
 import pytest
@@ -26,7 +27,7 @@ def esp(number: int, *, spi: int = 7, in_udp: bool = True) -> bytes:
 
 def seen(*packets: bytes) -> Wire:
     async def take() -> Wire:
-        with EspTap(outgoing=False) as tap:
+        with closing(EspTap(outgoing=False)) as tap:
             for packet in packets:
                 tap.take(ipv4.parse(packet, truncated=True))
             return tap.wire()
@@ -69,7 +70,7 @@ def test_where_packets_come_faster_than_they_are_taken_no_gap_means_anything(
     monkeypatch.setattr("mcastd.tools.doctor.listen._BUFFER", 1)
 
     async def look() -> Wire:
-        with EspTap(outgoing=False) as tap, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with closing(EspTap(outgoing=False)) as tap, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind(("127.0.0.1", 4500))
             for number in range(1000):
                 sock.sendto(struct.pack("!II", 7, number), ("127.0.0.1", 4500))
@@ -78,6 +79,6 @@ def test_where_packets_come_faster_than_they_are_taken_no_gap_means_anything(
             return tap.wire()
 
     found = namespace().run(look)
-    assert not found.whole
+    assert not found.complete
     assert 0 < found.sas[7].packets < 1000
     assert found.sas[7].missing == 0

@@ -1,0 +1,284 @@
+"""The hops of IPsec: IKE_SA, CHILD_SA, leak guard, ESP on the wire and, last of all hops, loss of ESP packets."""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import Final
+
+from mcastd.problems import ProblemCode
+from mcastd.status import ChildStatus, PeerStatus
+from mcastd.tools.doctor.facts import Esp, Facts, TunnelView
+from mcastd.tools.doctor.finding import Cause, Finding, Note, either, here, there
+from mcastd.tools.doctor.hops import LOOPBACK, Found
+
+_SOME: Final = 3  # packets
+_ECHOES: Final = 2  # that the doctor sends into a tunnel
+_MUCH, _SOME_LOSS = 4, 100  # lost is one packet in so many: with much little else works, with less it is a note
+_NAT_T: Final = 4500
+
+NO_WAY: Final = here(
+    "no_way",
+    "packets of this host do not reach the next hop towards the peer: there is no route, the gateway does not answer, "
+    "or the local address is not on this host",
+    "ip address; ip route get {remote} from {local}; ip rule; ip neigh: correct the address, the route, the rule or "
+    "the gateway, and check that the interface is up",
+)
+PORT_TAKEN: Final = here(
+    "port_taken",
+    "charon cannot use the UDP port of IKE, because another program, for instance a second IKE daemon, holds it",
+    "stop and disable that program (strongswan-starter, libreswan, racoon), then systemctl restart strongswan",
+)
+AUTHENTICATION: Final = either(
+    "authentication",
+    "the two sides do not have the same pre-shared key, an identity differs, or a certificate is not accepted",
+    "compare the PSK with theirs byte by byte, including blanks, and the identities: ours is {local_id}, theirs must "
+    "be {remote_id}; ask which identity and key they have configured for {local_id}. With certificates: compare "
+    "validity and issuers, and check the clock (timedatectl)",
+)
+PROPOSAL: Final = either(
+    "proposal",
+    "the two sides have no algorithm proposal in common",
+    "set proposals to what was agreed; ask the other side for encryption, integrity, DH or PFS group, and IKE version",
+)
+SELECTORS: Final = either(
+    "selectors",
+    "the other side has no entry with these traffic selectors; on a Cisco they are the access list of the crypto map",
+    "compare local_ts and remote_ts with what was agreed (mcastd params); ask for the access list: it must be the "
+    "exact mirror image",
+)
+HOST_CANNOT: Final = here(
+    "host_cannot",
+    "charon has negotiated the SA, but this host cannot use it",
+    "put an address inside local_ts on an interface (snat_loopback = true does it), or change local_ts",
+)
+UDP_4500_BLOCKED: Final = either(
+    "udp_4500_blocked",
+    "IKE starts on UDP 500 and continues, behind a NAT, on UDP 4500, where packets are lost",
+    "allow UDP 4500 to and from {remote} in the security group and in this host's firewall; ask the other side to "
+    "allow it from our public address",
+)
+NO_ANSWER: Final = either(
+    "no_answer",
+    "the peer does not answer: packets are blocked on the path, the peer is down, or it expects another address",
+    "allow UDP 500 and 4500 to and from {remote} in the security group and in this host's firewall; ask the other "
+    "side whether packets from {local_id} arrive, and whether that is their peer address for us",
+)
+NOT_UP: Final = either(
+    "not_up",
+    "charon has not established it",
+    "wait a few seconds and run the doctor again; journalctl -u mcastd -u strongswan has charon's messages",
+)
+_NEGOTIATION: Final[Mapping[ProblemCode, Cause]] = {
+    "certificate_issuer_unknown": AUTHENTICATION,
+    "certificate_key_mismatch": AUTHENTICATION,
+    "certificate_not_pinned": AUTHENTICATION,
+    "certificate_or_identity": AUTHENTICATION,
+    "certificate_untrusted": AUTHENTICATION,
+    "peer_identity": AUTHENTICATION,
+    "peer_psk": AUTHENTICATION,
+    "psk_or_identity": AUTHENTICATION,
+    "esp_proposal": PROPOSAL,
+    "ike_proposal": PROPOSAL,
+    "traffic_selectors": SELECTORS,
+    "host_cannot": HOST_CANNOT,
+    "local_address_missing": HOST_CANNOT,
+    "ike_sa_unanswered": UDP_4500_BLOCKED,
+    "udp_4500_blocked": UDP_4500_BLOCKED,
+    "no_answer": NO_ANSWER,
+}
+"""The cause for the code of a peer's or a CHILD_SA's problem."""
+
+FIREWALL_FAILED: Final = here(
+    "firewall_failed",
+    "without the guard GRE could leave unencrypted, so the tunnels that need it stay down",
+    "install nftables, or remove what the message names; docs/configuration.md, [firewall]; `mcastd firewall` prints "
+    "the rules",
+)
+GRE_ARRIVES_IN_THE_CLEAR: Final = there(
+    "gre_arrives_in_the_clear",
+    "the other side sends GRE that its IPsec does not encrypt, or another host spoofs it; it is dropped",
+    "ask the other side: does the access list of the crypto map permit GRE between the two endpoints, and is the map "
+    "on the interface that GRE leaves by?",
+)
+GRE_LEAVES_IN_THE_CLEAR: Final = here(
+    "gre_leaves_in_the_clear",
+    "the CHILD_SA is up, but no IPsec policy of this host matches the tunnel's packets; they are dropped",
+    "compare local and remote of the tunnel with the traffic selectors of its CHILD_SA (ip xfrm policy), and look for "
+    "routes or NAT rules of other programs that bypass IPsec",
+)
+ESP_HELD_BACK: Final = here(
+    "esp_held_back",
+    "encrypted packets are lost inside this host: its firewall drops them on the way out (OUTPUT, POSTROUTING)",
+    "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`; allow UDP 4500 and protocol 50 (ESP) to "
+    "{remote}",
+)
+REPLAY_WINDOW: Final = either(
+    "replay_window",
+    "packets are reordered on the path; the kernel drops those that come later than the replay window allows",
+    "raise peers.{peer}.children.{child}.replay_window; ask the provider why packets are reordered",
+)
+NOT_DECRYPTED: Final = either(
+    "not_decrypted",
+    "ESP arrives at this host and is dropped: this host's firewall drops it (INPUT), charon or the kernel is too "
+    "slow, it is damaged on the path (XfrmInStateProtoError), or the other side uses an SA that this side does not "
+    "have",
+    "look for drops in `nft list ruleset` and `iptables -L INPUT -v`; allow UDP 4500 and protocol 50 (ESP) from "
+    "{remote}. If the SA is unknown: `swanctl --terminate --ike {peer}` has it re-established, or ask for `clear "
+    "crypto sa`",
+)
+LOST_ON_THE_WAY: Final = either(
+    "lost_on_the_way",
+    "packets are lost between the two gateways, by the sequence numbers of ESP one in four (`esp`) or one in a "
+    "hundred (`loss`): the line or a policer is at its limit, or a security device drops some",
+    "ask the other side and the provider: is the line to {remote} at its limit, does their interface count output "
+    "drops? A VM has a limit of packets per second, too",
+)
+
+
+def ike(facts: Facts) -> Found:
+    """Every peer has an IKE_SA."""
+    for peer in (one for one in facts.peers if one.state != "up"):
+        if (no_way := _no_way(facts, peer)) is not None:
+            yield NO_WAY.found(f"peer {peer.name} is not up: {no_way}", remote=peer.remote, local=peer.local)
+        if facts.port_holders:
+            held = ", ".join(f"UDP {port} is held by {who}" for port, who in sorted(facts.port_holders.items()))
+            yield PORT_TAKEN.found(f"peer {peer.name} is not up: {held}, not by strongSwan's charon-systemd")
+        yield _not_up(f"peer {peer.name}", peer, peer)
+
+
+def child_sa(facts: Facts) -> Found:
+    """Every CHILD_SA is up."""
+    for peer in facts.peers:
+        for child in (one for one in peer.children if one.state != "up"):
+            yield _not_up(f"CHILD_SA {child.name} ({child.local_ts} === {child.remote_ts})", child, peer)
+
+
+def _not_up(what: str, why: PeerStatus | ChildStatus, peer: PeerStatus) -> Finding:
+    saw = f"{what} is not up: {why.problem or 'the first attempt is still in progress'}"
+    cause = _NEGOTIATION.get(why.problem_code, NOT_UP) if why.problem_code else NOT_UP
+    return cause.found(saw, local_id=peer.local_id, remote_id=peer.remote_id, remote=peer.remote)
+
+
+def _no_way(facts: Facts, peer: PeerStatus) -> str | None:
+    """Why packets to a peer do not reach the next hop."""
+    remote = IPv4Address(peer.remote)
+    if remote not in facts.routes:
+        return None
+    if facts.addresses and IPv4Address(peer.local) not in facts.addresses:
+        return f"{peer.local}, the configured local address, is not an address of this host"
+    way = facts.routes[remote]
+    if way is None:
+        return f"there is no route from {peer.local} to {remote}"
+    if way.interface == LOOPBACK:
+        return f"{remote} is an address of this host"
+    hop = f"{way.gateway}, the gateway to {remote}," if way.gateway else f"{remote}, on the link by the routes,"
+    return f"{hop} does not answer on {way.interface} (ARP)" if way.silent else None
+
+
+def leak_guard(facts: Facts) -> Found:
+    """The guard is in place, and drops nothing while the CHILD_SAs are up."""
+    firewall = facts.status.firewall if facts.status else None
+    if firewall is None:
+        return
+    if firewall.problem is not None:
+        yield FIREWALL_FAILED.found(firewall.problem)
+    before = facts.before.firewall if facts.before else None
+    arriving = firewall.leaks_in - (before.leaks_in if before else 0)
+    if arriving:
+        saw = (
+            f"{arriving} unencrypted GRE packets came from a remote endpoint in {facts.seconds:.1f} s, and were dropped"
+        )
+        yield GRE_ARRIVES_IN_THE_CLEAR.found(saw)
+    leaving = firewall.leaks_out - (before.leaks_out if before else 0)
+    if leaving:
+        saw = f"{leaving} GRE packets would have left unencrypted in {facts.seconds:.1f} s, and were dropped"
+        yield GRE_LEAVES_IN_THE_CLEAR.found(saw + "".join(map(route_to_remote, facts.views())))
+
+
+def route_to_remote(view: TunnelView) -> str:
+    """Where the routes to the remote endpoint of a tunnel lead, as the end of a sentence."""
+    remote, routes = view.tunnel.remote, view.seen.route_to
+    if remote not in routes:
+        return ""
+    if routes[remote] == LOOPBACK:
+        return f"; {remote} is an address of this host"
+    return f"; the route to {remote} is by {routes[remote]}" if routes[remote] else f"; there is no route to {remote}"
+
+
+def esp(facts: Facts) -> Found:
+    """What the CHILD_SAs send leaves this host; what arrives for them is decrypted, and most of it arrives."""
+    for peer in facts.peers:
+        if any(map(facts.replaced, peer.children)) or not any(child.spi_in for child in peer.children):
+            continue
+        counts = [facts.passed(child) for child in peer.children]
+        decrypted, sent = (sum(direction) for direction in zip(*counts, strict=True))
+        arrived = _arrived(facts, peer)
+        yield from _outwards(facts, peer, decrypted, sent)
+        for child, one in arrived:
+            if child.replay_window and one.late > child.replay_window:
+                late = f"came {one.late} sequence numbers late; its replay_window is {child.replay_window}"
+                yield REPLAY_WINDOW.found(f"a packet of {child.name} {late}", peer=peer.name, child=child.name)
+        yield from _inwards(facts, peer, sum(one.packets for _, one in arrived), decrypted)
+        yield from _lost(facts, peer, _MUCH)
+
+
+def loss(facts: Facts) -> Found:
+    """All ESP that the other side sends arrives. As the last hop, so that loss hides no other problem."""
+    for peer in facts.peers:
+        yield from _lost(facts, peer, _SOME_LOSS)
+    for peer in facts.peers:
+        for _, one in _arrived(facts, peer):
+            if one.missing:
+                sent = one.missing + one.packets
+                yield Note(text=f"{one.missing} of {sent} ESP packets that {peer.remote} sent did not arrive")
+
+
+def _arrived(facts: Facts, peer: PeerStatus) -> list[tuple[ChildStatus, Esp]]:
+    spis = {int(child.spi_in, 16): child for child in peer.children if child.spi_in}
+    return [(spis[spi], one) for spi, one in facts.wire_in.sas.items() if spi in spis]
+
+
+def _outwards(facts: Facts, peer: PeerStatus, decrypted: int, sent: int) -> Found:
+    """What is sent leaves by an interface. If it does and packets arrive, the route is not questioned."""
+    names = {"remote": peer.remote, "local": peer.local}
+    left = {int(child.spi_out or "0", 16) for child in peer.children} & facts.wire_out.sas.keys()
+    held = sent >= _ECHOES and facts.wire_out.complete and not left
+    if (held or decrypted == 0) and (no_way := _no_way(facts, peer)) is not None:
+        yield NO_WAY.found(no_way, **names)
+    if held:
+        saw = f"the CHILD_SAs of {peer.name} sent {sent} packets in {facts.seconds:.1f} s, and no ESP left this host"
+        yield ESP_HELD_BACK.found(saw + _xfrm_errors(facts, "Xfrm.Out"), **names)
+
+
+def _inwards(facts: Facts, peer: PeerStatus, arrived: int, decrypted: int) -> Found:
+    """What arrived is decrypted by the end of the observation of the wire, which is the shorter one."""
+    remote = IPv4Address(peer.remote)
+    carried = [view.seen for view in facts.views() if view.child in peer.children]
+    if not arrived and any(seen.received.get("rx_packets") for seen in carried):
+        return  # by an SA that is being replaced, or by a second one
+    unknown = {spi: one.packets for spi, one in facts.wire_in.sas.items() if one.peer == remote and not arrived}
+    total = arrived or sum(unknown.values())
+    enough = max(_SOME, total // 4) if decrypted or not arrived else 1
+    if total - decrypted < enough or (decrypted and not facts.wire_in.complete):
+        return
+    saw = f"{total} ESP packets came from {remote} in {facts.seconds:.1f} s, and {decrypted} were decrypted"
+    if unknown:
+        saw += f"; charon has no SA with their SPI {min(unknown):08x} for {peer.name}"
+    full = sum(socket.drops for socket in facts.proc.sockets if socket.port == _NAT_T)
+    saw += f"; charon's socket was full for {full}" if full else ""
+    yield NOT_DECRYPTED.found(saw + _xfrm_errors(facts, "Xfrm.In"), remote=remote, peer=peer.name)
+
+
+def _xfrm_errors(facts: Facts, kind: str) -> str:
+    """The kernel's IPsec error counters that rose (Documentation/networking/xfrm_proc.rst), to end a sentence."""
+    risen = {name: count for name, count in facts.proc.counters.items() if name.startswith(kind) and count}
+    return "".join(f"; the kernel counted {count} Xfrm{name.partition('.')[2]}" for name, count in risen.items())
+
+
+def _lost(facts: Facts, peer: PeerStatus, one_in: int) -> Found:
+    """Packets that are missing by the sequence numbers of ESP were lost after encryption."""
+    arrived = [one for _, one in _arrived(facts, peer)]
+    missing = sum(one.missing for one in arrived)
+    sent = missing + sum(one.packets for one in arrived)
+    if missing >= _SOME and missing * one_in >= sent:
+        saw = f"{missing} of {sent} ESP packets that {peer.remote} sent did not arrive ({100 * missing / sent:.0f} %)"
+        yield LOST_ON_THE_WAY.found(saw, remote=peer.remote)

@@ -1,0 +1,253 @@
+"""What makes each problem: facts by a name, with the code that is found."""
+
+from ipaddress import IPv4Address
+
+from mcastd.links import Way
+from mcastd.status import (
+    KeepaliveStatus,
+    PimStatus,
+)
+from mcastd.tools.doctor.facts import Facts, Interface, Kernel, Probe, Wire
+from mcastd.tools.doctor.proc import UdpSocket
+from tests.tools.doctor.observed import (
+    GATEWAY,
+    GROUP,
+    LOCAL,
+    NARROW,
+    PEER,
+    PORT,
+    SILENT,
+    SOURCE,
+    STREAM,
+    child,
+    config,
+    facts,
+    flowed,
+    gre_seen,
+    group,
+    guard,
+    keepalive,
+    negotiated,
+    peer,
+    seen,
+    status,
+    transported,
+    tunnel,
+    unheard,
+    wire,
+    with_pim,
+)
+
+CASES: dict[str, tuple[str, Facts]] = {
+    "the file is refused": ("configuration_refused", facts(config_errors=("f:1: x: wrong",))),
+    "no privilege": ("not_privileged", facts(privileged=False)),
+    "no GRE in the kernel": (
+        "kernel_lacks",
+        facts(config=config(datapath="kernel"), kernel=Kernel(gre=False)),
+    ),
+    "no GRE and no TUN": ("kernel_lacks", facts(kernel=Kernel(gre=False, tun=False))),
+    "no nft": ("kernel_lacks", facts(kernel=Kernel(gre=True, nft=False))),
+    "no daemon": ("daemon_silent", facts(daemon_error="nobody answers", status=None)),
+    "not reloaded": ("not_loaded", facts(status=status(tunnels=()))),
+    "charon hangs": (
+        "charon_unclear",
+        facts(status=status(charon="no answer within 5 s", charon_code="charon_unclear")),
+    ),
+    "the file has changed": ("not_loaded", facts(status=status(config_digest="another"))),
+    "no charon": ("charon_absent", facts(status=status(charon="no answer on the socket", charon_code="charon_gone"))),
+    "charon refuses": (
+        "charon_refuses",
+        facts(status=status(peers=(peer(state="down", problem="no plugin", problem_code="charon_refused"),))),
+    ),
+    "the first attempt": ("not_up", facts(status=status(peers=(peer(state="connecting"),)))),
+    "a child without an address": ("host_cannot", negotiated("local_address_missing")),
+    "a child that the kernel refuses": ("host_cannot", negotiated("host_cannot")),
+    "another PSK": ("authentication", negotiated("psk_or_identity", ike=True)),
+    "another PSK for a further child": ("authentication", negotiated("psk_or_identity")),
+    "another PSK of the other side": ("authentication", negotiated("peer_psk", ike=True)),
+    "another identity of the other side": ("authentication", negotiated("peer_identity", ike=True)),
+    "a certificate without the identity": ("authentication", negotiated("certificate_or_identity", ike=True)),
+    "a certificate of another issuer": ("authentication", negotiated("certificate_issuer_unknown", ike=True)),
+    "another key than the certificate's": ("authentication", negotiated("certificate_key_mismatch", ike=True)),
+    "another certificate": ("authentication", negotiated("certificate_not_pinned", ike=True)),
+    "a certificate that has expired": ("authentication", negotiated("certificate_untrusted", ike=True)),
+    "other algorithms of IKE": ("proposal", negotiated("ike_proposal", ike=True)),
+    "other algorithms of ESP": ("proposal", negotiated("esp_proposal")),
+    "other selectors": ("selectors", negotiated("traffic_selectors")),
+    "UDP 4500 is blocked": ("udp_4500_blocked", negotiated("udp_4500_blocked", ike=True)),
+    "UDP 4500 is blocked by now": ("udp_4500_blocked", negotiated("ike_sa_unanswered")),
+    "UDP is blocked": ("no_answer", negotiated("no_answer", ike=True)),
+    "a peer that has gone": ("no_answer", negotiated("no_answer")),
+    "an attempt that ended otherwise": ("not_up", negotiated("attempt_refused")),
+    "a connection of the same name": ("charon_refuses", negotiated("connection_not_ours", ike=True)),
+    "no guard": ("firewall_failed", facts(status=status(firewall=guard(problem="nft: no such program")))),
+    "GRE comes in the clear": (
+        "gre_arrives_in_the_clear",
+        facts(before=status(firewall=guard(leaks_in=3)), status=status(firewall=guard(leaks_in=4))),
+    ),
+    "GRE would leave in the clear": (
+        "gre_leaves_in_the_clear",
+        facts(before=status(firewall=guard(leaks_out=3)), status=status(firewall=guard(leaks_out=4))),
+    ),
+    "no route to a peer that is down": (
+        "no_way",
+        facts(status=status(peers=(peer(state="connecting"),)), routes={PEER: None}),
+    ),
+    "another IKE daemon": (
+        "port_taken",
+        facts(status=status(peers=(peer(state="connecting"),)), port_holders={500: "pluto (pid 7)"}),
+    ),
+    "no route to a peer": ("no_way", flowed(0, 2, wire_out=Wire(), routes={PEER: None})),
+    "a gateway that does not answer": (
+        "no_way",
+        flowed(9, 2, wire_out=Wire(), routes={PEER: Way("eth0", GATEWAY, True)}),
+    ),
+    "the peer's address on this host": ("no_way", flowed(0, 2, routes={PEER: Way("lo")})),
+    "no such address here": (
+        "no_way",
+        flowed(0, 2, routes={PEER: Way("eth0", GATEWAY)}, addresses=frozenset({LOCAL})),
+    ),
+    "ESP that does not leave": ("esp_held_back", flowed(9, 9, wire_out=Wire())),
+    "ESP that is not decrypted": ("not_decrypted", flowed(0, 9, wire_in=wire(1, 1500))),
+    "half of the ESP is not decrypted": ("not_decrypted", flowed(750, 9, wire_in=wire(1, 1500))),
+    "ESP of another SA": (
+        "not_decrypted",
+        flowed(0, 9, wire_in=wire(7, 1500), tunnels={"gre1": seen(received={}, **SILENT)}),
+    ),
+    "ESP of which half is lost": ("lost_on_the_way", flowed(700, 9, wire_in=wire(1, 700, missing=700))),
+    "ESP of which some is lost": ("lost_on_the_way", flowed(1400, 9, wire_in=wire(1, 1400, missing=100))),
+    "ESP that comes too late": ("replay_window", facts(before=NARROW, status=NARROW, wire_in=wire(1, 99, late=33))),
+    "nothing goes into IPsec": ("not_encrypted", facts(tunnels={"gre1": seen(probe=Probe(1398))})),
+    "one packet of ESP is not decrypted": (
+        "not_decrypted",
+        flowed(0, 9, wire_in=wire(1, 1), tunnels={"gre1": seen(received={}, **SILENT)}),
+    ),
+    "GRE with checksums": (
+        "gre_options",
+        facts(tunnels={"gre1": seen(received={})}, gre_seen={gre_seen(checksum=True): 1}),
+    ),
+    "the tunnel has a problem": (
+        "tunnel_down",
+        facts(status=status(tunnels=(tunnel(state="down", problem="an interface gre1 exists"),))),
+    ),
+    "the interface is gone": ("tunnel_down", facts(tunnels={"gre1": seen(interface=None)})),
+    "the interface is down": (
+        "tunnel_down",
+        facts(tunnels={"gre1": seen(interface=Interface(1398, False, True))}),
+    ),
+    "no MULTICAST flag": (
+        "no_multicast_flag",
+        facts(tunnels={"gre1": seen(interface=Interface(1398, True, False))}),
+    ),
+    "another key": (
+        "gre_key",
+        facts(tunnels={"gre1": seen(received={})}, gre_seen={gre_seen(40): 1}),
+    ),
+    "GRE that a firewall drops here": (
+        "gre_dropped_here",
+        facts(tunnels={"gre1": seen(received={})}, gre_seen={gre_seen(): 2}),
+    ),
+    "GRE that a firewall drops here, seldom": (
+        "gre_dropped_here",
+        facts(tunnels={"gre1": seen(received={}, total={})}, gre_seen={gre_seen(): 1}),
+    ),
+    "GRE that a firewall drops here, in transport mode": (
+        "gre_dropped_here",
+        flowed(4, 4, before=transported(0), status=transported(4), tunnels={"gre1": seen(received={})}),
+    ),
+    "another far end whose tunnel is down": (
+        "nothing_comes_back",
+        facts(tunnels={"gre1": seen(received={}, total={})}),
+    ),
+    "a far end whose tunnel is down": (
+        "gre_refused",
+        facts(
+            before=status(peers=(peer(children=(child(packets_in=98),)),)),
+            tunnels={"gre1": seen(received={}, total={})},
+            counters={"Icmp.InDestUnreachs": 1},
+        ),
+    ),
+    "another MTU": ("mtu", facts(tunnels={"gre1": seen(interface=Interface(1476, True, True))})),
+    "a path MTU that the host knows": (
+        "mtu",
+        facts(tunnels={"gre1": seen(probe=Probe(1398, small=True, refused=1300))}),
+    ),
+    "keepalives of another inside": (
+        "keepalive_inner_address",
+        facts(status=status(tunnels=keepalive(inner_source=4))),
+    ),
+    "keepalives of another key": ("keepalive_key", facts(status=status(tunnels=keepalive(inner_key=4)))),
+    "keepalives too often": ("keepalive_rate", facts(status=status(tunnels=keepalive(rate=4)))),
+    "keepalives that are broken": ("keepalive_dropped", facts(status=status(tunnels=keepalive(gre_short=4)))),
+    "keepalives of ours unanswered": (
+        "path_dead",
+        facts(
+            status=status(
+                tunnels=(
+                    tunnel(keepalive=KeepaliveStatus(reply=True, answered=9, last_age=1.0, path="dead", missed=4)),
+                )
+            )
+        ),
+    ),
+    "keepalives of another tunnel": ("keepalive_key", facts(status=status(tunnels=keepalive(gre_key=4)))),
+    "keepalives that have stopped, and all else": (
+        "nothing_comes_back",
+        facts(
+            tunnels={"gre1": seen(received={}, **SILENT)},
+            status=status(tunnels=(tunnel(keepalive=KeepaliveStatus(reply=True, answered=9, stopped=True)),)),
+        ),
+    ),
+    "GRE that nobody takes there": ("gre_refused", facts(status=status(tunnels=keepalive(econnrefused=4)))),
+    "answers that this host does not let out": ("sending_refused", facts(status=status(tunnels=keepalive(eperm=4)))),
+    "Joins that this host does not let out": (
+        "sending_refused",
+        facts(status=status(tunnels=(tunnel(pim=PimStatus(running=True, problem="Operation not permitted")),))),
+    ),
+    "no PIM socket": ("pim_not_running", facts(status=status(tunnels=(tunnel(pim=PimStatus(running=False)),)))),
+    "Hellos that are refused": ("hello_refused", facts(status=unheard(dropped={"neighbor_not_accepted": 3}))),
+    "errors of the host beside no Hello": ("no_neighbor", facts(status=unheard(dropped={"enetdown": 3}))),
+    "not joined yet": (
+        "not_joined",
+        facts(status=status(groups=(group(state="not joined"),))),
+    ),
+    "silence, and no echo": ("nothing_comes_back", flowed(0, 2, tunnels={"gre1": seen(probe=Probe(1398), **SILENT)})),
+    "silence, and an echo": ("silent", facts(tunnels={"gre1": seen(**SILENT)})),
+    "a source that this host has the address of": (
+        "martian_source",
+        facts(tunnels={"gre1": seen(route_to={SOURCE: "lo", GROUP: "gre1"})}),
+    ),
+    "another source wanted": (
+        "source_filtered",
+        facts(tunnels={"gre1": seen(delivered={})}, source_filters={("gre1", GROUP): frozenset({LOCAL})}),
+    ),
+    "a third is delivered": ("dropped_here", facts(tunnels={"gre1": seen(delivered={STREAM: 500})})),
+    "fragments without the rest": (
+        "fragments_lost",
+        facts(tunnels={"gre1": seen(delivered={})}, counters={"Ip.ReasmReqds": 1500, "Ip.ReasmOKs": 0}),
+    ),
+    "a socket that takes nothing": ("no_socket_takes_it", facts(counters={"Udp.IgnoredMulti": 1500})),
+    "wrong checksums": ("udp_checksum", facts(counters={"Udp.InCsumErrors": 1500})),
+    "a reverse path that only the kernel's counter shows": (
+        "rp_filter",
+        facts(tunnels={"gre1": seen(delivered={})}, counters={"TcpExt.IPReversePathFilter": 1500}),
+    ),
+    "keepalives that are not to be answered": (
+        "keepalive_reply_off",
+        facts(status=status(tunnels=keepalive(reply_off=4))),
+    ),
+    "another neighbour": (
+        "wrong_neighbor",
+        facts(config=with_pim(neighbor=IPv4Address("10.44.4.4"))),
+    ),
+    "no RP": ("no_rp", facts(status=status(groups=(group(rp=None, state="not joined"),)))),
+    "a strict reverse path": ("rp_filter", facts(tunnels={"gre1": seen(rp_filter=1)})),
+    "a loose reverse path without a route": (
+        "rp_filter",
+        facts(tunnels={"gre1": seen(route_to={SOURCE: None, GROUP: "gre1"})}),
+    ),
+    "an application on another interface": ("wrong_interface", facts(memberships={"eth0": frozenset({GROUP})})),
+    "no application": ("nobody_joined", facts(memberships={})),
+    "a socket on a unicast address": ("bound_to_unicast", facts(sockets=(UdpSocket(LOCAL, PORT, 0, 1, 0),))),
+    "a socket on another port": ("wrong_port", facts(sockets=(UdpSocket(IPv4Address(0), PORT + 1, 0, 1, 0),))),
+    "a socket that is full": ("socket_full", facts(sockets=(UdpSocket(GROUP, PORT, 9000, 1, 3),))),
+}

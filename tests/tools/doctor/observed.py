@@ -1,0 +1,194 @@
+"""Facts made by hand: a healthy path as the doctor observes it, and what changes it."""
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from msgspec.structs import replace
+
+from mcastd.config.model import Child, Config, Daemon, Peer, Pim, RpRange, Tunnel
+from mcastd.net.gre import PROTOCOL_IPV4, GreHeader
+from mcastd.problems import ProblemCode
+from mcastd.status import (
+    ChildStatus,
+    FirewallStatus,
+    GroupStatus,
+    KeepaliveStatus,
+    NeighborStatus,
+    PeerStatus,
+    PimStatus,
+    Status,
+    TunnelStatus,
+)
+from mcastd.tools.doctor.facts import (
+    Esp,
+    Facts,
+    GreSeen,
+    Interface,
+    Kernel,
+    Multicast,
+    Probe,
+    Stream,
+    TunnelFacts,
+    Wire,
+)
+from mcastd.tools.doctor.proc import Proc, UdpSocket
+
+GROUP, SOURCE, PORT = IPv4Address("239.1.1.1"), IPv4Address("100.15.30.10"), 5001
+STREAM = Stream(GROUP, SOURCE, PORT)
+LOCAL, REMOTE = IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1")
+PEER, GATEWAY = IPv4Address("177.54.214.20"), IPv4Address("10.1.1.1")
+
+
+def config(**daemon: object) -> Config:
+    child = Child(
+        name="dc-tun-gre",
+        local_ts=IPv4Network("10.44.6.1/32"),
+        remote_ts=IPv4Network("10.44.7.1/32"),
+        proposals=("aes256-sha256-modp2048",),
+    )
+    peer = Peer(
+        name="dc-tun",
+        local=IPv4Address("10.1.1.246"),
+        remote=IPv4Address("177.54.214.20"),
+        local_id="222.45.67.1",
+        remote_id="177.54.214.20",
+        proposals=("aes256-sha256-modp2048",),
+        children=(child,),
+    )
+    pim = Pim(neighbor=IPv4Address("10.44.4.5"), rp=(RpRange(address=IPv4Address("100.15.30.253")),))
+    tunnel = Tunnel(
+        name="gre1", local=LOCAL, remote=REMOTE, address=IPv4Interface("10.44.4.6/30"), child="dc-tun-gre", pim=pim
+    )
+    return Config(daemon=Daemon(**daemon), peers=(peer,), tunnels=(tunnel,))  # type: ignore[arg-type]
+
+
+def child(**changes: object) -> ChildStatus:
+    found: dict[str, object] = {
+        "state": "up",
+        "packets_in": 100,
+        "packets_out": 100,
+        "spi_in": "1",
+        "spi_out": "2",
+    } | changes
+    return ChildStatus(name="dc-tun-gre", local_ts="10.44.6.1/32", remote_ts="10.44.7.1/32", **found)  # type: ignore[arg-type]
+
+
+def peer(**changes: object) -> PeerStatus:
+    found: dict[str, object] = {"state": "up", "children": (child(),)} | changes
+    return PeerStatus(
+        name="dc-tun",
+        local="10.1.1.246",
+        remote="177.54.214.20",
+        local_id="222.45.67.1",
+        remote_id="177.54.214.20",
+        **found,  # type: ignore[arg-type]
+    )
+
+
+def tunnel(**changes: object) -> TunnelStatus:
+    pim = PimStatus(running=True, neighbors=(NeighborStatus(address="10.44.4.5", uptime=9.0, expires_in=90.0),))
+    keepalive = KeepaliveStatus(reply=True, answered=5, last_age=1.0)
+    found: dict[str, object] = {"state": "up", "mtu": 1398, "pim": pim, "keepalive": keepalive} | changes
+    return TunnelStatus(
+        name="gre1",
+        datapath="kernel",
+        local="10.44.6.1",
+        remote="10.44.7.1",
+        address="10.44.4.6/30",
+        **found,  # type: ignore[arg-type]
+    )
+
+
+def group(**changes: object) -> GroupStatus:
+    found: dict[str, object] = {"state": "joined", "rp": "100.15.30.253", "upstream": "10.44.4.5"} | changes
+    return GroupStatus(**{"group": str(GROUP), "source": None, "tunnel": "gre1"} | found)  # type: ignore[arg-type]
+
+
+def status(**changes: object) -> Status:
+    found: dict[str, object] = {"peers": (peer(),), "tunnels": (tunnel(),), "groups": (group(),)} | changes
+    return Status(version="1", pid=1, uptime=1.0, healthy=True, summary="up", config_file="f", **found)  # type: ignore[arg-type]
+
+
+def seen(**changes: object) -> TunnelFacts:
+    found: dict[str, object] = {
+        "interface": Interface(1398, True, True),
+        "rp_filter": 2,
+        "received": {"rx_packets": 1500},
+        "total": {"rx_packets": 90000},
+        "arrived": Multicast({STREAM: 1500}),
+        "delivered": {STREAM: 1500},
+        "probe": Probe(1398, small=True, full=True),
+        "route_to": {SOURCE: "eth0", GROUP: "gre1"},
+    } | changes
+    return TunnelFacts(**found)  # type: ignore[arg-type]
+
+
+def gre_seen(key: int | None = None, *, checksum: bool = False, sequence: int | None = None) -> GreSeen:
+    return GreSeen(REMOTE, LOCAL, GreHeader(PROTOCOL_IPV4, key, sequence, checksum))
+
+
+def facts(**changes: object) -> Facts:
+    found: dict[str, object] = {
+        "config": config(),
+        "kernel": Kernel(gre=True, esp=True, xfrm_interface=True),
+        "before": status(),
+        "status": status(),
+        "seconds": 1.5,
+        "tunnels": {"gre1": seen()},
+    } | changes
+    read: dict[str, object] = {
+        "memberships": {"gre1": frozenset({GROUP})},
+        "sockets": (UdpSocket(IPv4Address(0), PORT, 0, 1, 0),),
+    }
+    read |= {name: found.pop(name) for name in Proc.__slots__ if name in found}
+    return Facts(config_file="mcastd.toml", proc=Proc(**read), **found)  # type: ignore[arg-type]
+
+
+def keepalive(**dropped: int) -> tuple[TunnelStatus, ...]:
+    return (tunnel(keepalive=KeepaliveStatus(reply=True, answered=0, dropped=dropped)),)
+
+
+def guard(**changes: object) -> FirewallStatus:
+    return FirewallStatus(guard=True, in_place="problem" not in changes, **changes)  # type: ignore[arg-type]
+
+
+def flowed(packets_in: int, packets_out: int, **changes: object) -> Facts:
+    """The child's counters have risen by so much during the look; on the wire as much has passed, unless changed."""
+    after = status(peers=(peer(children=(child(packets_in=100 + packets_in, packets_out=100 + packets_out),)),))
+    wires = {"wire_in": wire(1, packets_in), "wire_out": wire(2, packets_out)}
+    return facts(**({"status": after} | wires | changes))
+
+
+def transported(packets: int) -> Status:
+    return status(
+        peers=(peer(children=(child(mode="transport", packets_in=100 + packets, packets_out=100 + packets),)),)
+    )
+
+
+def wire(spi: int, packets: int, missing: int = 0, late: int = 0) -> Wire:
+    return Wire({spi: Esp(PEER, packets, missing, late)} if packets else {})
+
+
+def unheard(**pim: object) -> Status:
+    """No neighbour is heard, and the daemon waits no longer."""
+    waiting = tunnel(pim=PimStatus(running=True, **pim))  # type: ignore[arg-type]
+    return status(tunnels=(waiting,), groups=(group(state="not joined"),))
+
+
+NARROW = status(peers=(peer(children=(child(replay_window=32),)),))
+SILENT = {"arrived": Multicast(), "delivered": {}}
+
+
+def negotiated(code: ProblemCode, *, ike: bool = False) -> Facts:
+    """A CHILD_SA, or with ``ike`` the peer, that is not up for a reason."""
+    if ike:
+        return facts(status=status(peers=(peer(state="waiting", problem="it failed", problem_code=code),)))
+    down = child(state="waiting", problem="it failed", problem_code=code)
+    return facts(status=status(peers=(peer(children=(down,)),)))
+
+
+def with_pim(**changes: object) -> Config:
+    """The configuration with other settings of PIM."""
+    had = config()
+    pim = had.tunnels[0].pim
+    assert pim is not None
+    return replace(had, tunnels=(replace(had.tunnels[0], pim=replace(pim, **changes)),))
