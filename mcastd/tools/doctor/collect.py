@@ -20,7 +20,6 @@ from mcastd.config.load import load
 from mcastd.config.model import Config, Tunnel
 from mcastd.errors import ConfigError, ControlError, HostError
 from mcastd.status import Status
-from mcastd.system import sysctl
 from mcastd.system.netlink import Netlink
 from mcastd.tools.doctor import proc
 from mcastd.tools.doctor.facts import Facts, Interface, Kernel, TunnelFacts
@@ -34,7 +33,7 @@ WINDOW: Final = 1.5
 
 _TIMEOUT: Final = 3.0  # seconds for the daemon to answer
 _ROUTES: Final = 50  # groups and sources of a tunnel whose route is looked up
-_PROC: Final = Path("/proc/net")
+_PROC: Final = Path("/proc")
 _IKE_PORTS: Final = (500, 4500)
 _CREDENTIALS: Final = struct.Struct("iII")  # struct ucred
 
@@ -117,7 +116,6 @@ async def _tunnel(netlink: Netlink, config: Config, tunnel: Tunnel, seen: Tunnel
     link = await netlink.link(tunnel.name)
     if link is None:
         return seen
-    filters = [sysctl.read(f"net/ipv4/conf/{name}/rp_filter") for name in ("all", tunnel.name)]
     sources = sorted({stream.source for stream in seen.arrived.streams})
     groups = [group.group for group in config.groups if group.tunnel == tunnel.name]
     ends = {tunnel.remote: tunnel.local} if tunnel.encapsulation == "gre" else {}
@@ -128,7 +126,6 @@ async def _tunnel(netlink: Netlink, config: Config, tunnel: Tunnel, seen: Tunnel
     return replace(
         seen,
         interface=Interface(link.mtu, link.up, link.multicast),
-        rp_filter=max(int(value or 0) for value in filters),
         route_to=route_to,
     )
 
@@ -162,7 +159,8 @@ def _module(name: str) -> bool | None:
 
 
 def _read_proc() -> dict[str, str]:
-    return {name: path.read_text() if (path := _PROC / name).exists() else "" for name in proc.FILES}
+    paths = [path for pattern in proc.FILES for path in _PROC.glob(pattern)]
+    return {str(path.relative_to(_PROC)): path.read_text() for path in paths}
 
 
 def _port_holders(config: Config, counted: proc.Proc) -> dict[int, str]:
@@ -170,7 +168,7 @@ def _port_holders(config: Config, counted: proc.Proc) -> dict[int, str]:
     inodes = {f"socket:[{one.inode}]": one.port for one in counted.sockets if one.port in _IKE_PORTS}
     charon = _listener(config.daemon.vici_socket)
     found: dict[int, str] = {}
-    for process in (entry for entry in _PROC.parent.iterdir() if entry.name.isdigit()) if inodes and charon else ():
+    for process in (entry for entry in _PROC.iterdir() if entry.name.isdigit()) if inodes and charon else ():
         with suppress(OSError):  # it may end meanwhile
             links = [str(entry.readlink()) for entry in (process / "fd").iterdir()]
             ports = [inodes[link] for link in links if link in inodes]

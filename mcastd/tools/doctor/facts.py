@@ -89,7 +89,7 @@ class Multicast:
 
 @dataclass(frozen=True, slots=True)
 class TunnelFacts:
-    """One tunnel on the host. ``rp_filter`` is the effective value.
+    """One tunnel on the host.
 
     ``received`` is what the interface counted during the observation, ``total`` since it was created.
     ``delivered`` is what of ``arrived.streams`` the host passed on to sockets. ``route_to`` is, for each group and
@@ -97,7 +97,6 @@ class TunnelFacts:
     """
 
     interface: Interface | None = None
-    rp_filter: int = 0
     received: dict[str, int] = field(default_factory=dict)
     total: dict[str, int] = field(default_factory=dict)
     arrived: Multicast = field(default_factory=Multicast)

@@ -1,6 +1,6 @@
-"""What the kernel has in files of ``/proc/net``: texts in, frozen values out. Pure.
+"""What the kernel has in files below ``/proc``: texts in, frozen values out. Pure.
 
-A fact from another file is added by its name in ``FILES``, a field of ``Proc`` and a function that parses it.
+A fact from another file is added by its path in ``FILES``, a field of ``Proc`` and a function that parses it.
 """
 
 import sys
@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
-FILES: Final = ("dev", "igmp", "ip_mr_vif", "mcfilter", "netstat", "snmp", "udp", "xfrm_stat")
+FILES: Final = (
+    *("net/dev", "net/igmp", "net/ip_mr_vif", "net/mcfilter", "net/netstat", "net/snmp", "net/udp", "net/xfrm_stat"),
+    "sys/net/ipv4/conf/*/rp_filter",
+)
 _TOTALS: Final = ("rx_packets", "rx_errors", "rx_dropped", "tx_packets", "tx_errors", "tx_dropped")
 _COLUMNS: Final = (1, 2, 3, 9, 10, 11)
 
@@ -30,7 +33,8 @@ class Proc:
 
     ``memberships`` are the groups joined on this host, by interface; ``source_filters``, by interface and group, the
     sources that sockets have joined; ``multicast_routers`` the interfaces of a multicast routing daemon; ``received``
-    and ``total`` the counters of each interface, during the observation and since it was created.
+    and ``total`` the counters of each interface, during the observation and since it was created; ``rp_filter`` the
+    effective value of each interface.
     """
 
     memberships: dict[str, frozenset[IPv4Address]] = field(default_factory=dict)
@@ -40,23 +44,30 @@ class Proc:
     counters: dict[str, int] = field(default_factory=dict)
     received: dict[str, dict[str, int]] = field(default_factory=dict)
     total: dict[str, dict[str, int]] = field(default_factory=dict)
+    rp_filter: dict[str, int] = field(default_factory=dict)
 
 
 def parse(before: Mapping[str, str], after: Mapping[str, str]) -> Proc:
-    """Parse the texts of ``FILES`` by name, at the beginning and the end; one that this kernel lacks is empty."""
-    first, total = interfaces(before["dev"]), interfaces(after["dev"])
-    drops = {socket.inode: socket.drops for socket in udp_sockets(before["udp"])}
+    """Parse the texts of ``FILES`` by path, at the beginning and the end; a file that this kernel lacks is missing."""
+    first, total = interfaces(before.get("net/dev", "")), interfaces(after.get("net/dev", ""))
+    drops = {one.inode: one.drops for one in udp_sockets(before.get("net/udp", ""))}
+    sockets = udp_sockets(after.get("net/udp", ""))
     return Proc(
-        memberships=memberships(after["igmp"]),
-        source_filters=source_filters(after["mcfilter"]),
-        multicast_routers=multicast_routers(after["ip_mr_vif"]),
-        sockets=tuple(
-            one._replace(drops=one.drops - drops.get(one.inode, one.drops)) for one in udp_sockets(after["udp"])
-        ),
+        memberships=memberships(after.get("net/igmp", "")),
+        source_filters=source_filters(after.get("net/mcfilter", "")),
+        multicast_routers=multicast_routers(after.get("net/ip_mr_vif", "")),
+        sockets=tuple(one._replace(drops=one.drops - drops.get(one.inode, one.drops)) for one in sockets),
         counters=_risen(_all_counters(before), _all_counters(after)),
         received={name: _risen(first.get(name, {}), counted) for name, counted in total.items()},
         total=total,
+        rp_filter=rp_filters(after),
     )
+
+
+def rp_filters(texts: Mapping[str, str]) -> dict[str, int]:
+    """``/proc/sys/net/ipv4/conf/*/rp_filter``, of which the larger one of ``all`` and the interface applies."""
+    found = {path.split("/")[4]: int(text) for path, text in texts.items() if path.endswith("/rp_filter")}
+    return {name: max(value, found.get("all", 0)) for name, value in found.items()}
 
 
 def memberships(text: str) -> dict[str, frozenset[IPv4Address]]:
@@ -120,7 +131,9 @@ def xfrm_counters(text: str) -> dict[str, int]:
 
 
 def _all_counters(texts: Mapping[str, str]) -> dict[str, int]:
-    return counters(texts["snmp"], texts["netstat"]) | xfrm_counters(texts["xfrm_stat"])
+    return counters(texts.get("net/snmp", ""), texts.get("net/netstat", "")) | xfrm_counters(
+        texts.get("net/xfrm_stat", "")
+    )
 
 
 def _risen(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:

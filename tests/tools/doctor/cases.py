@@ -240,7 +240,7 @@ CASES: dict[str, tuple[str, Facts]] = {
         facts(config=with_pim(neighbor=IPv4Address("10.44.4.4"))),
     ),
     "no RP": ("no_rp", facts(status=status(groups=(group(rp=None, state="not joined"),)))),
-    "a strict reverse path": ("rp_filter", facts(tunnels={"gre1": seen(rp_filter=1)})),
+    "a strict reverse path": ("rp_filter", facts(rp_filter={"gre1": 1})),
     "a loose reverse path without a route": (
         "rp_filter",
         facts(tunnels={"gre1": seen(route_to={SOURCE: None, GROUP: "gre1"})}),

@@ -111,7 +111,6 @@ def status(**changes: object) -> Status:
 def seen(**changes: object) -> TunnelFacts:
     found: dict[str, object] = {
         "interface": Interface(1398, True, True),
-        "rp_filter": 2,
         "received": {"rx_packets": 1500},
         "total": {"rx_packets": 90000},
         "arrived": Multicast({STREAM: 1500}),
@@ -137,6 +136,7 @@ def facts(**changes: object) -> Facts:
     } | changes
     read: dict[str, object] = {
         "memberships": {"gre1": frozenset({GROUP})},
+        "rp_filter": {"gre1": 2},
         "sockets": (UdpSocket(IPv4Address(0), PORT, 0, 1, 0),),
     }
     read |= {name: found.pop(name) for name in Proc.__slots__ if name in found}

@@ -89,6 +89,29 @@ def test_counters() -> None:
     }
 
 
+def test_what_rose_between_the_beginning_and_the_end() -> None:
+    before = {"net/dev": DEV, "net/udp": UDP, "net/snmp": SNMP, "net/xfrm_stat": "XfrmInError 2\n"}
+    after = {
+        "net/dev": DEV.replace("   29    1", "   30    1").replace("3193   31", "3193   35"),
+        "net/udp": UDP.replace("000 17", "000 20").replace("24032", "24033"),
+        "net/snmp": SNMP.replace("5 6", "9 6"),
+        "net/xfrm_stat": "XfrmInError 9\n",
+        "net/igmp": IGMP,
+        "sys/net/ipv4/conf/all/rp_filter": "1\n",
+        "sys/net/ipv4/conf/gre1/rp_filter": "2\n",
+        "sys/net/ipv4/conf/eth0/rp_filter": "0\n",
+    }
+    found = proc.parse(before, after)
+    assert [socket.drops for socket in found.sockets] == [3, 0]
+    assert (found.received["gre1"]["rx_packets"], found.received["gre1"]["tx_packets"]) == (1, 4)
+    assert found.total["gre1"]["rx_packets"] == 30
+    risen = {name: count for name, count in found.counters.items() if count}
+    assert risen == {"Udp.InDatagrams": 4, "Xfrm.InError": 7}
+    assert found.memberships["lo"] == {IPv4Address("224.0.0.1")}
+    assert found.rp_filter == {"all": 1, "gre1": 2, "eth0": 1}
+    assert (found.source_filters, found.multicast_routers) == ({}, frozenset())
+
+
 def test_this_hosts_own_files_are_read() -> None:
     net = Path("/proc/net")
     assert IPv4Address("224.0.0.1") in proc.memberships((net / "igmp").read_text())["lo"]

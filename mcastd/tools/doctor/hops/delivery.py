@@ -89,7 +89,7 @@ def packets_at_an_application(facts: Facts) -> Found:
     for tunnel, group in facts.groups():
         view = views[tunnel.name]
         streams = {one: count for one, count in view.seen.arrived.streams.items() if matches(group, one)}
-        yield from _reverse_path(view, streams)
+        yield from _reverse_path(facts, view, streams)
         yield from _membership(facts, view, group, streams)
         yield from _socket(facts, group, streams)
         yield from _dropped(facts, view, group, streams)
@@ -106,16 +106,16 @@ def _taken(view: TunnelView) -> list[str]:
     return [route.prefix for route in view.status.routes if route.state == "taken"]
 
 
-def _reverse_path(view: TunnelView, streams: dict[Stream, int]) -> Found:
+def _reverse_path(facts: Facts, view: TunnelView, streams: dict[Stream, int]) -> Found:
     """rp_filter drops what arrives on another interface than that of the route back to its source (RFC 3704)."""
-    tunnel, _, seen, _ = view
+    tunnel, rp_filter = view.tunnel, facts.proc.rp_filter.get(view.tunnel.name, 0)
     for source in sorted({stream.source for stream in streams}):
-        way = seen.route_to.get(source)
+        way = view.seen.route_to.get(source)
         if way == LOOPBACK:
             saw = f"packets from {source} arrive on {tunnel.name}, and {source} is an address of this host"
             yield MARTIAN_SOURCE.found(saw, source=source)
-        if (seen.rp_filter == _STRICT and way != tunnel.name) or (seen.rp_filter == _LOOSE and way is None):
-            mode = "strict (1)" if seen.rp_filter == _STRICT else "loose (2)"
+        if (rp_filter == _STRICT and way != tunnel.name) or (rp_filter == _LOOSE and way is None):
+            mode = "strict (1)" if rp_filter == _STRICT else "loose (2)"
             route = f"the route to {source} is by {way}" if way else f"there is no route to {source}"
             saw = f"packets from {source} arrive on {tunnel.name}, where rp_filter is {mode}, and {route}"
             yield RP_FILTER.found(saw, tunnel=tunnel.name, source=source)
