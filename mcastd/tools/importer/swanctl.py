@@ -10,7 +10,7 @@ from mcastd.tools.importer.settings import SEVERAL, YES, Imported, Settings, aut
 _X509: Final = "/etc/swanctl/x509"
 _X509_CA: Final = "/etc/swanctl/x509ca"
 _PRIVATE: Final = "/etc/swanctl/private"
-_OVER: Final = 0.1  # of a rekey time: by how much an SA lives longer by default
+_OVER: Final = 0.1  # of a rekey time: what is added to it for the lifetime by default
 _MARK: Final = 'see route_table and rule_from, or mode = "interface"'
 _IF_ID: Final = "in mcastd it is a key of the CHILD_SAs"
 _SECTION: Final = "the section is not imported"

@@ -30,7 +30,7 @@ WRONG_INTERFACE: Final = here(
     "let it join on {tunnel} (address {address}); if it names no interface, have the route to the group lead there: "
     '"groups" in tunnels.{tunnel}.routes',
 )
-NOBODY_JOINED: Final = here(
+NOT_JOINED_HERE: Final = here(
     "nobody_joined",
     "the stream arrives at this host, and no socket has joined the group",
     "start the application, in this network namespace; it must join {group} (IP_ADD_MEMBERSHIP) on {tunnel}; for more "
@@ -130,7 +130,7 @@ def _membership(facts: Facts, view: TunnelView, group: GroupStatus, streams: dic
     if joined_on:
         saw = f"{arrived}, and an application has joined it on {', '.join(joined_on)}{_led_away(view, address)}"
         yield WRONG_INTERFACE.found(saw, tunnel=name, address=view.tunnel.address.ip)
-    yield NOBODY_JOINED.found(f"{arrived}, and no application on this host has joined it", tunnel=name, group=address)
+    yield NOT_JOINED_HERE.found(f"{arrived}, and no application on this host has joined it", tunnel=name, group=address)
 
 
 def _led_away(view: TunnelView, group: IPv4Address) -> str:
