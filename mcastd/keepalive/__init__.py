@@ -1,15 +1,15 @@
-"""GRE keepalives, as Cisco has them: a GRE packet whose payload is its own answer. Theirs are answered, ours sent.
+"""GRE keepalives as Cisco defines them: the far end's are answered, and ours are sent if configured.
 
-Theory of operation. Who asks wraps the answer it wants, IP and GRE from the far end to itself with GRE protocol 0 and
-no payload, in an ordinary GRE packet to the far end. That one unwraps the request and sends on what was inside; who
-gets no answer takes its side of the tunnel for down. Linux does not do that by itself: it drops the inner packet as a
-martian, since its source is a local address.
+Theory of operation. A keepalive request is an ordinary GRE packet whose payload is its own answer: an IP packet from
+the receiver back to the sender, with GRE protocol 0 and no payload. The receiver decapsulates the request and forwards what
+was inside; a sender that gets no answers takes its side of the tunnel down. Linux does not answer by itself: it drops
+the inner packet as a martian, since its source is a local address.
 
-Both kinds are read from one raw GRE socket a tunnel, whose filter lets pass answers (GRE protocol 0) and requests (GRE
-inside of GRE, also behind the CMD header that a Cisco TrustSec domain adds), and nothing of the feed. On the tunnel's
-link they are not to be had: the kernel hands answers and CMD headers to nobody there. What is sent leaves by the same
-socket, with an IP header of the kernel's, so that IPsec's policies see GRE.
+Requests and answers are read from one raw GRE socket for each tunnel. Its filter accepts answers (GRE protocol 0) and
+requests (GRE inside GRE, also behind the CMD header that a Cisco TrustSec domain adds), and nothing of the feed. On the
+tunnel's interface they cannot be read: the kernel delivers neither answers nor CMD headers there. What we send leaves
+by the same socket, with an IP header that the kernel makes, so that it matches the IPsec policies for GRE.
 
-The rooms: ``packet`` (codec), ``reflect`` (what to answer, and how often), ``prober`` (when to ask, and what silence
-means), ``agent``.
+Modules: ``packet`` (codec), ``reflect`` (the answer to a request), ``peer_keepalives`` (whether the far end's keep
+coming), ``prober`` (when ours are sent, and what silence means), ``agent`` (sockets and the loop).
 """

@@ -1,4 +1,4 @@
-"""GRE keepalives, both ways: a raw GRE socket for each tunnel, on which the far end asks and answers, and so do we."""
+"""The keepalive agent: a raw GRE socket for each tunnel, for the far end's keepalives and for ours."""
 
 import asyncio
 import errno
@@ -12,7 +12,7 @@ from mcastd.errors import DecodeError
 from mcastd.keepalive import packet
 from mcastd.keepalive.packet import Endpoints, KeepaliveTunnel
 from mcastd.keepalive.peer_keepalives import PeerKeepalives
-from mcastd.keepalive.prober import Ask, Effect, Prober, Reinitiate, Turned
+from mcastd.keepalive.prober import Effect, PathChanged, Prober, Reestablish, SendRequest
 from mcastd.keepalive.reflect import Answer, reflect
 from mcastd.net import bpf
 from mcastd.net.ipv4 import INTERNETWORK_CONTROL
@@ -70,7 +70,7 @@ class _Keeper:
             self.prober.stop()
 
     def close(self) -> None:
-        """Close the socket and stop asking."""
+        """Close the socket and send no more requests."""
         self._close_socket()
         self.prober.stop()
 
@@ -161,29 +161,29 @@ class _Keeper:
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Ask():
-                    self._ask()
-                case Turned():
-                    self._turned(effect)
-                case Reinitiate():
+                case SendRequest():
+                    self._send_request()
+                case PathChanged():
+                    self._log_path(effect)
+                case Reestablish():
                     self.dead_paths += 1
-        if any(not isinstance(effect, Ask) for effect in effects):
+        if any(not isinstance(effect, SendRequest) for effect in effects):
             self._agent.on_change()
 
-    def _ask(self) -> None:
+    def _send_request(self) -> None:
         assert self._socket is not None
         try:
             self._socket.send(self._request)
         except OSError as error:
             self._dropped[f"send_{_reason(error)}"] += 1
 
-    def _turned(self, turned: Turned) -> None:
+    def _log_path(self, change: PathChanged) -> None:
         peer = str(self._desired.tunnel.remote)
-        if turned.path == "alive":
+        if change.path == "alive":
             rtt = self.prober.rtt
             self._log.info("path_alive", peer=peer, rtt_ms=None if rtt is None else round(rtt * 1000, 1))
         else:
-            self._log.warning("path_dead", peer=peer, missed=turned.missed)
+            self._log.warning("path_dead", peer=peer, missed=change.missed)
 
 
 class KeepaliveAgent:

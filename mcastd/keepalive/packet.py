@@ -1,4 +1,4 @@
-"""Keepalives as bytes: what a GRE packet of the far end carries, and the request of our own. Pure."""
+"""The codec: what a GRE packet of the far end carries, and our own request. Pure."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -36,7 +36,7 @@ class KeepaliveTunnel:
 
 
 def endpoints(tunnel: Tunnel, peer: Peer | None = None, child: Child | None = None) -> Endpoints:
-    """The endpoints of a tunnel over a child of a peer.
+    """The endpoints of a tunnel over a CHILD_SA of a peer.
 
     In transport mode behind a 1:1 NAT the far end's tunnel ends at our public address, which is our IKE identity.
     """
@@ -51,8 +51,9 @@ def endpoints(tunnel: Tunnel, peer: Peer | None = None, child: Child | None = No
 def request(tunnel: Endpoints) -> bytes:
     """Our keepalive, without its outer IP header: GRE, and in it the packet that the far end is to send back.
 
-    That one goes to the first of ``also``, if there is one: where the far end sends to. The headers carry no sequence
-    number: those of the tunnel are the kernel's, and two who count would have each other's packets thrown away.
+    The inner packet goes to the first of ``also``, if there is one: the address that the far end sends to. The headers
+    carry no sequence number: the tunnel's are counted by the kernel, and with a second counter the far end would drop
+    packets as out of order.
     """
     answer = tunnel.gre.header(gre.PROTOCOL_KEEPALIVE).encode(b"")
     destination = next(iter(tunnel.also), tunnel.local)

@@ -1,4 +1,4 @@
-"""What to answer to a keepalive: pure."""
+"""The answer to a keepalive request. Pure."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Answer:
 def reflect(inner: bytes | memoryview, tunnel: Endpoints) -> Answer:
     """The answer to the keepalive whose inner IPv4 packet this is.
 
-    Raises DecodeError with the reason for none: what GRE and IP headers can have wrong, ``not_gre``,
+    Raises DecodeError with the reason why it is not answered: what GRE and IP headers can have wrong, ``not_gre``,
     ``inner_source``, ``inner_destination``, ``inner_ttl`` (0), ``not_keepalive`` (GRE protocol other than 0),
     ``inner_key``, ``nested`` (anything behind the inner GRE header).
     """

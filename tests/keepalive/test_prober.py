@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcastd.errors import DecodeError
-from mcastd.keepalive.prober import LONGEST_PAUSE, PAUSE, Ask, Effect, Prober, Reinitiate, Turned
+from mcastd.keepalive.prober import LONGEST_PAUSE, PAUSE, Effect, PathChanged, Prober, Reestablish, SendRequest
 
-DEAD, ALIVE = Turned("dead", 3), Turned("alive", 0)
+DEAD, ALIVE = PathChanged("dead", 3), PathChanged("alive", 0)
 
 
 class Bench:
@@ -43,7 +43,7 @@ def test_it_asks_at_once_and_then_every_period() -> None:
     assert bench.prober.next_deadline == 1000.0
     for turn in range(5):
         assert bench.prober.due(bench.now - 0.001) == []
-        assert bench.periods(1)[0][-1] == Ask()
+        assert bench.periods(1)[0][-1] == SendRequest()
         assert bench.now == 1000.0 + 10.0 * turn
         bench.answer()
 
@@ -66,20 +66,26 @@ def test_the_path_is_dead_after_so_many_without_an_answer(retries: int) -> None:
     bench = Bench(retries=retries)
     bench.periods(1)
     bench.answer()
-    assert bench.periods(retries) == [[Ask()]] * retries
+    assert bench.periods(retries) == [[SendRequest()]] * retries
     assert bench.prober.path == "alive"
-    assert bench.periods(1) == [[Turned("dead", retries), Reinitiate(), Ask()]]
+    assert bench.periods(1) == [[PathChanged("dead", retries), Reestablish(), SendRequest()]]
     assert (bench.prober.path, bench.prober.missed) == ("dead", retries)
 
 
 def test_one_that_was_never_alive_dies_alike() -> None:
-    assert Bench().periods(4) == [[Ask()], [Ask()], [Ask()], [DEAD, Reinitiate(), Ask()]]
+    first = [[SendRequest()]] * 3
+    assert Bench().periods(4) == [*first, [DEAD, Reestablish(), SendRequest()]]
+        [SendRequest()],
+        [SendRequest()],
+        [SendRequest()],
+        [DEAD, Reestablish(), SendRequest()],
+    ]
 
 
 def test_an_answer_forgives_those_missed_before() -> None:
     bench = Bench()
     for _ in range(20):
-        assert bench.periods(3) == [[Ask()]] * 3
+        assert bench.periods(3) == [[SendRequest()]] * 3
         bench.answer()
         assert bench.prober.missed == 0
 
@@ -135,7 +141,7 @@ def test_while_the_child_is_down_nothing_is_asked_and_only_a_dead_path_is_rememb
     bench.prober.stop()
     assert bench.prober.path == "dead"
     bench.prober.start(bench.now)
-    assert bench.periods(1) == [[Ask()]]
+    assert bench.periods(1) == [[SendRequest()]]
     assert bench.answer() == [ALIVE]
 
 
@@ -143,7 +149,7 @@ def reinitiations(bench: Bench, seconds: float) -> list[float]:
     """When it reinitiates in so many seconds in which a new child comes up each time at once, to no avail."""
     end, found = bench.now + seconds, []
     while bench.now < end:
-        if Reinitiate() in bench.periods(1)[0]:
+        if Reestablish() in bench.periods(1)[0]:
             found.append(bench.now)
             bench.prober.stop()
             bench.prober.start(bench.now)
@@ -199,7 +205,7 @@ def test_a_clock_that_was_away_asks_once_and_not_for_what_it_slept_through() -> 
     bench = Bench()
     bench.periods(1)
     bench.now += 1000.0
-    assert bench.prober.due(bench.now) == [Ask()]
+    assert bench.prober.due(bench.now) == [SendRequest()]
     assert bench.prober.next_deadline == bench.now + 10.0
 
 
@@ -223,12 +229,12 @@ def test_whatever_happens(steps: list[tuple[str, float]], period: float, retries
         if step == "pass":
             now += seconds
             effects = prober.due(now)
-            assert effects.count(Ask()) == (1 if effects else 0)
-            if any(isinstance(effect, Turned) for effect in effects):
+            assert effects.count(SendRequest()) == (1 if effects else 0)
+            if any(isinstance(effect, PathChanged) for effect in effects):
                 assert unanswered >= retries
                 assert prober.path == "dead" != before
-            assert Reinitiate() not in effects or prober.path == "dead"
-            unanswered += effects.count(Ask())
+            assert Reestablish() not in effects or prober.path == "dead"
+            unanswered += effects.count(SendRequest())
         elif step == "answer":
             try:
                 effects = prober.answered(now)
