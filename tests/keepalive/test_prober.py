@@ -75,11 +75,6 @@ def test_the_path_is_dead_after_so_many_without_an_answer(retries: int) -> None:
 def test_one_that_was_never_alive_dies_alike() -> None:
     first = [[SendRequest()]] * 3
     assert Bench().periods(4) == [*first, [DEAD, Reestablish(), SendRequest()]]
-        [SendRequest()],
-        [SendRequest()],
-        [SendRequest()],
-        [DEAD, Reestablish(), SendRequest()],
-    ]
 
 
 def test_an_answer_forgives_those_missed_before() -> None:
