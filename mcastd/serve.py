@@ -1,4 +1,4 @@
-"""Running the daemon to its end, and taking down what one that has ended left standing."""
+"""Runs the daemon to its end, and takes down what a daemon that has ended left standing."""
 
 import asyncio
 import time
@@ -15,9 +15,9 @@ from mcastd.system.log import Logger
 
 
 def serve(path: Path, log: Logger, started: float, journal: Journal | None) -> None:
-    """Run until told to stop; raises ConfigError and HostError before anything is changed.
+    """Run until a signal ends it. Raises ConfigError and HostError before anything is changed.
 
-    ``journal`` is where the log goes, if it does.
+    ``journal`` is where ``log`` goes, if it goes there.
     """
     loaded = load(path)
     log_notes(log, loaded.notes)
@@ -27,10 +27,10 @@ def serve(path: Path, log: Logger, started: float, journal: Journal | None) -> N
 
 
 def clean_up(path: Path, log: Logger) -> None:
-    """Take down what a daemon that has ended left standing; nothing where nothing was left.
+    """Take down what a daemon that has ended left standing; a no-op where nothing was left.
 
-    With a file that is valid, as a daemon that starts and stops: it prunes and says goodbye. With any other, what the
-    ledger knows. Raises HostError, also where a daemon runs.
+    With a valid file it does what a daemon does that starts and stops, so that Prunes and a goodbye are sent. With an
+    invalid one it takes down what the ledger has. Raises HostError, also while a daemon runs.
     """
     try:
         loaded = load(path)

@@ -1,4 +1,4 @@
-"""Frozen snapshots of the daemon's state: the only thing that ``mcastd status`` reads, and all that doctor asks it for.
+"""Frozen snapshots of the daemon's state: all that ``mcastd status`` shows, and all that doctor asks the daemon for.
 
 Addresses are text, so that a snapshot is its JSON. The field names are the JSON keys of ``mcastd status --json`` and
 stay stable. Ages and uptimes are seconds.
@@ -90,7 +90,7 @@ class KeepaliveStatus(Struct, frozen=True, kw_only=True):
 
 
 class NeighborStatus(Struct, frozen=True, kw_only=True):
-    """A PIM neighbour. ``expires_in`` None is never."""
+    """A PIM neighbour. ``expires_in`` is None where its Holdtime is infinite."""
 
     address: str
     uptime: float
@@ -116,7 +116,7 @@ class AutoRpStatus(Struct, frozen=True, kw_only=True):
 
 
 class PimStatus(Struct, frozen=True, kw_only=True):
-    """PIM on one tunnel. ``problem`` is why this host does not send what PIM has to say."""
+    """PIM on one tunnel. ``problem`` is why PIM messages cannot be sent."""
 
     running: bool
     problem: str | None = None
@@ -138,7 +138,7 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
 
 
 class TunnelStatus(Struct, frozen=True, kw_only=True):
-    """One tunnel. ``state`` is ``up``, ``waiting`` (for its child) or ``down``.
+    """One tunnel. ``state`` is ``up``, ``waiting`` (for its CHILD_SA) or ``down``.
 
     ``encapsulation`` is ``gre``, or ``none`` where the tunnel is an XFRM interface; ``address`` is our primary address
     on it, ``addresses`` are the others.
@@ -181,9 +181,10 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
 
 
 class FirewallStatus(Struct, frozen=True, kw_only=True):
-    """Our nftables table. ``leaks_out`` and ``leaks_in`` are packets that the guard dropped, ``igmp_kept`` those that
-    tell of memberships on this host, ``repairs`` how often somebody else's change was undone. Where ``guard`` is not
-    ``in_place``, the tunnels that need it stay down.
+    """Our nftables table. While ``guard`` is set and not ``in_place``, the tunnels that need it stay down.
+
+    ``leaks_out`` and ``leaks_in`` are packets that the guard dropped, ``igmp_kept`` IGMP reports of this host that were
+    kept from leaving by a tunnel, ``repairs`` how often a change of another program was undone.
     """
 
     guard: bool
