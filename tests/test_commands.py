@@ -1,0 +1,130 @@
+"""What the control socket's commands do with a PIM agent that has no interface yet."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import pytest
+from msgspec.structs import replace
+
+from mcastd.commands import Commands
+from mcastd.composition import Composition
+from mcastd.config.model import Config, Pim, Tunnel
+from mcastd.errors import ControlRefused, McastdError
+from mcastd.handover import COMMAND, Handover
+from mcastd.pim.agent import PimAgent
+from mcastd.status import Status
+from tests.fakes.memory import MemoryLog
+
+GRE1 = Tunnel(
+    name="gre1", local=IPv4Address("10.44.6.1"), remote=IPv4Address("10.44.7.1"),
+    address=IPv4Interface("10.44.4.6/30"), pim=Pim(),
+)  # fmt: skip
+GRE2 = replace(GRE1, name="gre2")
+BARE = replace(GRE1, name="bare", pim=None)
+GROUP, SOURCE = IPv4Address("239.1.1.7"), IPv4Address("100.15.30.10")
+
+
+@dataclass
+class FakeAgents:
+    """What the commands need of the composition."""
+
+    config: Config
+    pim: PimAgent
+    refreshed: int = 0
+
+    async def refresh(self) -> None:
+        self.refreshed += 1
+
+
+class Bench:
+    def __init__(self, folder: Path, *tunnels: Tunnel) -> None:
+        log = MemoryLog().logger
+        self.folder = folder
+        pim = PimAgent(log=log, on_change=lambda: None, rng=Random(1))
+        self.agents = FakeAgents(Config(tunnels=tunnels), pim)
+        handover = Handover(folder, pim, log)
+        self.status = cast("Status", object())
+        commands = Commands(cast("Composition", self.agents), handover, self._reload, lambda: self.status)
+        self.handlers = commands.handlers()
+
+    async def _reload(self) -> str:
+        return "reloaded"
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        async def main() -> Any:
+            return await self.handlers[command](arguments)
+
+        return asyncio.run(main())
+
+    def joins(self) -> set[tuple[str, IPv4Address, IPv4Address | None]]:
+        return set(self.agents.pim.joins(COMMAND))
+
+    def kept(self) -> set[str]:
+        return {file.name for file in (self.folder / "joins").iterdir()}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Bench]:
+    return lambda *tunnels: Bench(tmp_path, *tunnels)
+
+
+def test_join_and_leave_by_the_only_tunnel_with_pim(make: Callable[..., Bench]) -> None:
+    bench = make(BARE, GRE1)
+    assert bench.ask("join", group=str(GROUP)) == "joined"
+    assert bench.ask("join", group="232.1.1.1", source=str(SOURCE)) == "joined"
+    assert bench.joins() == {("gre1", GROUP, None), ("gre1", IPv4Address("232.1.1.1"), SOURCE)}
+    assert bench.kept() == {"239.1.1.7", "232.1.1.1,100.15.30.10"}
+    assert bench.ask("leave", group=str(GROUP)) == "left"
+    assert bench.joins() == {("gre1", IPv4Address("232.1.1.1"), SOURCE)}
+    assert bench.kept() == {"232.1.1.1,100.15.30.10"}
+
+
+def test_among_several_the_tunnel_is_named(make: Callable[..., Bench]) -> None:
+    bench = make(GRE1, GRE2)
+    bench.ask("join", group=str(GROUP), tunnel="gre2")
+    assert bench.joins() == {("gre2", GROUP, None)}
+    for arguments, problem in (
+        ({}, "name the tunnel; those with PIM are: gre1, gre2"),
+        ({"tunnel": "x"}, "tunnel x is not one with PIM; those with PIM are: gre1, gre2"),
+    ):
+        with pytest.raises(ControlRefused, match=problem):
+            bench.ask("join", group=str(GROUP), **arguments)
+    with pytest.raises(ControlRefused, match="those with PIM are: none"):
+        make(BARE).ask("join", group=str(GROUP))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({}, "a group and a source are IPv4 addresses"),
+        ({"group": "x"}, "a group and a source are IPv4 addresses"),
+        ({"group": str(GROUP), "source": "x"}, "a group and a source are IPv4 addresses"),
+        ({"group": "232.1.1.1"}, "232.1.1.1 is source-specific: name the source to join"),
+        ({"group": "10.0.0.1"}, "10.0.0.1 is not a multicast group"),
+    ],
+)
+def test_what_cannot_be_joined_is_refused_and_not_kept(
+    make: Callable[..., Bench], arguments: dict[str, str], problem: str
+) -> None:
+    bench = make(GRE1)
+    with pytest.raises(McastdError, match=problem):
+        bench.ask("join", **arguments)
+    assert bench.joins() == set()
+    assert not (bench.folder / "joins").exists()
+
+
+def test_what_was_not_joined_cannot_be_left(make: Callable[..., Bench]) -> None:
+    with pytest.raises(McastdError, match="was not joined on gre1 by command"):
+        make(GRE1).ask("leave", group=str(GROUP))
+
+
+def test_the_counters_are_read_before_the_status(make: Callable[..., Bench]) -> None:
+    bench = make(GRE1)
+    assert bench.ask("status") is bench.status
+    assert bench.agents.refreshed == 1
+    assert bench.ask("reload") == "reloaded"
