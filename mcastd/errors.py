@@ -1,7 +1,7 @@
 """The errors of mcastd, one small tree.
 
 McastdError
- +-- ConfigError         the file is refused; carries every Problem in it
+ +-- ConfigError         the file is refused; carries every ConfigProblem in it
  +-- DecodeError         bytes that are not a valid packet or message; carries a reason to count by
  +-- ViciError           charon
  |    +-- ViciUnavailable    its socket is absent, or went away
@@ -24,7 +24,7 @@ class McastdError(Exception):
 
 
 @dataclass(frozen=True)
-class Problem:
+class ConfigProblem:
     """One thing wrong in a configuration file: where, and in words what is wrong and what is allowed."""
 
     file: str
@@ -42,7 +42,7 @@ class Problem:
 class ConfigError(McastdError):
     """A configuration that is refused whole."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[ConfigProblem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
 

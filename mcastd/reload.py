@@ -8,7 +8,7 @@ from typing import Final
 from mcastd.composition import Composition
 from mcastd.config.load import Loaded, load, read_certificates, read_psk
 from mcastd.config.model import Config
-from mcastd.errors import ConfigError, McastdError, Problem
+from mcastd.errors import ConfigError, ConfigProblem, McastdError
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.system.log import Logger
 from mcastd.system.notify import notify, reloading
@@ -72,7 +72,7 @@ class Reload:
         """Refuse what a running daemon cannot change about itself."""
         old, new = self._agents.config.daemon, config.daemon
         fixed = [
-            Problem(
+            ConfigProblem(
                 str(self._path), 1, f"daemon.{key}", f"is {before} while the daemon runs; restart it to change this"
             )
             for key in _FIXED
@@ -87,7 +87,7 @@ def with_keys(config: Config) -> tuple[PeerWithKey, ...]:
     return tuple(PeerWithKey(peer, read_psk(peer), read_certificates(peer)) for peer in config.peers)
 
 
-def log_notes(log: Logger, notes: tuple[Problem, ...]) -> None:
+def log_notes(log: Logger, notes: tuple[ConfigProblem, ...]) -> None:
     """Log what is worth knowing about a file that is valid."""
     for note in notes:
         log.warning("configuration_note", note=str(note))

@@ -7,7 +7,7 @@ from mcastd.cli import add_config_argument
 from mcastd.config.agreement import with_peer
 from mcastd.config.load import load
 from mcastd.config.model import Config
-from mcastd.errors import ConfigError, Problem
+from mcastd.errors import ConfigError, ConfigProblem
 
 
 def add_peer_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,5 +29,5 @@ def agreed(arguments: argparse.Namespace) -> Config:
     if arguments.peer not in names:
         wrong = "there are several" if arguments.peer is None else f"there is no peer {arguments.peer}"
         allowed = ", ".join(f"--peer {name}" for name in names) or "a file with a peer"
-        raise ConfigError((Problem(str(path), 1, "peers", f"{wrong}; allowed: {allowed}"),))
+        raise ConfigError((ConfigProblem(str(path), 1, "peers", f"{wrong}; allowed: {allowed}"),))
     return with_peer(config, arguments.peer)

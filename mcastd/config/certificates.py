@@ -15,7 +15,7 @@ from typing import Final
 from mcastd.config.files import Found, read_public, read_secret
 from mcastd.config.lines import KeyPath
 from mcastd.config.model import Peer
-from mcastd.errors import ConfigError, Problem
+from mcastd.errors import ConfigError, ConfigProblem
 
 LONGEST: Final = 64 << 10
 """Bytes of a file."""
@@ -45,7 +45,7 @@ def read_certificates(peer: Peer) -> Certificates | None:
     for key, path, one in look(peer):
         found[str(key[0])].append(one.content)
         if one.refused:
-            problems.append(Problem(str(path), 1, f"peers.{peer.name}.{key[0]}", one.refused))
+            problems.append(ConfigProblem(str(path), 1, f"peers.{peer.name}.{key[0]}", one.refused))
     if problems:
         raise ConfigError(tuple(problems))
     return Certificates(

@@ -16,7 +16,7 @@ from mcastd.config.lines import scan
 from mcastd.config.model import Config
 from mcastd.config.psk import read_psk
 from mcastd.config.report import Report, dotted
-from mcastd.errors import ConfigError, Problem
+from mcastd.errors import ConfigError, ConfigProblem
 
 __all__ = ["LARGEST", "Loaded", "load", "loads", "read_certificates", "read_psk"]
 
@@ -34,7 +34,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
     """A valid configuration, and what is worth saying about its file though it is no error."""
 
     config: Config
-    notes: tuple[Problem, ...] = ()
+    notes: tuple[ConfigProblem, ...] = ()
 
 
 def load(path: Path, *, check_files: bool = True) -> Loaded:
@@ -103,7 +103,7 @@ def _in_words(reason: str) -> str:
 
 
 def _refused(path: Path, line: int, text: str) -> ConfigError:
-    return ConfigError((Problem(str(path), line, "", text),))
+    return ConfigError((ConfigProblem(str(path), line, "", text),))
 
 
 def _absolute(config: Config, folder: Path) -> Config:

@@ -6,7 +6,7 @@ from typing import Final
 
 from mcastd.config.files import Found, read_secret
 from mcastd.config.model import Peer
-from mcastd.errors import ConfigError, Problem
+from mcastd.errors import ConfigError, ConfigProblem
 
 LONGEST: Final = 1024
 """Bytes, a good deal more than any sensible key has."""
@@ -23,7 +23,7 @@ def read_psk(peer: Peer) -> bytes | None:
         return None
     found = look(peer.psk_file)
     if found.refused:
-        raise ConfigError((Problem(str(peer.psk_file), 1, f"peers.{peer.name}.psk_file", found.refused),))
+        raise ConfigError((ConfigProblem(str(peer.psk_file), 1, f"peers.{peer.name}.psk_file", found.refused),))
     return found.content
 
 

@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 from mcastd.config.lines import KeyPath, Lines
-from mcastd.errors import Problem
+from mcastd.errors import ConfigProblem
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN: Final = 60
@@ -37,8 +37,8 @@ class Report:
     def __init__(self, file: str, lines: Lines) -> None:
         self._file = file
         self._lines = lines
-        self._problems: list[Problem] = []
-        self._notes: list[Problem] = []
+        self._problems: list[ConfigProblem] = []
+        self._notes: list[ConfigProblem] = []
         self._wrong: set[KeyPath] = set()
         self._arrays_with_wrong: set[KeyPath] = set()
 
@@ -66,14 +66,14 @@ class Report:
         return self._lines.line(path)
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[ConfigProblem, ...]:
         """Every error, by line."""
         return tuple(sorted(self._problems, key=lambda problem: problem.line))
 
     @property
-    def notes(self) -> tuple[Problem, ...]:
+    def notes(self) -> tuple[ConfigProblem, ...]:
         """Every note, by line."""
         return tuple(sorted(self._notes, key=lambda problem: problem.line))
 
-    def _problem(self, path: KeyPath, text: str) -> Problem:
-        return Problem(self._file, self._lines.line(path), dotted(path), text)
+    def _problem(self, path: KeyPath, text: str) -> ConfigProblem:
+        return ConfigProblem(self._file, self._lines.line(path), dotted(path), text)

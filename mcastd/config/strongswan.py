@@ -12,7 +12,7 @@ from glob import glob
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
-from mcastd.errors import ConfigError, Problem
+from mcastd.errors import ConfigError, ConfigProblem
 
 LARGEST: Final = 1 << 20
 """Bytes of one file."""
@@ -70,7 +70,7 @@ def load(path: Path) -> Section:
     try:
         text = _read(path)
     except OSError as error:
-        raise ConfigError((Problem(str(path), 1, "", f"it cannot be read: {error.strerror}"),)) from error
+        raise ConfigError((ConfigProblem(str(path), 1, "", f"it cannot be read: {error.strerror}"),)) from error
     return parse(text, path, _included)
 
 
@@ -110,7 +110,7 @@ def _read(path: Path) -> str:
 
 
 def _refuse(file: Path, line: int, text: str) -> NoReturn:
-    raise ConfigError((Problem(str(file), line, "", text),))
+    raise ConfigError((ConfigProblem(str(file), line, "", text),))
 
 
 class _Token(NamedTuple):

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from mcastd.config.model import Config, Tunnel
-from mcastd.errors import Problem
+from mcastd.errors import ConfigProblem
 from mcastd.links import Way
 from mcastd.net.gre import GreHeader
 from mcastd.status import ChildStatus, GroupStatus, PeerStatus, Status, TunnelStatus
@@ -131,7 +131,7 @@ class Facts:
     config_file: str
     config: Config | None = None
     config_errors: tuple[str, ...] = ()
-    config_notes: tuple[Problem, ...] = ()
+    config_notes: tuple[ConfigProblem, ...] = ()
     privileged: bool = True
     kernel: Kernel = field(default_factory=Kernel)
     daemon_error: str | None = None

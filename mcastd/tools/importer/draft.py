@@ -8,7 +8,7 @@ from itertools import product
 from typing import Final, NamedTuple
 
 from mcastd.config.strongswan import Value
-from mcastd.errors import ConfigError, Problem
+from mcastd.errors import ConfigError, ConfigProblem
 
 Scalar = str | int | bool | tuple[str, ...]
 
@@ -88,21 +88,21 @@ class Notes:
     """What was not imported, each once, in the order found."""
 
     def __init__(self) -> None:
-        self._found: dict[Problem, None] = {}  # a set that keeps the order
+        self._found: dict[ConfigProblem, None] = {}  # a set that keeps the order
 
     def add(self, setting: Value, key: str, text: str) -> None:
         """Add a note on a setting."""
-        self._found[Problem(str(setting.file), setting.line, key, text)] = None
+        self._found[ConfigProblem(str(setting.file), setting.line, key, text)] = None
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[ConfigProblem, ...]:
         """All notes."""
         return tuple(self._found)
 
 
 def refused(where: Value, text: str) -> ConfigError:
     """The error for a file that cannot be imported at all."""
-    return ConfigError((Problem(str(where.file), where.line, "", text),))
+    return ConfigError((ConfigProblem(str(where.file), where.line, "", text),))
 
 
 def usable_name(name: str, taken: Iterable[str]) -> str:

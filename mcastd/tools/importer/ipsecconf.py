@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from mcastd.config.strongswan import Include, Value
-from mcastd.errors import ConfigError, Problem
+from mcastd.errors import ConfigError, ConfigProblem
 from mcastd.tools.importer.draft import refused
 from mcastd.tools.importer.statements import COMMENT, statements
 
@@ -67,7 +67,7 @@ def parse(text: str, file: Path = Path(), include: Include = lambda _pattern, _f
     """Parse a text; ``include`` returns the files for a pattern. Raises ConfigError with every error found."""
     conf = IpsecConf()
     sections = {"conn": conf.conns, "ca": conf.authorities, "config": conf.setup}
-    problems: list[Problem] = []
+    problems: list[ConfigProblem] = []
     section: Section | None = None
     for statement in statements(text, file, _lines, include):
         if statement.text[0].isspace():
@@ -80,7 +80,7 @@ def parse(text: str, file: Path = Path(), include: Include = lambda _pattern, _f
             elif words[0] not in ("include", "version"):
                 wrong = "not the start of a section; allowed: conn NAME, ca NAME or config setup, settings indented"
         if wrong is not None:
-            problems.append(Problem(str(statement.file), statement.line, "", wrong))
+            problems.append(ConfigProblem(str(statement.file), statement.line, "", wrong))
     if problems:
         raise ConfigError(tuple(problems))
     return conf

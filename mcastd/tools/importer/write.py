@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from mcastd.config.model import Child, Peer
-from mcastd.errors import Problem
+from mcastd.errors import ConfigProblem
 from mcastd.tools.importer.draft import ChildDraft, Keys, Missing, PeerDraft, Scalar
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -41,7 +41,7 @@ _TUNNEL: Final = """\
 """
 
 
-def toml(peers: Sequence[PeerDraft], not_imported: Sequence[Problem]) -> str:
+def toml(peers: Sequence[PeerDraft], not_imported: Sequence[ConfigProblem]) -> str:
     """The whole file, without any secret."""
     lines = [_HEAD.rstrip()]
     if not_imported:

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd.config.model import Firewall, digest
-from mcastd.errors import Problem
+from mcastd.errors import ConfigProblem
 from mcastd.net.gre import GreOptions
 from mcastd.status import (
     KeepaliveStatus,
@@ -150,8 +150,8 @@ def test_fragments_are_a_note() -> None:
 
 def test_notes_on_strongswans_settings_are_charons() -> None:
     noted = (
-        Problem("mcastd.toml", 3, "daemon.strongswan_conf", "make_before_break is not on"),
-        Problem("mcastd.toml", 9, "tunnels.gre1.child", "GRE goes in the clear"),
+        ConfigProblem("mcastd.toml", 3, "daemon.strongswan_conf", "make_before_break is not on"),
+        ConfigProblem("mcastd.toml", 9, "tunnels.gre1.child", "GRE goes in the clear"),
     )
     found = walk(facts(config_notes=noted))
     assert found.finding is None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mcastd.errors import ConfigError, Problem
+from mcastd.errors import ConfigError, ConfigProblem
 from mcastd.tools.importer.ipsecconf import IpsecConf, parse
 
 FILE = Path("ipsec.conf")
@@ -124,7 +124,7 @@ PIECES = st.sampled_from(
 @example('#"\\')
 @given(st.lists(PIECES | st.text(max_size=5)).map("".join))
 def test_no_text_does_more_than_refuse(text: str) -> None:
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ConfigProblem, ...] = ()
     try:
         conf = parse(text, FILE)
         for name in conf.conns:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcastd.config.load import load
-from mcastd.errors import Problem
+from mcastd.errors import ConfigProblem
 from mcastd.tools.importer.draft import ChildDraft, Keys, Missing, PeerDraft
 from mcastd.tools.importer.write import toml
 
@@ -49,7 +49,7 @@ def test_the_tunnel_is_offered_to_the_child_that_carries_hosts() -> None:
 
 
 def test_what_was_left_out_is_in_comments() -> None:
-    text = toml([], [Problem("ipsec.conf", 3, "mark", "it is\nnot\x07carried over")])
+    text = toml([], [ConfigProblem("ipsec.conf", 3, "mark", "it is\nnot\x07carried over")])
     assert "\n#   ipsec.conf:3: mark: it is not carried over\n" in text
 
 
@@ -57,6 +57,6 @@ def test_what_was_left_out_is_in_comments() -> None:
 @given(st.text(), st.text(), st.text(min_size=1))
 def test_any_text_is_valid_toml_and_read_back(identity: str, why: str, name: str) -> None:
     keys: Keys = {**KEYS, "local_id": identity, "remote": Missing(identity, why)}
-    text = toml([PeerDraft(name, keys, [CHILD])], [Problem(why, 1, why, why)])
+    text = toml([PeerDraft(name, keys, [CHILD])], [ConfigProblem(why, 1, why, why)])
     assert tomllib.loads(text)["peers"][name]["local_id"] == identity
     assert tomllib.loads(filled_in(text))["peers"][name]["remote"] == identity
