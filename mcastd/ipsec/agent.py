@@ -7,15 +7,16 @@ from random import Random
 from typing import Final
 
 from mcastd.errors import DecodeError, HostError, ViciError, ViciRefused
-from mcastd.ipsec import charon_health, messages
+from mcastd.ipsec import charon_health
 from mcastd.ipsec.charon import Charon, Vici, list_conns, list_sas, remove
 from mcastd.ipsec.charon_health import CharonHealth
 from mcastd.ipsec.duplicate_sas import DuplicateSas
 from mcastd.ipsec.esp_replay import EspReplay, EspSockets
 from mcastd.ipsec.initiation import initiate
 from mcastd.ipsec.loading import load, must_wait, unconfigured
-from mcastd.ipsec.messages import IkeSa, Section
-from mcastd.ipsec.state import Change, ChildState, ChildView, IpsecDesired, IpsecSnapshot, PeerState
+from mcastd.ipsec.messages import terminate
+from mcastd.ipsec.sas import IkeSa, Section, new_children, spis
+from mcastd.ipsec.state import ChildState, ChildView, IpsecDesired, IpsecSnapshot, PeerState
 from mcastd.ipsec.teardown import CONN, drop_half_open, take_down, terminate_child
 from mcastd.problems import Problem
 from mcastd.system.ledger import Ledger
@@ -27,10 +28,9 @@ RECONNECT_MIN: Final = 0.05
 RECONNECT_MAX: Final = 1.0
 TERMINATE_TIMEOUT: Final = 1.0
 REFRESH_TIMEOUT: Final = 1.0
-LOAD_PATIENCE: Final = 0.25
+LOAD_RETRY: Final = 0.25  # seconds, while an attempt is in the way
 CLOSE_TIMEOUT: Final = 2.8
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey")
-_DELETED: Final = "deleted by the peer, by DPD or by an administrator"
 
 
 class IpsecAgent:
@@ -143,13 +143,14 @@ class IpsecAgent:
                 await asyncio.sleep(pause)
         finally:
             self._replay.close()
-            await self._cancel_attempts()
+            for task in self._attempts:
+                task.cancel()
+            await asyncio.gather(*self._attempts, return_exceptions=True)
             if self._refreshing is not None:
                 self._refreshing.cancel()
 
     async def close(self) -> None:
         """Remove from charon what this process and previous ones have put there, within 3 seconds."""
-        await self._cancel_attempts()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await take_down(self._charon, self._ledger, tuple(self._ledger.entries(CONN)))
@@ -204,7 +205,7 @@ class IpsecAgent:
         self.wake.set()
         if name in ("child-updown", "child-rekey"):
             with suppress(DecodeError):  # the next listing reports it
-                for peer, child, spi in messages.came_up(message):
+                for peer, child, spi in new_children(message):
                     self._keys_installed(peer, child, spi)
 
     def _keys_installed(self, name: str, child: str, spi: int) -> None:
@@ -234,7 +235,7 @@ class IpsecAgent:
         for peer in self._peers.values():
             if peer.is_loaded:
                 for number in unconfigured(sas, peer):
-                    await remove(control, "terminate", messages.terminate_child(number, timeout=TERMINATE_TIMEOUT))
+                    await remove(control, "terminate", terminate({"child-id": number}, TERMINATE_TIMEOUT))
                 self._start_attempts(peer, now)
         return self._next_look(now)
 
@@ -279,7 +280,7 @@ class IpsecAgent:
             if peer.is_loaded or peer.load_retry_at > now:
                 continue
             if must_wait(self._ledger, peer):
-                peer.load_retry_at = now + LOAD_PATIENCE
+                peer.load_retry_at = now + LOAD_RETRY
                 continue
             if peer.name in present and not self._ledger.has(CONN, peer.name):
                 reason = f"charon has a connection named {peer.name} that mcastd did not load and does not touch"
@@ -326,10 +327,13 @@ class IpsecAgent:
         problem = await initiate(self._charon, peer.desired.peer, child.desired, on_pending)
         if problem is not None and problem.code == "connection_missing":
             peer.loaded = None  # another program has unloaded it
-        if self._control is not None:
+        if (control := self._control) is not None:
             try:
-                sas = await list_sas(self._control)
-                await self._drop_half_open(peer, sas)
+                sas = await list_sas(control)
+                in_flight = sum(child.trying_since is not None for child in peer.children.values())
+                if in_flight <= 1 and self._peers.get(peer.name) is peer:
+                    # charon would continue with what is half-open beside the next attempt.
+                    await drop_half_open(control, peer.name, sas)
                 self._update(sas)
             except ViciError as error:
                 problem = problem or charon_health.problem(error, name)
@@ -345,53 +349,41 @@ class IpsecAgent:
             self._on_change()
         self.wake.set()
 
-    async def _drop_half_open(self, peer: PeerState, sas: tuple[IkeSa, ...]) -> None:
-        """Remove what an attempt left half-open, or charon would continue with it beside the next attempt."""
-        if self._control is None or self._peers.get(peer.name) is not peer:
-            return
-        if sum(child.trying_since is not None for child in peer.children.values()) > 1:
-            return
-        await drop_half_open(self._control, peer.name, sas)
-
-    async def _cancel_attempts(self) -> None:
-        for task in self._attempts:
-            task.cancel()
-        await asyncio.gather(*self._attempts, return_exceptions=True)
-
     def _update(self, sas: tuple[IkeSa, ...]) -> None:
         """Take a listing: the SAs of connections that mcastd has loaded."""
         self._listed_at = now = _now()
         sas = tuple(sa for sa in sas if self._ledger.has(CONN, sa.name))
         replays = self._desired.replay_allowed and self._control is not None
         ends = {(peer.desired.peer.remote, peer.desired.peer.local) for peer in self._peers.values() if replays}
-        self._replay.watch({remote for remote, _ in ends}, {local for _, local in ends}, messages.spis(sas))
-        changes = [change for peer in self._peers.values() for change in peer.update(sas, now)]
-        for change in changes:
-            self._log_change(change, now)
+        self._replay.watch({remote for remote, _ in ends}, {local for _, local in ends}, spis(sas))
+        changes = [(peer, changed) for peer in self._peers.values() for changed in peer.update(sas, now)]
+        for peer, changed in changes:
+            self._log_change(peer, changed, now)
         if changes:
             self._on_change()
             self.wake.set()
 
-    def _log_change(self, change: Change, now: float) -> None:
-        peer = self._peers[change.peer]
-        log = self._log.bind(peer=change.peer)
-        if change.child is None:
-            if peer.sa is None:
-                log.warning("ike_sa_down", reason=peer.problem.text if peer.problem else _DELETED)
+    def _log_change(self, peer: PeerState, child: ChildState | None, now: float) -> None:
+        log = self._log.bind(peer=peer.name)
+        gone = self._health.problem if self._health.gone else None
+        reason = gone.text if gone is not None else "deleted by the peer, by DPD or by an administrator"
+        if child is not None:
+            log = log.bind(child=child.desired.name)
+            if child.sa is None:
+                log.warning("child_sa_down", reason=reason)
             else:
-                began = [child.trying_since for child in peer.children.values() if child.trying_since is not None]
-                log.info("ike_sa_up", proposal=peer.sa.proposal, **_since(min(began, default=None), now))
-            return
-        child = peer.children[change.child]
-        log = log.bind(child=change.child)
-        if child.sa is None:
-            gone = self._health.problem if self._health.gone else None
-            log.warning("child_sa_down", reason=gone.text if gone is not None else _DELETED)
-            return
-        log.info("child_sa_up", proposal=child.sa.proposal, encap=child.sa.encap, **_since(child.trying_since, now))
+                took = _took(child.trying_since, now)
+                log.info("child_sa_up", proposal=child.sa.proposal, encap=child.sa.encap == "yes", **took)
+        elif peer.sa is None:
+            log.warning("ike_sa_down", reason=reason)
+        else:
+            began = min(
+                (one.trying_since for one in peer.children.values() if one.trying_since is not None), default=None
+            )
+            log.info("ike_sa_up", proposal=peer.sa.proposal, **_took(began, now))
 
 
-def _since(began: float | None, now: float) -> dict[str, object]:
+def _took(began: float | None, now: float) -> dict[str, object]:
     """How long an attempt took; without one the SA existed before and is adopted."""
     return {"adopted": True} if began is None else {"took_ms": round((now - began) * 1000)}
 

@@ -1,10 +1,11 @@
 """The interfaces through which charon is reached (tests simulate it here), and what it is asked. Pure."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from mcastd.errors import DecodeError, ViciRefused, ViciUnreadable
-from mcastd.ipsec.messages import IkeSa, Section, ike_sas
+from mcastd.ipsec.sas import IkeSa, Section, ike_sas
 
 COMMAND_TIMEOUT: Final = 5.0
 
@@ -64,7 +65,5 @@ async def list_conns(control: Vici) -> frozenset[str]:
 
 async def remove(control: Vici, command: str, message: Mapping[str, Any]) -> None:
     """Run a command that removes something; a refusal means that it is gone already."""
-    try:
+    with suppress(ViciRefused):
         await control.command(command, message)
-    except ViciRefused:
-        return

@@ -7,7 +7,8 @@ seconds, in states that no rekeying passes through, is terminated; the newest is
 from collections.abc import Collection
 from typing import Any, Final
 
-from mcastd.ipsec.messages import IkeSa, terminate_child, terminate_ike
+from mcastd.ipsec.messages import terminate
+from mcastd.ipsec.sas import IkeSa
 
 GRACE: Final = 2.0
 _TIMEOUT: Final = 1.0
@@ -28,26 +29,22 @@ class DuplicateSas:
         for key in due:
             del self._since[key]
         self.next_deadline = min(self._since.values()) + GRACE if self._since else None
-        return [
-            (f"{kind} {number}", (terminate_ike if kind == "ike" else terminate_child)(number, timeout=_TIMEOUT))
-            for kind, number in due
-        ]
+        return [(f"{kind} {number}", terminate({f"{kind}-id": number}, _TIMEOUT)) for kind, number in due]
 
 
 def _duplicates(sas: list[IkeSa]) -> set[tuple[str, int]]:
-    found: set[tuple[str, int]] = set()
     established = [sa for sa in sas if sa.state == "ESTABLISHED"]
-    for sa in established:
-        newer = [other for other in established if other.name == sa.name and other.uniqueid > sa.uniqueid]
-        if any(_installed(sa) <= _installed(other) for other in newer):
-            found.add(("ike", sa.uniqueid))
-    kept = [sa for sa in established if ("ike", sa.uniqueid) not in found]
-    newest: dict[tuple[str, str], int] = {}
-    children = [(sa.name, child) for sa in kept for child in sa.children if child.state == "INSTALLED"]
-    for owner, child in sorted(children, key=lambda one: one[1].uniqueid):
-        newest[owner, child.name] = child.uniqueid
-    found |= {("child", child.uniqueid) for owner, child in children if child.uniqueid < newest[owner, child.name]}
-    return found
+    replaced = {
+        sa.uniqueid
+        for sa in established
+        for newer in established
+        if newer.name == sa.name and newer.uniqueid > sa.uniqueid and _installed(sa) <= _installed(newer)
+    }
+    kept = [(sa.name, child) for sa in established if sa.uniqueid not in replaced for child in sa.children]
+    children = sorted((child.uniqueid, owner, child.name) for owner, child in kept if child.state == "INSTALLED")
+    newest = {(owner, name): number for number, owner, name in children}
+    older = {("child", number) for number, owner, name in children if number < newest[owner, name]}
+    return older | {("ike", number) for number in replaced}
 
 
 def _installed(sa: IkeSa) -> set[str]:

@@ -57,8 +57,11 @@ def explain(lines: Sequence[str], peer: Peer, child: Child, refusal: str) -> Pro
     if "not found" in refusal:
         return Problem("connection_missing", child.name, refusal)
     code = _cause("\n".join(lines), with_psk=peer.psk_file is not None)
+    if code is None and any(mark in line for mark in _TIMED_OUT for line in (*lines, refusal)):
+        late = f"{peer.remote} answers, but the attempt did not end in time: {refusal}"
+        return so_far(lines, peer, child) or Problem("attempt_timeout", child.name, late)
     if code is None:
-        return _without_cause(lines, peer, child, refusal)
+        return Problem("attempt_refused", child.name, refusal)
     if code == "ike_proposal" and any(name in _exchange(lines) for name in _CHILD_EXCHANGES):
         code = "esp_proposal"
     details = {
@@ -94,13 +97,6 @@ def so_far(lines: Sequence[str], peer: Peer, child: Child) -> Problem | None:
     reason = f"no answer from {peer.remote} on UDP 500/4500: a security group or the peer's access list blocks it"
     where = f"the peer is down, or {peer.local} is not an address of this host"
     return Problem("no_answer", child.name, f"{reason}, {where}")
-
-
-def _without_cause(lines: Sequence[str], peer: Peer, child: Child, refusal: str) -> Problem:
-    if not any(mark in line for mark in _TIMED_OUT for line in (*lines, refusal)):
-        return Problem("attempt_refused", child.name, refusal)
-    late = f"{peer.remote} answers, but the attempt did not end in time: {refusal}"
-    return so_far(lines, peer, child) or Problem("attempt_timeout", child.name, late)
 
 
 def _exchange(lines: Sequence[str]) -> str:

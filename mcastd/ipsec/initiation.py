@@ -9,12 +9,12 @@ from mcastd.config.model import Child, Peer
 from mcastd.errors import ViciError, ViciRefused
 from mcastd.ipsec import charon_health, failure, messages
 from mcastd.ipsec.charon import Charon
-from mcastd.ipsec.messages import Section
+from mcastd.ipsec.sas import Section
 from mcastd.problems import Problem
 
 REPORT_AFTER: Final = 3.0
 _MAX_LINES: Final = 500
-_PATIENCE: Final = 2.0  # seconds for charon to report its own timeout
+_GRACE: Final = 2.0  # seconds for charon to report its own timeout
 
 
 async def initiate(charon: Charon, peer: Peer, child: Child, on_pending: Callable[[Problem], None]) -> Problem | None:
@@ -41,7 +41,7 @@ async def initiate(charon: Charon, peer: Peer, child: Child, on_pending: Callabl
                 messages.initiate(peer.name, child.name, peer.initiate_timeout),
                 stream="control-log",
                 on_event=on_log,
-                timeout=peer.initiate_timeout + _PATIENCE,
+                timeout=peer.initiate_timeout + _GRACE,
             )
     except ViciRefused as error:
         return failure.explain(lines, peer, child, str(error))

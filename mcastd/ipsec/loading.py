@@ -6,7 +6,8 @@ from mcastd.config.certificates import Certificates
 from mcastd.config.model import Peer
 from mcastd.ipsec import credentials, messages
 from mcastd.ipsec.charon import Charon, Vici, remove
-from mcastd.ipsec.messages import IkeSa, PeerWithKey
+from mcastd.ipsec.messages import PeerWithKey
+from mcastd.ipsec.sas import IkeSa
 from mcastd.ipsec.state import PeerState
 from mcastd.ipsec.teardown import AUTHORITY, CHILD, CONN, KEY, SHARED, owned, terminate_all, unload_key
 from mcastd.system.ledger import Ledger
@@ -85,12 +86,11 @@ async def _load_key(control: Vici, ledger: Ledger, peer: str, found: Certificate
 async def _drop_outdated(charon: Charon, control: Vici, ledger: Ledger, state: PeerState) -> None:
     peer = state.desired.peer
     before = ledger.entries(CONN).get(peer.name)
-    if before is None:
-        return
-    if before != messages.ike_fingerprint(peer) or (state.sa is None and state.trying):
+    changed = before != messages.ike_fingerprint(peer) or (state.sa is None and state.trying)
+    if before is not None and changed:
         await terminate_all(charon, peer.name)
     for name in _outdated(ledger, peer):
-        await remove(control, "terminate", messages.terminate_named_child(peer.name, name, timeout=_TIMEOUT))
+        await remove(control, "terminate", messages.terminate({"ike": peer.name, "child": name}, _TIMEOUT))
         ledger.forget(CHILD, f"{peer.name}/{name}")
 
 

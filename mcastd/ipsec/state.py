@@ -11,7 +11,8 @@ from mcastd.config.lines import KeyPath
 from mcastd.config.model import Child, Peer
 from mcastd.config.report import dotted
 from mcastd.ipsec.backoff import Backoff
-from mcastd.ipsec.messages import ChildSa, IkeSa, PeerWithKey, child_made_with, in_words, made_with
+from mcastd.ipsec.messages import PeerWithKey, child_made_with, made_with, spelled
+from mcastd.ipsec.sas import ChildSa, IkeSa
 from mcastd.problems import Problem
 from mcastd.status import ChildStatus, PeerStatus, SaState
 
@@ -45,24 +46,11 @@ class IpsecSnapshot:
 class ChildView:
     """What the other agents need to know of a CHILD_SA. ``up_count`` is how often it came up."""
 
-    name: str
     up: bool
     up_count: int
-    remote: str
-    encap: bool | None = None
-    mode: str | None = None
+    encap: bool = False
     encr_alg: str | None = None
-    encr_keysize: int | None = None
     integ_alg: str | None = None
-
-
-@dataclass(frozen=True)
-class Change:
-    """An IKE_SA (``child`` None) or a CHILD_SA came up or went down."""
-
-    peer: str
-    child: str | None
-    up: bool
 
 
 class ChildState:
@@ -70,7 +58,6 @@ class ChildState:
 
     def __init__(self, desired: Child, peer: Peer, rng: Random) -> None:
         self.desired = desired
-        self.remote = str(peer.remote)
         self.backoff = Backoff(peer.retry_min, peer.retry_max, rng)
         self.sa: ChildSa | None = None  # as listed last
         self.up_count = 0
@@ -83,7 +70,7 @@ class ChildState:
         was_up, self.sa = self.sa is not None, sa
         if sa is not None and not was_up:
             self.up_count += 1
-            self.up_since = now - sa.age
+            self.up_since = now - sa.install_time
             self.problem = None
             self.backoff.up(now)
         elif sa is None and was_up:
@@ -92,12 +79,9 @@ class ChildState:
 
     def view(self) -> ChildView:
         """The view for the other agents."""
-        name, sa = self.desired.name, self.sa
-        if sa is None:
-            return ChildView(name, False, self.up_count, self.remote)
-        return ChildView(
-            name, True, self.up_count, self.remote, sa.encap, sa.mode, sa.encr_alg, sa.encr_keysize, sa.integ_alg
-        )
+        if (sa := self.sa) is None:
+            return ChildView(False, self.up_count)
+        return ChildView(True, self.up_count, sa.encap == "yes", sa.encr_alg, sa.integ_alg)
 
     def state(self, now: float) -> SaState:
         """Up, connecting, waiting for the next attempt, or down: without one until something else changes."""
@@ -126,8 +110,8 @@ class ChildState:
         return replace(
             status,
             proposal=sa.proposal,
-            encap=sa.encap,
-            mode=sa.mode if sa.if_id is None else "interface",
+            encap=sa.encap == "yes",
+            mode=sa.mode.lower() if sa.if_id is None else "interface",
             spi_in=sa.spi_in,
             spi_out=sa.spi_out,
             bytes_in=sa.bytes_in,
@@ -135,7 +119,7 @@ class ChildState:
             bytes_out=sa.bytes_out,
             packets_out=sa.packets_out,
             uptime=now - self.up_since,
-            rekey_in=left(sa.rekey_in, now - listed_at),
+            rekey_in=left(sa.rekey_time, now - listed_at),
             if_id=sa.if_id,
             replay_window=desired.replay_window,
         )
@@ -208,30 +192,28 @@ class PeerState:
         known, self.children = self.children, {}
         for child in peer.children:
             state = known.get(child.name) or ChildState(child, peer, self._rng)
-            state.desired, state.remote = child, str(peer.remote)
+            state.desired = child
             state.backoff.limits(peer.retry_min, peer.retry_max)
             if state.sa is None:
                 state.backoff.reset(now)
             self.children[child.name] = state
 
-    def update(self, sas: tuple[IkeSa, ...], now: float) -> list[Change]:
-        """Take a listing of all SAs and return what came up or went down."""
+    def update(self, sas: tuple[IkeSa, ...], now: float) -> list[ChildState | None]:
+        """Take a listing of all SAs; return the CHILD_SAs that came up or went down, and None for the IKE_SA."""
         mine = [sa for sa in sas if sa.name == self.name]
-        changes = []
+        changed: list[ChildState | None] = []
         was_up = self.sa is not None
         self.sa = max((sa for sa in mine if sa.up), key=lambda sa: sa.uniqueid, default=None)
         if was_up != (self.sa is not None):
             if self.sa is not None:
-                self.since = now - self.sa.age
+                self.since = now - self.sa.established
                 self.problem = None
                 self.hold_until = now
                 for child in self._idle():
                     child.backoff.reset(now)  # it was the IKE_SA that failed
-            changes.append(Change(self.name, None, self.sa is not None))
-        for name, child in self.children.items():
-            if child.update(installed(mine, name), now):
-                changes.append(Change(self.name, name, child.sa is not None))
-        return changes
+            changed.append(None)
+        changed += [child for name, child in self.children.items() if child.update(installed(mine, name), now)]
+        return changed
 
     def notes(self) -> list[str]:
         """The configured lifetimes that the SAs that are up do not have.
@@ -246,7 +228,7 @@ class PeerState:
             sa = child.sa
             if sa is not None and sa.lifetime is not None and not child_made_with(child.desired.lifetime, sa):
                 path = ("peers", peer.name, "children", child.desired.name, "lifetime")
-                found.append(f"{dotted(path)}: the CHILD_SA that is up has {in_words(sa.lifetime)}, {_LATER}")
+                found.append(f"{dotted(path)}: the CHILD_SA that is up has {spelled(sa.lifetime)}, {_LATER}")
         return found
 
     def state(self, now: float) -> SaState:
@@ -278,11 +260,11 @@ class PeerState:
             local_id=peer.local_id,
             remote_id=peer.remote_id,
             proposal=sa.proposal if sa else None,
-            nat_local=sa.nat_local if sa else None,
-            nat_remote=sa.nat_remote if sa else None,
+            nat_local=sa.nat_local == "yes" if sa else None,
+            nat_remote=sa.nat_remote == "yes" if sa else None,
             uptime=now - self.since if sa else None,
-            reauth_in=left(sa.reauth_in, now - listed_at) if sa else None,
-            rekey_in=left(sa.rekey_in, now - listed_at) if sa else None,
+            reauth_in=left(sa.reauth_time, now - listed_at) if sa else None,
+            rekey_in=left(sa.rekey_time, now - listed_at) if sa else None,
             attempts=self.attempts,
             problem=problem.text if problem else None,
             problem_code=problem.code if problem else None,

@@ -8,7 +8,8 @@ from typing import Final
 from mcastd.errors import ViciRefused, ViciUnavailable
 from mcastd.ipsec.charon import Charon, Vici, remove
 from mcastd.ipsec.credentials import shared_id
-from mcastd.ipsec.messages import IkeSa, terminate_ike, terminate_named_child, terminate_peer
+from mcastd.ipsec.messages import terminate
+from mcastd.ipsec.sas import IkeSa
 from mcastd.system.ledger import Ledger
 
 # The ledger's kinds of entries.
@@ -51,23 +52,23 @@ async def take_down(charon: Charon, ledger: Ledger, names: Collection[str]) -> N
 async def terminate_all(charon: Charon, name: str) -> None:
     """Terminate every IKE_SA of a connection; by force those whose peer does not answer the DELETE in time."""
     with closing(await charon.connect()) as control:
-        await remove(control, "terminate", terminate_peer(name, timeout=_GENTLE))
-        await remove(control, "terminate", terminate_peer(name, timeout=_FORCED, force=True))
+        await remove(control, "terminate", terminate({"ike": name}, _GENTLE))
+        await remove(control, "terminate", terminate({"ike": name}, _FORCED, force=True))
 
 
 async def terminate_child(control: Vici, peer: str, child: str, ike: int) -> None:
     """Terminate a CHILD_SA; where the peer does not answer the DELETE in time, its IKE_SA ``ike`` by force."""
     try:
-        await control.command("terminate", terminate_named_child(peer, child, timeout=_GENTLE))
+        await control.command("terminate", terminate({"ike": peer, "child": child}, _GENTLE))
     except ViciRefused:
-        await remove(control, "terminate", terminate_ike(ike, timeout=_FORCED, force=True))
+        await remove(control, "terminate", terminate({"ike-id": ike}, _FORCED, force=True))
 
 
 async def drop_half_open(control: Vici, peer: str, sas: Collection[IkeSa]) -> None:
     """Terminate the listed IKE_SAs of a peer that are not established yet."""
     for sa in sas:
         if sa.name == peer and sa.state in ("CREATED", "CONNECTING"):
-            await remove(control, "terminate", terminate_ike(sa.uniqueid, timeout=_GENTLE, force=True))
+            await remove(control, "terminate", terminate({"ike-id": sa.uniqueid}, _GENTLE, force=True))
 
 
 def owned(ledger: Ledger, kind: str, name: str) -> list[str]:

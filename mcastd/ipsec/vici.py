@@ -17,7 +17,7 @@ from vici.protocol import FiniteStream, Message, Packet
 
 from mcastd.errors import DecodeError, ViciError, ViciNoAnswer, ViciRefused, ViciUnavailable, ViciUnreadable
 from mcastd.ipsec.charon import COMMAND_TIMEOUT, EventHandler
-from mcastd.ipsec.messages import Section
+from mcastd.ipsec.sas import Section
 
 MAX_FRAME: Final = 512 * 1024
 OPEN_TIMEOUT: Final = 2.0
@@ -81,8 +81,15 @@ class ViciSocket:
     path: Path
 
     async def connect(self) -> "ViciConnection":
-        """Open a connection. Raises ViciError."""
-        return await ViciConnection.open(self.path)
+        """Connect. Raises ViciUnavailable if the socket is absent or refuses, ViciNoAnswer if charon hangs."""
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT):
+                reader, writer = await asyncio.open_unix_connection(self.path)
+        except TimeoutError as error:
+            raise ViciNoAnswer(f"charon does not answer on {self.path} within {OPEN_TIMEOUT:g} s") from error
+        except OSError as error:
+            raise ViciUnavailable(f"charon does not answer on {self.path}: {error.strerror}") from error
+        return ViciConnection(reader, writer)
 
     def has_socket(self) -> bool:
         """Whether the socket exists."""
@@ -101,18 +108,6 @@ class ViciConnection:
         self._lock = asyncio.Lock()
         self._registered: set[str] = set()
         self._broken: ViciError | None = None
-
-    @classmethod
-    async def open(cls, path: Path) -> "ViciConnection":
-        """Connect. Raises ViciUnavailable if the socket is absent or refuses, ViciNoAnswer if nobody takes it up."""
-        try:
-            async with asyncio.timeout(OPEN_TIMEOUT):
-                reader, writer = await asyncio.open_unix_connection(path)
-        except TimeoutError as error:
-            raise ViciNoAnswer(f"charon does not answer on {path} within {OPEN_TIMEOUT:g} s") from error
-        except OSError as error:
-            raise ViciUnavailable(f"charon does not answer on {path}: {error.strerror}") from error
-        return cls(reader, writer)
 
     async def command(
         self,

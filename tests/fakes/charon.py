@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from mcastd.errors import ViciError, ViciNoAnswer, ViciRefused, ViciUnavailable, ViciUnreadable
 from mcastd.ipsec.charon import COMMAND_TIMEOUT, EventHandler
-from mcastd.ipsec.messages import Section
+from mcastd.ipsec.sas import Section
 
 LATENCY = 0.01
 """Seconds that each exchange with the peer takes."""

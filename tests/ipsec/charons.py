@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,8 +21,9 @@ from mcastd.config.model import Child, Peer
 from mcastd.errors import ViciRefused, ViciUnavailable
 from mcastd.ipsec import charon as charon_seam
 from mcastd.ipsec.credentials import authorities, private_key, shared_key
-from mcastd.ipsec.messages import IkeSa, PeerWithKey, connection, terminate_ike
-from mcastd.ipsec.vici import ViciConnection
+from mcastd.ipsec.messages import PeerWithKey, connection, terminate
+from mcastd.ipsec.sas import IkeSa
+from mcastd.ipsec.vici import ViciSocket
 
 PSK = b"correct horse battery staple"
 CLOUD, DC = "222.45.67.1", "177.54.214.20"
@@ -88,7 +90,7 @@ class Charon:
         end = time.monotonic() + DEADLINE
         while True:
             try:
-                (await ViciConnection.open(self.socket)).close()
+                (await ViciSocket(self.socket).connect()).close()
                 return
             except ViciUnavailable:
                 if time.monotonic() > end:
@@ -192,7 +194,7 @@ def mirrored(peer: Peer) -> Peer:
 
 async def load(charon: Charon, peer: Peer, psk: bytes = PSK, certificates: Certificates | None = None) -> None:
     """What an administrator would do with swanctl."""
-    control = await ViciConnection.open(charon.socket)
+    control = await ViciSocket(charon.socket).connect()
     wanted = PeerWithKey(peer, psk if certificates is None else None, certificates)
     if certificates is None:
         await control.command("load-shared", shared_key(wanted))
@@ -205,7 +207,7 @@ async def load(charon: Charon, peer: Peer, psk: bytes = PSK, certificates: Certi
 
 
 async def list_sas(charon: Charon) -> tuple[IkeSa, ...]:
-    control = await ViciConnection.open(charon.socket)
+    control = await ViciSocket(charon.socket).connect()
     try:
         return await charon_seam.list_sas(control)
     finally:
@@ -213,7 +215,7 @@ async def list_sas(charon: Charon) -> tuple[IkeSa, ...]:
 
 
 async def list_conns(charon: Charon) -> frozenset[str]:
-    control = await ViciConnection.open(charon.socket)
+    control = await ViciSocket(charon.socket).connect()
     try:
         return await charon_seam.list_conns(control)
     finally:
@@ -232,8 +234,18 @@ async def list_authorities(charon: Charon) -> list[bytes]:
     return await _listed(charon, "get-authorities", "authorities")
 
 
+async def local_selectors(charon: Charon) -> list[bytes]:
+    """Our traffic selectors of all CHILD_SAs, as charon writes them."""
+    sections: list[Any] = []
+    control = await ViciSocket(charon.socket).connect()
+    await control.command("list-sas", stream="list-sa", on_event=lambda _, section: sections.append(section))
+    control.close()
+    sas = [sa for section in sections for sa in section.values()]
+    return [selector for sa in sas for child in sa["child-sas"].values() for selector in child["local-ts"]]
+
+
 async def _listed(charon: Charon, name: str, key: str) -> list[bytes]:
-    control = await ViciConnection.open(charon.socket)
+    control = await ViciSocket(charon.socket).connect()
     found = (await control.command(name)).get(key, [])
     control.close()
     assert isinstance(found, list)
@@ -241,7 +253,7 @@ async def _listed(charon: Charon, name: str, key: str) -> list[bytes]:
 
 
 async def command(charon: Charon, name: str, message: dict[str, object]) -> None:
-    control = await ViciConnection.open(charon.socket)
+    control = await ViciSocket(charon.socket).connect()
     try:
         await control.command(name, message)
     finally:
@@ -267,4 +279,4 @@ async def clean(charon: Charon) -> None:
         while sas := await list_sas(charon):
             for sa in sas:
                 with contextlib.suppress(ViciRefused):
-                    await command(charon, "terminate", terminate_ike(sa.uniqueid, timeout=1, force=True))
+                    await command(charon, "terminate", terminate({"ike-id": sa.uniqueid}, 1.0, force=True))

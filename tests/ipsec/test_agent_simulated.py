@@ -14,7 +14,8 @@ from mcastd.ipsec.agent import AUDIT, REFRESH_TIMEOUT
 from mcastd.ipsec.charon_health import GIVE_UP, unclear
 from mcastd.ipsec.duplicate_sas import GRACE
 from mcastd.ipsec.initiation import REPORT_AFTER
-from mcastd.ipsec.messages import Section
+from mcastd.ipsec.sas import Section
+from mcastd.ipsec.state import ChildView
 from mcastd.problems import Problem, ProblemCode
 from tests import pcap
 from tests.fakes.charon import HANG, OVERLAP, WRONG_PSK, WRONG_SELECTORS, Refusal
@@ -44,7 +45,7 @@ async def test_both_come_up_on_one_ike_sa_and_status_says_how() -> None:
         assert peer.proposal == "AES_CBC-256/HMAC_SHA2_256_128/MODP_2048"
         assert [child.state for child in peer.children] == ["up", "up"]
         view = subject.agent.children()[GRE]
-        assert (view.up, view.up_count, view.mode, view.remote) == (True, 1, "tunnel", DC)
+        assert view == ChildView(True, 1, False, "AES_CBC", "HMAC_SHA2_256_128")
         assert list(subject.agent.problems()) == []
         assert subject.changes > 0
         assert subject.log.events("debug") == ["ike_sa_up", "child_sa_up", "child_sa_up"]

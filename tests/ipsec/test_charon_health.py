@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from mcastd.errors import ViciError, ViciNoAnswer, ViciRefused, ViciUnavailable, ViciUnreadable
 from mcastd.ipsec.charon_health import GIVE_UP, CharonHealth, unclear
-from mcastd.ipsec.messages import terminate_child
+from mcastd.ipsec.messages import terminate
 from mcastd.problems import Problem
 from tests.ipsec.agents import BOTH, Running, both_up, running
 from tests.ipsec.charons import Scene, article, command, gre, list_sas, until
@@ -107,7 +107,7 @@ def test_a_listing_that_cannot_be_used_leaves_all_as_it_was_seen_last(
                 assert agent.up(*BOTH)
                 (sa,) = await list_sas(scene.cloud)
                 number = next(child.uniqueid for child in sa.children if child.name == "dc-tun-gre")
-                await command(scene.cloud, "terminate", terminate_child(number, timeout=2))
+                await command(scene.cloud, "terminate", terminate({"child-id": number}, 2.0))
                 assert agent.up(*BOTH)
                 relay.way = "faithful"
                 await until(

@@ -1,7 +1,7 @@
-from dataclasses import replace
+from msgspec.structs import replace
 
 from mcastd.ipsec.duplicate_sas import GRACE, DuplicateSas
-from mcastd.ipsec.messages import IkeSa, ike_sas
+from mcastd.ipsec.sas import IkeSa, ike_sas
 
 
 def child(name: str, number: int, state: str = "INSTALLED") -> dict[str, bytes]:

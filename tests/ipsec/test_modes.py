@@ -141,7 +141,7 @@ def test_transport_mode_carries_gre_through_a_nat_by_its_private_address(behind:
             agent.start(ours(child))
             await until(lambda: agent.up("gre"), "the child", PATIENCE)
             view = agent.agent.children()["gre"]
-            assert (view.mode, view.encap) == ("transport", True)
+            assert (agent.status().children[0].mode, view.encap) == ("transport", True)
             assert "proto gre" in inside(behind.cloud.namespace, "ip", "xfrm", "policy")
             await pinged(behind.cloud.namespace, "10.44.4.5")
             await agent.agent.refresh()

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from vici.protocol import Message, Packet
 
 from mcastd.errors import DecodeError, ViciError, ViciNoAnswer, ViciRefused, ViciUnavailable, ViciUnreadable
-from mcastd.ipsec.messages import Section
-from mcastd.ipsec.vici import MAX_FRAME, ViciConnection, decode_message, decode_packet, read_frame
+from mcastd.ipsec.sas import Section
+from mcastd.ipsec.vici import MAX_FRAME, ViciConnection, ViciSocket, decode_message, decode_packet, read_frame
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -49,7 +49,7 @@ def against(tmp_path: Path, peer: Peer, ask: Callable[[ViciConnection], Awaitabl
             done.set()
 
         server = await asyncio.start_unix_server(served, tmp_path / "vici")
-        connection = await ViciConnection.open(tmp_path / "vici")
+        connection = await ViciSocket(tmp_path / "vici").connect()
         try:
             return await ask(connection)
         finally:
@@ -218,4 +218,4 @@ def test_commands_take_turns(tmp_path: Path) -> None:
 
 def test_an_absent_socket_is_said_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(ViciUnavailable, match="nowhere"):
-        asyncio.run(ViciConnection.open(tmp_path / "nowhere"))
+        asyncio.run(ViciSocket(tmp_path / "nowhere").connect())
