@@ -1,6 +1,6 @@
 """The command line: each command in a file that loads only what the command needs.
 
-Exit codes: 0 done; 1 it failed or something is down; 2 wrong usage or configuration; 3 the daemon does not answer.
+Exit codes: 0 success; 1 failure, or something is down; 2 wrong usage or configuration; 3 the daemon does not answer.
 """
 
 import argparse
@@ -18,39 +18,39 @@ DEFAULT_CONFIG = Path("/etc/mcastd.toml")
 COMMANDS = {
     "run": "run the daemon in the foreground",
     "check": "validate the configuration: every error with file, line and key",
-    "status": "peers and SAs, tunnels, keepalives, neighbours, groups",
-    "join": "join a group until it is left, or the daemon ends",
-    "leave": "leave a group that was joined with join",
-    "doctor": "walk the path hop by hop and name the first that is broken",
-    "reload": "read the configuration again; waits, and says why if it is refused",
-    "params": "the table of parameters to agree on with the other side",
-    "peer-config": "the other side's configuration, made from ours",
-    "import": "ipsec.conf, ipsec.secrets or swanctl.conf to mcastd.toml",
-    "cleanup": "take down what a daemon that has ended left standing",
-    "firewall": "the nftables rules that the configuration makes",
-    "support": "one archive for the person who is asked for help, without secrets",
-    "trace": "IKE, keepalives, PIM and IGMP as they pass, decoded or written as pcapng",
-    "lab": "the whole scene, data centre and cloud VM, on this machine",
+    "status": "show peers and SAs, tunnels, keepalives, PIM neighbours and groups",
+    "join": "join a group until mcastd leave, or until mcastd stops",
+    "leave": "leave a group that was joined with mcastd join",
+    "doctor": "check the path hop by hop and name the first that is broken",
+    "reload": "apply a changed configuration and wait; prints the reason if it is refused",
+    "params": "print the table of parameters to agree on with the other side",
+    "peer-config": "print the configuration of the other side, derived from this one",
+    "import": "convert ipsec.conf, ipsec.secrets or swanctl.conf to mcastd.toml",
+    "cleanup": "remove what a daemon that has ended left in place",
+    "firewall": "print the nftables rules of the configuration",
+    "support": "collect one archive for the person who is asked for help, without secrets",
+    "trace": "show IKE, keepalives, PIM and IGMP packets, or write them as pcapng",
+    "lab": "a data centre and a cloud VM in network namespaces on this machine",
 }
 _MODULES = {"peer-config": "peer_config", "import": "import_"}  # where a command's name cannot be a module's
 _FAILED, _WRONG, _SILENT = 1, 2, 3
 
 
 class Command(Protocol):
-    """What a command's module offers."""
+    """The interface of a command's module."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the command's arguments."""
 
     def run(self, arguments: argparse.Namespace) -> int:
-        """Do it; returns the exit code, or raises McastdError."""
+        """Run the command; returns the exit code, or raises McastdError."""
 
 
 def command_line(loaded: Collection[str]) -> argparse.ArgumentParser:
     """The parser of all commands, with the arguments of those in ``loaded``, whose modules are imported."""
     parser = argparse.ArgumentParser(
         prog="mcastd",
-        description="A data centre's multicast, in a cloud VM: IPsec, GRE, keepalives and PIM from one file.",
+        description="Multicast from a data centre in a cloud VM: IPsec, GRE, keepalives and PIM from one file.",
         epilog="Example: mcastd check -c /etc/mcastd.toml && systemctl reload mcastd",
     )
     parser.add_argument("--version", action="version", version=f"mcastd {__version__}")
@@ -68,7 +68,7 @@ def command_line(loaded: Collection[str]) -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     words = sys.argv[1:] if argv is None else argv
-    # Only the chosen command's module is loaded: status must not wait for what lab imports.
+    # Only the module of the command is imported: mcastd status must not wait for the libraries of mcastd lab.
     chosen = next((word for word in words if not word.startswith("-")), "")
     arguments = command_line({chosen}).parse_args(words)
     module = cast("Command", arguments.module)

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check ``arguments.config``; the exit code."""
+    """Check ``arguments.config``; returns the exit code."""
     path: Path = arguments.config
     try:
         loaded = load(path)
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def summary(config: Config) -> str:
-    """How much there is of everything: ``1 peer, 2 children, 1 tunnel, 3 groups``."""
+    """The number of items of each kind: ``1 peer, 2 children, 1 tunnel, 3 groups``."""
     children = sum(len(peer.children) for peer in config.peers)
     counts = (
         (len(config.peers), "peer", "peers"),

@@ -1,7 +1,7 @@
-"""Take down what a daemon that has ended left standing, as systemctl stop does after a crash.
+"""Remove what a daemon that has ended left in place, as systemctl stop does after a crash.
 
-SAs, interfaces, addresses and joins go, as if the daemon had been stopped. Nothing happens where nothing was left;
-where a daemon runs, the exit code is 1.
+SAs, interfaces, addresses and joins are removed, as if the daemon had been stopped. If nothing is left, nothing
+happens. While a daemon is running, the exit code is 1.
 
 Example: mcastd cleanup
 """
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Take down and report."""
+    """Remove and report."""
     log.configure("info")
     from mcastd.serve import clean_up
 

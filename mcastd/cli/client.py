@@ -1,4 +1,4 @@
-"""What the commands that ask the daemon share: where its socket is, and how a group is named."""
+"""Shared by the commands that use the control socket: its path, and the arguments that name a group."""
 
 import argparse
 import os
@@ -17,14 +17,16 @@ _DEFAULT = Path("/run/mcastd")
 def add_socket_arguments(parser: argparse.ArgumentParser) -> None:
     """``-c FILE`` and ``--socket PATH``."""
     add_config_argument(parser)
-    parser.add_argument("--socket", metavar="PATH", type=Path, help="the control socket, if not the configuration's")
+    parser.add_argument(
+        "--socket", metavar="PATH", type=Path, help="the control socket (default: that of the configuration)"
+    )
 
 
 def socket_of(arguments: argparse.Namespace) -> Path:
-    """The control socket to ask.
+    """The path of the control socket.
 
-    The configuration is only looked into for ``daemon.runtime_dir``: a file that is broken, or that this user may not
-    read, must not keep anybody from asking a running daemon.
+    Of the configuration only ``daemon.runtime_dir`` is read: a file that is invalid, or that this user may not read,
+    must not prevent a query to a running daemon.
     """
     if arguments.socket is not None:
         return Path(arguments.socket)
@@ -40,18 +42,18 @@ def socket_of(arguments: argparse.Namespace) -> Path:
 def add_membership_arguments(parser: argparse.ArgumentParser) -> None:
     """``GROUP [--source S] [--tunnel T]``."""
     parser.add_argument(
-        "group", metavar="GROUP", type=IPv4Address, help="an IPv4 multicast group, for instance 239.1.1.2"
+        "group", metavar="GROUP", type=IPv4Address, help="an IPv4 multicast group, for example 239.1.1.2"
     )
     parser.add_argument(
-        "--source", metavar="S", type=IPv4Address, help="one source of it: (S,G), which SSM groups need"
+        "--source", metavar="S", type=IPv4Address, help="join one source only, (S,G); required for SSM groups"
     )
-    parser.add_argument("--tunnel", metavar="T", help="the tunnel to join on; may be left out where there is one")
+    parser.add_argument("--tunnel", metavar="T", help="the tunnel to join on (default: the only one)")
     add_socket_arguments(parser)
 
 
 def ask_membership(arguments: argparse.Namespace, command: str) -> int:
-    """Ask the daemon to join or leave, and print what it says."""
-    wanted = {"group": str(arguments.group), "tunnel": arguments.tunnel}
-    wanted["source"] = str(arguments.source) if arguments.source else None
-    print(msgspec.json.decode(control.ask(socket_of(arguments), command, wanted), type=str))
+    """Send join or leave to the daemon and print its answer."""
+    membership = {"group": str(arguments.group), "tunnel": arguments.tunnel}
+    membership["source"] = str(arguments.source) if arguments.source else None
+    print(msgspec.json.decode(control.ask(socket_of(arguments), command, membership), type=str))
     return 0

@@ -1,6 +1,6 @@
-"""Print the nftables rules that the configuration makes: the leak guard, SNAT and MSS clamping.
+"""Print the nftables rules of the configuration: no GRE in the clear (the guard), SNAT and MSS clamping.
 
-Nothing is changed, and neither the daemon nor root is needed.
+Changes nothing; needs neither the daemon nor root.
 
 Example: mcastd firewall -c ./mcastd.toml | sudo nft -c -f -
 """
@@ -20,5 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the table."""
     config = load(arguments.config, check_files=False).config
-    print(rules.table(config) or "# The configuration makes no rule.\n", end="")
+    print(rules.table(config) or "# This configuration needs no rules.\n", end="")
     return 0

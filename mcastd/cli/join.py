@@ -1,4 +1,4 @@
-"""Join a group until it is left, or the daemon ends; the configuration is for those that stay.
+"""Join a group until ``mcastd leave``, or until mcastd stops. Permanent groups belong in the configuration.
 
 Examples: mcastd join 239.1.1.2
           mcastd join 232.1.1.1 --source 100.15.30.10 --tunnel gre1
@@ -15,5 +15,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask and report."""
+    """Send the command and print the answer."""
     return ask_membership(arguments, "join")

@@ -1,14 +1,14 @@
-"""The whole scene on this machine: a VM in a cloud, its NAT, a data centre and a source, out of real parts.
+"""A laboratory on this machine: a cloud VM, its NAT, a data centre and a source, with real strongSwan and FRR.
 
-  mcastd lab run --seconds 20      bring everything up, watch the feed for 20 seconds, take it down
-  mcastd lab up                    leave it up, to look around:
+  mcastd lab run --seconds 20      start everything, show the feed for 20 seconds, remove everything
+  mcastd lab up                    start everything and keep it, to try things:
   mcastd lab exec cloud mcastd status
   mcastd lab exec dc vtysh -c 'show ip pim neighbor'
   mcastd lab exec dc swanctl --list-sas
   mcastd lab down
 
-The scene lives in network namespaces (mcastd-cloud, mcastd-internet, mcastd-dc, mcastd-source and mcastd-client) and in
-/run/mcastd-lab, where the daemon's configuration is mcastd.toml. Nothing else of the machine is touched. It needs root.
+It uses the network namespaces mcastd-cloud, mcastd-internet, mcastd-dc, mcastd-source and mcastd-client, and
+/run/mcastd-lab, where the daemon's configuration is mcastd.toml. Nothing else on the machine is changed. It needs root.
 """
 
 import argparse
@@ -22,11 +22,13 @@ from mcastd.lab import topology
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mcastd lab``."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    run_parser = verbs.add_parser("run", help="bring everything up, watch the feed, take everything down")
-    run_parser.add_argument("--seconds", type=float, metavar="N", help="watch for N seconds (default: until Ctrl-C)")
+    run_parser = verbs.add_parser("run", help="start everything, show the feed, remove everything")
+    run_parser.add_argument(
+        "--seconds", type=float, metavar="N", help="show the feed for N seconds (default: until Ctrl-C)"
+    )
     run_parser.add_argument("--json", action="store_true", help="print the summary as one JSON object on the last line")
-    up_parser = verbs.add_parser("up", help="bring everything up and leave it")
-    up_parser.add_argument("--no-daemon", action="store_true", help="everything but mcastd itself")
+    up_parser = verbs.add_parser("up", help="start everything and keep it")
+    up_parser.add_argument("--no-daemon", action="store_true", help="everything except mcastd itself")
     for sub in (run_parser, up_parser):
         sub.add_argument(
             "--groups",
@@ -34,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             type=_group,
             metavar="GROUP[@SOURCE]",
             default=[topology.GROUP],
-            help="what is streamed and joined",
+            help="the groups that are sent and joined",
         )
         sub.add_argument(
             "--keepalive", type=float, metavar="SECONDS", default=1.0, help="period of the data centre's keepalives"
         )
-    verbs.add_parser("down", help="take everything down, also what a crash left")
+    verbs.add_parser("down", help="remove everything, also what a crash left")
     exec_parser = verbs.add_parser("exec", help="run a command in one of the namespaces")
-    exec_parser.add_argument("place", choices=topology.PLACES, metavar="|".join(topology.PLACES))
+    exec_parser.add_argument("node", choices=topology.NODES, metavar="|".join(topology.NODES))
     exec_parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="CMD ...")
 
 
@@ -59,13 +61,13 @@ def _group(text: str) -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the verb says; returns the exit code."""
+    """Run the verb; returns the exit code."""
     from mcastd.lab import show
-    from mcastd.lab.places import Options
+    from mcastd.lab.nodes import Options
     from mcastd.lab.scene import Scene
 
     if os.geteuid() != 0:
-        raise LabError(f"the lab makes network namespaces and needs root: sudo mcastd lab {arguments.verb}")
+        raise LabError(f"the lab creates network namespaces and needs root: sudo mcastd lab {arguments.verb}")
     if arguments.verb == "down":
         Scene().down()
         return 0
@@ -73,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
         scene = Scene()
         scene.attach()
         if not arguments.argv:
-            raise LabError("what is to be run? For instance: mcastd lab exec cloud ip -d addr")
-        line = scene.argv(arguments.place, arguments.argv)
+            raise LabError("no command to run; for example: mcastd lab exec cloud ip -d addr")
+        line = scene.argv(arguments.node, arguments.argv)
         os.execvpe(line[0], line, scene.environment())
     options = Options(groups=tuple(arguments.groups), keepalive_period=arguments.keepalive)
     if arguments.verb == "up":

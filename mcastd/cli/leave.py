@@ -1,4 +1,4 @@
-"""Leave a group that was joined with ``mcastd join``; what the configuration wants stays joined.
+"""Leave a group that was joined with ``mcastd join``. Groups of the configuration and of applications stay joined.
 
 Example: mcastd leave 239.1.1.2
 """
@@ -14,5 +14,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask and report."""
+    """Send the command and print the answer."""
     return ask_membership(arguments, "leave")

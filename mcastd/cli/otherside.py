@@ -1,4 +1,4 @@
-"""What the commands for the other side share: the agreement with one peer."""
+"""Shared by the commands for the other side: the part of the configuration that concerns one peer."""
 
 import argparse
 from pathlib import Path
@@ -13,13 +13,13 @@ from mcastd.errors import ConfigError, ConfigProblem
 def add_peer_arguments(parser: argparse.ArgumentParser) -> None:
     """``-c FILE`` and ``--peer NAME``."""
     add_config_argument(parser)
-    parser.add_argument("--peer", metavar="NAME", help="which of several peers; may be left out where there is one")
+    parser.add_argument("--peer", metavar="NAME", help="the peer (default: the only one)")
 
 
 def agreed(arguments: argparse.Namespace) -> Config:
-    """What is agreed on with the peer that is meant. The file has to be valid, its keys need not be readable.
+    """The configuration of the peer that is named. The file must be valid; the files with keys are not read.
 
-    Raises ConfigError where it is not clear which peer that is.
+    Raises ConfigError if there are several peers and none is named, or if there is no peer with that name.
     """
     path: Path = arguments.config
     config = load(path, check_files=False).config

@@ -1,4 +1,4 @@
-"""What the commands that write files share: nothing that is there already is touched."""
+"""Shared by the commands that write files: existing files are not overwritten."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +11,10 @@ PUBLIC: Final = 0o644
 
 
 def write_new(files: Mapping[Path, tuple[bytes, int]]) -> None:
-    """Write each file with its mode; raises OutputError, before anything is written, if one is there already."""
+    """Write each file with its mode; raises OutputError, before anything is written, if one of them exists."""
     for path in files:
         if path.exists() or path.is_symlink():
-            raise OutputError(f"{path} is there already, and is left alone; move it away first")
+            raise OutputError(f"{path} exists and is not overwritten; move it away first")
     try:
         for path, (content, mode) in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)

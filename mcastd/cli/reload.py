@@ -1,6 +1,6 @@
-"""Let the daemon read its configuration again, and wait until it is applied.
+"""Make the daemon read its configuration again, and wait until it is applied.
 
-A file with an error in it is refused whole: every error is printed, nothing changes, and the exit code is 1.
+A file with an error is refused as a whole: every error is printed, nothing changes, and the exit code is 1.
 
 Example: mcastd reload && mcastd status
 """
@@ -21,6 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask, wait and report."""
+    """Send the command, wait and print the answer."""
     print(msgspec.json.decode(control.ask(socket_of(arguments), "reload", timeout=_TIMEOUT), type=str))
     return 0

@@ -1,4 +1,7 @@
-"""Run the daemon in the foreground. SIGHUP reloads; SIGTERM prunes, says goodbye and puts the host back as it was.
+"""Run the daemon in the foreground.
+
+SIGHUP reloads the configuration. SIGTERM and SIGINT send Prunes and a goodbye Hello, remove SAs and tunnels, and
+restore the host's settings. SIGUSR2 ends the daemon and leaves everything in place for the next process.
 
 Example: mcastd run -c ./mcastd.toml
 """
@@ -23,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run until told to stop."""
-    # Until there is somebody to handle it, it would end us.
+    """Run until a signal ends it."""
+    # Blocked until its handler is installed: its default action would end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     faulthandler.enable()
     started = time.monotonic() - _age()
@@ -41,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         serve(arguments.config, logger, started, journal)
     except McastdError as error:
-        # systemctl status then says why, also without a journal.
+        # So that systemctl status shows the reason, even without a journal.
         notify(f"STATUS={'; '.join(str(error).splitlines())}")
         raise
     logger.info("stopped")

@@ -1,4 +1,4 @@
-"""The whole scene on one machine: a VM in a cloud, its 1:1 NAT, a data centre and a source, in network namespaces.
+"""The laboratory: a cloud VM, its 1:1 NAT, a data centre and a source, in network namespaces on one machine.
 
 ::
 
@@ -8,7 +8,8 @@
     a receiver                                         100.15.30.253 (RP) ------- 100.15.30.10 (1,000 packets a second)
     192.168.50.1 -- mcastd-client, 192.168.50.2: a machine behind the VM
 
-The parts are real ones: strongSwan on both sides, FRR as the data centre's PIM router, an nftables NAT between them.
-``scene`` builds it and takes it down, ``state`` remembers on disk what is ours, ``show`` is what ``lab run`` prints;
-``dcgre``, ``cisco``, ``source`` and ``receiver`` run as processes of their own.
+A *scene* is all of it; a *node* is one of its namespaces. The software is real: strongSwan on both sides, FRR as the
+data centre's PIM router, nftables as the NAT. ``scene`` builds and removes it, ``state`` records on disk what was
+created, ``show`` prints the output of ``lab run``; ``dcgre``, ``cisco``, ``source`` and ``receiver`` run as separate
+processes.
 """

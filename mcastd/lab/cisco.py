@@ -1,9 +1,11 @@
-"""The other side's GRE keepalives, as a Cisco has them: it asks every period, and after three unanswered its tunnel's
-line protocol is down until the next answer. It goes on asking meanwhile, and answers what it is asked.
+"""The other side's GRE keepalives, with the behaviour of a Cisco.
 
-Run as a process in the data centre's namespace. SIGUSR1 is ``shutdown`` and ``no shutdown``: up, nothing missed. The
-first one is waited for before anything is asked. SIGUSR2 makes it answer no more, and the next one answer again.
-Scapy makes and reads the packets, so that mcastd's own codec is not its own judge.
+It sends a request every period. After three without a reply the line protocol of its tunnel is down until the next
+reply; requests continue meanwhile. It replies to the requests of the VM.
+
+Run as a process in the data centre's namespace. SIGUSR1 acts as ``shutdown`` and ``no shutdown``: the line protocol is
+up and no reply missed; before the first SIGUSR1 nothing is sent. SIGUSR2 stops and starts replying. The packets are
+built and parsed by Scapy, so that mcastd's codec is tested against another implementation.
 """
 
 import argparse
@@ -29,19 +31,19 @@ _PROTOCOL_KEEPALIVE = 0
 
 
 def request(local: str, remote: str) -> bytes:
-    """What goes behind the outer IP header: GRE, and in it the answer that the far end is to send on."""
-    answer = IP(src=remote, dst=local, proto=socket.IPPROTO_GRE, ttl=_TTL, tos=INTERNETWORK_CONTROL)
-    return bytes(GRE(proto=0x0800) / answer / GRE(proto=_PROTOCOL_KEEPALIVE))
+    """A request without its outer IP header: GRE, and in it the reply that the other side has to send back."""
+    reply = IP(src=remote, dst=local, proto=socket.IPPROTO_GRE, ttl=_TTL, tos=INTERNETWORK_CONTROL)
+    return bytes(GRE(proto=0x0800) / reply / GRE(proto=_PROTOCOL_KEEPALIVE))
 
 
-def is_answer(packet: bytes, local: str, remote: str) -> bool:
-    """Whether a packet, outer IP header first, is the answer to a request of ours."""
+def is_reply(packet: bytes, local: str, remote: str) -> bool:
+    """Whether a packet (with its outer IP header) is the reply to a request of this side."""
     ip = IP(packet)
     return bool(ip.src == remote and ip.dst == local and GRE in ip and ip[GRE].proto == _PROTOCOL_KEEPALIVE)
 
 
-def answer(packet: bytes, local: str, remote: str) -> bytes | None:
-    """What to send, behind the outer IP header, for a packet that asks for an answer; None if it does not."""
+def reply_to(packet: bytes, local: str, remote: str) -> bytes | None:
+    """The reply to a packet, without its outer IP header; None if the packet is not a request."""
     ip = IP(packet)
     if ip.src != remote or ip.dst != local or GRE not in ip or IP not in ip[GRE]:
         return None
@@ -52,44 +54,46 @@ def answer(packet: bytes, local: str, remote: str) -> bytes | None:
 
 
 class Line:
-    """The line protocol of a tunnel interface, and the file that tells about it."""
+    """The line protocol of a tunnel interface; its state is written to the file ``report``."""
 
     def __init__(self, interface: str, report: Path) -> None:
         self._interface, self._report = interface, report
-        self.sent = self.answered = self.missed = self.downs = self.asked_of_us = 0
-        self.up = self.answering = True
-        self.rtt: float | None = None
+        # Requests sent; replies received; requests since the last reply; times that the line went down; requests
+        # received from the VM.
+        self.sent = self.answered = self.missed = self.downs = self.requests_received = 0
+        self.up = self.replying = True  # the line protocol; whether requests of the VM are replied to
+        self.rtt: float | None = None  # of the last reply, in seconds
 
     def reset(self) -> None:
         """``shutdown``, ``no shutdown``."""
         self.missed = 0
         self._set(up=True)
 
-    def asked(self) -> None:
-        """A request goes out; the ones before it that were not answered count."""
+    def request_sent(self) -> None:
+        """Count a request that is sent; the line goes down if the last three have no reply."""
         if self.missed >= _RETRIES:
             self._set(up=False)
         self.sent += 1
         self.missed += 1
         self.publish()
 
-    def heard(self, rtt: float) -> None:
-        """An answer came, ``rtt`` seconds after the last request."""
+    def reply_received(self, rtt: float) -> None:
+        """Count a reply, received ``rtt`` seconds after the last request."""
         self.answered += 1
         self.missed = 0
         self.rtt = rtt
         self._set(up=True)
         self.publish()
 
-    def was_asked(self) -> bool:
-        """The far end asks; whether that is to be answered."""
-        self.asked_of_us += 1
+    def request_received(self) -> bool:
+        """Count a request of the VM; returns whether to reply."""
+        self.requests_received += 1
         self.publish()
-        return self.answering
+        return self.replying
 
-    def toggle_answering(self) -> None:
-        """Answer no more, or again."""
-        self.answering = not self.answering
+    def toggle_replies(self) -> None:
+        """Stop or start replying to the VM's requests."""
+        self.replying = not self.replying
 
     def _set(self, *, up: bool) -> None:
         if up != self.up:
@@ -100,38 +104,40 @@ class Line:
             self.up = up
 
     def publish(self) -> None:
-        """Write the file, all at once."""
+        """Write the report file atomically."""
         line = "up" if self.up else "down"
         report = {"sent": self.sent, "answered": self.answered, "line_protocol": line, "downs": self.downs}
-        files.replace(self._report, json.dumps(report | {"rtt": self.rtt, "asked_of_us": self.asked_of_us}).encode())
+        files.replace(
+            self._report, json.dumps(report | {"rtt": self.rtt, "requests_received": self.requests_received}).encode()
+        )
 
 
-def ask(line: Line, sock: socket.socket, local: str, remote: str, period: float) -> None:
-    """Send a request every ``period`` seconds, take the answers, and answer the far end's requests, for ever."""
-    packet = request(local, remote)
+def run(line: Line, sock: socket.socket, local: str, remote: str, period: float) -> None:
+    """Send a request every ``period`` seconds, count replies, and reply to requests; does not return."""
+    asking = request(local, remote)
     due = time.monotonic()
     while True:
-        asked = time.monotonic()
-        line.asked()
+        sent_at = time.monotonic()
+        line.request_sent()
         try:
-            sock.send(packet)
+            sock.send(asking)
         except OSError as error:
             print(f"keepalive not sent: {error.strerror}", flush=True)
-        due = max(due + period, asked)
+        due = max(due + period, sent_at)
         while (left := due - time.monotonic()) > 0:
             if select.select([sock], [], [], left)[0]:
                 try:
-                    heard = sock.recv(2048)
-                    if is_answer(heard, local, remote):
-                        line.heard(time.monotonic() - asked)
-                    elif (reply := answer(heard, local, remote)) is not None and line.was_asked():
+                    packet = sock.recv(2048)
+                    if is_reply(packet, local, remote):
+                        line.reply_received(time.monotonic() - sent_at)
+                    elif (reply := reply_to(packet, local, remote)) is not None and line.request_received():
                         sock.send(reply)
                 except OSError:
                     continue
 
 
 def main() -> None:
-    """Read the command line and ask."""
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m mcastd.lab.cisco", description=__doc__)
     parser.add_argument("interface")
     parser.add_argument("local")
@@ -147,9 +153,9 @@ def main() -> None:
     line.publish()
     signal.sigwait({signal.SIGUSR1})
     signal.signal(signal.SIGUSR1, lambda _number, _frame: line.reset())
-    signal.signal(signal.SIGUSR2, lambda _number, _frame: line.toggle_answering())
+    signal.signal(signal.SIGUSR2, lambda _number, _frame: line.toggle_replies())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
-    ask(line, sock, args.local, args.remote, args.period)
+    run(line, sock, args.local, args.remote, args.period)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Running the programs of the host."""
+"""Running programs of the host."""
 
 import shutil
 import signal
@@ -27,7 +27,7 @@ _LIBIPSEC = Path("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so")
 
 
 def require_programs() -> None:
-    """Raise LabError that names the Debian packages whose programs, or the extra whose libraries, are missing."""
+    """Raise LabError if programs or libraries are missing; it names the Debian packages or the extra of pip."""
     if find_spec("scapy") is None or find_spec("rich") is None:
         raise LabError("the lab needs scapy and rich: pip install 'mcastd[lab]'")
     missing = {package for program, package in _PACKAGES.items() if shutil.which(program) is None}
@@ -36,16 +36,16 @@ def require_programs() -> None:
 
 
 def require_userspace_esp() -> None:
-    """Raise LabError where the kernel has no ESP and strongSwan's own is not installed."""
+    """Raise LabError if strongSwan's ESP in user space is not installed; for kernels without ESP."""
     if not _LIBIPSEC.exists():
         raise LabError("this kernel has no ESP, and strongSwan's own is missing: apt install libcharon-extra-plugins")
 
 
 @contextmanager
-def undisturbed() -> Iterator[set[int]]:
-    """Let signals to stop wait until the block is done; yields the signal mask from before.
+def signals_held() -> Iterator[set[int]]:
+    """Block the signals that stop the lab; yields the previous signal mask.
 
-    Without it a signal could fall between the start of a program and our knowing of it.
+    Otherwise a signal could arrive after a program has started and before it is recorded.
     """
     held = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
@@ -55,31 +55,31 @@ def undisturbed() -> Iterator[set[int]]:
 
 
 def command(argv: Sequence[str], *, text: str | None = None) -> str:
-    """Run a program to its end and return what it printed; raises LabError with its complaint if it fails.
+    """Run a program and return its output; raises LabError with its error output if it fails.
 
-    In a session of its own: Ctrl-C is for us to handle, not for it.
+    It runs in a session of its own, so that Ctrl-C reaches only the lab.
     """
-    with undisturbed():
+    with signals_held():
         done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False, start_new_session=True)
     if done.returncode != 0:
-        complaint = (done.stderr or done.stdout).strip()
-        raise LabError(f"{' '.join(argv)}: {complaint or f'exit status {done.returncode}'}")
+        reason = (done.stderr or done.stdout).strip()
+        raise LabError(f"{' '.join(argv)}: {reason or f'exit status {done.returncode}'}")
     return done.stdout
 
 
 def works(argv: Sequence[str]) -> bool:
     """Whether a program succeeds."""
-    with undisturbed():
+    with signals_held():
         return subprocess.run(argv, capture_output=True, check=False, start_new_session=True).returncode == 0
 
 
 def python(module: str, *arguments: object) -> list[str]:
-    """The command line of one of our modules, under the interpreter that runs us."""
+    """The command line of a Python module, with the current interpreter."""
     return [sys.executable, "-m", module, *map(str, arguments)]
 
 
 def listening(path: Path) -> bool:
-    """Whether somebody listens on a unix socket; it is there a moment before."""
+    """Whether a process listens on a unix socket; the file exists a moment earlier."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             sock.connect(str(path))
@@ -88,14 +88,14 @@ def listening(path: Path) -> bool:
     return True
 
 
-def wait_for(what: str, ready: Callable[[], object], patience: float = 60.0, poll: float = 0.01) -> None:
-    """Return as soon as ``ready`` says so; raises LabError if it has not within ``patience`` seconds.
+def wait_for(what: str, ready: Callable[[], object], timeout: float = 60.0, poll: float = 0.01) -> None:
+    """Return as soon as ``ready`` returns a true value; raises LabError after ``timeout`` seconds.
 
-    The longer it takes, the less often it is asked: on a slow machine, asking is what makes others late.
+    The interval between calls grows with the time waited, because polling itself slows down a busy machine.
     """
     began = time.monotonic()
     while not ready():
         waited = time.monotonic() - began
-        if waited > patience:
-            raise LabError(f"{what}: not ready within {patience:.0f} s")
+        if waited > timeout:
+            raise LabError(f"{what}: not ready within {timeout:.0f} s")
         time.sleep(max(poll, waited / 20))

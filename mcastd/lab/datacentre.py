@@ -1,6 +1,6 @@
-"""The other side: its charon waits, FRR is its PIM router and rendezvous point, and its keepalives are a Cisco's.
+"""The other side: charon as responder, FRR as PIM router and rendezvous point, and a Cisco's keepalives.
 
-Its configuration is what ``mcastd peer-config`` makes of the cloud's.
+Its configuration is generated from the cloud's by ``mcastd peer-config``.
 """
 
 import signal
@@ -16,19 +16,19 @@ from mcastd.config.model import Config, Tunnel
 from mcastd.lab import topology
 from mcastd.lab.charon import list_sas
 from mcastd.lab.commands import command, listening, python, wait_for, works
-from mcastd.lab.places import Places
+from mcastd.lab.nodes import Nodes
 from mcastd.lab.topology import DC, DcIpsec
 from mcastd.tools.peerconfig import PSK, linux
 
 _FRR = Path("/usr/lib/frr")
-# FRR writes crash logs under /var/tmp; in the mount namespace of its own that ``ip netns exec`` gives, they go nowhere.
+# FRR writes crash logs under /var/tmp; a tmpfs in the mount namespace of ``ip netns exec`` keeps them off the host.
 _PRIVATE_TMP = ["sh", "-c", 'mount -t tmpfs tmpfs /var/tmp && exec "$@"', "sh"]
 
 
 class CiscoStats(msgspec.Struct, frozen=True):
-    """The data centre's keepalives; ``line_protocol`` is ``up`` or ``down``, ``rtt`` in seconds.
+    """The data centre's keepalives: requests ``sent``, replies received (``answered``), times the line went down.
 
-    ``asked_of_us`` counts the requests that came from the VM.
+    ``line_protocol`` is ``up`` or ``down``, ``rtt`` in seconds; ``requests_received`` counts requests from the VM.
     """
 
     sent: int = 0
@@ -36,30 +36,30 @@ class CiscoStats(msgspec.Struct, frozen=True):
     line_protocol: str = "up"
     downs: int = 0
     rtt: float | None = None
-    asked_of_us: int = 0
+    requests_received: int = 0
 
 
 class DataCentre:
-    """The data centre of a scene; its charon is started already."""
+    """The data centre of a scene, whose charon has been started."""
 
-    def __init__(self, places: Places, ipsec: DcIpsec) -> None:
-        self._places = places
+    def __init__(self, nodes: Nodes, ipsec: DcIpsec) -> None:
+        self._nodes = nodes
         self._ipsec = ipsec
-        self._folder = places.folder / DC
-        self._keepalives = self._folder / "cisco.json"
-        self._agreed = Config()
+        self._folder = nodes.folder / DC
+        self._keepalives = self._folder / "cisco.json"  # the report of ``mcastd.lab.cisco``
+        self._agreed = Config()  # the cloud's configuration with this side's changes
 
     def start(self, mtu: int | None) -> None:
-        """Start GRE with this MTU or what fits, FRR, keepalives and charon's connection; returns when all are ready.
+        """Start GRE (``mtu`` None: the largest that fits), FRR, keepalives and charon's connection, and wait for all.
 
-        The cloud's configuration is written already.
+        The cloud's configuration must have been written.
         """
         self._agreed = self._agreement(mtu)
         zebra = self._start_frr("zebra", "")
         self._start_tunnel()
         wait_for("FRR's zebra", lambda: listening(zebra))
         self.start_pimd()
-        wait_for("the data centre's charon", lambda: listening(self._places.vici(DC)))
+        wait_for("the data centre's charon", lambda: listening(self._nodes.vici(DC)))
         self.load()
         wait_for("FRR's PIM interfaces", self._pim_is_up, poll=0.05)
         if self._with_gre:
@@ -67,14 +67,14 @@ class DataCentre:
         self.no_shutdown()
 
     def _agreement(self, mtu: int | None) -> Config:
-        return topology.data_centre(load(self._places.config, check_files=False).config, self._ipsec, mtu)
+        return topology.data_centre(load(self._nodes.config, check_files=False).config, self._ipsec, mtu)
 
     def start_pimd(self) -> None:
-        """Start FRR's pimd, again if it was killed."""
+        """Start FRR's pimd, also again after it was killed."""
         self._start_frr("pimd", linux.frr_conf(self._agreed, inside="lan0"))
 
     def _start_tunnel(self) -> None:
-        ip = ["ip", "-n", self._places.namespace(DC)]
+        ip = ["ip", "-n", self._nodes.namespace(DC)]
         tunnel = self._agreed.tunnels[0]
         below = linux.xfrm_link(self._agreed, tunnel, "eth0")
         command([*ip, "-batch", "-"], text="\n".join(below))
@@ -84,7 +84,7 @@ class DataCentre:
         if not topology.IPV6.exists():
             settings = [line for line in settings if linux.WITHOUT_IPV6 not in line]
         command([*ip, "-batch", "-"], text="\n".join(settings))
-        # Where GRE or ESP is done in user space, a scheduler that comes late must not cost packets; elsewhere no link.
+        # With GRE or ESP in user space, a process that is scheduled late must not lose packets.
         for link in (topology.TUNNEL, "ipsec0"):
             works([*ip, "link", "set", link, "txqueuelen", "5000"])
 
@@ -94,10 +94,10 @@ class DataCentre:
 
     def _start_gre(self, ip: list[str], tunnel: Tunnel) -> None:
         ends = [tunnel.name, tunnel.remote, seen(carrier(self._agreed, tunnel), tunnel.local)]
-        report = ["--period", self._places.options.keepalive_period, "--report", self._keepalives]
-        self._places.start(DC, "cisco", python("mcastd.lab.cisco", *ends, *report))
+        report = ["--period", self._nodes.options.keepalive_period, "--report", self._keepalives]
+        self._nodes.start(DC, "cisco", python("mcastd.lab.cisco", *ends, *report))
         if not works([*ip, *linux.gre_link(self._agreed, tunnel).split()]):
-            self._places.start(DC, "gre", python("mcastd.lab.dcgre", *ends))
+            self._nodes.start(DC, "gre", python("mcastd.lab.dcgre", *ends))
             wait_for("the data centre's GRE interface", lambda: works([*ip, "link", "show", tunnel.name]))
 
     def _start_frr(self, daemon: str, configuration: str) -> Path:
@@ -107,31 +107,31 @@ class DataCentre:
         command(["chown", "-R", "frr:frr", str(frr)])
         sockets = ["-z", str(frr / "zserv.api"), "--vty_socket", str(frr), "-P", "0", "-i", str(frr / f"{daemon}.pid")]
         argv = [str(_FRR / daemon), *sockets, "-f", str(conf), "--log", "stdout"]
-        self._places.start(DC, daemon, [*_PRIVATE_TMP, *argv])
+        self._nodes.start(DC, daemon, [*_PRIVATE_TMP, *argv])
         return frr / "zserv.api"
 
     def _pim_is_up(self) -> bool:
         if not (self._folder / "frr" / "pimd.vty").exists():
             return False
         rps = self.frr_json("show ip pim rp-info").get(topology.RP, [{}])
-        return bool(rps[0].get("iAmRP")) and all(self._speaks_pim(name) for name in (topology.TUNNEL, "lan0"))
+        return bool(rps[0].get("iAmRP")) and all(self._sends_hellos(name) for name in (topology.TUNNEL, "lan0"))
 
-    def _speaks_pim(self, interface: str) -> bool:
-        """Whether pimd has a socket there: it calls an interface up before, but its Hello Timer runs only then."""
+    def _sends_hellos(self, interface: str) -> bool:
+        """Whether pimd has its socket: it reports an interface as up earlier, but its Hello Timer runs only then."""
         found = self.frr_json(f"show ip pim interface {interface}").get(interface, {})
         return bool(found.get("state") == "up" and found.get("helloTimer", "--:--:--") != "--:--:--")
 
     def _command(self, argv: list[str], *, text: str | None = None) -> str:
-        return self._places.command(DC, argv, text=text)
+        return self._nodes.command(DC, argv, text=text)
 
     def load(self, **changes: Any) -> None:
-        """Load connection and PSK into charon, with fields of DcIpsec changed: what it agrees to from now on."""
+        """Load connection and PSK into charon, with fields of DcIpsec changed; replaces what was loaded."""
         self._load(self._agreed, replace(self._ipsec, **changes))
 
     def agree(self, *, certificate: Path | None = None) -> None:
-        """Load what the cloud's configuration now makes of the connection, until the next ``load``.
+        """Load the connection that follows from the cloud's present configuration, until the next ``load``.
 
-        The place's folder is what /etc/swanctl is elsewhere, for ``certificate`` and what goes with it.
+        The node's folder takes the part of /etc/swanctl, with ``certificate`` and its key.
         """
         self._load(self._agreement(None), self._ipsec, certificate)
 
@@ -143,15 +143,15 @@ class DataCentre:
         self._command(["swanctl", "--load-all", "--clear", "--file", str(conf)])
 
     def security_associations(self) -> str:
-        """What charon lists; nothing where there is none."""
-        return list_sas(self._places, DC)
+        """The output of ``swanctl --list-sas``; empty if there is no SA."""
+        return list_sas(self._nodes, DC)
 
     def frr(self, question: str) -> str:
-        """What FRR answers."""
+        """FRR's output for a command of vtysh."""
         return self._command(["vtysh", "-c", question])
 
     def frr_json(self, question: str) -> dict[str, Any]:
-        """What FRR answers to ``QUESTION json``."""
+        """FRR's output for ``QUESTION json``."""
         return msgspec.json.decode(self.frr(f"{question} json"), type=dict[str, Any])
 
     def neighbors(self) -> list[str]:
@@ -159,20 +159,20 @@ class DataCentre:
         return list(self.frr_json("show ip pim neighbor").get(topology.TUNNEL, {}))
 
     def joined(self) -> set[str]:
-        """What was joined through the tunnel, as FRR has it: ``GROUP`` for (*,G), ``GROUP@SOURCE`` for (S,G)."""
+        """FRR's Join state on the tunnel: ``GROUP`` for (*,G), ``GROUP@SOURCE`` for (S,G)."""
         entries = self.frr_json("show ip pim join").get(topology.TUNNEL, {})
         channels = [(group, channel) for group, found in entries.items() if "." in group for channel in found.values()]
         joined = [(group, channel["source"]) for group, channel in channels if channel["channelJoinName"] == "JOIN"]
         return {group if source == "*" else f"{group}@{source}" for group, source in joined}
 
     def keepalives(self) -> CiscoStats:
-        """How the keepalives fare."""
+        """The report of the keepalive process."""
         return msgspec.json.decode(self._keepalives.read_bytes(), type=CiscoStats)
 
     def no_shutdown(self) -> None:
-        """``shutdown`` and ``no shutdown`` on the tunnel: up, with no keepalive missed."""
-        self._places.kill("cisco", signal.SIGUSR1)
+        """``shutdown`` and ``no shutdown`` on the tunnel: line protocol up, no reply missed."""
+        self._nodes.kill("cisco", signal.SIGUSR1)
 
-    def toggle_answering(self) -> None:
-        """Answer the VM's keepalives no more, or again."""
-        self._places.kill("cisco", signal.SIGUSR2)
+    def toggle_replies(self) -> None:
+        """Stop or start replying to the VM's keepalives."""
+        self._nodes.kill("cisco", signal.SIGUSR2)

@@ -1,4 +1,4 @@
-"""The data centre's GRE interface where the kernel has no GRE: a TUN and a pump, as a process of its own."""
+"""The data centre's GRE interface on a kernel without GRE: a TUN device and GRE in user space, as a process."""
 
 import argparse
 import asyncio
@@ -10,7 +10,7 @@ from mcastd.tunnel.userspace import Pump
 
 
 async def carry(name: str, local: IPv4Address, remote: IPv4Address) -> None:
-    """Make the interface and carry its packets until SIGTERM."""
+    """Create the interface and forward its packets until SIGTERM."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -22,7 +22,7 @@ async def carry(name: str, local: IPv4Address, remote: IPv4Address) -> None:
 
 
 def main() -> None:
-    """Read the command line and carry."""
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m mcastd.lab.dcgre", description=__doc__)
     parser.add_argument("name")
     parser.add_argument("local", type=IPv4Address)

@@ -1,4 +1,4 @@
-"""The packet filters of a scene: by nftables, or by iptables where the kernel has no nftables for IPv4."""
+"""The packet filters of a scene, with nftables, or with iptables if the kernel has no nftables for IPv4."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from functools import cached_property
 
 from mcastd.lab import topology
 from mcastd.lab.commands import works
-from mcastd.lab.places import Places
+from mcastd.lab.nodes import Nodes
 from mcastd.lab.topology import DC, INTERNET
 
 _NFT = ["nft", "-f", "-"]
@@ -15,38 +15,38 @@ _LEAKED = re.compile(r"^\[(\d+):\d+\] .*leaked_gre", re.MULTILINE)
 
 
 class Filters:
-    """The internet's gateway and the data centre's crypto map."""
+    """The NAT gateway of the internet node, and the data centre's filter that acts as a crypto map."""
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
 
     @cached_property
     def nftables(self) -> bool:
         """Whether the kernel has nftables for IPv4."""
-        return works(self._places.argv(INTERNET, ["nft", "--check", "add", "table", "ip", "probe"]))
+        return works(self._nodes.argv(INTERNET, ["nft", "--check", "add", "table", "ip", "probe"]))
 
     def start(self) -> None:
         """Load both."""
         if self.nftables:
-            self._places.command(INTERNET, _NFT, text=topology.GATEWAY)
-            self._places.command(DC, _NFT, text=topology.CRYPTO_MAP)
+            self._nodes.command(INTERNET, _NFT, text=topology.GATEWAY)
+            self._nodes.command(DC, _NFT, text=topology.CRYPTO_MAP)
         else:
-            self._places.command(INTERNET, _IPTABLES, text=topology.GATEWAY_IPTABLES)
-            self._places.command(DC, _IPTABLES, text=topology.CRYPTO_MAP_IPTABLES)
+            self._nodes.command(INTERNET, _IPTABLES, text=topology.GATEWAY_IPTABLES)
+            self._nodes.command(DC, _IPTABLES, text=topology.CRYPTO_MAP_IPTABLES)
 
     def block(self, *ports: int) -> None:
-        """Let the internet lose UDP to these ports; without ports, none."""
+        """Drop UDP to these ports in the internet node; without ports, drop nothing."""
         if self.nftables:
             blocked = f"add element ip gateway blocked {{ {', '.join(map(str, ports))} }}\n" if ports else ""
-            self._places.command(INTERNET, _NFT, text=f"flush set ip gateway blocked\n{blocked}")
+            self._nodes.command(INTERNET, _NFT, text=f"flush set ip gateway blocked\n{blocked}")
         else:
             rules = "".join(f"-A blocked -p udp --dport {port} -j DROP\n" for port in ports)
-            self._places.command(INTERNET, _IPTABLES, text=f"*filter\n:blocked -\n{rules}COMMIT\n")
+            self._nodes.command(INTERNET, _IPTABLES, text=f"*filter\n:blocked -\n{rules}COMMIT\n")
 
     def leaked(self) -> int:
-        """How many GRE packets the internet has seen in the clear."""
+        """How many unencrypted GRE packets have passed the internet node."""
         if not self.nftables:
-            answer = self._places.command(INTERNET, ["iptables-legacy-save", "--counters", "--table", "filter"])
+            answer = self._nodes.command(INTERNET, ["iptables-legacy-save", "--counters", "--table", "filter"])
             return sum(int(found[1]) for found in _LEAKED.finditer(answer))
-        answer = self._places.command(INTERNET, ["nft", "-j", "list", "counter", "ip", "gateway", "leaked_gre"])
+        answer = self._nodes.command(INTERNET, ["nft", "-j", "list", "counter", "ip", "gateway", "leaked_gre"])
         return next(int(entry["counter"]["packets"]) for entry in json.loads(answer)["nftables"] if "counter" in entry)

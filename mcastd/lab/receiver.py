@@ -1,8 +1,8 @@
-"""An ordinary application: it joins groups, reads them, and counts what came, what did not, and when.
+"""A receiving application: it joins groups, reads the datagrams, and counts received, lost and duplicate ones.
 
-It joins on an interface or, if none is named, where the kernel's route to the group leads.
+It joins on a named interface or, without one, where the kernel's route to the group leads.
 
-Run as a process. Whoever connects to its unix socket gets the counters as one line of JSON.
+Run as a process. Each connection to its unix socket gets the counters as one line of JSON.
 """
 
 import argparse
@@ -29,18 +29,18 @@ _REMEMBERED = 100_000
 
 @dataclass
 class Counters:
-    """What arrived of one group. Times are seconds, monotonic; ``lost`` are gaps in the sequence after the first."""
+    """What was received of one group. Times are in seconds (monotonic)."""
 
     group: str
     source: str | None = None
     received: int = 0
     duplicates: int = 0
-    first: float | None = None
-    last: float | None = None
-    longest_gap: float = 0.0
-    expected: int = 0
-    missing: set[int] = field(default_factory=set)
-    given_up: int = 0
+    first: float | None = None  # when the first datagram arrived
+    last: float | None = None  # when the last datagram arrived
+    longest_gap: float = 0.0  # between two datagrams
+    expected: int = 0  # the next sequence number
+    missing: set[int] = field(default_factory=set)  # sequence numbers not received yet
+    given_up: int = 0  # missing sequence numbers beyond what ``missing`` may hold
 
     def count(self, sequence: int, now: float) -> None:
         """Count one datagram."""
@@ -65,7 +65,7 @@ class Counters:
         self.received += 1
 
     def report(self) -> dict[str, Any]:
-        """The counters as JSON has them."""
+        """The counters, to be encoded as JSON; ``lost`` counts missing numbers after the first one received."""
         return {
             "group": self.group,
             "source": self.source,
@@ -79,22 +79,22 @@ class Counters:
 
 
 class Receiver:
-    """The sockets of the application: one for each group, joined whenever the interface appears.
+    """The sockets of the application, one per group, which joins when the interface appears.
 
-    ``interface`` None leaves it to the route to each group, which has to be there.
+    With ``interface`` None the route to each group decides; it must exist.
     """
 
     def __init__(self, interface: str | None, port: int) -> None:
         self._interface, self._port = interface, port
         self._selector = selectors.DefaultSelector()
         self._groups: list[tuple[socket.socket, Counters]] = []
-        self._index = 0
+        self._index = 0  # of the interface; 0 while it does not exist
         self._links = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         self._links.bind((0, _RTMGRP_LINK))
         self._selector.register(self._links, selectors.EVENT_READ, self._link_changed)
 
     def add(self, group: str, source: str | None) -> None:
-        """Receive a group, with a source only what that one sends (RFC 4607)."""
+        """Receive a group, only from ``source`` if that is given (RFC 4607)."""
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _RECEIVE_BUFFER)
@@ -105,14 +105,14 @@ class Receiver:
         self._selector.register(sock, selectors.EVENT_READ, lambda: self._read(sock, counters))
 
     def serve(self, path: Path) -> None:
-        """Answer questions on a unix socket."""
+        """Serve the counters on a unix socket."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
         listener.listen()
         self._selector.register(listener, selectors.EVENT_READ, lambda: self._answer(listener))
 
     def run(self) -> None:
-        """Receive, for ever."""
+        """Receive; does not return."""
         if self._interface is None:
             for sock, counters in self._groups:
                 _join(sock, counters, 0)
@@ -156,14 +156,14 @@ def _join(sock: socket.socket, counters: Counters, index: int) -> None:
         membership = struct.pack("4s4si", group, bytes(4), index)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
     else:
-        # struct group_source_req: the source-specific join that takes an interface index.
+        # struct group_source_req: the only source-specific join with an interface index.
         address = struct.pack("HH4s120x", socket.AF_INET, 0, group)
         source = struct.pack("HH4s120x", socket.AF_INET, 0, socket.inet_aton(counters.source))
         sock.setsockopt(socket.IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, struct.pack("I4x", index) + address + source)
 
 
 def ask(path: Path) -> bytes:
-    """The counters of the receiver that serves this socket, as JSON."""
+    """The counters of the receiver with this socket, as JSON."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(5.0)
         sock.connect(str(path))
@@ -172,7 +172,7 @@ def ask(path: Path) -> bytes:
 
 
 def main() -> None:
-    """Read the command line and receive."""
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m mcastd.lab.receiver", description=__doc__)
     parser.add_argument("groups", nargs="+", help="GROUP or GROUP@SOURCE")
     parser.add_argument("--interface", help="where to join; without it the kernel's route to the group decides")

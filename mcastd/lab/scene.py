@@ -1,4 +1,4 @@
-"""The scene as an object: build it, look at it, break parts of it, take it down. ``lab`` and its tests use it alike."""
+"""The scene as an object: build it, inspect it, break parts of it, remove it; for ``mcastd lab`` and the tests."""
 
 import os
 import secrets
@@ -15,34 +15,30 @@ from mcastd import control
 from mcastd.errors import ControlError, LabError
 from mcastd.lab import topology
 from mcastd.lab.charon import list_sas, start_charons, wait_for_charons
-from mcastd.lab.commands import command, require_programs, undisturbed, wait_for
+from mcastd.lab.commands import command, require_programs, signals_held, wait_for
 from mcastd.lab.datacentre import DataCentre
 from mcastd.lab.feed import Feed
 from mcastd.lab.filters import Filters
-from mcastd.lab.places import Options, Places
+from mcastd.lab.nodes import Nodes, Options
 from mcastd.lab.state import Process, end
-from mcastd.lab.topology import CLOUD, PLACES, DcIpsec
+from mcastd.lab.topology import CLOUD, NODES, DcIpsec
 from mcastd.status import Status
 
-_GOING_DOWN = 10.0
+_TEARDOWN_TIMEOUT = 10.0  # seconds for the daemon
 _DAEMON = "mcastd"
 _POLL = 0.05
 
 
-class Scene(Places):
-    """One scene. As a context manager it is built, without the daemon, on entering and gone on leaving.
-
-    ``dc`` is the other side, ``feed`` the streams, ``psk`` the agreed key, ``exec_time`` when the daemon was last
-    started (monotonic).
-    """
+class Scene(Nodes):
+    """One scene. A context manager: built, without the daemon, on entering, and removed on leaving."""
 
     def __init__(self, options: Options | None = None) -> None:
         super().__init__(options or Options())
-        self.psk = secrets.token_urlsafe(24)
-        self.dc = DataCentre(self, DcIpsec(self.psk))
-        self.feed = Feed(self)
+        self.psk = secrets.token_urlsafe(24)  # the pre-shared key of both sides
+        self.dc = DataCentre(self, DcIpsec(self.psk))  # the other side
+        self.feed = Feed(self)  # the streams
         self._filters = Filters(self)
-        self.exec_time = 0.0
+        self.exec_time = 0.0  # when the daemon was last started (monotonic)
         self._daemon: Process | None = None
 
     def __enter__(self) -> Self:
@@ -55,42 +51,42 @@ class Scene(Places):
         self.down()
 
     def up(self) -> None:
-        """Build everything but the daemon; what a crash left of an earlier scene is cleared away first.
+        """Build everything but the daemon, after removing what a crash left of a previous scene.
 
-        Raises LabError, and then leaves nothing behind either.
+        Raises LabError, after removing everything again.
         """
         if os.geteuid() != 0:
-            raise LabError("the lab makes network namespaces and needs root: sudo mcastd lab ...")
+            raise LabError("the lab creates network namespaces and needs root: sudo mcastd lab ...")
         require_programs()
         self._take()
         try:
             self._build()
         except LabError as error:
-            casualties = self.casualties()
+            ended_parts = self.ended_parts()
             self.down()
-            raise LabError(f"{error}{casualties}") from error
+            raise LabError(f"{error}{ended_parts}") from error
         except BaseException:
             self.down()
             raise
 
     def _take(self) -> None:
-        self.ours.lock()
+        self.state.lock()
         try:
-            record = self.ours.record
+            record = self.state.record
             if record.kept and all(process.alive for process in record.processes if process.name != _DAEMON):
-                raise LabError("the lab is up already: `mcastd lab down` first, or look around with `mcastd lab exec`")
-            self.ours.refuse_foreign([self.namespace(place) for place in PLACES])
+                raise LabError("the lab is up already: run `mcastd lab down` first, or use it with `mcastd lab exec`")
+            self.state.refuse_foreign([self.namespace(node) for node in NODES])
         except BaseException:
-            self.ours.unlock()
+            self.state.unlock()
             raise
 
     def _build(self) -> None:
-        self.ours.clear()
+        self.state.clear()
         for folder in ("log", "cloud", "dc", "dc/frr"):
             (self.folder / folder).mkdir()
-        for place in PLACES:
-            self.ours.make_namespace(self.namespace(place))
-        self._lay_cables()
+        for node in NODES:
+            self.state.make_namespace(self.namespace(node))
+        self._connect_nodes()
         self._write_config()
         userspace_esp = start_charons(self)
         self.feed.send(*self.options.groups)
@@ -98,17 +94,17 @@ class Scene(Places):
         wait_for_charons(self)
         self.feed.receive(*self.options.groups)
         if list_sas(self, CLOUD) or self.dc.security_associations() or self.dc.neighbors():
-            raise LabError("there is an SA or a PIM neighbour before mcastd was started")
+            raise LabError("an SA or a PIM neighbour exists before mcastd was started")
 
-    def _lay_cables(self) -> None:
+    def _connect_nodes(self) -> None:
         without_ipv6 = topology.WITHOUT_IPV6 if topology.IPV6.exists() else {}
-        for place in PLACES:
-            sysctls = without_ipv6 | topology.SYSCTLS[place]
+        for node in NODES:
+            sysctls = without_ipv6 | topology.SYSCTLS[node]
             script = "\n".join(f"echo {value} > /proc/sys/net/{name}" for name, value in sysctls.items())
-            self.command(place, ["sh", "-ec", script])
-        names = {place: self.namespace(place) for place in PLACES}
-        for place, lines in topology.LINKS.items():
-            command(["ip", "-n", names[place], "-batch", "-"], text=lines.format(**names))
+            self.command(node, ["sh", "-ec", script])
+        names = {node: self.namespace(node) for node in NODES}
+        for node, lines in topology.LINKS.items():
+            command(["ip", "-n", names[node], "-batch", "-"], text=lines.format(**names))
         self._filters.start()
 
     def _write_config(self) -> None:
@@ -125,25 +121,29 @@ class Scene(Places):
 
     def keep(self) -> None:
         """Leave the scene up when this process ends."""
-        self.ours.record.kept = True
-        self.ours.save()
-        self.ours.unlock()
+        self.state.record.kept = True
+        self.state.save()
+        self.state.unlock()
 
     def attach(self) -> None:
-        """Use a scene that ``lab up`` left; raises LabError if there is none."""
-        self.ours.load()
-        if not self.ours.record.kept:
-            raise LabError("the lab is not up: `mcastd lab up` first")
+        """Use the scene of ``lab up``; raises LabError if there is none."""
+        self.state.load()
+        if not self.state.record.kept:
+            raise LabError("the lab is not up: run `mcastd lab up` first")
 
     def down(self) -> None:
-        """Take everything down and leave nothing behind; also what a crash left. Signals wait until it is done."""
-        with undisturbed():
-            self.ours.lock()
-            record = self.ours.record
-            end({one.pid for one in record.processes if one.name == _DAEMON and one.alive}, signal.SIGTERM, _GOING_DOWN)
-            self.ours.clear(self.children())
+        """Remove everything, also what a crash left. Signals are blocked until it is done."""
+        with signals_held():
+            self.state.lock()
+            record = self.state.record
+            end(
+                {one.pid for one in record.processes if one.name == _DAEMON and one.alive},
+                signal.SIGTERM,
+                _TEARDOWN_TIMEOUT,
+            )
+            self.state.clear(self.children())
             self.reap()
-            self.ours.unlock()
+            self.state.unlock()
 
     def start_daemon(
         self,
@@ -151,18 +151,18 @@ class Scene(Places):
         environment: dict[str, str] | None = None,
         descriptors: Sequence[int] = (),
     ) -> None:
-        """Start mcastd, by ``argv`` and as ``start`` does. The data centre's tunnel is as after ``no shutdown``."""
+        """Start mcastd with ``argv``, as ``start`` does; the data centre's line protocol is up before."""
         self.dc.no_shutdown()
         self.exec_time = time.monotonic()
         self._daemon = self.start(CLOUD, _DAEMON, argv, environment, descriptors)
 
     def stop_daemon(self, number: signal.Signals = signal.SIGTERM) -> int | None:
-        """Send the daemon, if it runs, a signal that ends it, and wait; returns its exit status.
+        """Send a signal that ends the daemon, if it runs, and wait; returns its exit status.
 
         Raises LabError if it does not end.
         """
         daemon, self._daemon = self._daemon, None
-        return self.stop(daemon, number, _GOING_DOWN) if daemon is not None else None
+        return self.stop(daemon, number, _TEARDOWN_TIMEOUT) if daemon is not None else None
 
     @property
     def daemon(self) -> Process:
@@ -172,12 +172,12 @@ class Scene(Places):
         return self._daemon
 
     def status(self) -> Status:
-        """What the daemon says of itself; raises ControlError if it does not."""
+        """The daemon's status; raises ControlError if it does not answer."""
         answer = control.ask(self.folder / CLOUD / "run" / "control.sock", "status", timeout=30.0)
         return msgspec.json.decode(answer, type=Status)
 
-    def wait_for_status(self, what: str, ready: Callable[[Status], object], patience: float = 60.0) -> Status:
-        """Ask the daemon until its answer satisfies ``ready``; raises LabError after ``patience`` seconds."""
+    def wait_for_status(self, what: str, ready: Callable[[Status], object], timeout: float = 60.0) -> Status:
+        """Poll the daemon's status until it satisfies ``ready``; raises LabError after ``timeout`` seconds."""
         answers: list[Status] = []
 
         def satisfied() -> bool:
@@ -186,13 +186,13 @@ class Scene(Places):
                 return bool(ready(answers[-1]))
             return False
 
-        wait_for(what, satisfied, patience, _POLL)
+        wait_for(what, satisfied, timeout, _POLL)
         return answers[-1]
 
     def block(self, *ports: int) -> None:
-        """Let the internet lose UDP to these ports; without ports, none."""
+        """Drop UDP to these ports in the internet node; without ports, drop nothing."""
         self._filters.block(*ports)
 
     def leaked(self) -> int:
-        """How many GRE packets the internet has seen in the clear."""
+        """How many unencrypted GRE packets have passed the internet node."""
         return self._filters.leaked()

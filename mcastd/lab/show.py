@@ -1,4 +1,4 @@
-"""What ``mcastd lab run`` and ``lab up`` print: each step of coming up with its time, live rates, and a summary."""
+"""The output of ``mcastd lab run`` and ``lab up``: each step of the start with its time, live rates, a summary."""
 
 import json
 import signal
@@ -18,25 +18,25 @@ from mcastd.lab.scene import Scene
 from mcastd.status import Status
 
 _POLL = 0.05
-_COMING_UP = 60.0
+_START_TIMEOUT = 60.0  # seconds until the feed must have arrived
 
 
 class Screen:
-    """Lines that stay, and one line that changes: in place on a terminal, elsewhere a line each time."""
+    """Permanent lines and one status line, which is overwritten on a terminal and printed each time elsewhere."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         self._live: Any = None
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         if self._live is not None:
             self._live.console.print(text, markup=False)
         else:
             print(text, file=self._file, flush=True)
 
     def change(self, text: str) -> None:
-        """Print the line that changes."""
+        """Print the status line."""
         if not self._file.isatty():
             self.say(text)
             return
@@ -50,7 +50,7 @@ class Screen:
         self._live.update(Text(text), refresh=True)
 
     def close(self) -> None:
-        """Leave the line that changes as it is."""
+        """Keep the status line as it is."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -58,7 +58,7 @@ class Screen:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of coming up: when it was reached, in seconds after the daemon's exec, and what was reached."""
+    """A step of the start that was reached ``at`` seconds after the daemon's exec."""
 
     name: str
     at: float
@@ -66,7 +66,7 @@ class Step:
 
 
 def steps(status: Status, now: float) -> Iterator[Step]:
-    """The steps that a status shows as done; ``now`` is in seconds after the daemon's exec."""
+    """The steps that a status shows as reached; ``now`` is in seconds after the daemon's exec."""
     for peer in status.peers:
         if peer.state == "up":
             nat = "behind NAT" if peer.nat_local else "no NAT"
@@ -90,16 +90,16 @@ def steps(status: Status, now: float) -> Iterator[Step]:
 
 
 def packets(received: dict[str, StreamStats], exec_time: float) -> Iterator[Step]:
-    """The groups that have arrived."""
+    """A step for each group of which packets have arrived."""
     for name, stream in received.items():
         if stream.first is not None:
             yield Step(f"packets {name}", stream.first - exec_time, "at the application")
 
 
-def _come_up(scene: Scene, screen: Screen) -> bool:
+def _start(scene: Scene, screen: Screen) -> bool:
+    """Print the steps as they are reached; returns whether packets arrive."""
     seen: set[str] = set()
-    wanted = set(scene.options.groups)
-    deadline = scene.exec_time + _COMING_UP
+    deadline = scene.exec_time + _START_TIMEOUT
     settled = None
     while settled is None or time.monotonic() < settled:
         now = time.monotonic() - scene.exec_time
@@ -113,9 +113,9 @@ def _come_up(scene: Scene, screen: Screen) -> bool:
             if step.name not in seen:
                 seen.add(step.name)
                 screen.say(f"{step.at:8.3f} s  {step.name:<28} {step.detail}")
-        arrived = all(f"packets {group}" in seen for group in wanted)
+        arrived = all(f"packets {group}" in seen for group in scene.options.groups)
         if settled is None and arrived:
-            # The other steps are known by now, but for a keepalive whose turn has not come.
+            # All other steps have been reached, except for a keepalive that is not due yet.
             settled = time.monotonic() + scene.options.keepalive_period + 2 * _POLL
         if arrived and "keepalive" in seen:
             return True
@@ -128,11 +128,11 @@ def _come_up(scene: Scene, screen: Screen) -> bool:
 def _watch(scene: Scene, screen: Screen, seconds: float | None) -> None:
     began = time.monotonic()
     before, then = scene.feed.received(), began
-    turn = 0
+    second = 0
     while seconds is None or time.monotonic() - began < seconds:
-        turn += 1
+        second += 1
         left = seconds - (time.monotonic() - began) if seconds is not None else 1.0
-        time.sleep(max(0.0, min(left, began + turn - time.monotonic())))
+        time.sleep(max(0.0, min(left, began + second - time.monotonic())))
         received, now = scene.feed.received(), time.monotonic()
         parts = [
             f"{name} {(stream.received - before[name].received) / (now - then):6.0f}/s, {stream.received} received, "
@@ -146,7 +146,7 @@ def _watch(scene: Scene, screen: Screen, seconds: float | None) -> None:
 
 
 def summary(scene: Scene) -> dict[str, Any]:
-    """The result of a run; these keys stay stable. Times are seconds."""
+    """The result of a run, with stable keys. Times are in seconds."""
     streams = scene.feed.received()
     firsts = [stream.first for stream in streams.values() if stream.first is not None]
     try:
@@ -174,7 +174,7 @@ def _explain(scene: Scene, screen: Screen) -> None:
             screen.say(f"status: {problem}")
     except ControlError as error:
         screen.say(f"status: {error}")
-    screen.say(f"the end of mcastd's log:\n{scene.tail('mcastd', 25)}{scene.casualties()}")
+    screen.say(f"the end of mcastd's log:\n{scene.tail('mcastd', 25)}{scene.ended_parts()}")
     questions = ["show ip pim interface detail", "show ip pim neighbor", "show ip pim join"]
     screen.say("the data centre's FRR:\n" + "\n".join(scene.dc.frr(question).strip() for question in questions))
 
@@ -191,7 +191,7 @@ def _problems(status: Status) -> Iterator[str]:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Turn the first signal to stop into KeyboardInterrupt, and let no further one disturb the taking down."""
+    """Turn the first signal that stops the lab into KeyboardInterrupt, and ignore further ones during the teardown."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in STOPPING:
@@ -210,13 +210,13 @@ def _built(scene: Scene, screen: Screen) -> None:
     began = time.monotonic()
     scene.up()
     screen.say(
-        f"The scene is up ({time.monotonic() - began:.1f} s): two charons without an SA, FRR without a neighbour, "
-        f"and {topology.SOURCE_ADDRESS} sends {scene.options.rate:.0f}/s to {', '.join(scene.options.groups)}."
+        f"The scene is up ({time.monotonic() - began:.1f} s): two charons without an SA, FRR without a neighbour; "
+        f"{topology.SOURCE_ADDRESS} sends {scene.options.rate:.0f} packets/s to {', '.join(scene.options.groups)}."
     )
 
 
 def up(scene: Scene, *, daemon: bool) -> int:
-    """Build the scene and leave it up."""
+    """Build the scene and keep it; returns the exit code."""
     screen = Screen(sys.stdout)
     with _stoppable():
         _built(scene, screen)
@@ -228,20 +228,20 @@ def up(scene: Scene, *, daemon: bool) -> int:
         except BaseException:
             scene.down()
             raise
-    screen.say(f"Its configuration is {scene.config}. Look around: mcastd lab exec cloud mcastd status")
+    screen.say(f"Its configuration is {scene.config}. For example: mcastd lab exec cloud mcastd status")
     return 0
 
 
 def run(scene: Scene, *, seconds: float | None, as_json: bool) -> int:
-    """Build the scene, watch the feed until ``seconds`` after its arrival or Ctrl-C, and take everything down."""
+    """Build the scene, show the feed until ``seconds`` after its arrival or Ctrl-C, remove all; the exit code."""
     screen = Screen(sys.stderr if as_json else sys.stdout)
     result: dict[str, Any] = {}
     with _stoppable():
         _built(scene, screen)
         try:
-            screen.say("   0.000 s  mcastd is executed")
+            screen.say("   0.000 s  exec of mcastd")
             scene.start_daemon()
-            if _come_up(scene, screen):
+            if _start(scene, screen):
                 _watch(scene, screen, seconds)
         except KeyboardInterrupt:
             screen.close()

@@ -1,4 +1,4 @@
-"""The source: UDP datagrams with a sequence number and the time of sending, at an even pace, to one or more groups.
+"""The source: UDP datagrams with a sequence number and a timestamp, at a constant rate, to one or more groups.
 
 Run as a process. Payload: sequence number (64 bits), nanoseconds of CLOCK_MONOTONIC (64 bits), zeros.
 """
@@ -13,15 +13,15 @@ _TTL = 32
 
 
 def stream(sock: socket.socket, groups: list[tuple[str, int]], rate: float, size: int) -> None:
-    """Send ``rate`` datagrams of ``size`` bytes a second to each group, for ever.
+    """Send ``rate`` datagrams of ``size`` bytes per second to each group; does not return.
 
-    A late wake-up sends what has become due meanwhile: the pace holds in the mean, whatever the scheduler does.
+    After a late wake-up all datagrams that are due are sent, so that the mean rate does not depend on the scheduler.
     """
     padding = bytes(size - HEADER.size)
     sequence = 0
     began = time.monotonic_ns()
     while True:
-        # Once a turn: in a virtual machine without vDSO it is the dearest call but for the sending.
+        # Once per iteration: without a vDSO (user-mode Linux) this system call is the most expensive after sendto.
         now = time.monotonic_ns()
         due = int((now - began) * rate / 1e9) + 1
         while sequence < due:
@@ -33,7 +33,7 @@ def stream(sock: socket.socket, groups: list[tuple[str, int]], rate: float, size
 
 
 def main() -> None:
-    """Read the command line and send."""
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m mcastd.lab.source", description=__doc__)
     parser.add_argument("groups", nargs="+")
     parser.add_argument("--source", required=True)

@@ -1,7 +1,7 @@
-"""What of this machine is ours: a lock, and a record on disk of namespaces and processes that outlives a crash.
+"""A lock, and a record on disk of the namespaces and processes of a scene, so that they are found after a crash.
 
-A namespace is known by its inode number, a process by its pid and the time it started. A namespace of one of our names
-that is not in the record is somebody else's.
+A namespace is identified by its inode number, a process by its pid and its start time. A namespace with the name of a
+node that is not in the record belongs to another program.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ _POLL = 0.01
 
 
 class Process(msgspec.Struct, frozen=True):
-    """A process of the scene; ``start`` is in clock ticks since boot and tells it from a later one of the same pid."""
+    """A process of the scene; ``start`` (clock ticks since boot) distinguishes it from a later one with its pid."""
 
     name: str
     pid: int
@@ -33,17 +33,17 @@ class Process(msgspec.Struct, frozen=True):
 
     @property
     def alive(self) -> bool:
-        """Whether it runs (a zombie does not)."""
+        """Whether it is running; a zombie is not."""
         found = _stat(self.pid)
         return found is not None and found == (self.start, True)
 
 
 class Record(msgspec.Struct):
-    """The file. A namespace whose inode is None was about to be made; ``kept`` is a scene that ``lab up`` finished."""
+    """The content of the record file."""
 
-    namespaces: dict[str, int | None] = {}
+    namespaces: dict[str, int | None] = {}  # name -> inode number; None: about to be created
     processes: list[Process] = []
-    kept: bool = False
+    kept: bool = False  # by ``lab up``, after its process has ended
 
 
 def _stat(pid: int) -> tuple[int, bool] | None:
@@ -68,29 +68,29 @@ def inode(namespace: str) -> int | None:
 
 
 def _inside(inodes: set[int]) -> set[int]:
-    wanted = {f"net:[{number}]" for number in inodes}
+    links = {f"net:[{number}]" for number in inodes}
     pids = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with suppress(OSError):
-                if str((entry / "ns/net").readlink()) in wanted:
+                if str((entry / "ns/net").readlink()) in links:
                     pids.add(int(entry.name))
     return pids
 
 
 @dataclass
-class Ours:
-    """The folder of a scene, its lock and its record."""
+class SceneState:
+    """The folder of a scene, with its lock and its record."""
 
     folder: Path
 
     def __post_init__(self) -> None:
-        self._lock: IO[str] | None = None
+        self._lock: IO[str] | None = None  # held while open
         self._file = self.folder / "state.json"
         self.record = Record()
 
     def lock(self) -> None:
-        """Take the scene for this process; raises LabError while another one has it."""
+        """Lock the scene for this process; raises LabError while another process has the lock."""
         while self._lock is None:
             self.folder.mkdir(mode=0o755, exist_ok=True)
             try:
@@ -104,7 +104,7 @@ class Ours:
                 owner = file.read().strip() or "?"
                 file.close()
                 raise LabError(
-                    f"another `mcastd lab` is at work (process {owner}); stop it with Ctrl-C first"
+                    f"another `mcastd lab` is running (process {owner}); stop it with Ctrl-C first"
                 ) from None
             with suppress(FileNotFoundError):
                 if (self.folder / "lock").stat().st_ino == os.fstat(file.fileno()).st_ino:
@@ -118,7 +118,7 @@ class Ours:
         self.load()
 
     def unlock(self) -> None:
-        """Let others have the scene; the folder goes too if nothing is recorded in it."""
+        """Release the lock; removes the folder if nothing is recorded in it."""
         if self._lock is not None:
             if not self._file.exists():
                 shutil.rmtree(self.folder)
@@ -126,32 +126,32 @@ class Ours:
             self._lock = None
 
     def load(self) -> None:
-        """Read the record."""
+        """Read the record file."""
         try:
             self.record = msgspec.json.decode(self._file.read_bytes(), type=Record)
         except FileNotFoundError:
             self.record = Record()
         except msgspec.DecodeError as error:
-            raise LabError(f"{self._file}: not a record of ours ({error}); remove it if no lab is up") from error
+            raise LabError(f"{self._file}: not a record of the lab ({error}); remove it if no lab is up") from error
 
     def save(self) -> None:
-        """Write the record."""
+        """Write the record file."""
         files.replace(self._file, msgspec.json.encode(self.record))
 
     def refuse_foreign(self, namespaces: list[str]) -> None:
-        """Raise LabError if a namespace of one of these names exists that is not in the record."""
+        """Raise LabError if a namespace with one of these names exists that is not in the record."""
         foreign = [name for name in namespaces if (found := inode(name)) is not None and not self._owns(name, found)]
         if foreign:
             raise LabError(
-                f"network namespace {', '.join(foreign)}: exists, and the lab did not make it; "
-                f"it is left alone. Remove it yourself (ip netns del NAME) if nobody needs it."
+                f"network namespace {', '.join(foreign)}: exists, and was not created by the lab. "
+                f"If it is not needed, remove it (ip netns del NAME)."
             )
 
     def _owns(self, name: str, found: int) -> bool:
         return name in self.record.namespaces and self.record.namespaces[name] in (found, None)
 
     def make_namespace(self, name: str) -> None:
-        """Make a network namespace, recorded before and after."""
+        """Create a network namespace, recorded before and after."""
         self.record.namespaces[name] = None
         self.save()
         command(["ip", "netns", "add", name])
@@ -159,7 +159,7 @@ class Ours:
         self.save()
 
     def add_process(self, name: str, pid: int) -> Process:
-        """Record a process that was just started."""
+        """Record a process that has just been started."""
         found = _stat(pid)
         process = Process(name, pid, found[0] if found else 0)
         self.record.processes.append(process)
@@ -167,15 +167,15 @@ class Ours:
         return process
 
     def clear(self, children: set[int] | None = None) -> None:
-        """End every process of ours, and remove our namespaces and files. Does nothing where nothing is left.
+        """End all processes of the scene, and remove its namespaces and files. A no-op if nothing is left.
 
-        ``children`` are pids that may not have reached the record or their namespace yet.
+        ``children`` are pids that may not be in the record or in their namespace yet.
         """
         owned = {name: found for name in self.record.namespaces if (found := inode(name)) and self._owns(name, found)}
         for number in (signal.SIGTERM, signal.SIGKILL):
-            living = {process.pid for process in self.record.processes if process.alive}
-            living |= {pid for pid in (children or set()) | _inside(set(owned.values())) if _runs(pid)}
-            end(living, number, 2.0)
+            running = {process.pid for process in self.record.processes if process.alive}
+            running |= {pid for pid in (children or set()) | _inside(set(owned.values())) if _runs(pid)}
+            end(running, number, 2.0)
         for name in owned:
             command(["ip", "netns", "del", name])
         for entry in self.folder.iterdir():
@@ -187,12 +187,12 @@ class Ours:
         self.record = Record()
 
 
-def end(pids: set[int], number: signal.Signals, patience: float) -> bool:
-    """Send a signal and wait until all are gone; False if some are not after ``patience`` seconds."""
+def end(pids: set[int], number: signal.Signals, timeout: float) -> bool:
+    """Send a signal and wait until all processes have ended; False if not within ``timeout`` seconds."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while pids:
         pids = {pid for pid in pids if _runs(pid)}
         if time.monotonic() > deadline:

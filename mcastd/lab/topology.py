@@ -1,4 +1,4 @@
-"""The numbers of the scene (the article's), and the files that its parts read. Pure text."""
+"""The addresses of the scene (those of docs/from-the-article.md), and the configuration files of its parts. Pure."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from mcastd.config.model import Config
 
-CLOUD, INTERNET, DC, SOURCE, CLIENT = PLACES = ("cloud", "internet", "dc", "source", "client")
+CLOUD, INTERNET, DC, SOURCE, CLIENT = NODES = ("cloud", "internet", "dc", "source", "client")
 
 VM, VM_PUBLIC, DC_PUBLIC = "10.1.1.246", "222.45.67.1", "177.54.214.20"
 VM_SUBNET, CLIENT_ADDRESS = "192.168.50.1", "192.168.50.2"
@@ -22,13 +22,13 @@ RP_GROUPS = "239.0.0.0/8"
 GROUP, PORT = "239.1.1.1", 5001
 PROPOSAL = "aes256-sha256-modp2048"
 CHILD_GRE, CHILD_TCP = "dc-tun-gre", "dc-tun-tcp"
-CISCO_MTU_USERSPACE = 1376  # what fits into the TUN of ESP in user space, where that is what there is
+CISCO_MTU_USERSPACE = 1376  # what fits into charon's TUN device with ESP in user space
 XFRM_INTERFACE, IF_ID = "ipsec1", 7
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A way through IPsec: TOML for the child and the tunnel, and the MTU that the kernel's ESP leaves."""
+    """A topology: TOML for the CHILD_SA and the tunnel, and the tunnel's MTU with the kernel's ESP."""
 
     child: str
     tunnel: str
@@ -58,9 +58,9 @@ MODES = {
 
 @dataclass(frozen=True)
 class DcIpsec:
-    """What the data centre understood, its own side first; the failure tests change one field each.
+    """The data centre's IPsec settings; the failure tests change one field each.
 
-    Selectors that are None are what was agreed on.
+    Selectors that are None are those of the cloud's configuration.
     """
 
     psk: str
@@ -74,7 +74,7 @@ class DcIpsec:
         return f"DcIpsec({self.ike_proposal}, {self.esp_proposal}, {self.gre_local_ts} === {self.gre_remote_ts})"
 
 
-# ``ip -batch`` lines for each place, in the order of building; a name in braces is that place's namespace.
+# ``ip -batch`` lines for each node, in this order; a name in braces is replaced by that node's namespace.
 LINKS = {
     INTERNET: f"""
         link set lo up
@@ -119,7 +119,7 @@ LINKS = {
     """,
 }
 
-# The VM is the hardest case that people have: strict reverse path filtering.
+# Strict reverse path filtering in the VM is the most difficult setting.
 SYSCTLS = {
     CLOUD: {"ipv4/conf/all/rp_filter": "1", "ipv4/conf/default/rp_filter": "1", "ipv4/ip_forward": "0"},
     INTERNET: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "1"},
@@ -128,10 +128,10 @@ SYSCTLS = {
     CLIENT: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "0"},
 }
 IPV6 = Path("/proc/sys/net/ipv6")
-"""It is there where the kernel has IPv6."""
+"""Exists if the kernel has IPv6."""
 WITHOUT_IPV6 = {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"}
 
-# What a cloud's internet gateway knows: one address is the other, and nothing else passes.
+# The cloud's internet gateway: 1:1 NAT, and nothing else passes.
 GATEWAY = f"""
 table ip gateway {{
     counter leaked_gre {{ }}
@@ -169,7 +169,7 @@ COMMIT
 COMMIT
 """
 
-# What a crypto map does: GRE to the other side leaves encrypted (in user space by another interface) or not at all.
+# As with a crypto map, GRE to the other side leaves encrypted (in user space by another interface) or not at all.
 CRYPTO_MAP = f"""
 table ip crypto_map {{
     chain output {{
@@ -186,11 +186,11 @@ COMMIT
 
 
 DROP_INS = (Path(__file__).parents[2] / "packaging/strongswan.d/mcastd.conf", Path("/etc/strongswan.d/mcastd.conf"))
-"""Where the settings are that mcastd asks for: in the source tree, or installed."""
+"""The strongSwan settings that mcastd recommends: in the source tree, or installed."""
 
 
 def strongswan_conf(vici: Path, log: Path, *, userspace_esp: bool, drop_in: bool) -> str:
-    """strongswan.conf of a private charon; ``userspace_esp`` for kernels without ESP, ``drop_in`` as mcastd asks."""
+    """strongswan.conf of a node's charon; ``userspace_esp`` for kernels without ESP, ``drop_in`` as recommended."""
     kernel = ("kernel-libipsec " if userspace_esp else "") + "kernel-netlink"
     crypto = "random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 x509 pubkey"
     included = "".join(f"include {path}\n" for path in DROP_INS) if drop_in else ""
@@ -208,10 +208,10 @@ swanctl {{ load = {crypto} }}
 
 
 def data_centre(cloud: Config, dc: DcIpsec, mtu: int | None = None) -> Config:
-    """The cloud's configuration as the data centre understood the agreement, with an MTU of its own if it has one."""
+    """The cloud's configuration with the data centre's deviations, and with ``mtu`` for its tunnels if given."""
     peer = cloud.peers[0]
-    understood = {"local_ts": dc.gre_remote_ts, "remote_ts": dc.gre_local_ts}
-    selectors = {key: IPv4Network(value) for key, value in understood.items() if value is not None}
+    changed = {"local_ts": dc.gre_remote_ts, "remote_ts": dc.gre_local_ts}
+    selectors = {key: IPv4Network(value) for key, value in changed.items() if value is not None}
     children = tuple(
         replace(child, proposals=(dc.esp_proposal,), **(selectors if child.name == CHILD_GRE else {}))
         for child in peer.children
@@ -223,7 +223,7 @@ def data_centre(cloud: Config, dc: DcIpsec, mtu: int | None = None) -> Config:
 def mcastd_toml(
     *, vici: Path, strongswan: Path, runtime: Path, psk_file: Path, groups: tuple[str, ...], mode: str = "tunnel"
 ) -> str:
-    """The configuration of the daemon in the scene; a group is ``GROUP`` or, with a source, ``GROUP@SOURCE``."""
+    """The daemon's configuration; a group is ``GROUP`` or, with a source, ``GROUP@SOURCE``."""
     text = f"""\
 [daemon]
 vici_socket = "{vici}"
@@ -263,7 +263,7 @@ groups = ["{RP_GROUPS}"]
 
 
 def without_firewall(text: str) -> str:
-    """The configuration for a kernel without nftables, where mcastd can neither guard nor clamp."""
+    """The configuration for a kernel without nftables: without the guard and MSS clamping."""
     for child in (CHILD_GRE, CHILD_TCP):
         text = text.replace(f"children.{child}]\n", f"children.{child}]\nmss = 0\n")
     return text.replace("[peers.dc]\n", "[firewall]\nguard = false\n\n[peers.dc]\n")

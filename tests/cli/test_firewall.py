@@ -23,7 +23,7 @@ def test_it_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_a_rule_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mcastd.toml").write_text("")
     assert main(["firewall", "-c", str(tmp_path / "mcastd.toml")]) == 0
-    assert capsys.readouterr().out == "# The configuration makes no rule.\n"
+    assert capsys.readouterr().out == "# This configuration needs no rules.\n"
 
 
 def test_a_wrong_file_is_refused_as_check_refuses_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

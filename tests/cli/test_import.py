@@ -75,7 +75,7 @@ def test_nothing_that_is_there_is_touched(
 ) -> None:
     (tmp_path / there).write_text("mine")
     assert run(ARTICLE, secrets, "-o", tmp_path / "mcastd.toml") == 1
-    assert f"{there} is there already" in capsys.readouterr().err
+    assert f"{there} exists and is not overwritten" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["ipsec.secrets", there])
     assert (tmp_path / there).read_text() == "mine"
 

@@ -36,7 +36,7 @@ def test_the_files_are_written_for_nobody_else_and_never_over_others(
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == dict.fromkeys(FILES, 0o600)
     (folder / "frr.conf").write_text("mine")
     assert run("--vendor", "frr-strongswan", "--output", str(folder)) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists and is not overwritten" in capsys.readouterr().err
     assert (folder / "frr.conf").read_text() == "mine"
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from mcastd.lab import topology
 from mcastd.lab.commands import wait_for
-from mcastd.lab.places import Options
+from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
 from tests.lab.datapath import RATE, assert_datapath
 

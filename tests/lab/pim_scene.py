@@ -24,7 +24,7 @@ from scapy.layers.inet import IP
 from mcastd.errors import LabError
 from mcastd.lab import topology
 from mcastd.lab.commands import wait_for
-from mcastd.lab.places import Options
+from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
 from mcastd.lab.state import Process
 from mcastd.lab.topology import CLOUD, DC, GROUP, TUNNEL

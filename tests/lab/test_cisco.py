@@ -21,19 +21,19 @@ def test_a_request_is_the_answer_wrapped_for_the_far_end() -> None:
 
 def test_an_answer_is_the_inner_packet_on_its_own() -> None:
     inner = cisco.request("10.44.7.1", "10.44.6.1")[4:]
-    assert cisco.is_answer(inner, "10.44.7.1", "10.44.6.1")
-    assert not cisco.is_answer(inner, "10.44.6.1", "10.44.7.1")
-    assert not cisco.is_answer(inner[:20] + bytes.fromhex("00000800"), "10.44.7.1", "10.44.6.1")
+    assert cisco.is_reply(inner, "10.44.7.1", "10.44.6.1")
+    assert not cisco.is_reply(inner, "10.44.6.1", "10.44.7.1")
+    assert not cisco.is_reply(inner[:20] + bytes.fromhex("00000800"), "10.44.7.1", "10.44.6.1")
 
 
 def test_what_it_is_asked_it_answers_with_what_was_inside() -> None:
     ours, theirs = "10.44.7.1", "10.44.6.1"
     outer = bytes.fromhex("45c0003000000000ff2f0000") + bytes((10, 44, 6, 1, 10, 44, 7, 1))
     asked = cisco.request(theirs, ours)
-    assert cisco.answer(outer + asked, ours, theirs) == bytes(4)
-    assert cisco.answer(outer + cisco.request(ours, theirs), ours, theirs) is None
-    assert cisco.answer(outer + asked[4:], ours, theirs) is None
-    assert not cisco.is_answer(outer + asked, ours, theirs)
+    assert cisco.reply_to(outer + asked, ours, theirs) == bytes(4)
+    assert cisco.reply_to(outer + cisco.request(ours, theirs), ours, theirs) is None
+    assert cisco.reply_to(outer + asked[4:], ours, theirs) is None
+    assert not cisco.is_reply(outer + asked, ours, theirs)
 
 
 @pytest.fixture
@@ -54,15 +54,15 @@ def test_three_unanswered_take_the_line_down_and_an_answer_brings_it_up(
 ) -> None:
     line = cisco.Line("gre1", tmp_path / "report.json")
     for _ in range(3):
-        line.asked()
+        line.request_sent()
     assert commands == []
     for _ in range(3):
-        line.asked()
+        line.request_sent()
     assert commands == [["ip", "link", "set", "gre1", "down"]]
-    line.heard(0.001)
+    line.reply_received(0.001)
     assert commands[1:] == [["ip", "link", "set", "gre1", "up"]]
     for _ in range(3):
-        line.asked()
+        line.request_sent()
     assert len(commands) == 2
 
 
@@ -70,15 +70,15 @@ def test_it_can_be_made_to_answer_no_more(tmp_path: Path) -> None:
     line = cisco.Line("gre1", tmp_path / "report.json")
     found = []
     for _ in range(3):
-        found.append(line.was_asked())
-        line.toggle_answering()
-    assert (found, line.asked_of_us) == ([True, False, True], 3)
+        found.append(line.request_received())
+        line.toggle_replies()
+    assert (found, line.requests_received) == ([True, False, True], 3)
 
 
 def test_no_shutdown_forgets_what_was_missed(commands: list[list[str]], tmp_path: Path) -> None:
     line = cisco.Line("gre1", tmp_path / "report.json")
     for _ in range(4):
-        line.asked()
+        line.request_sent()
     line.reset()
     assert line.up
     assert line.missed == 0

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mcastd.cli import main
-from mcastd.lab.places import Options, Places
+from mcastd.lab.nodes import Nodes, Options
 
 
 @pytest.mark.parametrize("group", ["10.0.0.1", "239.1.1", "239.1.1.1@source", "@100.15.30.10"])
@@ -48,14 +48,14 @@ def test_missing_programs_are_said_with_the_packages_that_have_them(
 
 
 def test_commands_in_a_place_find_the_parts_of_the_scene() -> None:
-    places = Places(Options(prefix="mcastd-test-words"))
+    nodes = Nodes(Options(prefix="mcastd-test-words"))
     folder = "/run/mcastd-test-words-lab"
     inside = ["ip", "netns", "exec", "mcastd-test-words-dc"]
-    assert places.argv("dc", ["ip", "addr"]) == [*inside, "ip", "addr"]
-    assert places.argv("dc", ["vtysh", "-c", "show ip mroute"]) == [
+    assert nodes.argv("dc", ["ip", "addr"]) == [*inside, "ip", "addr"]
+    assert nodes.argv("dc", ["vtysh", "-c", "show ip mroute"]) == [
         *inside, "vtysh", "--vty_socket", f"{folder}/dc/frr", "-c", "show ip mroute",
     ]  # fmt: skip
-    assert places.argv("dc", ["swanctl", "-l"]) == [
+    assert nodes.argv("dc", ["swanctl", "-l"]) == [
         *inside,
         "env",
         f"STRONGSWAN_CONF={folder}/dc/strongswan.conf",
@@ -64,5 +64,5 @@ def test_commands_in_a_place_find_the_parts_of_the_scene() -> None:
         "--uri",
         f"unix://{folder}/dc/charon.vici",
     ]
-    assert places.argv("dc", ["mcastd", "status"]) == [*inside, sys.executable, "-m", "mcastd", "status"]
-    assert places.environment()["MCASTD_CONFIG"] == f"{folder}/mcastd.toml"
+    assert nodes.argv("dc", ["mcastd", "status"]) == [*inside, sys.executable, "-m", "mcastd", "status"]
+    assert nodes.environment()["MCASTD_CONFIG"] == f"{folder}/mcastd.toml"

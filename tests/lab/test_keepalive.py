@@ -31,18 +31,18 @@ def asking(running: Scene) -> Scene:
 
 
 def test_the_data_centre_answers_and_the_path_is_alive(asking: Scene) -> None:
-    before, dropped = asking.dc.keepalives().asked_of_us, keepalive(asking.status()).dropped
+    before, dropped = asking.dc.keepalives().requests_received, keepalive(asking.status()).dropped
     status = asking.wait_for_status("answers", lambda status: keepalive(status).received >= 3 and keepalive(status).rtt)
     assert keepalive(status).path == "alive"
     assert keepalive(status).dropped == dropped
     assert status.healthy
-    wait_for("the data centre was asked", lambda: asking.dc.keepalives().asked_of_us >= before + 3)
+    wait_for("the data centre was asked", lambda: asking.dc.keepalives().requests_received >= before + 3)
     assert "ours: path alive" in asking.exec("cloud", ["mcastd", "status"]).stdout
 
 
 def test_no_answers_make_the_path_dead_and_the_child_anew_and_an_answer_brings_it_back(asking: Scene) -> None:
     before = asking.wait_for_status("the path is alive", lambda status: keepalive(status).path == "alive")
-    asking.dc.toggle_answering()
+    asking.dc.toggle_replies()
     try:
         status = asking.wait_for_status("the path is dead", lambda status: keepalive(status).path == "dead")
         assert not status.healthy
@@ -54,7 +54,7 @@ def test_no_answers_make_the_path_dead_and_the_child_anew_and_an_answer_brings_i
         assert keepalive(asking.status()).path == "dead"
         assert child(asking.status()).spi_in == child(anew).spi_in
     finally:
-        asking.dc.toggle_answering()
+        asking.dc.toggle_replies()
     after = asking.wait_for_status("the path is alive again", lambda status: keepalive(status).path == "alive")
     assert after.healthy or "path" not in after.summary
     arrived = asking.feed.received()[GROUP].received

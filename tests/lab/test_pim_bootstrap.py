@@ -34,7 +34,7 @@ def standing_scene() -> Iterator[Scene]:
     """The scene with FRR's pimd ended: there is room for another one."""
     with standing() as scene:
         scene.kill("pimd", signal.SIGTERM)
-        wait_for("FRR's end", lambda: not any(p.alive for p in scene.ours.record.processes if p.name == "pimd"))
+        wait_for("FRR's end", lambda: not any(p.alive for p in scene.state.record.processes if p.name == "pimd"))
         yield scene
 
 

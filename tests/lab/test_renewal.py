@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from mcastd.lab.commands import wait_for
-from mcastd.lab.places import Options
+from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CHILD_GRE, CHILD_TCP, DC, GROUP
 from mcastd.status import Status

@@ -9,7 +9,7 @@ import pytest
 
 from mcastd.daemon import HAND_OVER
 from mcastd.lab.commands import wait_for
-from mcastd.lab.places import Options
+from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CLOUD, DC, GROUP, TUNNEL
 from tests.lab.pim_scene import HELLO, JOIN_PRUNE, LEAF, PIM, Tap, as_new, generation_id_of, mcastd

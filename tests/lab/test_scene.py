@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 
 from mcastd.errors import LabError
-from mcastd.lab.places import Options
+from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
-from mcastd.lab.state import NETNS, Ours, inode
-from mcastd.lab.topology import PLACES
+from mcastd.lab.state import NETNS, SceneState, inode
+from mcastd.lab.topology import NODES
 
 PREFIX = "mcastd-test-scene"
 OPTIONS = Options(prefix=PREFIX)
-NAMES = [f"{PREFIX}-{place}" for place in PLACES]
+NAMES = [f"{PREFIX}-{node}" for node in NODES]
 ROOT = Path(__file__).parents[2]
 IMPORTS = """
 from mcastd.lab import show
-from mcastd.lab.places import Options
+from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
 """
 
@@ -83,7 +83,7 @@ def start(body: str) -> subprocess.Popen[str]:
 def test_a_scene_is_built_of_real_parts_and_leaves_nothing_behind() -> None:
     before = host()
     with Scene(OPTIONS) as scene:
-        assert all(process.alive for process in scene.ours.record.processes)
+        assert all(process.alive for process in scene.state.record.processes)
         assert scene.dc.security_associations() == ""
         assert scene.dc.neighbors() == []
         assert "10.44.4.5/30" in scene.command("dc", ["ip", "addr", "show", "gre1"])
@@ -125,7 +125,7 @@ def test_a_foreign_namespace_is_refused_and_left_alone() -> None:
     foreign = NAMES[2]
     subprocess.run(["ip", "netns", "add", foreign], check=True)
     number = inode(foreign)
-    with pytest.raises(LabError, match=f"{foreign}: exists, and the lab did not make it"):
+    with pytest.raises(LabError, match=f"{foreign}: exists, and was not created by the lab"):
         Scene(OPTIONS).up()
     assert inode(foreign) == number
     Scene(OPTIONS).down()
@@ -149,11 +149,11 @@ def test_a_namespace_that_was_made_again_by_somebody_else_is_not_ours() -> None:
 
 def test_two_labs_at_once_are_refused_and_the_first_lives_on() -> None:
     with Scene(OPTIONS) as scene:
-        with pytest.raises(LabError, match=f"another `mcastd lab` is at work \\(process {os.getpid()}\\)"):
+        with pytest.raises(LabError, match=f"another `mcastd lab` is running \\(process {os.getpid()}\\)"):
             Scene(OPTIONS).up()
-        with pytest.raises(LabError, match="another `mcastd lab` is at work"):
+        with pytest.raises(LabError, match="another `mcastd lab` is running"):
             Scene(OPTIONS).down()
-        assert all(process.alive for process in scene.ours.record.processes)
+        assert all(process.alive for process in scene.state.record.processes)
     assert_nothing_left()
 
 
@@ -185,7 +185,7 @@ def test_what_a_crash_left_is_repaired_by_up() -> None:
     left = {inode(name) for name in NAMES}
     assert None not in left
     with Scene(OPTIONS) as scene:
-        assert all(process.alive for process in scene.ours.record.processes)
+        assert all(process.alive for process in scene.state.record.processes)
     assert_nothing_left()
 
 
@@ -203,11 +203,11 @@ def test_what_a_crash_left_is_removed_by_down() -> None:
 
 
 def test_a_crash_between_a_namespace_and_its_record_is_repaired() -> None:
-    ours = Ours(Path(f"/run/{PREFIX}-lab"))
-    ours.lock()
-    ours.record.namespaces[NAMES[0]] = None
-    ours.save()
-    ours.unlock()
+    state = SceneState(Path(f"/run/{PREFIX}-lab"))
+    state.lock()
+    state.record.namespaces[NAMES[0]] = None
+    state.save()
+    state.unlock()
     subprocess.run(["ip", "netns", "add", NAMES[0]], check=True)
     Scene(OPTIONS).down()
     assert_nothing_left()

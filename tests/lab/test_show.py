@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 PRELUDE = f"""
 import sys
 from mcastd.lab import show
-from mcastd.lab.places import Options
+from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
 scene = Scene(Options(prefix={PREFIX!r}))
 """

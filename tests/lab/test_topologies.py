@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from mcastd.lab.commands import wait_for
-from mcastd.lab.places import Options
+from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import (
     CHILD_GRE,

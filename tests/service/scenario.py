@@ -23,7 +23,7 @@ import msgspec
 from mcastd import control
 from mcastd.errors import ControlError
 from mcastd.lab.commands import wait_for
-from mcastd.lab.places import Options
+from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CLOUD, GROUP, TUNNEL
 from mcastd.status import Status
@@ -96,7 +96,7 @@ class Scenario:
         """Let strongswan.service be the VM's charon, install the package beside it, and configure it for the scene."""
         for unit in ("mcastd", "mcastd-cleanup", "strongswan"):
             drop_in(unit, "lab", f"NetworkNamespacePath=/run/netns/{self._scene.namespace(CLOUD)}")
-        (charon,) = (one for one in self._scene.ours.record.processes if one.name == f"charon-{CLOUD}")
+        (charon,) = (one for one in self._scene.state.record.processes if one.name == f"charon-{CLOUD}")
         self._scene.stop(charon)
         run("systemctl", "start", "strongswan")
         # Of the machine around this one it may be that its packages must not start services. And nobody here looks for

@@ -18,7 +18,7 @@ from typing import Any
 
 from mcastd.config.load import load
 from mcastd.lab.commands import wait_for
-from mcastd.lab.places import Options
+from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CLOUD, GROUP, VM_GATEWAY
 from tests.service.scenario import BY_COMMAND, CONFIG, RUNTIME, Scenario, run

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mcastd.lab.commands import undisturbed
+from mcastd.lab.commands import signals_held
 from tests.vm.kernels import PROJECT, Kernel, Kind
 
 # Set inside of a machine, to its kind.
@@ -93,7 +93,7 @@ class Machine:
             self._folder, self._shared, initrd, options.memory, options.processors, options.parameters
         )
         self._living, living = os.pipe()
-        with (self._folder / "console").open("wb") as console, undisturbed() as mask:
+        with (self._folder / "console").open("wb") as console, signals_held() as mask:
             self._process = subprocess.Popen(
                 [*_ALONE, "sh", "-c", script],
                 stdin=subprocess.DEVNULL,
@@ -169,7 +169,7 @@ class Machine:
         return "".join(f"\n  {line}" for line in ("; its console:", *last)) if last else ", its console is empty"
 
     def _end(self) -> None:
-        with undisturbed():
+        with signals_held():
             if self._process is not None:
                 if self._process.poll() is None:
                     # The group, as at first the namespace may not depend on its maker yet.
