@@ -1,14 +1,14 @@
-"""A nudge for level-triggered loops: many nudges before the next look are one."""
+"""A nudge for level-triggered loops: many nudges before the next iteration are one."""
 
 import asyncio
 import time
 
 
 class Wake:
-    """An event that is consumed by waiting for it, and that says when its nudges have been dealt with.
+    """An event that is consumed by waiting for it, and that shows when its nudges have been dealt with.
 
-    A reconciling loop waits here, then compares what is wanted with what is there, then calls ``finished``; it loses
-    nothing when several nudges fall together. ``turned`` is when the loop last came around (monotonic, in seconds).
+    A reconciling loop waits here, compares the desired with the actual state, and calls ``finished``; several nudges in
+    the meantime are one. ``turned`` is when the loop last started an iteration (monotonic, in seconds).
     """
 
     def __init__(self) -> None:
@@ -18,12 +18,12 @@ class Wake:
         self.turned = time.monotonic()
 
     def set(self) -> None:
-        """Let the waiting loop look again, now or as soon as it waits."""
+        """Start an iteration of the loop, now or as soon as it waits."""
         self._asked += 1
         self._event.set()
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Return True when nudged, False after ``timeout`` seconds without a nudge (None: wait for ever)."""
+        """Return True when nudged, False after ``timeout`` seconds without a nudge (None: without a limit)."""
         self.turn()
         try:
             async with asyncio.timeout(timeout):
@@ -39,11 +39,11 @@ class Wake:
         self._taken = self._asked
 
     def turn(self) -> None:
-        """Say that the loop has come around, where it does so without waiting here."""
+        """Record an iteration of a loop that does not wait here each time."""
         self.turned = time.monotonic()
 
     def finished(self) -> None:
-        """Say that what the last ``wait`` returned for has been dealt with."""
+        """What the last ``wait`` returned for has been dealt with."""
         self._finished = self._taken
         self._done.set()
 
