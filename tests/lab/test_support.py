@@ -103,5 +103,5 @@ def test_the_archive_has_what_helps_and_no_key(scene: Scene, tmp_path: Path) -> 
     assert b"dc-tun-gre" in found["swanctl-list-sas.txt"]
     assert b'"healthy":true' in found["mcastd-status-json.txt"]
     assert b"gre1" in found["ip-d-s-link.txt"]
-    assert b"rp_filter: " in found["sysctls-in-proc-sys-net.txt"]
+    assert b"rp_filter: " in found["files-in-proc-sys-net.txt"]
     assert b"CHILD_SA dc-tun-gre" in found["journal-of-strongswan-service-last-24-hours.txt"]

@@ -32,6 +32,7 @@ _COMMANDS: Final = {  # the first word of command lines, and what follows it in 
     "systemctl": (f"status --no-pager --lines=0 {' '.join(_UNITS)}",),
 }
 _COUNTERS: Final = "dev snmp netstat xfrm_stat igmp mcfilter ip_mr_vif ip_mr_cache softnet_stat"
+_RUNTIME: Final = "ledger.json handover.json joins/* log*"
 _SYSCTLS: Final = "ipv4/ip_forward ipv4/igmp_max_* core/rmem_* core/netdev_max_backlog"
 _SYSCTLS_OF_INTERFACES: Final = "*forwarding rp_filter accept_local log_martians disable_* force_igmp_version"
 
@@ -61,14 +62,13 @@ def items(config: Path, control_socket: Path) -> list[Item]:
     lines += [f"ethtool -S {link.parent.name}" for link in sorted(Path("/sys/class/net").glob("*/device"))]
     env = os.environ | {"MCASTD_CONFIG": str(config), "MCASTD_SOCKET": str(control_socket), "LC_ALL": "C"}
     env["PATH"] = f"{env.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
-    runtime = [control_socket.parent / name for name in ("ledger.json", "handover.json", "log", "log.old")]
-    files = [config, *runtime, Path("/etc/os-release"), Path("/etc/strongswan.d/mcastd.conf")]
+    files = [config, Path("/etc/os-release"), Path("/etc/strongswan.d/mcastd.conf")]
     sysctls = [*_SYSCTLS.split(), *(f"ipv4/conf/*/{name}" for name in _SYSCTLS_OF_INTERFACES.split())]
+    folders = {"/proc/net": _COUNTERS.split(), "/proc/sys/net": sysctls, str(control_socket.parent): _RUNTIME.split()}
     return [
         *(Item(str(path), partial(_file, path)) for path in files),
         *(Item(line, partial(_command, _argv(line, vici), env)) for line in lines),
-        Item("counters in /proc/net", partial(_files, Path("/proc/net"), _COUNTERS.split())),
-        Item("sysctls in /proc/sys/net", partial(_files, Path("/proc/sys/net"), sysctls)),
+        *(Item(f"files in {root}", partial(_files, Path(root), names)) for root, names in folders.items()),
         *(Item(f"journal of {unit}, last 24 hours", partial(_journal, unit)) for unit in _UNITS),
     ]
 
@@ -137,9 +137,9 @@ def _file(path: Path) -> Output:
     return path.read_bytes(), None
 
 
-def _files(root: Path, patterns: list[str]) -> Output:
-    found = {path.relative_to(root): path.read_bytes() for pattern in patterns for path in sorted(root.glob(pattern))}
-    return b"".join(b"%b: %b" % (bytes(path), content) for path, content in found.items()), None
+def _files(root: Path, names: list[str]) -> Output:
+    found = [b"%b: %b" % (bytes(path), path.read_bytes()) for name in names for path in sorted(root.glob(name))]
+    return b"".join(found), None if found else "no such files, or no permission to read them"
 
 
 def _journal(unit: str) -> Output:

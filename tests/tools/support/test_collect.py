@@ -59,10 +59,10 @@ def test_without_a_daemon_the_archive_says_what_is_missing_and_why(
     assert {line.partition(": ")[0] for line in has.splitlines() if ".txt: " in line} == found.keys() - {"contents.txt"}
     assert f"mcastd status --json: exit status 3: mcastd: no mcastd answers on {tmp_path}/control.sock" in lacks
     assert f"mcastd check: exit status 2: {config}:" in lacks
-    assert f"{tmp_path}/ledger.json: No such file or directory" in lacks
+    assert f"files in {tmp_path}: no such files, or no permission to read them" in lacks
     assert "swanctl --list-sas: " in lacks
-    assert "ipv4/ip_forward: " in found["sysctls-in-proc-sys-net.txt"]
-    assert "Udp: " in found["counters-in-proc-net.txt"]
+    assert "ipv4/ip_forward: " in found["files-in-proc-sys-net.txt"]
+    assert "Udp: " in found["files-in-proc-net.txt"]
     assert 'psk_file = "dc.psk"' in next(text for name, text in found.items() if name.endswith("mcastd-toml.txt"))
     assert KEY not in "".join(found.values())
 
