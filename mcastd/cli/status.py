@@ -21,7 +21,6 @@ from mcastd.status import (
     KeepaliveStatus,
     PeerStatus,
     PimStatus,
-    RouteStatus,
     Status,
     TunnelStatus,
 )
@@ -30,18 +29,19 @@ _CLEAR = "\x1b[H\x1b[2J"
 _SHOWN_GROUPS = 40
 _SHOWN_AUTO_RP = 10
 _SHOWN_ROUTES = 6
+_GROUP = "{:<34} {:<10} {:<11} {:<15} {:<15} {:>7}  {}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--json", action="store_true", help="one JSON object, whose keys stay stable")
-    parser.add_argument("--watch", action="store_true", help="again every second, until Ctrl-C")
-    parser.add_argument("--all", action="store_true", help=f"every group, not the first {_SHOWN_GROUPS}")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with stable keys")
+    parser.add_argument("--watch", action="store_true", help="repeat every second until Ctrl-C")
+    parser.add_argument("--all", action="store_true", help=f"show every group, not only the first {_SHOWN_GROUPS}")
     add_socket_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask and print."""
+    """Ask the daemon and print its status; returns the exit code."""
     path = socket_of(arguments)
     while True:
         answer = control.ask(path, "status")
@@ -58,8 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _lines(status: Status, everything: bool) -> Iterator[str]:
     yield f"mcastd {status.version}, pid {status.pid}, up {_duration(status.uptime)}, {status.config_file}"
     yield f"{'ok' if status.healthy else 'DOWN'}: {status.summary}"
-    for note in status.notes:
-        yield f"note: {note}"
+    yield from (f"note: {note}" for note in status.notes)
     if status.firewall is not None:
         yield from _firewall(status.firewall)
     for peer in status.peers:
@@ -68,74 +67,61 @@ def _lines(status: Status, everything: bool) -> Iterator[str]:
         yield from _tunnel(tunnel)
     if status.groups:
         yield ""
-        yield f"{'group':<34} {'tunnel':<10} {'state':<11} {'rp':<15} {'upstream':<15} {'for':>7}  origin"
+        yield _GROUP.format("group", "tunnel", "state", "rp", "upstream", "for", "origin")
     shown = status.groups if everything else status.groups[:_SHOWN_GROUPS]
-    for group in shown:
-        yield _group(group)
-    if len(shown) < len(status.groups):
-        yield f"... and {len(status.groups) - len(shown)} more (--all)"
-
-
-def _peer(peer: PeerStatus) -> Iterator[str]:
-    yield ""
-    up = f" for {_duration(peer.uptime)}" if peer.uptime is not None else ""
-    yield f"peer {peer.name}: {peer.state}{up}, {peer.local}[{peer.local_id}] - {peer.remote}[{peer.remote_id}]"
-    details = [peer.proposal or ""]
-    details += [f"rekey in {_duration(peer.rekey_in)}"] if peer.rekey_in is not None else []
-    details += [f"reauthentication in {_duration(peer.reauth_in)}"] if peer.reauth_in is not None else []
-    if peer.proposal:
-        yield "  " + ", ".join(details)
-    if peer.problem:
-        yield f"  problem: {peer.problem}"
-    for child in peer.children:
-        yield from _child(child)
-
-
-def _child(child: ChildStatus) -> Iterator[str]:
-    up = f" for {_duration(child.uptime)}" if child.uptime is not None else ""
-    only = "" if child.protocol == "any" else f" {child.protocol}"
-    yield f"  child {child.name}: {child.state}{up}, {child.local_ts} === {child.remote_ts}{only}"
-    if child.state == "up":
-        encap = " in UDP" if child.encap else ""
-        rekey = f", rekey in {_duration(child.rekey_in)}" if child.rekey_in is not None else ""
-        mode = f"{child.mode} mode" if child.if_id is None else f"XFRM interface {child.if_id}"
-        yield f"    {child.proposal}, {mode}{encap}, SPIs {child.spi_in}_i {child.spi_out}_o{rekey}"
-        yield (
-            f"    in {child.packets_in} packets, {child.bytes_in} bytes;"
-            f" out {child.packets_out} packets, {child.bytes_out} bytes"
-        )
-    if child.problem:
-        wait = f"; next try in {_duration(child.next_try_in)}" if child.next_try_in is not None else ""
-        yield f"    problem: {child.problem}{wait}"
+    yield from map(_group, shown)
+    yield from _more(len(status.groups) - len(shown), " (--all)")
 
 
 def _firewall(firewall: FirewallStatus) -> Iterator[str]:
     guard = "off" if not firewall.guard else "on" if firewall.in_place else "not in place"
     yield (
-        f"firewall: guard {guard}, dropped {firewall.leaks_out} leaving and {firewall.leaks_in} arriving in the clear;"
+        f"firewall: guard {guard}, dropped {firewall.leaks_out} leaving and {firewall.leaks_in} arriving unencrypted;"
         f" IGMP kept {firewall.igmp_kept}, SNAT {firewall.snat_packets} packets, MSS clamped {firewall.mss_clamped}"
     )
-    if firewall.problem:
-        yield f"  problem: {firewall.problem}"
+    yield from _given("  problem: {}", firewall.problem)
+
+
+def _peer(peer: PeerStatus) -> Iterator[str]:
+    yield ""
+    ends = f"{peer.local}[{peer.local_id}] - {peer.remote}[{peer.remote_id}]"
+    yield f"peer {peer.name}: {peer.state}{_after(' for', peer.uptime)}, {ends}"
+    if peer.proposal:
+        reauthentication = _after(", reauthentication in", peer.reauth_in)
+        yield f"  {peer.proposal}{_after(', rekey in', peer.rekey_in)}{reauthentication}"
+    yield from _given("  problem: {}", peer.problem)
+    for child in peer.children:
+        yield from _child(child)
+
+
+def _child(child: ChildStatus) -> Iterator[str]:
+    selectors = f"{child.local_ts} === {child.remote_ts}" + (f" {child.protocol}" if child.protocol != "any" else "")
+    yield f"  CHILD_SA {child.name}: {child.state}{_after(' for', child.uptime)}, {selectors}"
+    if child.state == "up":
+        mode = f"{child.mode} mode" if child.if_id is None else f"XFRM interface {child.if_id}"
+        spis = f"SPIs {child.spi_in}_i {child.spi_out}_o{_after(', rekey in', child.rekey_in)}"
+        yield f"    {child.proposal}, {mode}{' in UDP' if child.encap else ''}, {spis}"
+        yield (
+            f"    in {child.packets_in} packets, {child.bytes_in} bytes;"
+            f" out {child.packets_out} packets, {child.bytes_out} bytes"
+        )
+    yield from _given("    problem: {}{}", child.problem, _after("; next try in", child.next_try_in))
 
 
 def _tunnel(tunnel: TunnelStatus) -> Iterator[str]:
     yield ""
     kind = "GRE" if tunnel.encapsulation == "gre" else "XFRM interface"
-    ends = f"{kind} {tunnel.local} - {tunnel.remote} ({tunnel.datapath})"
     addresses = " ".join((tunnel.address, *tunnel.addresses))
+    ends = f"{kind} {tunnel.local} - {tunnel.remote} ({tunnel.datapath})"
     yield f"tunnel {tunnel.name}: {tunnel.state}, {addresses}, {ends}"
-    if tunnel.mtu is not None:
-        yield f"  MTU {tunnel.mtu} ({tunnel.mtu_reason})"
-    if tunnel.problem:
-        yield f"  problem: {tunnel.problem}"
-    if tunnel.routes:
-        yield f"  routes: {_routes(tunnel.routes)}"
+    yield from _given("  MTU {} ({})", tunnel.mtu, tunnel.mtu_reason)
+    yield from _given("  problem: {}", tunnel.problem)
+    routes = [route.prefix if route.state == "up" else f"{route.prefix} ({route.state})" for route in tunnel.routes]
+    more = f" and {len(routes) - _SHOWN_ROUTES} more" if len(routes) > _SHOWN_ROUTES else ""
+    yield from _given("  routes: {}{}", ", ".join(routes[:_SHOWN_ROUTES]), more)
     for route in tunnel.routes:
-        if route.problem:
-            yield f"    {route.prefix}: {route.problem}"
-    if tunnel.dropped:
-        yield f"  dropped: {_counters(tunnel.dropped)}"
+        yield from _given("    {1}: {0}", route.problem, route.prefix)
+    yield from _given("  dropped: {}", _counters(tunnel.dropped))
     if tunnel.keepalive is not None:
         yield from _keepalive(tunnel.keepalive)
     if tunnel.pim is not None:
@@ -143,52 +129,56 @@ def _tunnel(tunnel: TunnelStatus) -> Iterator[str]:
 
 
 def _keepalive(alive: KeepaliveStatus) -> Iterator[str]:
-    last = f", the last {_duration(alive.last_age)} ago" if alive.last_age is not None else ""
-    last += ": they have stopped" if alive.stopped else ""
-    off = "" if alive.reply else " (reply is off)"
-    yield f"  keepalives: {alive.answered} answered{last}{off}"
-    if alive.dropped:
-        yield f"    not answered: {_counters(alive.dropped)}"
+    last = _after(", the last", alive.last_age, " ago") + (": they have stopped" if alive.stopped else "")
+    yield f"  keepalives: {alive.answered} answered{last}{'' if alive.reply else ' (reply is off)'}"
+    yield from _given("    not answered: {}", _counters(alive.dropped))
     if alive.period:
-        rtt = f", round trip {alive.rtt * 1000:.1f} ms" if alive.rtt is not None else ""
         missed = f", {alive.missed} missed" if alive.missed else ""
-        path = f"path {alive.path}" if alive.path else "path not known"
+        rtt = f", round trip {alive.rtt * 1000:.1f} ms" if alive.rtt is not None else ""
+        path = f"path {alive.path or 'not known'}"
         yield f"    ours: {path}, {alive.sent} sent, {alive.received} came back{missed}{rtt}"
-
-
-def _routes(routes: tuple[RouteStatus, ...]) -> str:
-    shown = [route.prefix if route.state == "up" else f"{route.prefix} ({route.state})" for route in routes]
-    more = f" and {len(shown) - _SHOWN_ROUTES} more" if len(shown) > _SHOWN_ROUTES else ""
-    return ", ".join(shown[:_SHOWN_ROUTES]) + more
 
 
 def _pim(pim: PimStatus) -> Iterator[str]:
     if not pim.neighbors:
         yield "  PIM: no neighbour" + ("" if pim.running else ", not running")
-    if pim.problem:
-        yield f"  PIM cannot send: {pim.problem}"
+    yield from _given("  PIM cannot send: {}", pim.problem)
     for neighbor in pim.neighbors:
-        expires = f"expires in {_duration(neighbor.expires_in)}" if neighbor.expires_in is not None else "never expires"
-        yield f"  PIM neighbour {neighbor.address}: up {_duration(neighbor.uptime)}, {expires}"
+        yield f"  PIM neighbour {neighbor.address}: up {_duration(neighbor.uptime)}, {_expiry(neighbor.expires_in)}"
     for mapping in pim.auto_rp[:_SHOWN_AUTO_RP]:
         rp = f"RP {mapping.rp}" if mapping.rp is not None else "no RP"
-        expires = f"expires in {_duration(mapping.expires_in)}" if mapping.expires_in is not None else "never expires"
-        unused = "" if mapping.used else " (not used)"
-        yield f"  Auto-RP{unused}: {rp} for {mapping.groups}, {mapping.kind} of {mapping.sender}, {expires}"
-    if len(pim.auto_rp) > _SHOWN_AUTO_RP:
-        yield f"  ... and {len(pim.auto_rp) - _SHOWN_AUTO_RP} more ranges (--json)"
-    if pim.dropped:
-        yield f"    dropped: {_counters(pim.dropped)}"
+        source = f"{mapping.kind} of {mapping.sender}, {_expiry(mapping.expires_in)}"
+        yield f"  Auto-RP{'' if mapping.used else ' (not used)'}: {rp} for {mapping.groups}, {source}"
+    yield from _more(len(pim.auto_rp) - _SHOWN_AUTO_RP, " ranges (--json)", indent="  ")
+    yield from _given("    dropped: {}", _counters(pim.dropped))
 
 
 def _group(group: GroupStatus) -> str:
-    entry = f"({group.source or '*'}, {group.group})"
-    age = _duration(group.uptime) if group.uptime is not None else ""
-    problem = f"  {group.problem}" if group.problem else "  by Assert" if group.assert_winner else ""
-    return (
-        f"{entry:<34} {group.tunnel:<10} {group.state:<11} {group.rp or '':<15} {group.upstream or '':<15} {age:>7}"
-        f"  {','.join(group.origins)}{problem}"
-    )
+    note = f"  {group.problem}" if group.problem else "  by Assert" if group.assert_winner else ""
+    entry, origin = f"({group.source or '*'}, {group.group})", ",".join(group.origins)
+    rp, upstream, age = group.rp or "", group.upstream or "", _after("", group.uptime).lstrip()
+    return _GROUP.format(entry, group.tunnel, group.state, rp, upstream, age, origin) + note
+
+
+def _given(line: str, value: object, *more: object) -> Iterator[str]:
+    """A line with values in place of ``{}``, if there is the first one."""
+    if value:
+        yield line.format(value, *more)
+
+
+def _more(count: int, what: str, indent: str = "") -> Iterator[str]:
+    """A line on what is not shown."""
+    if count > 0:
+        yield f"{indent}... and {count} more{what}"
+
+
+def _expiry(seconds: float | None) -> str:
+    return _after("expires in", seconds) or "never expires"
+
+
+def _after(words: str, seconds: float | None, behind: str = "") -> str:
+    """A duration with the words around it, or nothing."""
+    return "" if seconds is None else f"{words} {_duration(seconds)}{behind}"
 
 
 def _counters(counters: dict[str, int]) -> str:

@@ -141,10 +141,10 @@ DOWN: child dc-tun-tcp is waiting
 
 peer dc-tun: up for 1d01h, 10.1.1.246[222.45.67.1] - 177.54.214.20[177.54.214.20]
   AES_CBC-256/HMAC_SHA2_256_128/MODP_2048, rekey in 59.0s
-  child dc-tun-gre: up for 2h01m, 10.44.6.1/32 === 10.44.7.1/32
+  CHILD_SA dc-tun-gre: up for 2h01m, 10.44.6.1/32 === 10.44.7.1/32
     AES_CBC-256/HMAC_SHA2_256_128, tunnel mode in UDP, SPIs c9788976_i 0e1488b7_o, rekey in 34m00s
     in 221 packets, 13872 bytes; out 121 packets, 3072 bytes
-  child dc-tun-tcp: waiting, 10.45.8.16/28 === 100.15.30.0/24
+  CHILD_SA dc-tun-tcp: waiting, 10.45.8.16/28 === 100.15.30.0/24
     problem: the selectors differ; next try in 4.2s
 
 tunnel gre1: up, 10.44.4.6/30, GRE 10.44.6.1 - 10.44.7.1 (kernel)
