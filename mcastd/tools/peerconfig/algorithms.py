@@ -1,14 +1,13 @@
-"""strongSwan's proposals in the words of Cisco IOS XE.
+"""strongSwan's proposals as Cisco IOS XE writes them.
 
 IOS XE's keywords are those of its commands ``crypto ikev2 proposal``, ``crypto isakmp policy``, ``crypto ipsec
 transform-set`` and ``set pfs``; group numbers are IANA's (RFC 3526, 5114, 5903, 8031).
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from itertools import product
-from typing import Final
+from typing import Final, NamedTuple
 
 from mcastd.config.proposals import by_kind
 
@@ -34,7 +33,7 @@ GROUPS: Final[Mapping[str, int]] = {
     "curve448": 32,
     "x448": 32,
 }
-"""Diffie-Hellman groups by their number in IKE."""
+"""The numbers of Diffie-Hellman groups in IKE."""
 
 _IOS_GROUPS: Final = frozenset((1, 2, 5, 14, 15, 16, 19, 20, 21, 24))
 _AES: Final = re.compile(r"aes(128|192|256)?")
@@ -51,11 +50,11 @@ _HASHES: Final = {
     "sha2_512": "sha512",
 }
 _PRFS: Final = {f"prf{name}": name for name in ("md5", "sha1", "sha256", "sha384", "sha512")}
-_DEFAULT_KEY: Final = "128"
+_CIPHERS: Final = {"des": "des", "3des": "3des"}
+_ESP_CIPHERS: Final = {"des": "esp-des", "3des": "esp-3des", "null": "esp-null"}
 
 
-@dataclass(frozen=True)
-class Ike:
+class Ike(NamedTuple):
     """One ``crypto ikev2 proposal``: its keywords. ``integrity`` is empty with AES-GCM."""
 
     encryption: tuple[str, ...]
@@ -64,8 +63,7 @@ class Ike:
     groups: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Isakmp:
+class Isakmp(NamedTuple):
     """One ``crypto isakmp policy`` (IKEv1)."""
 
     encryption: str
@@ -73,49 +71,44 @@ class Isakmp:
     group: int
 
 
-@dataclass(frozen=True)
-class Esp:
-    """One ESP proposal: the words of each transform set that it allows, and the groups for PFS."""
+class Esp(NamedTuple):
+    """One ESP proposal: the keywords of each transform set that it allows, and the groups for PFS."""
 
     transforms: tuple[str, ...]
     groups: tuple[int, ...]
 
 
 class UnknownAlgorithmError(Exception):
-    """IOS XE has no such algorithm; the text is strongSwan's word for it."""
+    """IOS XE does not have the algorithm; the text is strongSwan's keyword for it."""
 
 
 def ike(proposal: str) -> Ike:
-    """A sound IKE proposal for IKEv2. Raises UnknownAlgorithmError."""
+    """A valid IKE proposal for IKEv2. Raises UnknownAlgorithmError."""
     parts = by_kind(proposal)
-    encryption = tuple(_ikev2_gcm(word) for word in parts.get("aead", ()))
-    encryption += tuple(_ikev2_cipher(word) for word in parts.get("cipher", ()))
+    encryption = [f"aes-gcm-{_bits(_GCM, word, refused='192')}" for word in parts.get("aead", ())]
+    encryption += [_cipher(word, "aes-cbc-{}".format, _CIPHERS) for word in parts.get("cipher", ())]
     integrity = tuple(_of(_HASHES, word) for word in parts.get("integrity", ()))
     prf = tuple(_of(_PRFS, word) for word in parts.get("prf", ())) or integrity
-    if "aead" in parts:
-        integrity = ()
-    return Ike(encryption, integrity, prf, _groups(parts))
+    return Ike(tuple(encryption), () if "aead" in parts else integrity, prf, _groups(parts))
 
 
 def isakmp(proposal: str) -> tuple[Isakmp, ...]:
-    """A sound IKE proposal for IKEv1, where each policy has one algorithm of a kind. Raises UnknownAlgorithmError."""
+    """A valid IKE proposal for IKEv1, where each policy has one algorithm of a kind. Raises UnknownAlgorithmError."""
     parts = by_kind(proposal)
-    if "aead" in parts:
-        raise UnknownAlgorithmError(parts["aead"][0])
-    ciphers = [_isakmp_cipher(word) for word in parts.get("cipher", ())]
-    hashes = [_of(_HASHES, word).replace("sha1", "sha") for word in parts.get("integrity", ())]
-    return tuple(Isakmp(*one) for one in product(ciphers, hashes, _groups(parts)))
+    for word in parts.get("aead", ()):
+        raise UnknownAlgorithmError(word)
+    ciphers = [_cipher(word, _sized("aes"), _CIPHERS) for word in parts.get("cipher", ())]
+    return tuple(Isakmp(*one) for one in product(ciphers, _hashes(parts), _groups(parts)))
 
 
 def esp(proposal: str) -> Esp:
-    """A sound ESP proposal. Raises UnknownAlgorithmError."""
+    """A valid ESP proposal. Raises UnknownAlgorithmError."""
     parts = by_kind(proposal)
-    transforms = [_sized("esp-gcm", _gcm_bits(word)) for word in parts.get("aead", ())]
-    hashes = [_of(_HASHES, word).replace("sha1", "sha") for word in parts.get("integrity", ())]
-    for word, name in product(parts.get("cipher", ()), hashes):
-        transforms.append(f"{_esp_cipher(word)} esp-{name}-hmac")
     if parts.get("esn") == ("esn",):
         raise UnknownAlgorithmError("esn")
+    transforms = [_sized("esp-gcm")(_bits(_GCM, word)) for word in parts.get("aead", ())]
+    ciphers = [_cipher(word, _sized("esp-aes"), _ESP_CIPHERS) for word in parts.get("cipher", ())]
+    transforms += [f"{cipher} esp-{name}-hmac" for cipher, name in product(ciphers, _hashes(parts))]
     return Esp(tuple(transforms), _groups(parts))
 
 
@@ -126,43 +119,30 @@ def _groups(parts: Mapping[str, tuple[str, ...]]) -> tuple[int, ...]:
     return tuple(GROUPS[word] for word in parts.get("group", ()))
 
 
-def _of(words: Mapping[str, str], word: str) -> str:
-    if word not in words:
+def _hashes(parts: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The hashes of IKEv1 and ESP, where SHA-1 is ``sha``."""
+    return [_of(_HASHES, word).replace("sha1", "sha") for word in parts.get("integrity", ())]
+
+
+def _of(keywords: Mapping[str, str], word: str) -> str:
+    if word not in keywords:
         raise UnknownAlgorithmError(word)
-    return words[word]
+    return keywords[word]
 
 
-def _gcm_bits(word: str) -> str:
-    if match := _GCM.fullmatch(word):
-        return match[1] or _DEFAULT_KEY
-    raise UnknownAlgorithmError(word)
-
-
-def _ikev2_gcm(word: str) -> str:
-    bits = _gcm_bits(word)
-    if bits == "192":  # which ESP has
+def _bits(aes: re.Pattern[str], word: str, refused: str = "") -> str:
+    """The length of an AES key, which is 128 by default."""
+    match = aes.fullmatch(word)
+    bits = (match[1] or "128") if match else refused
+    if bits == refused:
         raise UnknownAlgorithmError(word)
-    return f"aes-gcm-{bits}"
+    return bits
 
 
-def _ikev2_cipher(word: str) -> str:
-    if match := _AES.fullmatch(word):
-        return f"aes-cbc-{match[1] or _DEFAULT_KEY}"
-    return _of({"des": "des", "3des": "3des"}, word)
+def _cipher(word: str, aes: Callable[[str], str], others: Mapping[str, str]) -> str:
+    return aes(_bits(_AES, word)) if _AES.fullmatch(word) else _of(others, word)
 
 
-def _isakmp_cipher(word: str) -> str:
-    if match := _AES.fullmatch(word):
-        return _sized("aes", match[1] or _DEFAULT_KEY)
-    return _of({"des": "des", "3des": "3des"}, word)
-
-
-def _esp_cipher(word: str) -> str:
-    if match := _AES.fullmatch(word):
-        return _sized("esp-aes", match[1] or _DEFAULT_KEY)
-    return _of({"des": "esp-des", "3des": "esp-3des", "null": "esp-null"}, word)
-
-
-def _sized(word: str, bits: str) -> str:
-    """Without a number, IOS XE takes 128 bits, and writes it that way."""
-    return word if bits == _DEFAULT_KEY else f"{word} {bits}"
+def _sized(keyword: str) -> Callable[[str], str]:
+    """A keyword with the length of the key behind it; IOS XE writes 128 bits without a number."""
+    return lambda bits: keyword if bits == "128" else f"{keyword} {bits}"

@@ -1,7 +1,7 @@
 """IKE and IPsec of the other side for Cisco IOS XE: proposals, keys, transform sets, the crypto map. Pure text.
 
-A child's traffic selectors are an access list of the crypto map; a child of mode ``interface`` is an IPsec profile for
-a virtual tunnel interface instead.
+The traffic selectors of a CHILD_SA are an access list of the crypto map; a CHILD_SA of mode ``interface`` is an IPsec
+profile for a virtual tunnel interface instead.
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import Final, TypeVar
 from mcastd.config.agreement import as_address, far_selectors, public_address
 from mcastd.config.model import Child, Config, Peer
 from mcastd.errors import PeerConfigError
-from mcastd.tools.peerconfig import PSK
+from mcastd.tools.peerconfig import PSK, PUBLIC
 from mcastd.tools.peerconfig.algorithms import Esp, Isakmp, UnknownAlgorithmError, esp, ike, isakmp
-from mcastd.tools.peerconfig.ios_words import NEXT_HOP, PUBLIC, TRUSTPOINT, Names, gateway, identity, limited, network
+from mcastd.tools.peerconfig.ios_syntax import NEXT_HOP, TRUSTPOINT, Names, gateway, identity, limited, network
 
 T = TypeVar("T")
 
@@ -34,16 +34,16 @@ _WEAK: Final = re.compile(
 
 
 class Crypto:
-    """What encrypts, for all peers of a configuration."""
+    """Everything about encryption, for all peers of a configuration."""
 
     def __init__(self, config: Config, names: Names, outside: str) -> None:
         self._peers = config.peers
         self._names = names
         self._outside = outside
-        self._policies = iter(range(_FIRST_POLICY, 10001, _STEP))
+        self._policies = iter(range(_FIRST_POLICY, 10001, _STEP))  # numbers of ISAKMP policies
 
     def lines(self) -> Iterator[str]:
-        """Peers with their children, and the crypto map. Raises PeerConfigError where no proposal can be said."""
+        """Peers with their CHILD_SAs, and the crypto map. Raises PeerConfigError if no proposal can be used."""
         yield from _weak(self._all())
 
     def _all(self) -> Iterator[str]:
@@ -56,7 +56,7 @@ class Crypto:
         yield from self._crypto_map()
 
     def profile(self, child: Child) -> str:
-        """The name of the IPsec profile of a child of mode ``interface``."""
+        """The name of the IPsec profile of a CHILD_SA of mode ``interface``."""
         return self._names("child", child.name)
 
     def _ikev2(self, peer: Peer) -> Iterator[str]:
@@ -87,7 +87,7 @@ class Crypto:
         if peer.dpd_delay:
             yield from limited(f" dpd {{}} {_DPD_RETRY} on-demand", peer.dpd_delay, _DPD)
         if peer.reauthentication:
-            yield " ! mcastd makes the IKE SA afresh before that; there is nothing to set for it here"
+            yield " ! mcastd reauthenticates before that; this side needs no setting for it"
 
     def _ikev1(self, peer: Peer) -> Iterator[str]:
         by_key = peer.psk_file is not None
@@ -105,7 +105,7 @@ class Crypto:
             (peer.remote_id, None if by_name else peer.remote, "this side"),
         ):
             if address is not None and as_address(who) != address:
-                yield f"! {whose} is known by its address here; agreed was the identity {who}"
+                yield f"! {whose} is identified by its address here; agreed was the identity {who}"
         yield f"crypto isakmp identity {'dn' if by_name else 'address'}"
         if peer.dpd_delay:
             yield from limited(f"crypto isakmp keepalive {{}} {_DPD_RETRY} on-demand", peer.dpd_delay, _DPD)
@@ -129,7 +129,7 @@ class Crypto:
             yield from self._negotiated(peer, child)
             if not selects(child):
                 return
-            yield "! A virtual tunnel interface takes selectors since IOS XE 16.12; before, it has but any and any"
+            yield "! A virtual tunnel interface has traffic selectors since IOS XE 16.12; before, they are any and any"
         ours, theirs = far_selectors(peer, child)
         hidden = child.mode == "transport" and public_address(peer) is None and ours.network_address == peer.local
         yield f"ip access-list extended {name}"
@@ -142,17 +142,17 @@ class Crypto:
         return list(_numbered(self._names("child", child.name), list(words)))
 
     def _negotiated(self, peer: Peer, child: Child) -> Iterator[str]:
-        """What a crypto map entry and an IPsec profile have in common."""
+        """The settings that a crypto map entry and an IPsec profile have in common."""
         translated, _ = _translated(child.proposals, esp, "")
         names = [name for name, _ in self._transform_sets(child, translated)]
         yield f" set transform-set {' '.join(names[:_TRANSFORM_SETS])}"
         if left_out := names[_TRANSFORM_SETS:]:
-            yield f" ! IOS XE takes {_TRANSFORM_SETS} of them; left out: {' '.join(left_out)}"
+            yield f" ! IOS XE accepts {_TRANSFORM_SETS} of them; left out: {' '.join(left_out)}"
         groups = list(dict.fromkeys(group for proposal in translated for group in proposal.groups))
         if groups:
             yield f" set pfs group{groups[0]}"
         if groups[1:]:
-            yield f" ! IOS XE takes one group for PFS; agreed too: {', '.join(map(str, groups[1:]))}"
+            yield f" ! IOS XE accepts one group for PFS; also agreed: {', '.join(map(str, groups[1:]))}"
         yield from limited(" set security-association lifetime seconds {}", child.lifetime, _ESP_LIFETIME)
         yield " set security-association lifetime kilobytes disable"
         yield f" set security-association replay {_replay(child.replay_window)}"
@@ -165,16 +165,16 @@ class Crypto:
             return
         yield from (
             "!",
-            "! One entry for each pair of traffic selectors. Cisco gives crypto maps up: a release without them needs",
+            "! One entry for each pair of traffic selectors. Cisco phases out crypto maps: for a release without",
         )
-        yield '! children of mode = "interface" on the side of mcastd, which are virtual tunnel interfaces here'
+        yield '! them set mode = "interface" for the CHILD_SAs of mcastd, which are virtual tunnel interfaces here'
         for number, (peer, child) in enumerate(mapped, 1):
             yield f"crypto map {_MAP} {number * _STEP} ipsec-isakmp"
             yield f" set peer {gateway(peer)}"
             yield from self._negotiated(peer, child)
             yield f" match address {self._names('child', child.name)}"
         yield from (f"interface {self._outside}", f" crypto map {_MAP}", "!")
-        yield "! What is to be encrypted has to leave by that interface; a default route there does as well"
+        yield "! Packets to be encrypted have to leave by that interface; a default route through it is enough"
         for peer, child in mapped:
             ours, _ = far_selectors(peer, child)
             if ours.network_address not in (public_address(peer), peer.local) and ours.prefixlen > 0:
@@ -182,30 +182,30 @@ class Crypto:
 
 
 def selects(child: Child) -> bool:
-    """Whether a child is for some traffic only, not for all of a virtual tunnel interface."""
+    """Whether a CHILD_SA is for some traffic only, not for all of a virtual tunnel interface."""
     return child.protocol == "gre" or bool(child.local_ts.prefixlen or child.remote_ts.prefixlen)
 
 
 def _replay(packets: int) -> str:
-    """The window that is as large as ours, or the largest; without a word, IOS XE has one of 64 packets."""
+    """The smallest window that is as large as ours, or the largest; the default of IOS XE is 64 packets."""
     if not packets:
         return "disable"
     return f"window-size {next((size for size in _REPLAY_WINDOWS if size >= packets), _REPLAY_WINDOWS[-1])}"
 
 
 def _weak(lines: Iterator[str]) -> Iterator[str]:
-    """The lines, the first with a weak algorithm below a comment on what it takes."""
+    """The lines, with a comment above the first with a weak algorithm."""
     said = False
     for line in lines:
         if not said and _WEAK.search(line):
             said = True
-            yield "! Weak algorithms: from IOS XE 17.11 on they take `crypto engine compliance shield disable`,"
+            yield "! Weak algorithms: from IOS XE 17.11 on they need `crypto engine compliance shield disable`,"
             yield "! and a restart (Cisco's field notice 72510). Agree on others if you can"
         yield line
 
 
 def _translated(proposals: tuple[str, ...], into: Callable[[str], T], where: str) -> tuple[list[T], list[str]]:
-    """The proposals that IOS XE can have, and a comment for each other. Raises PeerConfigError if there is none."""
+    """The proposals that IOS XE has, and a comment for each other one. Raises PeerConfigError if it has none."""
     found, missing = [], []
     for proposal in proposals:
         try:
@@ -213,11 +213,13 @@ def _translated(proposals: tuple[str, ...], into: Callable[[str], T], where: str
         except UnknownAlgorithmError as error:
             missing.append(f"! not in IOS XE: {error}, so the proposal {proposal} is left out")
     if not found:
-        raise PeerConfigError(f"{where}: Cisco IOS XE has nothing for {', '.join(proposals)}; allowed: one that it has")
+        raise PeerConfigError(
+            f"{where}: Cisco IOS XE has none of {', '.join(proposals)}; allowed: at least one that it has"
+        )
     return found, missing
 
 
 def _numbered(name: str, items: list[T]) -> Iterator[tuple[str, T]]:
-    """The first has the plain name."""
+    """Names for the items; the first has the plain name."""
     for number, item in enumerate(items, 1):
         yield name if number == 1 else f"{name}-{number}", item

@@ -1,8 +1,8 @@
 """The other side for Cisco IOS XE: a whole configuration, to be completed where it says so, and pasted. Pure text.
 
-GRE keepalives do not go with ``tunnel protection`` (Cisco's tech note 64565), so a crypto map on the outside interface
-encrypts what the children select; only a child of mode ``interface`` is a virtual tunnel interface. What IOS XE cannot
-do is said in comments.
+GRE keepalives do not work with ``tunnel protection`` (Cisco's tech note 64565), so a crypto map on the outside
+interface encrypts what the CHILD_SAs select; only a CHILD_SA of mode ``interface`` is a virtual tunnel interface.
+Comments name what IOS XE cannot do.
 """
 
 from collections.abc import Iterator
@@ -12,32 +12,22 @@ from typing import Final
 from mcastd.config.agreement import carrier, far_address, far_mtu, seen
 from mcastd.config.kinds import MULTICAST
 from mcastd.config.model import SSM_RANGE, Child, Config, Peer, Pim, Tunnel
-from mcastd.tools.peerconfig import CISCO_PERIOD, CISCO_RETRIES
+from mcastd.tools.peerconfig import CISCO_PERIOD, CISCO_RETRIES, INSIDE, OUTSIDE, PUBLIC, TUNNEL_ADDRESS
 from mcastd.tools.peerconfig.ios_crypto import Crypto, selects
-from mcastd.tools.peerconfig.ios_words import (
-    INSIDE,
-    OUTSIDE,
-    PLACEHOLDERS,
-    PUBLIC,
-    TUNNEL_ADDRESS,
-    Names,
-    gateway,
-    host_route,
-    standard_list,
-)
+from mcastd.tools.peerconfig.ios_syntax import PLACEHOLDERS, Names, gateway, host_route, standard_list
 
 _FIRST_INTERFACE: Final = 100  # of Loopback and Tunnel; the low numbers are often taken
 _IP_AND_TCP: Final = 40  # bytes of headers without options
 _MSS: Final = (500, 1460)
-_PROTECTED: Final = " ! no keepalive: it does not go with tunnel protection (Cisco's tech note 64565)"
+_PROTECTED: Final = " ! no keepalive: it does not work with tunnel protection (Cisco's tech note 64565)"
 
 Carrier = tuple[Peer, Child] | None
 
 
 def configuration(config: Config, *, outside: str | None = None, inside: str | None = None) -> str:
-    """The whole configuration, with the names of interfaces or what stands for them.
+    """The whole configuration, with the names of its interfaces or what stands for them.
 
-    Raises PeerConfigError for a peer or child of whose proposals IOS XE has none.
+    Raises PeerConfigError for a peer or CHILD_SA of whose proposals IOS XE has none.
     """
     writer = _Writer(config, outside or OUTSIDE, inside or INSIDE)
     body = "\n".join([*writer.lines(), "!", "end"])
@@ -52,12 +42,12 @@ class _Writer:
         self._config = config
         self._outside, self._inside = outside, inside
         self._crypto = Crypto(config, Names(), outside)
-        self._tunnels = iter(range(_FIRST_INTERFACE, 1000))
-        self._loopbacks: dict[IPv4Address, str] = {}
-        self._route_based: dict[str, str] = {}  # the interface of a child of mode "interface" that carries GRE
+        self._tunnels = iter(range(_FIRST_INTERFACE, 1000))  # numbers of tunnel interfaces
+        self._loopbacks: dict[IPv4Address, str] = {}  # the interface of a GRE endpoint
+        self._route_based: dict[str, str] = {}  # the interface of a CHILD_SA of mode "interface" that carries GRE
 
     def lines(self) -> Iterator[str]:
-        """All of it, in an order in which IOS XE takes it."""
+        """All of it, in an order that IOS XE accepts."""
         yield "ip multicast-routing distributed"
         yield from self._crypto.lines()
         for tunnel in self._config.tunnels:
@@ -91,7 +81,7 @@ class _Writer:
             yield from _gre(tunnel, source, str(known_as or PUBLIC))
             yield _PROTECTED if protected else _keepalive(tunnel)
             if known_as is None and tunnel.keepalive.reply and not tunnel.keepalive.inner_addresses:
-                yield f" ! mcastd answers these with {PUBLIC} in keepalive.inner_addresses of its {tunnel.name}"
+                yield f" ! mcastd answers these if keepalive.inner_addresses of its {tunnel.name} has {PUBLIC}"
         yield " no shutdown"
         if theirs is not None and theirs.network.prefixlen == 32:
             yield host_route(tunnel.address.ip, name)
@@ -119,19 +109,19 @@ class _Writer:
             yield f" ip address {endpoint} 255.255.255.255"
 
     def _multicast(self) -> Iterator[str]:
-        spoken = [tunnel.pim for tunnel in self._config.tunnels if tunnel.pim is not None]
-        if not spoken:
+        pims = [tunnel.pim for tunnel in self._config.tunnels if tunnel.pim is not None]
+        if not pims:
             return
         yield from ("!", "! PIM", f"interface {self._inside}", " ip pim sparse-mode")
         ranges: dict[IPv4Address, tuple[IPv4Network, ...]] = {}
-        for rp in (rp for pim in spoken for rp in pim.rp):
+        for rp in (rp for pim in pims for rp in pim.rp):
             ranges[rp.address] = tuple(dict.fromkeys((*ranges.get(rp.address, ()), *rp.groups)))
         for number, (address, groups) in enumerate(ranges.items(), 1):
-            yield from _rendezvous_point(address, groups, f"mcastd-rp-{number}", spoken)
-        if any(pim.bootstrap for pim in spoken):
-            yield "! mcastd listens to Bootstrap messages, for which the domain needs a candidate RP"
+            yield from _rendezvous_point(address, groups, f"mcastd-rp-{number}", pims)
+        if any(pim.bootstrap for pim in pims):
+            yield "! mcastd uses Bootstrap messages, for which the domain needs a candidate RP"
             yield "! (ip pim rp-candidate) and a candidate BSR (ip pim bsr-candidate), here or on another router"
-        yield from _ssm(tuple(dict.fromkeys(prefix for pim in spoken for prefix in pim.ssm_ranges)))
+        yield from _ssm(tuple(dict.fromkeys(prefix for pim in pims for prefix in pim.ssm_ranges)))
 
 
 def _gre(tunnel: Tunnel, source: str, destination: str) -> Iterator[str]:
@@ -147,13 +137,13 @@ def _gre(tunnel: Tunnel, source: str, destination: str) -> Iterator[str]:
 def _keepalive(tunnel: Tunnel) -> str:
     if tunnel.keepalive.reply:
         return f" keepalive {CISCO_PERIOD} {CISCO_RETRIES}"
-    return " ! no keepalive: mcastd is told not to answer (keepalive.reply = false)"
+    return " ! no keepalive: mcastd does not answer it (keepalive.reply = false)"
 
 
 def _rendezvous_point(
-    address: IPv4Address, groups: tuple[IPv4Network, ...], name: str, spoken: list[Pim]
+    address: IPv4Address, groups: tuple[IPv4Network, ...], name: str, pims: list[Pim]
 ) -> Iterator[str]:
-    learns = [pim for pim in spoken if pim.bootstrap or pim.auto_rp]
+    learns = [pim for pim in pims if pim.bootstrap or pim.auto_rp]
     wins = " override" if any(pim.rp_preference[0] == "static" for pim in learns) else ""
     if MULTICAST in groups:
         yield f"ip pim rp-address {address}{wins}"

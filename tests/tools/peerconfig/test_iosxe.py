@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mcastd.config.model import Config, Keepalive, RpRange
 from mcastd.errors import PeerConfigError
 from mcastd.net.gre import GreOptions
-from mcastd.tools.peerconfig.ios_words import Names, identity, limited, network
+from mcastd.tools.peerconfig.ios_syntax import Names, identity, limited, network
 from mcastd.tools.peerconfig.iosxe import configuration
 from tests.tools.peerconfig.agreed import (
     example,
@@ -96,7 +96,7 @@ def test_transport_mode_behind_an_unknown_nat_needs_its_address_on_both_sides() 
     config = with_peer(transport(), local_id="vm.example.com")
     tunnel = block(config, "interface Tunnel100")
     assert "tunnel destination <PUBLIC-ADDRESS>" in tunnel
-    assert "! mcastd answers these with <PUBLIC-ADDRESS> in keepalive.inner_addresses of its gre1" in tunnel
+    assert "! mcastd answers these if keepalive.inner_addresses of its gre1 has <PUBLIC-ADDRESS>" in tunnel
     assert block(config, "ip access-list extended dc-tun-gre") == [
         "permit gre host 177.54.214.20 host <PUBLIC-ADDRESS>"
     ]
@@ -207,7 +207,7 @@ def test_several_proposals_and_groups() -> None:
     entry = block(config, "crypto map mcastd 10 ipsec-isakmp")
     assert "set transform-set dc-tun-gre dc-tun-gre-2" in entry
     assert "set pfs group14" in entry
-    assert "! IOS XE takes one group for PFS; agreed too: 19" in entry
+    assert "! IOS XE accepts one group for PFS; also agreed: 19" in entry
 
 
 def test_without_a_group_there_is_no_pfs() -> None:
@@ -274,7 +274,7 @@ def test_identities(who: str, remote: bool, line: str | None) -> None:
 def test_a_lifetime_out_of_bounds_is_brought_in_and_said() -> None:
     assert list(limited(" lifetime {}", 30 * 86400.0, (120, 86400))) == [
         " lifetime 86400",
-        " ! agreed: 2592000; IOS XE takes 120 to 86400",
+        " ! agreed: 2592000; IOS XE accepts 120 to 86400",
     ]
 
 

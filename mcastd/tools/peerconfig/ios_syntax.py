@@ -1,19 +1,16 @@
-"""How IOS XE writes what all parts of its configuration need: names, networks, identities, bounded numbers. Pure."""
+"""Elements of IOS XE's configuration that several parts use: names, networks, identities, limited numbers. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
+from itertools import chain, count
 from typing import Final
 
 from mcastd.config.agreement import as_address, public_address
 from mcastd.config.model import Peer
-from mcastd.tools.peerconfig import PSK
+from mcastd.tools.peerconfig import INSIDE, OUTSIDE, PSK, PUBLIC, TUNNEL_ADDRESS
 
-OUTSIDE: Final = "<OUTSIDE-INTERFACE>"
-INSIDE: Final = "<INSIDE-INTERFACE>"
 NEXT_HOP: Final = "<NEXT-HOP>"
-PUBLIC: Final = "<PUBLIC-ADDRESS>"
-TUNNEL_ADDRESS: Final = "<TUNNEL-ADDRESS>"
 TRUSTPOINT: Final = "<TRUSTPOINT>"
 PLACEHOLDERS: Final[Mapping[str, str]] = {
     PSK: "the pre-shared key; mcastd does not write it",
@@ -24,33 +21,30 @@ PLACEHOLDERS: Final[Mapping[str, str]] = {
     TUNNEL_ADDRESS: "this side's address on the tunnel, and its mask",
     TRUSTPOINT: "the PKI trustpoint with this side's certificate and the issuer of mcastd's",
 }
-"""What the configuration of our side does not tell, and what it is."""
+"""What stands for values that our configuration does not have, and what they are."""
 
 _LONGEST_NAME: Final = 40
 _HOST_MASK: Final = "255.255.255.255"
 
 
 class Names:
-    """Gives out names: the same one for the same thing, another one for another."""
+    """Chooses names: the same one for the same object, different ones for different objects."""
 
     def __init__(self) -> None:
-        self._given: dict[tuple[str, str], str] = {}
+        self._given: dict[tuple[str, str], str] = {}  # by kind and our name
 
     def __call__(self, kind: str, name: str) -> str:
-        """A name that IOS XE takes everywhere: it begins with a letter, and is of letters, digits, ``-`` and ``_``."""
+        """A name that IOS XE accepts everywhere: a letter, then letters, digits, ``-`` and ``_``."""
         if (kind, name) not in self._given:
             plain = re.sub(r"[^A-Za-z0-9_-]", "-", name)[:_LONGEST_NAME]
-            plain = wanted = plain if plain[:1].isalpha() else f"M{plain}"
-            count = 1
-            while wanted in self._given.values():
-                count += 1
-                wanted = f"{plain}-{count}"
-            self._given[kind, name] = wanted
+            plain = plain if plain[:1].isalpha() else f"M{plain}"
+            others = (f"{plain}-{number}" for number in count(2))
+            self._given[kind, name] = next(one for one in chain((plain,), others) if one not in self._given.values())
         return self._given[kind, name]
 
 
 def gateway(peer: Peer) -> str:
-    """Our own address as the other side has it, or what stands for it."""
+    """Our address as the other side sees it, or what stands for it."""
     return str(public_address(peer) or PUBLIC)
 
 
@@ -64,7 +58,7 @@ def network(prefix: IPv4Network) -> str:
 
 
 def standard_list(name: str, prefixes: tuple[IPv4Network, ...]) -> Iterator[str]:
-    """A standard access list that permits these."""
+    """A standard access list that permits the prefixes."""
     yield f"ip access-list standard {name}"
     for prefix in prefixes:
         yield f" permit {prefix.network_address}" + ("" if prefix.prefixlen == 32 else f" {prefix.hostmask}")
@@ -76,7 +70,7 @@ def host_route(address: IPv4Address, to: str) -> str:
 
 
 def identity(identity: str, *, remote: bool) -> str | None:
-    """The line of an IKEv2 profile for a strongSwan identity; None where a certificate map has to say it."""
+    """The line of an IKEv2 profile for a strongSwan identity; None for one that takes a certificate map."""
     command = " match identity remote" if remote else " identity local"
     if identity == "%any":
         return f"{command} any" if remote else None
@@ -96,7 +90,7 @@ def identity(identity: str, *, remote: bool) -> str | None:
 
 
 def _text(hexadecimal: str) -> str | None:
-    """What IOS XE can be told of bytes: those of a word."""
+    """Bytes as IOS XE accepts them: those of a word."""
     try:
         word = bytes.fromhex(hexadecimal).decode("ascii")
     except ValueError:
@@ -105,9 +99,9 @@ def _text(hexadecimal: str) -> str | None:
 
 
 def limited(line: str, seconds: float, bounds: tuple[int, int]) -> Iterator[str]:
-    """A line with a number of seconds where ``{}`` is; where IOS XE has bounds, the nearest one and a comment."""
-    wanted = round(seconds)
-    taken = min(max(wanted, bounds[0]), bounds[1])
-    yield line.format(taken)
-    if taken != wanted:
-        yield f" ! agreed: {wanted}; IOS XE takes {bounds[0]} to {bounds[1]}"
+    """A line with a number of seconds in place of ``{}``; beyond the limits of IOS XE the nearest, and a comment."""
+    agreed = round(seconds)
+    accepted = min(max(agreed, bounds[0]), bounds[1])
+    yield line.format(accepted)
+    if accepted != agreed:
+        yield f" ! agreed: {agreed}; IOS XE accepts {bounds[0]} to {bounds[1]}"
