@@ -1,4 +1,4 @@
-"""Print the table of parameters to agree on with the other side, ready to send. The pre-shared key is not in it.
+"""Print the table of parameters to agree on with the other side, ready to send. It does not have the pre-shared key.
 
 Examples: mcastd params
           mcastd params --format html > parameters.html
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print it."""
+    """Print the table; returns the exit code."""
     config = agreed(arguments)
     print(FORMATS[arguments.format](tables(config)), end="")
     return 0

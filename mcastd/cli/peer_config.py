@@ -1,6 +1,6 @@
-"""Print the other side's configuration, made from ours: the mirror image of the same agreement.
+"""Print the other side's configuration, the mirror image of ours.
 
-What stands in angle brackets is to be filled in, the pre-shared key (<PSK>) among it: mcastd never writes that.
+Values in angle brackets are to be completed, including the pre-shared key (<PSK>), which mcastd never writes.
 
 Examples: mcastd peer-config --vendor ios-xe --outside GigabitEthernet0/0/0
           mcastd peer-config --vendor frr-strongswan --output other-side
@@ -15,16 +15,20 @@ from mcastd.tools.peerconfig import iosxe, linux
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare ``-c FILE``, ``--peer NAME`` and what of the other side's own we cannot know."""
+    """Declare ``-c FILE``, ``--peer NAME``, the kind of the other side and its interfaces."""
     add_peer_arguments(parser)
-    parser.add_argument("--vendor", choices=("ios-xe", "frr-strongswan"), required=True, help="what the other side is")
-    parser.add_argument("--outside", metavar="NAME", help="its interface that has the public address")
+    parser.add_argument(
+        "--vendor", choices=("ios-xe", "frr-strongswan"), required=True, help="the kind of the other side"
+    )
+    parser.add_argument("--outside", metavar="NAME", help="its interface with the public address")
     parser.add_argument("--inside", metavar="NAME", help="its interface towards the sources")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="write the files there, which must not exist yet")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="write the files to this directory; they must not exist yet"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print or write it."""
+    """Print or write the configuration; returns the exit code."""
     config = agreed(arguments)
     if arguments.vendor == "ios-xe":
         files = {"ios-xe.cfg": iosxe.configuration(config, outside=arguments.outside, inside=arguments.inside)}
@@ -35,6 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(heading.format(name) + text for name, text in files.items()), end="")
         return 0
     written = {arguments.output / name: (text.encode(), SECRET) for name, text in files.items()}
-    write_new(written)  # for nobody else: the key is going to be filled in
+    write_new(written)  # readable for the owner only, since they will hold the key
     print("\n".join(map(str, written)))
     return 0

@@ -1,7 +1,7 @@
-"""Show IKE, keepalives, PIM and IGMP as they pass: on the wire, in ESP's inside and on the tunnels.
+"""Show IKE, keepalives, PIM and IGMP as they pass: on the wire, decrypted, and on the tunnels.
 
-One line a packet: time, interface, direction, and what it says. ESP is counted, the feed is left alone. It takes root
-and the configuration, not the daemon. Ctrl-C ends it with a summary.
+One line per packet: time, interface, direction, and text. ESP is counted, the feed is not captured. It needs root and
+the configuration, but not the daemon. Ctrl-C ends it with a summary.
 
 Examples: mcastd trace
           mcastd trace --tunnel gre1 --only keepalive --seconds 30
@@ -12,7 +12,8 @@ import argparse
 import sys
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,19 +35,19 @@ _WRONG = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "--write", metavar="FILE", type=Path, help="write a pcapng file, for Wireshark, and show nothing"
+        "--write", metavar="FILE", type=Path, help="write a pcapng file, e.g. for Wireshark, instead of lines"
     )
     parser.add_argument("--tunnel", metavar="T", help="only this tunnel, and the peer that carries it")
     parser.add_argument("--only", metavar="KIND,...", type=_kinds, default=KINDS, help=f"of {', '.join(KINDS)}")
-    parser.add_argument("--seconds", metavar="N", type=_seconds, help="end after N seconds")
-    parser.add_argument("--count", metavar="N", type=_count, help="end after N packets")
+    parser.add_argument("--seconds", metavar="N", type=_positive(float), help="end after N seconds")
+    parser.add_argument("--count", metavar="N", type=_positive(int), help="end after N packets")
     add_config_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Trace until told to stop."""
+    """Trace until a limit is reached or Ctrl-C; returns the exit code."""
     try:
-        from mcastd.tools.trace import show  # scapy takes a second to load, and need not be there
+        from mcastd.tools.trace import show  # loads scapy, which takes a second and may not be installed
     except ModuleNotFoundError as error:
         raise McastdError("trace needs scapy: pip install 'mcastd[trace]'") from error
     config = load(arguments.config).config
@@ -57,13 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"mcastd: there is no tunnel {arguments.tunnel}; allowed: {names}", file=sys.stderr)
         return _WRONG
 
-    def say(captured: Captured, meaning: "Meaning") -> None:
+    def printed(captured: Captured, meaning: "Meaning") -> None:
         print(show.line(captured, meaning), flush=True)
 
     seen: Counter[str] = Counter()
     with ExitStack() as stack:
-        capture = stack.enter_context(Capture())
-        take = say if arguments.write is None else _writing(arguments.write, stack)
+        capture = stack.enter_context(closing(Capture()))
+        take = printed if arguments.write is None else _writing(arguments.write, stack)
         began = time.monotonic()
         print(f"tracing {', '.join(arguments.only)}; Ctrl-C ends it", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):
@@ -91,26 +92,24 @@ def _summary(seen: Counter[str], capture: Capture, seconds: float) -> str:
     received, sent = capture.esp()
     lost = capture.lost()
     counts = [f"{seen[kind]} {kind}" for kind in KINDS] + ([f"{seen['broken']} broken"] if seen["broken"] else [])
-    told = f"{seconds:.1f} s: {', '.join(counts)}; ESP {received} in, {sent} out"
-    return told + (f"; {lost} lost, they came too fast" if lost else "")
+    summary = f"{seconds:.1f} s: {', '.join(counts)}; ESP {received} in, {sent} out"
+    return summary + (f"; {lost} lost, they came too fast" if lost else "")
 
 
 def _kinds(text: str) -> tuple[str, ...]:
     kinds = tuple(text.split(","))
     if set(kinds) - set(KINDS):
-        raise argparse.ArgumentTypeError(f"{text}; allowed: {', '.join(KINDS)}, several with commas between")
+        raise argparse.ArgumentTypeError(f"{text}; allowed: {', '.join(KINDS)}, several separated by commas")
     return kinds
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}; allowed: more than 0")
-    return seconds
+def _positive(number: Callable[[str], float]) -> Callable[[str], float]:
+    """An argument type for a number that is larger than 0."""
 
+    def parse(text: str) -> float:
+        value = number(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text}; allowed: more than 0")
+        return value
 
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: at least 1")
-    return count
+    return parse

@@ -44,7 +44,7 @@ def test_what_the_vendor_has_not_is_refused_with_its_key(tmp_path: Path, capsys:
     file = tmp_path / "mcastd.toml"
     file.write_text(EXAMPLE.read_text().replace("aes256-sha256-modp2048", "camellia256-sha256-modp2048"))
     assert run("--vendor", "ios-xe", config=file) == 1
-    assert "peers.dc-tun.proposals: Cisco IOS XE has nothing for camellia256" in capsys.readouterr().err
+    assert "peers.dc-tun.proposals: Cisco IOS XE has none of camellia256" in capsys.readouterr().err
     assert run("--vendor", "frr-strongswan", config=file) == 0
 
 

@@ -1,1 +1,1 @@
-"""The table of parameters that two sides agree on before they configure anything: rows, and renderers. Pure."""
+"""``mcastd params``: the table of parameters that the two sides agree on before they configure anything. Pure."""

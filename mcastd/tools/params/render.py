@@ -1,4 +1,4 @@
-"""Tables of parameters as Markdown, CSV or HTML, each a document that can be sent as it is."""
+"""Tables of parameters as Markdown, CSV or HTML, each a document that can be sent as it is. Pure."""
 
 import csv
 import html
@@ -10,7 +10,7 @@ from typing import Final
 from mcastd.tools.params.rows import Table
 
 _TITLE: Final = "Parameters to agree on"
-_SECRET: Final = "Pre-shared keys are not in this document: they are handed over by another way."
+_SECRET: Final = "Pre-shared keys are not in this document: they are exchanged separately."
 _COLUMNS: Final = ("Parameter", "Our side", "Your side")
 _MARKDOWN_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|~#&])")
 _FORMULA: Final = ("=", "+", "-", "@")
@@ -38,7 +38,7 @@ th {{ background: #eee; }}
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """A heading and a table for each; what Markdown would take for its own is escaped."""
+    """A heading and a table for each; special characters of Markdown are escaped."""
     lines = [f"# {_TITLE}", "", _SECRET]
     for table in tables:
         lines += ["", f"## {_escaped(table.title)}", "", _line(_COLUMNS), "|---|---|---|"]
@@ -55,7 +55,7 @@ def _escaped(text: str) -> str:
 
 
 def comma_separated(tables: Sequence[Table]) -> str:
-    """One table with a column for the sections (RFC 4180), safe to be opened by a spreadsheet."""
+    """One table with a column for the sections (RFC 4180), safe to open in a spreadsheet."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(("Section", *_COLUMNS))
@@ -65,12 +65,12 @@ def comma_separated(tables: Sequence[Table]) -> str:
 
 
 def _inert(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula, as an IKE identity ``@name`` would be."""
+    """A cell that no spreadsheet interprets as a formula, as it would the IKE identity ``@name``."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def html_page(tables: Sequence[Table]) -> str:
-    """A page that needs nothing else."""
+    """A page that needs no other file."""
     body = "\n".join(_html_table(table) for table in tables)
     return _PAGE.format(title=_TITLE, secret=_SECRET, body=body)
 
@@ -90,4 +90,4 @@ FORMATS: Final[Mapping[str, Callable[[Sequence[Table]], str]]] = {
     "csv": comma_separated,
     "html": html_page,
 }
-"""The renderers by the names that the command line has for them."""
+"""The renderers by the values of ``--format``."""

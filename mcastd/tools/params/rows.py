@@ -1,19 +1,11 @@
-"""A ``Config`` as the table of agreed parameters: what is ours, what is theirs. No secret is in it. Pure."""
+"""A ``Config`` as tables of agreed parameters, with our values and those of the other side. Has no secret. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from mcastd.config.agreement import (
-    behind_nat,
-    carrier,
-    far_address,
-    far_mtu,
-    far_selectors,
-    in_udp,
-    public_address,
-    seen,
-)
+from mcastd.config import agreement
+from mcastd.config.agreement import carrier, far_address, far_mtu, far_selectors, public_address
 from mcastd.config.kinds import spell
 from mcastd.config.model import Child, Config, Group, Keepalive, Peer, Pim, Tunnel
 from mcastd.config.proposals import by_kind
@@ -27,7 +19,7 @@ _NONE: Final = "none"
 
 @dataclass(frozen=True)
 class Row:
-    """One parameter: our value, and the other side's."""
+    """One parameter: our value, and that of the other side."""
 
     name: str
     ours: str
@@ -36,18 +28,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """What belongs together: a peer, a child, a tunnel."""
+    """The parameters of a peer, a CHILD_SA, a tunnel, or multicast on a tunnel."""
 
     title: str
     rows: tuple[Row, ...]
 
 
 def tables(config: Config) -> tuple[Table, ...]:
-    """Everything that the two sides have to agree on, in the order of the file."""
+    """All parameters that the two sides have to agree on, in the order of the file."""
     found = []
     for peer in config.peers:
         found.append(Table(f"IPsec peer {peer.name} (phase 1)", tuple(_peer(peer))))
-        found += [Table(f"IPsec child {child.name} (phase 2)", tuple(_child(peer, child))) for child in peer.children]
+        found += [Table(f"CHILD_SA {child.name} (phase 2)", tuple(_child(peer, child))) for child in peer.children]
     for tunnel in config.tunnels:
         found.append(Table(f"Tunnel {tunnel.name}", tuple(_tunnel(config, tunnel))))
         if tunnel.pim is not None:
@@ -59,21 +51,25 @@ def tables(config: Config) -> tuple[Table, ...]:
 def _peer(peer: Peer) -> Iterator[Row]:
     public = public_address(peer)
     ours = UNKNOWN if public is None else str(public)
-    if behind_nat(peer):
-        ours += f" (NAT 1:1, the host itself has {peer.local})"
+    if agreement.behind_nat(peer):
+        ours += f" (NAT 1:1, the host has {peer.local})"
     yield Row("Public peer address", ours, str(peer.remote))
     yield Row("IKE identity", peer.local_id, peer.remote_id)
     yield Row("IKE version", f"IKEv{peer.version}", SAME)
     by_key = peer.psk_file is not None
-    yield Row("Authentication", "pre-shared key, handed over separately" if by_key else "certificate", SAME)
+    yield Row("Authentication", "pre-shared key, exchanged separately" if by_key else "certificate", SAME)
     yield Row("IKE algorithms (phase 1)", _proposals(peer.proposals), SAME)
     yield Row("Other algorithms", "none are accepted (strict)", SAME)
     renewed = "reauthenticated" if peer.reauthentication or peer.version == 1 else "rekeyed"
     yield Row("IKE SA lifetime", f"{spell(peer.lifetime)}, then {renewed}", SAME)
-    transport = "in UDP port 4500 (NAT traversal)" if in_udp(peer) else "IP protocol 50, in UDP port 4500 behind a NAT"
+    transport = (
+        "in UDP port 4500 (NAT traversal)"
+        if agreement.in_udp(peer)
+        else "IP protocol 50, in UDP port 4500 behind a NAT"
+    )
     yield Row("ESP is carried", transport, SAME)
-    asks = f"after {spell(peer.dpd_delay)} of silence" if peer.dpd_delay else "off"
-    yield Row("Dead peer detection", asks, "as you like")
+    detection = f"after {spell(peer.dpd_delay)} without packets" if peer.dpd_delay else "off"
+    yield Row("Dead peer detection", detection, "any")
 
 
 def _child(peer: Peer, child: Child) -> Iterator[Row]:
@@ -91,15 +87,15 @@ def _child(peer: Peer, child: Child) -> Iterator[Row]:
 
 def _tunnel(config: Config, tunnel: Tunnel) -> Iterator[Row]:
     carried = carrier(config, tunnel)
-    yield Row("Carried by", "nothing: in the clear" if carried is None else f"IPsec child {carried[1].name}", SAME)
+    yield Row("Carried by", "nothing: unencrypted" if carried is None else f"CHILD_SA {carried[1].name}", SAME)
     if tunnel.encapsulation == "gre":
-        yield Row("GRE endpoint", str(seen(carried, tunnel.local) or UNKNOWN), str(tunnel.remote))
+        yield Row("GRE endpoint", str(agreement.seen(carried, tunnel.local) or UNKNOWN), str(tunnel.remote))
         yield Row("GRE key", _NONE if tunnel.gre.key is None else str(tunnel.gre.key), SAME)
         named = ("checksums", tunnel.gre.checksum), ("sequence numbers", tunnel.gre.sequence)
         options = [name for name, on in named if on]
         yield Row("GRE options", ", ".join(options) or _NONE, SAME)
     else:
-        yield Row("Encapsulation", "none: IP straight on the IPsec interface", SAME)
+        yield Row("Encapsulation", "none: IP directly on the IPsec interface", SAME)
     theirs = far_address(tunnel)
     yield Row("Tunnel address", str(tunnel.address), UNKNOWN if theirs is None else str(theirs))
     mtu = far_mtu(config, tunnel)
@@ -110,8 +106,7 @@ def _tunnel(config: Config, tunnel: Tunnel) -> Iterator[Row]:
 
 def _keepalive(keepalive: Keepalive, *, protected: bool) -> Iterator[Row]:
     theirs = f"sent, for instance every {CISCO_PERIOD} s, {CISCO_RETRIES} retries"
-    if protected:
-        theirs = "not with tunnel protection"
+    theirs = "not possible with tunnel protection" if protected else theirs
     yield Row("GRE keepalives of yours", "answered" if keepalive.reply else "not answered", theirs)
     ours = f"every {spell(keepalive.period)}, {keepalive.retries} retries" if keepalive.period else "none are sent"
     yield Row("GRE keepalives of ours", ours, "answered" if keepalive.period else "")
@@ -124,9 +119,9 @@ def _pim(tunnel: Tunnel, pim: Pim, groups: list[Group]) -> Iterator[Row]:
     for rp in pim.rp:
         yield Row("Rendezvous point", "", f"{rp.address} for {_list(rp.groups)}")
     if pim.bootstrap:
-        yield Row("Bootstrap (RFC 5059)", "listened to", "sent")
+        yield Row("Bootstrap (RFC 5059)", "received", "sent")
     yield Row("SSM ranges", _list(pim.ssm_ranges) or _NONE, SAME)
-    yield Row("PIM Hello", f"every {spell(pim.hello_period)}, holdtime {spell(pim.hello_holdtime)}", "as you like")
+    yield Row("PIM Hello", f"every {spell(pim.hello_period)}, holdtime {spell(pim.hello_holdtime)}", "any")
     yield Row("Groups", ", ".join(map(_joined, groups)) or "no groups are configured", "forwarded when joined")
 
 

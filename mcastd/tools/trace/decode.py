@@ -1,7 +1,7 @@
-"""What a packet means, in a line for people. Pure: bytes in, words out; a broken packet has words too."""
+"""Packets to lines of text. Pure; a packet that cannot be decoded has a line too."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mcastd.errors import DecodeError
 from mcastd.net import gre, ipv4
@@ -17,9 +17,8 @@ _CARRIED: dict[int, tuple[Kind, Callable[[bytes], str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a packet is about, and in words what it says; ``broken`` if it cannot be read."""
+class Meaning(NamedTuple):
+    """The kind of a packet, and a line about it; ``broken`` if it cannot be decoded."""
 
     kind: Kind
     text: str
@@ -27,9 +26,9 @@ class Meaning:
 
 
 def describe(packet: bytes, *, outgoing: bool, on_tunnel: bool) -> Meaning | None:
-    """The meaning of an IPv4 packet, or None where it is none of the four.
+    """Decode an IPv4 packet; None if it is of no kind that is shown.
 
-    ``on_tunnel`` says that it passed on a tunnel's own interface, inside of GRE.
+    ``on_tunnel`` says that it passed on a tunnel's own interface, inside GRE.
     """
     try:
         return _payload(ipv4.parse(packet), outgoing, on_tunnel)
@@ -48,25 +47,26 @@ def _payload(packet: Ipv4Packet, outgoing: bool, on_tunnel: bool) -> Meaning | N
         return _gre(packet, payload, outgoing, on_tunnel)
     if packet.protocol not in _CARRIED:
         return None
-    kind, words = _CARRIED[packet.protocol]
+    kind, text = _CARRIED[packet.protocol]
+    return _decoded(kind, _head(packet), text, payload)
+
+
+def _decoded(kind: Kind, head: str, text: Callable[[bytes], str], message: bytes) -> Meaning:
     try:
-        return Meaning(kind, f"{_head(packet)}: {words(payload)}")
+        return Meaning(kind, f"{head}: {text(message)}")
     except DecodeError as error:
-        return _broken(kind, _head(packet), error, payload)
+        return _broken(kind, head, error, message)
 
 
 def _udp(packet: Ipv4Packet, payload: bytes) -> Meaning | None:
     ports = [int.from_bytes(payload[at : at + 2]) for at in (0, 2)]
-    message = payload[8:]
+    message = payload[ipv4.UDP_HEADER_LENGTH :]
     if _IKE_PORT not in ports:
-        if _NAT_T_PORT not in ports or message[:4] != _NON_ESP_MARKER:
+        if _NAT_T_PORT not in ports or not message.startswith(_NON_ESP_MARKER):
             return None
-        message = message[4:]
-    head = _head(packet, f"{packet.source}.{ports[0]} > {packet.destination}.{ports[1]}")
-    try:
-        return Meaning("ike", f"{head}: {ike.words(message)}")
-    except DecodeError as error:
-        return _broken("ike", head, error, message)
+        message = message.removeprefix(_NON_ESP_MARKER)
+    ends = f"{packet.source}.{ports[0]} > {packet.destination}.{ports[1]}"
+    return _decoded("ike", _head(packet, ends), ike.words, message)
 
 
 def _gre(packet: Ipv4Packet, payload: bytes, outgoing: bool, on_tunnel: bool) -> Meaning | None:
@@ -105,11 +105,9 @@ def _answer(packet: Ipv4Packet, outgoing: bool, on_tunnel: bool) -> str:
 
 
 def _options(header: gre.GreHeader) -> str:
-    named = (("key", header.key), ("seq", header.sequence))
-    shown = [
-        f"{name} 0x{value:x}" if name == "key" else f"{name} {value}" for name, value in named if value is not None
-    ]
-    return "".join(f", {option}" for option in [*shown, *(["checksum"] if header.checksum else [])])
+    key = f", key 0x{header.key:x}" if header.key is not None else ""
+    number = f", seq {header.sequence}" if header.sequence is not None else ""
+    return f"{key}{number}{', checksum' if header.checksum else ''}"
 
 
 def _head(packet: Ipv4Packet, ends: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""IGMP in words (RFC 2236, RFC 3376)."""
+"""IGMP to text (RFC 2236, RFC 3376). Pure."""
 
 import struct
 from ipaddress import IPv4Address
@@ -12,13 +12,14 @@ _RECORDS = {
     2: "is in {group}",
     3: "changes to {sources} of {group}",
     4: "joins {group}",
+    5: "joins {group} for {sources}",
+    6: "leaves {group} for {sources}",
 }
-_RECORDS |= {5: "joins {group} for {sources}", 6: "leaves {group} for {sources}"}
 _SHOWN = 4
 
 
 def words(message: bytes) -> str:
-    """What an IGMP message says. Raises DecodeError ``igmp_short``, ``igmp_checksum`` or ``igmp_records``."""
+    """An IGMP message as text. Raises DecodeError ``igmp_short``, ``igmp_checksum`` or ``igmp_records``."""
     if len(message) < 8:
         raise DecodeError("igmp_short")
     if internet_checksum(message):
@@ -61,6 +62,6 @@ def _record(kind: int, group: str, sources: list[str]) -> str:
 
 
 def shortened(items: list[str]) -> str:
-    """The first few of a list, and how many more there are."""
+    """The first items of a list, and how many more there are."""
     more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
     return ", ".join(items[:_SHOWN]) + more

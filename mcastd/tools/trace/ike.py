@@ -1,4 +1,4 @@
-"""IKE in words (RFC 7296, section 3; RFC 2408 for version 1): the header, and by scapy what is not encrypted."""
+"""IKE to text (RFC 7296, section 3; RFC 2408 for version 1): the header, and with scapy unencrypted payloads."""
 
 import struct
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _SHOWN = 16
 
 
 def words(message: bytes) -> str:
-    """What an IKE message is. Raises DecodeError ``ike_short``, ``ike_length``, ``ike_version`` or ``ike_payloads``."""
+    """An IKE message as text. Raises DecodeError ``ike_short``, ``ike_length``, ``ike_version`` or ``ike_payloads``."""
     if len(message) < _HEADER.size:
         raise DecodeError("ike_short")
     initiator, responder, first, version, exchange, flags, number, length = _HEADER.unpack_from(message)
@@ -40,12 +40,12 @@ def words(message: bytes) -> str:
 def _payloads(message: bytes) -> list[str]:
     try:
         found = ikev2.IKEv2(message)
-        return list(_told(found.payload))[:_SHOWN]
-    except Exception as error:  # scapy's dissectors raise whatever a broken packet leads them to
+        return list(_names(found.payload))[:_SHOWN]
+    except Exception as error:  # a broken packet can make scapy's dissectors raise any exception
         raise DecodeError("ike_payloads") from error
 
 
-def _told(layer: Packet) -> Iterator[str]:
+def _names(layer: Packet) -> Iterator[str]:
     while layer:
         if isinstance(layer, ikev2.IKEv2_SA):
             yield f"SA ({', '.join(_proposal(layer))})"

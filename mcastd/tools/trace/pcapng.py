@@ -13,11 +13,11 @@ _NANOSECONDS = 9
 
 
 class Writer:
-    """A file that is being written; each packet is there whole once ``packet`` has returned."""
+    """Writes a file; each packet is complete in it when ``packet`` returns."""
 
     def __init__(self, file: BinaryIO, application: str) -> None:
         self._file = file
-        self._interfaces: dict[str, int] = {}
+        self._interfaces: dict[str, int] = {}  # their numbers in the file
         options = _options((4, application.encode()))
         self._block(_SECTION, struct.pack("<IHHq", _BYTE_ORDER, 1, 0, -1) + options)
 

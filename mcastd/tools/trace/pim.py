@@ -1,6 +1,6 @@
-"""PIM in words (RFC 7761, section 4.9; RFC 5059, section 4), by the daemon's own decoders.
+"""PIM to text (RFC 7761, section 4.9; RFC 5059, section 4), with the daemon's own decoders. Pure.
 
-Scapy knows two of the types, and gives up on a Hello at the first option that it does not know.
+Scapy knows two of the types, and stops decoding a Hello at the first option that it does not know.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,10 @@ from mcastd.tools.trace.igmp import shortened
 
 
 def words(message: bytes) -> str:
-    """What a PIM message says. Raises DecodeError with the decoder's reason."""
+    """A PIM message as text. Raises DecodeError with the decoder's reason."""
     kind, body = unseal(message)
-    tell = _TELL.get(kind)
-    if tell is not None:
-        return f"PIMv2 {tell(body)}"
+    if (text := _TEXTS.get(kind)) is not None:
+        return f"PIMv2 {text(body)}"
     known = kind in MessageType.__members__.values()
     return f"PIMv2 {MessageType(kind).name.replace('_', ' ').title()}" if known else f"PIMv2 of type {kind}"
 
@@ -35,7 +34,7 @@ def _hello(body: bytes) -> str:
     hello = decode_hello(body)
     parts = ["Hello"]
     if hello.holdtime is not None:
-        parts.append({0: "goodbye", FOREVER: "holdtime for ever"}.get(hello.holdtime, f"holdtime {hello.holdtime}"))
+        parts.append({0: "goodbye", FOREVER: "holdtime unlimited"}.get(hello.holdtime, f"holdtime {hello.holdtime}"))
     parts += [f"generation 0x{hello.generation_id:08x}"] if hello.generation_id is not None else []
     parts += [f"DR priority {hello.dr_priority}"] if hello.dr_priority is not None else []
     parts += [f"also {shortened([str(address) for address in hello.addresses])}"] if hello.addresses else []
@@ -85,7 +84,7 @@ def _candidate_rp(body: bytes) -> str:
     return f"Candidate-RP-Advertisement of {message.address} for {ranges}, holdtime {message.holdtime}"
 
 
-_TELL: dict[int, Callable[[bytes], str]] = {
+_TEXTS: dict[int, Callable[[bytes], str]] = {
     MessageType.HELLO: _hello,
     MessageType.REGISTER: _register,
     MessageType.REGISTER_STOP: _register_stop,

@@ -1,9 +1,8 @@
-"""What of the host's packets is shown: those of the configuration, or of one tunnel of it, and of which kinds."""
+"""Which packets are shown: those of the configuration or of one of its tunnels, of some kinds. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from mcastd.config.model import Config
 
@@ -13,9 +12,8 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _UDP, _GRE = 17, 47
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Interfaces on which everything counts, and far ends whose IKE or GRE counts wherever it passes."""
+class Scope(NamedTuple):
+    """Interfaces on which every packet is shown, and remote ends whose IKE or GRE is shown on any interface."""
 
     interfaces: frozenset[str]
     peers: frozenset[bytes]
@@ -33,15 +31,15 @@ class Scope:
 
 
 def scope_of(config: Config, tunnel: str | None = None, kinds: tuple[str, ...] = KINDS) -> Scope:
-    """The scope of a whole configuration, or of one tunnel with its child's peer. Raises KeyError if there is none."""
+    """The scope of a configuration, or of one tunnel with its peer. Raises KeyError if there is no such tunnel."""
     tunnels = {each.name: each for each in config.tunnels}
-    wanted = list(tunnels.values()) if tunnel is None else [tunnels[tunnel]]
-    children = {each.child for each in wanted}
+    chosen = list(tunnels.values()) if tunnel is None else [tunnels[tunnel]]
+    children = {each.child for each in chosen}
     peers = [peer for peer in config.peers if tunnel is None or any(child.name in children for child in peer.children)]
     return Scope(
-        frozenset(each.name for each in wanted),
+        frozenset(each.name for each in chosen),
         _packed(peer.remote for peer in peers),
-        _packed(each.remote for each in wanted if each.encapsulation == "gre"),
+        _packed(each.remote for each in chosen if each.encapsulation == "gre"),
         kinds,
     )
 

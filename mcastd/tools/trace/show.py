@@ -1,4 +1,4 @@
-"""From packets to lines or a file, until it is enough."""
+"""Packets to lines or a file, up to a number of packets."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ Take = Callable[[Captured, Meaning], None]
 
 
 def trace(packets: Iterable[Captured], scope: Scope, count: int | None, seen: Counter[str], take: Take) -> None:
-    """Hand on what is in scope, up to so many packets (None: all), and count it in ``seen`` by kind and as broken."""
+    """Pass what is in scope to ``take``, at most ``count`` packets, and count it in ``seen`` by kind and as broken."""
     for captured in packets:
         if not scope.holds(captured.interface, captured.data):
             continue
@@ -27,7 +27,7 @@ def trace(packets: Iterable[Captured], scope: Scope, count: int | None, seen: Co
 
 
 def line(captured: Captured, meaning: Meaning) -> str:
-    """Time, interface, direction, and what the packet says."""
+    """Time, interface, direction and text of a packet."""
     seconds, rest = divmod(captured.time_ns, 1_000_000_000)
     when = f"{datetime.fromtimestamp(seconds):%H:%M:%S}.{rest // 1000:06}"
     return f"{when} {captured.interface:<8} {'out' if captured.outgoing else 'in':<3} {meaning.text}"

@@ -19,13 +19,13 @@ AGREED = {
     ("IPsec peer dc-tun (phase 1)", "IKE algorithms (phase 1)"): ("aes256-sha256-modp2048", "same"),
     ("IPsec peer dc-tun (phase 1)", "Other algorithms"): ("strict", "same"),
     ("IPsec peer dc-tun (phase 1)", "IKE SA lifetime"): ("4h", "same"),
-    ("IPsec child dc-tun-gre (phase 2)", "Interesting traffic"): ("10.44.6.1/32", "10.44.7.1/32"),
-    ("IPsec child dc-tun-gre (phase 2)", "ESP algorithms (phase 2)"): ("aes256-sha256-modp2048", "same"),
-    ("IPsec child dc-tun-gre (phase 2)", "PFS"): ("modp2048 (group 14)", "same"),
-    ("IPsec child dc-tun-gre (phase 2)", "Mode"): ("tunnel", "same"),
-    ("IPsec child dc-tun-gre (phase 2)", "ESP SA lifetime"): ("1h", "same"),
-    ("IPsec child dc-tun-tcp (phase 2)", "Interesting traffic"): ("10.45.8.16/28", "100.15.30.0/24"),
-    ("IPsec child dc-tun-tcp (phase 2)", "Source address of what we send"): ("10.45.8.17", ""),
+    ("CHILD_SA dc-tun-gre (phase 2)", "Interesting traffic"): ("10.44.6.1/32", "10.44.7.1/32"),
+    ("CHILD_SA dc-tun-gre (phase 2)", "ESP algorithms (phase 2)"): ("aes256-sha256-modp2048", "same"),
+    ("CHILD_SA dc-tun-gre (phase 2)", "PFS"): ("modp2048 (group 14)", "same"),
+    ("CHILD_SA dc-tun-gre (phase 2)", "Mode"): ("tunnel", "same"),
+    ("CHILD_SA dc-tun-gre (phase 2)", "ESP SA lifetime"): ("1h", "same"),
+    ("CHILD_SA dc-tun-tcp (phase 2)", "Interesting traffic"): ("10.45.8.16/28", "100.15.30.0/24"),
+    ("CHILD_SA dc-tun-tcp (phase 2)", "Source address of what we send"): ("10.45.8.17", ""),
     ("Tunnel gre1", "GRE endpoint"): ("10.44.6.1", "10.44.7.1"),
     ("Tunnel gre1", "Tunnel address"): ("10.44.4.6/30", "10.44.4.5/30"),
     ("Tunnel gre1", "Tunnel MTU"): ("1398", "ip mtu 1398"),
@@ -56,7 +56,7 @@ def test_the_example_gives_back_the_articles_table(config: Config, key: tuple[st
 
 def test_the_nat_is_told(config: Config) -> None:
     ours, _ = cells(config)["IPsec peer dc-tun (phase 1)", "Public peer address"]
-    assert ours == "222.45.67.1 (NAT 1:1, the host itself has 10.1.1.246)"
+    assert ours == "222.45.67.1 (NAT 1:1, the host has 10.1.1.246)"
 
 
 def test_where_the_key_is_kept_is_not_told(config: Config) -> None:
@@ -70,8 +70,8 @@ def test_in_transport_mode_our_ends_are_the_public_address(config: Config) -> No
     child = replace(peer.children[0], mode="transport", protocol="gre", **ends)
     tunnel = replace(config.tunnels[0], local=peer.local, remote=peer.remote)
     found = cells(replace(config, peers=(replace(peer, children=(child,)),), tunnels=(tunnel,)))
-    assert found["IPsec child dc-tun-gre (phase 2)", "Interesting traffic"] == ("222.45.67.1/32", "177.54.214.20/32")
-    assert found["IPsec child dc-tun-gre (phase 2)", "Protocol"] == ("GRE only", "same")
+    assert found["CHILD_SA dc-tun-gre (phase 2)", "Interesting traffic"] == ("222.45.67.1/32", "177.54.214.20/32")
+    assert found["CHILD_SA dc-tun-gre (phase 2)", "Protocol"] == ("GRE only", "same")
     assert found["Tunnel gre1", "GRE endpoint"] == ("222.45.67.1", "177.54.214.20")
     assert found["Tunnel gre1", "Tunnel MTU"][0] == "1418"
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ class Cable:
     def __init__(self, namespace: Callable[[], Namespace], stack: ExitStack) -> None:
         self.near, self.far = namespace(), namespace()
         join(self.near, f"{NEAR}/24", self.far, f"{FAR}/24")
-        self.capture = self.near.call(lambda: stack.enter_context(Capture()))
+        self.capture = self.near.call(lambda: stack.enter_context(closing(Capture())))
 
     def send(self, *packets: Packet, side: Namespace | None = None) -> None:
         """Send whole IP packets."""
@@ -137,8 +137,8 @@ def test_it_ends_when_its_time_is_over(cable: Cable) -> None:
 
 
 def test_without_the_privilege_it_says_what_it_takes(namespace: Callable[[], Namespace]) -> None:
-    code = "from mcastd.tools.trace.capture import Capture\nwith Capture(): pass"
+    code = "from mcastd.tools.trace.capture import Capture\nCapture()"
     argv = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw", sys.executable, "-c", code]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert f"{HostError.__name__}: packets cannot be captured: Operation not permitted; it takes root" in done.stderr
+    assert f"{HostError.__name__}: packets cannot be captured: Operation not permitted; root" in done.stderr

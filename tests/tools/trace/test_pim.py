@@ -45,7 +45,7 @@ NULL_REGISTER = bytes([0x40, 0, 0, 0, 0x45]) + bytes(11) + SOURCE.packed + GROUP
             "PIMv2 Hello, holdtime 105, generation 0x0000abcd, DR priority 1, also 10.44.4.9",
         ),
         (encode_hello(Hello(holdtime=0)), "PIMv2 Hello, goodbye"),
-        (encode_hello(Hello(holdtime=0xFFFF)), "PIMv2 Hello, holdtime for ever"),
+        (encode_hello(Hello(holdtime=0xFFFF)), "PIMv2 Hello, holdtime unlimited"),
         (
             encode_join_prune(join_prune(GroupSet(GROUP, (STAR,)))),
             "PIMv2 Join (*,239.1.1.1) RP 100.15.30.253 to 10.44.4.5, holdtime 210",
