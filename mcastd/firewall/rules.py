@@ -1,4 +1,4 @@
-"""Config -> our nftables table, in the words of nft(8). Pure: it depends on the file, not on what is up."""
+"""Config -> the nftables table, in the language of nft(8). Pure: it depends on the file, not on what is up."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from mcastd.config.mtu import IPV4_HEADER, PATH_MTU, TCP_HEADER, USERSPACE_LINK_
 from mcastd.config.proposals import esp_of_proposal
 
 NAME: Final = "mcastd"
-"""Of the table, in the family ``ip``."""
+"""The name of the table, in the family ``ip``."""
 
 LEAK_OUT, LEAK_IN, IGMP, SNAT, MSS, LOOPBACK = "leak-out-", "leak-in-", "igmp-", "snat-", "mss-", "loopback"
-"""How the names of our counters begin; a far endpoint or the name of a tunnel or a child follows."""
+"""Prefixes of the counters' names; a remote endpoint or the name of a tunnel or a CHILD_SA follows."""
 
 _USERSPACE_ESP: Final = "ipsec0"
-# srcnat is 100: behind every SNAT, others' too, which may bring a packet under an IPsec policy or out of it.
+# srcnat is 100: after all SNAT, also of other programs, which may bring a packet under an IPsec policy or out of it.
 _LAST: Final = "srcnat + 200"
 
 
 @dataclass(frozen=True, slots=True)
 class FirewallDesired:
-    """What the table is made from. The tunnels of ``leaving``, a configuration that is going, are guarded as well."""
+    """What the table is made from. ``leaving`` is the configuration before a reload, whose tunnels are guarded too."""
 
     config: Config
     leaving: Config | None = None
@@ -30,7 +30,10 @@ class FirewallDesired:
 
 @dataclass(frozen=True, slots=True)
 class _Guard:
-    """GRE with ``remote``: encrypted by a policy or through ``links``; with local endpoints in ``open``, not at all."""
+    """GRE to and from ``remote`` must be encrypted, by a policy or by one of ``links``.
+
+    Local endpoints in ``open`` are exempt: their tunnels are configured without IPsec.
+    """
 
     remote: IPv4Address
     links: tuple[str, ...]
@@ -39,9 +42,9 @@ class _Guard:
 
 @dataclass(frozen=True, slots=True)
 class _Carried:
-    """A child, the XFRM interface that it is bound to and the largest TCP segment in it, each None where there is none.
+    """A CHILD_SA with the XFRM interface that it is bound to, if any, and the TCP MSS to clamp to in bytes, if any.
 
-    ``inside`` are the local selectors of all children towards the same addresses.
+    ``inside`` are the local selectors of all CHILD_SAs towards the same addresses.
     """
 
     child: Child
@@ -51,21 +54,21 @@ class _Carried:
 
 
 def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tuple[int, int]] | None = None) -> str:
-    """The table, or nothing where the configuration needs no rule.
+    """The table, or an empty text if the configuration needs no rule.
 
-    ``leaving`` is a configuration whose tunnels are still there: its guard holds as well. ``counts`` is what the
-    counters begin with, packets and bytes.
+    ``leaving`` is the configuration before a reload, whose tunnels may still be up: they are guarded as well.
+    ``counts`` are the initial packets and bytes of the counters, by name.
     """
     configs = (config,) if leaving is None else (leaving, config)
     guards = _guards(configs)
-    quiet = _quiet(configs)
+    without_igmp = _without_igmp(configs)
     carried = _carried(config)
     natted = [one for one in carried if one.child.snat is not None]
     clamped = [one for one in carried if one.mss is not None]
     guarding = [child for one in configs if one.firewall.guard for child in _children(one).values()]
-    given_back = [child for child in guarding if child.mode != "interface"]
+    decrypted = [child for child in guarding if child.mode != "interface"]
     chains = {
-        "given-back": ("filter hook prerouting priority raw", _given_back(given_back) if given_back else []),
+        "replayed": ("filter hook prerouting priority raw", _replayed(decrypted) if decrypted else []),
         "nat": ("nat hook postrouting priority srcnat", [_snat(one) for one in natted]),
         "arriving": ("filter hook prerouting priority mangle", [_clamp(one, arriving=True) for one in clamped]),
         "input": ("filter hook input priority filter", [rule for one in guards for rule in _guard_in(one)]),
@@ -74,17 +77,17 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tu
             [
                 *(_snat_counted(one) for one in natted),
                 *(_clamp(one, arriving=False) for one in clamped),
-                *(_igmp(one) for one in quiet),
+                *(_igmp(one) for one in without_igmp),
                 *(rule for one in guards for rule in _guard_out(one)),
             ],
         ),
     }
     names = [
         *(f"{kind}{one.remote}" for one in guards for kind in (LEAK_OUT, LEAK_IN)),
-        *(f"{IGMP}{one.name}" for one in quiet),
+        *(f"{IGMP}{one.name}" for one in without_igmp),
         *(f"{SNAT}{one.child.name}" for one in natted),
         *(f"{MSS}{one.child.name}" for one in clamped),
-        *([LOOPBACK] if given_back else []),
+        *([LOOPBACK] if decrypted else []),
     ]
     if not names:
         return ""
@@ -101,7 +104,7 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tu
 
 
 def replacement(text: str) -> str:
-    """The transaction that puts a table in place of the one that may be there; without a table, takes that one away."""
+    """The transaction that replaces the table, if it exists, by ``text``; an empty ``text`` removes it."""
     return f"add table ip {NAME}\ndelete table ip {NAME}\n{text}"
 
 
@@ -159,10 +162,11 @@ def _guard_in(guard: _Guard) -> Iterator[str]:
     )
 
 
-def _given_back(children: list[Child]) -> list[str]:
-    """What comes out of ESP that this host was given back is within the selectors of a child.
+def _replayed(children: list[Child]) -> list[str]:
+    """Drop what is decrypted from replayed ESP unless it is within the selectors of a CHILD_SA.
 
-    It comes by the loopback, for which the kernel looks at no policy (``net.ipv4.conf.lo.disable_policy``).
+    Replayed ESP (``mcastd.ipsec.esp_replay``) arrives on the loopback, where the kernel checks no policy
+    (``net.ipv4.conf.lo.disable_policy``).
     """
     found = 'iifname "lo" meta ipsec exists '
     within = [
@@ -174,14 +178,14 @@ def _given_back(children: list[Child]) -> list[str]:
     return [*(f"{found}{ends}accept" for ends in dict.fromkeys(within)), f"{found}counter name {LOOPBACK} drop"]
 
 
-def _quiet(configs: Iterable[Config]) -> list[Tunnel]:
-    """The tunnels whose other end hears of groups by PIM, and not of who on this host has joined them."""
+def _without_igmp(configs: Iterable[Config]) -> list[Tunnel]:
+    """The tunnels with PIM, which reports joined groups to the other side; IGMP of this host must not reach it."""
     guarding = [config for config in configs if config.firewall.guard]
     return list({one.name: one for config in guarding for one in config.tunnels if one.pim is not None}.values())
 
 
 def _igmp(tunnel: Tunnel) -> str:
-    """Where there is GRE, it is looked for in there: behind the tunnel's interface, on which it shows when traced."""
+    """Drop IGMP. With GRE it is matched inside GRE, after the tunnel's interface, so that a capture there shows it."""
     if tunnel.encapsulation == "none":
         found = f'oifname "{tunnel.name}" ip protocol 2'
     else:
@@ -209,7 +213,7 @@ def _carried(config: Config) -> list[_Carried]:
 
 
 def _mss(child: Child, *, userspace: bool) -> int | None:
-    """The MSS with the largest ESP that may be negotiated (RFC 9293, section 3.7.1), as the rules outlive an SA."""
+    """The MSS that fits the largest ESP that may be negotiated (RFC 9293, section 3.7.1): the rules outlive an SA."""
     if child.mss == 0 or child.protocol == "gre":
         return None
     if child.mss is not None:
@@ -222,14 +226,14 @@ def _mss(child: Child, *, userspace: bool) -> int | None:
 
 def _snat(carried: _Carried) -> str:
     child = carried.child
-    # nft refuses a set whose members overlap.
+    # nft refuses a set with overlapping members.
     whose = _set(collapse_addresses(child.snat_from)) if child.snat_from else f"!= {_set(carried.inside)}"
     gre = "ip protocol 47 " if child.protocol == "gre" else ""
     return f"{_leaving_by(carried)}{_field('daddr', child.remote_ts)}ip saddr {whose} {gre}snat to {child.snat}"
 
 
 def _snat_counted(carried: _Carried) -> str:
-    """In a chain of type nat a rule sees but the first packet of a connection; here all of them pass."""
+    """Count every packet: a chain of type nat sees only the first one of a connection."""
     child = carried.child
     return (
         f"{_leaving_by(carried)}ip saddr {child.snat} {_field('daddr', child.remote_ts)}ct status snat "
@@ -257,7 +261,7 @@ def _leaving_by(carried: _Carried) -> str:
 
 
 def _field(name: str, network: IPv4Network) -> str:
-    """A match of addresses, with a blank behind it; nothing where every address matches."""
+    """A match of addresses, followed by a blank; empty if all addresses match."""
     return f"ip {name} {network} " if network.prefixlen else ""
 
 

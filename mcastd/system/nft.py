@@ -1,56 +1,61 @@
-"""nftables by way of nft(8): transactions, what a table is now, and word from the kernel of every change to it."""
+"""nftables: transactions and listings by nft(8), and the kernel's notifications of changes."""
 
 import asyncio
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from mcastd.errors import HostError
+from mcastd.system.sockets import configuring
 
-_NETLINK_NETFILTER = 12
-_NFNLGRP_NFTABLES = 7
-_TIMEOUT = 10.0
-_LIVE = ("handle", "packets", "bytes")
+_NETLINK_NETFILTER: Final = 12
+_NFNLGRP_NFTABLES: Final = 7
+_TIMEOUT: Final = 10.0  # seconds for one run of nft
+_VARIABLE: Final = ("handle", "packets", "bytes")  # of a table's objects, what changes while the rules stay the same
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as the kernel has it. ``structure`` is all but handles and counts; ``counts`` are packets and bytes."""
+    """A table as the kernel lists it.
+
+    ``structure`` is the listing without handles and counters; ``counts`` are packets and bytes by the counter's name.
+    """
 
     structure: str
     counts: dict[str, tuple[int, int]]
 
 
 async def transaction(text: str) -> None:
-    """Carry out commands of nft(8), all of them or none; raises HostError with nft's reason."""
+    """Apply commands in the language of nft(8), all or none. Raises HostError with nft's reason."""
     await _nft("-f", "-", text=text)
 
 
 async def table(name: str) -> Table | None:
-    """One table of the family ``ip``, or None. Raises HostError."""
+    """List a table of the family ``ip``; None if it does not exist. Raises HostError."""
     try:
         answer = msgspec.json.decode(await _nft("-j", "list", "table", "ip", name))
     except _NoSuchTableError:
         return None
     except msgspec.DecodeError as error:
-        raise HostError(f"nft: its answer is no JSON ({error})") from error
+        raise HostError(f"nft: the listing is not valid JSON ({error})") from error
     structure, counts = [], {}
     for entry in answer["nftables"]:
         ((kind, body),) = entry.items()
         if kind == "counter":
             counts[body["name"]] = (body["packets"], body["bytes"])
         if kind != "metainfo":
-            structure.append({kind: {key: value for key, value in body.items() if key not in _LIVE}})
+            structure.append({kind: {key: value for key, value in body.items() if key not in _VARIABLE}})
     return Table(msgspec.json.encode(structure).decode(), counts)
 
 
 class _NoSuchTableError(HostError):
-    """There is no table of that name."""
+    """The table does not exist."""
 
 
 async def _nft(*arguments: str, text: str = "") -> bytes:
@@ -68,7 +73,7 @@ async def _nft(*arguments: str, text: str = "") -> bytes:
     except TimeoutError:
         raise HostError(f"nft: no answer within {_TIMEOUT:.0f} s") from None
     finally:
-        # Whoever gives up waiting must not find later that it was done after all.
+        # A transaction that was given up must not be applied later.
         if process.returncode is None:
             process.kill()
             await process.wait()
@@ -80,32 +85,28 @@ async def _nft(*arguments: str, text: str = "") -> bytes:
     raise HostError(f"nft: {reason}")
 
 
-def events() -> socket.socket:
-    """A socket that hears of every change to nftables in this network namespace; raises HostError."""
-    try:
-        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
-    except OSError as error:
-        raise HostError(f"nftables: the kernel tells nothing of them: {error.strerror}") from error
-    try:
-        sock.bind((0, 1 << (_NFNLGRP_NFTABLES - 1)))
-    except OSError as error:
-        sock.close()
-        raise HostError(f"nftables: the kernel tells nothing of them: {error.strerror}") from error
-    return sock
+@contextmanager
+def changes(name: str) -> Iterator[AsyncIterator[None]]:
+    """Receive a notification from the kernel after each change that may concern a table, our own changes included.
 
-
-async def changes(sock: socket.socket, name: str) -> AsyncIterator[None]:
-    """Yield for each batch of messages that names a table, for ever, ours included; a false alarm is harmless.
-
-    An overrun of the socket (ENOBUFS) loses messages, not meaning: it yields too.
+    Changes are noticed from the moment that the context is entered, which raises HostError if they cannot be.
     """
-    mark = name.encode() + b"\0"
+    try:
+        with configuring(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as sock:
+            sock.bind((0, 1 << (_NFNLGRP_NFTABLES - 1)))
+    except OSError as error:
+        raise HostError(f"nftables: the kernel reports no changes: {error.strerror}") from error
+    with sock:
+        yield _changes(sock, name.encode() + b"\0")
+
+
+async def _changes(sock: socket.socket, mark: bytes) -> AsyncIterator[None]:
     while True:
         try:
             messages = await asyncio.get_running_loop().sock_recv(sock, 1 << 16)
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            messages = mark
+            messages = mark  # messages were lost; the table may have been named in one of them
         if mark in messages:
             yield

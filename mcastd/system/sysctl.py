@@ -1,14 +1,25 @@
-"""Sysctls under /proc/sys/net."""
+"""Sysctls under /proc/sys."""
 
 from pathlib import Path
+from typing import Protocol
 
 from mcastd.errors import HostError
 
 _ROOT = Path("/proc/sys")
 
 
+class Sysctls(Protocol):
+    """The functions of this module, as the agents use them; tests replace them."""
+
+    def read(self, name: str) -> str | None:
+        """The value of a sysctl; None if it does not exist."""
+
+    def write(self, name: str, value: str) -> None:
+        """Set a sysctl. Raises HostError."""
+
+
 def read(name: str) -> str | None:
-    """The value of ``net/ipv4/conf/gre1/rp_filter`` and its like; None where this kernel has no such sysctl."""
+    """The value of a sysctl, such as ``net/ipv4/conf/gre1/rp_filter``; None if it does not exist."""
     try:
         return (_ROOT / name).read_text().strip()
     except FileNotFoundError:
@@ -16,7 +27,7 @@ def read(name: str) -> str | None:
 
 
 def write(name: str, value: str) -> None:
-    """Set a sysctl; raises HostError when the host refuses."""
+    """Set a sysctl. Raises HostError if the kernel refuses the value."""
     try:
         (_ROOT / name).write_text(value)
     except OSError as error:

@@ -2,6 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+_DEBOUNCE: Final = 0.05  # seconds; changes that come together are one nudge
 
 
 class Wake:
@@ -21,6 +25,12 @@ class Wake:
         """Start an iteration of the loop, now or as soon as it waits."""
         self._asked += 1
         self._event.set()
+
+    async def follow(self, changes: AsyncIterator[None]) -> None:
+        """Nudge after each change that the kernel reports."""
+        async for _ in changes:
+            await asyncio.sleep(_DEBOUNCE)
+            self.set()
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Return True when nudged, False after ``timeout`` seconds without a nudge (None: without a limit)."""

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from mcastd.config.model import Config, Firewall, Pim
-from mcastd.firewall import agent as agent_module
+from mcastd.config.model import Config, Pim
 from mcastd.firewall.agent import FirewallAgent
 from mcastd.firewall.rules import FirewallDesired
 from mcastd.net import bpf
@@ -22,15 +21,13 @@ from mcastd.system import log, sockets
 from mcastd.system.ledger import Ledger
 from tests.firewall.test_rules import child, config, tunnel
 from tests.loops import looping
-from tests.namespaces import DEADLINE, Namespace, join, sysctl, until
+from tests.namespaces import DEADLINE, Namespace, join, until
 
 pytestmark = pytest.mark.root
 
 LOCAL, REMOTE = "10.44.6.1", "10.44.7.1"
 GUARDED = config(child(), tunnels=(tunnel(),))
 OPEN = config(child(), tunnels=(tunnel(),), guard=False)
-ELSEWHERE = config(child(), tunnels=(tunnel(remote=IPv4Address("10.44.7.2")),))
-FORWARDING = Config(firewall=Firewall(ip_forward=True))
 THEIRS = """
 table ip theirs {
     chain input {
@@ -127,23 +124,6 @@ def test_the_table_comes_and_goes_and_others_are_not_touched(host: Namespace, tm
     host.run(main)
 
 
-def test_what_is_in_place_is_not_put_there_again(host: Namespace, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(GUARDED)
-            before = ours(host)
-            for leaving in (GUARDED, None, None):
-                await run.want(GUARDED, leaving)
-            # Others' changes, and our counters', are none of our table.
-            nft(host, "-f", "-", text=THEIRS)
-            await run.want(GUARDED)
-            assert ours(host) == before
-            assert run.agent.status(0.0).repairs == 0
-            assert run.changes == 1
-
-    host.run(main)
-
-
 @pytest.mark.parametrize(
     "damage",
     [
@@ -177,101 +157,6 @@ def test_what_others_do_to_it_is_noticed_and_repaired(host: Namespace, tmp_path:
     host.run(main)
 
 
-def test_with_somebody_who_undoes_repairs_we_do_not_race(
-    host: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(agent_module, "_REPAIR_PERIOD", 3600.0)
-
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(GUARDED)
-            nft(host, "flush ruleset")
-            await until(lambda: run.agent.status(0.0).repairs, "a repair")
-            nft(host, "flush ruleset")
-            await run.want(GUARDED)
-            assert ours(host) is None
-            # A change that is ours waits for nobody.
-            await run.want(ELSEWHERE)
-            assert ours(host) is not None
-
-    host.run(main)
-
-
-def test_a_table_of_that_name_that_is_not_ours_is_left_alone_and_gre_stays_down(
-    host: Namespace, tmp_path: Path
-) -> None:
-    nft(host, "add table ip mcastd; add counter ip mcastd theirs")
-    before = nft(host, "list", "ruleset")
-
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(GUARDED)
-            status = run.agent.status(0.0)
-            assert status.problem == (
-                "a table ip mcastd exists and mcastd did not make it; remove it: nft delete table ip mcastd"
-            )
-            assert not status.in_place
-            assert nft(host, "list", "ruleset") == before
-            nft(host, "delete table ip mcastd")
-            await until(lambda: run.agent.status(0.0).in_place, "the table, once the other is gone")
-            assert run.agent.status(0.0).problem is None
-            nft(host, "delete table ip mcastd; add table ip mcastd; add counter ip mcastd theirs")
-        again = Running(tmp_path / "elsewhere")
-        await again.agent.close()
-        assert "theirs" in nft(host, "list", "ruleset")
-
-    (tmp_path / "elsewhere").mkdir()
-    host.run(main)
-
-
-def test_after_a_crash_the_next_one_adopts_the_table_and_removes_it(host: Namespace, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with running(tmp_path) as first:
-            await first.want(GUARDED)
-        assert ours(host) is not None
-        async with running(tmp_path) as second:
-            await second.want(GUARDED)
-            assert second.agent.status(0.0).in_place
-        assert ours(host) is not None
-        third = Running(tmp_path)
-        await third.agent.close()
-        assert ours(host) is None
-        assert not (tmp_path / "ledger.json").exists()
-
-    host.run(main)
-
-
-def test_a_crash_and_no_rule_wanted_any_more_removes_it(host: Namespace, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with running(tmp_path) as first:
-            await first.want(GUARDED)
-        async with running(tmp_path) as second:
-            await second.want(config())
-            assert ours(host) is None
-
-    host.run(main)
-
-
-def test_without_nft_it_says_so_and_only_guarded_tunnels_stay_down(
-    host: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def main() -> None:
-        monkeypatch.setenv("PATH", str(tmp_path))
-        async with running(tmp_path) as run:
-            await run.want(GUARDED)
-            assert run.agent.status(0.0).problem == "nft: no such program; install the package nftables"
-            assert not run.agent.in_place
-            await run.want(OPEN)
-            assert run.agent.status(0.0).problem is not None
-            await run.want(config())
-            assert run.agent.status(0.0).problem is None
-            await run.want(GUARDED)
-            monkeypatch.undo()
-            await until(lambda: run.agent.in_place, "another try")
-
-    host.run(main)
-
-
 def test_what_nft_refuses_leaves_the_old_table_and_is_told(host: Namespace, tmp_path: Path) -> None:
     refused = config(child(mode="interface", interface="longer-than-a-name"), tunnels=(tunnel(),))
 
@@ -283,39 +168,6 @@ def test_what_nft_refuses_leaves_the_old_table_and_is_told(host: Namespace, tmp_
             assert (run.agent.status(0.0).problem or "").startswith("nft: ")
             assert not run.agent.in_place
             assert ours(host) == before
-
-    host.run(main)
-
-
-def test_forwarding_is_set_and_put_back_as_it_was(host: Namespace, tmp_path: Path) -> None:
-    name = "net/ipv4/ip_forward"
-    assert sysctl(host, name) == "0"
-
-    async def main() -> None:
-        async with running(tmp_path) as first:
-            await first.want(FORWARDING)
-            assert sysctl(host, name) == "1"
-        async with running(tmp_path) as second:
-            await second.want(FORWARDING)
-            await second.want(Config())
-            assert sysctl(host, name) == "0"
-            await second.want(FORWARDING)
-        await second.agent.close()
-        assert sysctl(host, name) == "0"
-
-    host.run(main)
-
-
-def test_forwarding_that_was_on_stays_on(host: Namespace, tmp_path: Path) -> None:
-    name = "net/ipv4/ip_forward"
-    host.call(lambda: Path(f"/proc/sys/{name}").write_text("1"))
-
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(FORWARDING)
-            await run.want(Config())
-        await run.agent.close()
-        assert sysctl(host, name) == "1"
 
     host.run(main)
 

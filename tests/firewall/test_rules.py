@@ -145,18 +145,18 @@ def test_what_comes_by_the_loopback_is_held_to_the_selectors_of_each_child_whose
     other = child("x", local_ts=IPv4Network("0.0.0.0/0"), remote_ts=IPv4Network("10.9.0.0/16"))
     bound = child("y", mode="interface", if_id=7)
     text = rules.table(config(gre, other, bound))
-    assert chain(text, "given-back") == [
+    assert chain(text, "replayed") == [
         f"{found}ip saddr {gre.remote_ts} ip daddr {gre.local_ts} ip protocol 47 accept",
         f"{found}ip saddr 10.9.0.0/16 accept",
         f"{found}counter name loopback drop",
     ]
-    assert chain(rules.table(config(bound)), "given-back") == []
-    assert chain(rules.table(config(gre, guard=False)), "given-back") == []
+    assert chain(rules.table(config(bound)), "replayed") == []
+    assert chain(rules.table(config(gre, guard=False)), "replayed") == []
 
 
 def test_while_tunnels_leave_their_selectors_hold_as_well() -> None:
     old, new = (config(child(remote_ts=IPv4Network(one))) for one in ("10.1.0.0/16", "10.2.0.0/16"))
-    found = " ".join(chain(rules.table(new, leaving=old), "given-back"))
+    found = " ".join(chain(rules.table(new, leaving=old), "replayed"))
     assert "10.1.0.0/16" in found
     assert "10.2.0.0/16" in found
 
