@@ -1,4 +1,4 @@
-"""Logging: one line a change of state, with fields; journal fields under systemd, readable lines elsewhere.
+"""Logging: one line for each change of state, with fields; journal fields under systemd, text elsewhere.
 
 A field ``tunnel="gre1"`` is ``MCASTD_TUNNEL=gre1`` in the journal, where ``journalctl MCASTD_TUNNEL=gre1`` finds it.
 """
@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
-# structlog.dev imports rich where it is installed: 100 ms and 10 MB that a daemon has no use for. An entry of None
-# makes that import fail, as if rich were absent.
+# structlog.dev imports rich if it is installed: 100 ms and 10 MB that the daemon does not use. An entry of None makes
+# that import fail, as if rich were absent.
 _hidden = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment]  # None is how the import system spells "absent"
 import structlog  # noqa: E402
@@ -37,7 +37,7 @@ def get_logger() -> Logger:
 
 
 def configure(level: str = "info") -> journal.Journal | None:
-    """Send the log to the journal where stderr belongs to it, and return that; else to stderr as text."""
+    """Send the log to the journal, which is returned, if stderr is connected to it; else to stderr as text."""
     folder = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/mcastd"))  # the unit's RuntimeDirectory=
     sink = journal.Journal(folder / "log") if journal.is_for_us() else None
     structlog.configure(
@@ -60,7 +60,7 @@ def _fields(event: MutableMapping[str, Any]) -> str:
 
 def _quoted(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    # What charon, and so the other side, says ends up here: it must not make lines or colours of its own.
+    # Some text comes from charon, and so from the other side: it must not start new lines or use escape sequences.
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
     shown = shown.replace('"', r"\"")
     return f'"{shown}"' if " " in shown or not shown or shown != text else shown
@@ -88,7 +88,7 @@ def _journal_fields(_logger: object, method: str, event: MutableMapping[str, Any
 
 
 class _Journal:
-    """What structlog calls a logger, and the factory of it: one method a level, each sends the finished record."""
+    """A logger of structlog and its own factory, with a method for each level; each sends the finished record."""
 
     def __init__(self, sink: journal.Journal) -> None:
         self._sink = sink

@@ -1,4 +1,4 @@
-"""Links, addresses and routes over rtnetlink: what we need of it, as frozen structs, with errors in words."""
+"""Links and addresses over rtnetlink (rtnetlink(7)) as frozen dataclasses; refusals are HostError."""
 
 import errno
 import os
@@ -36,7 +36,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One IPv4 address on the interface ``index``; ``peer`` is the far end's on a point-to-point address."""
+    """An IPv4 address of the interface ``index``; ``peer`` is the other end's, of a point-to-point address."""
 
     index: int
     interface: IPv4Interface
@@ -44,10 +44,10 @@ class Address:
 
 
 class Netlink:
-    """One rtnetlink socket for questions and changes, ``ipr``; ``async with`` it."""
+    """One rtnetlink socket for queries and changes; an asynchronous context manager."""
 
     def __init__(self) -> None:
-        self.ipr = AsyncIPRoute()
+        self.ipr = AsyncIPRoute()  # the socket
 
     async def __aenter__(self) -> Self:
         await self.ipr.setup_endpoint()
@@ -57,7 +57,7 @@ class Netlink:
         self.ipr.close()
 
     async def link(self, name: str) -> Link | None:
-        """The interface of that name, or None."""
+        """The interface with that name, or None. Raises HostError."""
         try:
             answer = list(await self.ipr.link("get", ifname=name))
         except NetlinkError as error:
@@ -67,19 +67,19 @@ class Netlink:
         return _link(answer[0])
 
     async def link_by_index(self, index: int) -> Link:
-        """The interface of that index; raises HostError where there is none."""
-        answer = list(await self._asked(f"link {index}", self.ipr.link("get", index=index)))
+        """The interface with that index; raises HostError if there is none."""
+        answer = list(await self._request(f"link {index}", self.ipr.link("get", index=index)))
         return _link(answer[0])
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Every IPv4 address of the host. Raises HostError, also where the list changed while it was read."""
+        """All IPv4 addresses of the host. Raises HostError, also if the list changed while it was read."""
         try:
             return tuple([_address(message) async for message in await self.ipr.addr("dump", family=2)])
         except NetlinkError as error:
             raise host_error("addresses", error) from error
 
     async def link_towards(self, destination: IPv4Address, source: IPv4Address | None = None) -> Link | None:
-        """The interface that packets to ``destination`` leave by, or None where no route leads there."""
+        """The interface by which packets to ``destination`` leave, or None without a route. Raises HostError."""
         query = {"dst": str(destination)} | ({"src": str(source)} if source else {})
         try:
             answer = list(await self.ipr.route("get", **query))
@@ -88,14 +88,14 @@ class Netlink:
         return await self.link_by_index(answer[0].get("oif"))
 
     async def way(self, destination: IPv4Address, source: IPv4Address) -> Way | None:
-        """How packets leave for ``destination``, or None where no route leads there. Raises HostError."""
+        """The interface and gateway for packets to ``destination``, or None without a route. Raises HostError."""
         try:
             route = next(iter(await self.ipr.route("get", dst=str(destination), src=str(source))))
         except NetlinkError:
             return None
         gateway, index = route.get("gateway"), route.get("oif")
         hop = gateway or str(destination)
-        neighbors = await self._asked("neighbours", self.ipr.neigh("dump", family=2, ifindex=index))
+        neighbors = await self._request("neighbours", self.ipr.neigh("dump", family=2, ifindex=index))
         states = [entry["state"] async for entry in neighbors if entry.get("dst") == hop and entry["ifindex"] == index]
         return Way(
             interface=(await self.link_by_index(index)).name,
@@ -103,40 +103,40 @@ class Netlink:
             silent=any(state & _NUD_UNRESOLVED for state in states),
         )
 
-    async def add_gre(self, name: str, wanted: Gre) -> None:
-        """Make a link of kind ``gre``. Raises GreUnsupported where the kernel has no GRE."""
-        # Without the flag the kernel takes the key and silently does not use it.
-        flags, key = wanted.options.feed_header.flags, wanted.options.key
+    async def add_gre(self, name: str, desired: Gre) -> None:
+        """Create a link of kind ``gre``. Raises GreUnsupported if the kernel has no GRE, else HostError."""
+        # Without the flag the kernel accepts the key and does not use it.
+        flags, key = desired.options.feed_header.flags, desired.options.key
         optional = {"gre_iflags": flags, "gre_oflags": flags} if flags else {}
         if key is not None:
             optional |= {"gre_ikey": key, "gre_okey": key}
         try:
             await self.ipr.link(
-                "add", ifname=name, kind="gre", gre_local=str(wanted.local), gre_remote=str(wanted.remote),
-                gre_ttl=wanted.options.ttl, gre_pmtudisc=1, **optional,
+                "add", ifname=name, kind="gre", gre_local=str(desired.local), gre_remote=str(desired.remote),
+                gre_ttl=desired.options.ttl, gre_pmtudisc=1, **optional,
             )  # fmt: skip
         except NetlinkError as error:
             if error.code == errno.EOPNOTSUPP:
                 raise GreUnsupported("this kernel has no GRE (no module ip_gre)") from error
             raise host_error(f"link {name}", error) from error
 
-    async def add_xfrm(self, name: str, wanted: Xfrm) -> None:
-        """Make a link of kind ``xfrm``. Raises HostError, also where the kernel has no XFRM interfaces."""
+    async def add_xfrm(self, name: str, desired: Xfrm) -> None:
+        """Create a link of kind ``xfrm``. Raises HostError, also if the kernel has no XFRM interfaces."""
         try:
-            await self.ipr.link("add", ifname=name, kind="xfrm", xfrm_if_id=wanted.if_id)
+            await self.ipr.link("add", ifname=name, kind="xfrm", xfrm_if_id=desired.if_id)
         except NetlinkError as error:
             if error.code == errno.EOPNOTSUPP:
                 raise HostError(f"{name}: this kernel has no XFRM interfaces (no module xfrm_interface)") from error
             raise host_error(f"link {name}", error) from error
 
     async def delete_link(self, name: str) -> None:
-        """Remove a link; one that is gone already is as good."""
+        """Remove a link; a no-op if there is none. Raises HostError."""
         link = await self.link(name)
         if link is not None:
-            await self._asked(f"link {name}", self.ipr.link("del", index=link.index))
+            await self._request(f"link {name}", self.ipr.link("del", index=link.index))
 
     async def quiet_ipv6(self, index: int) -> None:
-        """Let no IPv6 address be made on a link, or router solicitations would go to the other side."""
+        """Prevent IPv6 addresses on a link, so that no router solicitations are sent to the other side."""
         attributes = {"attrs": [["AF_INET6", {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _ADDRGENMODE_NONE]]}]]}
         try:
             await self.ipr.link("set", index=index, IFLA_AF_SPEC=attributes)
@@ -147,36 +147,36 @@ class Netlink:
     async def set_link(
         self, link: Link, *, mtu: int | None = None, up: bool | None = None, multicast: bool = False
     ) -> None:
-        """Change MTU, state and the MULTICAST flag of a link, each only where it is given."""
+        """Set the MTU, the state and the MULTICAST flag of a link, each only if given. Raises HostError."""
         change = (IFF_UP if up is not None else 0) | (IFF_MULTICAST if multicast else 0)
         values: dict[str, Any] = {"mtu": mtu} if mtu is not None else {}
         if change:
             values |= {"flags": (IFF_UP if up else 0) | (IFF_MULTICAST if multicast else 0), "change": change}
-        await self._asked(f"link {link.name}", self.ipr.link("set", index=link.index, **values))
+        await self._request(f"link {link.name}", self.ipr.link("set", index=link.index, **values))
 
     async def set_alias(self, index: int, alias: str) -> None:
-        """Name who made a link, for people who look at it."""
-        await self._asked(f"link {index}", self.ipr.link("set", index=index, ifalias=alias))
+        """Set the alias of a link, which ``ip link`` shows. Raises HostError."""
+        await self._request(f"link {index}", self.ipr.link("set", index=index, ifalias=alias))
 
     async def add_address(self, index: int, address: IPv4Interface, peer: IPv4Address | None = None) -> None:
-        """Put an address on an interface; one that is there already is as good."""
-        await self._address("add", index, address, peer, as_good=(errno.EEXIST,))
+        """Add an address to an interface; a no-op if it exists. Raises HostError."""
+        await self._address("add", index, address, peer, ignored=(errno.EEXIST,))
 
     async def delete_address(self, index: int, address: IPv4Interface, peer: IPv4Address | None = None) -> None:
-        """Take an address off an interface; one that is gone already is as good."""
-        await self._address("del", index, address, peer, as_good=(errno.EADDRNOTAVAIL, errno.ENODEV))
+        """Remove an address from an interface; a no-op if there is none. Raises HostError."""
+        await self._address("del", index, address, peer, ignored=(errno.EADDRNOTAVAIL, errno.ENODEV))
 
     async def _address(
-        self, command: str, index: int, address: IPv4Interface, peer: IPv4Address | None, as_good: tuple[int, ...]
+        self, command: str, index: int, address: IPv4Interface, peer: IPv4Address | None, ignored: tuple[int, ...]
     ) -> None:
         values = {"local": str(address.ip), "address": str(peer or address.ip), "prefixlen": address.network.prefixlen}
         try:
             await self.ipr.addr(command, index=index, **values)
         except NetlinkError as error:
-            if error.code not in as_good:
+            if error.code not in ignored:
                 raise host_error(f"address {address}", error) from error
 
-    async def _asked(self, what: str, request: Any) -> Any:
+    async def _request(self, what: str, request: Any) -> Any:
         try:
             return await request
         except NetlinkError as error:
@@ -188,9 +188,9 @@ class GreUnsupported(HostError):
 
 
 async def changes() -> AsyncIterator[None]:
-    """Yield once for each batch of changes of links, addresses, routes or rules, for ever.
+    """Yield once for each batch of changes of links, addresses, routes or rules.
 
-    An overrun of the netlink socket (ENOBUFS) loses messages, not meaning: it yields too, and everything is looked at.
+    An overrun of the netlink socket (ENOBUFS) yields too: the caller reads the whole state in any case.
     """
     async with AsyncIPRoute() as ipr:
         await ipr.bind(groups=_RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV4_ROUTE | _RTMGRP_IPV4_RULE)
@@ -243,5 +243,5 @@ def _address(message: Any) -> Address:
 
 
 def host_error(what: str, error: NetlinkError) -> HostError:
-    """What the kernel would not do, and why."""
+    """The error for a refusal of the kernel: ``what`` was refused, and the reason."""
     return HostError(f"{what}: {os.strerror(error.code)}")

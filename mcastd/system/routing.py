@@ -1,4 +1,4 @@
-"""Routes and rules of IPv4 over rtnetlink, beside the links and addresses of ``netlink``."""
+"""IPv4 routes and rules over rtnetlink (rtnetlink(7))."""
 
 import errno
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ _EVERYWHERE = IPv4Network("0.0.0.0/0")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route. ``index`` is the interface it leads to, None where there are several or none.
+    """A route to the interface ``index``; None if it has several next hops or none.
 
-    ``protocol`` says who made it (RTPROT_*).
+    ``protocol`` identifies the program that created it (RTPROT_*).
     """
 
     prefix: IPv4Network
@@ -30,7 +30,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``from SOURCE lookup TABLE``; the lower ``priority`` is asked first."""
+    """``from SOURCE lookup TABLE``; rules with a lower ``priority`` come first."""
 
     source: IPv4Network
     table: int
@@ -39,13 +39,13 @@ class Rule:
 
 
 class Routing:
-    """Reads and changes routes and rules. Raises HostError when the host refuses."""
+    """Reads and changes routes and rules; raises HostError if the kernel refuses."""
 
     def __init__(self, netlink: Netlink) -> None:
         self._ipr = netlink.ipr
 
     async def routes(self, table: int) -> tuple[Route, ...]:
-        """Every unicast route of a table."""
+        """All unicast routes of a table."""
         try:
             messages = [message async for message in await self._ipr.route("dump", family=_AF_INET, table=table)]
         except NetlinkError as error:
@@ -53,15 +53,15 @@ class Routing:
         return tuple(_route(message) for message in messages)
 
     async def add_route(self, route: Route) -> None:
-        """Make a route straight to an interface; one that is there already is as good."""
-        await self._route("add", route, as_good=(errno.EEXIST,))
+        """Add a route to an interface, without a gateway; a no-op if it exists."""
+        await self._route("add", route, ignored=(errno.EEXIST,))
 
     async def delete_route(self, route: Route) -> None:
-        """Take a route away; one that is gone already is as good."""
-        await self._route("del", route, as_good=(errno.ESRCH, errno.ENODEV))
+        """Remove a route; a no-op if there is none."""
+        await self._route("del", route, ignored=(errno.ESRCH, errno.ENODEV))
 
     async def rules(self) -> tuple[Rule, ...]:
-        """Every rule that looks into a table."""
+        """All rules that look up a table."""
         try:
             messages = [message async for message in await self._ipr.rule("dump", family=_AF_INET)]
         except NetlinkError as error:
@@ -69,24 +69,24 @@ class Routing:
         return tuple(_rule(message) for message in messages if message["action"] == _LOOKUP)
 
     async def add_rule(self, rule: Rule) -> None:
-        """Make a rule; one that is there already is as good."""
-        await self._rule("add", rule, as_good=(errno.EEXIST,))
+        """Add a rule; a no-op if it exists."""
+        await self._rule("add", rule, ignored=(errno.EEXIST,))
 
     async def delete_rule(self, rule: Rule) -> None:
-        """Take a rule away; one that is gone already is as good."""
-        await self._rule("del", rule, as_good=(errno.ENOENT,))
+        """Remove a rule; a no-op if there is none."""
+        await self._rule("del", rule, ignored=(errno.ENOENT,))
 
-    async def _route(self, command: str, route: Route, as_good: tuple[int, ...]) -> None:
+    async def _route(self, command: str, route: Route, ignored: tuple[int, ...]) -> None:
         try:
             await self._ipr.route(
                 command, dst=str(route.prefix), oif=route.index, table=route.table, proto=route.protocol,
                 scope=_SCOPE_LINK,
             )  # fmt: skip
         except NetlinkError as error:
-            if error.code not in as_good:
+            if error.code not in ignored:
                 raise host_error(f"route {route.prefix}", error) from error
 
-    async def _rule(self, command: str, rule: Rule, as_good: tuple[int, ...]) -> None:
+    async def _rule(self, command: str, rule: Rule, ignored: tuple[int, ...]) -> None:
         source: dict[str, Any] = {}
         if rule.source != _EVERYWHERE:
             source = {"src": str(rule.source.network_address), "src_len": rule.source.prefixlen}
@@ -95,7 +95,7 @@ class Routing:
                 command, table=rule.table, priority=rule.priority, FRA_PROTOCOL=rule.protocol, **source
             )
         except NetlinkError as error:
-            if error.code not in as_good:
+            if error.code not in ignored:
                 raise host_error(f"rule from {rule.source} lookup {rule.table}", error) from error
 
 

@@ -19,9 +19,9 @@ _STATISTICS = struct.Struct("II")
 
 
 def attach_filter(sock: socket.socket, program: Program) -> None:
-    """Let the kernel drop what the program does not accept, before it is copied to this process."""
-    # The kernel wants a pointer (struct sock_fprog); an array has an address without ctypes, whose import needs memory
-    # that is both writable and executable.
+    """Make the kernel drop packets that the program does not accept, before they are copied to this process."""
+    # The kernel takes a pointer (struct sock_fprog). An array has an address without ctypes, whose import needs memory
+    # that is writable and executable (MemoryDenyWriteExecute=).
     held = array.array("B", program)
     address, length = held.buffer_info()
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", length // INSTRUCTION.size, address))
@@ -73,7 +73,7 @@ def send_as(sock: socket.socket, payload: bytes, *, tos: int, ttl: int) -> None:
 
 
 def packets_on(ifname: str, program: Program) -> socket.socket:
-    """A non-blocking packet socket on one interface: what ``program`` accepts, from the IP header on."""
+    """A non-blocking packet socket on one interface for what ``program`` accepts, from the IP header on."""
     with configuring(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as sock:
         attach_filter(sock, program)
         sock.bind((ifname, ETH_P_IP))
@@ -81,15 +81,15 @@ def packets_on(ifname: str, program: Program) -> socket.socket:
 
 
 def packets_coming(program: Program) -> socket.socket:
-    """A non-blocking packet socket: IPv4 that arrives on any interface, also a later one, and ``program`` accepts.
+    """A non-blocking packet socket for IPv4 that arrives on any interface, present or future, and ``program`` accepts.
 
-    The kernel makes no copies of outgoing packets for it.
+    The kernel does not copy outgoing packets to it.
     """
     return _on_every_interface(ETH_P_IP, program)
 
 
 def packets_anywhere(program: Program) -> socket.socket:
-    """A non-blocking packet socket: what ``program`` accepts of all protocols, in both directions, on any interface."""
+    """A non-blocking packet socket for what ``program`` accepts of all protocols, both directions, any interface."""
     return _on_every_interface(_ETH_P_ALL, program)
 
 
@@ -101,9 +101,9 @@ def _on_every_interface(ethertype: int, program: Program) -> socket.socket:
 
 
 def delivered(protocol: int, program: Program, ifname: str = "") -> socket.socket:
-    """A non-blocking raw socket: what this host delivers locally of an IP protocol, and ``program`` accepts.
+    """A non-blocking raw socket for packets of an IP protocol that are delivered locally and ``program`` accepts.
 
-    With ``ifname``, what arrived on that interface.
+    With ``ifname``, only for those that arrived on that interface.
     """
     with configuring(socket.AF_INET, socket.SOCK_RAW, protocol) as sock:
         attach_filter(sock, program)
@@ -113,20 +113,20 @@ def delivered(protocol: int, program: Program, ifname: str = "") -> socket.socke
 
 
 def to_this_host() -> socket.socket:
-    """A raw socket for whole IPv4 packets that this host is to receive; none of them is sent to another host."""
+    """A raw socket that sends whole IPv4 packets to this host, through the loopback interface, and to no other."""
     with configuring(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
     return sock
 
 
 def statistics(sock: socket.socket) -> tuple[int, int]:
-    """How many packets the filter of a packet socket accepted since the last call, and how many were lost in it."""
+    """How many packets the filter of a packet socket accepted since the last call, and how many of them were lost."""
     passed, lost = _STATISTICS.unpack(sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size))
     return passed, lost
 
 
 def enlarge_receive_buffer(sock: socket.socket, size: int) -> None:
-    """Set a receive buffer of ``size`` bytes, past the system's limit if the process may."""
+    """Set a receive buffer of ``size`` bytes, beyond net.core.rmem_max if the process has CAP_NET_ADMIN."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
     except PermissionError:
