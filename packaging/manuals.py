@@ -1,6 +1,6 @@
-"""Manual pages and shell completions, made of what the commands and docs/configuration.md say: no second source.
+"""Generates the manual pages and shell completions from the commands' help and docs/configuration.md.
 
-python packaging/manuals.py FOLDER     writes mcastd.8, mcastd.toml.5, mcastd.bash and _mcastd there
+python packaging/manuals.py FOLDER     writes mcastd.8, mcastd.toml.5, mcastd.bash and _mcastd into FOLDER
 """
 
 import argparse
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ.pop("MCASTD_CONFIG", None)  # it would show up as the default
+os.environ.pop("MCASTD_CONFIG", None)  # it would appear as the default
 os.environ["COLUMNS"] = "100"
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,12 +20,12 @@ from mcastd import __version__  # noqa: E402
 from mcastd.cli import COMMANDS, command_line  # noqa: E402
 
 EXIT_STATUS = (
-    "0: done. 1: it failed, or something is down. 2: wrong usage or configuration. 3: the daemon does not answer."
+    "0: success. 1: failure, or something is down. 2: wrong usage or configuration. 3: the daemon does not answer."
 )
 
 
 def roff(text: str) -> str:
-    """Text as roff takes it literally."""
+    """Text with the characters escaped that roff would interpret."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return re.sub(r"(?m)^([.'])", r"\\&\1", escaped)
 
@@ -37,7 +37,7 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 
 def literal(text: str) -> Iterator[str]:
-    """Lines that stay as they are."""
+    """Text without filling: line breaks are kept."""
     yield from (".PP", ".nf", roff(text.rstrip()), ".fi")
 
 
@@ -56,15 +56,15 @@ def commands_page(parser: argparse.ArgumentParser) -> Iterator[str]:
         yield from literal(sub.format_help())
     yield ".SH SIGNALS"
     yield from (
-        ".TP\nSIGHUP\nRead the configuration again.",
-        ".TP\nSIGTERM, SIGINT\nPrune, say goodbye, and put the host back as it was.",
-        ".TP\nSIGUSR2\nEnd, and leave everything standing for a successor; systemctl restart sends it.",
+        ".TP\nSIGHUP\nReload the configuration; errors are in the log.",
+        ".TP\nSIGTERM, SIGINT\nSend Prunes and a goodbye Hello, remove SAs and tunnels, restore settings, exit.",
+        ".TP\nSIGUSR2\nExit and leave everything in place for the next process; systemctl restart sends it.",
     )
     yield f".SH EXIT STATUS\n{roff(EXIT_STATUS)}"
     yield ".SH FILES"
     yield ".TP\n/etc/mcastd.toml\nThe configuration, mcastd.toml(5)."
     yield ".TP\n/etc/mcastd/\nPre\\-shared keys, root:mcastd, mode 0640."
-    yield ".TP\n/run/mcastd/\nThe control socket, and what to put back."
+    yield ".TP\n/run/mcastd/\nThe control socket, and the state that a restart or a teardown needs."
     yield ".SH SEE ALSO\n.BR mcastd.toml (5),\n.BR systemctl (1),\n.BR swanctl (8)"
 
 
