@@ -13,7 +13,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 CACHE = (PROJECT / ".cache" / "vm").resolve()
 # What is needed before there is a root; the rest is loaded on demand.
 _MODULES: dict[Kind, tuple[str, ...]] = {"uml": ("overlay",), "qemu": ("virtio_pci", "virtiofs", "overlay")}
-_VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
+_VIRTIOFSD = Path("/usr/libexec/virtiofsd")
+"""Debian 13's, of the package virtiofsd."""
+_QEMU_VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
+"""Debian 12's, of QEMU itself."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,14 @@ def _qemu(
     image: Path, folder: Path, shared: Path, initrd: Path, memory: int, processors: int, parameters: tuple[str, ...]
 ) -> list[str]:
     # The real machine's files are taken not to change meanwhile; what is shared is seen by both sides at once.
-    exports = {"host": (Path("/"), "always"), "folder": (shared, "none")}
+    exports = {"host": (Path("/"), "always"), "folder": (shared, "never")}
     lines, argv = [], ["qemu-system-x86_64", "-cpu", "max", "-smp", str(processors), "-m", str(memory)]
     # Emulated everywhere: a /dev/kvm that is there does not always work, and timing should not depend on it.
     argv += ["-accel", f"tcg,thread={'multi' if processors > 1 else 'single'}"]
     argv += ["-object", f"memory-backend-memfd,id=memory,size={memory}M,share=on", "-numa", "node,memdev=memory"]
     for tag, (source, cache) in exports.items():
         path = folder / f"{tag}.sock"
-        daemon = [_VIRTIOFSD, f"--socket-path={path}", "-o", f"source={source}", "-o", f"sandbox=chroot,cache={cache}"]
+        daemon = [*_virtiofsd(source, cache), f"--socket-path={path}"]
         lines.append(f"{shlex.join(daemon)} & daemon=$!")
         lines.append(f"until [ -S {shlex.quote(str(path))} ]; do kill -0 $daemon; sleep 0.05; done")
         argv += ["-chardev", f"socket,id={tag},path={path}"]
@@ -89,3 +92,13 @@ def _qemu(
     line = " ".join(["console=ttyS0 panic=-1 quiet mitigations=off", *parameters])
     argv += ["-initrd", str(initrd), "-append", line]
     return [*lines, shlex.join(argv)]
+
+
+def _virtiofsd(source: Path, cache: str) -> list[str]:
+    """The daemon that shares a folder, with all that is mounted in it."""
+    if _VIRTIOFSD.exists():
+        # The guest's overlay does not cross mounts, so it must not see any.
+        options = ["--no-announce-submounts", "--sandbox=chroot", f"--cache={cache}", f"--shared-dir={source}"]
+        return [str(_VIRTIOFSD), *options]
+    cache = cache.replace("never", "none")
+    return [_QEMU_VIRTIOFSD, "-o", f"source={source}", "-o", f"sandbox=chroot,cache={cache}"]
