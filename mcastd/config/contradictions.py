@@ -7,11 +7,12 @@ from itertools import combinations, product
 
 from mcastd.config import nat, peers, topologies
 from mcastd.config.lines import KeyPath
-from mcastd.config.model import LINK_LOCAL_GROUPS, MAX_JOINS, Child, Config, Group, Pim, Tunnel
+from mcastd.config.model import MAX_JOINS, Child, Config, Group, Pim, Tunnel
 from mcastd.config.mtu import PATH_MTU, USERSPACE_LINK_MTU, gre_header, largest_mtu
 from mcastd.config.peers import children_of, paths
 from mcastd.config.proposals import esp_of_proposal
 from mcastd.config.report import Report, dotted, shown
+from mcastd.config.value_types import LINK_LOCAL_GROUPS
 from mcastd.net.gre import GreOptions
 
 

@@ -4,18 +4,18 @@ import re
 import tomllib
 from codecs import BOM_UTF8
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from mcastd.config import certificates, charon, contradictions, psk
+from mcastd.config import certificates, charon, contradictions, implied, psk
 from mcastd.config.certificates import read_certificates
-from mcastd.config.convert import to_config
 from mcastd.config.lines import scan
 from mcastd.config.model import Config
 from mcastd.config.psk import read_psk
 from mcastd.config.report import Report, dotted
+from mcastd.config.schema import read_table
 from mcastd.errors import ConfigError, ConfigProblem
 
 __all__ = ["LARGEST", "Loaded", "load", "loads", "read_certificates", "read_psk"]
@@ -50,7 +50,8 @@ def loads(text: str, path: Path, *, check_files: bool = True) -> Loaded:
     """The same for a text, which is or is going to be in the file ``path``."""
     document = _parse(path, text)
     report = Report(str(path), scan(text))
-    config = to_config(document, report)
+    implied.complete(document, report)
+    config = read_table(Config, document, report, ())
     contradictions.find(config, report)
     config = _absolute(config, path.absolute().parent)
     if check_files:
@@ -77,7 +78,7 @@ def _read(path: Path) -> str:
         raise _refused(path, line, f"byte {content[error.start]:#04x} is not UTF-8; allowed: UTF-8 only") from None
 
 
-def _parse(path: Path, text: str) -> dict[str, object]:
+def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

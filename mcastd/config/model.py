@@ -1,15 +1,33 @@
 """The configuration as frozen structs: what a valid file says, normalised and complete.
 
-Units: durations are seconds, MTUs are bytes of an IP packet. Nothing here reads a file; ``mcastd.config.load`` does.
+Each field declares a key of the file: its type and range, its default, and below it one line of help. Validation, the
+tables of ``docs/configuration.md``, the manual and the comments of ``etc/mcastd.toml`` follow from it
+(``mcastd.config.schema``). Durations are seconds, MTUs bytes of an IP packet.
 """
 
 import hashlib
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from mcastd.config.schema import Implied, Inline
+from mcastd.config.value_types import (
+    MULTICAST,
+    array,
+    auto,
+    file_path,
+    group_address,
+    identity,
+    integer,
+    number,
+    or_word,
+    preference,
+    prefix,
+    proposal,
+    text,
+)
 from mcastd.net.gre import PLAIN, GreOptions
 
 Datapath = Literal["auto", "kernel", "userspace"]
@@ -19,156 +37,231 @@ Mode = Literal["tunnel", "transport", "interface"]
 Encapsulation = Literal["gre", "none"]
 RouteWord = Literal["groups", "rp", "sources"]
 
-SSM_RANGE = IPv4Network("232.0.0.0/8")
-LINK_LOCAL_GROUPS = IPv4Network("224.0.0.0/24")
-MAX_JOINS = 20_000
-"""On one tunnel: those of the file by themselves, and all together for who asks for one more."""
+SSM_RANGE: Final = IPv4Network("232.0.0.0/8")
+MAX_JOINS: Final = 20_000
+"""On one tunnel: those of the file, and together with them those of commands and applications."""
+MAX_REPLAY_WINDOW: Final = 4096
+"""In packets."""
+MAX_LIFETIME: Final = 30 * 86400.0
+"""Of an SA, in seconds."""
+
+_SOCKET_PATH: Final = 107  # bytes, of a struct sockaddr_un, its final NUL aside
+_ROUTE_WORDS: Final = {"groups": "groups", "rp": "rp", "sources": "sources"}
+
+Identity = Annotated[str, identity()]
+Lifetime = Annotated[float, Meta(ge=1.0, le=MAX_LIFETIME)]
+Positive = Annotated[int, Meta(ge=1, le=2**32 - 1)]
+GroupRanges = Annotated[tuple[IPv4Network, ...], array(prefix(MULTICAST), least=1)]
 
 
 class Daemon(Struct, frozen=True, kw_only=True):
-    """``[daemon]``: where the daemon meets its host."""
+    """``[daemon]``: how the daemon uses its host."""
 
     datapath: Datapath = "auto"
-    vici_socket: Path = Path("/run/charon.vici")
-    strongswan_conf: Path = Path("/etc/strongswan.conf")
-    runtime_dir: Path = Path("/run/mcastd")
+    """what carries GRE: the kernel, or mcastd over TUN; auto: the kernel if it can"""
+    vici_socket: Annotated[Path, file_path(absolute=True, longest=_SOCKET_PATH)] = Path("/run/charon.vici")
+    """the control socket of strongSwan (charon-systemd)"""
+    strongswan_conf: Annotated[Path, file_path(absolute=True)] = Path("/etc/strongswan.conf")
+    """strongSwan's own settings, read to check what VICI cannot set"""
+    runtime_dir: Annotated[Path, file_path(absolute=True, longest=_SOCKET_PATH - len("/control.sock"))] = Path(
+        "/run/mcastd"
+    )
+    """the control socket, and the record of what to put back at a stop"""
 
     @property
     def control_socket(self) -> Path:
-        """Where ``mcastd status`` and its like ask."""
+        """Where ``mcastd status`` and other commands reach the daemon."""
         return self.runtime_dir / "control.sock"
 
 
 class Firewall(Struct, frozen=True, kw_only=True):
-    """``[firewall]``: our nftables table. ``guard`` keeps GRE that is not encrypted from leaving and from coming in."""
+    """``[firewall]``: the nftables table of mcastd."""
 
     guard: bool = True
+    """drop GRE that is not encrypted, in and out, and IGMP towards PIM neighbors"""
     ip_forward: bool = False
+    """forward for machines behind this host (net.ipv4.ip_forward)"""
 
 
 class Child(Struct, frozen=True, kw_only=True):
     """``[peers.NAME.children.NAME]``: one CHILD_SA with one pair of traffic selectors.
 
-    ``mode`` ``"interface"`` is tunnel mode bound to an XFRM interface by ``if_id``; ``interface`` is its name, None
-    where a tunnel without encapsulation is that interface. ``protocol`` ``"gre"`` limits the selectors to GRE.
-    ``snat`` is the address that what goes to ``remote_ts`` leaves with; ``mss`` None is computed, 0 leaves TCP alone.
+    ``interface`` is None where a tunnel without encapsulation is the XFRM interface; ``mss`` None is computed, 0 leaves
+    TCP alone.
     """
 
     name: str
-    local_ts: IPv4Network
-    remote_ts: IPv4Network
-    proposals: tuple[str, ...]
-    lifetime: float = 3600.0
+    local_ts: Annotated[IPv4Network, Implied("see below")]
+    """our traffic selector"""
+    remote_ts: Annotated[IPv4Network, Implied("see below")]
+    """the other side's traffic selector"""
+    proposals: Annotated[tuple[str, ...], array(proposal("esp"), least=1)]
+    """ESP algorithms (phase 2); a Diffie-Hellman group is the one for PFS"""
+    lifetime: Lifetime = 3600.0
+    """time after which the CHILD_SA is rekeyed"""
     mode: Mode = "tunnel"
+    """ESP mode: "tunnel", "transport", or "interface": tunnel, on an XFRM interface"""
     protocol: Literal["any", "gre"] = "any"
-    replay_window: int = 1024
-    if_id: int | None = None
-    interface: str | None = None
+    """protocols of the selectors; "gre": only GRE, as a Cisco's permit gre"""
+    replay_window: Annotated[int, Meta(ge=0, le=MAX_REPLAY_WINDOW)] = 1024
+    """how many packets late a packet may be; 0: no replay protection"""
+    if_id: Positive | None = None
+    """ID of the XFRM interface; required in mode "interface", else not allowed"""
+    interface: Annotated[str | None, text("name of an interface")] = None
+    """name of the XFRM interface that carries GRE"""
     snat: IPv4Address | None = None
+    """source address for packets to remote_ts: many subnets here, one address there"""
     snat_from: tuple[IPv4Network, ...] = ()
+    """sources to which snat applies; empty: all that are not in local_ts"""
     snat_loopback: bool = False
-    mss: int | None = None
+    """add the address of snat to the loopback interface"""
+    mss: Annotated[int | None, auto(integer(0, 65495))] = None
+    """largest TCP segment in this child; auto: what fits; 0: unchanged"""
 
 
 class Peer(Struct, frozen=True, kw_only=True):
-    """``[peers.NAME]``: one IKE_SA, authenticated by a pre-shared key or by certificates.
-
-    ``reauthentication`` makes it afresh after its lifetime instead of rekeying it; ``encap`` forces ESP into UDP.
-    """
+    """``[peers.NAME]``: one IKE_SA, authenticated by a pre-shared key or by certificates."""
 
     name: str
     local: IPv4Address
+    """our address; behind a 1:1 NAT the private one"""
     remote: IPv4Address
-    local_id: str
-    remote_id: str
-    proposals: tuple[str, ...]
+    """the other side's public address"""
+    local_id: Identity
+    """our IKE identity; behind a 1:1 NAT the public address"""
+    remote_id: Identity
+    """the other side's IKE identity"""
     psk_file: Path | None = None
+    """file with the pre-shared key and nothing else; this, or certificates"""
     local_cert: Path | None = None
+    """file with our certificate, PEM or DER"""
     local_key: Path | None = None
+    """file with our private key, PEM or DER, not encrypted"""
     remote_cert: Path | None = None
+    """file with the other side's certificate, if only that one is accepted"""
     ca_certs: tuple[Path, ...] = ()
-    version: Literal[1, 2] = 2
-    lifetime: float = 4 * 3600.0
+    """files of the CAs that may have issued the other side's certificate"""
+    proposals: Annotated[tuple[str, ...], array(proposal("ike"), least=1)]
+    """IKE algorithms (phase 1): encryption, integrity, Diffie-Hellman group"""
+    version: Literal[2, 1] = 2
+    """IKE version; 1 only for gateways that have no IKEv2"""
+    lifetime: Lifetime = 4 * 3600.0
+    """time after which the IKE_SA is rekeyed"""
     reauthentication: bool = False
+    """re-establish the IKE_SA after its lifetime instead of rekeying it"""
     encap: bool = False
-    dpd_delay: float = 30.0
-    initiate_timeout: float = 15.0
-    retry_min: float = 1.0
-    retry_max: float = 60.0
+    """ESP in UDP even where no NAT is detected"""
+    dpd_delay: Annotated[float, Meta(ge=0.0, le=86400.0)] = 30.0
+    """silence after which the peer is probed (dead peer detection); 0: never"""
+    initiate_timeout: Annotated[float, Meta(ge=0.1, le=3600.0)] = 15.0
+    """how long one attempt to connect may take"""
+    retry_min: Annotated[float, Meta(ge=0.01, le=3600.0)] = 1.0
+    """pause after the first failed attempt; it doubles with each further one"""
+    retry_max: Annotated[float, Meta(ge=0.01, le=86400.0)] = 60.0
+    """longest pause between attempts"""
     children: tuple[Child, ...] = ()
+    """below"""
 
 
 class Keepalive(Struct, frozen=True, kw_only=True):
-    """``[tunnels.NAME.keepalive]``: GRE keepalives, theirs and, with a ``period`` other than 0, ours.
-
-    ``inner_addresses`` are further addresses of ours that the far end may put inside, as a NAT makes it know us.
-    """
+    """``[tunnels.NAME.keepalive]``: GRE keepalives, theirs and, with a ``period`` other than 0, ours."""
 
     reply: bool = True
-    max_per_second: float = 10.0
+    """answer the other side's keepalives; else a Cisco sets its tunnel down"""
+    max_per_second: Annotated[float, number(0.1, 1000.0)] = 10.0
+    """limit of answers per second"""
     inner_addresses: tuple[IPv4Address, ...] = ()
-    period: float = 0.0
-    retries: int = 3
+    """further addresses of ours that their keepalives may ask for (NAT)"""
+    period: Annotated[float, Meta(ge=0.0, le=32767.0)] = 0.0
+    """time between our own keepalives; 0: none are sent"""
+    retries: Annotated[int, Meta(ge=1, le=254)] = 3
+    """how many of ours without an answer mean that the path is dead"""
 
 
 class RpRange(Struct, frozen=True, kw_only=True):
     """``[[tunnels.NAME.pim.rp]]``: a static rendezvous point for ranges of groups."""
 
     address: IPv4Address
-    groups: tuple[IPv4Network, ...] = (IPv4Network("224.0.0.0/4"),)
+    """address of the rendezvous point"""
+    groups: GroupRanges = (MULTICAST,)
+    """the groups that it serves"""
 
 
 class Pim(Struct, frozen=True, kw_only=True):
-    """``[tunnels.NAME.pim]``: PIM-SM on the tunnel (RFC 7761). Defaults are the RFC's (section 4.11).
-
-    ``auto_rp_agents`` are the mapping agents that are accepted; empty accepts all. ``rp_preference`` is the order in
-    which sources of rendezvous points are asked; those that it does not name follow.
-    """
+    """``[tunnels.NAME.pim]``: PIM-SM on the tunnel (RFC 7761). Defaults are the RFC's (section 4.11)."""
 
     neighbor: IPv4Address | None = None
+    """neighbor that is sent joins before its first Hello has arrived"""
     static_neighbor: bool = False
+    """the neighbor counts as present even if it sends no Hellos"""
     accept_neighbors: tuple[IPv4Network, ...] = ()
+    """neighbors whose Hellos are accepted; empty: all"""
     rp: tuple[RpRange, ...] = ()
+    """below"""
     bootstrap: bool = False
+    """learn RPs from Bootstrap messages (RFC 5059)"""
     auto_rp: bool = False
+    """learn RPs from Cisco's Auto-RP (RP-Discovery messages of mapping agents)"""
     auto_rp_agents: tuple[IPv4Network, ...] = ()
-    rp_preference: tuple[RpSource, ...] = ("static",)
-    ssm_ranges: tuple[IPv4Network, ...] = (SSM_RANGE,)
-    hello_period: float = 30.0
-    hello_holdtime: float = 105.0
-    dr_priority: int = 1
-    propagation_delay: float = 0.5
-    override_interval: float = 2.5
-    join_prune_period: float = 60.0
-    join_repeats: int = 6
-    join_repeat_interval: float = 0.4
+    """mapping agents that are accepted; empty: all"""
+    rp_preference: Annotated[tuple[RpSource, ...], preference("static", "bootstrap", "auto_rp")] = ("static",)
+    """order of the sources of RPs: "static", "bootstrap", "auto_rp", or an array"""
+    ssm_ranges: Annotated[tuple[IPv4Network, ...], array(prefix(MULTICAST))] = (SSM_RANGE,)
+    """groups that are joined with sources only and have no RP"""
+    hello_period: Annotated[float, Meta(ge=1.0, le=18000.0)] = 30.0
+    """time between Hellos"""
+    hello_holdtime: Annotated[float, Meta(ge=1.0, le=65535.0)] = 105.0
+    """time after which a neighbor that hears no Hello drops us"""
+    dr_priority: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 1
+    """priority in the election of the designated router"""
+    propagation_delay: Annotated[float, Meta(ge=0.0, le=32.767)] = 0.5
+    """in the LAN Prune Delay option; advertised only"""
+    override_interval: Annotated[float, Meta(ge=0.0, le=65.535)] = 2.5
+    """in the LAN Prune Delay option; advertised only"""
+    join_prune_period: Annotated[float, Meta(ge=1.0, le=18000.0)] = 60.0
+    """time between refreshes of joins; their holdtime is 3.5 times as long"""
+    join_repeats: Annotated[int, Meta(ge=0, le=100)] = 6
+    """how often a new join is repeated, in case it is lost"""
+    join_repeat_interval: Annotated[float, Meta(ge=0.01, le=60.0)] = 0.4
+    """time before the first repetition; it doubles with each further one"""
 
 
 class Tunnel(Struct, frozen=True, kw_only=True):
     """``[tunnels.NAME]``: one GRE interface, or an XFRM interface without GRE (``encapsulation`` ``"none"``).
 
-    ``mtu`` None is ``auto``; ``child`` None is GRE without IPsec. ``routes`` go through it, ``"groups"``, ``"rp"`` and
-    ``"sources"`` standing for what the rest of the file says; ``route_table`` None is the main table.
-
-    ``address`` is the primary one, which PIM speaks from; ``addresses`` are further ones.
+    ``mtu`` None is ``auto``; ``child`` None is GRE without IPsec; ``route_table`` None is the main table.
     """
 
     name: str
-    local: IPv4Address
-    remote: IPv4Address
+    child: Annotated[str | None, text("name of a child")] = None
+    """the CHILD_SA that carries the tunnel; without one, GRE is not encrypted"""
+    local: Annotated[IPv4Address, Implied("see below")]
+    """our GRE endpoint, inside local_ts of the child"""
+    remote: Annotated[IPv4Address, Implied("see below")]
+    """the other side's GRE endpoint, inside remote_ts of the child"""
     address: IPv4Interface
+    """our address on the tunnel, the source of PIM messages"""
     peer_address: IPv4Address | None = None
+    """the other side's address on the tunnel"""
     addresses: tuple[IPv4Interface, ...] = ()
-    child: str | None = None
+    """further addresses of ours on the tunnel"""
+    mtu: Annotated[int | None, auto(integer(576, 65535))] = None
+    """MTU of the interface; auto: what fits after encapsulation"""
     encapsulation: Encapsulation = "gre"
-    mtu: int | None = None
-    gre: GreOptions = PLAIN
-    routes: tuple[IPv4Network | RouteWord, ...] = ("groups",)
-    route_table: int | None = None
+    """if "none", there is no GRE: the tunnel is the XFRM interface of its child"""
+    gre: Annotated[GreOptions, Inline] = PLAIN
+    routes: tuple[Annotated[IPv4Network | RouteWord, or_word(prefix(), _ROUTE_WORDS)], ...] = ("groups",)
+    """routes through the tunnel: "groups", "rp", "sources", and prefixes"""
+    route_table: Positive | None = None
+    """routing table for these routes, with a rule for it, instead of the main one"""
     rule_from: tuple[IPv4Network, ...] = ()
+    """sources to which the rule for route_table is limited"""
     rp_filter: RpFilter = "loose"
-    keepalive: Keepalive = Keepalive()
+    """reverse path filter of the interface: "loose", "strict", or "keep": unchanged"""
+    keepalive: Annotated[Keepalive, Implied("see below")] = Keepalive()
+    """GRE keepalives"""
     pim: Pim | None = None
+    """PIM; without this table nothing is joined on the tunnel"""
 
     @property
     def own_addresses(self) -> tuple[IPv4Interface, ...]:
@@ -179,9 +272,12 @@ class Tunnel(Struct, frozen=True, kw_only=True):
 class Group(Struct, frozen=True, kw_only=True):
     """``[[groups]]``: a group to join on a tunnel; with sources, (S,G) for each, else (*,G)."""
 
-    group: IPv4Address
-    tunnel: str
+    group: Annotated[IPv4Address, group_address()]
+    """multicast group to join"""
+    tunnel: Annotated[str, text("name of a tunnel"), Implied("the only one")]
+    """tunnel to join it on; required if there are several"""
     sources: tuple[IPv4Address, ...] = ()
+    """sources to join, (S,G) each; empty: every source, (*,G)"""
 
 
 class Config(Struct, frozen=True, kw_only=True):

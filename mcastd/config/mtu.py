@@ -1,9 +1,9 @@
 """How large a packet may be on a tunnel, so that it fits the path below once GRE and ESP are around it."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from mcastd.config.model import Mode, Tunnel
+from mcastd.config.proposals import Esp
 
 IPV4_HEADER: Final = 20
 TCP_HEADER: Final = 20
@@ -17,15 +17,6 @@ PATH_MTU: Final = 1500
 
 USERSPACE_LINK_MTU: Final = 1400
 """The MTU of ``ipsec0``, the TUN device of charon's ESP in user space (kernel-libipsec)."""
-
-
-@dataclass(frozen=True)
-class Esp:
-    """What an ESP transform adds, in bytes (RFC 4303, section 2): its initialisation vector, alignment and check."""
-
-    iv: int
-    block: int
-    icv: int
 
 
 def gre_header(tunnel: Tunnel) -> int | None:

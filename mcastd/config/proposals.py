@@ -5,11 +5,20 @@ sizes are those of RFC 3602, 3686, 4106, 4309, 4868 and 7634.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from mcastd.config.mtu import Esp
-
 Protocol = Literal["ike", "esp"]
+
+
+@dataclass(frozen=True)
+class Esp:
+    """What an ESP transform adds, in bytes (RFC 4303, section 2): initialisation vector, alignment, integrity check."""
+
+    iv: int
+    block: int
+    icv: int
+
 
 _CIPHERS: Final[tuple[tuple[str, int, int], ...]] = (  # keyword, IV, alignment
     (r"null", 0, 4),

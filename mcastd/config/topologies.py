@@ -7,11 +7,11 @@ from typing import Final
 
 from msgspec.structs import fields
 
-from mcastd.config.kinds import MULTICAST
 from mcastd.config.lines import KeyPath
 from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.peers import children_of
 from mcastd.config.report import Report, dotted, shown
+from mcastd.config.value_types import MULTICAST
 from mcastd.net.gre import GreOptions
 
 _LINK_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}")

@@ -10,8 +10,8 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
 from mcastd.config.certificates import Certificates
-from mcastd.config.kinds import spell
 from mcastd.config.model import Child, Peer
+from mcastd.config.value_types import spell
 from mcastd.ipsec.sas import ChildSa, IkeSa
 
 # A configured lifetime ends the SA on both sides, as in ipsec.conf and on a Cisco. charon begins to rekey 10 to 20 %

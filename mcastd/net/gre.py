@@ -10,9 +10,9 @@
 import struct
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Final
+from typing import Annotated, Final
 
-import msgspec
+from msgspec import Meta, Struct
 
 from mcastd.errors import DecodeError
 from mcastd.net.checksum import internet_checksum
@@ -36,13 +36,17 @@ class Flag(IntFlag):
     VERSION = 0x0007
 
 
-class GreOptions(msgspec.Struct, frozen=True):
-    """What both ends of a tunnel are configured with beside their addresses; ``ttl`` is of the outer IP header."""
+class GreOptions(Struct, frozen=True):
+    """What both ends of a tunnel are configured with beside their addresses; keys of ``[tunnels.NAME]``."""
 
-    key: int | None = None
+    key: Annotated[int, Meta(ge=0, le=2**32 - 1)] | None = None
+    """GRE key, the same on both sides"""
     checksum: bool = False
+    """GRE checksums, sent and expected"""
     sequence: bool = False
-    ttl: int = 255
+    """GRE sequence numbers, sent and expected"""
+    ttl: Annotated[int, Meta(ge=1, le=255)] = 255
+    """TTL of the outer IP header"""
 
     def header(self, protocol: int, sequence: int | None = None) -> "GreHeader":
         """The header of a packet that is sent, with this sequence number if there is one."""

@@ -9,7 +9,8 @@ from math import inf
 from random import Random
 from typing import Final
 
-from mcastd.config.model import LINK_LOCAL_GROUPS, Group
+from mcastd.config.model import Group
+from mcastd.config.value_types import LINK_LOCAL_GROUPS
 from mcastd.errors import McastdError
 from mcastd.pim.effects import Effect
 from mcastd.pim.interface import Interface

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mcastd.config.model import Mode, Tunnel
-from mcastd.config.mtu import Esp, gre_header, largest_mtu
+from mcastd.config.mtu import gre_header, largest_mtu
+from mcastd.config.proposals import Esp
 
 _ETHERNET = 1500
 

@@ -1,71 +1,68 @@
-"""The reference names every key of the model, in its own section, and no others."""
+"""docs/configuration.md and etc/mcastd.toml say what the schema says; ./dev docs writes it into them."""
 
-import re
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
-import msgspec
 import pytest
 
-from mcastd.config.convert import KINDS
-from mcastd.config.model import Child, Daemon, Firewall, Group, Keepalive, Peer, Pim, RpRange, Tunnel
-from mcastd.net.gre import GreOptions
+from mcastd.config.model import Config
+from mcastd.config.schema import keys
 
-REFERENCE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
-SECTIONS: list[tuple[str, type[msgspec.Struct]]] = [
-    ("[daemon]", Daemon),
-    ("[firewall]", Firewall),
-    ("[peers.NAME]", Peer),
-    ("[peers.NAME.children.NAME]", Child),
-    ("[tunnels.NAME]", Tunnel),
-    ("[tunnels.NAME.keepalive]", Keepalive),
-    ("[tunnels.NAME.pim]", Pim),
-    ("[[tunnels.NAME.pim.rp]]", RpRange),
-    ("[[groups]]", Group),
-]
-
-FILLED_IN = {(Group, "tunnel"), (Child, "local_ts"), (Child, "remote_ts"), (Tunnel, "local"), (Tunnel, "remote")}
+ROOT = Path(__file__).parents[2]
 
 
-def rows(section: str) -> dict[str, list[str]]:
-    _, _, rest = REFERENCE.partition(f"\n## `{section}`\n")
-    body = rest.partition("\n## ")[0]
-    cells = (re.split(r" \| ", line.strip("| ")) for line in body.splitlines() if line.startswith("| `"))
-    return {key.strip("`"): others for key, *others in cells}
+@pytest.fixture(scope="module")
+def made() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "packaging" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def keys_of(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
-    flat = (*msgspec.structs.fields(struct), *(msgspec.structs.fields(GreOptions) if struct is Tunnel else ()))
-    return {field.name: field for field in flat if field.name not in ("name", "gre")}
+def test_the_reference_is_up_to_date(made: ModuleType) -> None:
+    text = made.REFERENCE.read_text()
+    assert made.reference(text) == text, "run ./dev docs"
 
 
-@pytest.mark.parametrize(("section", "struct"), SECTIONS)
-def test_every_key_is_described(section: str, struct: type[msgspec.Struct]) -> None:
-    fields = keys_of(struct)
-    described = rows(section)
-    assert set(described) == set(fields)
-    for name, field in fields.items():
-        optional = not field.required or (struct, name) in FILLED_IN
-        assert (described[name][1] == "required") is not optional, name
+def test_the_example_is_up_to_date(made: ModuleType) -> None:
+    text = made.EXAMPLE.read_text()
+    assert made.example(text) == text, "run ./dev docs"
+    assert max(map(len, text.splitlines())) <= 120
 
 
-@pytest.mark.parametrize(("section", "struct"), SECTIONS)
-def test_the_defaults_are_the_models(section: str, struct: type[msgspec.Struct]) -> None:
-    for field in msgspec.structs.fields(struct):
-        kind, cell = KINDS[struct].get(field.name), rows(section).get(field.name, ["", ""])[1]
-        if kind is None or field.required or cell == "none" or not isinstance(field.default, str | int | float):
-            continue
-        written = cell.strip("`")
-        plain = written.strip('"')
-        value: object = {"true": True, "false": False}.get(plain, plain)
-        if isinstance(field.default, float | int) and not isinstance(field.default, bool):
-            seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-            match = re.fullmatch(r"([\d.]+)(ms|s|m|h)?", plain)
-            assert match, field.name
-            value = float(match[1]) * seconds.get(match[2] or "s", 1)
-        assert value == field.default, field.name
+def test_the_example_has_every_key(made: ModuleType) -> None:
+    found = made.keys_of_example(made.EXAMPLE.read_text())
+    for _, struct in made.sections():
+        assert {key.name for key in keys(struct) if not key.holds} <= {name for table, name in found if table is struct}
 
 
-def test_every_field_of_a_struct_is_a_key_or_nested() -> None:
-    nested = {"name", "children", "gre", "keepalive", "pim", "rp"}
-    for struct, kinds in KINDS.items():
-        assert set(kinds) == {field.name for field in msgspec.structs.fields(struct)} - nested
+def test_what_changes_in_the_schema_changes_both(made: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made, "help_of", lambda key: f"help of {key.name}")
+    for text in (made.reference(made.REFERENCE.read_text()), made.example(made.EXAMPLE.read_text())):
+        assert "help of replay_window" in text
+        assert "how many packets late" not in text
+
+
+def test_every_table_and_key_is_described_in_one_line(made: ModuleType) -> None:
+    for _, struct in [("", Config), *made.sections()]:
+        for key in keys(struct):
+            if struct is not Config:
+                assert made.help_of(key)
+                assert "\n" not in made.help_of(key)
+
+
+def test_every_section_is_named(made: ModuleType) -> None:
+    assert [header for header, _ in made.sections()] == [
+        "[daemon]",
+        "[firewall]",
+        "[peers.NAME]",
+        "[peers.NAME.children.NAME]",
+        "[tunnels.NAME]",
+        "[tunnels.NAME.keepalive]",
+        "[tunnels.NAME.pim]",
+        "[[tunnels.NAME.pim.rp]]",
+        "[[groups]]",
+    ]

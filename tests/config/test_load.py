@@ -95,7 +95,7 @@ HUGE = f"0x{'f' * 5000}"
         ('remote_id = "177.54.214.20"', 'remote_id = ""', "peers.dc-tun.remote_id", "is empty"),
         ('lifetime = "4h"', 'lifetime = "4 hours"', "peers.dc-tun.lifetime", "no duration; allowed: from 1s to 30d"),
         ('lifetime = "4h"', "lifetime = -1", "peers.dc-tun.lifetime", "-1 is out of range"),
-        ('lifetime = "4h"', "lifetime = nan", "peers.dc-tun.lifetime", "not a number"),
+        ('lifetime = "4h"', "lifetime = nan", "peers.dc-tun.lifetime", "nan is out of range"),
         ('lifetime = "4h"', "lifetime = 1979-05-27", "peers.dc-tun.lifetime", "a date or time"),
         ('# retry_min = "1s"', 'retry_min = "2m"', "peers.dc-tun.retry_min", "more than retry_max, 60 s"),
         ("# version = 2", "version = 3", "peers.dc-tun.version", "3; allowed: 2 or 1"),

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcastd.config.model import Tunnel
-from mcastd.config.mtu import Esp, gre_header, largest_mtu
-from mcastd.config.proposals import Protocol, esp_of_proposal, esp_of_sa, problem_with
+from mcastd.config.mtu import gre_header, largest_mtu
+from mcastd.config.proposals import Esp, Protocol, esp_of_proposal, esp_of_sa, problem_with
 from mcastd.net.gre import GreHeader, GreOptions
 
 Mode = Literal["tunnel", "transport", "interface"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mcastd.config.model import Child, Peer, Tunnel
-from mcastd.config.mtu import Esp
+from mcastd.config.proposals import Esp
 from mcastd.tunnel.mtu import Carrier
 from tests.namespaces import Namespace, join, sysctl, until
 from tests.tunnel.agents import UP, running, tunnel

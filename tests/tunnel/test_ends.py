@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mcastd.config.model import Child, Peer, Tunnel
-from mcastd.config.mtu import Esp
+from mcastd.config.proposals import Esp
 from mcastd.links import Gre
 from mcastd.net.gre import GreOptions
 from mcastd.tunnel.mtu import Carrier

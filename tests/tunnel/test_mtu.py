@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcastd.config.model import Tunnel
-from mcastd.config.mtu import Esp
+from mcastd.config.proposals import Esp
 from mcastd.net.gre import GreOptions
 from mcastd.tunnel.mtu import Carrier, tunnel_mtu
 

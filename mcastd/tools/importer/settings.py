@@ -5,10 +5,10 @@ from collections.abc import Container, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, NamedTuple
 
-from mcastd.config.convert import LARGEST_REPLAY_WINDOW, LONGEST_LIFETIME
-from mcastd.config.kinds import spell
+from mcastd.config.model import MAX_LIFETIME, MAX_REPLAY_WINDOW
 from mcastd.config.proposals import Protocol, problem_with
 from mcastd.config.strongswan import Value
+from mcastd.config.value_types import spell
 from mcastd.tools.importer.draft import Keys, Missing, Notes, PeerDraft, Scalar, Selector
 from mcastd.tools.importer.secrets import Secrets
 
@@ -92,17 +92,17 @@ class Settings:
         if value < 1:
             self.note(key, "an unlimited lifetime is not imported: the default of mcastd applies")
             return {}
-        if value > LONGEST_LIFETIME:
-            self.note(key, f"{self.text(key)} is too long and becomes {spell(LONGEST_LIFETIME)}")
-        return {"lifetime": spell(min(value, LONGEST_LIFETIME))}
+        if value > MAX_LIFETIME:
+            self.note(key, f"{self.text(key)} is too long and becomes {spell(MAX_LIFETIME)}")
+        return {"lifetime": spell(min(value, MAX_LIFETIME))}
 
     def replay_window(self) -> Keys:
         """The key ``replay_window``; -1 is charon's default, for which mcastd has its own."""
         value = self.text("replay_window", "-1")
         if value == "-1":
             return {}
-        if not value.isdecimal() or int(value) > LARGEST_REPLAY_WINDOW:
-            self.note("replay_window", f"{value} is ignored; allowed: 0 to {LARGEST_REPLAY_WINDOW}")
+        if not value.isdecimal() or int(value) > MAX_REPLAY_WINDOW:
+            self.note("replay_window", f"{value} is ignored; allowed: 0 to {MAX_REPLAY_WINDOW}")
             return {}
         return {"replay_window": int(value)}
 

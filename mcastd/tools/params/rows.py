@@ -6,9 +6,9 @@ from typing import Final
 
 from mcastd.config import agreement
 from mcastd.config.agreement import carrier, far_address, far_mtu, far_selectors, public_address
-from mcastd.config.kinds import spell
 from mcastd.config.model import Child, Config, Group, Keepalive, Peer, Pim, Tunnel
 from mcastd.config.proposals import by_kind
+from mcastd.config.value_types import spell
 from mcastd.tools.peerconfig import CISCO_PERIOD, CISCO_RETRIES
 from mcastd.tools.peerconfig.algorithms import GROUPS
 

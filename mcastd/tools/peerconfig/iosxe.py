@@ -10,8 +10,8 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from mcastd.config.agreement import carrier, far_address, far_mtu, seen
-from mcastd.config.kinds import MULTICAST
 from mcastd.config.model import SSM_RANGE, Child, Config, Peer, Pim, Tunnel
+from mcastd.config.value_types import MULTICAST
 from mcastd.tools.peerconfig import CISCO_PERIOD, CISCO_RETRIES, INSIDE, OUTSIDE, PUBLIC, TUNNEL_ADDRESS
 from mcastd.tools.peerconfig.ios_crypto import Crypto, selects
 from mcastd.tools.peerconfig.ios_syntax import PLACEHOLDERS, Names, gateway, host_route, standard_list

@@ -1,0 +1,46 @@
+"""What a file leaves out since it follows from the rest: added to its tables before they are read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcastd.config.lines import KeyPath
+from mcastd.config.report import Report, dotted
+
+
+def complete(document: dict[str, Any], report: Report) -> None:
+    """Add traffic selectors by the mode of a child, endpoints of a tunnel without GRE, and the tunnel of a group."""
+    peer_of: dict[str, dict[str, Any]] = {}
+    for peer in _tables(document.get("peers")).values():
+        for name, child in _tables(peer.get("children")).items():
+            peer_of.setdefault(name, peer)
+            if child.get("mode") == "transport":
+                _add(child, protocol="gre", local_ts=peer.get("local", ""), remote_ts=peer.get("remote", ""))
+            elif child.get("mode") == "interface":
+                _add(child, local_ts="0.0.0.0/0", remote_ts="0.0.0.0/0")
+    tunnels = _tables(document.get("tunnels"))
+    for tunnel in tunnels.values():
+        peer = peer_of.get(str(tunnel.get("child")), {})
+        if tunnel.get("encapsulation") == "none":
+            _add(tunnel, **{key: peer[key] for key in ("local", "remote") if key in peer})
+    groups = document.get("groups")
+    for index, group in enumerate(groups if isinstance(groups, list) else ()):
+        if isinstance(group, dict) and "tunnel" not in group:
+            group["tunnel"] = next(iter(tunnels), "")
+            if len(tunnels) != 1:
+                _report_missing_tunnel(tunnels, ("groups", index, "tunnel"), report)
+
+
+def _report_missing_tunnel(tunnels: Mapping[str, object], path: KeyPath, report: Report) -> None:
+    names = ", ".join(dotted((name,)) for name in tunnels)
+    allowed = f"one of {names}" if tunnels else "the name of a tunnel, and the file has none"
+    report.wrong(path, f"it is missing; allowed: {allowed}")
+
+
+def _tables(value: object) -> dict[str, dict[str, Any]]:
+    found = value if isinstance(value, dict) else {}
+    return {name: table for name, table in found.items() if isinstance(table, dict)}
+
+
+def _add(table: dict[str, Any], **implied: object) -> None:
+    for key, value in implied.items():
+        table.setdefault(key, value)

@@ -1,0 +1,151 @@
+"""The keys of each table, declared once: by the annotations of the structs that ``mcastd.config.model`` has.
+
+A field of a struct is a key, and the string below it is its line of help. Its type is a ``ValueType`` in
+``Annotated``, or follows from the annotation: an integer or, for a float, a duration with the bounds of a
+``msgspec.Meta``; an address, a prefix, a path; one of the words of a ``Literal``; an array for a tuple. A struct is a
+table, a tuple of structs an array of tables or, where they have names, tables by name.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache, partial
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
+
+from msgspec import NODEFAULT, Meta, Struct
+from msgspec.structs import fields
+
+from mcastd.config import value_types
+from mcastd.config.lines import KeyPath
+from mcastd.config.report import Report, dotted
+from mcastd.config.value_types import ValueType, WrongValueError, toml_type
+
+S = TypeVar("S", bound=Struct)
+
+_PLAIN: Final[dict[object, Callable[[], ValueType]]] = {
+    bool: value_types.boolean,
+    IPv4Address: value_types.host_address,
+    IPv4Interface: value_types.interface_address,
+    IPv4Network: value_types.prefix,
+    Path: value_types.file_path,
+}
+_BOUNDED: Final[dict[object, Callable[[Any, Any], ValueType]]] = {
+    int: value_types.integer,
+    float: value_types.duration,
+}
+
+
+class Inline:
+    """In ``Annotated``: the keys of this struct are in the table of the one that has it."""
+
+
+@dataclass(frozen=True)
+class Implied:
+    """In ``Annotated``: what a missing key is set to, where that follows from other keys."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a table."""
+
+    name: str
+    values: ValueType
+    default: Any  # NODEFAULT: it is required
+    declared_in: type[Struct]
+    holds: type[Struct] | None = None  # for tables below this key
+    implied: str | None = None  # what stands for the default in the reference
+
+
+@cache
+def keys(struct: type[Struct]) -> tuple[Key, ...]:
+    """The keys of a table, in the order of their declaration."""
+    found: list[Key] = []
+    for field in fields(struct):
+        base, *extras = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
+        if Inline in extras:
+            found += keys(base)
+        elif field.name != "name":
+            implied = next((one.text for one in extras if isinstance(one, Implied)), None)
+            found.append(Key(field.name, _type(base, extras), field.default, struct, _struct_in(base), implied))
+    return tuple(found)
+
+
+def read_table(struct: type[S], value: object, report: Report, path: KeyPath, **given: Any) -> S:
+    """A struct from a table. What is wrong is in the report, and has its default or a stand-in in what is returned."""
+    table = value if isinstance(value, dict) else {}
+    if isinstance(value, dict):
+        _report_unknown(table, path, [key.name for key in keys(struct)], report)
+    else:
+        report.wrong(path, f"it is {toml_type(value)}; allowed: a table, [{dotted(path)}]")
+    values = dict(given)
+    for key in keys(struct):
+        where = (*path, key.name)
+        otherwise = key.values.stand_in if key.default is NODEFAULT else key.default
+        if key.name in table:
+            values[key.name] = key.values.read(table[key.name], report, where, otherwise)
+        else:
+            values[key.name] = otherwise
+            if key.default is NODEFAULT and not report.is_wrong(path):
+                report.wrong(where, f"it is missing from [{dotted(path)}]")
+    return _nested(struct, values)
+
+
+def _nested(struct: type[S], values: dict[str, Any]) -> S:
+    """The struct from its keys, of which those of inline structs are in a struct of their own."""
+    for field in fields(struct):
+        if get_origin(field.type) is Annotated and Inline in get_args(field.type):
+            inner = get_args(field.type)[0]
+            values[field.name] = inner(**{key.name: values.pop(key.name) for key in keys(inner)})
+    return struct(**values)
+
+
+def _report_unknown(table: Mapping[str, object], path: KeyPath, known: Iterable[str], report: Report) -> None:
+    for key in table.keys() - set(known):
+        close = get_close_matches(key[:80], known, 1, 0.5)
+        hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(sorted(known))}"
+        report.wrong((*path, key), f"there is no such key; {hint}")
+
+
+def _type(annotation: Any, extras: Iterable[object] = ()) -> ValueType:
+    """The type of values that belongs to an annotation."""
+    base, *more = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    extras = [*extras, *more]
+    for extra in extras:
+        if isinstance(extra, ValueType):
+            return extra
+    if NoneType in get_args(base):
+        return _type(next(one for one in get_args(base) if one is not NoneType), extras)
+    for extra in extras:
+        if isinstance(extra, Meta):
+            return _BOUNDED[base](extra.ge, extra.le)
+    struct = _struct_in(base)
+    if get_origin(base) is Literal:
+        return value_types.choice(*get_args(base))
+    if get_origin(base) is tuple:
+        return _tables(struct) if struct else value_types.array(_type(get_args(base)[0]))
+    return ValueType("table", "", partial(read_table, struct)) if struct else _PLAIN[base]()
+
+
+def _struct_in(annotation: Any) -> type[Struct] | None:
+    found = (annotation, *get_args(annotation))
+    return next((one for one in found if isinstance(one, type) and issubclass(one, Struct)), None)
+
+
+def _tables(struct: type[Struct]) -> ValueType:
+    """Tables by name if the struct has one, else an array of tables."""
+    by_name = "name" in struct.__struct_fields__
+
+    def parse(value: object, report: Report, path: KeyPath) -> tuple[Struct, ...]:
+        if not isinstance(value, dict if by_name else list):
+            raise WrongValueError(f"it is {toml_type(value)}")
+        if isinstance(value, dict):
+            return tuple(read_table(struct, one, report, (*path, name), name=name) for name, one in value.items())
+        return tuple(read_table(struct, one, report, (*path, index)) for index, one in enumerate(value))
+
+    name, allowed = ("tables by name", "[PATH.NAME]") if by_name else ("an array of tables", "[[PATH]]")
+    return ValueType(name, f"{name}, {allowed}", parse, ())

@@ -1,0 +1,307 @@
+"""The types of values in the file: how each is read, and what is reported of one that is wrong."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any, Final
+
+from mcastd.config.lines import KeyPath
+from mcastd.config.proposals import Protocol, problem_with
+from mcastd.config.report import Report, dotted, shown
+
+MULTICAST: Final = IPv4Network("224.0.0.0/4")
+LINK_LOCAL_GROUPS: Final = IPv4Network("224.0.0.0/24")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
+_TOML_TYPES: Final = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    list: "an array",
+    dict: "a table",
+}
+
+
+class WrongValueError(Exception):
+    """A value that is not of its type; the text says what is wrong."""
+
+
+@dataclass(frozen=True)
+class ValueType:
+    """What a key may be set to: ``name`` in the reference, ``allowed`` in messages, with PATH for the key.
+
+    ``parse`` makes a Python value of one from TOML, or raises WrongValueError. ``stand_in`` takes the place of a wrong
+    value that is required, so that everything else is checked.
+    """
+
+    name: str
+    allowed: str
+    parse: Callable[[Any, Report, KeyPath], Any]
+    stand_in: Any = None
+
+    def read(self, value: object, report: Report, path: KeyPath, otherwise: object) -> Any:
+        """The value as it is used; ``otherwise`` and a report if it is wrong."""
+        try:
+            return self.parse(value, report, path)
+        except WrongValueError as wrong:
+            report.wrong(path, f"{wrong}; allowed: {self.allowed.replace('PATH', dotted(path))}")
+            return otherwise
+
+
+def toml_type(value: object) -> str:
+    """What TOML calls the type of a value."""
+    return _TOML_TYPES.get(type(value), "a date or time")
+
+
+def _of(
+    types: tuple[type, ...], name: str, allowed: str, stand_in: Any, parse: Callable[[Any], Any] = lambda value: value
+) -> ValueType:
+    """A type of value that needs nothing but the value itself, which is one of these types of TOML."""
+
+    def checked(value: object, _report: Report, _path: KeyPath) -> Any:
+        if type(value) not in types:
+            raise WrongValueError(f"it is {toml_type(value)}")
+        return parse(value)
+
+    return ValueType(name, allowed, checked, stand_in)
+
+
+def _within(low: float, high: float, value: Any, number: Any) -> Any:
+    if not low <= number <= high:
+        raise WrongValueError(f"{shown(value)} is out of range")
+    return number
+
+
+def boolean() -> ValueType:
+    """``true`` or ``false``."""
+    return _of((bool,), "boolean", "true or false", False)
+
+
+def integer(low: int, high: int) -> ValueType:
+    """A whole number, bounds included."""
+    text = f"{low} to {high}"
+    return _of((int,), text, f"an integer from {text}", low, lambda value: _within(low, high, value, value))
+
+
+def number(low: float, high: float) -> ValueType:
+    """A number, bounds included."""
+    text = f"{low:g} to {high:g}"
+    return _of(
+        (int, float),
+        f"number, {text}",
+        f"a number from {text}",
+        low,
+        lambda value: float(_within(low, high, value, value)),
+    )
+
+
+def duration(low: float, high: float) -> ValueType:
+    """Seconds, or a string with a unit (``"500ms"``, ``"30s"``, ``"5m"``, ``"4h"``, ``"1d"``), bounds included."""
+
+    def parse(value: str | float) -> Any:
+        if not isinstance(value, str):
+            return _within(low, high, value, float(max(-1e12, min(value, 1e12))))
+        match = _DURATION.fullmatch(value)
+        if match is None:
+            raise WrongValueError(f"{shown(value)} is no duration")
+        return _within(low, high, value, float(match[1]) * _UNITS[match[2]])
+
+    text = f"{spell(low)} to {spell(high)}"
+    allowed = f'from {text}, as seconds or as "500ms", "30s", "5m", "4h", "1d"'
+    return _of((str, int, float), f"duration, {text}", allowed, low, parse)
+
+
+def spell(seconds: float) -> str:
+    """A duration as the file would have it: ``4h``, ``500ms``."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:g}{unit}"
+    return f"{seconds * 1000:g}ms" if seconds else "0s"
+
+
+def choice(*words: str | int) -> ValueType:
+    """One of a few values."""
+
+    def parse(value: str | int) -> str | int:
+        if value not in words:
+            raise WrongValueError(shown(value))
+        return value
+
+    return _of((str, int), _listed(words), _listed(words), words[0], parse)
+
+
+def _listed(words: Iterable[object]) -> str:
+    *others, last = map(shown, words)
+    return f"{', '.join(others)} or {last}"
+
+
+def text(name: str) -> ValueType:
+    """A name of something."""
+    return _of((str,), name, f"the {name}", "")
+
+
+def _address(value: str) -> IPv4Address:
+    try:
+        return IPv4Address(value)
+    except ValueError:
+        raise WrongValueError(f"{shown(value)} is not an IPv4 address") from None
+
+
+def _of_a_host(address: IPv4Address) -> IPv4Address:
+    if address.is_multicast or address.is_unspecified or address.is_reserved:
+        raise WrongValueError(f"{address} is no address of a host")
+    return address
+
+
+def host_address() -> ValueType:
+    """An IPv4 address that a host can have."""
+    allowed = 'a unicast IPv4 address, for instance "10.44.6.1"'
+    return _of((str,), "address", allowed, IPv4Address(0), lambda value: _of_a_host(_address(value)))
+
+
+def group_address() -> ValueType:
+    """An IPv4 multicast group, except those of the local link."""
+
+    def parse(value: str) -> IPv4Address:
+        address = _address(value)
+        if not address.is_multicast:
+            raise WrongValueError(f"{address} is not a multicast group")
+        if address in LINK_LOCAL_GROUPS:
+            raise WrongValueError(f"{address} is in {LINK_LOCAL_GROUPS}, which never leaves its link")
+        return address
+
+    text = "224.0.1.0 to 239.255.255.255"
+    return _of((str,), text, f"a multicast group from {text}", IPv4Address("239.255.255.255"), parse)
+
+
+def interface_address() -> ValueType:
+    """An address with its prefix length."""
+
+    def parse(value: str) -> IPv4Interface:
+        if "/" not in value:
+            raise WrongValueError(f"{shown(value)} has no prefix length")
+        try:
+            interface = IPv4Interface(value)
+        except ValueError:
+            raise WrongValueError(f"{shown(value)} is not that") from None
+        _of_a_host(interface.ip)
+        network = interface.network
+        if network.prefixlen < 31 and interface.ip in (network.network_address, network.broadcast_address):
+            raise WrongValueError(f"{interface.ip} is the network or broadcast address of {network}")
+        return interface
+
+    allowed = 'an IPv4 address and its prefix length, for instance "10.44.4.6/30"'
+    return _of((str,), "address with prefix length", allowed, IPv4Interface(0), parse)
+
+
+def prefix(within: IPv4Network | None = None) -> ValueType:
+    """A prefix, whose host bits are cut off with a note; a bare address is a /32."""
+
+    def parse(value: str) -> IPv4Interface:
+        try:
+            return IPv4Interface(value)
+        except ValueError:
+            raise WrongValueError(f"{shown(value)} is no IPv4 prefix") from None
+
+    def network(value: Any, report: Report, path: KeyPath) -> IPv4Network:
+        interface: IPv4Interface = kind.parse(value, report, path)
+        if within is not None and not interface.network.subnet_of(within):
+            raise WrongValueError(f"{interface.network} is not within {within}")
+        if interface.ip != interface.network.network_address:
+            report.note(path, f"{value} means {interface.network}, its host bits are cut off")
+        return interface.network
+
+    allowed = f"an IPv4 prefix{f' within {within}' if within else ''}, for instance"
+    kind = _of(
+        (str,),
+        f"prefix in {within}" if within else "prefix",
+        f'{allowed} "{"239.0.0.0/8" if within else "10.45.8.16/28"}"',
+        within or IPv4Network(0),
+        parse,
+    )
+    return replace(kind, parse=network)
+
+
+def proposal(protocol: Protocol) -> ValueType:
+    """One of charon's proposals, for IKE or for ESP."""
+    example = "aes256-sha256-modp2048"
+
+    def parse(value: str) -> str:
+        if problem := problem_with(value, protocol):
+            raise WrongValueError(f"{shown(value)}: {problem}")
+        return value
+
+    allowed = f'a proposal in the syntax of strongSwan, for instance "{example}"'
+    return _of((str,), "proposal", allowed, example, parse)
+
+
+def preference(*words: str) -> ValueType:
+    """One of a few words, or an array of different ones, the most preferred first."""
+
+    def parse(value: str | list[object]) -> tuple[object, ...]:
+        found = value if isinstance(value, list) else [value]
+        if not found or any(one not in words for one in found) or len(set(found)) < len(found):
+            raise WrongValueError(shown(value) if isinstance(value, str) else "it is an array of other values")
+        return tuple(found)
+
+    listed = _listed(words)
+    name, allowed = f"{listed}, or an array of them", f"{listed}, or an array of them, the most preferred first"
+    return _of((str, list), name, allowed, words[:1], parse)
+
+
+def identity() -> ValueType:
+    """An IKE identity."""
+
+    def parse(value: str) -> str:
+        if not value or not value.isprintable() or value != value.strip() or len(value.encode()) > 255:
+            raise WrongValueError(f"{shown(value)} is empty, too long, unprintable or has blanks around it")
+        return value
+
+    allowed = 'an IKE identity, for instance "222.45.67.1", "vpn.example.com" or "%any"'
+    return _of((str,), "IKE identity", allowed, "", parse)
+
+
+def file_path(*, absolute: bool = False, longest: int = 4095) -> ValueType:
+    """The path of a file."""
+
+    def parse(value: str) -> Path:
+        usable = value and value.isprintable() and len(value.encode()) <= longest
+        if not usable or (absolute and not value.startswith("/")):
+            raise WrongValueError(f"{shown(value)} is not that")
+        return Path(value)
+
+    allowed = f"{'an absolute' if absolute else 'a'} path of at most {longest} bytes"
+    return _of((str,), "absolute path" if absolute else "path", allowed, Path(), parse)
+
+
+def or_word(other: ValueType, words: Mapping[str, Any]) -> ValueType:
+    """Another type, or one of a few words with the values that they stand for."""
+
+    def parse(value: object, report: Report, path: KeyPath) -> Any:
+        return words[value] if isinstance(value, str) and value in words else other.parse(value, report, path)
+
+    listed = ", ".join(map(shown, words))
+    return replace(other, name=f"{listed} or {other.name}", allowed=f"{other.allowed}, or {listed}", parse=parse)
+
+
+def auto(other: ValueType) -> ValueType:
+    """Another type, or ``"auto"``, which is None."""
+    return replace(or_word(other, {"auto": None}), stand_in=None)
+
+
+def array(element: ValueType, *, least: int = 0) -> ValueType:
+    """An array; every element that is wrong is reported by its index."""
+
+    def parse(value: object, report: Report, path: KeyPath) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise WrongValueError(f"it is {toml_type(value)}")
+        if len(value) < least:
+            raise WrongValueError("it is empty")
+        read = (element.read(one, report, (*path, index), element.stand_in) for index, one in enumerate(value))
+        return tuple(read)
+
+    allowed = f"an array{f' of at least {least}' if least else ''}, also for a single value: [...]"
+    return ValueType(f"array ({element.name})", allowed, parse, ())
