@@ -25,11 +25,14 @@ def notes(config: Config) -> tuple[str, ...]:
     except ConfigError as error:
         return (f"what charon does by itself is not known: {error}",)
     found = []
-    afresh = [peer.name for peer in config.peers if peer.reauthentication and peer.version == 2]
-    if afresh and not truth(charon_setting(settings, "make_before_break")):
+    reauthenticated = ", ".join(peer.name for peer in config.peers if peer.reauthentication and peer.version == 2)
+    make_before_break = charon_setting(settings, "make_before_break")
+    if reauthenticated and not truth(make_before_break):
+        # Since strongSwan 6.0 it is the default. The version of charon is not known here.
+        which = "" if make_before_break else "before strongSwan 6.0, "
         found.append(
-            f"make_before_break is not on in {path} or what it includes: each reauthentication of "
-            f"{', '.join(afresh)} loses packets; what helps: {DROP_IN}"
+            f"make_before_break is not on in {path} or what it includes: {which}each reauthentication of "
+            f"{reauthenticated} loses packets; what helps: {DROP_IN}"
         )
     patience = given_up_after(settings)
     if patience > _PATIENCE:

@@ -37,9 +37,14 @@ def test_with_the_drop_in_there_is_nothing_to_say(tmp_path: Path) -> None:
 
 def test_without_it_what_that_costs_is_said(tmp_path: Path) -> None:
     before_break, dead = notes(config("charon { }", tmp_path, reauthentication=True))
-    assert "each reauthentication of dc-tun loses packets" in before_break
+    assert "before strongSwan 6.0, each reauthentication of dc-tun loses packets" in before_break
     assert "after 165 s only" in dead
     assert all("/etc/strongswan.d/mcastd.conf" in note for note in (before_break, dead))
+
+
+def test_switched_off_it_loses_packets_with_every_version(tmp_path: Path) -> None:
+    before_break, _ = notes(config("charon { make_before_break = no }", tmp_path, reauthentication=True))
+    assert "includes: each reauthentication of dc-tun loses packets" in before_break
 
 
 @pytest.mark.parametrize("changes", [{}, {"version": 1, "reauthentication": True}])

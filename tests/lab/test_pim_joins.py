@@ -92,7 +92,8 @@ def test_auto_rp_through_the_tunnel_is_heard_and_not_used(scene: Scene) -> None:
     with sender:
         sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(PEER))
         sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 16)
-        sender.bind((PEER, 496))
+        # Not from port 496, as a Cisco sends it: FRR 10 has that port.
+        sender.bind((PEER, 0))
         sender.sendto(MAPPING, ("224.0.1.40", 496))
     status = scene.wait_for_status("Auto-RP", lambda status: status.tunnels[0].pim and status.tunnels[0].pim.auto_rp)
     pim = status.tunnels[0].pim
