@@ -18,7 +18,7 @@ class Event(NamedTuple):
 EVENTS: Final = {
     "ready": Event("info", "mcastd is ready", "f534680e801248b895c571ed6f6c427f"),
     "handing_over": Event(
-        "info", "mcastd ends and leaves everything standing for its successor", "b1544a730a2e40f19161b999f1564e79"
+        "info", "mcastd exits without teardown, the next process takes over", "b1544a730a2e40f19161b999f1564e79"
     ),
     "stopping": Event("info", "mcastd stops", "43496e2f58334274868df395bf49a153"),
     "reloaded": Event("info", "configuration reloaded", "21ddbe77ebfd44d384ac00079cfc7c39"),
