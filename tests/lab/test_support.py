@@ -38,12 +38,21 @@ shift
 "$@"
 """
 
+# In an emulated machine a command may take half a minute.
+PATIENT = """
+import sys
+from mcastd.cli import main
+from mcastd.tools.support import collect
+collect._TIMEOUT = 120.0
+sys.exit(main())
+"""
+
 
 def support(scene: Scene, path: Path) -> dict[str, bytes]:
     """What the archive has, made beside a journal with charon's log in it."""
     network = f"--net=/run/netns/{scene.namespace(CLOUD)}"
     command = ["unshare", "--mount", "nsenter", network, "bash", "-ec", SCRIPT, "bash", str(scene.log("charon-cloud"))]
-    command += [sys.executable, "-m", "mcastd", "support", "-o", str(path)]
+    command += [sys.executable, "-c", PATIENT, "support", "-o", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=scene.environment())
     assert done.returncode == 0, done.stdout + done.stderr
     with tarfile.open(fileobj=io.BytesIO(path.read_bytes()), mode="r:xz") as tar:
@@ -68,6 +77,7 @@ def encodings(key: bytes) -> set[bytes]:
     return {key, key.hex().encode(), key.hex().upper().encode(), base64.b64encode(key).rstrip(b"="), dumped}
 
 
+@pytest.mark.also_kernel
 def test_the_archive_has_what_helps_and_no_key(scene: Scene, tmp_path: Path) -> None:
     settings = scene.strongswan_conf(CLOUD)
     before = settings.read_text()
@@ -98,8 +108,8 @@ def test_the_archive_has_what_helps_and_no_key(scene: Scene, tmp_path: Path) -> 
 
     contents = found["contents.txt"].decode()
     assert f"{scene.config}, " in contents
-    for name in ("mcastd-status-all.txt", "mcastd-doctor.txt", "swanctl-list-sas.txt", "nft-list-ruleset.txt"):
-        assert name in contents
+    had = {"mcastd-status-all.txt", "mcastd-doctor.txt", "swanctl-list-sas.txt", "nft-list-ruleset.txt"}
+    assert had <= found.keys(), contents
     assert b"dc-tun-gre" in found["swanctl-list-sas.txt"]
     assert b'"healthy":true' in found["mcastd-status-json.txt"]
     assert b"gre1" in found["ip-d-s-link.txt"]

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from mcastd import __version__
 from mcastd.tools.support.redact import redact
 
-_TIMEOUT: Final = 10.0  # seconds for each command, and for the journal of one unit
+_TIMEOUT: Final = 20.0  # seconds for each command, and for the journal of one unit
 _LARGEST: Final = 8 << 20  # bytes of one file in the archive; what comes before its last 8 MiB is left out
 
 _UNITS: Final = ("mcastd.service", "strongswan.service")
