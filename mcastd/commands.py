@@ -8,7 +8,7 @@ from mcastd.composition import Composition
 from mcastd.control import Handler
 from mcastd.errors import ControlRefused
 from mcastd.handover import COMMAND, Handover
-from mcastd.pim.prefix_table import in_ranges
+from mcastd.net.prefix_table import in_ranges
 from mcastd.status import Status
 
 

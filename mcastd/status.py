@@ -162,10 +162,7 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
 
 
 class GroupStatus(Struct, frozen=True, kw_only=True):
-    """One join. ``source`` None is (*,G). ``state`` is ``joined``, ``not joined`` and ``problem`` says why.
-
-    ``assert_winner`` is that ``upstream`` has won an Assert, and is not the tunnel's usual one for that.
-    """
+    """One join. ``source`` None is (*,G). ``state`` is ``joined``, ``not joined`` and ``problem`` says why."""
 
     group: str
     source: str | None
@@ -173,7 +170,6 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
     state: str
     rp: str | None = None
     upstream: str | None = None
-    assert_winner: bool = False
     origins: tuple[str, ...] = ()
     uptime: float | None = None
     next_join_in: float | None = None

@@ -154,7 +154,7 @@ def _pim(pim: PimStatus) -> Iterator[str]:
 
 
 def _group(group: GroupStatus) -> str:
-    note = f"  {group.problem}" if group.problem else "  by Assert" if group.assert_winner else ""
+    note = f"  {group.problem}" if group.problem else ""
     entry, origin = f"({group.source or '*'}, {group.group})", ",".join(group.origins)
     rp, upstream, age = group.rp or "", group.upstream or "", _after("", group.uptime).lstrip()
     return _GROUP.format(entry, group.tunnel, group.state, rp, upstream, age, origin) + note

@@ -1,20 +1,19 @@
-"""PIM-SM (RFC 7761) for a leaf router: it joins upstream for who receives on, or behind, this host.
+"""PIM-SM (RFC 7761) for a leaf router: it joins upstream for receivers on, or behind, this host.
 
-Theory of operation. Every tunnel with PIM is a link of its own, towards its own data centre, so all state is kept by
+Theory of operation. Every tunnel with PIM is a point-to-point link to its own data centre, so all state is kept by
 interface and nothing passes from one to another:
 
-    packet, messages, bootstrap, auto_rp_packet   bytes <-> frozen dataclasses
-    neighbor     who is on the link, and what the link's effective timers are (section 4.3)
-    rp           which rendezvous point serves a group: static, or from Bootstrap messages (section 4.7, RFC 5059)
-    auto_rp_cache  which one Auto-RP has
-    membership   which groups and sources are wanted, and by whom
-    upstream     what an upstream neighbour was told, and the Join Timers that make it be told again (section 4.5)
-    asserts, rpf which upstream neighbour is whose: the link's, or an Assert's winner (sections 4.6 and 4.1.5)
-    assemble     group sets -> as few Join/Prune messages as fit (section 4.9.5)
+    packet, messages, auto_rp_packet   bytes <-> frozen dataclasses
+    neighbor, hello_timer   the routers whose Hellos were received, and when ours are sent (section 4.3)
+    rp, bootstrap_rps, auto_rp_cache   which rendezvous point serves a group (section 4.7, RFC 5059, pim-autorp-spec01)
+    membership   which groups and sources are desired, counted by origin
+    upstream     what the upstream neighbour has been sent, and when it is sent again (section 4.5)
+    join_prune_packing, pacing   group sets -> few Join/Prune messages (section 4.9.5), sent at a bounded rate
     interface    one link: all of the above together
     router       all links: the machine that the agent drives
-    agent, link  the only rooms with sockets, a clock and a log
+    report       the machine's state as frozen snapshots
+    agent, link  the modules with sockets, a clock and a log
 
-The machine is level-triggered too: ``upstream`` compares what is wanted with what the neighbour was told and sends the
-difference. A neighbour that is new, or that forgot us, has been told nothing.
+The machine is level-triggered: ``upstream`` compares what is desired with what the neighbour has been sent, and sends
+the difference. A neighbour that is new, or that has restarted, has been sent nothing.
 """

@@ -16,7 +16,6 @@ from mcastd.net import bpf, ipv4
 from mcastd.net.ipv4 import Ipv4Packet
 from mcastd.pim.auto_rp_packet import AUTO_RP_PORT, RP_ANNOUNCE, RP_DISCOVERY
 from mcastd.pim.effects import (
-    AssertWinnerChanged,
     AutoRpChanged,
     BootstrapRouterChanged,
     Effect,
@@ -96,7 +95,7 @@ class PimAgent:
         interfaces, groups = desired.interfaces, desired.groups
         now = self._clock()
         wanted = {settings.name: settings for settings in interfaces}
-        stale = [name for name, link in self._links.items() if _moved(link.settings, wanted.get(name))]
+        stale = [name for name, link in self._links.items() if link.settings.is_another(wanted.get(name))]
         returned = [
             name
             for name, link in self._links.items()
@@ -135,8 +134,7 @@ class PimAgent:
         return tuple(
             (name, group, source)
             for name, membership in self._router.memberships.items()
-            for group, source, origins in membership.entries()
-            if origin in origins
+            for group, source in membership.of_origin(origin)
         )
 
     def hellos(self) -> tuple[tuple[str, IPv4Address, bytes], ...]:
@@ -270,8 +268,6 @@ class PimAgent:
                 log.info("rp_set_changed", tunnel=interface, ranges=ranges, rps=",".join(map(str, rps)))
             case AutoRpChanged(interface, ranges, rps):
                 log.info("auto_rp_changed", tunnel=interface, ranges=ranges, rps=",".join(map(str, rps)))
-            case AssertWinnerChanged(interface, group, source, winner):
-                log.info("assert_winner", tunnel=interface, group=group, source=source or "*", winner=winner or "-")
 
     def _tell_entries(self, what: str, tunnel: str, upstream: IPv4Address, entries: tuple[Entry, ...]) -> None:
         if len(entries) > _LINES:
@@ -364,7 +360,3 @@ class PimAgent:
                 yield ipv4.parse(packet)
             except DecodeError as error:
                 link.errors[error.reason] += 1
-
-
-def _moved(before: PimInterface, wanted: PimInterface | None) -> bool:
-    return wanted is None or (wanted.ifindex, wanted.address) != (before.ifindex, before.address)

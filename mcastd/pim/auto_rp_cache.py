@@ -11,8 +11,8 @@ from math import inf
 from typing import Final
 
 from mcastd.errors import DecodeError
+from mcastd.net.prefix_table import PrefixTable, in_ranges, longest_match, prefix_table
 from mcastd.pim.auto_rp_packet import AutoRp, AutoRpType
-from mcastd.pim.prefix_table import PrefixTable, in_ranges, longest_match, prefix_table
 
 MAX_MAPPINGS: Final = 1000
 

@@ -5,7 +5,7 @@ RP-Discovery (mapping) to 224.0.1.40.
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network
-from struct import Struct, pack
+from struct import Struct
 from typing import Final, NamedTuple
 
 from mcastd.errors import DecodeError
@@ -68,15 +68,6 @@ def decode_udp(data: bytes) -> bytes:
     if port != AUTO_RP_PORT:
         raise DecodeError("udp_port")
     return data[_UDP.size : length]
-
-
-def encode_auto_rp(message: AutoRp) -> bytes:
-    """A whole message, without UDP."""
-    parts = [_HEAD.pack(AUTO_RP_VERSION << 4 | message.kind, len(message.rps), message.holdtime, 0)]
-    for rp in message.rps:
-        parts.append(rp.address.packed + pack("!BB", rp.pim_version, len(rp.ranges)))
-        parts += [pack("!BB", r.negative, r.groups.prefixlen) + r.groups.network_address.packed for r in rp.ranges]
-    return b"".join(parts)
 
 
 def decode_auto_rp(data: bytes) -> AutoRp:

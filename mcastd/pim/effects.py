@@ -97,16 +97,6 @@ class AutoRpChanged:
     rps: tuple[IPv4Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AssertWinnerChanged:
-    """Another router has won the Assert of an entry, or None has any more; its RPF' changes with it."""
-
-    interface: str
-    group: IPv4Address
-    source: IPv4Address | None
-    winner: IPv4Address | None
-
-
 Event = (
     NeighborUp
     | NeighborRestarted
@@ -116,6 +106,5 @@ Event = (
     | BootstrapRouterChanged
     | RpSetChanged
     | AutoRpChanged
-    | AssertWinnerChanged
 )
 Effect = Send | Event

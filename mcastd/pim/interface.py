@@ -1,8 +1,8 @@
-"""PIM on one link: Hellos, neighbours, the upstream machines and what they send, in the right order.
+"""PIM on one link: Hellos, neighbours, RPF' and the messages to it, in the right order.
 
-No Join/Prune leaves before our Hello (RFC 7761, section 4.3.1). RPF' is the configured neighbour, heard or not; without
-one the only neighbour, or among several the one that a DR election would choose: a leaf has no routes to ask. Either
-way an Assert's winner goes before it, for the entry that it has won.
+The link is point-to-point: one router is at its other end. RPF' is the configured neighbour, whether its Hellos are
+received or not; without one it is the neighbour that came first. No Join/Prune is sent before our Hello (RFC 7761,
+section 4.3.1).
 """
 
 from collections import Counter
@@ -10,16 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from math import inf
-from random import Random
 from typing import Final, NamedTuple
 
 from mcastd.errors import DecodeError
-from mcastd.pim.asserts import Contested
 from mcastd.pim.auto_rp_packet import decode_auto_rp, decode_udp
-from mcastd.pim.bootstrap import NO_FORWARD, decode_bootstrap
-from mcastd.pim.bsr import BS_PERIOD, require_acceptable
+from mcastd.pim.bootstrap_rps import BS_PERIOD, require_acceptable
 from mcastd.pim.effects import (
-    AssertWinnerChanged,
     AutoRpChanged,
     BootstrapRouterChanged,
     Effect,
@@ -31,28 +27,38 @@ from mcastd.pim.effects import (
     RpSetChanged,
     Send,
 )
-from mcastd.pim.greeting import TRIGGERED_HELLO_DELAY, Greeting
-from mcastd.pim.membership import Membership
-from mcastd.pim.messages import RegisterStop, decode_assert, decode_register, encode_register_stop
+from mcastd.pim.hello_timer import HelloTimer
+from mcastd.pim.membership import NONE, Membership
+from mcastd.pim.messages import (
+    NO_FORWARD,
+    RegisterStop,
+    decode_assert,
+    decode_bootstrap,
+    decode_candidate_rp,
+    decode_register,
+    decode_register_stop,
+    encode_register_stop,
+)
 from mcastd.pim.neighbor import MAX_ADDRESSES, Change, Neighbors
 from mcastd.pim.pacing import Pacer
-from mcastd.pim.packet import (
-    ALL_PIM_ROUTERS,
-    JoinPrune,
-    MessageType,
-    decode_hello,
-    decode_join_prune,
-    encode_hello,
-    unseal,
-)
-from mcastd.pim.prefix_table import in_ranges
+from mcastd.pim.packet import ALL_PIM_ROUTERS, MessageType, decode_hello, decode_join_prune, encode_hello, unseal
 from mcastd.pim.rp import RpMap
-from mcastd.pim.rpf import Rpf, Saying
 from mcastd.pim.settings import PimInterface
-from mcastd.pim.strangers import refuse
+from mcastd.pim.upstream import Entries, Update, Upstream
 
-SENT_TYPES: Final = frozenset({MessageType.HELLO, MessageType.JOIN_PRUNE, MessageType.REGISTER_STOP})
-REGISTER_STOP_INTERVAL: Final = 0.1  # between answers to Registers
+REGISTER_STOP_INTERVAL: Final = 0.1  # seconds between answers to Registers
+HELLO_WAIT: Final = 6.0
+"""Seconds after the start in which a configured neighbour need not have sent a Hello: Triggered_Hello_Delay and one."""
+
+# Messages that are not for a leaf on a point-to-point link: how they are decoded, and as what they are counted.
+_NOT_FOR_US: Final[dict[int, tuple[Callable[[bytes], object], str]]] = {
+    MessageType.REGISTER_STOP: (decode_register_stop, "register_stop_unasked"),
+    MessageType.ASSERT: (decode_assert, "assert_not_followed"),
+    MessageType.GRAFT: (decode_join_prune, "dense_mode"),
+    MessageType.GRAFT_ACK: (decode_join_prune, "dense_mode"),
+    MessageType.CANDIDATE_RP_ADVERTISEMENT: (decode_candidate_rp, "not_a_bootstrap_router"),
+    MessageType.STATE_REFRESH: (bytes, "dense_mode"),
+}
 
 
 class _Received(NamedTuple):
@@ -67,29 +73,27 @@ class _Received(NamedTuple):
 class Interface:
     """The machine of one interface. Inputs append to ``effects``, which the router collects."""
 
-    def __init__(self, settings: PimInterface, membership: Membership, generation_id: int, rng: Random) -> None:
+    def __init__(self, settings: PimInterface, membership: Membership, generation_id: int) -> None:
         self.settings = settings
-        self.generation_id = generation_id
+        self.generation_id = generation_id  # ours, in our Hellos
         self.neighbors = Neighbors()
         self.effects: list[Effect] = []
-        self.sent: Counter[str] = Counter()
-        self.received: Counter[str] = Counter()
-        self.dropped: Counter[str] = Counter()
-        self._membership = membership
-        self._rng = rng
-        self.rps = RpMap(settings.config)
-        self.rpf = Rpf(settings.timing(), membership, self.rps)
-        self._pacer = Pacer()
-        self._greeting = Greeting(settings.config)
-        self._forgotten = False
+        self.sent: Counter[str] = Counter()  # messages by type
+        self.received: Counter[str] = Counter()  # messages by type
+        self.dropped: Counter[str] = Counter()  # messages by reason
         self.started_at = inf
-        self._register_stop_at = -inf
+        self.rps = RpMap(settings.config)
+        self.upstream = Upstream(settings)
+        self._membership = membership
+        self._pacer = Pacer()
+        self._hello_timer = HelloTimer(settings.config)
+        self._is_forgotten = False  # RPF' may have no state of ours: the next full update sends it everything
+        self._register_stop_at = -inf  # when the last Register-Stop was sent
         self._handlers: dict[int, Callable[[_Received, float], None]] = {
             MessageType.HELLO: self._hello_received,
             MessageType.REGISTER: self._register_received,
             MessageType.JOIN_PRUNE: self._join_prune_received,
             MessageType.BOOTSTRAP: self._bootstrap_received,
-            MessageType.ASSERT: self._assert_received,
         }
 
     # Starting, changing, stopping
@@ -98,61 +102,64 @@ class Interface:
         """The interface came up: Hello, then Joins for a configured neighbour, at once."""
         self.started_at = now
         self._choose_upstream(now)
-        self.rpf.desire(self._membership.groups())
-        self._greet(now)
+        self._desire(self._membership.groups())
+        self._full_update(now)
 
     def reconfigure(self, settings: PimInterface, now: float) -> None:
-        """Take a changed configuration or MTU over, in place."""
+        """Apply a changed configuration or MTU, in place."""
         before, self.settings = self.settings, settings
-        self.rpf.retime(settings.timing())
-        self._greeting.config = settings.config
+        self.upstream.reconfigure(settings)
+        self._hello_timer.config = settings.config
         self.rps.configure(settings.config)
         if before.hello(0) != settings.hello(0) or before.config.hello_period != settings.config.hello_period:
             self._send_hello(now)
         for neighbor in self.neighbors.all():
-            if not self._accepts(neighbor.address):
+            if not settings.accepts(neighbor.address):
                 self.neighbors.remove(neighbor.address)
-                self._lost(neighbor.address, "not accepted by the configuration any more", now)
-        self.rpf.desire(self._membership.groups())
+                self._neighbor_down(neighbor.address, "not accepted by the configuration any more")
+        self._desire(self._membership.groups())
         self._choose_upstream(now)
         self._flush(now)
 
     def relink(self, now: float) -> None:
-        """The path under the interface came back: who is at its other end may have forgotten us."""
+        """The path under the interface came up again: the router at its other end may have no state of ours."""
         self._pacer.clear()
-        self._forgotten = True
-        self._greet(now)
+        self._is_forgotten = True
+        self._full_update(now)
 
     def stop(self, now: float) -> None:
-        """Prunes for all, then the goodbye: a Hello with holdtime 0 (section 4.3.1). ``drain`` hands out the rest."""
+        """Prunes for all, then the goodbye: a Hello with holdtime 0 (section 4.3.1). ``drain`` sends the rest."""
         self._pacer.clear()
-        self._tell(self.rpf.prune_all())
+        self._send_update(self.upstream.neighbor, self.upstream.prune_all())
         goodbye = encode_hello(self.settings.hello(self.generation_id, holdtime=0))
         self._queue([goodbye], MessageType.HELLO)
         self.effects += self._pacer.take(now)
-        self.rpf.stop()
-        self._greeting.stop()
+        self.upstream.stop()
+        self._hello_timer.stop()
 
     def drain(self) -> None:
-        """Let out what still waits, at once."""
+        """Send what still waits, at once."""
         self.effects += self._pacer.take_all()
 
-    def changed(self, groups: list[IPv4Address], now: float) -> None:
-        """What is wanted of these groups has changed."""
-        self._want(groups, now)
+    def changed(self, groups: Iterable[IPv4Address], now: float) -> None:
+        """What is desired of these groups has changed."""
+        self._desire(groups)
+        self.upstream.schedule_flush(now)
         self.advance(now)
 
-    def _want(self, groups: list[IPv4Address], now: float) -> None:
-        self.rpf.desire(groups)
-        self.rpf.hurry(now)
+    def _desire(self, groups: Iterable[IPv4Address]) -> None:
+        for group in groups:
+            any_source, sources, excluded = self._membership.desired(group)
+            rp = self.rps.rp(group) if any_source else None
+            self.upstream.desire(group, Entries(rp, sources, NONE if rp is None else excluded))
 
     # Time
 
     def next_deadline(self) -> float:
         """When ``advance`` has something to do; infinite if never."""
         return min(
-            self._greeting.next_deadline(),
-            self.rpf.next_deadline(),
+            self._hello_timer.next_deadline(),
+            self.upstream.next_deadline(),
             self._pacer.next_deadline(),
             self.neighbors.next_deadline(),
             self.rps.bootstrap.next_deadline(),
@@ -160,99 +167,75 @@ class Interface:
         )
 
     def advance(self, now: float) -> None:
-        """Do what is due: expire neighbours, say Hello, and send the Joins whose time has come."""
+        """Do what is due: expire neighbours and RPs, send Hellos, and the Joins whose time has come."""
         for neighbor in self.neighbors.expire(now):
-            self._lost(neighbor.address, "its Hellos stopped", now)
+            self._neighbor_down(neighbor.address, "its Hellos stopped")
             self._choose_upstream(now)
         if now >= self.rps.bootstrap.next_deadline():
             before = self.rps.bootstrap.bootstrap_router()
             self._rps_changed(self.rps.bootstrap.expire(now), before, now)
         if self.rps.auto_rp.expire(now):
             self._auto_rp_changed(now)
-        self._winners_changed(self.rpf.expire(now), now)
-        if self._greeting.is_due(now):
-            self._greet(now)
-        if self._greeting.is_hello_due(now):
+        if self._hello_timer.is_update_due(now):
+            self._full_update(now)
+        if self._hello_timer.is_hello_due(now):
             self._send_hello(now)
-        self._queue(self.rpf.due(now), MessageType.JOIN_PRUNE)
-        self._say(self.rpf.flush_due(now), now)
+        self._queue(self.upstream.due(now), MessageType.JOIN_PRUNE)
+        if self.upstream.is_flush_due(now):
+            self._flush(now)
+        self.effects += self._pacer.take(now)
 
-    def _greet(self, now: float) -> None:
-        """Hello now, and again shortly, then all Joins: what somebody who has just heard of us needs."""
-        self._greeting.begin(now)
+    def _full_update(self, now: float) -> None:
+        """A Hello, repeated shortly, then all Joins: what a router needs that has no state of ours."""
+        self._hello_timer.update_begins(now)
         self._send_hello(now)
-        if self._forgotten:
-            self._forgotten = False
-            self.rpf.forget()
+        if self._is_forgotten:
+            self._is_forgotten = False
+            self.upstream.forget()
         self._flush(now)
 
     def _send_hello(self, now: float) -> None:
         payload = encode_hello(self.settings.hello(self.generation_id))
-        # Hellos overtake what the pacer holds back: it is they that make the neighbour listen to it.
+        # Hellos overtake what the pacer holds back: without them the neighbour would discard it.
         self.effects.append(self._send(payload, MessageType.HELLO))
-        self._greeting.said(now)
+        self._hello_timer.hello_sent(now)
 
     def _flush(self, now: float) -> None:
-        self._say(self.rpf.flush(now), now)
-
-    def _say(self, sayings: list[Saying], now: float) -> None:
-        if self._greeting.owed and any(saying.told.messages for saying in sayings):
+        update = self.upstream.flush(now)
+        if self._hello_timer.hello_needed and update.messages:
             self._send_hello(now)
-        self._tell(sayings)
+        self._send_update(self.upstream.neighbor, update)
         self.effects += self._pacer.take(now)
 
-    def _tell(self, sayings: Iterable[Saying]) -> None:
-        for neighbor, told in sayings:
-            self._queue(told.messages, MessageType.JOIN_PRUNE)
-            if told.pruned:
-                self.effects.append(Pruned(self.settings.name, neighbor, tuple(told.pruned)))
-            if told.joined:
-                self.effects.append(Joined(self.settings.name, neighbor, tuple(told.joined)))
+    def _send_update(self, neighbor: IPv4Address | None, update: Update) -> None:
+        if neighbor is None:
+            return
+        self._queue(update.messages, MessageType.JOIN_PRUNE)
+        if update.pruned:
+            self.effects.append(Pruned(self.settings.name, neighbor, tuple(update.pruned)))
+        if update.joined:
+            self.effects.append(Joined(self.settings.name, neighbor, tuple(update.joined)))
 
-    def _queue(self, payloads: list[bytes], kind: MessageType) -> None:
+    def _queue(self, payloads: Iterable[bytes], kind: MessageType) -> None:
         self._pacer.put([self._send(payload, kind) for payload in payloads])
 
     def _send(self, payload: bytes, kind: MessageType, to: IPv4Address = ALL_PIM_ROUTERS) -> Send:
         self.sent[kind.name.lower()] += 1
         return Send(self.settings.name, to, payload, kind)
 
-    # From whom
+    # Neighbours
 
     def _choose_upstream(self, now: float) -> None:
-        """RPF' of all that no Assert decides: see the head of this file."""
+        """RPF': see the head of this file."""
         configured = self.settings.config.neighbor
-        known = self.neighbors.find(configured) if configured is not None else self.neighbors.best()
+        known = self.neighbors.find(configured) if configured is not None else next(iter(self.neighbors.all()), None)
         chosen = known.address if known is not None else configured
-        before = self.rpf.neighbor
+        before = self.upstream.neighbor
         if chosen == before:
             return
         old_is_alive = before is not None and self.neighbors.get(before) is not None
-        told = self.rpf.set_neighbor(chosen, old_is_alive)
-        if before is not None:
-            self._tell([Saying(before, told)])
-        self.rpf.hurry(now)
-
-    def _assert_received(self, message: _Received, now: float) -> None:
-        found = decode_assert(message.body)
-        if message.destination != ALL_PIM_ROUTERS:
-            raise DecodeError("destination")
-        self._require_neighbor(message)
-        self._winners_changed(self.rpf.asserted(found, message.source, now), now)
-
-    def _winners_changed(self, changed: list[Contested], now: float) -> None:
-        """RPF' changes due to an Assert: the Join comes within t_override (sections 4.5.4 and 4.5.5)."""
-        if not changed:
-            return
-        for group, source in changed:
-            winner = self.rpf.winner(group, source)
-            self.effects.append(AssertWinnerChanged(self.settings.name, group, source, winner))
-        self.rpf.hurry(now + self._override())
-
-    def _override(self) -> float:
-        """t_override, in seconds (section 4.11)."""
-        return self._rng.uniform(0, self.neighbors.override_interval(self.settings.delays()))
-
-    # What arrives
+        self._send_update(before, self.upstream.set_neighbor(chosen, old_is_alive))
+        self.upstream.schedule_flush(now)
 
     def receive(self, source: IPv4Address, destination: IPv4Address, data: bytes, now: float) -> None:
         """A PIM message; a bad one, or one that is not for a leaf, is counted by reason."""
@@ -263,24 +246,21 @@ class Interface:
                 raise DecodeError("source_address")
             kind, body = unseal(data)
             self.received[_name(kind)] += 1
-            handler = self._handlers.get(kind)
-            if handler is None:
-                refuse(kind, body)
-            else:
+            if (handler := self._handlers.get(kind)) is not None:
                 handler(_Received(source, destination, data[1], body), now)
+            else:
+                decode, reason = _NOT_FOR_US.get(kind, (bytes, "unexpected_type"))
+                decode(body)
+                raise DecodeError(reason)
         except DecodeError as error:
             self.dropped[error.reason] += 1
         self.advance(now)
-
-    def _accepts(self, source: IPv4Address) -> bool:
-        config = self.settings.config
-        return not config.accept_neighbors or source == config.neighbor or in_ranges(source, config.accept_neighbors)
 
     def _hello_received(self, message: _Received, now: float) -> None:
         source, hello = message.source, decode_hello(message.body)
         if message.destination != ALL_PIM_ROUTERS:
             raise DecodeError("destination")
-        if not self._accepts(source):
+        if not self.settings.accepts(source):
             raise DecodeError("neighbor_not_accepted")
         if len(hello.addresses) > MAX_ADDRESSES:
             self.dropped["too_many_addresses"] += 1
@@ -288,17 +268,16 @@ class Interface:
         change, replaced = self.neighbors.hello(source, hello, now, self.settings.config.neighbor)
         name = self.settings.name
         for other in replaced:
-            self._lost(other.address, f"its address is {source} now", now)
+            self._neighbor_down(other.address, f"its address is {source} now")
         match change:
             case Change.REFUSED:
                 raise DecodeError("too_many_neighbors")
             case Change.GONE:
-                self._lost(source, "it said goodbye", now)
+                self._neighbor_down(source, "it said goodbye")
             case Change.NEW:
                 self.effects.append(NeighborUp(name, source, hello.generation_id))
             case Change.RESTARTED:
                 self.effects.append(NeighborRestarted(name, source, hello.generation_id))
-                self._winners_changed(self.rpf.lose(source), now)
             case Change.NONE:
                 pass
         self._choose_upstream(now)
@@ -306,35 +285,47 @@ class Interface:
             self._answer(change, source, now)
 
     def _answer(self, change: Change, source: IPv4Address, now: float) -> None:
-        """A neighbour that does not know us needs our Hello, and our Joins if it is RPF' (sections 4.3.1, 4.5.4)."""
-        if source != self.rpf.neighbor:
-            delay = self._rng.uniform(0, TRIGGERED_HELLO_DELAY) if len(self.neighbors) > 1 else 0.0
-            self._greeting.hello_by(now + delay)
+        """A neighbour that does not know us needs our Hello, and our Joins if it is RPF' (sections 4.3.1, 4.5.4).
+
+        At once, not after a random delay: nothing else on the link could answer at the same time.
+        """
+        if source != self.upstream.neighbor:
+            self._hello_timer.schedule_hello(now)
             return
-        self._greeting.owed = True
-        if change is Change.NEW and not self.rpf.unsaid and self._greeting.is_recent(now):
-            return  # it is configured and was just sent everything; the repeats are on their way
-        delay = 0.0
-        if change is Change.RESTARTED and len(self.neighbors) > 1:
-            delay = self._override()
-        self._forgotten = True
-        self._greeting.greet_by(now + delay)
+        self._hello_timer.hello_needed = True
+        if change is Change.NEW and not self.upstream.has_changes and self._hello_timer.was_updated_recently(now):
+            return  # it is configured and was just sent everything, which is repeated
+        self._is_forgotten = True
+        self._hello_timer.schedule_update(now)
 
-    def _lost(self, address: IPv4Address, reason: str, now: float) -> None:
+    def _neighbor_down(self, address: IPv4Address, reason: str) -> None:
         self.effects.append(NeighborDown(self.settings.name, address, reason))
-        self._winners_changed(self.rpf.lose(address), now)
 
-    def _join_prune_received(self, message: _Received, now: float) -> None:
+    def neighbor_problem(self, now: float) -> str | None:
+        """Why nothing is joined on this link, or may not be; None if RPF' is up, or need not be yet."""
+        upstream = self.upstream.neighbor
+        if upstream is None:
+            return "no PIM neighbor has been heard"
+        is_excused = self.settings.config.static_neighbor or now - self.started_at < HELLO_WAIT
+        if self.neighbors.get(upstream) is None and not is_excused:
+            return f"the PIM neighbor {upstream} is not heard"
+        return None
+
+    # Other messages
+
+    def _join_prune_received(self, message: _Received, _now: float) -> None:
+        """A leaf forwards nothing to the link."""
         join_prune = decode_join_prune(message.body)
         self._require_neighbor(message)
-        self._overhear(message.source, join_prune, now)
+        if self.settings.is_own(join_prune.upstream):
+            raise DecodeError("join_for_us")
 
     def _require_neighbor(self, message: _Received) -> None:
         if self.neighbors.get(message.source) is None:
             raise DecodeError("not_a_neighbor")
 
     def _register_received(self, message: _Received, now: float) -> None:
-        """We are nobody's rendezvous point, and say so, at a bounded rate (section 4.4.2)."""
+        """We are no rendezvous point: Register-Stop, at a bounded rate (section 4.4.2)."""
         register = decode_register(message.body)
         if not self.settings.is_own(message.destination):
             raise DecodeError("destination")
@@ -344,13 +335,15 @@ class Interface:
         payload = encode_register_stop(RegisterStop(register.group, register.source))
         self.effects.append(self._send(payload, MessageType.REGISTER_STOP, message.source))
 
+    # Rendezvous points
+
     def _bootstrap_received(self, message: _Received, now: float) -> None:
         bootstrap = decode_bootstrap(message.body)
         if not self.settings.config.bootstrap:
             raise DecodeError("bootstrap_off")
         self._require_neighbor(message)
         is_late = self.rps.bootstrap.knows(bootstrap) or now - self.started_at > BS_PERIOD
-        is_from_rpf = message.source == self.rpf.neighbor
+        is_from_rpf = message.source == self.upstream.neighbor
         no_forward = bool(message.flags & NO_FORWARD)
         is_own = self.settings.is_own(message.destination)
         require_acceptable(message.destination, is_own, no_forward, is_from_rpf, is_late)
@@ -359,24 +352,12 @@ class Interface:
         self._rps_changed(changed, before, now)
 
     def _rps_changed(self, changed: bool, before: tuple[IPv4Address, int] | None, now: float) -> None:
-        """Say what is new about the RP set, and move the joins: a new RP's Join replaces the old one's."""
         after = self.rps.bootstrap.bootstrap_router()
         if after != before:
             self.effects.append(BootstrapRouterChanged(self.settings.name, *(after or (None, None))))
         if changed:
             self.effects.append(RpSetChanged(self.settings.name, *self.rps.bootstrap.summary()))
-            self._want(self._membership.groups(), now)
-
-    def _overhear(self, source: IPv4Address, message: JoinPrune, now: float) -> None:
-        upstream = self.neighbors.find(message.upstream)
-        if self.settings.is_own(message.upstream):
-            raise DecodeError("join_for_us")
-        if upstream is None or source == upstream.address:
-            return
-        enabled = self.neighbors.suppression_enabled(self.settings.delays())
-        period = self.settings.config.join_prune_period
-        suppress = self._rng.uniform(1.1, 1.4) * period if enabled else 0.0
-        self.rpf.seen(upstream.address, message, now, suppress, self._override)
+            self._move_joins(now)
 
     def receive_auto_rp(self, source: IPv4Address, datagram: bytes, now: float) -> None:
         """A UDP datagram to one of Auto-RP's groups; a bad one is counted by reason."""
@@ -393,7 +374,12 @@ class Interface:
         cache = self.rps.auto_rp
         self.effects.append(AutoRpChanged(self.settings.name, len(cache.mappings()), cache.rps()))
         if self.settings.config.auto_rp:
-            self._want(self._membership.groups(), now)
+            self._move_joins(now)
+
+    def _move_joins(self, now: float) -> None:
+        """Other rendezvous points may serve the groups now."""
+        self._desire(self._membership.groups())
+        self.upstream.schedule_flush(now)
 
 
 def _name(kind: int) -> str:

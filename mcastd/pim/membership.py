@@ -1,103 +1,129 @@
-"""Who wants what on one interface: groups and sources counted by origin; the last to leave prunes."""
+"""Which groups and sources are desired on one interface, counted by origin: the last origin to leave prunes.
 
-from collections.abc import Iterable
+An origin is whose request it is: ``file`` (the configuration), ``command`` (``mcastd join``).
+"""
+
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 from mcastd.config.model import MAX_JOINS
 from mcastd.errors import McastdError
 
 NONE: Final[frozenset[IPv4Address]] = frozenset()
+GroupSource: TypeAlias = tuple[IPv4Address, IPv4Address | None]
+"""(*,G), as source None, or (S,G)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is wanted of one group: any source except ``excluded``, and, or only, ``sources``."""
+class DesiredGroup(NamedTuple):
+    """What is desired of one group: any source (``any_source``) except ``excluded``, and, or only, ``sources``."""
 
     any_source: bool = False
     sources: frozenset[IPv4Address] = NONE
     excluded: frozenset[IPv4Address] = NONE
 
 
-_NOTHING: Final = Wanted()
-_ANY_SOURCE: Final = Wanted(any_source=True)
+_NOTHING: Final = DesiredGroup()
+_ANY_SOURCE: Final = DesiredGroup(any_source=True)
 
 
 @dataclass(slots=True)
 class _Origins:
-    """Origins that want any source, each with the sources that it excludes; and origins by source."""
+    """The origins of one group's entries; those of (*,G) each with the sources that it excludes."""
 
     any_source: dict[str, frozenset[IPv4Address]] = field(default_factory=dict)
     sources: dict[IPv4Address, tuple[str, ...]] = field(default_factory=dict)
 
+    def of(self, source: IPv4Address | None) -> Collection[str]:
+        return self.any_source if source is None else self.sources.get(source, ())
+
 
 class Membership:
-    """The wanted groups of one interface. Methods that change it return the groups that changed."""
+    """The desired groups of one interface."""
 
     def __init__(self) -> None:
         self._groups: dict[IPv4Address, _Origins] = {}
-        self._entries = 0
+        self._by_origin: dict[str, dict[GroupSource, None]] = {}  # the entries of each origin, in the order they came
+        self._joins = 0  # the number of entries of all origins together
+        self._entries = 0  # the number of different entries
+
+    def __len__(self) -> int:
+        return self._entries
 
     def groups(self) -> list[IPv4Address]:
-        """The groups of which anything is wanted, in the order they came."""
+        """The groups of which anything is desired, in the order they came."""
         return list(self._groups)
+
+    def of_origin(self, origin: str) -> tuple[GroupSource, ...]:
+        """The entries of an origin."""
+        return tuple(self._by_origin.get(origin, ()))
+
+    def origins(self, group: IPv4Address, source: IPv4Address | None) -> tuple[str, ...]:
+        """The origins of an entry."""
+        found = self._groups.get(group)
+        return () if found is None else tuple(found.of(source))
+
+    def entries(self) -> list[tuple[IPv4Address, IPv4Address | None, tuple[str, ...]]]:
+        """Every entry, as group and source, with its origins."""
+        return [
+            (group, source, tuple(found.of(source)))
+            for group, found in self._groups.items()
+            for source in ((None, *found.sources) if found.any_source else found.sources)
+        ]
 
     def join(
         self, group: IPv4Address, source: IPv4Address | None, origin: str, excluded: frozenset[IPv4Address] = NONE
     ) -> None:
-        """``origin`` wants ``group`` from ``source``, or from any (None) that it does not exclude.
+        """``origin`` desires ``group`` from ``source``, or from any (None) that it does not exclude.
 
         Raises McastdError above MAX_JOINS.
         """
-        if self._entries >= MAX_JOINS and not self._has(group, source, origin):
+        if self._joins >= MAX_JOINS and (group, source) not in self._by_origin.get(origin, ()):
             raise McastdError(f"{group}: {MAX_JOINS} joins on one tunnel is the most; leave others first")
         self._add(group, source, origin, excluded)
-
-    def _has(self, group: IPv4Address, source: IPv4Address | None, origin: str) -> bool:
-        found = self._groups.get(group)
-        return found is not None and origin in (found.any_source if source is None else found.sources.get(source, ()))
 
     def _add(
         self, group: IPv4Address, source: IPv4Address | None, origin: str, excluded: frozenset[IPv4Address] = NONE
     ) -> None:
-        known = self._groups.get(group)
-        found = known or _Origins()
-        before = found.any_source if source is None else found.sources.get(source, ())
-        fresh = origin not in before
-        if source is None:
-            found.any_source[origin] = excluded
-        elif fresh:
-            found.sources[source] = (*found.sources.get(source, ()), origin)
-        if known is None:
-            self._groups[group] = found
-        self._entries += fresh
-
-    def leave(self, group: IPv4Address, source: IPv4Address | None, origin: str) -> bool:
-        """Take a join of ``origin`` back; False if it had none."""
         found = self._groups.get(group)
         if found is None:
-            return False
+            found = self._groups[group] = _Origins()
+        entries = self._by_origin.setdefault(origin, {})
+        before = len(entries)
+        entries[group, source] = None
+        is_new = len(entries) > before
+        self._joins += is_new
+        self._entries += not found.of(source)
         if source is None:
-            if found.any_source.pop(origin, None) is None:
-                return False
+            found.any_source[origin] = excluded
+        elif is_new:
+            found.sources[source] = (*found.sources.get(source, ()), origin)
+
+    def leave(self, group: IPv4Address, source: IPv4Address | None, origin: str) -> bool:
+        """Remove a join of ``origin``; returns False if there was none."""
+        entries = self._by_origin.get(origin, {})
+        if (group, source) not in entries:
+            return False
+        del entries[group, source]
+        found = self._groups[group]
+        if source is None:
+            del found.any_source[origin]
         else:
-            before = found.sources.get(source, ())
-            if origin not in before:
-                return False
-            found.sources[source] = tuple(other for other in before if other != origin)
+            found.sources[source] = tuple(other for other in found.sources[source] if other != origin)
             if not found.sources[source]:
                 del found.sources[source]
-        self._entries -= 1
+        self._joins -= 1
+        self._entries -= not found.of(source)
         if not found.any_source and not found.sources:
             del self._groups[group]
         return True
 
-    def replace(self, origin: str, wanted: Iterable[tuple[IPv4Address, IPv4Address | None]]) -> list[IPv4Address]:
-        """Make ``wanted``, however much, all that ``origin`` wants; the groups in which that changed something."""
-        target = dict.fromkeys(wanted)
+    def replace(self, origin: str, desired: Iterable[GroupSource]) -> list[IPv4Address]:
+        """Make ``desired``, of any number, the entries of ``origin``; returns the groups that this changed."""
+        target = dict.fromkeys(desired)
         changed: dict[IPv4Address, None] = {}
-        for group, source in self._of(origin):
+        for group, source in self.of_origin(origin):
             if (group, source) in target:
                 del target[group, source]
             else:
@@ -108,20 +134,8 @@ class Membership:
             changed[group] = None
         return list(changed)
 
-    def _of(self, origin: str) -> list[tuple[IPv4Address, IPv4Address | None]]:
-        return [(group, source) for group, source, origins in self.entries() if origin in origins]
-
-    def entries(self) -> list[tuple[IPv4Address, IPv4Address | None, tuple[str, ...]]]:
-        """Every (*,G), as source None, and (S,G) that is wanted, with its origins."""
-        found: list[tuple[IPv4Address, IPv4Address | None, tuple[str, ...]]] = []
-        for group, origins in self._groups.items():
-            if origins.any_source:
-                found.append((group, None, tuple(origins.any_source)))
-            found.extend((group, source, names) for source, names in origins.sources.items())
-        return found
-
-    def wanted(self, group: IPv4Address) -> Wanted:
-        """What all origins together want; a source is excluded if nobody wants it (RFC 3376, section 3.2)."""
+    def desired(self, group: IPv4Address) -> DesiredGroup:
+        """What all origins together desire; a source is excluded if all exclude it (RFC 3376, section 3.2)."""
         found = self._groups.get(group)
         if found is None:
             return _NOTHING
@@ -130,4 +144,4 @@ class Membership:
         excluded = NONE
         if found.any_source:
             excluded = frozenset.intersection(*found.any_source.values()) - found.sources.keys()
-        return Wanted(bool(found.any_source), frozenset(found.sources) or NONE, excluded or NONE)
+        return DesiredGroup(bool(found.any_source), frozenset(found.sources) or NONE, excluded or NONE)

@@ -1,16 +1,21 @@
-"""PIM messages that a leaf hears but does not live on: Register, Register-Stop, Assert (RFC 7761, section 4.9)."""
+"""The messages that a leaf reads, other than Hello and Join/Prune, on the wire: Register, Register-Stop and Assert
+(RFC 7761, section 4.9), Bootstrap and Candidate-RP-Advertisement (RFC 5059, section 4).
+"""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
-from struct import pack
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from mcastd.errors import DecodeError
 from mcastd.net import ipv4
 from mcastd.pim.packet import MessageType, Reader, encode_source, encode_unicast, seal
 
+SCOPED: Final = 0x01  # the Z bit of an encoded group
+NO_FORWARD: Final = 0x80  # of the header's reserved byte
+
 _BORDER: Final = 0x80
 _NULL: Final = 0x40
+_RANGE_LEN: Final = 12  # of a range without rendezvous points
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,46 @@ class Assert:
     metric: int
 
 
+@dataclass(frozen=True, slots=True)
+class RpEntry:
+    """A rendezvous point for a range; holdtime in seconds, the lower priority number wins."""
+
+    address: IPv4Address
+    holdtime: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class RpRangeEntry:
+    """A range of groups with ``rp_count`` rendezvous points, of which this fragment lists ``rps``."""
+
+    groups: IPv4Network
+    rp_count: int
+    rps: tuple[RpEntry, ...]
+    scoped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """A Bootstrap message, or a semantic fragment of one."""
+
+    tag: int
+    hash_mask_len: int
+    priority: int
+    address: IPv4Address
+    ranges: tuple[RpRangeEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRpAdvertisement:
+    """A candidate RP's unicast to the bootstrap router; no ranges is all of 224.0.0.0/4."""
+
+    priority: int
+    holdtime: int
+    address: IPv4Address
+    ranges: tuple[IPv4Network, ...] = ()
+
+
 def decode_register(body: bytes) -> Register:
     """The body of a Register. Raises DecodeError ``truncated`` or, of its inner packet, ``register_inner``."""
     reader = Reader(body)
@@ -70,12 +115,6 @@ def decode_register_stop(body: bytes) -> RegisterStop:
     return RegisterStop(group, reader.unicast())
 
 
-def encode_assert(message: Assert) -> bytes:
-    """A whole Assert message."""
-    numbers = pack("!II", message.preference | (message.rpt << 31), message.metric)
-    return seal(MessageType.ASSERT, encode_source(message.group, 0) + encode_unicast(message.source) + numbers)
-
-
 def decode_assert(body: bytes) -> Assert:
     """The body of an Assert."""
     reader = Reader(body)
@@ -83,3 +122,46 @@ def decode_assert(body: bytes) -> Assert:
     source = reader.unicast()
     preference, metric = reader.number(4), reader.number(4)
     return Assert(group, source, bool(preference >> 31), preference & 0x7FFFFFFF, metric)
+
+
+def decode_bootstrap(body: bytes) -> Bootstrap:
+    """The body of a Bootstrap message; zeros behind the last range are padding.
+
+    Raises DecodeError ``truncated``, ``hash_mask_length``, ``rp_count`` (more in the fragment than in all), or
+    that of an address.
+    """
+    reader = Reader(body)
+    tag, hash_mask_len, priority = reader.number(2), reader.number(1), reader.number(1)
+    if hash_mask_len > 32:
+        raise DecodeError("hash_mask_length")
+    address = reader.unicast()
+    ranges = []
+    while reader.has(_RANGE_LEN):
+        groups, flags = _range(reader)
+        rp_count, here, _ = reader.number(1), reader.number(1), reader.take(2)
+        if here > rp_count:
+            raise DecodeError("rp_count")
+        rps = tuple([_rp(reader) for _ in range(here)])
+        ranges.append(RpRangeEntry(groups, rp_count, rps, bool(flags & SCOPED)))
+    return Bootstrap(tag, hash_mask_len, priority, address, tuple(ranges))
+
+
+def _range(reader: Reader) -> tuple[IPv4Network, int]:
+    group, mask_len, flags = reader.group()
+    return IPv4Network((group, mask_len), strict=False), flags
+
+
+def _rp(reader: Reader) -> RpEntry:
+    address = reader.unicast()
+    if address.is_multicast or address.is_unspecified:
+        raise DecodeError("rp_address")
+    holdtime, priority, _ = reader.number(2), reader.number(1), reader.take(1)
+    return RpEntry(address, holdtime, priority)
+
+
+def decode_candidate_rp(body: bytes) -> CandidateRpAdvertisement:
+    """The body of a Candidate-RP-Advertisement."""
+    reader = Reader(body)
+    count, priority, holdtime = reader.number(1), reader.number(1), reader.number(2)
+    address = reader.unicast()
+    return CandidateRpAdvertisement(priority, holdtime, address, tuple([_range(reader)[0] for _ in range(count)]))

@@ -3,6 +3,7 @@
 ``data`` is always the payload of an IPv4 packet of protocol 103.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address
@@ -15,7 +16,7 @@ from mcastd.net.checksum import internet_checksum
 PIM_VERSION: Final = 2
 HEADER_LEN: Final = 4
 ALL_PIM_ROUTERS: Final = IPv4Address("224.0.0.13")
-FOREVER: Final = 0xFFFF
+INFINITE_HOLDTIME: Final = 0xFFFF
 DEFAULT_HELLO_HOLDTIME: Final = 105
 FAMILY_IPV4: Final = 1
 
@@ -110,14 +111,10 @@ class JoinPrune:
     groups: tuple[GroupSet, ...]
 
 
-def seal(kind: int, body: bytes, covered: int | None = None, flags: int = 0) -> bytes:
-    """A whole PIM message; the checksum covers its first ``covered`` bytes (a Register's 8), or all.
-
-    ``flags`` is the header's reserved byte.
-    """
-    head = _HEADER.pack(PIM_VERSION << 4 | kind, flags, 0)
-    total = internet_checksum((head + body)[:covered])
-    return _HEADER.pack(PIM_VERSION << 4 | kind, flags, total) + body
+def seal(kind: int, body: bytes) -> bytes:
+    """A whole PIM message."""
+    version_and_type = PIM_VERSION << 4 | kind
+    return _HEADER.pack(version_and_type, 0, internet_checksum(_HEADER.pack(version_and_type, 0, 0) + body)) + body
 
 
 def unseal(data: bytes) -> tuple[int, bytes]:
@@ -215,33 +212,15 @@ def encode_source(address: IPv4Address, flags: int, mask_len: int = 32) -> bytes
     return _SOURCE.pack(FAMILY_IPV4, 0, flags, mask_len, address.packed)
 
 
-def encode_group_set(
-    group: IPv4Address, joined: list[bytes], pruned: list[bytes], mask_len: int = 32, flags: int = 0
-) -> bytes:
+def encode_group_set(group: IPv4Address, joined: Sequence[bytes], pruned: Sequence[bytes]) -> bytes:
     """A group with its sources, each already encoded."""
-    head = _GROUP.pack(FAMILY_IPV4, 0, flags, mask_len, group.packed, len(joined), len(pruned))
+    head = _GROUP.pack(FAMILY_IPV4, 0, 0, 32, group.packed, len(joined), len(pruned))
     return b"".join((head, *joined, *pruned))
 
 
 def encode_join_prune_head(upstream: IPv4Address, group_count: int, holdtime: int) -> bytes:
     """A Join/Prune's body up to its first group."""
     return _JOIN_PRUNE.pack(FAMILY_IPV4, 0, upstream.packed, 0, group_count, holdtime)
-
-
-def encode_join_prune(message: JoinPrune, kind: MessageType = MessageType.JOIN_PRUNE) -> bytes:
-    """A whole Join/Prune, Graft or Graft-Ack message."""
-    groups = [
-        encode_group_set(
-            entry.group,
-            [encode_source(source.address, source.flags, source.mask_len) for source in entry.joined],
-            [encode_source(source.address, source.flags, source.mask_len) for source in entry.pruned],
-            entry.mask_len,
-            entry.flags,
-        )
-        for entry in message.groups
-    ]
-    head = encode_join_prune_head(message.upstream, len(groups), message.holdtime)
-    return seal(kind, b"".join((head, *groups)))
 
 
 def decode_join_prune(body: bytes) -> JoinPrune:

@@ -8,7 +8,6 @@ from msgspec.structs import replace
 from mcastd.pim.auto_rp_cache import AutoRpMapping
 from mcastd.pim.auto_rp_packet import AutoRpType
 from mcastd.pim.effects import Entry
-from mcastd.pim.greeting import TRIGGERED_HELLO_DELAY
 from mcastd.pim.interface import Interface
 from mcastd.pim.neighbor import Neighbor
 from mcastd.pim.router import Router
@@ -85,15 +84,14 @@ def _group(router: Router, name: str, wanted: Entry, origins: tuple[str, ...], n
     if interface is None:
         return base
     rp = interface.rps.rp(group) if source is None else None
+    machines = interface.upstream
     problem = _problem(interface, Entry(group, source, rp), now)
-    machines = interface.rpf.upstream(group, source)
-    since, next_join, upstream = machines.since(group, source), machines.next_join(group, source), machines.neighbor
+    since, next_join = machines.since(group, source), machines.next_join(group)
     return replace(
         base,
         state="joined" if since is not None and problem is None else "not joined",
         rp=None if rp is None else str(rp),
-        upstream=None if upstream is None else str(upstream),
-        assert_winner=interface.rpf.winner(group, source) is not None,
+        upstream=None if machines.neighbor is None else str(machines.neighbor),
         uptime=None if since is None else now - since,
         next_join_in=None if since is None or next_join == inf else next_join - now,
         problem=problem,
@@ -101,15 +99,9 @@ def _group(router: Router, name: str, wanted: Entry, origins: tuple[str, ...], n
 
 
 def _problem(interface: Interface, entry: Entry, now: float) -> str | None:
-    """Why an entry is not joined, or may not be, in words."""
+    """Why an entry is not joined, or may not be."""
     if entry.source is None and entry.rp is None:
         unused = interface.rps.auto_rp.rp(entry.group)
         hint = f"; Auto-RP has {unused}: set auto_rp = true, or configure it as rp" if unused is not None else ""
         return f"no rendezvous point for {entry.group}{hint}"
-    upstream = interface.rpf.upstream(entry.group, entry.source).neighbor
-    if upstream is None:
-        return "no PIM neighbor has been heard"
-    young = now - interface.started_at < TRIGGERED_HELLO_DELAY + 1
-    if interface.neighbors.get(upstream) is None and not interface.settings.config.static_neighbor and not young:
-        return f"the PIM neighbor {upstream} is not heard"
-    return None
+    return interface.neighbor_problem(now)

@@ -12,11 +12,11 @@ from typing import Final
 from mcastd.config.model import Group
 from mcastd.config.value_types import LINK_LOCAL_GROUPS
 from mcastd.errors import McastdError
+from mcastd.net.prefix_table import in_ranges
 from mcastd.pim.effects import Effect
 from mcastd.pim.interface import Interface
 from mcastd.pim.membership import Membership
 from mcastd.pim.packet import ALL_PIM_ROUTERS
-from mcastd.pim.prefix_table import in_ranges
 from mcastd.pim.settings import PimInterface
 
 FILE_ORIGIN: Final = "file"
@@ -40,7 +40,9 @@ class Router:
         """Make these the interfaces that are up, and these the groups that the file wants."""
         effects: list[Effect] = []
         wanted = {settings.name: settings for settings in interfaces}
-        for name in [name for name, interface in self.interfaces.items() if _gone(interface, wanted.get(name))]:
+        for name in list(self.interfaces):
+            if not self.interfaces[name].settings.is_another(wanted.get(name)):
+                continue
             interface = self.interfaces.pop(name)
             # Started again it is another generation (RFC 7761, section 4.3.1), and neighbours say Hello at once.
             self.generation_ids.pop(name, None)
@@ -62,7 +64,7 @@ class Router:
     def _start(self, settings: PimInterface, now: float) -> None:
         name = settings.name
         generation_id = self.generation_ids.setdefault(name, self._rng.getrandbits(32))
-        interface = Interface(settings, self._membership(name), generation_id, self._rng)
+        interface = Interface(settings, self._membership(name), generation_id)
         self.interfaces[name] = interface
         interface.start(now)
         for neighbor, hello in self.heard.pop(name, ()):
@@ -113,8 +115,8 @@ class Router:
         membership = self._membership(name)
         if not membership.leave(group, source, origin):
             entry = f"{group}" if source is None else f"{group} from {source}"
-            others = [names for g, s, names in membership.entries() if (g, s) == (group, source)]
-            hint = f"; it is wanted by: {', '.join(others[0])}" if others else ""
+            others = membership.origins(group, source)
+            hint = f"; it is wanted by: {', '.join(others)}" if others else ""
             raise McastdError(f"{entry} was not joined on {name} by {origin}{hint}")
         return self._changed(name, group, now)
 
@@ -176,12 +178,6 @@ class Router:
             interface.stop(now)
             effects += _collect(interface)
         return effects
-
-
-def _gone(interface: Interface, wanted: PimInterface | None) -> bool:
-    """Whether an interface is gone, or is another one of the same name."""
-    before = interface.settings
-    return wanted is None or (wanted.ifindex, wanted.address) != (before.ifindex, before.address)
 
 
 def _collect(interface: Interface) -> list[Effect]:

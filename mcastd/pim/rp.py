@@ -5,9 +5,9 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from mcastd.config.model import Pim, RpSource
+from mcastd.net.prefix_table import PrefixTable, longest_match, prefix_table
 from mcastd.pim.auto_rp_cache import AutoRpCache
-from mcastd.pim.bsr import RpSet
-from mcastd.pim.prefix_table import PrefixTable, longest_match, prefix_table
+from mcastd.pim.bootstrap_rps import RpSet
 
 RP_SOURCES: Final[tuple[RpSource, ...]] = ("static", "bootstrap", "auto_rp")
 """The order of preference where none is configured."""
@@ -49,4 +49,7 @@ class RpMap:
         """RP(G) (section 4.7.1): of the most preferred source that has one."""
         if self.is_ssm(group):
             return None
-        return next((rp for source in self._order if (rp := source(group)) is not None), None)
+        for source in self._order:
+            if (rp := source(group)) is not None:
+                return rp
+        return None

@@ -1,11 +1,11 @@
-"""What the machine is told of an interface, and what follows from it."""
+"""What one interface is configured with, and what follows from that for its Hellos and Joins."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mcastd.config.model import Group, Pim
-from mcastd.pim.entries import Timing
+from mcastd.net.prefix_table import in_ranges
 from mcastd.pim.packet import Hello, LanPruneDelay
 from mcastd.status import GroupStatus, PimStatus
 
@@ -30,24 +30,33 @@ class PimInterface:
         """Whether the address is one of the interface's."""
         return address == self.address or address in self.secondary
 
-    def delays(self) -> LanPruneDelay:
-        """Our LAN Prune Delay option; the T bit is off: our joins may be suppressed, and suppress."""
-        return LanPruneDelay(self.config.propagation_delay, self.config.override_interval)
+    def accepts(self, neighbor: IPv4Address) -> bool:
+        """Whether a router may be a neighbour."""
+        accepted = self.config.accept_neighbors
+        return not accepted or neighbor == self.config.neighbor or in_ranges(neighbor, accepted)
+
+    def is_another(self, other: "PimInterface | None") -> bool:
+        """Whether ``other`` is another interface of this name, or none."""
+        return other is None or (other.ifindex, other.address) != (self.ifindex, self.address)
 
     def hello(self, generation_id: int, holdtime: int | None = None) -> Hello:
-        """Our Hello; a ``holdtime`` other than the configured one, in seconds, is for the goodbye."""
+        """Our Hello; a ``holdtime`` other than the configured one, in seconds, is for the goodbye.
+
+        The LAN Prune Delay option is advertised only: no delay is needed on a point-to-point link.
+        """
+        config = self.config
         return Hello(
-            holdtime=round(self.config.hello_holdtime) if holdtime is None else holdtime,
-            lan_prune_delay=self.delays(),
-            dr_priority=self.config.dr_priority,
+            holdtime=round(config.hello_holdtime) if holdtime is None else holdtime,
+            lan_prune_delay=LanPruneDelay(config.propagation_delay, config.override_interval),
+            dr_priority=config.dr_priority,
             generation_id=generation_id,
             addresses=self.secondary,
         )
 
-    def timing(self) -> Timing:
-        """The periods of Join/Prune."""
-        config = self.config
-        return Timing(config.join_prune_period, config.join_repeats, config.join_repeat_interval, self.mtu)
+    @property
+    def join_prune_holdtime(self) -> int:
+        """J/P_HoldTime in seconds: 3.5 times t_periodic (section 4.11)."""
+        return min(round(self.config.join_prune_period * 3.5), 0xFFFE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,6 @@ EVENTS: Final = {
     "pruned": Event("info", "pruned"),
     "bootstrap_router": Event("info", "bootstrap router"),
     "rp_set_changed": Event("info", "rendezvous points"),
-    "assert_winner": Event("info", "assert winner"),
     "auto_rp_changed": Event("info", "Auto-RP mappings"),
     "firewall_in_place": Event("info", "nftables table in place"),
     "firewall_removed": Event("info", "nftables table removed"),

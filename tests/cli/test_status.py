@@ -118,7 +118,6 @@ GROUPS = (
         state="joined",
         rp="100.15.30.253",
         upstream="10.44.4.7",
-        assert_winner=True,
         origins=("file",),
         uptime=5.0,
     ),
@@ -172,7 +171,7 @@ tunnel gre1: up, 10.44.4.6/30, GRE 10.44.6.1 - 10.44.7.1 (kernel)
 
 group                              tunnel     state       rp              upstream            for  origin
 (*, 239.1.1.1)                     gre1       joined      100.15.30.253   10.44.4.5          5.0s  file,command
-(*, 239.1.1.2)                     gre1       joined      100.15.30.253   10.44.4.7          5.0s  file  by Assert
+(*, 239.1.1.2)                     gre1       joined      100.15.30.253   10.44.4.7          5.0s  file
 (100.15.30.10, 232.1.1.1)          gre1       not joined                                             no neighbor
 """
 

@@ -12,14 +12,21 @@ from mcastd.ipsec import vici
 from mcastd.keepalive import packet as keepalive_packet
 from mcastd.keepalive import reflect
 from mcastd.net import gre, ipv4
-from mcastd.pim import auto_rp_packet, bootstrap, messages, packet
+from mcastd.pim import auto_rp_packet, messages, packet
 from tests.fuzz.targets import TARGETS
 
 REQUIRED = 95.0
 DECODERS: dict[ModuleType, tuple[str, ...]] = {
     packet: ("unseal", "Reader", "_require_ipv4", "decode_hello", "decode_join_prune", "_address_list"),
-    messages: ("decode_register", "decode_register_stop", "decode_assert"),
-    bootstrap: ("decode_bootstrap", "_range", "_rp", "decode_candidate_rp"),
+    messages: (
+        "decode_register",
+        "decode_register_stop",
+        "decode_assert",
+        "decode_bootstrap",
+        "_range",
+        "_rp",
+        "decode_candidate_rp",
+    ),
     auto_rp_packet: ("decode_udp", "decode_auto_rp", "_entry", "_groups"),
     ipv4: ("parse",),
     gre: ("decode", "behind_cmd"),

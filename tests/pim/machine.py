@@ -6,15 +6,7 @@ from random import Random
 
 from mcastd.config.model import Group
 from mcastd.pim.effects import Effect, Send
-from mcastd.pim.packet import (
-    ALL_PIM_ROUTERS,
-    Hello,
-    JoinPrune,
-    MessageType,
-    decode_join_prune,
-    encode_hello,
-    unseal,
-)
+from mcastd.pim.packet import ALL_PIM_ROUTERS, Hello, JoinPrune, MessageType, decode_join_prune, encode_hello, unseal
 from mcastd.pim.report import pim_status
 from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface

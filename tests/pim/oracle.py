@@ -2,12 +2,15 @@
 
 from typing import Any
 
-from mcastd.pim.bootstrap import Bootstrap, CandidateRpAdvertisement, decode_bootstrap, decode_candidate_rp
 from mcastd.pim.messages import (
     Assert,
+    Bootstrap,
+    CandidateRpAdvertisement,
     Register,
     RegisterStop,
     decode_assert,
+    decode_bootstrap,
+    decode_candidate_rp,
     decode_register,
     decode_register_stop,
 )

@@ -11,8 +11,10 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd.config.model import Group, Pim, RpRange
+from mcastd.net import bpf, ipv4
 from mcastd.pim.auto_rp_packet import RP_ANNOUNCE, RP_DISCOVERY
 from mcastd.pim.settings import PimInterface
+from mcastd.system import sockets
 from tests import pcap
 from tests.frr import Frr
 from tests.namespaces import Namespace, join, until
@@ -82,6 +84,7 @@ def test_a_restarted_frr_is_told_again_and_300_groups_all_arrive(pair: tuple[Nam
 
 def listen() -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(0x0800))
+    sockets.attach_filter(sock, bpf.accept_protocol(ipv4.PIM))  # the kernel's IGMP reports come when they like
     sock.bind(("veth0", 0x0800))
     return sock
 

@@ -7,12 +7,13 @@ from random import Random
 import pytest
 
 from mcastd.config.model import Group, RpSource
-from mcastd.pim.auto_rp_packet import AutoRp, AutoRpEntry, AutoRpGroups, AutoRpType, encode_auto_rp
-from mcastd.pim.bootstrap import Bootstrap, RpEntry, RpRangeEntry, encode_bootstrap
+from mcastd.pim.auto_rp_packet import AutoRp, AutoRpEntry, AutoRpGroups, AutoRpType
 from mcastd.pim.effects import AutoRpChanged, Effect, Joined, Pruned
+from mcastd.pim.messages import Bootstrap, RpEntry, RpRangeEntry
 from mcastd.pim.packet import ALL_PIM_ROUTERS, GroupSet, SourceEntry
 from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
+from tests.pim.encoders import encode_auto_rp, encode_bootstrap
 from tests.pim.machine import GROUP, NOW, OTHER, OTHER_RP, SSM_GROUP, dropped, hello, join_prunes, started
 from tests.simulator.world import NAME, RP, UPSTREAM, with_pim
 

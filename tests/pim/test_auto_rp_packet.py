@@ -18,9 +18,9 @@ from mcastd.pim.auto_rp_packet import (
     AutoRpType,
     decode_auto_rp,
     decode_udp,
-    encode_auto_rp,
 )
 from tests import pcap
+from tests.pim.encoders import encode_auto_rp
 
 # As IOS sends them every 60 s: a candidate for everything, and a mapping agent that keeps one range in dense mode.
 ANNOUNCEMENT = bytes.fromhex(

@@ -6,10 +6,11 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from mcastd.pim.bootstrap import Bootstrap, RpEntry, RpRangeEntry, encode_bootstrap
 from mcastd.pim.effects import BootstrapRouterChanged, Effect, RpSetChanged
+from mcastd.pim.messages import Bootstrap, RpEntry, RpRangeEntry
 from mcastd.pim.packet import ALL_PIM_ROUTERS, GroupSet, SourceEntry
 from mcastd.pim.router import Router
+from tests.pim.encoders import encode_bootstrap
 from tests.pim.machine import GROUP, NOW, OTHER, OTHER_RP, dropped, hello, join_prunes, started
 from tests.simulator.world import LEAF, NAME, RP, UPSTREAM, with_pim
 

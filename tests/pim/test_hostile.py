@@ -6,8 +6,8 @@ import pytest
 
 from mcastd.errors import DecodeError
 from mcastd.net import ipv4
-from mcastd.pim.bootstrap import SCOPED
 from mcastd.pim.effects import NeighborUp
+from mcastd.pim.messages import SCOPED
 from mcastd.pim.packet import ALL_PIM_ROUTERS, seal
 from mcastd.pim.report import group_statuses
 from mcastd.pim.router import Router

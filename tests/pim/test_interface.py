@@ -8,20 +8,15 @@ import pytest
 
 from mcastd.config.model import MAX_JOINS, Group, RpRange
 from mcastd.errors import McastdError
-from mcastd.pim.bootstrap import (
+from mcastd.pim.effects import Effect, Joined, NeighborDown, NeighborUp, Pruned
+from mcastd.pim.messages import (
+    Assert,
     Bootstrap,
     CandidateRpAdvertisement,
-    encode_bootstrap,
-    encode_candidate_rp,
+    RegisterStop,
+    decode_register_stop,
+    encode_register_stop,
 )
-from mcastd.pim.effects import (
-    Effect,
-    Joined,
-    NeighborDown,
-    NeighborUp,
-    Pruned,
-)
-from mcastd.pim.messages import RegisterStop, decode_register_stop, encode_register_stop
 from mcastd.pim.neighbor import MAX_ADDRESSES, MAX_NEIGHBORS
 from mcastd.pim.packet import (
     ALL_PIM_ROUTERS,
@@ -32,12 +27,11 @@ from mcastd.pim.packet import (
     SourceEntry,
     decode_hello,
     encode_hello,
-    encode_join_prune,
-    seal,
     unseal,
 )
 from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
+from tests.pim.encoders import encode_assert, encode_bootstrap, encode_candidate_rp, encode_join_prune, seal
 from tests.pim.machine import (
     GROUP,
     NOW,
@@ -324,6 +318,53 @@ def test_a_join_that_wants_us_to_forward_is_counted() -> None:
     hello(router, OTHER)
     router.received(NAME, OTHER, ALL_PIM_ROUTERS, encode_join_prune(JoinPrune(LEAF, 210, ())), NOW)
     assert dropped(router) == {"join_for_us": 1}
+
+
+@pytest.mark.parametrize(("source", "is_star"), [("0.0.0.0", True), ("10.9.0.1", False)])
+def test_an_assert_is_counted_and_changes_nothing(source: str, is_star: bool) -> None:
+    router = started(with_pim(join_repeats=0), GROUP)
+    hello(router)
+    hello(router, OTHER)
+    router.advance(NOW + 2)
+    data = encode_assert(Assert(GROUP, IPv4Address(source), is_star, 1, 1))
+    assert router.received(NAME, OTHER, ALL_PIM_ROUTERS, data, NOW + 2) == []
+    assert dropped(router) == {"assert_not_followed": 1}
+    assert group_statuses(router, NOW + 3)[0].upstream == str(UPSTREAM)
+
+
+def test_joins_of_others_change_nothing() -> None:
+    router = started(with_pim(join_repeats=0), GROUP)
+    hello(router, holdtime=0xFFFF)
+    hello(router, OTHER, holdtime=0xFFFF)
+    refresh = NOW + 60
+    for entry in (GroupSet(GROUP, (SourceEntry(RP, 7),)), GroupSet(GROUP, (), (SourceEntry(RP, 7),))):
+        data = encode_join_prune(JoinPrune(UPSTREAM, 210, (entry,)))
+        assert join_prunes(router.received(NAME, OTHER, ALL_PIM_ROUTERS, data, NOW + 30)) == []
+    assert dropped(router) == {}
+    assert len(join_prunes(router.advance(refresh))) == 1
+
+
+def test_without_a_configured_neighbor_the_first_one_is_joined_and_then_the_next() -> None:
+    router = started(with_pim(neighbor=None, join_repeats=0), GROUP)
+    first = hello(router, OTHER, NOW + 1)
+    assert [message.upstream for message in join_prunes(first)] == [OTHER]
+    second = hello(router, UPSTREAM, NOW + 2, dr_priority=100)
+    assert join_prunes(second) == []
+    assert [send.kind for send in sends(second)] == [MessageType.HELLO]
+    after = hello(router, OTHER, NOW + 3, holdtime=0)
+    assert [(message.upstream, message.groups) for message in join_prunes(after)] == [
+        (UPSTREAM, (GroupSet(GROUP, (SourceEntry(RP, 7),)),))
+    ]
+
+
+def test_a_flood_of_new_neighbors_is_answered_by_a_hello_a_second() -> None:
+    router = started(with_pim(join_repeats=0))
+    hello(router)
+    router.advance(NOW + 5)
+    sent: list[Effect] = []
+    for n in range(1000):
+        sent += hello(router, IPv4Address("10.50.0.0") + n % 50, NOW + 5 + n / 100, holdtime=0 if n % 2 else 105)
+    assert 1 <= len(sends(sent)) <= 12
 
 
 def test_a_hello_to_our_own_address_is_refused() -> None:

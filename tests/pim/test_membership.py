@@ -6,7 +6,7 @@ import pytest
 
 from mcastd.errors import McastdError
 from mcastd.pim import membership
-from mcastd.pim.membership import Membership, Wanted
+from mcastd.pim.membership import DesiredGroup, Membership
 
 GROUP, OTHER = IPv4Address("239.1.1.1"), IPv4Address("239.1.1.2")
 S1, S2, S3 = (IPv4Address(f"10.9.0.{n}") for n in (1, 2, 3))
@@ -17,10 +17,10 @@ def test_the_last_to_leave_ends_it() -> None:
     table.join(GROUP, None, "file")
     table.join(GROUP, None, "command")
     assert table.leave(GROUP, None, "file")
-    assert table.wanted(GROUP) == Wanted(True)
+    assert table.desired(GROUP) == DesiredGroup(True)
     assert not table.leave(GROUP, None, "file")
     assert table.leave(GROUP, None, "command")
-    assert table.wanted(GROUP) == Wanted()
+    assert table.desired(GROUP) == DesiredGroup()
     assert table.groups() == []
 
 
@@ -29,7 +29,7 @@ def test_joining_twice_counts_once() -> None:
     table.join(GROUP, S1, "command")
     table.join(GROUP, S1, "command")
     assert table.leave(GROUP, S1, "command")
-    assert table.wanted(GROUP) == Wanted()
+    assert table.desired(GROUP) == DesiredGroup()
 
 
 def test_replacing_tells_which_groups_changed_and_keeps_other_origins() -> None:
@@ -37,7 +37,7 @@ def test_replacing_tells_which_groups_changed_and_keeps_other_origins() -> None:
     assert table.replace("file", [(GROUP, S1), (OTHER, None)]) == [GROUP, OTHER]
     table.join(GROUP, S1, "command")
     assert table.replace("file", [(OTHER, None), (OTHER, S2)]) == [GROUP, OTHER]
-    assert table.wanted(GROUP) == Wanted(sources=frozenset({S1}))
+    assert table.desired(GROUP) == DesiredGroup(sources=frozenset({S1}))
     assert table.replace("file", [(OTHER, S2), (OTHER, None)]) == []
     assert table.entries() == [(GROUP, S1, ("command",)), (OTHER, None, ("file",)), (OTHER, S2, ("file",))]
 
@@ -46,11 +46,11 @@ def test_a_source_is_excluded_if_everybody_excludes_it_and_nobody_asks_for_it() 
     table = Membership()
     table.join(GROUP, None, "one", frozenset({S1, S2, S3}))
     table.join(GROUP, None, "two", frozenset({S2, S3}))
-    assert table.wanted(GROUP).excluded == {S2, S3}
+    assert table.desired(GROUP).excluded == {S2, S3}
     table.join(GROUP, S2, "three")
-    assert table.wanted(GROUP) == Wanted(True, frozenset({S2}), frozenset({S3}))
+    assert table.desired(GROUP) == DesiredGroup(True, frozenset({S2}), frozenset({S3}))
     table.join(GROUP, None, "two")
-    assert table.wanted(GROUP).excluded == frozenset()
+    assert table.desired(GROUP).excluded == frozenset()
 
 
 def test_the_number_of_joins_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,4 +72,4 @@ def test_what_a_file_wants_is_not_refused_when_others_want_much(monkeypatch: pyt
     table.join(GROUP, S1, "command")
     table.join(GROUP, S2, "command")
     assert table.replace("file", [(OTHER, None)]) == [OTHER]
-    assert table.wanted(OTHER) == Wanted(True)
+    assert table.desired(OTHER) == DesiredGroup(True)

@@ -1,13 +1,12 @@
-"""Neighbours and the link's effective timers (RFC 7761, section 4.3)."""
+"""Neighbours on one link (RFC 7761, section 4.3)."""
 
 from ipaddress import IPv4Address
 from math import inf
 
 from mcastd.pim.neighbor import MAX_NEIGHBORS, Change, Neighbors
-from mcastd.pim.packet import Hello, LanPruneDelay
+from mcastd.pim.packet import Hello
 
 A, B, C = (IPv4Address(f"10.44.4.{n}") for n in (5, 7, 9))
-OWN = LanPruneDelay(0.5, 2.5)
 
 
 def test_holdtime_absent_is_105_forever_is_forever_and_zero_is_goodbye() -> None:
@@ -53,7 +52,7 @@ def test_a_neighbor_that_moves_to_another_address_replaces_itself() -> None:
     assert [neighbor.address for neighbor in table.all()] == [B]
 
 
-def test_nobody_takes_another_ones_address_by_listing_it() -> None:
+def test_the_primary_address_of_another_neighbor_is_not_taken_by_listing_it() -> None:
     table = Neighbors()
     table.hello(A, Hello(generation_id=7), 0.0)
     table.hello(B, Hello(generation_id=8, addresses=(A,)), 1.0)
@@ -62,16 +61,13 @@ def test_nobody_takes_another_ones_address_by_listing_it() -> None:
     assert found.address == A
 
 
-def test_an_address_that_two_neighbors_list_is_the_last_ones() -> None:
+def test_of_two_neighbors_that_list_an_address_the_newest_has_it() -> None:
     table = Neighbors()
-    for source in (A, B, A):
-        table.hello(source, Hello(generation_id=7 if source == A else 8, addresses=(C, source + 16)), 0.0)
+    for source in (A, B):
+        table.hello(source, Hello(generation_id=7 if source == A else 8, addresses=(C,)), 0.0)
         found = table.find(C)
         assert found is not None
         assert found.address == source
-    other = table.get(B)
-    assert other is not None
-    assert other.hello.addresses == (B + 16,)
 
 
 def test_the_table_is_bounded_but_for_the_configured_neighbor() -> None:
@@ -80,36 +76,3 @@ def test_the_table_is_bounded_but_for_the_configured_neighbor() -> None:
         assert table.hello(IPv4Address("10.50.0.0") + n, Hello(), 0.0)[0] is Change.NEW
     assert table.hello(A, Hello(), 0.0)[0] is Change.REFUSED
     assert table.hello(A, Hello(), 0.0, always=A)[0] is Change.NEW
-
-
-def test_effective_delays_are_the_largest_if_all_send_them() -> None:
-    table = Neighbors()
-    assert table.override_interval(LanPruneDelay(0.1, 0.2)) == 0.2
-    table.hello(A, Hello(lan_prune_delay=LanPruneDelay(1.0, 4.0)), 0.0)
-    assert (table.propagation_delay(OWN), table.override_interval(OWN)) == (1.0, 4.0)
-    table.hello(B, Hello(), 0.0)
-    assert (table.propagation_delay(OWN), table.override_interval(OWN)) == (0.5, 2.5)
-
-
-def test_suppression_is_off_only_if_everybody_tracks() -> None:
-    tracking = LanPruneDelay(0.5, 2.5, tracking=True)
-    table = Neighbors()
-    table.hello(A, Hello(lan_prune_delay=tracking), 0.0)
-    assert table.suppression_enabled(OWN)
-    assert not table.suppression_enabled(tracking)
-    table.hello(B, Hello(), 0.0)
-    assert table.suppression_enabled(tracking)
-
-
-def test_the_best_neighbor_is_by_priority_if_all_have_one_else_by_address() -> None:
-    table = Neighbors()
-    assert table.best() is None
-    table.hello(A, Hello(dr_priority=9), 0.0)
-    table.hello(B, Hello(dr_priority=1), 0.0)
-    best = table.best()
-    assert best is not None
-    assert best.address == A
-    table.hello(C, Hello(), 0.0)
-    best = table.best()
-    assert best is not None
-    assert best.address == C

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mcastd.pim.packet import ALL_PIM_ROUTERS, MessageType, seal
+from mcastd.pim.packet import ALL_PIM_ROUTERS, MessageType
 from tests import pcap
+from tests.pim.encoders import seal
 from tests.pim.machine import NOW, OTHER, dropped, hello, started
 from tests.pim.oracle import assert_agreed
 from tests.simulator.world import LEAF, NAME, UPSTREAM, with_pim

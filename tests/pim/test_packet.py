@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mcastd.errors import DecodeError
 from mcastd.pim import packet
 from mcastd.pim.packet import GroupSet, Hello, JoinPrune, LanPruneDelay, SourceEntry
+from tests.pim.encoders import encode_join_prune, seal
 
 HELLO = bytes.fromhex(
     "2000 5ba9"  # version 2, type 0
@@ -29,7 +30,7 @@ JOIN = bytes.fromhex(
 
 def fix(data: bytes) -> bytes:
     """The message with its checksum put right."""
-    return packet.seal(data[0] & 15, data[4:])
+    return seal(data[0] & 15, data[4:])
 
 
 def test_hello_is_encoded_and_decoded() -> None:
@@ -52,7 +53,7 @@ def test_join_prune_is_encoded_and_decoded() -> None:
             ),
         ),
     )
-    assert packet.encode_join_prune(message) == JOIN
+    assert encode_join_prune(message) == JOIN
     kind, body = packet.unseal(JOIN)
     assert kind == packet.MessageType.JOIN_PRUNE
     assert packet.decode_join_prune(body) == message
@@ -137,8 +138,8 @@ def test_a_wrong_checksum_is_refused() -> None:
 
 def test_a_register_may_sum_its_header_or_everything() -> None:
     body = bytes.fromhex("00000000 45000014") + bytes(16)
-    partly = packet.seal(packet.MessageType.REGISTER, body, covered=8)
-    wholly = packet.seal(packet.MessageType.REGISTER, body)
+    partly = seal(packet.MessageType.REGISTER, body, covered=8)
+    wholly = seal(packet.MessageType.REGISTER, body)
     assert partly != wholly
     assert packet.unseal(partly) == packet.unseal(wholly) == (packet.MessageType.REGISTER, body)
     with pytest.raises(DecodeError, match=r"^checksum$"):
@@ -215,7 +216,7 @@ def test_hellos_round_trip(hello: Hello) -> None:
 
 @given(join_prunes)
 def test_join_prunes_round_trip(message: JoinPrune) -> None:
-    assert packet.decode_join_prune(packet.unseal(packet.encode_join_prune(message))[1]) == message
+    assert packet.decode_join_prune(packet.unseal(encode_join_prune(message))[1]) == message
 
 
 @given(st.binary(max_size=200))

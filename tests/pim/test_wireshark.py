@@ -11,39 +11,26 @@ from scapy.contrib import pim as scapy_pim
 
 from mcastd.config.model import Group
 from mcastd.errors import DecodeError
-from mcastd.pim.bootstrap import (
-    Bootstrap,
-    CandidateRpAdvertisement,
-    RpEntry,
-    RpRangeEntry,
-    encode_bootstrap,
-    encode_candidate_rp,
-)
 from mcastd.pim.effects import Send
-from mcastd.pim.interface import SENT_TYPES
 from mcastd.pim.messages import (
     Assert,
+    Bootstrap,
+    CandidateRpAdvertisement,
     RegisterStop,
+    RpEntry,
+    RpRangeEntry,
     decode_register_stop,
-    encode_assert,
     encode_register_stop,
 )
-from mcastd.pim.packet import (
-    ALL_PIM_ROUTERS,
-    MessageType,
-    SourceEntry,
-    decode_hello,
-    decode_join_prune,
-    encode_join_prune,
-    seal,
-    unseal,
-)
+from mcastd.pim.packet import ALL_PIM_ROUTERS, MessageType, SourceEntry, decode_hello, decode_join_prune, unseal
 from mcastd.pim.router import Router
 from tests import pcap
+from tests.pim.encoders import encode_assert, encode_bootstrap, encode_candidate_rp, encode_join_prune, seal
 from tests.pim.oracle import DECODERS, assert_agreed
 from tests.simulator.world import LEAF, NAME, UPSTREAM, settings
 
 GROUP, SOURCE = IPv4Address("239.1.2.3"), IPv4Address("10.9.0.1")
+SENT_TYPES = {MessageType.HELLO, MessageType.JOIN_PRUNE, MessageType.REGISTER_STOP}
 # Of tcpdump's test suite (BSD-3-Clause): PIM-SM_join_prune.pcap, frames 1 and 3; PIM_register_register-stop.pcap, 2.
 CISCO_HELLO = bytes.fromhex("200041fe00010002006900140004d76fc4dc00130004000000010015000401000000")
 CISCO_JOIN = bytes.fromhex("23005ae501000a00000d000100d201000020ef7b7b7b000100000100072001010101")
@@ -69,7 +56,7 @@ def everything_sent() -> list[Send]:
 
 
 def others() -> list[bytes]:
-    """The messages that we can encode but do not send."""
+    """Messages that a leaf reads and never sends."""
     entry = RpRangeEntry(IPv4Network("239.0.0.0/8"), 1, (RpEntry(UPSTREAM, 150, 0),), scoped=True)
     graft = decode_join_prune(unseal(CISCO_JOIN)[1])
     return [

@@ -1,4 +1,4 @@
-"""A link in simulated time, with mcastd's machine at one end (or several) and the reference at the other."""
+"""A point-to-point link in simulated time, with mcastd's machine at one end and the reference at the other."""
 
 import heapq
 from dataclasses import dataclass, replace
@@ -87,51 +87,32 @@ class Leaf:
 
 
 class World:
-    """The link, its nodes and the clock."""
+    """The link, the two at its ends, and the clock. ``weather`` is what happens to packets."""
 
-    def __init__(self, seed: int = 0, weather: Weather | None = None) -> None:
+    def __init__(self, seed: int = 0, weather: Weather | None = None, own: PimInterface | None = None) -> None:
         self.now = 1000.0
         self.random = Random(seed)
         self.weather = weather or Weather()
         self.reference = Reference(UPSTREAM, seed)
         self.reference.restart(self.now)
-        self.others: list[Reference] = []
-        self.leaves: dict[IPv4Address, Leaf] = {}
         self.sent: list[tuple[float, IPv4Address, bytes]] = []
         self.cut = False
-        self._flight: list[tuple[float, int, IPv4Address, IPv4Address, bytes]] = []
+        self._flight: list[tuple[float, int, IPv4Address, bytes]] = []
         self._count = 0
         self._lost_in_a_row: dict[tuple[IPv4Address, int], int] = {}
         self._missing_since: dict[tuple[IPv4Address, IPv4Address | None], float] = {}
         self.longest_missing = 0.0
 
-    def leaf(self, own: PimInterface | None = None) -> Leaf:
-        """Put a leaf on the link."""
-        leaf = Leaf(self, own or settings())
-        self.leaves[leaf.settings.address] = leaf
-        return leaf
-
-    def another_upstream(self, address: IPv4Address, metric: tuple[int, int]) -> Reference:
-        """Put another upstream router on the link."""
-        other = Reference(address, self.random.getrandbits(16), metric)
-        other.restart(self.now)
-        self.others.append(other)
-        return other
-
-    def upstreams(self) -> list[Reference]:
-        """The routers upstream, by address."""
-        return [self.reference, *self.others]
+        self.leaf = Leaf(self, own or settings())
 
     def transmit(self, source: IPv4Address, data: bytes) -> None:
-        """Send to everybody else, through the weather."""
+        """Send to the other end, through the weather."""
         self.sent.append((self.now, source, data))
-        for receiver in [*(router.address for router in self.upstreams()), *self.leaves]:
-            if receiver != source and not self._loses((source, data[0] & 15)):
-                copies = 2 if self.random.random() < self.weather.duplicate else 1
-                for _ in range(copies):
-                    arrival = self.now + self.weather.delay + self.random.uniform(0, self.weather.jitter)
-                    self._count += 1
-                    heapq.heappush(self._flight, (arrival, self._count, receiver, source, data))
+        if not self._loses((source, data[0] & 15)):
+            for _ in range(2 if self.random.random() < self.weather.duplicate else 1):
+                arrival = self.now + self.weather.delay + self.random.uniform(0, self.weather.jitter)
+                self._count += 1
+                heapq.heappush(self._flight, (arrival, self._count, source, data))
 
     def _loses(self, way: tuple[IPv4Address, int]) -> bool:
         row = self._lost_in_a_row.get(way, 0)
@@ -144,8 +125,7 @@ class World:
         end = self.now + seconds
         while True:
             self._collect()
-            deadlines = [router.next_deadline() for router in self.upstreams()]
-            deadline = min([*deadlines, *(leaf.router.next_deadline() or end for leaf in self.leaves.values())])
+            deadline = min(self.reference.next_deadline(), self.leaf.router.next_deadline() or end)
             arrival = self._flight[0][0] if self._flight else end
             self.now = max(self.now, min(deadline, arrival, end))
             self._watch()
@@ -158,40 +138,21 @@ class World:
 
     def _step(self) -> None:
         while self._flight and self._flight[0][0] <= self.now:
-            _, _, receiver, source, data = heapq.heappop(self._flight)
-            for router in self.upstreams():
-                if router.address == receiver:
-                    router.receive(source, data, self.now)
-            if receiver in self.leaves:
-                self.leaves[receiver].receive(source, data, self.now)
-        for router in self.upstreams():
-            router.advance(self.now)
-        self._forward()
-        for leaf in self.leaves.values():
-            leaf.advance(self.now)
+            _, _, source, data = heapq.heappop(self._flight)
+            receiver = self.leaf if source == self.reference.address else self.reference
+            receiver.receive(source, data, self.now)
+        self.reference.advance(self.now)
+        self.leaf.advance(self.now)
         self._collect()
 
-    def _forward(self) -> None:
-        """Whoever forwards hears whoever else does: the streams never pause."""
-        for router in self.upstreams():
-            for other in self.upstreams():
-                if other is not router:
-                    for entry in sorted(router.forwarded() & other.forwarded(), key=str):
-                        other.hear_data(entry, self.now)
-
     def _collect(self) -> None:
-        for router in self.upstreams():
-            outbox, router.outbox = router.outbox, []
-            for data in outbox:
-                self.transmit(router.address, data)
-
-    def wanted(self) -> set[tuple[IPv4Address, IPv4Address | None]]:
-        """What any leaf wants."""
-        return set().union(*(leaf.wanted() for leaf in self.leaves.values()))
+        outbox, self.reference.outbox = self.reference.outbox, []
+        for data in outbox:
+            self.transmit(self.reference.address, data)
 
     def _watch(self) -> None:
         """Keep the longest time for which something that was wanted all the while was not joined upstream."""
-        missing = self.wanted() - set().union(*(router.forwarded() for router in self.upstreams()))
+        missing = self.leaf.wanted() - self.reference.joined()
         for entry in missing:
             self._missing_since.setdefault(entry, self.now)
         for entry, since in list(self._missing_since.items()):

@@ -5,10 +5,15 @@ Scapy knows two of the types, and stops decoding a Hello at the first option tha
 
 from collections.abc import Callable
 
-from mcastd.pim.bootstrap import decode_bootstrap, decode_candidate_rp
-from mcastd.pim.messages import decode_assert, decode_register, decode_register_stop
+from mcastd.pim.messages import (
+    decode_assert,
+    decode_bootstrap,
+    decode_candidate_rp,
+    decode_register,
+    decode_register_stop,
+)
 from mcastd.pim.packet import (
-    FOREVER,
+    INFINITE_HOLDTIME,
     RPT,
     WILDCARD,
     GroupSet,
@@ -34,7 +39,8 @@ def _hello(body: bytes) -> str:
     hello = decode_hello(body)
     parts = ["Hello"]
     if hello.holdtime is not None:
-        parts.append({0: "goodbye", FOREVER: "holdtime unlimited"}.get(hello.holdtime, f"holdtime {hello.holdtime}"))
+        special = {0: "goodbye", INFINITE_HOLDTIME: "holdtime unlimited"}
+        parts.append(special.get(hello.holdtime, f"holdtime {hello.holdtime}"))
     parts += [f"generation 0x{hello.generation_id:08x}"] if hello.generation_id is not None else []
     parts += [f"DR priority {hello.dr_priority}"] if hello.dr_priority is not None else []
     parts += [f"also {shortened([str(address) for address in hello.addresses])}"] if hello.addresses else []

@@ -5,23 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcastd.errors import DecodeError
-from mcastd.pim.bootstrap import Bootstrap, RpEntry, RpRangeEntry, encode_bootstrap
-from mcastd.pim.messages import Assert, RegisterStop, encode_assert, encode_register_stop
-from mcastd.pim.packet import (
-    RPT,
-    SPARSE,
-    WILDCARD,
-    GroupSet,
-    Hello,
-    JoinPrune,
-    MessageType,
-    SourceEntry,
-    encode_hello,
-    encode_join_prune,
-    seal,
-)
+from mcastd.pim.messages import Assert, Bootstrap, RegisterStop, RpEntry, RpRangeEntry, encode_register_stop
+from mcastd.pim.packet import RPT, SPARSE, WILDCARD, GroupSet, Hello, JoinPrune, MessageType, SourceEntry, encode_hello
 from mcastd.tools.trace.pim import words
 from tests import pcap
+from tests.pim.encoders import encode_assert, encode_bootstrap, encode_join_prune, seal
 
 GROUP, RP, SOURCE, UPSTREAM, OTHER = (
     IPv4Address(text) for text in ("239.1.1.1", "100.15.30.253", "100.15.30.10", "10.44.4.5", "10.44.4.9")

@@ -1,7 +1,10 @@
 """The RP set learned from Bootstrap messages, as a router that is no candidate keeps it (RFC 5059, section 3.1.2).
 
-Each scope zone, and the global one (None), has a state: NoInfo is its absence; AcceptPreferred while the Bootstrap
-Timer runs, which its bootstrap router keeps up; AcceptAny after that ran out, until the Scope-Zone Timer does.
+The state of each scope zone, and of the global one (None):
+
+    NoInfo           the zone is not known
+    AcceptPreferred  while the Bootstrap Timer runs; each message of its bootstrap router restarts it
+    AcceptAny        after that, until the Scope-Zone Timer runs out
 """
 
 from dataclasses import dataclass, field
@@ -10,9 +13,9 @@ from math import inf
 from typing import Final, NamedTuple
 
 from mcastd.errors import DecodeError
-from mcastd.pim.bootstrap import Bootstrap, RpEntry, RpRangeEntry
+from mcastd.net.prefix_table import PrefixTable, longest_match, prefix_table
+from mcastd.pim.messages import Bootstrap, RpEntry, RpRangeEntry
 from mcastd.pim.packet import ALL_PIM_ROUTERS
-from mcastd.pim.prefix_table import PrefixTable, longest_match, prefix_table
 
 BS_PERIOD: Final = 60.0
 BS_TIMEOUT: Final = 130.0
@@ -22,7 +25,7 @@ MAX_RPS: Final = 1000
 
 
 class _Message(NamedTuple):
-    """Which Bootstrap message it was: its fragments have the same bootstrap router and tag."""
+    """Identifies a Bootstrap message: its fragments have the same bootstrap router and tag."""
 
     address: IPv4Address
     tag: int
@@ -37,26 +40,26 @@ class _Rp:
 
 @dataclass(slots=True)
 class _Range:
-    """One range: its rendezvous points, and those of a set of which not all fragments have come."""
+    """One range of groups."""
 
     rps: dict[IPv4Address, _Rp] = field(default_factory=dict)
-    fragments: dict[IPv4Address, RpEntry] = field(default_factory=dict)
-    fragments_of: _Message | None = None
-    said_in: _Message | None = None
+    fragments: dict[IPv4Address, RpEntry] = field(default_factory=dict)  # a set of which fragments are still missing
+    fragments_of: _Message | None = None  # the message that they are of
+    received_in: _Message | None = None  # the message that ``rps`` are of
 
 
 @dataclass(slots=True)
 class Zone:
-    """One scope zone: its bootstrap router and last message, the Bootstrap and Scope-Zone Timers, and its ranges."""
+    """One scope zone: the address and priority of its bootstrap router, and what it said."""
 
     address: IPv4Address
     priority: int
     hash_mask_len: int
-    bootstrap_until: float
-    zone_until: float
+    bootstrap_until: float  # the Bootstrap Timer; -inf after it ran out
+    zone_until: float  # the Scope-Zone Timer
     last: _Message | None = None
     ranges: dict[IPv4Network, _Range] = field(default_factory=dict)
-    # The rendezvous points of a range among which the hash decides.
+    # The rendezvous points of each range among which the hash decides.
     candidates: PrefixTable[tuple[IPv4Address, ...]] = field(default_factory=dict)
 
 
@@ -65,7 +68,7 @@ class RpSet:
 
     def __init__(self) -> None:
         self._zones: dict[IPv4Network | None, Zone] = {}
-        self._next = inf
+        self._deadline = inf  # when the first timer runs out
 
     def zones(self) -> dict[IPv4Network | None, Zone]:
         """The zones that are known, the global one as None."""
@@ -77,7 +80,7 @@ class RpSet:
         return zone is not None and zone.last != (message.address, message.tag)
 
     def received(self, message: Bootstrap, now: float) -> bool:
-        """Take an acceptable message in; whether that changed which RP serves some group.
+        """Store an acceptable message; returns whether that changed which RP serves some group.
 
         Raises DecodeError ``bsr_not_preferred`` (another one is), ``too_many_scopes`` or ``too_many_rps``.
         """
@@ -99,11 +102,11 @@ class RpSet:
         zone.last = _Message(message.address, message.tag)
         for entry in ranges:
             _take(zone, entry, zone.last, now)
-        self._reckon()
+        self._update()
         return is_new_scope or (zone.hash_mask_len, zone.candidates) != before
 
     def _require_room(self, zone: Zone, ranges: list[RpRangeEntry]) -> None:
-        """Bound what a zone can be made to hold; a range counts as an RP, so that empty ones are bounded too."""
+        """Bound what a zone holds; a range counts as an RP, so that empty ones are bounded too."""
         held = sum(1 + len(known.rps) + len(known.fragments) for known in zone.ranges.values())
         new = sum(len(entry.rps) + (entry.groups not in zone.ranges) for entry in ranges)
         known = sum(len(zone.ranges[entry.groups].rps) for entry in ranges if entry.groups in zone.ranges)
@@ -111,8 +114,8 @@ class RpSet:
             raise DecodeError("too_many_rps")
 
     def expire(self, now: float) -> bool:
-        """Let time pass; whether that changed which RP serves some group."""
-        if now < self._next:
+        """Remove what has expired; returns whether that changed which RP serves some group."""
+        if now < self._deadline:
             return False
         changed = False
         for scope, zone in list(self._zones.items()):
@@ -124,34 +127,34 @@ class RpSet:
                 zone.bootstrap_until = -inf
                 _refresh(zone, now)
             for groups, known in list(zone.ranges.items()):
-                gone = [address for address, rp in known.rps.items() if rp.expires <= now]
-                for address in gone:
+                expired = [address for address, rp in known.rps.items() if rp.expires <= now]
+                for address in expired:
                     del known.rps[address]
-                if gone and not known.rps:
+                if expired and not known.rps:
                     del zone.ranges[groups]
-                changed = changed or bool(gone)
-        self._reckon()
+                changed = changed or bool(expired)
+        self._update()
         return changed
 
     def clear(self) -> None:
         """Forget everything."""
         self._zones.clear()
-        self._next = inf
+        self._deadline = inf
 
     def next_deadline(self) -> float:
         """When ``expire`` has something to do; infinite if never."""
-        return self._next
+        return self._deadline
 
-    def _reckon(self) -> None:
-        self._next = inf
+    def _update(self) -> None:
+        self._deadline = inf
         for zone in self._zones.values():
             ranges = zone.ranges.items()
             zone.candidates = prefix_table((groups, _candidates(known)) for groups, known in ranges if known.rps)
-            self._next = min(self._next, zone.zone_until)
+            self._deadline = min(self._deadline, zone.zone_until)
             if zone.bootstrap_until > 0:
-                self._next = min(self._next, zone.bootstrap_until)
+                self._deadline = min(self._deadline, zone.bootstrap_until)
             for known in zone.ranges.values():
-                self._next = min(self._next, min((rp.expires for rp in known.rps.values()), default=inf))
+                self._deadline = min(self._deadline, min((rp.expires for rp in known.rps.values()), default=inf))
 
     def rp(self, group: IPv4Address) -> IPv4Address | None:
         """RP(G): of the narrowest zone that holds the group, its longest range, then priority, hash and address."""
@@ -166,7 +169,7 @@ class RpSet:
         return max(best, key=lambda address: (hash_value(group, address, mask_len), address), default=None)
 
     def bootstrap_router(self) -> tuple[IPv4Address, int] | None:
-        """The bootstrap router that is believed, of the global zone if it has one, and its priority."""
+        """The accepted bootstrap router, of the global zone if there is one, and its priority."""
         zone = self._zones.get(None) or next(iter(self._zones.values()), None)
         return None if zone is None or zone.bootstrap_until < 0 else (zone.address, zone.priority)
 
@@ -179,11 +182,11 @@ class RpSet:
 def require_acceptable(
     destination: IPv4Address, is_own: bool, no_forward: bool, is_from_rpf: bool, is_late: bool
 ) -> None:
-    """Whose Bootstrap messages are believed (RFC 5059, section 3.1.3).
+    """Which Bootstrap messages are accepted (RFC 5059, section 3.1.3).
 
     ``is_own`` is that the destination is an address of ours. Flooded ones come from RPF'. Those that a neighbour sends
-    to one who has just started, unicast or not to be forwarded, count while nothing is known: ``is_late`` is that
-    something is, or that BS_PERIOD has passed.
+    to a router that has just started, by unicast or not to be forwarded, are accepted while nothing is known yet:
+    ``is_late`` is that something is, or that BS_PERIOD has passed.
     Raises DecodeError ``destination``, ``bootstrap_rpf`` or ``bootstrap_late``.
     """
     if destination != ALL_PIM_ROUTERS and not is_own:
@@ -214,7 +217,7 @@ def _is_preferred(message: Bootstrap, zone: Zone) -> bool:
 
 
 def _take(zone: Zone, entry: RpRangeEntry, message: _Message, now: float) -> None:
-    """Install a range's set when all of its fragments are here (section 4.1.1); until then the old one stands."""
+    """Install a range's set when all of its fragments have come (section 4.1.1); until then the old one is used."""
     known = zone.ranges.setdefault(entry.groups, _Range())
     if known.fragments_of != message:
         known.fragments_of = message
@@ -223,16 +226,16 @@ def _take(zone: Zone, entry: RpRangeEntry, message: _Message, now: float) -> Non
     if len(known.fragments) >= entry.rp_count:
         kept = [rp for rp in known.fragments.values() if rp.holdtime]
         found = {rp.address: _Rp(rp.priority, rp.holdtime, now + rp.holdtime) for rp in kept}
-        known.rps, known.fragments, known.fragments_of, known.said_in = found, {}, None, message
+        known.rps, known.fragments, known.fragments_of, known.received_in = found, {}, None, message
         if not found:
             del zone.ranges[entry.groups]
 
 
 def _refresh(zone: Zone, now: float) -> None:
-    """Refresh RP-Set (section 3.1.5): what the last message said holds anew while another bootstrap router is found."""
+    """Refresh RP-Set (section 3.1.5): the holdtimes of the last message start again while a new router is elected."""
     for known in zone.ranges.values():
         for rp in known.rps.values():
-            if known.said_in == zone.last:
+            if known.received_in == zone.last:
                 rp.expires = now + rp.holdtime
 
 

@@ -8,20 +8,19 @@ from hypothesis import strategies as st
 
 from mcastd.config.model import Pim, RpRange
 from mcastd.errors import DecodeError
-from mcastd.pim import bsr
-from mcastd.pim.bootstrap import (
+from mcastd.pim import bootstrap_rps as bsr
+from mcastd.pim.bootstrap_rps import BS_TIMEOUT, MAX_RPS, MAX_SCOPES, SZ_TIMEOUT, RpSet, hash_value
+from mcastd.pim.messages import (
     Bootstrap,
     CandidateRpAdvertisement,
     RpEntry,
     RpRangeEntry,
     decode_bootstrap,
     decode_candidate_rp,
-    encode_bootstrap,
-    encode_candidate_rp,
 )
-from mcastd.pim.bsr import BS_TIMEOUT, MAX_RPS, MAX_SCOPES, SZ_TIMEOUT, RpSet, hash_value
 from mcastd.pim.packet import unseal
 from mcastd.pim.rp import RpMap
+from tests.pim.encoders import encode_bootstrap, encode_candidate_rp
 
 BSR, BETTER = IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2")
 R1, R2, R3 = (IPv4Address(f"100.15.30.{n}") for n in (1, 2, 3))
