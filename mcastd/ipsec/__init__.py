@@ -20,7 +20,7 @@ Each CHILD_SA:
                         +--refused, timeout-->  waiting (back-off with jitter)  --due-->  connecting
 
 - One attempt is in flight per CHILD_SA, and one per peer until the IKE_SA is up: concurrent ``initiate`` commands could
-  make two IKE_SAs. Each attempt has a connection of its own, whose ``control-log`` tells why it fails (``failure``).
+  make two IKE_SAs. Each attempt has a connection of its own, whose ``control-log`` shows why it fails (``failure``).
 - ``initiate`` always has a timeout. What an attempt leaves half-open is terminated, or charon would continue with it
   beside the next attempt.
 - Two SAs for one CHILD_SA are normal during a rekeying, and terminated when they stay (``duplicate_sas``).

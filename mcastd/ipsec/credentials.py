@@ -1,7 +1,7 @@
-"""What peers authenticate with, as messages for charon. They hold secrets: for charon only. Pure.
+"""The credentials of peers as VICI messages. They contain secrets, and go to charon only. Pure.
 
-Certificates of authorities are loaded by ``load-authority``, which, other than ``load-cert``, has a name to unload them
-by.
+CA certificates are loaded with ``load-authority``: unlike those of ``load-cert`` they have a name by which to unload
+them.
 """
 
 from typing import Any
@@ -15,10 +15,10 @@ def shared_id(peer_name: str) -> str:
     return f"mcastd-{peer_name}"
 
 
-def shared_key(wanted: PeerWithKey) -> dict[str, Any]:
+def shared_key(desired: PeerWithKey) -> dict[str, Any]:
     """The ``load-shared`` message: the key, owned by both identities."""
-    peer = wanted.peer
-    return {"id": shared_id(peer.name), "type": "IKE", "data": wanted.psk, "owners": [peer.local_id, peer.remote_id]}
+    peer = desired.peer
+    return {"id": shared_id(peer.name), "type": "IKE", "data": desired.psk, "owners": [peer.local_id, peer.remote_id]}
 
 
 def private_key(certificates: Certificates) -> dict[str, Any]:
@@ -26,17 +26,17 @@ def private_key(certificates: Certificates) -> dict[str, Any]:
     return {"type": "any", "data": certificates.key}
 
 
-def authorities(wanted: PeerWithKey) -> dict[str, dict[str, Any]]:
+def authorities(desired: PeerWithKey) -> dict[str, dict[str, Any]]:
     """The ``load-authority`` messages, by the name that ``unload-authority`` takes."""
-    found = wanted.certificates.authorities if wanted.certificates else ()
-    names = {f"mcastd-{wanted.peer.name}-{number}": authority for number, authority in enumerate(found, 1)}
+    found = desired.certificates.authorities if desired.certificates else ()
+    names = {f"mcastd-{desired.peer.name}-{number}": authority for number, authority in enumerate(found, 1)}
     return {name: {name: {"cacert": authority}} for name, authority in names.items()}
 
 
 def trusted(certificates: Certificates) -> dict[str, Any] | None:
-    """The ``load-cert`` message for the other side's certificate where no authority vouches for it.
+    """The ``load-cert`` message for the peer's certificate where no CA is configured to verify it.
 
-    There is no command to unload it by itself, but it counts for the connection that pins it alone.
+    No command unloads it, but only the connection that names it trusts it.
     """
     if certificates.remote is None or certificates.authorities:
         return None

@@ -195,14 +195,14 @@ def mirrored(peer: Peer) -> Peer:
 async def load(charon: Charon, peer: Peer, psk: bytes = PSK, certificates: Certificates | None = None) -> None:
     """What an administrator would do with swanctl."""
     control = await ViciSocket(charon.socket).connect()
-    wanted = PeerWithKey(peer, psk if certificates is None else None, certificates)
+    desired = PeerWithKey(peer, psk if certificates is None else None, certificates)
     if certificates is None:
-        await control.command("load-shared", shared_key(wanted))
+        await control.command("load-shared", shared_key(desired))
     else:
         await control.command("load-key", private_key(certificates))
-        for authority in authorities(wanted).values():
+        for authority in authorities(desired).values():
             await control.command("load-authority", authority)
-    await control.command("load-conn", connection(wanted))
+    await control.command("load-conn", connection(desired))
     control.close()
 
 

@@ -66,15 +66,15 @@ def test_both_children_come_up_on_one_ike_sa_and_status_says_how(scene: Scene, l
 
 
 @dataclass
-class Told:
-    """What an agent tells of new keys and of those that it knows."""
+class ReplayCalls:
+    """What an agent asks of ESP replay."""
 
-    keyed: list[str] = field(default_factory=list)
+    installed: list[str] = field(default_factory=list)
     remotes: frozenset[IPv4Address] = frozenset()
     locals_: frozenset[IPv4Address] = frozenset()
     listed: frozenset[str] = frozenset()
 
-    def expect(
+    def watch(
         self,
         _: EspReplay,
         remotes: AbstractSet[IPv4Address],
@@ -89,24 +89,24 @@ class Told:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    told = Told()
-    monkeypatch.setattr(EspReplay, "keys_installed", lambda _, spi: told.keyed.append(f"{spi:08x}"))
-    monkeypatch.setattr(EspReplay, "watch", lambda *args: told.expect(*args))
-    return told
+def calls(monkeypatch: pytest.MonkeyPatch) -> ReplayCalls:
+    calls = ReplayCalls()
+    monkeypatch.setattr(EspReplay, "keys_installed", lambda _, spi: calls.installed.append(f"{spi:08x}"))
+    monkeypatch.setattr(EspReplay, "watch", lambda *args: calls.watch(*args))
+    return calls
 
 
-def test_what_came_before_its_keys_is_given_back_where_a_replay_window_refuses_what_was_had(
-    scene: Scene, ledger: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+def test_early_esp_is_replayed_where_a_replay_window_refuses_what_was_received(
+    scene: Scene, ledger: Path, calls: ReplayCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     came: list[str] = []
     genuine = IpsecAgent._keys_installed
 
-    def keyed(self: IpsecAgent, name: str, child: str, spi: int) -> None:
+    def keys_installed(self: IpsecAgent, name: str, child: str, spi: int) -> None:
         genuine(self, name, child, spi)
         came.append(child)
 
-    monkeypatch.setattr(IpsecAgent, "_keys_installed", keyed)
+    monkeypatch.setattr(IpsecAgent, "_keys_installed", keys_installed)
 
     async def test() -> None:
         peer = article(children=(gre(replay_window=0), tcp()))
@@ -116,53 +116,55 @@ def test_what_came_before_its_keys_is_given_back_where_a_replay_window_refuses_w
             await until(lambda: agent.up(*BOTH), "both children up")
             _, other = agent.status().children
             await until(lambda: set(came) >= set(BOTH), "the events of both")
-            assert told.keyed == [other.spi_in]
+            assert calls.installed == [other.spi_in]
 
     asyncio.run(test())
 
 
-def test_a_rekeyed_child_s_keys_are_told_at_once(scene: Scene, ledger: Path, told: Told) -> None:
+def test_a_rekeyed_child_s_early_esp_is_replayed_at_once(scene: Scene, ledger: Path, calls: ReplayCalls) -> None:
     async def test() -> None:
         async with running(scene, ledger) as agent:
             await both_up(scene, agent)
-            before = told.inbound(agent)
+            before = calls.inbound(agent)
             await command(scene.cloud, "rekey", {"child": "dc-tun-gre"})
-            await until(lambda: len(told.keyed) == 3, "the event")
-            await until(lambda: told.keyed[-1] in told.inbound(agent) - before, "the new SA")
+            await until(lambda: len(calls.installed) == 3, "the event")
+            await until(lambda: calls.installed[-1] in calls.inbound(agent) - before, "the new SA")
 
     asyncio.run(test())
 
 
-def test_nothing_is_given_back_that_nobody_holds_to_the_selectors(scene: Scene, ledger: Path, told: Told) -> None:
+def test_nothing_is_replayed_that_the_firewall_does_not_hold_to_the_selectors(
+    scene: Scene, ledger: Path, calls: ReplayCalls
+) -> None:
     async def test() -> None:
         async with running(scene, ledger) as agent:
             agent.allow_replay(False)
             await both_up(scene, agent)
             await agent.agent.refresh()
-            assert (told.keyed, told.remotes) == ([], frozenset())
+            assert (calls.installed, calls.remotes) == ([], frozenset())
             agent.allow_replay(True)
             await agent.agent.refresh()
-            assert told.remotes
+            assert calls.remotes
 
     asyncio.run(test())
 
 
-def test_it_is_known_which_spis_have_keys_and_between_whom(scene: Scene, ledger: Path, told: Told) -> None:
+def test_it_is_known_which_spis_have_keys_and_between_whom(scene: Scene, ledger: Path, calls: ReplayCalls) -> None:
     async def test() -> None:
         async with running(scene, ledger) as agent:
             await both_up(scene, agent)
-            await until(lambda: told.listed == told.inbound(agent), "all SPIs that have keys")
-            assert told.remotes == {IPv4Address("177.54.214.20")}
-            assert told.locals_ == {article().local}
+            await until(lambda: calls.listed == calls.inbound(agent), "all SPIs that have keys")
+            assert calls.remotes == {IPv4Address("177.54.214.20")}
+            assert calls.locals_ == {article().local}
             scene.cloud.stop()
-            await until(lambda: (told.remotes, told.listed) == (frozenset(), frozenset()), "none without charon")
+            await until(lambda: (calls.remotes, calls.listed) == (frozenset(), frozenset()), "none without charon")
 
     asyncio.run(test())
 
 
 @pytest.mark.parametrize("message", [{"dc": {"child-sas": {"x": {"spi-in": b"-"}}}}, {"dc": {}}, {"dc": b"?"}])
 def test_an_event_that_cannot_be_read_ends_nothing(
-    scene: Scene, ledger: Path, told: Told, monkeypatch: pytest.MonkeyPatch, message: Section
+    scene: Scene, ledger: Path, calls: ReplayCalls, monkeypatch: pytest.MonkeyPatch, message: Section
 ) -> None:
     genuine = ViciConnection.listen
 
@@ -175,7 +177,7 @@ def test_an_event_that_cannot_be_read_ends_nothing(
     async def test() -> None:
         async with running(scene, ledger) as agent:
             await both_up(scene, agent)
-            await until(lambda: set(told.keyed) == told.inbound(agent), "the events that follow")
+            await until(lambda: set(calls.installed) == calls.inbound(agent), "the events that follow")
 
     asyncio.run(test())
 
@@ -191,7 +193,7 @@ def test_an_event_that_cannot_be_read_ends_nothing(
         (article(remote=IPv4Address("177.54.214.21")), PSK, "no answer from 177.54.214.21 on UDP 500/4500"),
     ],
 )
-def test_each_failure_is_told_in_words(scene: Scene, ledger: Path, mine: Peer, psk: bytes, problem: str) -> None:
+def test_each_failure_has_its_reason(scene: Scene, ledger: Path, mine: Peer, psk: bytes, problem: str) -> None:
     async def test() -> None:
         await load(scene.dc, mirrored(article()))
         async with running(scene, ledger) as agent:
@@ -275,7 +277,7 @@ def test_what_is_up_after_a_crash_is_adopted(scene: Scene, ledger: Path) -> None
     asyncio.run(test())
 
 
-def test_after_a_crash_only_what_the_new_file_changes_is_made_anew(scene: Scene, ledger: Path) -> None:
+def test_after_a_crash_only_what_the_new_file_changes_is_established_again(scene: Scene, ledger: Path) -> None:
     async def test() -> None:
         async with running(scene, ledger) as agent:
             await both_up(scene, agent)
@@ -283,13 +285,15 @@ def test_after_a_crash_only_what_the_new_file_changes_is_made_anew(scene: Scene,
         changed = article(children=(gre(proposals=("aes256-sha256-modp2048", "aes128-sha256-modp2048")), tcp()))
         async with running(scene, ledger) as agent:
             agent.start(changed)
-            await until(lambda: agent.up(*BOTH) and agent.status().attempts == 1, "the changed child is made anew")
+            await until(
+                lambda: agent.up(*BOTH) and agent.status().attempts == 1, "the changed child is established again"
+            )
             assert kept < await spis(scene)
 
     asyncio.run(test())
 
 
-def test_close_leaves_charon_and_the_ledger_empty_and_tells_the_peer(scene: Scene, ledger: Path) -> None:
+def test_close_leaves_charon_and_the_ledger_empty_and_the_peer_receives_a_delete(scene: Scene, ledger: Path) -> None:
     async def test() -> None:
         async with running(scene, ledger) as agent:
             await both_up(scene, agent)
@@ -329,7 +333,7 @@ def test_close_removes_what_an_earlier_file_loaded(scene: Scene, ledger: Path) -
     asyncio.run(test())
 
 
-def test_a_connection_of_somebody_else_is_not_touched(scene: Scene, ledger: Path) -> None:
+def test_a_connection_of_another_program_is_not_touched(scene: Scene, ledger: Path) -> None:
     async def test() -> None:
         await load(scene.dc, mirrored(article()))
         await load(scene.cloud, article())
@@ -468,13 +472,15 @@ def test_a_refresh_that_fails_for_a_reason_of_ours_says_so(
     asyncio.run(test())
 
 
-def test_a_restarted_child_is_made_anew_and_nothing_else(scene: Scene, ledger: Path) -> None:
+def test_a_restarted_child_is_established_again_and_nothing_else(scene: Scene, ledger: Path) -> None:
     async def test() -> None:
         async with running(scene, ledger) as agent:
             await both_up(scene, agent)
             (before,) = await list_sas(scene.cloud)
             agent.restart("dc-tun-gre")
-            await until(lambda: agent.generation("dc-tun-gre") == 2 and agent.up(*BOTH), "the child is made anew")
+            await until(
+                lambda: agent.generation("dc-tun-gre") == 2 and agent.up(*BOTH), "the child is established again"
+            )
             (after,) = await list_sas(scene.cloud)
             assert after.uniqueid == before.uniqueid
             spi = {child.name: child.spi_in for child in before.children}
@@ -495,7 +501,7 @@ def test_a_restarted_child_takes_an_ike_sa_with_it_that_the_peer_has_forgotten(s
             await load(scene.dc, mirrored(article()))
             assert agent.up(*BOTH)
             agent.restart("dc-tun-gre")
-            await until(lambda: [agent.generation(name) for name in BOTH] == [2, 2], "both are made anew")
+            await until(lambda: [agent.generation(name) for name in BOTH] == [2, 2], "both are established again")
             (after,) = await list_sas(scene.cloud)
             assert after.uniqueid != before.uniqueid
 
@@ -508,7 +514,7 @@ def test_a_child_that_is_not_up_is_left_to_its_tries(scene: Scene, ledger: Path)
             agent.start(article(retry_min=60.0))
             await until(lambda: bool(agent.problem()), "the other side refuses")
             agent.restart("dc-tun-gre")
-            agent.restart("nobody's")
+            agent.restart("unconfigured")
             await load(scene.dc, mirrored(article()))
             agent.want(article(retry_min=60.0, retry_max=61.0))
             await until(lambda: agent.up(*BOTH), "up")

@@ -129,7 +129,7 @@ def _key_of_another(issued: Issued) -> Certificates:
         (_key_of_another, "local_key is not the private key of local_cert"),
     ],
 )
-def test_what_is_wrong_with_certificates_is_told_in_words(
+def test_what_is_wrong_with_certificates_has_its_reason(
     scene: Scene, ledger: Path, issued: Issued, ours: Callable[[Issued], Certificates], words: str
 ) -> None:
     async def test() -> None:
@@ -155,7 +155,7 @@ def test_their_certificate_alone_can_be_what_is_trusted(scene: Scene, ledger: Pa
     asyncio.run(test())
 
 
-def test_a_key_that_somebody_else_loaded_stays(scene: Scene, ledger: Path, issued: Issued) -> None:
+def test_a_key_that_another_program_loaded_stays(scene: Scene, ledger: Path, issued: Issued) -> None:
     async def test() -> None:
         await command(scene.cloud, "load-key", {"type": "any", "data": issued.at_cloud.key})
         peer = article(**CERTIFIED)
@@ -169,7 +169,7 @@ def test_a_key_that_somebody_else_loaded_stays(scene: Scene, ledger: Path, issue
     asyncio.run(test())
 
 
-def test_from_a_pre_shared_key_to_certificates_everything_is_made_anew(
+def test_from_a_pre_shared_key_to_certificates_everything_is_established_again(
     scene: Scene, ledger: Path, issued: Issued
 ) -> None:
     async def test() -> None:
@@ -242,7 +242,7 @@ def test_ikev1_is_reauthenticated_and_its_children_stay(scene: Scene, ledger: Pa
     asyncio.run(test())
 
 
-def test_ikev1_tells_a_wrong_pre_shared_key(scene: Scene, ledger: Path) -> None:
+def test_ikev1_reports_a_wrong_pre_shared_key(scene: Scene, ledger: Path) -> None:
     async def test() -> None:
         await load(scene.dc, mirrored(article(version=1)))
         async with running(scene, ledger) as agent:
@@ -306,7 +306,9 @@ def test_lifetimes_that_an_sa_was_not_made_with_are_noted_until_it_is_another(sc
             await agent.agent.refresh()
             assert agent.snapshot().notes == (ike, child)
             await command(scene.cloud, "terminate", terminate({"ike": "dc"}, 2.0))
-            await until(lambda: all(agent.generation(name) == 2 for name in BOTH) and agent.up(*BOTH), "made afresh")
+            await until(
+                lambda: all(agent.generation(name) == 2 for name in BOTH) and agent.up(*BOTH), "established again"
+            )
             assert agent.snapshot().notes == ()
 
     asyncio.run(test())

@@ -156,7 +156,7 @@ def test_a_restart_that_charon_did_not_take_is_asked_for_again(scene: Scene, led
             agent.restart("dc-tun-gre")
             await until(lambda: relay.spoiled > 0, "the command that is lost")
             relay.way = "faithful"
-            await until(lambda: agent.up(*BOTH) and inbound(agent)[0] != before[0], "the child made anew")
+            await until(lambda: agent.up(*BOTH) and inbound(agent)[0] != before[0], "the child established again")
             assert inbound(agent)[1] == before[1]
 
     asyncio.run(test())

@@ -48,7 +48,7 @@ def test_other_connections_are_not_looked_at() -> None:
     assert due(other) == []
 
 
-def test_what_ends_in_time_is_forgotten_and_the_deadline_is_told() -> None:
+def test_what_ends_in_time_is_forgotten_and_there_is_a_deadline() -> None:
     duplicates = DuplicateSas()
     double, single = ike(1, child("a", 1), child("a", 2)), ike(1, child("a", 2))
     duplicates.update((double,), {"dc"}, 100.0)

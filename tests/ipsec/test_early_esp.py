@@ -25,7 +25,7 @@ def with_options(packet: bytes) -> bytes:
     return bytes([0x46, packet[1]]) + (len(packet) + 4).to_bytes(2) + packet[4:20] + b"\x01\x01\x01\x01" + packet[20:]
 
 
-def test_what_came_before_its_keys_is_given_back_once_and_in_its_order() -> None:
+def test_what_came_before_its_keys_is_taken_once_and_in_its_order() -> None:
     early = EarlyEsp()
     came = [esp(number=1), in_udp(number=2), esp(OTHER), with_options(esp(number=3)), with_options(in_udp(number=4))]
     assert all(early.add(packet, 1.0) for packet in came)
@@ -59,7 +59,7 @@ def test_what_goes_on_without_keys_is_refused_and_until_then_nothing_is() -> Non
     assert early.take(OTHER, 1.0 + KEEP) == [esp(OTHER)]
 
 
-def test_more_than_a_window_has_room_for_is_refused_and_hinders_no_other() -> None:
+def test_more_than_the_largest_window_is_refused_and_hinders_no_other() -> None:
     early = EarlyEsp()
     early.add(esp(OTHER), 1.0)
     for number in range(MAX_PER_SPI):
@@ -109,7 +109,7 @@ def test_several_lost_sas_at_once_are_all_refused(lost: int, rate: int) -> None:
     assert read < lost * rate * KEEP
 
 
-def test_a_flood_is_told() -> None:
+def test_a_flood_is_reported() -> None:
     early = EarlyEsp()
     assert all(early.add(esp(), 1.0) for _ in range(MAX_RATE - 1))
     assert not early.add(esp(), 1.9)

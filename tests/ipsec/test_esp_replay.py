@@ -1,4 +1,4 @@
-"""ESP that comes before its keys is received once they are there: on a real kernel, and by the kernel's own ESP."""
+"""ESP that arrives before its keys is received once they are installed: on a real kernel, also by the kernel's ESP."""
 
 import errno
 import socket
@@ -226,7 +226,7 @@ def test_an_sa_that_is_lost_is_listened_to_no_more_and_hinders_no_other(
     sides[1].run(main)
 
 
-def test_in_a_flood_nothing_is_listened_to_and_after_a_pause_it_is_again(
+def test_in_a_flood_capturing_pauses(
     sides: tuple[Namespace, Namespace], sender: Senders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(early_esp, "MAX_RATE", 50)
@@ -283,7 +283,7 @@ def test_without_peers_nothing_is_listened_to(
     sides[1].run(main)
 
 
-def test_a_filter_that_has_no_room_beside_the_old_one_has_it_alone(
+def test_a_filter_for_which_there_is_no_memory_beside_the_old_one_replaces_it_with_the_socket(
     sides: tuple[Namespace, Namespace], sender: Senders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attach, having = sockets.attach_filter, set[socket.socket]()
@@ -313,7 +313,7 @@ def test_a_filter_that_has_no_room_beside_the_old_one_has_it_alone(
 
 
 @pytest.mark.parametrize("refuses", ["packets_coming", "to_this_host"])
-def test_what_cannot_be_kept_or_given_back_is_told_once(
+def test_what_cannot_be_captured_or_replayed_is_logged_once(
     sides: tuple[Namespace, Namespace], sender: Senders, monkeypatch: pytest.MonkeyPatch, refuses: str
 ) -> None:
     send = sender(socket.SOCK_RAW, 50)
@@ -374,7 +374,7 @@ def test_the_kernel_decrypts_what_came_before_its_keys(sides: tuple[Namespace, N
 
 @pytest.mark.kernel("esp", "nftables")
 @pytest.mark.parametrize("guard", [True, False], ids=["guard on", "guard off"])
-def test_what_is_given_back_is_held_to_the_selectors(sides: tuple[Namespace, Namespace], guard: bool) -> None:
+def test_what_is_replayed_is_held_to_the_selectors(sides: tuple[Namespace, Namespace], guard: bool) -> None:
     """By our table alone: for the loopback the kernel looks at no policy."""
     peer, host = sides
     state = f"xfrm state add src {PEER} dst {HOST} proto esp spi {SPI:#x} mode tunnel replay-window 32 {KEYS}"

@@ -53,11 +53,11 @@ def test_ikev1_cannot_rekey_and_reauthenticates() -> None:
 
 
 def test_the_key_is_owned_by_both_identities_and_shows_in_no_text() -> None:
-    wanted = PeerWithKey(article(), PSK)
-    message = credentials.shared_key(wanted)
+    desired = PeerWithKey(article(), PSK)
+    message = credentials.shared_key(desired)
     assert message["data"] == PSK
     assert message["owners"] == ["222.45.67.1", "177.54.214.20"]
-    assert "horse" not in repr(wanted) + str(wanted)
+    assert "horse" not in repr(desired) + str(desired)
     assert "horse" not in str(connection(article()))
 
 
@@ -70,10 +70,10 @@ def test_with_certificates_the_connection_has_them_and_no_pre_shared_key() -> No
     assert body["remote"] == {
         "auth": "pubkey", "id": "177.54.214.20", "cacerts": [b"ca 1", b"ca 2"], "certs": [b"theirs"]
     }  # fmt: skip
-    wanted = PeerWithKey(article(), None, CERTIFICATES)
+    desired = PeerWithKey(article(), None, CERTIFICATES)
     assert credentials.private_key(CERTIFICATES)["data"] == b"a secret"
-    assert "secret" not in str(body) + repr(wanted) + repr(CERTIFICATES)
-    assert credentials.authorities(wanted) == {
+    assert "secret" not in str(body) + repr(desired) + repr(CERTIFICATES)
+    assert credentials.authorities(desired) == {
         "mcastd-dc-1": {"mcastd-dc-1": {"cacert": b"ca 1"}},
         "mcastd-dc-2": {"mcastd-dc-2": {"cacert": b"ca 2"}},
     }
@@ -92,7 +92,7 @@ def test_reauthentication_is_instead_of_rekeying() -> None:
 
 
 @pytest.mark.parametrize(("version", "timeout"), [(1, None), (2, None)])
-def test_without_dpd_nobody_is_asked(version: int, timeout: str | None) -> None:
+def test_without_dpd_no_peer_is_asked(version: int, timeout: str | None) -> None:
     body = connection(article(version=version, dpd_delay=0.0))["dc"]
     assert (body["dpd_delay"], body.get("dpd_timeout")) == ("0s", timeout)
 
@@ -121,7 +121,7 @@ def test_initiate_always_has_a_timeout_in_milliseconds() -> None:
 
 @pytest.mark.parametrize("seconds", [4.0, 10.0, 3600.0, 14400.0])
 @pytest.mark.parametrize("key", ["rekey_time", "reauth_time"])
-def test_an_sa_tells_the_lifetime_that_it_was_made_with(seconds: float, key: str) -> None:
+def test_an_sa_shows_the_lifetime_that_it_was_made_with(seconds: float, key: str) -> None:
     body = connection(article(lifetime=seconds, reauthentication=key == "reauth_time"))["dc"]
     latest, spread = (int(body[name].rstrip("s")) for name in (key, "over_time"))
     for total in (latest, latest - spread):
@@ -138,7 +138,7 @@ def test_an_sa_tells_the_lifetime_that_it_was_made_with(seconds: float, key: str
 @pytest.mark.parametrize(
     ("listed", "words"), [(3600.0, "1h"), (3601.0, "1h"), (598.0, "10m"), (3603.0, "3603s"), (11.0, "11s")]
 )
-def test_a_lifetime_is_told_as_it_was_given_although_charon_rounds_it(listed: float, words: str) -> None:
+def test_a_lifetime_is_spelled_as_it_was_given_although_charon_rounds_it(listed: float, words: str) -> None:
     assert messages.spelled(listed) == words
 
 

@@ -77,12 +77,12 @@ def test_a_replaced_sa_whose_time_is_over_is_read_too() -> None:
     assert (sa.reauth_time, sa.children[0].rekey_time, sa.children[0].lifetime) == (-17, -3, None)
 
 
-def test_an_event_tells_what_came_up_and_by_which_spi() -> None:
+def test_an_event_names_what_came_up_and_by_which_spi() -> None:
     assert new_children({"up": b"yes", **LISTED}) == (("dc", "dc-tun-gre", 0xC68F3599),)
     assert new_children(LISTED) == ()  # it went down
 
 
-def test_a_rekey_tells_the_new_one() -> None:
+def test_a_rekey_names_the_new_one() -> None:
     def child(spi: bytes) -> Section:
         return {"name": b"dc-tun-gre", "spi-in": spi}
 

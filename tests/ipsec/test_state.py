@@ -42,14 +42,14 @@ def test_without_an_ike_sa_the_others_wait_with_the_one_that_failed_and_then_tak
     assert names(peer, 1.0) == ["dc-tun-tcp"]
 
 
-def test_a_child_that_fails_on_an_ike_sa_that_is_up_holds_up_nobody() -> None:
+def test_a_child_that_fails_on_an_ike_sa_that_is_up_delays_no_other() -> None:
     peer = state()
     peer.update(listed(), 0.0)
     peer.failed(peer.children["dc-tun-gre"], 0.0)
     assert names(peer, 0.0) == ["dc-tun-tcp"]
 
 
-def test_coming_up_and_going_down_are_told_once_and_counted() -> None:
+def test_coming_up_and_going_down_are_reported_once_and_counted() -> None:
     peer, up = state(), listed(("dc-tun-gre", 1, "INSTALLED"))
     first = peer.update(up, 0.0)
     child = peer.children["dc-tun-gre"]
