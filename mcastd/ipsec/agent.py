@@ -13,11 +13,10 @@ from mcastd.ipsec.charon_health import CharonHealth
 from mcastd.ipsec.duplicate_sas import DuplicateSas
 from mcastd.ipsec.esp_replay import EspReplay, EspSockets
 from mcastd.ipsec.initiation import initiate
-from mcastd.ipsec.loading import load, must_wait, unconfigured
-from mcastd.ipsec.messages import terminate
+from mcastd.ipsec.loading import load, must_wait
 from mcastd.ipsec.sas import IkeSa, Section, new_children, spis
 from mcastd.ipsec.state import ChildState, ChildView, IpsecDesired, IpsecSnapshot, PeerState
-from mcastd.ipsec.teardown import CONN, drop_half_open, take_down, terminate_child
+from mcastd.ipsec.teardown import CONN, drop_half_open, drop_unconfigured, take_down, terminate_child
 from mcastd.problems import Problem
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -26,7 +25,6 @@ from mcastd.system.wake import Wake
 AUDIT: Final = 30.0  # seconds between two looks at charon without an event
 RECONNECT_MIN: Final = 0.05
 RECONNECT_MAX: Final = 1.0
-TERMINATE_TIMEOUT: Final = 1.0
 REFRESH_TIMEOUT: Final = 1.0
 LOAD_RETRY: Final = 0.25  # seconds, while an attempt is in the way
 CLOSE_TIMEOUT: Final = 2.8
@@ -234,8 +232,7 @@ class IpsecAgent:
             await remove(control, "terminate", command)
         for peer in self._peers.values():
             if peer.is_loaded:
-                for number in unconfigured(sas, peer):
-                    await remove(control, "terminate", terminate({"child-id": number}, TERMINATE_TIMEOUT))
+                await drop_unconfigured(control, peer.name, peer.children, sas)
                 self._start_attempts(peer, now)
         return self._next_look(now)
 
@@ -268,7 +265,7 @@ class IpsecAgent:
         if self._duplicates.next_deadline is not None:
             looks.append(self._duplicates.next_deadline - now)
         for peer in self._peers.values():
-            next_look = peer.next_try(now) if peer.is_loaded else peer.load_retry_at
+            next_look = peer.next_try() if peer.is_loaded else peer.load_retry_at
             if next_look is not None:
                 looks.append(next_look - now)
         return max(0.01, min(looks))

@@ -45,6 +45,10 @@ _TEXTS: Final[dict[ProblemCode, str]] = {
     "esp_proposal": f"{_NO_PROPOSAL} ESP proposal of {{child.name}}: {{esp}} (a group in it is the PFS group)",
     "local_address_missing": "no address of this host is inside local_ts {child.local_ts}: charon cannot route for it",
     "host_cannot": "this host cannot install the SA: {refused}",
+    "udp_4500_blocked": "{peer.remote} answered on UDP 500, but not to {exchange}: UDP 4500 or fragments are blocked",
+    "ike_sa_unanswered": "no answer any more from {peer.remote} on the IKE_SA that is up: it is down or blocked",
+    "no_answer": "no answer from {peer.remote} on UDP 500/4500: a security group or the peer's access list blocks it, "
+    "the peer is down, or {peer.local} is not an address of this host",
     "ike_not_sent": "no IKE can be sent to {peer.remote}: there is no route, or another program holds UDP 500 or 4500",
 }
 # The exchanges in which the CHILD_SA is negotiated; in all others it is the IKE_SA.
@@ -56,29 +60,16 @@ def explain(lines: Sequence[str], peer: Peer, child: Child, refusal: str) -> Pro
     """Return why an attempt failed; ``refusal`` is charon's own reason, used where the log names no known cause."""
     if "not found" in refusal:
         return Problem("connection_missing", child.name, refusal)
-    code = _cause("\n".join(lines), with_psk=peer.psk_file is not None)
-    if code is None and any(mark in line for mark in _TIMED_OUT for line in (*lines, refusal)):
-        late = f"{peer.remote} answers, but the attempt did not end in time: {refusal}"
-        return so_far(lines, peer, child) or Problem("attempt_timeout", child.name, late)
-    if code is None:
+    text, by_certificate = "\n".join(lines), peer.psk_file is None
+    found = (code for code, marks in _MARKS if any(mark in text for mark in marks))
+    code = next((code for code in found if by_certificate or not code.startswith("certificate_")), None)
+    if code is not None:
+        of_child = code == "ike_proposal" and any(name in _exchange(lines) for name in _CHILD_EXCHANGES)
+        return _problem("esp_proposal" if of_child else code, lines, peer, child)
+    if not any(mark in line for mark in _TIMED_OUT for line in (*lines, refusal)):
         return Problem("attempt_refused", child.name, refusal)
-    if code == "ike_proposal" and any(name in _exchange(lines) for name in _CHILD_EXCHANGES):
-        code = "esp_proposal"
-    details = {
-        "ike": ", ".join(peer.proposals),
-        "esp": ", ".join(child.proposals),
-        "issuer": _after(lines, "issuer is ") or "another authority",
-        "identity": _after(lines, "IDir ") or "it gave another identity",
-        "refused": _after(lines, "unable to install") or "the kernel refused it",
-    }
-    return Problem(code, child.name, _TEXTS[code].format(peer=peer, child=child, **details))
-
-
-def _cause(text: str, *, with_psk: bool) -> ProblemCode | None:
-    for code, marks in _MARKS:
-        if any(mark in text for mark in marks) and not (with_psk and code.startswith("certificate_")):
-            return code
-    return None
+    late = f"{peer.remote} answers, but the attempt did not end in time: {refusal}"
+    return so_far(lines, peer, child) or Problem("attempt_timeout", child.name, late)
 
 
 def so_far(lines: Sequence[str], peer: Peer, child: Child) -> Problem | None:
@@ -87,16 +78,22 @@ def so_far(lines: Sequence[str], peer: Peer, child: Child) -> Problem | None:
     heard = [i for i, line in enumerate(lines) if "received packet" in line]
     if sent is None or (heard and heard[-1] > sent):
         return None
-    exchange = _exchange(lines)
     if heard:
-        reason = f"{peer.remote} answered on UDP 500, but not to {exchange}: UDP 4500 is blocked, or IP fragments are"
-        return Problem("udp_4500_blocked", child.name, reason)
-    if "CREATE_CHILD_SA" in exchange or "QUICK_MODE" in exchange:
-        reason = f"no answer any more from {peer.remote} on the IKE_SA that is up"
-        return Problem("ike_sa_unanswered", child.name, f"{reason}: UDP 4500 is blocked or the peer is down")
-    reason = f"no answer from {peer.remote} on UDP 500/4500: a security group or the peer's access list blocks it"
-    where = f"the peer is down, or {peer.local} is not an address of this host"
-    return Problem("no_answer", child.name, f"{reason}, {where}")
+        return _problem("udp_4500_blocked", lines, peer, child)
+    on_ike_sa = any(name in _exchange(lines) for name in ("CREATE_CHILD_SA", "QUICK_MODE"))
+    return _problem("ike_sa_unanswered" if on_ike_sa else "no_answer", lines, peer, child)
+
+
+def _problem(code: ProblemCode, lines: Sequence[str], peer: Peer, child: Child) -> Problem:
+    details = {
+        "ike": ", ".join(peer.proposals),
+        "esp": ", ".join(child.proposals),
+        "exchange": _exchange(lines),
+        "issuer": _after(lines, "issuer is ") or "another authority",
+        "identity": _after(lines, "IDir ") or "it gave another identity",
+        "refused": _after(lines, "unable to install") or "the kernel refused it",
+    }
+    return Problem(code, child.name, _TEXTS[code].format(peer=peer, child=child, **details))
 
 
 def _exchange(lines: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ from mcastd.config.model import Peer
 from mcastd.ipsec import credentials, messages
 from mcastd.ipsec.charon import Charon, Vici, remove
 from mcastd.ipsec.messages import PeerWithKey
-from mcastd.ipsec.sas import IkeSa
 from mcastd.ipsec.state import PeerState
 from mcastd.ipsec.teardown import AUTHORITY, CHILD, CONN, KEY, SHARED, owned, terminate_all, unload_key
 from mcastd.system.ledger import Ledger
@@ -35,17 +34,6 @@ def must_wait(ledger: Ledger, state: PeerState) -> bool:
     return state.sa is not None and any(
         child.trying_since is not None and name in outdated for name, child in state.children.items()
     )
-
-
-def unconfigured(sas: tuple[IkeSa, ...], state: PeerState) -> list[int]:
-    """The unique ids of a peer's CHILD_SAs that no configured one explains, e.g. of an attempt for a removed one."""
-    return [
-        child.uniqueid
-        for sa in sas
-        if sa.name == state.name and sa.up
-        for child in sa.children
-        if child.state == "INSTALLED" and child.name not in state.children
-    ]
 
 
 async def _load_credentials(control: Vici, ledger: Ledger, desired: PeerWithKey) -> None:

@@ -137,7 +137,7 @@ class PeerState:
         self.attempts = 0
         self.problem: Problem | None = None  # why its connection is not loaded, or charon is gone
         self.load_retry_at = 0.0
-        self.hold_until = 0.0  # no attempt before this without an IKE_SA
+        self.hold_until = 0.0  # no attempt before this; past while there is an IKE_SA
         self.since = 0.0  # when the IKE_SA was established
 
     @property
@@ -162,12 +162,11 @@ class PeerState:
         ready = sorted((c for c in self._idle() if c.backoff.next_try <= now), key=lambda c: c.backoff.next_try)
         return ready if self.sa is not None else ready[:1]
 
-    def next_try(self, now: float) -> float | None:
+    def next_try(self) -> float | None:
         """When ``due`` returns something next; None if an event has to come first."""
         if self.sa is None and self.trying:
             return None
-        hold = self.hold_until if self.sa is None else now
-        return min((max(hold, child.backoff.next_try) for child in self._idle()), default=None)
+        return min((max(self.hold_until, child.backoff.next_try) for child in self._idle()), default=None)
 
     def _idle(self) -> list[ChildState]:
         return [c for c in self.children.values() if c.sa is None and c.trying_since is None]

@@ -71,6 +71,13 @@ async def drop_half_open(control: Vici, peer: str, sas: Collection[IkeSa]) -> No
             await remove(control, "terminate", terminate({"ike-id": sa.uniqueid}, _GENTLE, force=True))
 
 
+async def drop_unconfigured(control: Vici, peer: str, configured: Collection[str], sas: Collection[IkeSa]) -> None:
+    """Terminate a peer's CHILD_SAs that are not configured, e.g. of an attempt that was in flight at a reload."""
+    for child in (child for sa in sas if sa.name == peer and sa.up for child in sa.children):
+        if child.state == "INSTALLED" and child.name not in configured:
+            await remove(control, "terminate", terminate({"child-id": child.uniqueid}, _GENTLE))
+
+
 def owned(ledger: Ledger, kind: str, name: str) -> list[str]:
     """The ledger's entries of a kind that belong to a peer, without the peer's name."""
     return [key.partition("/")[2] for key in ledger.entries(kind) if key.partition("/")[0] == name]

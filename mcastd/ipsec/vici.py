@@ -1,8 +1,8 @@
 """charon's VICI socket under asyncio: frames, strict decoding, one command at a time.
 
-A frame is a 32-bit big-endian length and a packet; packets have no sequence numbers, so a connection carries one
-command at a time. The library's codec leaks ``struct.error``, ignores unknown elements and accepts truncated values,
-so it is wrapped once, here.
+A frame is a 32-bit big-endian length and a packet. Packets have no sequence numbers, so a connection carries one
+command at a time. The codec of the library ``vici`` raises ``struct.error``, ignores unknown elements and accepts
+truncated values; it is used through this module only.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ OPEN_TIMEOUT: Final = 2.0
 
 
 class _Strict(FiniteStream):
-    """A stream that refuses to give fewer bytes than it is asked for."""
+    """A stream that raises DecodeError where fewer bytes are left than are read."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
@@ -97,17 +97,17 @@ class ViciSocket:
 
 
 class ViciConnection:
-    """One connection to charon. Anything that goes wrong closes it, and is raised by every command from then on.
+    """One connection to charon. Any error closes it, and every command from then on raises the same error:
 
-    It is a ViciUnavailable where charon closed it, a ViciNoAnswer where it is silent, and else a ViciUnreadable.
+    ViciUnavailable if charon closed it, ViciNoAnswer if charon is silent, ViciUnreadable for invalid data.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._lock = asyncio.Lock()
-        self._registered: set[str] = set()
-        self._broken: ViciError | None = None
+        self._registered: set[str] = set()  # the events that charon sends to this connection
+        self._broken: ViciError | None = None  # why it is closed
 
     async def command(
         self,
@@ -118,9 +118,9 @@ class ViciConnection:
         on_event: EventHandler | None = None,
         timeout: float = COMMAND_TIMEOUT,
     ) -> Section:
-        """Run a command and return charon's answer; the events that it streams meanwhile go to ``on_event``.
+        """Run a command and return charon's answer; events of the type ``stream`` go to ``on_event`` until then.
 
-        Raises ViciRefused with charon's reason, ViciNoAnswer after ``timeout`` seconds, and as the class says.
+        Raises ViciRefused with charon's reason, ViciNoAnswer after ``timeout`` seconds, and the errors of the class.
         """
         async with self._lock:
             if stream is not None:
@@ -135,13 +135,13 @@ class ViciConnection:
         return answer
 
     async def register(self, *events: str) -> None:
-        """Ask for events. Raises ViciRefused for one that this charon does not know."""
+        """Subscribe to events. Raises ViciRefused for one that this charon does not know."""
         async with self._lock:
             for event in events:
                 await self._register(event)
 
     async def listen(self, on_event: EventHandler) -> None:
-        """Hand every event to ``on_event`` until the connection breaks, which raises as the class says."""
+        """Pass every event to ``on_event`` until the connection breaks, which raises."""
         async with self._lock:
             while True:
                 kind, name, message = await self._receive()
@@ -168,7 +168,9 @@ class ViciConnection:
     async def _transact(self, packet: bytes, on_event: EventHandler | None, timeout: float) -> tuple[int, Section]:
         try:
             async with asyncio.timeout(timeout):
-                self._send(packet)
+                if self._broken is not None:
+                    raise self._broken
+                self._writer.write(struct.pack("!I", len(packet)) + packet)
                 while True:
                     kind, name, message = await self._receive()
                     if kind != Packet.EVENT:
@@ -178,14 +180,9 @@ class ViciConnection:
         except TimeoutError as error:
             raise self._break(ViciNoAnswer(f"charon did not answer within {timeout:g} s")) from error
         except asyncio.CancelledError:
-            # An answer is still to come, and would be taken for that of the next command.
+            # The answer is still to come, and would be taken for that of the next command.
             self._break(ViciUnreadable("an answer of charon was not waited for"))
             raise
-
-    def _send(self, packet: bytes) -> None:
-        if self._broken is not None:
-            raise self._broken
-        self._writer.write(struct.pack("!I", len(packet)) + packet)
 
     async def _receive(self) -> tuple[int, str, Section]:
         try:

@@ -6,7 +6,7 @@ loop whose clock is virtual (``tests.fakes.clock``) only to be quick.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +22,8 @@ LATENCY = 0.01
 OVERLAP = 1.0
 """Seconds for which a CHILD_SA that is replaced stays."""
 
+GIVE_UP = 60.0
+"""Seconds of retransmission after which charon takes a peer to be gone."""
 RETRANSMISSION = 0.5
 """Seconds between two attempts to reach a peer that does not answer."""
 
@@ -93,6 +95,9 @@ class FakeCharon:
         self.sas: list[FakeIkeSa] = []
         self.commands: list[tuple[str, Mapping[str, Any]]] = []  # what was asked, in order
         self.connections: list[FakeVici] = []
+        self.concurrent = 0  # the most attempts for one CHILD_SA that were in flight at once
+        self._negotiations: set[asyncio.Task[bool]] = set()
+        self._initiating: Counter[tuple[str, str]] = Counter()
         self._numbers = count(1)
 
     # What the agent uses.
@@ -129,7 +134,7 @@ class FakeCharon:
         ike = self._ike(name, "ESTABLISHED")
         self._updown(ike, up=True)
         for child in children:
-            self._install(ike, child)
+            self._install(ike, child, self.conns[name])
         return ike
 
     def delete(self, *names: str) -> None:
@@ -189,7 +194,13 @@ class FakeCharon:
             raise ViciRefused(self.refused[name])
         match name:
             case "initiate":
-                await self._initiate(vici, message, emit)
+                what = message["ike"], message["child"]
+                self._initiating[what] += 1
+                self.concurrent = max(self.concurrent, self._initiating[what])
+                try:
+                    await self._initiate(vici, message, emit)
+                finally:
+                    self._initiating[what] -= 1
             case "terminate":
                 await self._terminate(vici, message)
             case "list-sas":
@@ -241,38 +252,47 @@ class FakeCharon:
         name, child, timeout = message["ike"], message["child"], int(message["timeout"]) / 1000
         if child not in self.conns.get(name, {}).get("children", {}):
             raise ViciRefused(f"CHILD_SA config '{child}' not found")
-        config = self.conns[name]
-        ike = max(
-            (ike for ike in self.sas if ike.name == name and ike.state == "ESTABLISHED"), key=_number, default=None
-        )
-        exchange = "IKE_SA_INIT" if ike is None else "CREATE_CHILD_SA"
-        ike = ike or self._ike(name, "CONNECTING")
+        # As charon does, it goes on with it after the timeout, and when the client is gone.
+        negotiation = asyncio.create_task(self._negotiate(name, child, self.conns[name], emit))
+        self._negotiations.add(negotiation)
+        negotiation.add_done_callback(self._negotiations.discard)
+        await vici.pause(timeout, negotiation)
+        if not negotiation.done():
+            raise ViciRefused(f"CHILD_SA '{child}' not established after {message['timeout']}ms")
+        if not negotiation.result():
+            raise ViciRefused(f"establishing CHILD_SA '{child}' failed")
+
+    async def _negotiate(self, name: str, child: str, config: Mapping[str, Any], emit: Emit) -> bool:
+        """Negotiate a CHILD_SA, and an IKE_SA where there is none; returns whether it came up."""
 
         def log(line: str) -> None:
             emit("control-log", {"msg": line.encode()})
 
-        log(f"generating {exchange} request 0 [ SA KE No ]")
+        ikes = [ike for ike in self.sas if ike.name == name and ike.state == "ESTABLISHED"]
+        log(f"generating {'CREATE_CHILD_SA' if ikes else 'IKE_SA_INIT'} request 0 [ SA KE No ]")
         log(f"sending packet: from {config['local_addrs'][0]}[500] to {config['remote_addrs'][0]}[500] (462 bytes)")
-        await vici.pause(LATENCY)
-        deadline = _now() + timeout
+        ike = max(ikes, key=lambda ike: ike.number) if ikes else self._ike(name, "CONNECTING")
+        give_up = _now() + GIVE_UP
+        await asyncio.sleep(LATENCY)
         while (self.peer_silent or self.outcomes.get(child) == HANG) and ike in self.sas:
-            if _now() >= deadline:
-                raise ViciRefused(f"CHILD_SA '{child}' not established after {message['timeout']}ms")
-            await vici.pause(min(RETRANSMISSION, deadline - _now()))
+            if _now() >= give_up:
+                self._remove_ike(ike)
+            await asyncio.sleep(RETRANSMISSION)
         outcome = self.outcomes.get(child)
         log("received packet: from the peer")
         if isinstance(outcome, Refusal):
             log(outcome.line)
             if outcome.whole and ike.state == "CONNECTING":
-                self.sas.remove(ike)
+                self._remove_ike(ike)
         if ike not in self.sas:
-            raise ViciRefused(f"establishing CHILD_SA '{child}' failed")
+            return False
         if ike.state == "CONNECTING":
             ike.state, ike.since = "ESTABLISHED", _now()
             self._updown(ike, up=True)
-        if isinstance(outcome, Refusal):
-            raise ViciRefused(f"establishing CHILD_SA '{child}' failed")
-        self._install(ike, child)
+        if isinstance(outcome, Refusal) or ike.state != "ESTABLISHED":
+            return False
+        self._install(ike, child, config)
+        return True
 
     async def _terminate(self, vici: "FakeVici", message: Mapping[str, Any]) -> None:
         force, timeout = message["force"] == "yes", int(message["timeout"]) / 1000
@@ -283,8 +303,19 @@ class FakeCharon:
         for ike, child in found:
             (ike if child is None else child).state = "DELETING"
         if self.peer_silent and not force:
+            self._delete_later(found, _now() + GIVE_UP)
             await vici.pause(timeout - LATENCY)
             raise ViciRefused("terminating SAs failed after timeout")
+        self._delete(found)
+
+    def _delete_later(self, found: list[tuple[FakeIkeSa, FakeChildSa | None]], give_up: float) -> None:
+        """Retransmit the DELETE until the peer answers or charon gives up."""
+        if self.peer_silent and _now() < give_up:
+            asyncio.get_running_loop().call_later(RETRANSMISSION, self._delete_later, found, give_up)
+        else:
+            self._delete(found)
+
+    def _delete(self, found: list[tuple[FakeIkeSa, FakeChildSa | None]]) -> None:
         for ike, child in found:
             if child is None:
                 self._remove_ike(ike)
@@ -297,9 +328,9 @@ class FakeCharon:
         self.sas.append(FakeIkeSa(name, next(self._numbers), state, _now(), self.conns[name]))
         return self.sas[-1]
 
-    def _install(self, ike: FakeIkeSa, name: str) -> None:
-        config = self.conns[ike.name]["children"][name]
-        child = FakeChildSa(name, next(self._numbers), "INSTALLED", _now(), config, ike.config["encap"] == "yes")
+    def _install(self, ike: FakeIkeSa, name: str, config: Mapping[str, Any]) -> None:
+        encap = config["encap"] == "yes"
+        child = FakeChildSa(name, next(self._numbers), "INSTALLED", _now(), config["children"][name], encap)
         ike.children.append(child)
         self._updown(ike, child, up=True)
 
@@ -436,9 +467,9 @@ class FakeVici:
                 self._charon.connections.remove(self)
         return error
 
-    async def pause(self, seconds: float | None) -> None:
-        """Let time pass on charon's side; raises when the connection breaks."""
-        await asyncio.wait({self._broken}, timeout=seconds)
+    async def pause(self, seconds: float | None, *until: asyncio.Future[Any]) -> None:
+        """Let time pass on charon's side, or wait for one of these; raises when the connection breaks."""
+        await asyncio.wait({self._broken, *until}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if self._broken.done():
             raise self._broken.result()
 
@@ -449,10 +480,6 @@ def _matches(message: Mapping[str, Any], ike: FakeIkeSa, child: FakeChildSa | No
     if "child" in message:
         return child is not None and (message["ike"], message["child"]) == (ike.name, child.name)
     return child is None and (message.get("ike-id") == str(ike.number) or message.get("ike") == ike.name)
-
-
-def _number(sa: FakeIkeSa) -> int:
-    return sa.number
 
 
 def _seconds(value: str) -> int:

@@ -129,7 +129,7 @@ async def test_where_the_ike_sa_fails_the_children_take_turns() -> None:
 async def test_a_success_that_is_not_listed_is_a_failure() -> None:
     async with host(article(children=(gre(),))) as subject:
         genuine = subject.charon._install
-        subject.charon._install = lambda ike, name: None  # type: ignore[method-assign]
+        subject.charon._install = lambda ike, name, config: None  # type: ignore[method-assign]
         await until(lambda: subject.child().problem_code == "child_sa_down")
         subject.charon._install = genuine  # type: ignore[method-assign]
         await until(lambda: subject.up(GRE))
@@ -311,6 +311,7 @@ async def test_charon_may_start_late_crash_and_start_again() -> None:
     subject.charon.start()
     assert await until(lambda: subject.up(*BOTH)) <= 1.5
     assert subject.snapshot().charon is None
+    await subject.quiet()
     subject.charon.end(socket=True)
     assert await until(lambda: not subject.up(GRE) and not subject.up(TCP)) < 0.1
     assert subject.child().problem is None

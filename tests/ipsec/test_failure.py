@@ -128,7 +128,7 @@ CASES = {
     "no answer on 4500": (
         INIT_OK,
         LATE,
-        "177.54.214.20 answered on UDP 500, but not to IKE_AUTH: UDP 4500 is blocked",
+        "177.54.214.20 answered on UDP 500, but not to IKE_AUTH: UDP 4500 or fragments are blocked",
         "udp_4500_blocked",
     ),
     "no answer any more": (
