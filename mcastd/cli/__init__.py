@@ -28,7 +28,7 @@ COMMANDS = {
     "import": "convert ipsec.conf, ipsec.secrets or swanctl.conf to mcastd.toml",
     "cleanup": "remove what a daemon that has ended left in place",
     "firewall": "print the nftables rules of the configuration",
-    "support": "collect one archive for the person who is asked for help, without secrets",
+    "support": "collect diagnostics for a support request into one archive, without secrets",
     "trace": "show IKE, keepalives, PIM and IGMP packets, or write them as pcapng",
     "lab": "a data centre and a cloud VM in network namespaces on this machine",
 }

@@ -1,5 +1,5 @@
-"""Collect what a person who is asked for help needs into one archive: versions, configuration, status, doctor, logs,
-and the state of the host.
+"""Collect diagnostics for a support request into one archive: versions, configuration, status, doctor, logs, and the
+state of the host.
 
 It changes nothing and needs no running daemon; without root much is not available. Pre-shared keys, private keys and
 session keys are not in it. contents.txt in the archive lists what is in it, and what is not available and why.

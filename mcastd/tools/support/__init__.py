@@ -1,4 +1,4 @@
-"""``mcastd support``: one archive for the person who is asked for help, without secrets.
+"""``mcastd support``: diagnostics for a support request in one archive, without secrets.
 
 ``collect`` runs commands and reads files, each with a limit of time and size, and needs no running daemon.
 ``redact`` removes secrets from everything that is collected. ``contents.txt`` in the archive lists what is in it, and
