@@ -208,7 +208,7 @@ def test_rps_and_zones_expire() -> None:
     assert found.next_deadline() == float("inf")
 
 
-def test_when_the_bootstrap_router_falls_silent_what_it_said_last_holds_anew() -> None:
+def test_when_the_bootstrap_router_falls_silent_what_it_said_last_holds_again() -> None:
     found = RpSet()
     found.received(message(whole(SITE, *rps(R1, holdtime=200)), tag=1), 0.0)
     found.received(message(whole(ALL, *rps(R2, holdtime=200)), tag=2), 1.0)
