@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from msgspec.structs import replace
 
-from mcastd.config.model import Child, Config, Daemon, Peer, Pim, RpRange, Tunnel
+from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Pim, RpRange, Tunnel
 from mcastd.net.gre import PROTOCOL_IPV4, GreHeader
 from mcastd.problems import ProblemCode
 from mcastd.status import (
@@ -192,3 +192,23 @@ def with_pim(**changes: object) -> Config:
     pim = had.tunnels[0].pim
     assert pim is not None
     return replace(had, tunnels=(replace(had.tunnels[0], pim=replace(pim, **changes)),))
+
+
+def without_gre() -> Facts:
+    """A healthy path through an XFRM interface, which has no GRE, and so no keepalives and no guard."""
+    had = config()
+    carrier = replace(had.peers[0].children[0], mode="interface", if_id=7, mss=0)
+    tunnels = (replace(had.tunnels[0], encapsulation="none"),)
+    told = status(tunnels=(tunnel(encapsulation="none", mtu=1422, keepalive=None),))
+    return facts(
+        config=replace(
+            had,
+            firewall=Firewall(guard=False),
+            peers=(replace(had.peers[0], children=(carrier,)),),
+            tunnels=tunnels,
+        ),
+        kernel=Kernel(gre=False, esp=True, xfrm_interface=True, tun=False, nft=False),
+        before=told,
+        status=told,
+        tunnels={"gre1": seen(interface=Interface(1422, True, True), probe=Probe(1422, small=True, full=True))},
+    )

@@ -93,7 +93,7 @@ def test_what_rose_between_the_beginning_and_the_end() -> None:
     before = {"net/dev": DEV, "net/udp": UDP, "net/snmp": SNMP, "net/xfrm_stat": "XfrmInError 2\n"}
     after = {
         "net/dev": DEV.replace("   29    1", "   30    1").replace("3193   31", "3193   35"),
-        "net/udp": UDP.replace("000 17", "000 20").replace("24032", "24033"),
+        "net/udp": UDP.replace("000 17", "000 20").replace("24032 2 0000000000000000 0", "24033 2 0000000000000000 7"),
         "net/snmp": SNMP.replace("5 6", "9 6"),
         "net/xfrm_stat": "XfrmInError 9\n",
         "net/igmp": IGMP,

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import Firewall, digest
+from mcastd.config.model import digest
 from mcastd.errors import ConfigProblem
 from mcastd.net.gre import GreOptions
 from mcastd.status import (
@@ -18,7 +18,6 @@ from mcastd.status import (
 from mcastd.tools.doctor.facts import (
     Esp,
     Facts,
-    Interface,
     Kernel,
     Multicast,
     Probe,
@@ -48,6 +47,7 @@ from tests.tools.doctor.observed import (
     status,
     tunnel,
     wire,
+    without_gre,
 )
 
 
@@ -254,26 +254,6 @@ def test_what_was_seen_beside_it_is_told(seen_: Facts, words: str) -> None:
 )
 def test_what_is_no_fault(well: Facts) -> None:
     assert walk(well).finding is None
-
-
-def without_gre() -> Facts:
-    """A healthy path through an XFRM interface, which has no GRE, and so no keepalives and no guard."""
-    had = config()
-    carrier = replace(had.peers[0].children[0], mode="interface", if_id=7, mss=0)
-    tunnels = (replace(had.tunnels[0], encapsulation="none"),)
-    told = status(tunnels=(tunnel(encapsulation="none", mtu=1422, keepalive=None),))
-    return facts(
-        config=replace(
-            had,
-            firewall=Firewall(guard=False),
-            peers=(replace(had.peers[0], children=(carrier,)),),
-            tunnels=tunnels,
-        ),
-        kernel=Kernel(gre=False, esp=True, xfrm_interface=True, tun=False, nft=False),
-        before=told,
-        status=told,
-        tunnels={"gre1": seen(interface=Interface(1422, True, True), probe=Probe(1422, small=True, full=True))},
-    )
 
 
 def test_a_path_without_gre_needs_nothing_of_gre() -> None:

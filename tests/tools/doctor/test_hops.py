@@ -1,0 +1,302 @@
+"""Both sides of each decision of the hops, and what a finding says it saw."""
+
+from dataclasses import replace as changed
+from ipaddress import IPv4Address
+
+import pytest
+from msgspec.structs import replace
+
+from mcastd.links import Way
+from mcastd.status import KeepaliveStatus, NeighborStatus, PimStatus, Status
+from mcastd.tools.doctor.facts import Esp, Facts, Interface, Kernel, Multicast, Probe, Wire
+from mcastd.tools.doctor.proc import UdpSocket
+from mcastd.tools.doctor.walk import walk
+from tests.tools.doctor.observed import (
+    GATEWAY,
+    GROUP,
+    LOCAL,
+    PEER,
+    PORT,
+    SILENT,
+    SOURCE,
+    STREAM,
+    child,
+    config,
+    facts,
+    flowed,
+    gre_seen,
+    group,
+    guard,
+    keepalive,
+    peer,
+    seen,
+    status,
+    transported,
+    tunnel,
+    unheard,
+    wire,
+    with_pim,
+    without_gre,
+)
+
+DOWN = {"status": status(peers=(peer(state="connecting"),))}
+NO_RX = {"gre1": seen(received={})}
+NEVER_RX = {"gre1": seen(received={}, total={})}
+OPEN_SOCKET = UdpSocket(IPv4Address(0), PORT, 0, 1, 0)
+
+
+def same(found: Status, **changes: object) -> Facts:
+    """The same status at the beginning and at the end."""
+    return facts(**({"before": found, "status": found} | changes))
+
+
+def carrying(**changes: object) -> Status:
+    return status(peers=(peer(children=(child(**changes),)),))
+
+
+def alive(**changes: object) -> Status:
+    return status(tunnels=(tunnel(keepalive=KeepaliveStatus(reply=True, **changes)),))  # type: ignore[arg-type]
+
+
+def late(places: int, *, window: int) -> Facts:
+    after = carrying(replay_window=window, packets_in=199)
+    return facts(before=carrying(replay_window=window), status=after, wire_in=wire(1, 99, late=places))
+
+
+def with_child(mode: str, **changes: object) -> Facts:
+    had = config()
+    first = replace(had.peers[0].children[0], mode=mode)
+    return facts(config=replace(had, peers=(replace(had.peers[0], children=(first,)),)), **changes)
+
+
+def counted(count: int, delivered: int, **counters: int) -> Facts:
+    """Of a stream so many packets arrived, and so many were delivered."""
+    return facts(
+        tunnels={"gre1": seen(arrived=Multicast({STREAM: count}), delivered={STREAM: delivered})},
+        counters={name.replace("_", "."): value for name, value in counters.items()},
+    )
+
+
+DECISIONS: dict[str, tuple[str | None, Facts]] = {
+    # This host
+    "TUN for a datapath in user space": (
+        "kernel_lacks",
+        facts(config=config(datapath="userspace"), kernel=Kernel(gre=True, tun=False)),
+    ),
+    "no TUN for the kernel's GRE": (None, facts(kernel=Kernel(gre=True, tun=False))),
+    "no GRE for a datapath in user space": (None, facts(config=config(datapath="userspace"), kernel=Kernel(gre=False))),
+    "the kernel's ESP for transport mode": ("kernel_lacks", with_child("transport", kernel=Kernel(esp=False))),
+    "no kernel's ESP for tunnel mode": (None, with_child("tunnel", kernel=Kernel(esp=False))),
+    "what is unknown of the kernel is not missing": (None, with_child("transport", kernel=Kernel())),
+    "without a peer charon is not needed": (
+        None,
+        facts(status=status(charon="none", charon_code="charon_gone", peers=())),
+    ),
+    # The route to the peer
+    "a peer by a route of unknown addresses": ("not_up", facts(**DOWN, routes={PEER: Way("eth0", GATEWAY)})),
+    "a peer whose route was not asked for": ("not_up", facts(**DOWN, addresses=frozenset({LOCAL}))),
+    "a peer down behind a gateway": ("no_way", facts(**DOWN, routes={PEER: Way("eth0", GATEWAY, True)})),
+    # The leak guard
+    "counters of leaks that stand": (None, same(status(firewall=guard(leaks_out=3, leaks_in=9)))),
+    "no guard at the beginning": ("gre_arrives_in_the_clear", facts(status=status(firewall=guard(leaks_in=1)))),
+    # ESP
+    "a packet as late as the window allows": (None, late(32, window=32)),
+    "no replay window": (None, late(33, window=0)),
+    "two packets that do not leave": ("esp_held_back", flowed(9, 2, wire_out=Wire())),
+    "one packet that does not leave": (None, flowed(9, 1, wire_out=Wire())),
+    "more than was looked at leaves": (None, flowed(9, 9, wire_out=Wire(complete=False))),
+    "an unanswered route, and packets come and go": (None, flowed(9, 9, routes={PEER: Way("eth0", GATEWAY, True)})),
+    "an unanswered route, and none comes": ("no_way", flowed(0, 9, routes={PEER: Way("eth0", GATEWAY, True)})),
+    "a quarter is not decrypted": ("not_decrypted", flowed(75, 9, wire_in=wire(1, 100))),
+    "less than a quarter is not decrypted": (None, flowed(76, 9, wire_in=wire(1, 100))),
+    "three of a few are not decrypted": ("not_decrypted", flowed(2, 9, wire_in=wire(1, 5))),
+    "two of a few are not decrypted": (None, flowed(2, 9, wire_in=wire(1, 4))),
+    "none of more than was looked at": (
+        "not_decrypted",
+        flowed(0, 9, wire_in=Wire({1: Esp(PEER, 1500)}, complete=False)),
+    ),
+    "three of an unknown SA": ("not_decrypted", flowed(0, 9, wire_in=wire(7, 3), tunnels={"gre1": seen(received={})})),
+    "two of an unknown SA": (None, flowed(0, 9, wire_in=wire(7, 2), tunnels={"gre1": seen(received={})})),
+    "an unknown SA of another peer": (
+        "silent",
+        flowed(0, 9, wire_in=Wire({7: Esp(GATEWAY, 1500)}), tunnels={"gre1": seen(received={}, **SILENT)}),
+    ),
+    "three of twelve lost": ("lost_on_the_way", flowed(9, 9, wire_in=wire(1, 9, missing=3))),
+    "two of eight lost": (None, flowed(6, 9, wire_in=wire(1, 6, missing=2))),
+    "one in a hundred lost": ("lost_on_the_way", flowed(1485, 9, wire_in=wire(1, 1485, missing=15))),
+    "fewer than one in a hundred lost": (None, flowed(1486, 9, wire_in=wire(1, 1486, missing=14))),
+    # The interface of the tunnel
+    "a tunnel that waits": ("tunnel_down", facts(status=status(tunnels=(tunnel(state="waiting"),)))),
+    "an echo unanswered, and nothing leaves": ("not_encrypted", facts(tunnels={"gre1": seen(probe=Probe(1398))})),
+    "nothing leaves, and the echo was answered": (None, facts()),
+    "the echo leaves by a new SA": (
+        None,
+        facts(
+            status=carrying(spi_in="5", spi_out="6", packets_in=9, packets_out=9),
+            tunnels={"gre1": seen(probe=Probe(1398))},
+        ),
+    ),
+    # GRE to the interface
+    "two keys, one of them ours": (
+        "gre_dropped_here",
+        facts(tunnels=NO_RX, gre_seen={gre_seen(40): 1, gre_seen(): 2}),
+    ),
+    "one GRE packet, and the interface has had some": (None, facts(tunnels=NO_RX, gre_seen={gre_seen(): 1})),
+    "three packets in transport mode": (
+        None,
+        flowed(3, 3, before=transported(0), status=transported(3), tunnels=NO_RX),
+    ),
+    "nothing in, and the interface has had some": (None, facts(tunnels=NO_RX)),
+    "ICMP unreachable from elsewhere": (None, facts(tunnels=NO_RX, counters={"Icmp.InDestUnreachs": 1})),
+    "ICMP unreachable beside GRE": (
+        None,
+        flowed(2, 9, tunnels=NO_RX, gre_seen={gre_seen(): 1}, counters={"Icmp.InDestUnreachs": 1}),
+    ),
+    "ICMP unreachable alone": ("gre_refused", flowed(2, 9, tunnels=NO_RX, counters={"Icmp.InDestUnreachs": 1})),
+    "nothing in after four packets out": (
+        "nothing_comes_back",
+        same(carrying(packets_in=0, packets_out=4), tunnels=NEVER_RX),
+    ),
+    "nothing in after three packets out": (None, same(carrying(packets_in=0, packets_out=3), tunnels=NEVER_RX)),
+    "a first packet is on its way": (
+        None,
+        same(carrying(packets_in=3), tunnels=NEVER_RX, gre_seen={gre_seen(): 1}),
+    ),
+    "no answer to our keepalives, and nothing else": (
+        "nothing_comes_back",
+        same(alive(answered=9, path="dead"), tunnels=NO_RX),
+    ),
+    "keepalives stopped, and other GRE comes out": (
+        None,
+        flowed(
+            2,
+            9,
+            tunnels=NO_RX,
+            status=replace(alive(answered=9, stopped=True), peers=carrying(packets_in=102, packets_out=109).peers),
+        ),
+    ),
+    "without GRE no GRE is expected": (
+        None,
+        changed(
+            without_gre(),
+            tunnels={"gre1": seen(interface=Interface(1422, True, True), probe=None, received={}, total={})},
+        ),
+    ),
+    # MTU
+    "a smaller MTU": ("mtu", facts(tunnels={"gre1": seen(interface=Interface(1300, True, True))})),
+    "an unknown MTU": (None, facts(status=status(tunnels=(tunnel(mtu=None),)))),
+    "a full echo alone unanswered": ("mtu", facts(tunnels={"gre1": seen(probe=Probe(1398, small=True))})),
+    "no echo answered": (None, flowed(1500, 2, tunnels={"gre1": seen(probe=Probe(1398))})),
+    # Keepalives
+    "none was ever answered": ("keepalive_rate", same(status(tunnels=keepalive(rate=4)))),
+    "one was not answered once": (None, same(alive(answered=5, dropped={"rate": 4}))),
+    "the most frequent reason": ("keepalive_key", facts(status=alive(dropped={"rate": 1, "inner_key": 5}))),
+    # PIM
+    "a neighbour by its other address": (
+        None,
+        facts(
+            status=status(
+                tunnels=(
+                    tunnel(
+                        pim=PimStatus(
+                            running=True,
+                            neighbors=(
+                                NeighborStatus(
+                                    address="10.44.4.9",
+                                    uptime=9.0,
+                                    expires_in=90.0,
+                                    secondary_addresses=("10.44.4.5",),
+                                ),
+                            ),
+                        )
+                    ),
+                )
+            )
+        ),
+    ),
+    "no configured neighbour": (None, facts(config=with_pim(neighbor=None))),
+    "PIM that does not run for a reason": (
+        "pim_not_running",
+        facts(status=status(tunnels=(tunnel(pim=PimStatus(running=False, problem="no")),))),
+    ),
+    "PIM that ends after a neighbour was heard": (
+        None,
+        facts(status=status(tunnels=(tunnel(pim=replace(tunnel().pim, running=False)),))),  # type: ignore[type-var]
+    ),
+    "no neighbour and no groups": ("no_neighbor", facts(status=replace(unheard(), groups=()))),
+    # Groups
+    "a source needs no RP": (None, facts(status=status(groups=(group(source=str(SOURCE), rp=None),)))),
+    "another source": ("silent", facts(status=status(groups=(group(source="192.0.2.1"),)))),
+    "a group as old as the observation": (
+        "silent",
+        facts(status=status(groups=(group(uptime=1.5),)), tunnels={"gre1": seen(**SILENT)}),
+    ),
+    # Delivery
+    "a strict reverse path by the tunnel": (
+        None,
+        facts(rp_filter={"gre1": 1}, tunnels={"gre1": seen(route_to={SOURCE: "gre1", GROUP: "gre1"})}),
+    ),
+    "no reverse path without rp_filter": (
+        None,
+        facts(rp_filter={"gre1": 0}, tunnels={"gre1": seen(route_to={SOURCE: None, GROUP: "gre1"})}),
+    ),
+    "no membership for a stream that was not looked at": (
+        None,
+        facts(memberships={}, tunnels={"gre1": seen(arrived=Multicast(capped=True), delivered={})}),
+    ),
+    "a socket on the group's address": (None, facts(sockets=(UdpSocket(GROUP, PORT, 0, 1, 0),))),
+    "a socket of another address beside it": (
+        None,
+        facts(sockets=(OPEN_SOCKET, UdpSocket(LOCAL, PORT, 0, 2, 9))),
+    ),
+    "five packets, none delivered": ("dropped_here", counted(5, 0)),
+    "four packets, none delivered": (None, counted(4, 0)),
+    "more than a quarter not delivered": ("dropped_here", counted(100, 74)),
+    "a quarter not delivered": (None, counted(100, 75)),
+    "the filter counted half": ("rp_filter", counted(100, 0, TcpExt_IPReversePathFilter=50)),
+    "the filter counted less than half": ("dropped_here", counted(100, 0, TcpExt_IPReversePathFilter=49)),
+    "fragments, some whole": ("dropped_here", counted(100, 0, Ip_ReasmReqds=100, Ip_ReasmOKs=1)),
+    "half have a wrong checksum": ("udp_checksum", counted(100, 100, Udp_InCsumErrors=50)),
+    "less than half have a wrong checksum": (None, counted(100, 100, Udp_InCsumErrors=49)),
+    "three quarters without a socket": ("no_socket_takes_it", counted(100, 100, Udp_IgnoredMulti=75)),
+    "less than three quarters without a socket": (None, counted(100, 100, Udp_IgnoredMulti=74)),
+}
+
+
+@pytest.mark.parametrize("case", DECISIONS)
+def test_each_decision(case: str) -> None:
+    problem, observed = DECISIONS[case]
+    finding = walk(observed).finding
+    assert (finding.problem if finding else None) == problem, finding
+
+
+@pytest.mark.parametrize(
+    ("observed", "saw"),
+    [
+        (facts(config_errors=("a", "b", "c")), "a; b; c"),
+        (facts(config_errors=("a", "b", "c", "d")), "a; b; c (and 1 more)"),
+        (
+            facts(**DOWN, port_holders={4500: "b (pid 2)", 500: "a (pid 1)"}),
+            "peer dc-tun is not up: UDP 500 is held by a (pid 1), UDP 4500 is held by b (pid 2), not by strongSwan's "
+            "charon-systemd",
+        ),
+        (
+            flowed(
+                0, 9, wire_in=wire(1, 99), sockets=(UdpSocket(LOCAL, 4500, 0, 9, 98), UdpSocket(LOCAL, PORT, 0, 8, 5))
+            ),
+            "99 ESP packets came from 177.54.214.20 in 1.5 s, and 0 were decrypted; charon's socket was full for 98",
+        ),
+        (facts(status=status(tunnels=(tunnel(state="waiting"),))), "the interface gre1 is waiting"),
+        (facts(tunnels={"gre1": seen(interface=Interface(1398, False, True))}), "the interface gre1 is down"),
+        (
+            facts(status=unheard(dropped={"version": 1, "checksum": 5})),
+            "PIM messages arrive on gre1 and are dropped: checksum (5 times)",
+        ),
+        (facts(status=status(groups=(group(state="not joined"),) * 3)), "(*, 239.1.1.1) (and 2 more) on gre1: "),
+    ],
+)
+def test_what_a_finding_saw(observed: Facts, saw: str) -> None:
+    finding = walk(observed).finding
+    assert finding is not None
+    assert finding.saw.startswith(saw)
+    assert finding.saw == saw or saw.endswith(": ")
