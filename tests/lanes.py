@@ -1,8 +1,14 @@
-"""Lanes: the workers of a session, side by side, of which each takes a whole module, or all that one machine runs.
+"""Lanes: the workers of a session, side by side, of which each takes a whole module, or a part of what a machine runs.
 
 There is one more than there are processors, the last: it takes modules whose tests wait rather than work, and nothing
-else.
+else. A session has three phases, so that a test that allows no loss shares its processors with no other lane:
+
+    quiet     the service in a machine with one processor of its own, in as many lanes as there are processors
+    general   most tests, in all lanes
+    alone     tests in the lab that allow no loss, in one lane, when the others have ended
 """
+
+from enum import IntEnum
 
 import pytest
 from xdist.remote import Producer
@@ -11,29 +17,56 @@ from xdist.workermanage import WorkerController
 
 from tests.vm import abilities
 
-# Of a minute in one of these, more than three quarters pass until a timer of somebody's is up.
+
+class Phase(IntEnum):
+    """When a unit runs: a phase begins when the one before it has ended."""
+
+    QUIET = 0
+    GENERAL = 1
+    ALONE = 2
+
+
+# Of a minute in one of these, more than three quarters pass until a timer expires.
 _WAITING = (
     "tests/lab/test_pim_bootstrap",
     "tests/ipsec/",
     "tests/lab/test_failures",
     "tests/tunnel/test_ends",
 )
+_QUIET = "tests/service/"
+# Each asserts that nothing of a feed of 1,000 packets a second is lost.
+_ALONE = (
+    "tests/lab/test_arrival",
+    "tests/lab/test_going_down",
+    "tests/lab/test_pim_joins",
+    "tests/lab/test_pim_recovery",
+    "tests/lab/test_pim_scale",
+    "tests/lab/test_renewal",
+    "tests/lab/test_restart",
+    "tests/lab/test_show",
+)
 # The longest first, for all lanes to end together.
 _ORDER = (
     "tests/service/test_service",
-    "qemu",
     "tests/service/",
-    "uml",
+    "qemu other",
+    "uml lab",
+    "qemu lab",
+    "uml other",
     "tests/lab/test_doctor",
     "tests/lab/",
     "tests/",
 )
+# A worker runs the last of its tests only when it has been given more, or has been shut down.
+_HELD_BACK = 2
 
 
 def unit(nodeid: str) -> str:
-    """What a test is run together with: the kind of its machine, or its module."""
-    inside = (kind for kind in abilities.MACHINES if nodeid.endswith(f"[{kind}]"))
-    return next(inside, nodeid.partition("::")[0])
+    """What a test is run together with: tests of the lab, or others, in the same kind of machine; or its module."""
+    module = nodeid.partition("::")[0]
+    part = "lab" if module.startswith("tests/lab/") else "other"
+    inside = (f"{kind} {part}" for kind in abilities.MACHINES if nodeid.endswith(f"[{kind}]"))
+    return next(inside, module)
 
 
 def waits(its: str) -> bool:
@@ -41,26 +74,51 @@ def waits(its: str) -> bool:
     return its.startswith(_WAITING)
 
 
+def phase(its: str) -> Phase:
+    """When a unit runs."""
+    if its.startswith(_QUIET):
+        return Phase.QUIET
+    return Phase.ALONE if its.startswith(_ALONE) else Phase.GENERAL
+
+
 class Lanes(LoadScopeScheduling):
-    """Gives units to lanes in the order in which the tests were collected."""
+    """Gives units to lanes, in the order in which the tests were collected."""
+
+    def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
+        """Note the end of a test, which other lanes may have waited for."""
+        super().mark_test_complete(node, item_index, duration)
+        for lane in self.nodes:
+            self._reschedule(lane)
 
     def _split_scope(self, nodeid: str) -> str:
         return unit(nodeid)
 
     def _reschedule(self, node: WorkerController) -> None:
-        if self._is_last(node) and not any(map(waits, self.workqueue)):
-            if not node.shutting_down:
-                node.shutdown()
-            return
-        super()._reschedule(node)
+        if any(self._may_run(node, its) for its in self.workqueue):
+            super()._reschedule(node)
+        elif not node.shutting_down:
+            node.shutdown()
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        wanted = [its for its in self.workqueue if waits(its) == self._is_last(node)]
-        if wanted:
-            self.workqueue.move_to_end(wanted[0], last=False)
-        elif self._is_last(node):
-            return
-        super()._assign_work_unit(node)
+        now = min(map(phase, self.workqueue))
+        found = [its for its in self.workqueue if phase(its) == now and self._may_run(node, its)]
+        found.sort(key=lambda its: waits(its) != self._is_last(node))
+        if found and self._has_ended(now, node):
+            self.workqueue.move_to_end(found[0], last=False)
+            super()._assign_work_unit(node)
+
+    def _may_run(self, node: WorkerController, its: str) -> bool:
+        """Whether a lane takes a unit, now or later."""
+        if self._is_last(node):
+            return waits(its) and phase(its) == Phase.GENERAL
+        return phase(its) != Phase.ALONE or node is next(lane for lane in self.nodes if not self._is_last(lane))
+
+    def _has_ended(self, now: Phase, node: WorkerController) -> bool:
+        """Whether all that other lanes have of the phases before this one has ended."""
+        others = (work for lane, work in self.assigned_work.items() if lane is not node)
+        held_back = 0 if now == Phase.ALONE else _HELD_BACK
+        earlier = ({its: tests for its, tests in work.items() if phase(its) < now} for work in others)
+        return all(self._pending_of(work) <= held_back for work in earlier)
 
     def _is_last(self, node: WorkerController) -> bool:
         return self.numnodes > 1 and node.gateway.id == f"gw{self.numnodes - 1}"

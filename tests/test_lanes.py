@@ -1,3 +1,5 @@
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -5,10 +7,12 @@ from xdist.remote import Producer
 
 from tests import lanes
 
+PROJECT = Path(__file__).parents[1]
 
-def test_a_machines_tests_are_one_unit_and_so_are_a_modules() -> None:
-    assert lanes.unit("tests/lab/test_pim.py::test_join[uml]") == "uml"
-    assert lanes.unit("tests/tunnel/test_gre.py::test_mtu[qemu]") == "qemu"
+
+def test_a_machines_tests_are_a_unit_and_so_are_a_modules() -> None:
+    assert lanes.unit("tests/lab/test_pim.py::test_join[uml]") == "uml lab"
+    assert lanes.unit("tests/tunnel/test_gre.py::test_mtu[qemu]") == "qemu other"
     assert lanes.unit("tests/lab/test_pim.py::test_join[300]") == "tests/lab/test_pim.py"
     assert lanes.unit("tests/lab/test_pim.py::test_join") == "tests/lab/test_pim.py"
 
@@ -22,7 +26,7 @@ def test_the_longest_units_begin_and_the_others_keep_their_order() -> None:
 
 
 class Lane:
-    """What the scheduler sees of a worker, which ends as soon as it is told to."""
+    """What the scheduler sees of a worker, which keeps its last test until it is given more or shut down."""
 
     def __init__(self, number: int) -> None:
         self.gateway = SimpleNamespace(id=f"gw{number}")
@@ -35,9 +39,12 @@ class Lane:
     def shutdown(self) -> None:
         self.shutting_down = True
 
+    def can_run(self, done: int) -> bool:
+        return done + (not self.shutting_down) < len(self.given)
 
-def run(names: list[str]) -> list[list[str]]:
-    """What each of three lanes runs, if each test takes as long as any."""
+
+def run(names: list[str]) -> tuple[list[list[str]], list[set[str]]]:
+    """What each of three lanes runs, and what they run at the same time, if each test takes as long as any other."""
     config = SimpleNamespace(option=SimpleNamespace(loadscopereorder=False), getvalue=lambda _: ["3*popen"])
     scheduler = lanes.Lanes(cast("Any", config), Producer("lanes"))
     nodes = [Lane(number) for number in range(3)]
@@ -46,14 +53,19 @@ def run(names: list[str]) -> list[list[str]]:
     for node in nodes:
         scheduler.add_node_collection(cast("Any", node), names)
     scheduler.schedule()
-    done = [0, 0, 0]
+    done, together = [0, 0, 0], []
     while scheduler.has_pending:
-        for number, node in enumerate(nodes):
-            if done[number] < len(node.given):
-                done[number] += 1
-                scheduler.mark_test_complete(cast("Any", node), node.given[done[number] - 1])
+        now = [number for number, node in enumerate(nodes) if node.can_run(done[number])]
+        assert now, "the session hangs"
+        together.append({names[nodes[number].given[done[number]]] for number in now})
+        for number in now:
+            done[number] += 1
+            scheduler.mark_test_complete(cast("Any", nodes[number]), nodes[number].given[done[number] - 1])
+            if scheduler.tests_finished:
+                for node in nodes:
+                    node.shutdown()
     assert all(node.shutting_down for node in nodes)
-    return [[names[index] for index in node.given] for node in nodes]
+    return [[names[index] for index in node.given] for node in nodes], together
 
 
 def module(name: str, count: int) -> list[str]:
@@ -63,14 +75,14 @@ def module(name: str, count: int) -> list[str]:
 def test_the_last_lane_runs_what_waits_and_no_more() -> None:
     works = [module(f"tests/lab/test_{letter}", 8) for letter in "abc"]
     waiting = [module("tests/ipsec/test_agent", 4), module("tests/lab/test_failures", 4)]
-    found = run([*works[0], *waiting[0], *works[1], *works[2], *waiting[1]])
+    found, _ = run([*works[0], *waiting[0], *works[1], *works[2], *waiting[1]])
     assert found[2] == [*waiting[0], *waiting[1]]
     assert sorted([*found[0], *found[1]]) == sorted([*works[0], *works[1], *works[2]])
 
 
 def test_what_the_last_lane_does_not_come_to_the_others_run() -> None:
     waiting = [module(f"tests/ipsec/test_{letter}", 9) for letter in "abcd"]
-    found = run([*module("tests/lab/test_a", 3), *(name for names in waiting for name in names)])
+    found, _ = run([*module("tests/lab/test_a", 3), *(name for names in waiting for name in names)])
     assert all(found)
     assert sorted(name for names in found for name in names) == sorted(
         [*module("tests/lab/test_a", 3), *(name for names in waiting for name in names)]
@@ -79,5 +91,39 @@ def test_what_the_last_lane_does_not_come_to_the_others_run() -> None:
 
 def test_without_any_that_wait_the_last_lane_ends() -> None:
     works = [module(f"tests/lab/test_{letter}", 4) for letter in "ab"]
-    found = run([*works[0], *works[1]])
+    found, _ = run([*works[0], *works[1]])
     assert found == [*works, []]
+
+
+def test_what_allows_no_loss_runs_when_no_other_lane_does() -> None:
+    service = [module(f"tests/service/test_{letter}", 5) for letter in "ab"]
+    works = [module(f"tests/lab/test_{letter}", 8) for letter in "ab"]
+    waiting = module("tests/ipsec/test_agent", 20)
+    alone = [module(f"tests/lab/test_{name}", 4) for name in ("arrival", "restart")]
+    names = [name for names in (*service, *alone, *works, waiting) for name in names]
+    found, together = run(names)
+    assert sorted(name for lane in found for name in lane) == sorted(names)
+    assert [lane[:5] for lane in found[:2]] == service
+    for tests in together:
+        phases = {lanes.phase(name) for name in tests}
+        assert len(tests) == 1 or lanes.Phase.ALONE not in phases
+        # The worker's last tests of a module are not what takes its time.
+        service_works = any(
+            name.endswith(("_0", "_1", "_2")) for name in tests if lanes.phase(name) == lanes.Phase.QUIET
+        )
+        assert not service_works or phases == {lanes.Phase.QUIET}
+
+
+def test_only_what_allows_no_loss_is_run_all_the_same() -> None:
+    names = [*module("tests/lab/test_arrival", 3), *module("tests/lab/test_restart", 3)]
+    found, together = run(names)
+    assert found == [names, [], []]
+    assert all(len(tests) == 1 for tests in together)
+
+
+def test_every_module_of_the_lab_that_allows_no_loss_is_run_alone() -> None:
+    allows_none = re.compile(r"(?m)^ *assert .*\blost\b.* == (0$|\(0, 0)")
+    modules = [path for path in (PROJECT / "tests/lab").glob("test_*.py") if allows_none.search(path.read_text())]
+    assert len(modules) > 5
+    units = {str(path.relative_to(PROJECT)) for path in modules}
+    assert {its for its in units if lanes.phase(its) != lanes.Phase.ALONE} == set()

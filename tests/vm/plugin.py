@@ -2,7 +2,8 @@
 
 ``kernel(ABILITY ...)`` marks a test that needs these; where one is missing, the test runs in a machine instead.
 ``also_kernel(ABILITY ...)`` marks one that runs here in any case, and where GRE, ESP or one of these is missing in a
-machine as well. One machine of a kind runs all of its tests. What failed there, was skipped or did not run has failed.
+machine as well. One machine runs all tests of a unit (tests/lanes.py). What failed there, was skipped or did not run
+has failed.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests import lanes
 from tests.vm import abilities
 from tests.vm.kernels import Kind
 from tests.vm.machine import INSIDE, Machine, MachineError, Options
@@ -144,7 +146,7 @@ class Outside:
     """Puts tests into machines, and keeps the machines."""
 
     def __init__(self) -> None:
-        self._runs: dict[Kind, Run] = {}
+        self._runs: dict[str, Run] = {}  # by unit
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(
@@ -178,12 +180,14 @@ class Outside:
 
     def run_of(self, item: InsideTest) -> Run:
         """The machine that runs a test, started with the first of its tests."""
-        if item.kind not in self._runs:
-            mine = [each for each in item.session.items if isinstance(each, InsideTest) and each.kind == item.kind]
+        unit = lanes.unit(item.nodeid)
+        if unit not in self._runs:
+            items = (each for each in item.session.items if isinstance(each, InsideTest))
+            mine = [each for each in items if lanes.unit(each.nodeid) == unit]
             # An emulated processor is quicker alone than with another one.
             two = any("two-cpus" in _needs(each.original, name) for each in mine for name in ("kernel", "also_kernel"))
-            self._runs[item.kind] = Run(item.kind, [each.original.nodeid for each in mine], 2 if two else 1)
-        return self._runs[item.kind]
+            self._runs[unit] = Run(item.kind, [each.original.nodeid for each in mine], 2 if two else 1)
+        return self._runs[unit]
 
     def pytest_sessionfinish(self) -> None:
         for run in self._runs.values():
