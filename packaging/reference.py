@@ -46,7 +46,7 @@ def default_of(key: Key) -> str | None:
     if key.default is NODEFAULT or key.holds:
         return None
     if key.default is None:
-        return '"auto"' if key.values.name.startswith('"auto"') else None
+        return '"auto"' if key.values.name.endswith('or "auto"') else None
     if key.values.name.startswith("duration"):
         return f'"{spell(key.default)}"'
     return _toml(key.default[0] if key.values.name.endswith("or an array of them") else key.default)
@@ -69,8 +69,8 @@ def sections(struct: type[Struct] = Config, above: str = "") -> Iterator[tuple[s
     """Every table of the file by its header, as the reference writes it: ``[peers.NAME]``, ``[[groups]]``."""
     for key in keys(struct):
         if key.holds:
-            name = above + key.name + (".NAME" if key.values.name == "tables by name" else "")
-            yield f"[[{name}]]" if key.values.name == "an array of tables" else f"[{name}]", key.holds
+            name = above + key.name + (".NAME" if _has_names(key.holds) else "")
+            yield f"[[{name}]]" if key.values.name.startswith("array") else f"[{name}]", key.holds
             yield from sections(key.holds, f"{name}.")
 
 
@@ -80,8 +80,12 @@ def _rows(struct: type[Struct]) -> Iterator[str]:
     for key in keys(struct):
         default = default_of(key)
         shown = "required" if key.default is NODEFAULT else "none" if default is None else f"`{default}`"
-        cells = (f"`{key.name}`", _code(key.values.name), key.implied or shown, _code(help_of(key)))
+        cells = (f"`{key.name}`", _code(key.values.name.partition(", [")[0]), key.implied or shown, _code(help_of(key)))
         yield f"| {' | '.join(cells)} |"
+
+
+def _has_names(struct: type[Struct]) -> bool:
+    return "name" in struct.__struct_fields__
 
 
 def _code(text: str) -> str:
@@ -139,7 +143,7 @@ def _table_at(path: list[str]) -> type[Struct]:
     while path:
         key = next(key for key in keys(struct) if key.name == path[0])
         assert key.holds
-        struct, path = key.holds, path[2 if key.values.name == "tables by name" else 1 :]
+        struct, path = key.holds, path[2 if _has_names(key.holds) else 1 :]
     return struct
 
 

@@ -1,25 +1,30 @@
-"""Which line of a TOML file a key stands on, which tomllib does not tell.
+"""The line of a TOML file on which each key is, which tomllib does not report.
 
-The scanner skims a document that tomllib has accepted already, so it checks nothing; where it loses its way it stops,
-and keys that it did not reach are said to be on the line of the nearest enclosing table that it did.
+The scanner reads a document that tomllib has accepted already, so it checks nothing. At a construct that it does not
+know it stops, and the keys that follow have the line of the nearest enclosing table that it has read.
 """
 
 import re
 import tomllib
-from bisect import bisect_right
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
+
+from mcastd.config.cursor import Cursor
 
 KeyPath = tuple[str | int, ...]
 
 _BLANK: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_SEPARATOR: Final = re.compile(rf"{_BLANK.pattern}(?:,{_BLANK.pattern})?")
 _SPACE: Final = re.compile(r"[ \t]*")
+_DOT: Final = re.compile(r"[ \t]*\.[ \t]*")
+_EQUALS: Final = re.compile(r"[ \t]*=[ \t]*")
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
-_LONG_STRING: Final = re.compile(
-    r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}' + r"|'''(?:[^']|'{1,2}(?!'))*'{3,5}", re.DOTALL
-)
 _STRING: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"' + r"|'[^'\n]*'")
-_PLAIN: Final = re.compile(r"[^,\]}#\n]+")
+_LONG_STRING: Final = r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}' + r"|'''(?:[^']|'{1,2}(?!'))*'{3,5}"
+_SCALAR: Final = re.compile(rf"(?s:{_LONG_STRING})|{_STRING.pattern}|[^,\]}}#\n]+")
+_MARK: Final = re.compile(r"[\[\]{}]")
+_MARKS: Final = re.compile(r"\[\[?|\]\]?")
 
 
 class Lines:
@@ -55,27 +60,25 @@ class _LostError(Exception):
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.found: dict[KeyPath, int] = {}
-        self._text = text
-        self._at = 0
-        self._newlines = [match.start() for match in re.finditer("\n", text)]
+        self._cursor = Cursor(text)
         self._last_index: dict[KeyPath, int] = {}  # of every array made by [[headers]]
 
     def document(self) -> None:
         table: KeyPath = ()
         self._take(_BLANK)
-        while self._at < len(self._text):
-            if self._text[self._at] == "[":
+        while self._cursor.next:
+            if self._cursor.next == "[":
                 table = self._header()
             else:
                 self._pair(table)
             self._take(_BLANK)
 
     def _header(self) -> KeyPath:
-        line = self._line()
-        is_array = self._text.startswith("[[", self._at)
-        self._at += 2 if is_array else 1
+        line = self._cursor.line
+        is_array = self._take(_MARKS) == "[["
         parts = self._key()
-        self._at += 2 if is_array else 1
+        self._take(_SPACE)
+        self._take(_MARKS)
         path: KeyPath = ()
         for part in parts[:-1]:
             path = (*path, part)
@@ -90,81 +93,48 @@ class _Scanner:
         self.found[path] = line
         return path
 
-    def _pair(self, table: KeyPath) -> None:
-        line = self._line()
-        path = table
+    def _pair(self, path: KeyPath) -> None:
+        line = self._cursor.line
         for part in self._key():
             path = (*path, part)
             self.found.setdefault(path, line)
-        self._expect("=")
-        self._take(_SPACE)
+        self._take(_EQUALS)
         self._value(path)
 
     def _key(self) -> list[str]:
+        self._take(_SPACE)
         parts = []
         while True:
-            self._take(_SPACE)
-            if self._next() in ('"', "'"):
-                parts.append(str(tomllib.loads(f"key = {self._take(_STRING)}")["key"]))
-            else:
-                parts.append(self._take(_BARE))
-            self._take(_SPACE)
-            if self._next() != ".":
+            is_quoted = self._cursor.next in ('"', "'")
+            parts.append(str(tomllib.loads(f"key = {self._take(_STRING)}")["key"]) if is_quoted else self._take(_BARE))
+            if not self._cursor.take(_DOT):
                 return parts
-            self._at += 1
 
     def _value(self, path: KeyPath) -> None:
-        start = self._next()
-        if start == "[":
-            self._array(path)
-        elif start == "{":
-            self._inline_table(path)
-        elif self._text.startswith(('"""', "'''"), self._at):
-            self._take(_LONG_STRING)
-        elif start in ('"', "'"):
-            self._take(_STRING)
-        else:
-            self._take(_PLAIN)
+        match self._cursor.next:
+            case "[":
+                self._items("]", lambda index: self._element((*path, index)))
+            case "{":
+                self._items("}", lambda _index: self._pair(path))
+            case _:
+                self._take(_SCALAR)
 
-    def _array(self, path: KeyPath) -> None:
-        self._expect("[")
-        self._take(_BLANK)
+    def _element(self, path: KeyPath) -> None:
+        self.found[path] = self._cursor.line
+        self._value(path)
+
+    def _items(self, end: str, item: Callable[[int], None]) -> None:
         index = 0
-        while self._next() != "]":
-            self.found[*path, index] = self._line()
-            self._value((*path, index))
-            self._take(_BLANK)
-            if self._next() == ",":
-                self._at += 1
-                self._take(_BLANK)
-            index += 1
-        self._at += 1
-
-    def _inline_table(self, path: KeyPath) -> None:
-        self._expect("{")
+        self._take(_MARK)
         self._take(_BLANK)
-        while self._next() != "}":
-            self._pair(path)
-            self._take(_BLANK)
-            if self._next() == ",":
-                self._at += 1
-                self._take(_BLANK)
-        self._at += 1
-
-    def _line(self) -> int:
-        return bisect_right(self._newlines, self._at) + 1
-
-    def _next(self) -> str:
-        return self._text[self._at : self._at + 1]
-
-    def _expect(self, mark: str) -> None:
-        if self._next() != mark:
-            raise _LostError
-        self._at += 1
+        while self._cursor.next != end:
+            item(index)
+            self._take(_SEPARATOR)
+            index += 1
+        self._take(_MARK)
 
     def _take(self, pattern: re.Pattern[str]) -> str:
-        match = pattern.match(self._text, self._at)
+        match = self._cursor.take(pattern)
         if match is None:
             raise _LostError
-        self._at = match.end()
         return match.group()

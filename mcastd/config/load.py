@@ -6,10 +6,9 @@ from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from msgspec import Struct
 
-from mcastd.config import certificates, charon, contradictions, implied, psk
+from mcastd.config import certificates, charon, checks, implied, psk
 from mcastd.config.certificates import read_certificates
 from mcastd.config.lines import scan
 from mcastd.config.model import Config
@@ -49,11 +48,10 @@ def load(path: Path, *, check_files: bool = True) -> Loaded:
 def loads(text: str, path: Path, *, check_files: bool = True) -> Loaded:
     """The same for a text, which is or is going to be in the file ``path``."""
     document = _parse(path, text)
-    report = Report(str(path), scan(text))
+    report = Report(path, scan(text))
     implied.complete(document, report)
     config = read_table(Config, document, report, ())
-    contradictions.find(config, report)
-    config = _absolute(config, path.absolute().parent)
+    checks.check(config, report)
     if check_files:
         _check_files(config, report)
     if report.problems:
@@ -105,24 +103,6 @@ def _in_words(reason: str) -> str:
 
 def _refused(path: Path, line: int, text: str) -> ConfigError:
     return ConfigError((ConfigProblem(str(path), line, "", text),))
-
-
-def _absolute(config: Config, folder: Path) -> Config:
-    def absolute(file: Path | None) -> Path | None:
-        return None if file is None else folder / file
-
-    peers = tuple(
-        msgspec.structs.replace(
-            peer,
-            psk_file=absolute(peer.psk_file),
-            local_cert=absolute(peer.local_cert),
-            local_key=absolute(peer.local_key),
-            remote_cert=absolute(peer.remote_cert),
-            ca_certs=tuple(folder / file for file in peer.ca_certs),
-        )
-        for peer in config.peers
-    )
-    return msgspec.structs.replace(config, peers=peers)
 
 
 def _check_files(config: Config, report: Report) -> None:

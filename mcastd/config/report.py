@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from mcastd.config.lines import KeyPath, Lines
@@ -32,10 +34,11 @@ def shown(value: object) -> str:
 
 
 class Report:
-    """The problems and notes of one file."""
+    """The problems and notes of one file, each by the path of its key."""
 
-    def __init__(self, file: str, lines: Lines) -> None:
+    def __init__(self, file: Path, lines: Lines) -> None:
         self._file = file
+        self.folder = file.absolute().parent
         self._lines = lines
         self._problems: list[ConfigProblem] = []
         self._notes: list[ConfigProblem] = []
@@ -48,18 +51,23 @@ class Report:
         self._wrong.add(path)
         self._arrays_with_wrong.update(path[:end] for end, part in enumerate(path) if isinstance(part, int))
 
-    def contradiction(self, path: KeyPath, text: str, *involved: KeyPath) -> None:
-        """Usable values that do not go together: reported, unless one of those involved is wrong by itself."""
+    def refuse(self, path: KeyPath, text: str, *involved: KeyPath) -> None:
+        """Report values that are not allowed together, unless one of those involved is wrong by itself."""
         if not any(self.is_wrong(one) for one in (path, *involved)):
             self._problems.append(self._problem(path, text))
 
-    def note(self, path: KeyPath, text: str) -> None:
-        """Not an error, but worth saying."""
-        self._notes.append(self._problem(path, text))
+    def note(self, path: KeyPath, text: str, *involved: KeyPath) -> None:
+        """Report what is not an error but may be a mistake, unless a value involved is wrong by itself."""
+        if not any(self.is_wrong(one) for one in (path, *involved)):
+            self._notes.append(self._problem(path, text))
 
     def is_wrong(self, path: KeyPath) -> bool:
         """Whether the value at a path was found wrong, or what it is a part of, or an element of it."""
         return path in self._arrays_with_wrong or any(path[:end] in self._wrong for end in range(1, len(path) + 1))
+
+    def table(self, *path: str | int) -> "Table":
+        """The table at a path, for rules about its keys."""
+        return Table(self, path)
 
     def line(self, path: KeyPath) -> int:
         """The line of a key."""
@@ -76,4 +84,28 @@ class Report:
         return tuple(sorted(self._notes, key=lambda problem: problem.line))
 
     def _problem(self, path: KeyPath, text: str) -> ConfigProblem:
-        return ConfigProblem(self._file, self._lines.line(path), dotted(path), text)
+        return ConfigProblem(str(self._file), self._lines.line(path), dotted(path), text)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the file. A key is its name, or a path below the table; ``()`` is the table itself."""
+
+    report: Report
+    path: KeyPath
+
+    def __getitem__(self, key: str | KeyPath) -> KeyPath:
+        """The path of a key."""
+        return (*self.path, *((key,) if isinstance(key, str) else key))
+
+    def keys(self, *names: str) -> list[KeyPath]:
+        """The paths of several keys."""
+        return [self[name] for name in names]
+
+    def refuse(self, key: str | KeyPath, text: str, *involved: str | KeyPath) -> None:
+        """``Report.refuse`` for a key; involved are names of keys of this table, and paths of others."""
+        self.report.refuse(self[key], text, *(self[one] if isinstance(one, str) else one for one in involved))
+
+    def note(self, key: str | KeyPath, text: str, *involved: str | KeyPath) -> None:
+        """``Report.note`` for a key, likewise."""
+        self.report.note(self[key], text, *(self[one] if isinstance(one, str) else one for one in involved))

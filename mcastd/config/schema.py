@@ -128,7 +128,7 @@ def _type(annotation: Any, extras: Iterable[object] = ()) -> ValueType:
         return value_types.choice(*get_args(base))
     if get_origin(base) is tuple:
         return _tables(struct) if struct else value_types.array(_type(get_args(base)[0]))
-    return ValueType("table", "", partial(read_table, struct)) if struct else _PLAIN[base]()
+    return ValueType("a table", partial(read_table, struct)) if struct else _PLAIN[base]()
 
 
 def _struct_in(annotation: Any) -> type[Struct] | None:
@@ -147,5 +147,4 @@ def _tables(struct: type[Struct]) -> ValueType:
             return tuple(read_table(struct, one, report, (*path, name), name=name) for name, one in value.items())
         return tuple(read_table(struct, one, report, (*path, index)) for index, one in enumerate(value))
 
-    name, allowed = ("tables by name", "[PATH.NAME]") if by_name else ("an array of tables", "[[PATH]]")
-    return ValueType(name, f"{name}, {allowed}", parse, ())
+    return ValueType("tables by name, [PATH.NAME]" if by_name else "an array of tables, [[PATH]]", parse, ())

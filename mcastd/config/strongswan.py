@@ -12,6 +12,7 @@ from glob import glob
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
+from mcastd.config.cursor import Cursor
 from mcastd.errors import ConfigError, ConfigProblem
 
 LARGEST: Final = 1 << 20
@@ -21,7 +22,13 @@ _INCLUDED_BY: Final = 10  # files that include one another, as in charon; so one
 _DEEPEST: Final = 50
 _SECTIONS: Final = 20_000
 
-_SPACE: Final = re.compile(r"(?:[ \t\r]+|#[^\n]*)+")
+_MARKS: Final = '{}:,="."'
+_BLANK: Final = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
+_EQUALS, _OPEN, _COLON, _COMMA = (
+    re.compile(rf"{_BLANK.pattern}{mark}") for mark in ("=", r"\{", rf":{_BLANK.pattern}", rf",{_BLANK.pattern}")
+)
+_BRACE: Final = re.compile("}")
+_GAP: Final = re.compile(r"[ \t\r]+")
 _NAME: Final = re.compile(r"[^#{}:.,=\"\r\n\t ]+")
 _REFERENCE: Final = re.compile(r"[^#{}:,=\"\r\n\t ]+")
 _WORD: Final = re.compile(r"[^#}\"\r\n\t ]+")
@@ -76,7 +83,8 @@ def load(path: Path) -> Section:
 
 def parse(text: str, file: Path = Path(), include: Include = lambda _pattern, _file: ()) -> Section:
     """Parse a text, ``include`` giving the files that it includes. Raises ConfigError for the first thing wrong."""
-    root = _Parser(_Scanner(include).tokens(text, file)).document(file)
+    root = Section(file, 1)
+    _Parser(include).statements(_Source(text, file), root)
     return _Resolver(root).resolved(root, frozenset(), 0)
 
 
@@ -113,73 +121,95 @@ def _refuse(file: Path, line: int, text: str) -> NoReturn:
     raise ConfigError((ConfigProblem(str(file), line, "", text),))
 
 
-class _Token(NamedTuple):
-    kind: str  # "name", "value", or the character itself; a newline is none of the grammar's business
-    text: str
-    file: Path
-    line: int
+class _Source(Cursor):
+    """The text of one file; ``included_by`` is by how many files it is included, one in another."""
+
+    def __init__(self, text: str, file: Path, included_by: int = 0) -> None:
+        super().__init__(text)
+        self.file = file
+        self.included_by = included_by
+
+    def refuse(self, text: str) -> NoReturn:
+        """Raise ConfigError for what comes next."""
+        _refuse(self.file, self.line, text)
 
 
-class _Scanner:
-    """Texts to tokens; those of an included file come where the statement stands."""
+class _Parser:
+    """Reads sections, without what they inherit."""
 
     def __init__(self, include: Include) -> None:
         self._include = include
         self._files = 0
+        self._depth = 0  # sections that are open
 
-    def tokens(self, text: str, file: Path, depth: int = 0) -> Iterator[_Token]:
-        self._files += 1
-        at, line, pattern = 0, 1, _NAME
-        while at < len(text):
-            start = at
-            if match := _SPACE.match(text, at):
-                at = match.end()
-            elif text[at] == "\n":
-                at += 1
-            elif match := _INCLUDE.match(text, at):
-                wanted, at = self._pattern(text, match.end(), file, line)
-                if depth == _INCLUDED_BY or self._files > _FILES:
-                    _refuse(file, line, "too many files include one another; does one include itself?")
-                for path, content in self._include(wanted, file):
-                    yield from self.tokens(content, path, depth + 1)
-            elif text[at] == "=":
-                yield _Token("=", "=", file, line)
-                value, at = _value(text, at + 1, file, line)
-                yield _Token("value", value, file, line)
-            elif text[at] in "{}:,":
-                pattern = _REFERENCE if text[at] in ":," else _NAME
-                yield _Token(text[at], text[at], file, line)
-                at += 1
-            elif match := pattern.match(text, at):
-                yield _Token("name", match[0], file, line)
-                at = match.end()
+    def statements(self, source: _Source, section: Section, *, to_brace: bool = False) -> None:
+        """Read what is in a section: up to its closing brace, or to the end of the file."""
+        source.take(_BLANK)
+        while source.next and not (source.next == "}" and to_brace):
+            if source.take(_INCLUDE):
+                self._included(source, section)
+            elif source.next in _MARKS:
+                source.refuse(f"{source.next!r} is not expected here; allowed: a section or key = value")
             else:
-                _refuse(file, line, f"{text[at]!r} is not expected here; allowed: a section or key = value")
-            line += text.count("\n", start, at)
+                self._statement(source, section)
+            source.take(_BLANK)
+        if to_brace and not source.take(_BRACE):
+            _refuse(section.file, section.line, "the section is not closed; allowed: a } for each {")
 
-    def _pattern(self, text: str, at: int, file: Path, line: int) -> tuple[str, int]:
-        if match := _QUOTED.match(text, at):
-            return _unescaped(match[1]), match.end()
-        if match := _PATTERN.match(text, at):
-            return re.sub(r'\\(["#} ])', r"\1", match[0]), match.end()
-        _refuse(file, line, "include names no file; allowed: a path, with wildcards if need be")
-
-
-def _value(text: str, at: int, file: Path, line: int) -> tuple[str, int]:
-    """The parts of a value up to the end of its line, one space between them, and where it ends."""
-    parts = []
-    while at < len(text) and text[at] not in "#}\n":
-        if text[at] in " \t\r":
-            at += 1
-        elif match := _QUOTED.match(text, at):
-            parts.append(_unescaped(match[1]))
-            at = match.end()
-        elif match := _WORD.match(text, at):
-            parts.append(match[0])
-            at = match.end()
+    def _included(self, source: _Source, section: Section) -> None:
+        if match := source.take(_QUOTED):
+            pattern = _unescaped(match[1])
+        elif match := source.take(_PATTERN):
+            pattern = re.sub(r'\\(["#} ])', r"\1", match[0])
         else:
-            _refuse(file, line, 'a string is not terminated; allowed: a closing "')
-    return " ".join(parts), at
+            source.refuse("include names no file; allowed: a path, with wildcards if need be")
+        if source.included_by == _INCLUDED_BY or self._files > _FILES:
+            source.refuse("too many files include one another; does one include itself?")
+        for path, text in self._include(pattern, source.file):
+            self._files += 1
+            self.statements(_Source(text, path, source.included_by + 1), section)
+
+    def _statement(self, source: _Source, section: Section) -> None:
+        line, name = source.line, source.take(_NAME)
+        assert name is not None
+        if source.take(_EQUALS):
+            section.values[name[0]] = Value(_value(source), source.file, line)
+            return
+        references: list[str] = []
+        mark = _COLON
+        while source.take(mark):
+            reference = source.take(_REFERENCE)
+            if reference is None:
+                source.refuse(f"{source.next!r} is no section to inherit from")
+            references.append(reference[0])
+            mark = _COMMA
+        if not source.take(_OPEN):
+            source.take(_BLANK)
+            if not source.next:
+                _refuse(source.file, line, "the file ends within a section or setting; allowed: whole ones")
+            # Without the words: one of them may be a secret whose = was forgotten.
+            what = repr(source.next) if source.next in _MARKS else "another"
+            source.refuse(f"after a name there is {what}; allowed: {{ or =")
+        self._depth += 1
+        if self._depth >= _DEEPEST:
+            source.refuse(f"sections are nested too deep; allowed: {_DEEPEST} levels")
+        below = section.sections.setdefault(name[0], Section(source.file, line))
+        below.references += tuple(one for one in references if one not in below.references)
+        self.statements(source, below, to_brace=True)
+        self._depth -= 1
+
+
+def _value(source: _Source) -> str:
+    """The parts of a value up to the end of its line, one space between them."""
+    parts = []
+    while source.next and source.next not in "#}\n":
+        if match := source.take(_QUOTED):
+            parts.append(_unescaped(match[1]))
+        elif match := source.take(_WORD):
+            parts.append(match[0])
+        elif not source.take(_GAP):
+            source.refuse('a string is not terminated; allowed: a closing "')
+    return " ".join(parts)
 
 
 def _unescaped(text: str) -> str:
@@ -187,55 +217,6 @@ def _unescaped(text: str) -> str:
         return "" if match[1].endswith("\n") else _ESCAPED.get(match[1], match[1])
 
     return _ESCAPE.sub(one, text.replace("\r\n", "\n"))
-
-
-class _Parser:
-    """Tokens to sections, without what they inherit."""
-
-    def __init__(self, tokens: Iterator[_Token]) -> None:
-        self._tokens = tokens
-
-    def document(self, file: Path) -> Section:
-        stack = [Section(file, 1)]
-        for token in self._tokens:
-            if token.kind == "}" and len(stack) > 1:
-                stack.pop()
-            elif token.kind == "name":
-                self._statement(token, stack)
-            else:
-                _refuse(token.file, token.line, f"{token.kind!r} is not expected here; allowed: a section or a key")
-            if len(stack) > _DEEPEST:
-                _refuse(token.file, token.line, f"sections are nested too deep; allowed: {_DEEPEST} levels")
-        if len(stack) > 1:
-            _refuse(stack[-1].file, stack[-1].line, "the section is not closed; allowed: a } for each {")
-        return stack[0]
-
-    def _statement(self, name: _Token, stack: list[Section]) -> None:
-        after = self._next(name)
-        if after.kind == "=":
-            value = self._next(after)
-            stack[-1].values[name.text] = Value(value.text, name.file, name.line)
-            return
-        references: list[str] = []
-        separator = ":"
-        while after.kind == separator:
-            reference = self._next(after)
-            if reference.kind != "name":
-                _refuse(reference.file, reference.line, f"{reference.kind!r} is no section to inherit from")
-            references.append(reference.text)
-            after, separator = self._next(reference), ","
-        if after.kind != "{":
-            # Without the words: one of them may be a secret whose = was forgotten.
-            what = "another" if after.kind == "name" else repr(after.kind)
-            _refuse(after.file, after.line, f"after a name there is {what}; allowed: {{ or =")
-        section = stack[-1].sections.setdefault(name.text, Section(name.file, name.line))
-        section.references += tuple(one for one in references if one not in section.references)
-        stack.append(section)
-
-    def _next(self, before: _Token) -> _Token:
-        for token in self._tokens:
-            return token
-        _refuse(before.file, before.line, "the file ends within a section or setting; allowed: whole ones")
 
 
 class _Resolver:

@@ -31,23 +31,28 @@ class WrongValueError(Exception):
 
 @dataclass(frozen=True)
 class ValueType:
-    """What a key may be set to: ``name`` in the reference, ``allowed`` in messages, with PATH for the key.
+    """What a key may be set to: ``allowed``, with PATH for the key, and more about that in ``hint``.
 
     ``parse`` makes a Python value of one from TOML, or raises WrongValueError. ``stand_in`` takes the place of a wrong
     value that is required, so that everything else is checked.
     """
 
-    name: str
     allowed: str
     parse: Callable[[Any, Report, KeyPath], Any]
     stand_in: Any = None
+    hint: str = ""
+
+    @property
+    def name(self) -> str:
+        """What is allowed, without an article."""
+        return re.sub("^(an?|the) ", "", self.allowed)
 
     def read(self, value: object, report: Report, path: KeyPath, otherwise: object) -> Any:
         """The value as it is used; ``otherwise`` and a report if it is wrong."""
         try:
             return self.parse(value, report, path)
         except WrongValueError as wrong:
-            report.wrong(path, f"{wrong}; allowed: {self.allowed.replace('PATH', dotted(path))}")
+            report.wrong(path, f"{wrong}; allowed: {self.allowed.replace('PATH', dotted(path))}{self.hint}")
             return otherwise
 
 
@@ -57,7 +62,11 @@ def toml_type(value: object) -> str:
 
 
 def _of(
-    types: tuple[type, ...], name: str, allowed: str, stand_in: Any, parse: Callable[[Any], Any] = lambda value: value
+    types: tuple[type, ...],
+    allowed: str,
+    stand_in: Any,
+    parse: Callable[[Any], Any] = lambda value: value,
+    hint: str = "",
 ) -> ValueType:
     """A type of value that needs nothing but the value itself, which is one of these types of TOML."""
 
@@ -66,7 +75,7 @@ def _of(
             raise WrongValueError(f"it is {toml_type(value)}")
         return parse(value)
 
-    return ValueType(name, allowed, checked, stand_in)
+    return ValueType(allowed, checked, stand_in, hint)
 
 
 def _within(low: float, high: float, value: Any, number: Any) -> Any:
@@ -77,25 +86,18 @@ def _within(low: float, high: float, value: Any, number: Any) -> Any:
 
 def boolean() -> ValueType:
     """``true`` or ``false``."""
-    return _of((bool,), "boolean", "true or false", False)
+    return _of((bool,), "true or false", False)
 
 
 def integer(low: int, high: int) -> ValueType:
     """A whole number, bounds included."""
-    text = f"{low} to {high}"
-    return _of((int,), text, f"an integer from {text}", low, lambda value: _within(low, high, value, value))
+    return _of((int,), f"an integer from {low} to {high}", low, lambda value: _within(low, high, value, value))
 
 
 def number(low: float, high: float) -> ValueType:
     """A number, bounds included."""
-    text = f"{low:g} to {high:g}"
-    return _of(
-        (int, float),
-        f"number, {text}",
-        f"a number from {text}",
-        low,
-        lambda value: float(_within(low, high, value, value)),
-    )
+    allowed = f"a number from {low:g} to {high:g}"
+    return _of((int, float), allowed, low, lambda value: float(_within(low, high, value, value)))
 
 
 def duration(low: float, high: float) -> ValueType:
@@ -109,9 +111,8 @@ def duration(low: float, high: float) -> ValueType:
             raise WrongValueError(f"{shown(value)} is no duration")
         return _within(low, high, value, float(match[1]) * _UNITS[match[2]])
 
-    text = f"{spell(low)} to {spell(high)}"
-    allowed = f'from {text}, as seconds or as "500ms", "30s", "5m", "4h", "1d"'
-    return _of((str, int, float), f"duration, {text}", allowed, low, parse)
+    hint = ', as seconds or as "500ms", "30s", "5m", "4h", "1d"'
+    return _of((str, int, float), f"a duration from {spell(low)} to {spell(high)}", low, parse, hint)
 
 
 def spell(seconds: float) -> str:
@@ -130,7 +131,7 @@ def choice(*words: str | int) -> ValueType:
             raise WrongValueError(shown(value))
         return value
 
-    return _of((str, int), _listed(words), _listed(words), words[0], parse)
+    return _of((str, int), _listed(words), words[0], parse)
 
 
 def _listed(words: Iterable[object]) -> str:
@@ -140,7 +141,7 @@ def _listed(words: Iterable[object]) -> str:
 
 def text(name: str) -> ValueType:
     """A name of something."""
-    return _of((str,), name, f"the {name}", "")
+    return _of((str,), f"the {name}", "")
 
 
 def _address(value: str) -> IPv4Address:
@@ -158,8 +159,8 @@ def _of_a_host(address: IPv4Address) -> IPv4Address:
 
 def host_address() -> ValueType:
     """An IPv4 address that a host can have."""
-    allowed = 'a unicast IPv4 address, for instance "10.44.6.1"'
-    return _of((str,), "address", allowed, IPv4Address(0), lambda value: _of_a_host(_address(value)))
+    hint = ', for instance "10.44.6.1"'
+    return _of((str,), "a unicast IPv4 address", IPv4Address(0), lambda value: _of_a_host(_address(value)), hint)
 
 
 def group_address() -> ValueType:
@@ -173,8 +174,8 @@ def group_address() -> ValueType:
             raise WrongValueError(f"{address} is in {LINK_LOCAL_GROUPS}, which never leaves its link")
         return address
 
-    text = "224.0.1.0 to 239.255.255.255"
-    return _of((str,), text, f"a multicast group from {text}", IPv4Address("239.255.255.255"), parse)
+    highest = IPv4Address("239.255.255.255")
+    return _of((str,), f"a multicast group from 224.0.1.0 to {highest}", highest, parse)
 
 
 def interface_address() -> ValueType:
@@ -193,8 +194,8 @@ def interface_address() -> ValueType:
             raise WrongValueError(f"{interface.ip} is the network or broadcast address of {network}")
         return interface
 
-    allowed = 'an IPv4 address and its prefix length, for instance "10.44.4.6/30"'
-    return _of((str,), "address with prefix length", allowed, IPv4Interface(0), parse)
+    hint = ', for instance "10.44.4.6/30"'
+    return _of((str,), "an IPv4 address and its prefix length", IPv4Interface(0), parse, hint)
 
 
 def prefix(within: IPv4Network | None = None) -> ValueType:
@@ -214,14 +215,9 @@ def prefix(within: IPv4Network | None = None) -> ValueType:
             report.note(path, f"{value} means {interface.network}, its host bits are cut off")
         return interface.network
 
-    allowed = f"an IPv4 prefix{f' within {within}' if within else ''}, for instance"
-    kind = _of(
-        (str,),
-        f"prefix in {within}" if within else "prefix",
-        f'{allowed} "{"239.0.0.0/8" if within else "10.45.8.16/28"}"',
-        within or IPv4Network(0),
-        parse,
-    )
+    allowed = f"an IPv4 prefix{f' in {within}' if within else ''}"
+    hint = f', for instance "{"239.0.0.0/8" if within else "10.45.8.16/28"}"'
+    kind = _of((str,), allowed, within or IPv4Network(0), parse, hint)
     return replace(kind, parse=network)
 
 
@@ -234,8 +230,7 @@ def proposal(protocol: Protocol) -> ValueType:
             raise WrongValueError(f"{shown(value)}: {problem}")
         return value
 
-    allowed = f'a proposal in the syntax of strongSwan, for instance "{example}"'
-    return _of((str,), "proposal", allowed, example, parse)
+    return _of((str,), "a proposal", example, parse, f' in the syntax of strongSwan, for instance "{example}"')
 
 
 def preference(*words: str) -> ValueType:
@@ -247,9 +242,7 @@ def preference(*words: str) -> ValueType:
             raise WrongValueError(shown(value) if isinstance(value, str) else "it is an array of other values")
         return tuple(found)
 
-    listed = _listed(words)
-    name, allowed = f"{listed}, or an array of them", f"{listed}, or an array of them, the most preferred first"
-    return _of((str, list), name, allowed, words[:1], parse)
+    return _of((str, list), f"{_listed(words)}, or an array of them", words[:1], parse, ", the most preferred first")
 
 
 def identity() -> ValueType:
@@ -260,12 +253,11 @@ def identity() -> ValueType:
             raise WrongValueError(f"{shown(value)} is empty, too long, unprintable or has blanks around it")
         return value
 
-    allowed = 'an IKE identity, for instance "222.45.67.1", "vpn.example.com" or "%any"'
-    return _of((str,), "IKE identity", allowed, "", parse)
+    return _of((str,), "an IKE identity", "", parse, ', for instance "222.45.67.1", "vpn.example.com" or "%any"')
 
 
 def file_path(*, absolute: bool = False, longest: int = 4095) -> ValueType:
-    """The path of a file."""
+    """The path of a file, which is relative to the folder of the configuration."""
 
     def parse(value: str) -> Path:
         usable = value and value.isprintable() and len(value.encode()) <= longest
@@ -273,8 +265,9 @@ def file_path(*, absolute: bool = False, longest: int = 4095) -> ValueType:
             raise WrongValueError(f"{shown(value)} is not that")
         return Path(value)
 
-    allowed = f"{'an absolute' if absolute else 'a'} path of at most {longest} bytes"
-    return _of((str,), "absolute path" if absolute else "path", allowed, Path(), parse)
+    allowed = "an absolute path" if absolute else "a path"
+    kind = _of((str,), allowed, Path(), parse, f" of at most {longest} bytes")
+    return replace(kind, parse=lambda value, report, path: report.folder / kind.parse(value, report, path))
 
 
 def or_word(other: ValueType, words: Mapping[str, Any]) -> ValueType:
@@ -284,7 +277,7 @@ def or_word(other: ValueType, words: Mapping[str, Any]) -> ValueType:
         return words[value] if isinstance(value, str) and value in words else other.parse(value, report, path)
 
     listed = ", ".join(map(shown, words))
-    return replace(other, name=f"{listed} or {other.name}", allowed=f"{other.allowed}, or {listed}", parse=parse)
+    return replace(other, allowed=f"{other.allowed}, or {listed}", parse=parse)
 
 
 def auto(other: ValueType) -> ValueType:
@@ -303,5 +296,5 @@ def array(element: ValueType, *, least: int = 0) -> ValueType:
         read = (element.read(one, report, (*path, index), element.stand_in) for index, one in enumerate(value))
         return tuple(read)
 
-    allowed = f"an array{f' of at least {least}' if least else ''}, also for a single value: [...]"
-    return ValueType(f"array ({element.name})", allowed, parse, ())
+    hint = f", also of a single value: [...]{', not empty' if least else ''}"
+    return ValueType(f"an array ({element.name})", parse, (), hint)

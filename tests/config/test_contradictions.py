@@ -52,7 +52,7 @@ def renamed(part: str, name: str) -> str:
         (renamed("gre1", "interface-of-16-x"), "tunnels.interface-of-16-x", "up to 15 letters"),
         (renamed("gre1", '"a/b"').replace('tunnel = ""a/b""', ""), 'tunnels."a/b"', "no interface name"),
         (renamed("gre1", "gre0"), "tunnels.gre0", "taken by the system"),
-        (renamed("peers.dc-tun", 'peers."dc tun"'), 'peers."dc tun"', "no usable name"),
+        (renamed("peers.dc-tun", 'peers."dc tun"'), 'peers."dc tun"', "not a usable name"),
         (
             TEXT + '\n[[groups]]\ngroup = "239.1.1.1"\n',
             "groups[1].group",
@@ -197,7 +197,7 @@ def test_children_of_different_xfrm_interfaces_may_have_the_same_selectors(tmp_p
     children = {one.name: one for one in loaded.config.peers[0].children}
     assert children["a"].local_ts == children["b"].local_ts
     notes = [note.text for note in loaded.notes if note.key == f"{PEER}.children.b"]
-    assert any("those of a: the other side cannot tell by them which of the two we mean" in note for note in notes)
+    assert any("those of a: by them the other side cannot distinguish the two" in note for note in notes)
     assert not any("only one of the two carries" in note and "those of a" in note for note in notes)
 
 
@@ -220,6 +220,4 @@ def test_snat_towards_the_same_addresses_is_a_note_where_both_may_match(tmp_path
 
     assert notes('["172.16.0.0/12"]') == []
     for both in ("[]", '["192.168.7.0/24"]'):
-        assert notes(both) == [
-            "what goes to 100.15.30.0/25 may match the SNAT of dc-tun-tcp as well, which comes first"
-        ]
+        assert notes(both) == ["packets to 100.15.30.0/25 may match the SNAT of dc-tun-tcp as well, which comes first"]

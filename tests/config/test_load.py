@@ -93,7 +93,12 @@ HUGE = f"0x{'f' * 5000}"
         ('local = "10.1.1.246" ', "", "peers.dc-tun.local", "it is missing from [peers.dc-tun]"),
         ('remote = "177.54.214.20"', 'remote = "10.1.1.246"', "peers.dc-tun.remote", "the same as local"),
         ('remote_id = "177.54.214.20"', 'remote_id = ""', "peers.dc-tun.remote_id", "is empty"),
-        ('lifetime = "4h"', 'lifetime = "4 hours"', "peers.dc-tun.lifetime", "no duration; allowed: from 1s to 30d"),
+        (
+            'lifetime = "4h"',
+            'lifetime = "4 hours"',
+            "peers.dc-tun.lifetime",
+            "no duration; allowed: a duration from 1s to 30d",
+        ),
         ('lifetime = "4h"', "lifetime = -1", "peers.dc-tun.lifetime", "-1 is out of range"),
         ('lifetime = "4h"', "lifetime = nan", "peers.dc-tun.lifetime", "nan is out of range"),
         ('lifetime = "4h"', "lifetime = 1979-05-27", "peers.dc-tun.lifetime", "a date or time"),
@@ -405,7 +410,7 @@ def test_ten_thousand_groups_are_fine(tmp_path: Path) -> None:
         ("\n[tunnels]\ngre1 = 1\n", 3, "tunnels.gre1", "it is an integer; allowed: a table, [tunnels.gre1]"),
         ("[peers.a]\n", 1, "peers.a.psk_file", "it is missing from [peers.a]; allowed: a pre-shared key, or"),
         ("[tunnels.gre1]\n", 1, "tunnels.gre1.address", "it is missing from [tunnels.gre1]"),
-        ('[peers."a b"]\n', 1, 'peers."a b"', '"a b" is no usable name; allowed: up to 63'),
+        ('[peers."a b"]\n', 1, 'peers."a b"', '"a b" is not a usable name; allowed: up to 63'),
         ('[tunnels."a/b"]\n', 1, 'tunnels."a/b"', '"a/b" is no interface name; allowed: up to 15'),
         ("[daemon]\ndatapth = 1\n", 2, "daemon.datapth", "there is no such key; did you mean datapath?"),
     ],
@@ -433,5 +438,5 @@ def test_ikev1_has_no_combined_mode_ciphers_for_itself(tmp_path: Path) -> None:
         "aes256-sha256-modp2048", "aes256gcm16-prfsha256-modp2048", 1
     )
     (complaint,) = complaints(text, tmp_path)
-    assert "peers.dc-tun.proposals[0]: aes256gcm16-prfsha256-modp2048: IKEv1 has no such ciphers" in complaint
+    assert "peers.dc-tun.proposals[0]: aes256gcm16-prfsha256-modp2048: IKEv1 has no combined-mode ciphers" in complaint
     assert complaints(text.replace("version = 1", "version = 2"), tmp_path) == []

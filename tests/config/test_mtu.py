@@ -129,7 +129,7 @@ def test_what_esp_adds_by_the_names_of_list_sas(encr: str, integ: str | None, ex
         ("esp", "aes256-sha256 ", "'sha256 '"),
         ("esp", "aes256", "no integrity"),
         ("esp", "sha256-modp2048", "no encryption"),
-        ("esp", "aes256-aes256gcm16-sha256", "do not mix"),
+        ("esp", "aes256-aes256gcm16-sha256", "make them two"),
         ("esp", "aes256-sha256-prfsha256", "IKE only"),
         ("ike", "aes256-sha256", "no Diffie-Hellman"),
         ("ike", "aes256gcm16-modp2048", "no pseudo-random"),

@@ -82,7 +82,7 @@ def test_syntax(text: str, found: dict[str, object]) -> None:
         ('a = "b', 1, "not terminated"),
         ("\n= b", 2, "'=' is not expected here"),
         ('"a" = b', 1, "'\"' is not expected here"),
-        ("a.b = c", 1, "'.' is not expected here"),
+        ("a.b = c", 1, "after a name there is '.'; allowed: { or ="),
         ("a : { }", 1, "'{' is no section to inherit from"),
         ("a : b, , c { }", 1, "',' is no section to inherit from"),
         ("\n\ninclude #", 3, "include names no file"),

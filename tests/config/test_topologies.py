@@ -96,12 +96,12 @@ TUNNEL_MODE = PEER + child('local_ts = "10.44.6.1/32"\nremote_ts = "10.44.7.1/32
         (
             STRAIGHT + tunnel('encapsulation = "none"', "ipsec2").replace("10.44.4.6", "10.44.5.6"),
             "tunnels.ipsec2.child",
-            "ipsec1 is the XFRM interface of it already",
+            "ipsec1 is its XFRM interface already",
         ),
         (
             STRAIGHT.replace("if_id = 7", 'if_id = 7\nlocal_ts = "10.0.0.0/8"'),
             "peers.dc.children.gre.local_ts",
-            "holds no multicast",
+            "contains no multicast",
         ),
         (STRAIGHT + "key = 5\n", "tunnels.ipsec1.key", "a part of GRE"),
         (STRAIGHT + "checksum = true\n", "tunnels.ipsec1.checksum", "a part of GRE"),
@@ -128,9 +128,9 @@ TUNNEL_MODE = PEER + child('local_ts = "10.44.6.1/32"\nremote_ts = "10.44.7.1/32
         (
             TUNNEL_MODE + tunnel(LOOPBACKS + '\nroutes = ["rp", "177.0.0.0/8"]'),
             "tunnels.gre1.routes[1]",
-            "holds 177.54.214.20, the way to which would lead through the tunnel itself",
+            "contains 177.54.214.20, to which the packets of the tunnel itself go",
         ),
-        (TUNNEL_MODE + tunnel(LOOPBACKS + '\nroutes = ["10.0.0.0/8"]'), "tunnels.gre1.routes[0]", "holds 10.44.7.1"),
+        (TUNNEL_MODE + tunnel(LOOPBACKS + '\nroutes = ["10.0.0.0/8"]'), "tunnels.gre1.routes[0]", "contains 10.44.7.1"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_reason(text: str, key: str, said: str, tmp_path: Path) -> None:

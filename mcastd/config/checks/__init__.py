@@ -1,0 +1,15 @@
+"""The rules for keys that are each valid by themselves: one function for each rule, by the kind of table.
+
+Values that are wrong by themselves take no part: a rule names the keys that it is about, and nothing is reported if one
+of them is wrong already.
+"""
+
+from mcastd.config.checks import children, groups, peers, pim, tunnels
+from mcastd.config.model import Config
+from mcastd.config.report import Report
+
+
+def check(config: Config, report: Report) -> None:
+    """Report every rule that the configuration violates."""
+    for part in (peers, children, tunnels, pim, groups):
+        part.check(config, report)

@@ -1,0 +1,78 @@
+"""Rules for ``[peers.NAME]``."""
+
+import re
+from typing import Final
+
+from mcastd.config.model import Config, Peer
+from mcastd.config.proposals import by_kind
+from mcastd.config.report import Report, Table, dotted, shown
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,62}")
+_CERTIFICATES: Final = ("local_cert", "local_key", "ca_certs", "remote_cert")
+
+
+def check(config: Config, report: Report) -> None:
+    """Apply every rule to every peer."""
+    for peer in config.peers:
+        at = report.table("peers", peer.name)
+        name_for_charon(peer.name, at)
+        _ends_differ(peer, at)
+        _credentials(peer, at)
+        _ciphers_of_ikev1(peer, at)
+        _retry_pauses(peer, at)
+    _identities_differ(config.peers, report)
+
+
+def name_for_charon(name: str, at: Table) -> None:
+    """The name of a peer or a child is one that a connection of charon can have."""
+    if not _NAME.fullmatch(name):
+        text = f"{shown(name)} is not a usable name; allowed: up to 63 letters, digits, '_', '-' and '.', not '.' first"
+        at.refuse((), text)
+
+
+def _ends_differ(peer: Peer, at: Table) -> None:
+    if peer.local == peer.remote:
+        text = f"it is the same as local, {peer.local}; allowed: the other side's address"
+        at.refuse("remote", text, "local")
+
+
+def _credentials(peer: Peer, at: Table) -> None:
+    if peer.psk_file is not None:
+        if any(getattr(peer, key) for key in _CERTIFICATES):
+            text = "there are certificates as well; allowed: a pre-shared key or certificates, not both"
+            at.refuse("psk_file", text, *_CERTIFICATES)
+    elif not any(getattr(peer, key) for key in _CERTIFICATES):
+        text = f"it is missing from [{dotted(at.path)}]; allowed: a pre-shared key, or local_cert and local_key"
+        at.refuse("psk_file", text, *_CERTIFICATES)
+    else:
+        for key in ("local_cert", "local_key"):
+            if getattr(peer, key) is None:
+                text = "it is missing; allowed: local_cert and local_key together, for authentication by certificate"
+                at.refuse(key, text, *_CERTIFICATES, "psk_file")
+        if not peer.ca_certs and peer.remote_cert is None:
+            text = "it is missing; allowed: ca_certs that issued the other side's certificate, or remote_cert itself"
+            at.refuse("ca_certs", text, *_CERTIFICATES, "psk_file")
+
+
+def _ciphers_of_ikev1(peer: Peer, at: Table) -> None:
+    for number, proposal in enumerate(peer.proposals if peer.version == 1 else ()):
+        if "aead" in by_kind(proposal):
+            text = f"{proposal}: IKEv1 has no combined-mode ciphers for itself; allowed: another one, or version = 2"
+            at.refuse(("proposals", number), text, "version")
+
+
+def _retry_pauses(peer: Peer, at: Table) -> None:
+    if peer.retry_min > peer.retry_max:
+        text = f"{peer.retry_min:g} s is more than retry_max, {peer.retry_max:g} s; allowed: at most that"
+        at.refuse("retry_min", text, "retry_max")
+
+
+def _identities_differ(peers: tuple[Peer, ...], report: Report) -> None:
+    keys = ("local", "remote", "local_id", "remote_id")
+    found: dict[tuple[object, ...], Table] = {}
+    for peer in peers:
+        at = report.table("peers", peer.name)
+        other = found.setdefault(tuple(getattr(peer, key) for key in keys), at)
+        if other != at:
+            text = f"it has the addresses and identities of {dotted(other.path)}; allowed: one peer for all children"
+            at.refuse((), text, *keys, *other.keys(*keys))
