@@ -101,7 +101,8 @@ def pim(inputs: Inputs) -> PimDesired:
         for tunnel in inputs.config.tunnels
         if tunnel.pim is not None and (link := inputs.up.links.get(tunnel.name)) is not None and link.up_count
     ]
-    return PimDesired(tuple(interfaces), inputs.config.groups)
+    tunnels = tuple(tunnel.name for tunnel in inputs.config.tunnels if tunnel.pim is not None)
+    return PimDesired(tuple(interfaces), inputs.config.groups, tunnels)
 
 
 def _unguarded(inputs: Inputs) -> frozenset[str]:

@@ -137,3 +137,8 @@ def test_pim_runs_on_a_path_that_has_been_up_and_keeps_its_state_while_it_is_dow
 def test_the_groups_are_passed_on_as_they_are() -> None:
     """Whatever their number, comparing them with the last ones costs nothing."""
     assert wiring.pim(inputs()).groups is CONFIG.groups
+
+
+def test_pim_knows_which_tunnels_are_to_have_it_before_they_are_up() -> None:
+    both = config(tunnels=(TUNNEL, replace(TUNNEL, name="gre2", pim=None)))
+    assert wiring.pim(inputs(both, links={})).tunnels == ("gre1",)

@@ -28,7 +28,9 @@ from mcastd.pim.effects import (
     RpSetChanged,
     Send,
 )
+from mcastd.pim.interface import Interface
 from mcastd.pim.link import open_socket
+from mcastd.pim.membership import Membership
 from mcastd.pim.packet import encode_hello
 from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
@@ -193,14 +195,25 @@ class PimAgent:
         return PimSnapshot({name: self._status(name, now) for name in self._links}, group_statuses(self._router, now))
 
     def joins_desired(self) -> int:
-        """How many joins are desired."""
-        return sum(sum(1 for _ in membership.entries()) for membership in self._router.memberships.values())
+        """How many joins are desired on configured tunnels."""
+        return sum(len(membership) for membership, _ in self._memberships())
+
+    def _memberships(self) -> Iterator[tuple[Membership, Interface | None]]:
+        """What is desired on each configured tunnel, and its interface while PIM runs on it and its path is up."""
+        for name, membership in self._router.memberships.items():
+            if name in self._desired.tunnels:
+                interface = self._router.interfaces.get(name)
+                yield membership, interface if interface is not None and interface.settings.up else None
 
     def problems(self) -> Iterator[Problem]:
         """The interfaces that cannot send, and how many joins are not joined."""
         for name, link in self._links.items():
             if link.problem is not None and link.settings.up:
                 yield Problem("pim_send_failed", name, f"PIM cannot send on {name}: {link.problem}")
+        desired, now = self.joins_desired(), self._clock()
+        missing = desired - sum(interface.joined(now) for _, interface in self._memberships() if interface is not None)
+        if missing:
+            yield Problem("joins_not_joined", "pim", f"{missing} of {desired} joins not joined")
 
     def _status(self, name: str, now: float) -> PimStatus:
         """PIM on one tunnel; ``running`` is False without an open socket on its interface."""

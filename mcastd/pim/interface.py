@@ -301,6 +301,10 @@ class Interface:
     def _neighbor_down(self, address: IPv4Address, reason: str) -> None:
         self.effects.append(NeighborDown(self.settings.name, address, reason))
 
+    def joined(self, now: float) -> int:
+        """How many entries are desired and advertised to an RPF' that is up."""
+        return self.upstream.joined if self.neighbor_problem(now) is None else 0
+
     def neighbor_problem(self, now: float) -> str | None:
         """Why nothing is joined on this link, or may not be; None if RPF' is up, or need not be yet."""
         upstream = self.upstream.neighbor

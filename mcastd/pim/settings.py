@@ -61,10 +61,11 @@ class PimInterface:
 
 @dataclass(frozen=True, slots=True)
 class PimDesired:
-    """The interfaces to run PIM on, and the groups of the configuration to join."""
+    """The interfaces to run PIM on, the groups of the configuration to join, and the tunnels that are to have PIM."""
 
     interfaces: tuple[PimInterface, ...]
     groups: tuple[Group, ...]
+    tunnels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
