@@ -23,10 +23,11 @@ from mcastd.keepalive.agent import KeepaliveAgent
 from mcastd.pim.agent import PimAgent
 from mcastd.problems import Problem
 from mcastd.snapshot import Snapshots
-from mcastd.system import capabilities, sockets
+from mcastd.system import capabilities, gre_devices, nft, sockets, sysctl
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
+from mcastd.system.netlink import Netlink
 from mcastd.tunnel.agent import TunnelAgent
 from mcastd.wiring import Inputs, Up
 
@@ -58,7 +59,7 @@ class Composition:
         self.config_digest = digest(config)
         self._peers: tuple[PeerWithKey, ...] = ()
         self._leaving: Config | None = None  # the configuration before, while a reload is carried out
-        self.firewall = FirewallAgent(ledger=ledger, log=log, on_change=on_change)
+        self.firewall = FirewallAgent(nftables=nft, sysctls=sysctl, ledger=ledger, log=log, on_change=on_change)
         self.ipsec = IpsecAgent(
             charon=ViciSocket(config.daemon.vici_socket),
             esp_sockets=sockets,
@@ -67,7 +68,15 @@ class Composition:
             on_change=on_change,
             rng=rng,
         )
-        self.tunnels = TunnelAgent(ledger=ledger, log=log, on_change=on_change, store=FdStore.inherited(log))
+        self.tunnels = TunnelAgent(
+            netlink=Netlink(),
+            sysctls=sysctl,
+            devices=gre_devices,
+            ledger=ledger,
+            store=FdStore.inherited(log),
+            log=log,
+            on_change=on_change,
+        )
         self.keepalive = KeepaliveAgent(log=log, on_change=on_change)
         self.pim = PimAgent(log=log, on_change=on_change, rng=rng)
         self.parts: tuple[Part[Any], ...] = (

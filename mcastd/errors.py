@@ -9,6 +9,7 @@ McastdError
  |    +-- ViciUnreadable     it answered what cannot be read
  |    +-- ViciRefused        it answered that it will not
  +-- HostError           the host refused a change (netlink, sysctl, sockets)
+ |    +-- LinkUnsupported    the kernel has no links of this kind
  +-- ControlError        the daemon does not answer on its control socket
  |    +-- ControlRefused     it answered that it will not
  +-- PeerConfigError     the other side's kind of device cannot do what was agreed on
@@ -77,6 +78,10 @@ class ViciRefused(ViciError):
 
 class HostError(McastdError):
     """The host refused a change that the configuration asks for."""
+
+
+class LinkUnsupported(HostError):
+    """The kernel has no links of this kind (GRE, XFRM), so that none can be made."""
 
 
 class ControlError(McastdError):

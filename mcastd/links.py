@@ -1,14 +1,14 @@
-"""What is asked of the kernel and what it tells, for who reckons with it and for who speaks to it. Pure."""
+"""What the kernel is asked for and shows: links, addresses, routes, rules and next hops. Pure."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from mcastd.net.gre import PLAIN, GreOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Gre:
-    """A link of kind ``gre``."""
+    """The parameters of a link of kind ``gre``."""
 
     local: IPv4Address
     remote: IPv4Address
@@ -17,18 +17,75 @@ class Gre:
 
 @dataclass(frozen=True, slots=True)
 class Xfrm:
-    """A link of kind ``xfrm``: what is sent into it is encrypted by the SAs of its ``if_id``, or dropped."""
+    """The parameters of a link of kind ``xfrm``: the SAs of its ``if_id`` encrypt what is sent into it."""
 
     if_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """Where this host's routes to an address lead: an interface and, unless that is on the link, a gateway.
+class Link:
+    """A network interface. ``kind`` is the kernel's (``gre``, ``tun``, ``veth``, ...), ``mtu`` is in bytes."""
 
-    ``silent`` is that the next hop does not answer the question for its link-layer address (ARP).
+    index: int
+    name: str
+    kind: str | None
+    mtu: int
+    up: bool
+    multicast: bool
+    parameters: Gre | Xfrm | None = None
+
+    def __str__(self) -> str:
+        return f"link {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An IPv4 address of the interface ``index``; ``peer`` is the far end of a point-to-point address."""
+
+    index: int
+    interface: IPv4Interface
+    peer: IPv4Address | None = None
+
+    def __str__(self) -> str:
+        return f"address {self.interface}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route to the interface ``index``, which is None if there are several next hops or none.
+
+    ``protocol`` is who made it (RTPROT_*).
+    """
+
+    prefix: IPv4Network
+    index: int | None
+    table: int
+    protocol: int
+
+    def __str__(self) -> str:
+        return f"route {self.prefix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``from SOURCE lookup TABLE``; the kernel evaluates rules of a lower ``priority`` first."""
+
+    source: IPv4Network
+    table: int
+    priority: int
+    protocol: int
+
+    def __str__(self) -> str:
+        return f"rule from {self.source} lookup {self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """Where packets to an address are sent: an interface and, unless the address is on the link, a gateway.
+
+    ``unresolved`` is that ARP for the next hop is not answered.
     """
 
     interface: str
     gateway: IPv4Address | None = None
-    silent: bool = False
+    unresolved: bool = False

@@ -12,7 +12,6 @@ from mcastd.firewall import rules
 from mcastd.firewall.rules import FirewallDesired
 from mcastd.problems import Problem
 from mcastd.status import FirewallStatus
-from mcastd.system import nft, sysctl
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.nft import Table
@@ -47,11 +46,11 @@ class FirewallAgent:
     def __init__(
         self,
         *,
+        nftables: Nftables,
+        sysctls: Sysctls,
         ledger: Ledger,
         log: Logger,
         on_change: Callable[[], None],
-        nftables: Nftables = nft,
-        sysctls: Sysctls = sysctl,
     ) -> None:
         self._ledger = ledger
         self._log = log

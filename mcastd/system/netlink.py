@@ -1,212 +1,209 @@
-"""Links and addresses over rtnetlink (rtnetlink(7)) as frozen dataclasses; refusals are HostError."""
+"""Links, addresses, routes and rules of IPv4 over rtnetlink, as the structs of ``mcastd.links``."""
 
 import errno
 import os
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
-from typing import Any, Self
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any, Final, Self
 
 from pyroute2.iproute.linux import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from mcastd.errors import HostError
-from mcastd.links import Gre, Way, Xfrm
+from mcastd.errors import HostError, LinkUnsupported
+from mcastd.links import Address, Gre, Link, NextHop, Route, Rule, Xfrm
 from mcastd.net.gre import Flag, GreOptions
 
-IFF_UP = 0x1
-IFF_MULTICAST = 0x1000
-_ADDRGENMODE_NONE = 1
-_NUD_UNRESOLVED = 0x01 | 0x20  # incomplete, failed
-_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV4_ROUTE, _RTMGRP_IPV4_RULE = 0x1, 0x10, 0x40, 0x80
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One network interface. ``kind`` is the kernel's (``gre``, ``tun``, ``veth``, ...)."""
-
-    index: int
-    name: str
-    kind: str | None
-    mtu: int
-    up: bool
-    multicast: bool
-    detail: Gre | Xfrm | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """An IPv4 address of the interface ``index``; ``peer`` is the other end's, of a point-to-point address."""
-
-    index: int
-    interface: IPv4Interface
-    peer: IPv4Address | None = None
+IFF_UP: Final = 0x1
+IFF_MULTICAST: Final = 0x1000
+_AF_INET: Final = 2
+_ADDRGENMODE_NONE: Final = 1
+_NUD_UNRESOLVED: Final = 0x01 | 0x20  # incomplete, failed
+_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE
+_ACTION_LOOKUP: Final = 1
+_SCOPE_LINK: Final = 253
+_EVERYWHERE: Final = IPv4Network("0.0.0.0/0")
+_NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP)
+# How the kernel refuses to delete an address, a route or a rule that does not exist, or is on a link that does not.
+_GONE: Final = (errno.EADDRNOTAVAIL, errno.ENODEV, errno.ESRCH, errno.ENOENT)
 
 
 class Netlink:
-    """One rtnetlink socket for queries and changes; an asynchronous context manager."""
-
-    def __init__(self) -> None:
-        self.ipr = AsyncIPRoute()  # the socket
+    """One rtnetlink socket, open within ``async with``, which can be entered again. Its methods raise HostError."""
 
     async def __aenter__(self) -> Self:
-        await self.ipr.setup_endpoint()
+        self._ipr = AsyncIPRoute()
+        await self._ipr.setup_endpoint()
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        self.ipr.close()
+        self._ipr.close()
+
+    @asynccontextmanager
+    async def changes(self) -> AsyncIterator[AsyncIterator[None]]:
+        """Receive a notification after each change of links, addresses, routes or rules.
+
+        Changes are noticed from the moment that the context is entered.
+        """
+        async with AsyncIPRoute() as ipr:
+            await ipr.bind(groups=_GROUPS)
+            yield _changes(ipr)
 
     async def link(self, name: str) -> Link | None:
-        """The interface with that name, or None. Raises HostError."""
-        try:
-            answer = list(await self.ipr.link("get", ifname=name))
-        except NetlinkError as error:
-            if error.code == errno.ENODEV:
-                return None
-            raise host_error(f"link {name}", error) from error
-        return _link(answer[0])
-
-    async def link_by_index(self, index: int) -> Link:
-        """The interface with that index; raises HostError if there is none."""
-        answer = list(await self._request(f"link {index}", self.ipr.link("get", index=index)))
-        return _link(answer[0])
-
-    async def addresses(self) -> tuple[Address, ...]:
-        """All IPv4 addresses of the host. Raises HostError, also if the list changed while it was read."""
-        try:
-            return tuple([_address(message) async for message in await self.ipr.addr("dump", family=2)])
-        except NetlinkError as error:
-            raise host_error("addresses", error) from error
+        """The link of that name; None if it does not exist."""
+        found = await self._ask(f"link {name}", self._ipr.link("get", ifname=name), errno.ENODEV)
+        return _link(found[0]) if found else None
 
     async def link_towards(self, destination: IPv4Address, source: IPv4Address | None = None) -> Link | None:
-        """The interface by which packets to ``destination`` leave, or None without a route. Raises HostError."""
-        query = {"dst": str(destination)} | ({"src": str(source)} if source else {})
-        try:
-            answer = list(await self.ipr.route("get", **query))
-        except NetlinkError:
-            return None
-        return await self.link_by_index(answer[0].get("oif"))
+        """The link by which packets to ``destination`` leave; None if there is no route."""
+        route = await self._lookup(destination, source)
+        return await self._link_of(route) if route is not None else None
 
-    async def way(self, destination: IPv4Address, source: IPv4Address) -> Way | None:
-        """The interface and gateway for packets to ``destination``, or None without a route. Raises HostError."""
-        try:
-            route = next(iter(await self.ipr.route("get", dst=str(destination), src=str(source))))
-        except NetlinkError:
+    async def next_hop(self, destination: IPv4Address, source: IPv4Address) -> NextHop | None:
+        """The next hop of packets to ``destination``; None if there is no route."""
+        route = await self._lookup(destination, source)
+        link = await self._link_of(route) if route is not None else None
+        if route is None or link is None:
             return None
-        gateway, index = route.get("gateway"), route.get("oif")
+        gateway, index = route.get("gateway"), link.index
         hop = gateway or str(destination)
-        neighbors = await self._request("neighbours", self.ipr.neigh("dump", family=2, ifindex=index))
-        states = [entry["state"] async for entry in neighbors if entry.get("dst") == hop and entry["ifindex"] == index]
-        return Way(
-            interface=(await self.link_by_index(index)).name,
+        neighbors = await self._ask("neighbours", self._ipr.neigh("dump", family=_AF_INET, ifindex=index))
+        states = [entry["state"] for entry in neighbors if entry.get("dst") == hop and entry["ifindex"] == index]
+        return NextHop(
+            interface=link.name,
             gateway=IPv4Address(gateway) if gateway else None,
-            silent=any(state & _NUD_UNRESOLVED for state in states),
+            unresolved=any(state & _NUD_UNRESOLVED for state in states),
         )
 
-    async def add_gre(self, name: str, desired: Gre) -> None:
-        """Create a link of kind ``gre``. Raises GreUnsupported if the kernel has no GRE, else HostError."""
-        # Without the flag the kernel accepts the key and does not use it.
-        flags, key = desired.options.feed_header.flags, desired.options.key
-        optional = {"gre_iflags": flags, "gre_oflags": flags} if flags else {}
-        if key is not None:
-            optional |= {"gre_ikey": key, "gre_okey": key}
+    async def addresses(self) -> tuple[Address, ...]:
+        """All IPv4 addresses of this host; those of one link in the kernel's order, its primary address first."""
+        return tuple(map(_address, await self._ask("addresses", self._ipr.addr("dump", family=_AF_INET))))
+
+    async def routes(self, table: int) -> tuple[Route, ...]:
+        """The unicast routes of a table."""
+        request = self._ipr.route("dump", family=_AF_INET, table=table)
+        return tuple(map(_route, await self._ask(f"routes of table {table}", request)))
+
+    async def rules(self) -> tuple[Rule, ...]:
+        """The rules that look up a table."""
+        found = await self._ask("rules", self._ipr.rule("dump", family=_AF_INET))
+        return tuple(_rule(message) for message in found if message["action"] == _ACTION_LOOKUP)
+
+    async def add_link(self, name: str, parameters: Gre | Xfrm) -> None:
+        """Make a link, which is down. Raises LinkUnsupported if the kernel has no links of this kind."""
+        if isinstance(parameters, Gre):
+            attributes, module = _gre_attributes(parameters), "GRE (no module ip_gre)"
+        else:
+            attributes = {"kind": "xfrm", "xfrm_if_id": parameters.if_id}
+            module = "XFRM interfaces (no module xfrm_interface)"
         try:
-            await self.ipr.link(
-                "add", ifname=name, kind="gre", gre_local=str(desired.local), gre_remote=str(desired.remote),
-                gre_ttl=desired.options.ttl, gre_pmtudisc=1, **optional,
-            )  # fmt: skip
+            await self._ipr.link("add", ifname=name, **attributes)
         except NetlinkError as error:
             if error.code == errno.EOPNOTSUPP:
-                raise GreUnsupported("this kernel has no GRE (no module ip_gre)") from error
-            raise host_error(f"link {name}", error) from error
+                raise LinkUnsupported(f"{name}: this kernel has no {module}") from error
+            raise _host_error(f"link {name}", error) from error
 
-    async def add_xfrm(self, name: str, desired: Xfrm) -> None:
-        """Create a link of kind ``xfrm``. Raises HostError, also if the kernel has no XFRM interfaces."""
-        try:
-            await self.ipr.link("add", ifname=name, kind="xfrm", xfrm_if_id=desired.if_id)
-        except NetlinkError as error:
-            if error.code == errno.EOPNOTSUPP:
-                raise HostError(f"{name}: this kernel has no XFRM interfaces (no module xfrm_interface)") from error
-            raise host_error(f"link {name}", error) from error
-
-    async def delete_link(self, name: str) -> None:
-        """Remove a link; a no-op if there is none. Raises HostError."""
-        link = await self.link(name)
-        if link is not None:
-            await self._request(f"link {name}", self.ipr.link("del", index=link.index))
-
-    async def quiet_ipv6(self, index: int) -> None:
-        """Prevent IPv6 addresses on a link, so that no router solicitations are sent to the other side."""
-        attributes = {"attrs": [["AF_INET6", {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _ADDRGENMODE_NONE]]}]]}
-        try:
-            await self.ipr.link("set", index=index, IFLA_AF_SPEC=attributes)
-        except NetlinkError as error:
-            if error.code not in (errno.EAFNOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP):
-                raise host_error(f"link {index}", error) from error
+    async def delete_link(self, link: Link) -> None:
+        """Delete a link; a no-op if it no longer exists."""
+        await self._ask(link, self._ipr.link("del", index=link.index), errno.ENODEV)
 
     async def set_link(
-        self, link: Link, *, mtu: int | None = None, up: bool | None = None, multicast: bool = False
+        self, link: Link, *, mtu: int | None = None, up: bool | None = None, multicast: bool = False, alias: str = ""
     ) -> None:
-        """Set the MTU, the state and the MULTICAST flag of a link, each only if given. Raises HostError."""
-        change = (IFF_UP if up is not None else 0) | (IFF_MULTICAST if multicast else 0)
+        """Change the MTU, the state, the MULTICAST flag and the alias of a link, each only if it is given."""
         values: dict[str, Any] = {"mtu": mtu} if mtu is not None else {}
-        if change:
-            values |= {"flags": (IFF_UP if up else 0) | (IFF_MULTICAST if multicast else 0), "change": change}
-        await self._request(f"link {link.name}", self.ipr.link("set", index=link.index, **values))
+        values |= {"ifalias": alias} if alias else {}
+        if change := IFF_UP * (up is not None) | IFF_MULTICAST * multicast:
+            values |= {"flags": IFF_UP * bool(up) | IFF_MULTICAST * multicast, "change": change}
+        await self._ask(link, self._ipr.link("set", index=link.index, **values))
 
-    async def set_alias(self, index: int, alias: str) -> None:
-        """Set the alias of a link, which ``ip link`` shows. Raises HostError."""
-        await self._request(f"link {index}", self.ipr.link("set", index=index, ifalias=alias))
+    async def disable_ipv6_addresses(self, link: Link) -> None:
+        """Let the kernel make no IPv6 address on a link: router solicitations would be sent to the other side."""
+        attributes = {"attrs": [["AF_INET6", {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _ADDRGENMODE_NONE]]}]]}
+        await self._ask(link, self._ipr.link("set", index=link.index, IFLA_AF_SPEC=attributes), *_NO_IPV6)
 
-    async def add_address(self, index: int, address: IPv4Interface, peer: IPv4Address | None = None) -> None:
-        """Add an address to an interface; a no-op if it exists. Raises HostError."""
-        await self._address("add", index, address, peer, ignored=(errno.EEXIST,))
+    async def add(self, item: Address | Route | Rule) -> None:
+        """Add an address, a route or a rule; a no-op if it exists."""
+        await self._change("add", item, errno.EEXIST)
 
-    async def delete_address(self, index: int, address: IPv4Interface, peer: IPv4Address | None = None) -> None:
-        """Remove an address from an interface; a no-op if there is none. Raises HostError."""
-        await self._address("del", index, address, peer, ignored=(errno.EADDRNOTAVAIL, errno.ENODEV))
+    async def delete(self, item: Address | Route | Rule) -> None:
+        """Delete an address, a route or a rule; a no-op if it does not exist."""
+        await self._change("del", item, *_GONE)
 
-    async def _address(
-        self, command: str, index: int, address: IPv4Interface, peer: IPv4Address | None, ignored: tuple[int, ...]
-    ) -> None:
-        values = {"local": str(address.ip), "address": str(peer or address.ip), "prefixlen": address.network.prefixlen}
+    async def _change(self, command: str, item: Address | Route | Rule, *ignored: int) -> None:
+        match item:
+            case Address(index, interface, peer):
+                ends = {"local": str(interface.ip), "address": str(peer or interface.ip)}
+                prefix_length = interface.network.prefixlen
+                request = self._ipr.addr(command, index=index, prefixlen=prefix_length, **ends)
+            case Route(prefix, index, table, protocol):
+                request = self._ipr.route(
+                    command, dst=str(prefix), oif=index, table=table, proto=protocol, scope=_SCOPE_LINK
+                )
+            case Rule(source, table, priority, protocol):
+                match = {"src": str(source.network_address), "src_len": source.prefixlen}
+                request = self._ipr.rule(
+                    command,
+                    table=table,
+                    priority=priority,
+                    FRA_PROTOCOL=protocol,
+                    **(match if source != _EVERYWHERE else {}),
+                )
+        await self._ask(item, request, *ignored)
+
+    async def _link_of(self, route: Any) -> Link | None:
+        """The link that a route leads to; None if it was deleted meanwhile."""
+        found = await self._ask(
+            f"link of {route.get('dst')}", self._ipr.link("get", index=route.get("oif")), errno.ENODEV
+        )
+        return _link(found[0]) if found else None
+
+    async def _lookup(self, destination: IPv4Address, source: IPv4Address | None) -> Any | None:
+        """The kernel's route to an address; None if there is none, or if ``source`` is not an address of this host."""
+        query = {"dst": str(destination)} | ({"src": str(source)} if source else {})
         try:
-            await self.ipr.addr(command, index=index, **values)
-        except NetlinkError as error:
-            if error.code not in ignored:
-                raise host_error(f"address {address}", error) from error
+            return next(iter(await self._ipr.route("get", **query)))
+        except NetlinkError:
+            return None
 
-    async def _request(self, what: str, request: Any) -> Any:
+    async def _ask(self, what: object, request: Awaitable[Any], *ignored: int) -> list[Any]:
+        """The answers to a request; none if the kernel answers with an error in ``ignored``. Raises HostError."""
         try:
-            return await request
+            answers = await request
+            return [one async for one in answers] if isinstance(answers, AsyncIterator) else list(answers)
         except NetlinkError as error:
-            raise host_error(what, error) from error
+            if error.code in ignored:
+                return []
+            raise _host_error(what, error) from error
 
 
-class GreUnsupported(HostError):
-    """The kernel has no GRE."""
-
-
-async def changes() -> AsyncIterator[None]:
-    """Yield once for each batch of changes of links, addresses, routes or rules.
-
-    An overrun of the netlink socket (ENOBUFS) yields too: the caller reads the whole state in any case.
-    """
-    async with AsyncIPRoute() as ipr:
-        await ipr.bind(groups=_RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV4_ROUTE | _RTMGRP_IPV4_RULE)
-        while True:
-            try:
-                async for _message in ipr.get():
-                    yield
-            except (OSError, NetlinkError) as error:
-                if getattr(error, "code", getattr(error, "errno", None)) != errno.ENOBUFS:
-                    raise
+async def _changes(ipr: AsyncIPRoute) -> AsyncIterator[None]:
+    while True:
+        try:
+            async for _message in ipr.get():
                 yield
+        except (OSError, NetlinkError) as error:
+            if getattr(error, "code", getattr(error, "errno", None)) != errno.ENOBUFS:
+                raise
+            yield  # messages were lost, and each may have been a change
+
+
+def _host_error(what: object, error: NetlinkError) -> HostError:
+    return HostError(f"{what}: {os.strerror(error.code)}")
+
+
+def _gre_attributes(gre: Gre) -> dict[str, Any]:
+    # The kernel accepts a key without its flag, and does not use it.
+    flags, key = gre.options.feed_header.flags, gre.options.key
+    optional = {"gre_iflags": flags, "gre_oflags": flags} if flags else {}
+    if key is not None:
+        optional |= {"gre_ikey": key, "gre_okey": key}
+    ends = {"gre_local": str(gre.local), "gre_remote": str(gre.remote)}
+    return {"kind": "gre", **ends, "gre_ttl": gre.options.ttl, "gre_pmtudisc": 1, **optional}
 
 
 def _link(message: Any) -> Link:
-    flags = message["flags"]
-    info = message.get("linkinfo")
+    flags, info = message["flags"], message.get("linkinfo")
     kind = info.get("kind") if info is not None else None
     return Link(
         index=message["index"],
@@ -215,11 +212,11 @@ def _link(message: Any) -> Link:
         mtu=message.get("mtu"),
         up=bool(flags & IFF_UP),
         multicast=bool(flags & IFF_MULTICAST),
-        detail=_detail(kind, info.get("data")) if kind in ("gre", "xfrm") else None,
+        parameters=_parameters(kind, info.get("data")) if kind in ("gre", "xfrm") else None,
     )
 
 
-def _detail(kind: str, data: Any) -> Gre | Xfrm:
+def _parameters(kind: str, data: Any) -> Gre | Xfrm:
     if kind == "xfrm":
         return Xfrm(data.get("xfrm_if_id"))
     flags = data.get("gre_iflags") or 0
@@ -242,6 +239,19 @@ def _address(message: Any) -> Address:
     )
 
 
-def host_error(what: str, error: NetlinkError) -> HostError:
-    """The error for a refusal of the kernel: ``what`` was refused, and the reason."""
-    return HostError(f"{what}: {os.strerror(error.code)}")
+def _route(message: Any) -> Route:
+    return Route(
+        prefix=IPv4Network(f"{message.get('dst') or '0.0.0.0'}/{message['dst_len']}"),
+        index=message.get("oif"),
+        table=message.get("table") or message["table"],
+        protocol=message["proto"],
+    )
+
+
+def _rule(message: Any) -> Rule:
+    return Rule(
+        source=IPv4Network(f"{message.get('src') or '0.0.0.0'}/{message['src_len']}"),
+        table=message.get("table") or message["table"],
+        priority=message.get("priority") or 0,
+        protocol=message.get("protocol") or 0,
+    )

@@ -1,41 +1,49 @@
-"""The tunnels of this host: reads it, asks the plan, carries it out, and keeps it so."""
+"""The tunnel agent: reads the host, compares it with the configuration, and applies the difference."""
 
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
+from typing import Final, Literal
 
-from mcastd.config.model import Child, Config, Datapath, Tunnel
-from mcastd.errors import HostError
-from mcastd.links import Gre, Xfrm
+from mcastd.config.model import Child, Config, Tunnel
+from mcastd.errors import HostError, LinkUnsupported
+from mcastd.links import Gre, Link, Xfrm
 from mcastd.problems import Problem
 from mcastd.status import RouteStatus, TunnelState, TunnelStatus
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
-from mcastd.system.netlink import GreUnsupported, Link, Netlink, changes
+from mcastd.system.sysctl import Sysctls
 from mcastd.system.wake import Wake
-from mcastd.tunnel import plan, routes
-from mcastd.tunnel.desired import LinkView, TunnelsDesired
-from mcastd.tunnel.host import Host
+from mcastd.tunnel import routes
+from mcastd.tunnel.addresses import addresses
+from mcastd.tunnel.desired import LinkDesired, LinkView, TunGre, TunnelsDesired, gre
+from mcastd.tunnel.host import ENDPOINT, Host
+from mcastd.tunnel.kernel import Netlink
 from mcastd.tunnel.mtu import Carrier, interface_mtu, tunnel_mtu
+from mcastd.tunnel.userspace import GreDevices, Pump
 
-_AUDIT_PERIOD = 30.0
-_RETRY_PERIOD = 1.0
-_DEBOUNCE = 0.05
-_RULES = "rules"
-_RP_FILTER = {"loose": "2", "strict": "1", "keep": None}
+_AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the host without a notification
+_RETRY_PERIOD: Final = 1.0  # seconds to the next attempt after a failure
+_RULES: Final = "rules"
+_RP_FILTER: Final = {"loose": "2", "strict": "1", "keep": None}
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    tunnel: Tunnel
-    link: LinkView | None = None
+    """What is known of a tunnel."""
+
+    link: LinkView | None = None  # None if there is none
     mtu_reason: str | None = None
     problem: str | None = None
-    routed: bool = False
-    taken: frozenset[IPv4Network] = frozenset()
+    routed: bool = False  # whether its routes are in place
+    taken: frozenset[IPv4Network] = frozenset()  # prefixes that routes of other programs lead elsewhere
+    up: bool = False  # whether the link and its CHILD_SA are up
+    up_count: int = 0  # how often that came true
+    carrier_count: int = 0  # the carrier's up_count then
 
 
 class TunnelAgent:
@@ -44,59 +52,63 @@ class TunnelAgent:
     name = "tunnels"
 
     def __init__(
-        self, *, ledger: Ledger, log: Logger, on_change: Callable[[], None], store: FdStore | None = None
+        self,
+        *,
+        netlink: Netlink,
+        sysctls: Sysctls,
+        devices: GreDevices,
+        ledger: Ledger,
+        store: FdStore,
+        log: Logger,
+        on_change: Callable[[], None],
     ) -> None:
         self._ledger = ledger
-        self._store = store or FdStore()
         self._log = log
         self._on_change = on_change
+        self._host = Host(netlink, sysctls, devices, ledger, store)
         self.wake = Wake()
-        self._wanted: tuple[Tunnel, ...] = ()
-        self._children: Mapping[str, Child] = {}
-        self._prefixes: Mapping[str, tuple[IPv4Network, ...]] = {}
-        self._carriers: Mapping[str, Carrier] = {}
-        self._backend: plan.Backend | None = None
-        self._fixed: Datapath = "auto"
-        self._states: dict[str, _State] = {}
-        # By the tunnel's name: whether the path is up, the count of its CHILD_SA then, and how often the path came up.
-        self._ups: dict[str, tuple[bool, int, int]] = {}
-        self._desired: TunnelsDesired | None = None
-        self._problems: dict[str, str] = {}
-        self._host: Host | None = None
+        self.wake.set()  # an empty configuration has something to do as well: what is in the ledger
+        self._desired = TunnelsDesired(Config(), {})
+        self._children: Mapping[str, Child] = {}  # CHILD_SAs of the configuration, by name
+        self._prefixes: Mapping[str, tuple[IPv4Network, ...]] = {}  # to be routed, by the tunnel's name
+        self._datapath: Literal["kernel", "userspace"] | None = None  # what does GRE; None until the first link is made
+        self._states: dict[str, _State] = {}  # by the tunnel's name
+        self._problems: dict[str, str] = {}  # of XFRM interfaces below GRE, by name, and of the rules
 
     def configure(self, desired: TunnelsDesired) -> None:
-        """Set the tunnels, XFRM interfaces and loopback addresses of CHILD_SAs, and the routes."""
+        """Set the tunnels, the XFRM interfaces and loopback addresses of CHILD_SAs, and the routes."""
         if desired == self._desired:
             return
         self._desired, config = desired, desired.config
-        self._wanted = config.tunnels
         self._children = {child.name: child for peer in config.peers for child in peer.children}
         self._prefixes = {tunnel.name: routes.prefixes(tunnel, config.groups) for tunnel in config.tunnels}
-        datapath = config.daemon.datapath
-        if datapath != self._fixed or self._backend is None:
-            self._fixed = datapath
-            self._backend = None if datapath == "auto" else datapath
-        self._carriers = desired.carriers
-        self._gate()
+        if config.daemon.datapath != "auto":
+            self._datapath = config.daemon.datapath
+        self._set_forwarding()
         self.wake.set()
 
     async def settled(self) -> None:
-        """Return when the last configure has been carried out, or has failed and says so in status."""
+        """Return when the loop has acted on the last configure, or has failed and reports it in status."""
         await self.wake.settled()
+
+    @property
+    def pumps(self) -> Mapping[str, Pump]:
+        """What does GRE in user space, by the tunnel's name."""
+        return self._host.pumps
 
     def links(self) -> dict[str, LinkView]:
         """The links that exist, by the tunnel's name."""
         return {name: state.link for name, state in self._states.items() if state.link is not None}
 
     async def run(self) -> None:
-        """Reconcile at every nudge, at every change that the kernel reports, and now and then."""
-        async with Netlink() as netlink, asyncio.TaskGroup() as group:
-            self._host = Host(netlink, self._ledger, self._store)
-            group.create_task(self._watch_kernel())
+        """Reconcile at every nudge, after every change that the kernel reports, and periodically."""
+        netlink = self._host.netlink
+        async with netlink, netlink.changes() as changes, asyncio.TaskGroup() as group:
+            group.create_task(self.wake.follow(changes))
             while True:
                 failed = self._problems or any(state.problem for state in self._states.values())
                 await self.wake.wait(_RETRY_PERIOD if failed else _AUDIT_PERIOD)
-                await self._reconcile(self._host)
+                await self._reconcile()
                 self.wake.finished()
 
     async def remove_inherited(self, config: Config) -> None:
@@ -104,246 +116,213 @@ class TunnelAgent:
 
         The kernel sends through them by itself, and only the previous process's nftables table guards them.
         """
-        wanted = {tunnel.name: plan.gre(tunnel) for tunnel in config.tunnels if tunnel.encapsulation == "gre"}
-        async with Netlink() as netlink:
-            host = Host(netlink, self._ledger, self._store)
-            for name in self._ledger.entries("link"):
-                found, _ = await host.find(name, None)
-                if found.ours and isinstance(found.shape, Gre) and found.shape != wanted.get(name):
-                    await host.remove(name)
+        desired = {tunnel.name: gre(tunnel) for tunnel in config.tunnels if tunnel.encapsulation == "gre"}
+        async with self._host.netlink:
+            for name in self._host.made():
+                link = await self._host.find(name)
+                if link is not None and isinstance(link.parameters, Gre) and link.parameters != desired.get(name):
+                    await self._host.remove(name)
                     self._log.info("tunnel_removed", tunnel=name)
 
     async def close(self) -> None:
-        """Remove what we made: rules, links with their routes, then endpoints, as the ledger has it."""
-        async with Netlink() as netlink:
-            host = Host(netlink, self._ledger, self._store)
-            if self._host is not None:
-                host.pumps = self._host.pumps
-            await self._match_rules(host, frozenset())
-            # The newest first: GRE before the XFRM interface that encrypts it.
-            for name in reversed(self._ledger.entries("link")):
-                await self._remove(host, name)
-            for address in self._ledger.entries("endpoint"):
-                await self._remove_endpoint(host, address)
+        """Remove what mcastd has made, as the ledger has it: rules, links with their routes, then endpoints."""
+        async with self._host.netlink:
+            await self._match_rules(frozenset())
+            for name in self._host.made():
+                await self._remove(name)
+            await self._remove_loopbacks(set())
 
     def status(self, now: float) -> dict[str, TunnelStatus]:
         """The tunnels, by name, without what the agents above know."""
-        return {tunnel.name: self._tunnel_status(tunnel) for tunnel in self._wanted}
+        return {tunnel.name: self._tunnel_status(tunnel) for tunnel in self._desired.config.tunnels}
 
     def problems(self) -> Iterator[Problem]:
         """The tunnels that are not up."""
-        for tunnel in self._wanted:
-            if (state := self._state(tunnel)) != "up":
+        for tunnel in self._desired.config.tunnels:
+            if (state := _link_state(self._states.get(tunnel.name, _State()))) != "up":
                 yield Problem("tunnel_down", tunnel.name, f"tunnel {tunnel.name} is {state}")
 
-    async def _watch_kernel(self) -> None:
-        async for _ in changes():
-            await asyncio.sleep(_DEBOUNCE)
-            self.wake.set()
-
-    async def _reconcile(self, host: Host) -> None:
+    async def _reconcile(self) -> None:
         before = self.links()
-        wanted = {tunnel.name: tunnel for tunnel in self._wanted}
+        tunnels = {tunnel.name: tunnel for tunnel in self._desired.config.tunnels}
         interfaces = {child.interface: child for child in self._children.values() if child.interface is not None}
-        for name in reversed(self._ledger.entries("link")):
-            if name not in wanted and name not in interfaces:
-                await self._remove(host, name)
-                self._states.pop(name, None)
+        for name in self._host.made():
+            if name not in tunnels and name not in interfaces:
+                await self._remove(name)
+        for name in self._states.keys() - tunnels.keys():
+            del self._states[name]
         for name in self._problems.keys() - interfaces.keys() - {_RULES}:
             del self._problems[name]
         for name, child in interfaces.items():
-            await self._reconcile_interface(host, name, child)
-        for tunnel in self._wanted:
-            await self._reconcile_one(host, tunnel)
-        for name in self._states.keys() - wanted.keys():
-            del self._states[name]
-        for name in self._ups.keys() - wanted.keys():
-            del self._ups[name]
-        await self._match_rules(host, frozenset(rule for tunnel in self._wanted for rule in routes.rules(tunnel)))
-        loopbacks = {child.snat for child in self._children.values() if child.snat is not None and child.snat_loopback}
-        for loopback in loopbacks:
-            await self._add_loopback(host, loopback)
-        ends = {tunnel.local for tunnel in self._wanted if tunnel.encapsulation == "gre"}
-        endpoints = {f"{address}/32" for address in loopbacks | ends}
-        for address in self._ledger.entries("endpoint").keys() - endpoints:
-            await self._remove_endpoint(host, address)
-        self._gate()
+            await self._reconcile_interface(name, child)
+        for tunnel in tunnels.values():
+            await self._reconcile_tunnel(tunnel)
+        await self._match_rules(frozenset(rule for tunnel in tunnels.values() for rule in routes.rules(tunnel)))
+        snat = {child.snat for child in self._children.values() if child.snat is not None and child.snat_loopback}
+        for address in snat:
+            with self._logging("address_not_added", address=str(address)):
+                await self._host.add_loopback(address)
+        ends = {tunnel.local for tunnel in tunnels.values() if tunnel.encapsulation == "gre"}
+        await self._remove_loopbacks(snat | ends)
+        self._set_forwarding()
         if before != self.links():
             self._on_change()
 
-    async def _remove(self, host: Host, name: str) -> None:
-        """Remove a link of ours; where the host refuses, say so, and leave it in the ledger for the next time."""
-        try:
-            await host.remove(name)
-        except HostError as error:
-            self._log.error("tunnel_not_removed", tunnel=name, problem=str(error))
-        else:
+    async def _remove(self, name: str) -> None:
+        """Remove a link; what the host refuses stays in the ledger for the next time."""
+        with self._logging("tunnel_not_removed", tunnel=name):
+            await self._host.remove(name)
             self._log.info("tunnel_removed", tunnel=name)
 
-    async def _remove_endpoint(self, host: Host, address: str) -> None:
-        try:
-            await host.remove_endpoint(address)
-        except HostError as error:
-            self._log.error("endpoint_not_removed", address=address, problem=str(error))
+    async def _remove_loopbacks(self, desired: set[IPv4Address]) -> None:
+        """Remove the addresses that mcastd has put on the loopback, but for the desired ones."""
+        for address in self._ledger.entries(ENDPOINT).keys() - {f"{one}/32" for one in desired}:
+            with self._logging("endpoint_not_removed", address=address):
+                await self._host.remove_loopback(address)
 
-    async def _add_loopback(self, host: Host, address: IPv4Address) -> None:
+    @contextmanager
+    def _logging(self, event: str, **fields: str) -> Iterator[None]:
+        """Log what the host refuses, and continue."""
         try:
-            await host.add_loopback(address)
+            yield
         except HostError as error:
-            self._log.error("address_not_added", address=str(address), problem=str(error))
+            self._log.error(event, **fields, problem=str(error))
 
-    async def _match_rules(self, host: Host, wanted: frozenset[tuple[IPv4Network, int]]) -> None:
+    @contextmanager
+    def _reporting(self, part: str) -> Iterator[None]:
+        """Keep what the host refuses as the problem of a part, and log it when it is a new one."""
         try:
-            await host.routes.match_rules(wanted)
-            self._problems.pop(_RULES, None)
+            yield
         except HostError as error:
-            self._failed(_RULES, error)
+            if self._problems.get(part) != str(error):
+                self._log.error("reconcile_failed", part=part, problem=str(error))
+            self._problems[part] = str(error)
+        else:
+            self._problems.pop(part, None)
 
-    async def _reconcile_interface(self, host: Host, name: str, child: Child) -> None:
-        """The XFRM interface below GRE, and the routes that bring GRE into it."""
+    async def _match_rules(self, desired: frozenset[tuple[IPv4Network, int]]) -> None:
+        with self._reporting(_RULES):
+            await self._host.routes.match_rules(desired)
+
+    async def _reconcile_interface(self, name: str, child: Child) -> None:
+        """The XFRM interface below GRE, and the routes that lead GRE into it."""
         assert child.if_id is not None
-        ends = {IPv4Network(tunnel.remote) for tunnel in self._wanted if tunnel.child == child.name}
-        carrier = self._carriers.get(child.name, Carrier(mode="interface"))
-        mtu = interface_mtu(carrier, await self._path_mtu(host, carrier))
-        try:
-            # Up before its child: without an SA it drops what is sent into it, while without it GRE would go elsewhere.
-            link = await self._carry_out(host, plan.Wanted(name, Xfrm(child.if_id), mtu, up=True))
+        tunnels = self._desired.config.tunnels
+        ends = {IPv4Network(tunnel.remote) for tunnel in tunnels if tunnel.child == child.name}
+        carrier = self._desired.carriers.get(child.name, Carrier(mode="interface"))
+        with self._reporting(name):
+            mtu = interface_mtu(carrier, await self._path_mtu(carrier))
+            # Up before its CHILD_SA: without an SA it drops what is sent into it; without it GRE would go elsewhere.
+            link = await self._host.match(LinkDesired(name, Xfrm(child.if_id), mtu, up=True))
             selected = {child.remote_ts} - {routes.EVERYWHERE}
-            taken = ends & await host.routes.match(link, routes.MAIN_TABLE, ends | selected)
+            taken = ends & await self._host.routes.match(link, routes.MAIN_TABLE, ends | selected)
             if taken:
                 raise HostError(f"{name}: a route that is not mcastd's leads {min(taken)} elsewhere; remove it")
-            self._problems.pop(name, None)
-        except HostError as error:
-            self._failed(name, error)
 
-    def _failed(self, what: str, error: HostError) -> None:
-        if self._problems.get(what) != str(error):
-            self._log.error("reconcile_failed", part=what, problem=str(error))
-        self._problems[what] = str(error)
-
-    async def _reconcile_one(self, host: Host, tunnel: Tunnel) -> None:
-        old = self._states.get(tunnel.name)
+    async def _reconcile_tunnel(self, tunnel: Tunnel) -> None:
+        old = self._states.get(tunnel.name, _State())
         began = time.monotonic()
         try:
-            state = await self._match(host, tunnel)
+            state = await self._match(tunnel, old)
         except HostError as error:
-            state = _State(tunnel, problem=str(error))
-        if state.problem is not None and (old is None or old.problem != state.problem):
+            state = replace(old, link=None, mtu_reason=None, problem=str(error), routed=False, taken=frozenset())
+        self._states[tunnel.name] = state
+        if state.problem is not None and old.problem != state.problem:
             self._log.error("tunnel_failed", tunnel=tunnel.name, problem=state.problem)
-        if state.taken and (old is None or old.taken != state.taken):
+        if state.taken and old.taken != state.taken:
             taken = ", ".join(map(str, sorted(state.taken)))
             self._log.warning("route_taken", tunnel=tunnel.name, prefixes=taken)
-        self._states[tunnel.name] = state
-        if state.link != (old.link if old else None) and state.link is not None:
+        if state.link != old.link and state.link is not None:
             self._log.info(
                 "tunnel_up" if state.link.up else "tunnel_created",
-                tunnel=tunnel.name, mtu=state.link.mtu, address=str(tunnel.address), datapath=self._datapath(tunnel),
+                tunnel=tunnel.name,
+                mtu=state.link.mtu,
+                address=str(tunnel.address),
+                datapath=self._datapath_of(tunnel),
                 took_ms=round((time.monotonic() - began) * 1000),
-            )  # fmt: skip
+            )
 
-    async def _match(self, host: Host, tunnel: Tunnel) -> _State:
+    async def _match(self, tunnel: Tunnel, old: _State) -> _State:
+        """Make the link and the routes of a tunnel as desired; raises HostError if there is no link then."""
         carrier = self._carrier(tunnel)
         child = self._children.get(tunnel.child or "")
         if child is not None and child.interface in self._problems:
             raise HostError(self._problems[child.interface])
-        mtu, reason = await self._mtu(host, tunnel, carrier)
-        if self._backend is None and host.was_pumped(tunnel.name):
-            self._backend = "userspace"
-        wanted = self._link_wanted(tunnel, mtu, carrier.up)
-        try:
-            link = await self._carry_out(host, wanted)
-        except GreUnsupported:
-            if self._fixed == "kernel":
-                raise
-            self._backend = "userspace"
-            self._log.info("gre_in_user_space", tunnel=tunnel.name)
-            return await self._match(host, tunnel)
-        if not isinstance(wanted.shape, Xfrm):
-            self._backend = "userspace" if isinstance(wanted.shape, plan.Pumped) else "kernel"
+        mtu, reason = await self._mtu(tunnel, carrier)
+        link = await self._match_link(tunnel, mtu, carrier.up)
         up = link.up and carrier.up
+        # The path may have been down between two looks, which the carrier's count shows.
+        came_up = up and (not old.up or carrier.up_count != old.carrier_count)
+        count = old.up_count + came_up
         secondary = tuple(address.ip for address in tunnel.addresses)
-        view = LinkView(
-            tunnel.name, link.index, link.mtu, tunnel.address.ip, up, self._up_count(tunnel, up, carrier), secondary
-        )
-        if not link.up:  # the kernel takes no routes through it yet
-            return _State(tunnel, view, reason)
+        view = LinkView(tunnel.name, link.index, link.mtu, tunnel.address.ip, up, count, secondary)
+        state = _State(view, reason, up=up, up_count=count, carrier_count=carrier.up_count if up else old.carrier_count)
+        if not link.up:  # the kernel accepts no routes through it yet
+            return state
         try:
             table = tunnel.route_table or routes.MAIN_TABLE
-            taken = await host.routes.match(link, table, self._prefixes.get(tunnel.name, ()))
+            taken = await self._host.routes.match(link, table, self._prefixes.get(tunnel.name, ()))
         except HostError as error:
-            return _State(tunnel, view, reason, str(error))
-        return _State(tunnel, view, reason, routed=True, taken=taken)
+            return replace(state, problem=str(error))
+        return replace(state, routed=True, taken=taken)
 
-    def _up_count(self, tunnel: Tunnel, up: bool, carrier: Carrier) -> int:
-        """How often the path came up: also when the CHILD_SA went down and up again between two looks."""
-        was_up, child_count, count = self._ups.get(tunnel.name, (False, 0, 0))
-        if up and (not was_up or carrier.up_count != child_count):
-            count += 1
-        self._ups[tunnel.name] = (up, carrier.up_count if up else child_count, count)
-        return count
-
-    def _link_wanted(self, tunnel: Tunnel, mtu: int, up: bool) -> plan.Wanted:
-        gre = plan.gre(tunnel)
-        shape: plan.Shape = plan.Pumped(gre) if self._backend == "userspace" else gre
-        endpoint: IPv4Address | None = tunnel.local
+    async def _match_link(self, tunnel: Tunnel, mtu: int, up: bool) -> Link:
+        """Make the link of a tunnel as desired, with GRE in user space if the kernel has none."""
+        desired = LinkDesired(
+            tunnel.name, gre(tunnel), mtu, up, tunnel.local, addresses(tunnel), _RP_FILTER[tunnel.rp_filter]
+        )
         if tunnel.encapsulation == "none":
-            child = self._children[tunnel.child or ""]
-            assert child.if_id is not None
-            shape, endpoint = Xfrm(child.if_id), None
-        addresses = plan.addresses(tunnel)
-        return plan.Wanted(tunnel.name, shape, mtu, up, endpoint, addresses, _RP_FILTER[tunnel.rp_filter])
-
-    async def _carry_out(self, host: Host, wanted: plan.Wanted) -> Link:
-        found, link = await host.find(wanted.name, wanted.endpoint)
-        actions = plan.plan(wanted, found)
-        await host.carry_out(wanted.name, actions)
-        if actions or link is None:
-            link = await host.netlink.link(wanted.name)
-        if link is None:
-            raise HostError(f"interface {wanted.name} went away while it was set up")
-        return link
+            if_id = self._children[tunnel.child or ""].if_id
+            assert if_id is not None
+            return await self._host.match(replace(desired, parameters=Xfrm(if_id), endpoint=None))
+        if self._datapath is None and self._host.was_in_user_space(tunnel.name):
+            self._datapath = "userspace"
+        if self._datapath != "userspace":
+            try:
+                link = await self._host.match(desired)
+            except LinkUnsupported:
+                if self._desired.config.daemon.datapath == "kernel":
+                    raise
+                self._datapath = "userspace"
+                self._log.info("gre_in_user_space", tunnel=tunnel.name)
+            else:
+                self._datapath = "kernel"
+                return link
+        return await self._host.match(replace(desired, parameters=TunGre(gre(tunnel))))
 
     def _carrier(self, tunnel: Tunnel) -> Carrier:
         if tunnel.child is None:
             return Carrier(up=True, up_count=1, remote=tunnel.remote)
-        return self._carriers.get(tunnel.child, Carrier())
+        return self._desired.carriers.get(tunnel.child, Carrier())
 
-    async def _path_mtu(self, host: Host, carrier: Carrier) -> int | None:
-        path = await host.netlink.link_towards(carrier.remote) if carrier.remote is not None else None
+    async def _path_mtu(self, carrier: Carrier) -> int | None:
+        path = await self._host.netlink.link_towards(carrier.remote) if carrier.remote is not None else None
         return path.mtu if path else None
 
-    async def _mtu(self, host: Host, tunnel: Tunnel, carrier: Carrier) -> tuple[int, str]:
+    async def _mtu(self, tunnel: Tunnel, carrier: Carrier) -> tuple[int, str]:
+        """The MTU of a tunnel and the reason for it."""
         if tunnel.mtu is not None:
             return tunnel.mtu, "configured"
-        lower = None
-        if tunnel.encapsulation == "gre":
-            lower = await host.netlink.link_towards(tunnel.remote, tunnel.local)
-            if lower is None or lower.name == tunnel.name:
-                lower = await host.netlink.link_towards(tunnel.remote)
-        path = await self._path_mtu(host, carrier)
-        return tunnel_mtu(tunnel, carrier, path, (lower.name, lower.mtu) if lower else None)
+        below = [await self._host.netlink.link_towards(tunnel.remote, source) for source in (tunnel.local, None)]
+        lower = next(((link.name, link.mtu) for link in below if link is not None and link.name != tunnel.name), None)
+        return tunnel_mtu(tunnel, carrier, await self._path_mtu(carrier), lower)
 
-    def _gate(self) -> None:
-        """Let the pumps forward only while their child is up: at other times GRE would leave in the clear."""
-        if self._host is not None:
-            up = {tunnel.name for tunnel in self._wanted if self._carrier(tunnel).up}
-            for name, pump in self._host.pumps.items():
-                pump.forwarding = name in up
+    def _set_forwarding(self) -> None:
+        """Let pumps forward while their CHILD_SAs are up: at other times GRE would leave in the clear."""
+        up = {tunnel.name for tunnel in self._desired.config.tunnels if self._carrier(tunnel).up}
+        for name, pump in self.pumps.items():
+            pump.forwarding = name in up
 
-    def _datapath(self, tunnel: Tunnel) -> plan.Backend | None:
-        return "kernel" if tunnel.encapsulation == "none" else self._backend
-
-    def _state(self, tunnel: Tunnel) -> TunnelState:
-        link = self._states.get(tunnel.name, _State(tunnel)).link
-        return "down" if link is None else "up" if link.up else "waiting"
+    def _datapath_of(self, tunnel: Tunnel) -> str | None:
+        return "kernel" if tunnel.encapsulation == "none" else self._datapath
 
     def _tunnel_status(self, tunnel: Tunnel) -> TunnelStatus:
-        state = self._states.get(tunnel.name, _State(tunnel))
-        pump = self._host.pumps.get(tunnel.name) if self._host else None
+        state = self._states.get(tunnel.name, _State())
+        pump = self.pumps.get(tunnel.name)
         return TunnelStatus(
             name=tunnel.name,
-            state=self._state(tunnel),
-            datapath=self._datapath(tunnel),
+            state=_link_state(state),
+            datapath=self._datapath_of(tunnel),
             encapsulation=tunnel.encapsulation,
             local=str(tunnel.local),
             remote=str(tunnel.remote),
@@ -353,15 +332,19 @@ class TunnelAgent:
             mtu_reason=state.mtu_reason,
             problem=state.problem or (self._problems.get(_RULES) if tunnel.route_table else None),
             dropped=dict(pump.dropped) if pump else {},
-            routes=tuple(self._route_status(tunnel, state)),
+            routes=tuple(_route_status(tunnel, state, prefix) for prefix in self._prefixes.get(tunnel.name, ())),
         )
 
-    def _route_status(self, tunnel: Tunnel, state: _State) -> Iterator[RouteStatus]:
-        for prefix in self._prefixes.get(tunnel.name, ()):
-            taken = prefix in state.taken
-            yield RouteStatus(
-                prefix=str(prefix),
-                table=tunnel.route_table or routes.MAIN_TABLE,
-                state="taken" if taken else "up" if state.routed else "waiting",
-                problem="a route that is not mcastd's leads it elsewhere" if taken else None,
-            )
+
+def _link_state(state: _State) -> TunnelState:
+    return "down" if state.link is None else "up" if state.link.up else "waiting"
+
+
+def _route_status(tunnel: Tunnel, state: _State, prefix: IPv4Network) -> RouteStatus:
+    taken = prefix in state.taken
+    return RouteStatus(
+        prefix=str(prefix),
+        table=tunnel.route_table or routes.MAIN_TABLE,
+        state="taken" if taken else "up" if state.routed else "waiting",
+        problem="a route that is not mcastd's leads it elsewhere" if taken else None,
+    )

@@ -4,23 +4,53 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from mcastd.config.model import Config
+from mcastd.config.model import Config, Tunnel
+from mcastd.links import Gre, Xfrm
+from mcastd.tunnel.addresses import Entry
 from mcastd.tunnel.mtu import Carrier
 
 
 @dataclass(frozen=True, slots=True)
 class TunnelsDesired:
-    """The configuration and, by the CHILD_SA's name, what each CHILD_SA is to the tunnel that it carries."""
+    """The configuration, and by its name what each CHILD_SA is to the tunnel that it carries."""
 
     config: Config
     carriers: Mapping[str, Carrier]
 
 
 @dataclass(frozen=True, slots=True)
-class LinkView:
-    """The link of a tunnel. ``up`` is that the link is up and its CHILD_SA too; ``up_count`` how often that came true.
+class TunGre:
+    """The parameters of a TUN interface whose packets mcastd puts into GRE itself."""
 
-    ``address`` is our primary address on it, ``secondary`` are the others; ``mtu`` is in bytes.
+    gre: Gre
+
+
+Parameters = Gre | TunGre | Xfrm
+"""What cannot be changed without making the link again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDesired:
+    """One link as configured, with what is known by now. ``up`` is whether it may be set up; it is never set down.
+
+    ``endpoint`` is the local GRE endpoint, which has to be an address of this host; ``addresses`` are the tunnel's, the
+    primary one first. An XFRM interface below GRE has neither. ``rp_filter`` None keeps what is set.
+    """
+
+    name: str
+    parameters: Parameters
+    mtu: int
+    up: bool
+    endpoint: IPv4Address | None = None
+    addresses: tuple[Entry, ...] = ()
+    rp_filter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    """The link of a tunnel. ``up`` is that the link and its CHILD_SA are up; ``up_count`` is how often they came up.
+
+    ``address`` is the primary address of this host on it, ``secondary`` are the others; ``mtu`` is in bytes.
     """
 
     name: str
@@ -30,3 +60,8 @@ class LinkView:
     up: bool
     up_count: int
     secondary: tuple[IPv4Address, ...] = ()
+
+
+def gre(tunnel: Tunnel) -> Gre:
+    """The GRE of a tunnel."""
+    return Gre(tunnel.local, tunnel.remote, tunnel.gre)

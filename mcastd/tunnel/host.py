@@ -1,198 +1,187 @@
-"""Carrying out a link's plan on the host: links, addresses and sysctls, each remembered before it is changed."""
+"""Applies a desired link to the host: the link, its addresses and sysctls. The ledger has what mcastd has made."""
 
 import asyncio
 from ipaddress import IPv4Address, IPv4Interface
+from typing import Final
 
 from mcastd.errors import HostError
-from mcastd.links import Gre, Xfrm
-from mcastd.system import sysctl
+from mcastd.links import Address, Gre, Link, Xfrm
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
-from mcastd.system.netlink import Link, Netlink
-from mcastd.tunnel import plan
+from mcastd.system.sysctl import Sysctls
+from mcastd.tunnel import addresses
+from mcastd.tunnel.desired import LinkDesired, Parameters, TunGre
+from mcastd.tunnel.kernel import Netlink
 from mcastd.tunnel.routing import RouteKeeper
-from mcastd.tunnel.userspace import Pump
+from mcastd.tunnel.userspace import DESCRIPTORS, GreDevices, Pump
 
-ALIAS = "made by mcastd"
-_LOOPBACK = 1
-_IPV6_MTU = 1280
-# What the ledger calls a link of ours, and what the kernel does.
-_KIND = {"kernel": "gre", "userspace": "tun", "xfrm": "xfrm"}
-_MADE_AS = {Gre: "kernel", plan.Pumped: "userspace", Xfrm: "xfrm"}
+ALIAS: Final = "made by mcastd"
+_LINK, ENDPOINT = "link", "endpoint"  # kinds of entries of the ledger
+_LOOPBACK: Final = 1  # the index of lo
+_IPV6_MTU: Final = 1280
+# What the ledger says of a link, and the kernel's kind of it.
+_RECORDED: Final = {Gre: "kernel", TunGre: "userspace", Xfrm: "xfrm"}
+_KINDS: Final = {"kernel": "gre", "userspace": "tun", "xfrm": "xfrm"}
 
 
 class Host:
-    """The host as far as tunnels are concerned: ``find`` reads it, ``carry_out`` changes it, ``remove`` puts back.
+    """The links of mcastd on this host. ``routes`` keeps what is routed through them.
 
-    ``routes`` keeps what is routed through the links.
+    Its methods raise HostError, and need ``netlink`` to be open.
     """
 
-    def __init__(self, netlink: Netlink, ledger: Ledger, store: FdStore) -> None:
+    def __init__(self, netlink: Netlink, sysctls: Sysctls, devices: GreDevices, ledger: Ledger, store: FdStore) -> None:
         self.netlink = netlink
-        self._store = store
         self.routes = RouteKeeper(netlink, ledger)
+        self.pumps: dict[str, Pump] = {}  # by the link's name, those that run
+        self._sysctls = sysctls
+        self._devices = devices
         self._ledger = ledger
-        self.pumps: dict[str, Pump] = {}
+        self._store = store
 
-    async def find(self, name: str, endpoint: IPv4Address | None) -> tuple[plan.Found, Link | None]:
-        """What the host shows of one link and of the GRE endpoint, and the link if there is one."""
+    async def find(self, name: str) -> Link | None:
+        """The link of that name, if mcastd has made it, this process or a previous one."""
         link = await self.netlink.link(name)
-        everywhere = await self.netlink.addresses()
-        endpoint_present = any(address.interface.ip == endpoint for address in everywhere)
+        return link if link is not None and self._is_ours(link) else None
+
+    def made(self) -> list[str]:
+        """The links that mcastd has made, those of GRE before the XFRM interfaces that encrypt it."""
+        recorded = self._ledger.entries(_LINK)
+        return sorted(recorded, key=lambda name: recorded[name] == _RECORDED[Xfrm])
+
+    def was_in_user_space(self, name: str) -> bool:
+        """Whether mcastd has made a TUN interface of that name, this process or a previous one."""
+        return self._ledger.entries(_LINK).get(name) == _RECORDED[TunGre]
+
+    async def match(self, desired: LinkDesired) -> Link:
+        """Make a link as desired, whatever the host has; stops at the first step that the host refuses."""
+        name = desired.name
+        link = await self.netlink.link(name)
+        if link is not None and not self._is_ours(link):
+            raise HostError(f"an interface {name} exists and mcastd did not make it; remove it, or choose a new name")
+        if desired.endpoint is not None:
+            await self.add_loopback(desired.endpoint)
+        if link is not None and self._parameters(link) != desired.parameters and not self._adopt(link, desired):
+            await self._delete(name)
+            link = None
         if link is None:
-            return plan.Found(endpoint_present=endpoint_present), None
-        return plan.Found(
-            exists=True,
-            ours=self._ours(link),
-            shape=self._shape(link),
-            pump_left=self._store.has(_tun(name)),
-            mtu=link.mtu,
-            up=link.up,
-            multicast=link.multicast,
-            addresses=tuple((a.interface, a.peer) for a in everywhere if a.index == link.index),
-            endpoint_present=endpoint_present,
-            rp_filter=sysctl.read(_rp_filter(name)),
-        ), link
-
-    def _shape(self, link: Link) -> plan.Shape | None:
-        if link.detail is not None:
-            return link.detail
-        pump = self.pumps.get(link.name)
-        return plan.Pumped(pump.gre) if pump is not None and pump.started else None
-
-    def was_pumped(self, name: str) -> bool:
-        """Whether a link that we made, maybe in an earlier life, carries GRE in user space."""
-        return self._ledger.entries("link").get(name) == _MADE_AS[plan.Pumped]
-
-    async def carry_out(self, name: str, actions: list[plan.Action]) -> None:
-        """Do the actions in order; raises HostError at the first that the host refuses."""
-        for action in actions:
-            match action:
-                case plan.Refuse(reason):
-                    raise HostError(reason)
-                case plan.AddEndpoint(address):
-                    await self._add_endpoint(address)
-                case plan.DeleteLink():
-                    await self._delete_link(name)
-                case plan.CreateLink(shape):
-                    await self._create(name, shape)
-                case plan.AdoptLink(gre):
-                    tun, sock = (self._store.take(left) for left in (_tun(name), _gre(name)))
-                    numbers = self._store.take(_sequence(name)) if gre.options.sequence else None
-                    self._start(Pump(name, gre, tun=tun, sock=sock, numbers=numbers))
-                case plan.AddAddress(address, peer):
-                    await self.netlink.add_address((await self._link(name)).index, address, peer)
-                case plan.DeleteAddress(address, peer):
-                    await self.netlink.delete_address((await self._link(name)).index, address, peer)
-                case plan.SetRpFilter(value):
-                    _set_rp_filter(name, value)
-                case plan.SetLink(mtu, multicast, up):
-                    link = await self._link(name)
-                    if mtu is not None and link.mtu < _IPV6_MTU <= mtu:
-                        up = await self._enlarge(link, mtu) or up
-                    await self.netlink.set_link(link, mtu=mtu, up=up, multicast=multicast)
-
-    async def _enlarge(self, link: Link, mtu: int) -> bool | None:
-        """Let IPv6 come back without addresses: below its least MTU it leaves a link, and forgets to be quiet."""
-        await self.netlink.set_link(link, up=False)
-        await self.netlink.set_link(link, mtu=mtu)
-        await self.netlink.quiet_ipv6(link.index)
-        return link.up or None
+            link = await self._create(name, desired.parameters)
+        self._match_rp_filter(desired)
+        if desired.addresses:
+            await self._match_addresses(link, desired)
+        await self._match_flags(link, desired)
+        return await self._existing(name)
 
     async def remove(self, name: str) -> None:
-        """Take our link of that name away, and its routes with it."""
-        await self._delete_link(name)
+        """Delete the link, if mcastd has made it, and with it its routes."""
+        await self._delete(name)
         self.routes.forget(name)
-        self._ledger.forget("link", name)
+        self._ledger.forget(_LINK, name)
 
     async def add_loopback(self, address: IPv4Address) -> None:
-        """Put an address on the loopback, unless some interface has it already."""
+        """Put an address on the loopback, unless it is an address of this host already."""
         if all(found.interface.ip != address for found in await self.netlink.addresses()):
-            await self._add_endpoint(IPv4Interface(address))
+            self._ledger.remember(ENDPOINT, f"{address}/32")
+            await self.netlink.add(Address(_LOOPBACK, IPv4Interface(address)))
 
-    async def _add_endpoint(self, address: IPv4Interface) -> None:
-        self._ledger.remember("endpoint", str(address))
-        await self.netlink.add_address(_LOOPBACK, address)
+    async def remove_loopback(self, address: str) -> None:
+        """Delete an address from the loopback, as the ledger has it."""
+        await self.netlink.delete(Address(_LOOPBACK, IPv4Interface(address)))
+        self._ledger.forget(ENDPOINT, address)
 
-    async def remove_endpoint(self, address: str) -> None:
-        """Take an endpoint's address, put there by us, off the loopback."""
-        await self.netlink.delete_address(_LOOPBACK, IPv4Interface(address))
-        self._ledger.forget("endpoint", address)
+    def _is_ours(self, link: Link) -> bool:
+        """By name and kind: another program may have made a link of another kind in the place of ours."""
+        return link.kind == _KINDS.get(str(self._ledger.entries(_LINK).get(link.name)))
 
-    async def _create(self, name: str, shape: plan.Shape) -> None:
+    def _parameters(self, link: Link) -> Parameters | None:
+        """None for a TUN interface that no pump of this process serves."""
+        if link.parameters is not None:
+            return link.parameters
+        pump = self.pumps.get(link.name)
+        return TunGre(pump.gre) if pump is not None else None
+
+    def _adopt(self, link: Link, desired: LinkDesired) -> bool:
+        """Continue with the TUN interface of the previous process, if it has left its descriptors."""
+        name, parameters = desired.name, desired.parameters
+        inherits = self._store.has(f"{name}.tun") and self._parameters(link) is None
+        if not inherits or not isinstance(parameters, TunGre):
+            return False
+        left = {part: self._store.take(f"{name}.{part}") for part in DESCRIPTORS}
+        self._start(
+            Pump(name, parameters.gre, {part: one for part, one in left.items() if one is not None}, self._devices)
+        )
+        return True
+
+    async def _create(self, name: str, parameters: Parameters) -> Link:
         self._close_pump(name)
-        # There is no such link: what an earlier life remembered of one no longer holds.
-        self._ledger.forget("link", name)
-        self._ledger.remember("link", name, _MADE_AS[type(shape)])
+        self._ledger.forget(_LINK, name)  # there is no such link: what is recorded of one is outdated
+        self._ledger.remember(_LINK, name, _RECORDED[type(parameters)])
         try:
-            await self._make(name, shape)
+            if isinstance(parameters, TunGre):
+                self._start(Pump(name, parameters.gre, devices=self._devices))
+            else:
+                await self.netlink.add_link(name, parameters)
         except HostError:
-            self._ledger.forget("link", name)
+            self._ledger.forget(_LINK, name)
             raise
-        link = await self._link(name)
-        await self.netlink.quiet_ipv6(link.index)
-        await self.netlink.set_alias(link.index, ALIAS)
+        link = await self._existing(name)
+        await self.netlink.disable_ipv6_addresses(link)
+        await self.netlink.set_link(link, alias=ALIAS)
+        return link
 
-    async def _make(self, name: str, shape: plan.Shape) -> None:
-        match shape:
-            case Gre():
-                await self.netlink.add_gre(name, shape)
-            case Xfrm():
-                await self.netlink.add_xfrm(name, shape)
-            case plan.Pumped(gre):
-                self._start(Pump(name, gre))
+    def _match_rp_filter(self, desired: LinkDesired) -> None:
+        name, value = f"net/ipv4/conf/{desired.name}/rp_filter", desired.rp_filter
+        if value is not None and self._sysctls.read(name) != value:
+            try:
+                self._sysctls.write(name, value)
+            except HostError as error:
+                raise HostError(f'{error}; set it before, in conf/default, or have rp_filter = "keep"') from error
+
+    async def _match_addresses(self, link: Link, desired: LinkDesired) -> None:
+        everywhere = await self.netlink.addresses()
+        found = [(address.interface, address.peer) for address in everywhere if address.index == link.index]
+        plan = addresses.plan(desired.addresses, found)
+        for entry in plan.delete_first:
+            await self.netlink.delete(Address(link.index, *entry))
+        for entry in plan.add:
+            await self.netlink.add(Address(link.index, *entry))
+        for entry in plan.delete_last:
+            await self.netlink.delete(Address(link.index, *entry))
+
+    async def _match_flags(self, link: Link, desired: LinkDesired) -> None:
+        """MTU, state and MULTICAST. A link that is up stays up: set down, it would lose the routes of applications."""
+        mtu = desired.mtu if link.mtu != desired.mtu else None
+        up = link.up or desired.up
+        if link.mtu < _IPV6_MTU <= desired.mtu:
+            # IPv6 leaves a link of a lesser MTU, and when it comes back it makes addresses again.
+            await self.netlink.set_link(link, up=False)
+            await self.netlink.set_link(link, mtu=mtu)
+            await self.netlink.disable_ipv6_addresses(link)
+            await self.netlink.set_link(link, up=True if up else None, multicast=True)
+        elif mtu is not None or up != link.up or not link.multicast:
+            await self.netlink.set_link(link, mtu=mtu, up=True if up != link.up else None, multicast=not link.multicast)
 
     def _start(self, pump: Pump) -> None:
         pump.start(asyncio.get_running_loop())
         self.pumps[pump.name] = pump
-        # Closing the one would take the interface away, and closing the other what waits to be read.
-        self._store.keep(_tun(pump.name), pump.tun)
-        self._store.keep(_gre(pump.name), pump.sock)
-        if pump.numbers is not None:
-            self._store.keep(_sequence(pump.name), pump.numbers)
-
-    def _ours(self, link: Link) -> bool:
-        """Whether we made it: of a name that we made, somebody may have made another kind of link since."""
-        return link.kind == _KIND.get(str(self._ledger.entries("link").get(link.name)))
+        for part, descriptor in pump.descriptors.items():
+            self._store.keep(f"{pump.name}.{part}", descriptor)
 
     def _close_pump(self, name: str) -> None:
         pump = self.pumps.pop(name, None)
         if pump is not None:
             pump.close()
-        for descriptor in (_tun(name), _gre(name), _sequence(name)):
-            self._store.drop(descriptor)
+        for part in DESCRIPTORS:
+            self._store.drop(f"{name}.{part}")
 
-    async def _delete_link(self, name: str) -> None:
+    async def _delete(self, name: str) -> None:
         self._close_pump(name)
-        link = await self.netlink.link(name)
-        if link is not None and self._ours(link):
-            await self.netlink.delete_link(name)
+        link = await self.find(name)
+        if link is not None:
+            await self.netlink.delete_link(link)
 
-    async def _link(self, name: str) -> Link:
+    async def _existing(self, name: str) -> Link:
         link = await self.netlink.link(name)
         if link is None:
-            raise HostError(f"interface {name} went away while it was set up")
+            raise HostError(f"interface {name} was deleted while it was set up")
         return link
-
-
-def _tun(name: str) -> str:
-    return f"{name}.tun"
-
-
-def _gre(name: str) -> str:
-    return f"{name}.gre"
-
-
-def _sequence(name: str) -> str:
-    return f"{name}.sequence"
-
-
-def _rp_filter(name: str) -> str:
-    return f"net/ipv4/conf/{name}/rp_filter"
-
-
-def _set_rp_filter(name: str, value: str) -> None:
-    try:
-        sysctl.write(_rp_filter(name), value)
-    except HostError as error:
-        raise HostError(f'{error}; set it before, in conf/default, or have rp_filter = "keep"') from error

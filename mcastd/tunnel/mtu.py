@@ -1,4 +1,4 @@
-"""The MTU of a tunnel from what carries it: the negotiated ESP, and the link below. Pure."""
+"""The MTU of a tunnel, from the negotiated ESP and the MTU of the link below. Pure."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -12,9 +12,9 @@ _ETHERNET = 1500
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """What carries a tunnel: a child, as negotiated or, before that, as configured; without IPsec ``esp`` is None.
+    """What carries a tunnel: a CHILD_SA as negotiated or, before that, as configured; without IPsec ``esp`` is None.
 
-    ``remote`` is the peer's outer address, whose route gives the path MTU; ``up_count`` counts how often it came up.
+    ``remote`` is the outer address of the peer, to which the path MTU is found; ``up_count`` is how often it came up.
     """
 
     up: bool = False
@@ -28,10 +28,10 @@ class Carrier:
 def tunnel_mtu(
     tunnel: Tunnel, carrier: Carrier, path_mtu: int | None, lower: tuple[str, int] | None
 ) -> tuple[int, str]:
-    """The MTU for ``auto``, and the reason for it in words.
+    """The MTU in bytes for ``auto``, and the reason for it in words.
 
-    It is the smaller of what ESP leaves of the path towards the peer, and what GRE leaves of the link towards the far
-    endpoint (``lower``, its name and MTU), which may be smaller, as charon's own TUN is.
+    It is the smaller of what remains of the path MTU to the peer after ESP and GRE, and of what remains of the MTU of
+    the link to the remote endpoint after GRE. ``lower`` is the name and MTU of that link, such as charon's own TUN.
     """
     gre = gre_header(tunnel)
     mtu, reason = _over_path(carrier, path_mtu or _ETHERNET, gre)
@@ -44,7 +44,7 @@ def tunnel_mtu(
 
 
 def interface_mtu(carrier: Carrier, path_mtu: int | None) -> int:
-    """The MTU of an XFRM interface that carries whatever is routed to it."""
+    """The MTU in bytes of an XFRM interface that carries all that is routed to it."""
     return _over_path(carrier, path_mtu or _ETHERNET, None)[0]
 
 

@@ -1,33 +1,26 @@
-"""What is routed through a tunnel, and the difference to what the host has. Pure."""
+"""What is routed through a tunnel, and the difference to the routes that the host has. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from typing import Final
 
 from mcastd.config.model import Group, Tunnel
+from mcastd.links import Route
 
-PROTOCOL = 103
-"""Who made a route or a rule, as the kernel keeps it (``proto 103``): PIM's number."""
+PROTOCOL: Final = 103
+"""The mark of a route or a rule of mcastd (``proto 103``): the protocol number of PIM."""
 
-PRIORITY = 210
-"""Of our rules: before charon's own (220), whose table holds routes to the remote selectors."""
+PRIORITY: Final = 210
+"""The priority of rules: before charon's own (220), whose table has routes to the remote selectors."""
 
-MAIN_TABLE = 254
-EVERYWHERE = IPv4Network("0.0.0.0/0")
-
-
-@dataclass(frozen=True, slots=True)
-class FoundRoute:
-    """One route of the table. ``ours``: it is through the tunnel, and carries our mark."""
-
-    prefix: IPv4Network
-    through_tunnel: bool
-    ours: bool
+MAIN_TABLE: Final = 254
+EVERYWHERE: Final = IPv4Network("0.0.0.0/0")
 
 
 @dataclass(frozen=True, slots=True)
 class RoutePlan:
-    """``taken`` are prefixes that somebody else's route leads elsewhere."""
+    """The changes. ``taken`` are prefixes that a route of another program leads elsewhere."""
 
     add: tuple[IPv4Network, ...]
     delete: tuple[IPv4Network, ...]
@@ -35,7 +28,7 @@ class RoutePlan:
 
 
 def prefixes(tunnel: Tunnel, groups: Iterable[Group]) -> tuple[IPv4Network, ...]:
-    """What ``routes`` of a tunnel says, its words resolved with the RPs and the groups of the file, in its order."""
+    """The prefixes of the key ``routes``, in its order, its words replaced by the RPs and the groups of the file."""
     own = [group for group in groups if group.tunnel == tunnel.name]
     rps = tunnel.pim.rp if tunnel.pim is not None else ()
     ranges = {range_ for rp in rps for range_ in rp.groups}
@@ -65,14 +58,17 @@ def rules(tunnel: Tunnel) -> frozenset[tuple[IPv4Network, int]]:
     return frozenset((source, tunnel.route_table) for source in tunnel.rule_from or (EVERYWHERE,))
 
 
-def plan(wanted: Iterable[IPv4Network], found: Iterable[FoundRoute]) -> RoutePlan:
-    """The difference. A prefix that another's route leads elsewhere is left to that one, also where ours came first."""
-    wanted, found = dict.fromkeys(wanted), tuple(found)
-    ours = {route.prefix for route in found if route.ours}
-    there = {route.prefix for route in found if route.through_tunnel}
-    taken = frozenset(route.prefix for route in found if not route.through_tunnel and route.prefix in wanted)
+def plan(desired: Iterable[IPv4Network], found: Sequence[Route], index: int, *, recorded: bool) -> RoutePlan:
+    """The difference for one table and the link ``index``; ``recorded`` is whether mcastd has made routes there.
+
+    A prefix that another program routes elsewhere is left to it, also if the route of mcastd was first.
+    """
+    desired = dict.fromkeys(desired)
+    present = {route.prefix for route in found if route.index == index}
+    ours = {route.prefix for route in found if route.index == index and route.protocol == PROTOCOL and recorded}
+    taken = frozenset(route.prefix for route in found if route.index != index and route.prefix in desired)
     return RoutePlan(
-        add=tuple(prefix for prefix in wanted if prefix not in there and prefix not in taken),
-        delete=tuple(sorted(prefix for prefix in ours if prefix not in wanted or prefix in taken)),
+        add=tuple(prefix for prefix in desired if prefix not in present and prefix not in taken),
+        delete=tuple(sorted(prefix for prefix in ours if prefix not in desired or prefix in taken)),
         taken=taken,
     )

@@ -1,175 +1,177 @@
-"""GRE over a TUN interface, for kernels without GRE: a pump between the TUN and a raw GRE socket.
+"""GRE over a TUN interface, for kernels without GRE: packets are copied between the TUN and a raw GRE socket.
 
-Packets of the feed pass through Python here, which the kernel's own GRE spares; it carries some tens of thousands of
-packets a second.
+Here packets of the feed pass through Python, at some tens of thousands a second; the kernel's own GRE avoids that.
 """
 
 import asyncio
 import errno
-import fcntl
 import mmap
 import os
 import socket
-import struct
 from collections import Counter
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 from mcastd.errors import DecodeError, HostError
 from mcastd.links import Gre
 from mcastd.net import gre, ipv4
-from mcastd.system import sockets
+from mcastd.system import gre_devices
 
-_TUNSETIFF = 0x400454CA
-_IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
-_BATCH = 64
-_RECEIVE_BUFFER = 8 << 20
-_SEQUENCES = 1 << 32
-_UNREACHABLE = {errno.ENOPROTOOPT, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO}
+_BATCH: Final = 64  # packets that are copied before other work has a turn
+_SEQUENCES: Final = 1 << 32
+_UNREACHABLE: Final = {errno.ENOPROTOOPT, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO}
+
+DESCRIPTORS: Final = ("tun", "gre", "sequence")
+"""What a pump has open, and the next process can continue with: TUN, socket, and memory with the sequence number."""
+
+
+class GreDevices(Protocol):
+    """The functions of ``mcastd.system.gre_devices``; tests replace them."""
+
+    def open_tun(self, name: str) -> int:
+        """Make a TUN interface, which exists until its descriptor is closed. Raises HostError."""
+
+    def read_tun(self, tun: int, length: int, /) -> bytes:
+        """Read a packet. Raises OSError."""
+
+    def write_tun(self, tun: int, packet: memoryview, /) -> int:
+        """Write a packet. Raises OSError."""
+
+    def open_gre(self, gre: Gre, inherited: int | None) -> socket.socket:
+        """Open a raw GRE socket, or use the inherited one. Raises OSError."""
 
 
 class Pump:
-    """One TUN interface and the raw GRE socket behind it.
+    """Copies packets between a TUN interface and a raw GRE socket.
 
-    ``forwarding`` False drops what the host sends into the tunnel: while the child is down it would leave in the clear.
-    ``dropped`` counts by reason. The local endpoint's address must be on the host, and a route to the remote one;
-    raises HostError else. ``tun``, ``sock`` and ``numbers`` are descriptors that an earlier life left: the interface
-    stays as it is, what has arrived meanwhile waits in the socket, and sequence numbers go on.
+    With the ``inherited`` descriptors of the previous process the interface stays as it is, packets that wait in the
+    socket are received, and sequence numbers continue. Raises HostError, and has then closed what was inherited.
     """
 
     def __init__(
-        self, name: str, wanted: Gre, *, tun: int | None = None, sock: int | None = None, numbers: int | None = None
+        self, name: str, parameters: Gre, inherited: Mapping[str, int] | None = None, devices: GreDevices = gre_devices
     ) -> None:
         self.name = name
-        self.gre = wanted
-        self.forwarding = False
-        self.dropped: Counter[str] = Counter()
-        # The header before every packet that is sent, unless each has one of its own.
-        header = wanted.options.feed_header
-        self._sent_header = header.encode(b"") if header.is_constant else None
-        # That of the last packet that was received with a header that others may have too: it need not be read again.
-        self._received_header: bytes | None = None
-        self._numbers: _Numbers | None = None
-        self._expected: int | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        # The socket first: it fails where there is no route yet, and a TUN that comes and goes is a change that the
-        # kernel reports, which would have us try again at once.
+        self.gre = parameters
+        self.forwarding = False  # otherwise what the host sends is dropped: without its CHILD_SA it is not encrypted
+        self.dropped: Counter[str] = Counter()  # packets, by reason
+        self.descriptors = dict(inherited or {})  # those in use, by their names in DESCRIPTORS
+        self._devices = devices
+        header = parameters.options.feed_header
+        self._sent_header = header.encode(b"") if header.is_constant else None  # of all packets, if it is the same
+        self._received_header: bytes | None = None  # of the last packet, if others may have the same: decoded already
+        self._sequence: mmap.mmap | None = None  # the next sequence number to send, as 32 bits
+        self._expected: int | None = None  # the next sequence number of the peer
+        self._loop: asyncio.AbstractEventLoop | None = None  # while packets are copied
         try:
-            self._sock: socket.socket | None = _left(sock, wanted) or sockets.raw_gre(
-                wanted.local, wanted.remote, wanted.options.ttl, None
-            )
-        except OSError as error:
-            _close(tun, numbers)
-            raise HostError(
-                f"{name}: no GRE socket from {wanted.local} to {wanted.remote}: {error.strerror}"
-            ) from error
-        sockets.enlarge_receive_buffer(self._sock, _RECEIVE_BUFFER)
-        try:
-            if wanted.options.sequence:
-                self._numbers = _Numbers(name, numbers)
-            self._tun = tun if tun is not None else _open_tun(name)
+            # The socket first: without a route it fails, and a TUN interface that is made and removed would be a change
+            # that the kernel reports, upon which the agent tries again at once.
+            self._sock = self._open_socket()
+            if parameters.options.sequence:
+                self._sequence = self._open_sequence()
+            if "tun" not in self.descriptors:
+                self.descriptors["tun"] = devices.open_tun(name)
+            self._tun = self.descriptors["tun"]
         except HostError:
-            self._sock.close()
-            self._forget_numbers()
-            _close(tun)
+            self.close()
             raise
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Carry packets on ``loop``."""
-        assert self._sock is not None
+        """Copy packets on ``loop``."""
         self._loop = loop
         loop.add_reader(self._tun, self._from_tun)
         loop.add_reader(self._sock, self._from_peer)
 
-    @property
-    def tun(self) -> int:
-        """The descriptor that keeps the TUN interface there."""
-        return self._tun
-
-    @property
-    def sock(self) -> int:
-        """The descriptor of the raw GRE socket."""
-        assert self._sock is not None
-        return self._sock.fileno()
-
-    @property
-    def numbers(self) -> int | None:
-        """The descriptor of the memory in which packets are counted that are sent with sequence numbers."""
-        return self._numbers.descriptor if self._numbers else None
-
-    @property
-    def started(self) -> bool:
-        """Whether packets are carried."""
-        return self._loop is not None
-
     def close(self) -> None:
-        """Stop, and take the TUN interface away."""
-        if self._loop is not None and self._sock is not None:
+        """Stop, and close the descriptors. The TUN interface is removed with the last descriptor of it."""
+        if self._loop is not None:
             self._loop.remove_reader(self._tun)
             self._loop.remove_reader(self._sock)
             self._loop = None
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
-        if self._tun >= 0:
-            os.close(self._tun)
-            self._tun = -1
-        self._forget_numbers()
+        if "gre" in self.descriptors:
+            self._sock.detach()
+        if self._sequence is not None:
+            self._sequence.close()
+        for descriptor in self.descriptors.values():
+            os.close(descriptor)
+        self.descriptors.clear()
 
-    def _forget_numbers(self) -> None:
-        if self._numbers is not None:
-            self._numbers.close()
-            self._numbers = None
+    def _open_socket(self) -> socket.socket:
+        try:
+            sock = self._devices.open_gre(self.gre, self.descriptors.pop("gre", None))
+        except OSError as error:
+            ends = f"from {self.gre.local} to {self.gre.remote}"
+            raise HostError(f"{self.name}: no GRE socket {ends}: {error.strerror}") from error
+        self.descriptors["gre"] = sock.fileno()
+        return sock
+
+    def _open_sequence(self) -> mmap.mmap:
+        """Memory that outlives this process: the peer drops numbers that are older than the last (RFC 2890)."""
+        try:
+            if "sequence" not in self.descriptors:
+                self.descriptors["sequence"] = os.memfd_create("gre-sequence")
+            os.ftruncate(self.descriptors["sequence"], 4)
+            return mmap.mmap(self.descriptors["sequence"], 4)
+        except OSError as error:
+            raise HostError(f"{self.name}: no memory for sequence numbers: {error.strerror}") from error
 
     def _from_tun(self) -> None:
-        assert self._sock is not None
-        assert self._loop is not None
         for _ in range(_BATCH):
             try:
-                packet = os.read(self._tun, 65535)
+                packet = self._devices.read_tun(self._tun, 65535)
             except BlockingIOError:
                 return
             except OSError as error:
-                self.dropped[f"tun_{errno.errorcode.get(error.errno or 0, 'error').lower()}"] += 1
-                if error.errno == errno.EBADFD:
-                    # The interface was deleted: from now on this is readable for ever.
-                    self._loop.remove_reader(self._tun)
+                self._count_error("tun", error)
+                if error.errno == errno.EBADFD and self._loop is not None:
+                    self._loop.remove_reader(self._tun)  # the interface was deleted: it would stay readable
                 return
             if not self.forwarding:
                 self.dropped["child_down"] += 1
-            else:
-                try:
-                    self._sock.send(self._encapsulate(packet))
-                except PermissionError:
-                    self.dropped["firewall"] += 1
-                except OSError as error:
-                    self.dropped[f"send_{errno.errorcode.get(error.errno or 0, 'error').lower()}"] += 1
+                continue
+            try:
+                self._sock.send(self._encapsulate(packet))
+            except PermissionError:
+                self.dropped["firewall"] += 1
+            except OSError as error:
+                self._count_error("send", error)
 
     def _from_peer(self) -> None:
-        assert self._sock is not None
         for _ in range(_BATCH):
             try:
                 packet = self._sock.recv(65535)
             except BlockingIOError:
                 return
             except OSError as error:
-                # A connected raw socket hands over the peer's ICMP errors here: to count, never fatal.
+                # A connected raw socket reports the peer's ICMP errors here.
                 self.dropped["unreachable" if error.errno in _UNREACHABLE else "receive"] += 1
                 continue
             try:
                 inner = self._decapsulate(packet)
                 if inner is not None:
-                    os.write(self._tun, inner)
+                    self._devices.write_tun(self._tun, inner)
             except DecodeError as error:
                 self.dropped[error.reason] += 1
             except OSError as error:
-                self.dropped[f"tun_{errno.errorcode.get(error.errno or 0, 'error').lower()}"] += 1
+                self._count_error("tun", error)
+
+    def _count_error(self, where: str, error: OSError) -> None:
+        self.dropped[f"{where}_{errno.errorcode.get(error.errno or 0, 'error').lower()}"] += 1
 
     def _encapsulate(self, packet: bytes) -> bytes:
         if self._sent_header is not None:
             return self._sent_header + packet
-        sequence = self._numbers.take() if self._numbers else None
-        return self.gre.options.header(gre.PROTOCOL_IPV4, sequence).encode(packet)
+        return self.gre.options.header(gre.PROTOCOL_IPV4, self._next_sequence()).encode(packet)
+
+    def _next_sequence(self) -> int | None:
+        if self._sequence is None:
+            return None
+        number = int.from_bytes(self._sequence[:4], "big")
+        self._sequence[:4] = ((number + 1) % _SEQUENCES).to_bytes(4, "big")
+        return number
 
     def _decapsulate(self, packet: bytes) -> memoryview | None:
+        """The packet inside GRE; None for a keepalive, which has a socket of its own. Raises DecodeError."""
         payload = ipv4.parse(packet).payload
         known = self._received_header
         if known is not None and payload[: len(known)] == known:
@@ -177,7 +179,7 @@ class Pump:
         header = gre.decode(payload)
         if not self.gre.options.receives(header):
             raise DecodeError("gre_key")
-        if header.protocol == gre.PROTOCOL_KEEPALIVE or _keepalive_behind_cmd(header, payload):
+        if header.protocol == gre.PROTOCOL_KEEPALIVE or _is_keepalive_behind_cmd(header, payload):
             return None
         if refusal := self.gre.options.refusal(header):
             raise DecodeError(refusal)
@@ -196,69 +198,8 @@ class Pump:
         self._expected = (sequence + 1) % _SEQUENCES
 
 
-class _Numbers:
-    """Sequence numbers, counted in memory that a descriptor can leave to the next life, whatever ends this one.
-
-    They may not begin anew while the interface stands: the far end drops what is older than the last (RFC 2890).
-    """
-
-    def __init__(self, name: str, left: int | None) -> None:
-        try:
-            self.descriptor = os.memfd_create("gre-sequence") if left is None else left
-        except OSError as error:
-            raise HostError(f"{name}: no memory for sequence numbers: {error.strerror}") from error
-        os.ftruncate(self.descriptor, 4)
-        self._memory = mmap.mmap(self.descriptor, 4)
-
-    def take(self) -> int:
-        """The next number, which is not taken again."""
-        number = int.from_bytes(self._memory[:4], "big")
-        self._memory[:4] = ((number + 1) % _SEQUENCES).to_bytes(4, "big")
-        return number
-
-    def close(self) -> None:
-        """Let go of the memory, and of the descriptor."""
-        self._memory.close()
-        os.close(self.descriptor)
-
-
-def _keepalive_behind_cmd(header: gre.GreHeader, payload: memoryview) -> bool:
-    """Whether it is for the reflector, which has a socket of its own."""
+def _is_keepalive_behind_cmd(header: gre.GreHeader, payload: memoryview) -> bool:
     if header.protocol != gre.PROTOCOL_CMD:
         return False
     inner = gre.behind_cmd(payload[header.length :])
     return len(inner) >= ipv4.HEADER_LENGTH and inner[9] == ipv4.GRE
-
-
-def _close(*descriptors: int | None) -> None:
-    for descriptor in descriptors:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _left(descriptor: int | None, wanted: Gre) -> socket.socket | None:
-    """The socket that an earlier life left, unless its endpoint here is another one; a raw one tells no peer's."""
-    if descriptor is None:
-        return None
-    sock = socket.socket(fileno=descriptor)
-    if sock.getsockname()[0] != str(wanted.local):
-        sock.close()
-        return None
-    sock.connect((str(wanted.remote), 0))
-    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, wanted.options.ttl)
-    return sock
-
-
-def _open_tun(name: str) -> int:
-    try:
-        tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise HostError(
-            f"{name}: GRE in user space needs /dev/net/tun, which cannot be opened: {error.strerror}"
-        ) from error
-    try:
-        fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
-    except OSError as error:
-        os.close(tun)
-        raise HostError(f"{name}: no TUN interface of that name can be made: {error.strerror}") from error
-    return tun

@@ -17,7 +17,8 @@ from mcastd.firewall.agent import FirewallAgent
 from mcastd.firewall.rules import FirewallDesired
 from mcastd.net import bpf
 from mcastd.net.gre import GreOptions
-from mcastd.system import log, sockets
+from mcastd.system import log, sockets, sysctl
+from mcastd.system import nft as nftables
 from mcastd.system.ledger import Ledger
 from tests.firewall.test_rules import child, config, tunnel
 from tests.loops import looping
@@ -77,7 +78,13 @@ class Running:
 
     def __init__(self, folder: Path) -> None:
         self.changes = 0
-        self.agent = FirewallAgent(ledger=Ledger(folder / "ledger.json"), log=log.get_logger(), on_change=self._changed)
+        self.agent = FirewallAgent(
+            nftables=nftables,
+            sysctls=sysctl,
+            ledger=Ledger(folder / "ledger.json"),
+            log=log.get_logger(),
+            on_change=self._changed,
+        )
 
     def _changed(self) -> None:
         self.changes += 1

@@ -1,14 +1,13 @@
 import asyncio
-import itertools
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 
-from mcastd.errors import HostError
-from mcastd.links import Gre
+from mcastd.errors import HostError, LinkUnsupported
+from mcastd.links import Address, Gre, Link, Route, Rule, Xfrm
 from mcastd.net.gre import GreOptions
-from mcastd.system.netlink import Address, GreUnsupported, Link, Netlink, changes
+from mcastd.system.netlink import Netlink
 from tests.namespaces import DEADLINE, Namespace, join
 
 pytestmark = pytest.mark.root
@@ -29,10 +28,7 @@ def test_links_are_what_ip_link_shows(pair: tuple[Namespace, Namespace]) -> None
             veth = await netlink.link("veth0")
             assert veth is not None
             assert veth == Link(veth.index, "veth0", "veth", 1400, up=True, multicast=True)
-            assert await netlink.link_by_index(veth.index) == veth
             assert await netlink.link("gre1") is None
-            with pytest.raises(HostError, match="link 9999: No such device"):
-                await netlink.link_by_index(9999)
 
     pair[0].run(main)
 
@@ -43,21 +39,21 @@ def test_addresses_with_and_without_a_peer(pair: tuple[Namespace, Namespace]) ->
             veth = await netlink.link("veth0")
             assert veth is not None
             plain, far = IPv4Interface("10.44.4.6/30"), IPv4Interface("10.44.5.6/30")
-            for _ in range(2):  # what is there already is as good
-                await netlink.add_address(veth.index, plain)
-                await netlink.add_address(veth.index, far, IPv4Address("10.44.5.5"))
+            for _ in range(2):  # the second time it is a no-op
+                await netlink.add(Address(veth.index, plain))
+                await netlink.add(Address(veth.index, far, IPv4Address("10.44.5.5")))
             assert set(await netlink.addresses()) == {
                 Address(1, IPv4Interface("127.0.0.1/8")),
                 Address(veth.index, IPv4Interface("192.0.2.1/24")),
                 Address(veth.index, plain),
                 Address(veth.index, far, IPv4Address("10.44.5.5")),
             }
-            for _ in range(2):  # and so is what is gone already
-                await netlink.delete_address(veth.index, plain)
-                await netlink.delete_address(veth.index, far, IPv4Address("10.44.5.5"))
+            for _ in range(2):
+                await netlink.delete(Address(veth.index, plain))
+                await netlink.delete(Address(veth.index, far, IPv4Address("10.44.5.5")))
             assert len(await netlink.addresses()) == 2
             with pytest.raises(HostError, match=r"address 10\.44\.4\.6/30: No such device"):
-                await netlink.add_address(9999, plain)
+                await netlink.add(Address(9999, plain))
 
     pair[0].run(main)
 
@@ -91,57 +87,107 @@ def test_flags_and_mtu_change_only_where_it_is_said(pair: tuple[Namespace, Names
             assert await netlink.link("veth0") == Link(veth.index, "veth0", "veth", 1300, up=True, multicast=True)
             with pytest.raises(HostError, match="link veth0: Invalid argument"):
                 await netlink.set_link(veth, mtu=1)
-            await netlink.delete_link("veth0")
-            await netlink.delete_link("veth0")
+            await netlink.set_link(veth, alias="by a test")
+            assert "by a test" in pair[0].ip("link", "show", "veth0")
+            for _ in range(2):
+                await netlink.delete_link(veth)
             assert await netlink.link("veth0") is None
 
     pair[0].run(main)
 
 
-def test_gre_of_the_kernel_or_a_clear_no(namespace: Callable[[], Namespace]) -> None:
-    wanted = Gre(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"), GreOptions(0x28))
-
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("gre", Gre(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"), GreOptions(0x28))),
+        ("xfrm", Xfrm(7)),
+    ],
+)
+def test_a_link_of_this_kind_or_a_clear_error(
+    namespace: Callable[[], Namespace], kind: str, wanted: Gre | Xfrm
+) -> None:
     async def main() -> None:
         async with Netlink() as netlink:
             try:
-                await netlink.add_gre("gre1", wanted)
-            except GreUnsupported:
-                assert await netlink.link("gre1") is None
+                await netlink.add_link("one", wanted)
+            except LinkUnsupported:
+                assert await netlink.link("one") is None
                 return
-            link = await netlink.link("gre1")
+            link = await netlink.link("one")
             assert link is not None
-            assert (link.kind, link.detail, link.up, link.multicast) == ("gre", wanted, False, False)
-            with pytest.raises(HostError, match="link gre1: File exists"):
-                await netlink.add_gre("gre1", wanted)
+            assert (link.kind, link.parameters, link.up, link.multicast) == (kind, wanted, False, False)
+            with pytest.raises(HostError, match="link one: File exists"):
+                await netlink.add_link("one", wanted)
 
     namespace().run(main)
 
 
-def test_changes_of_links_addresses_and_routes_are_told(pair: tuple[Namespace, Namespace]) -> None:
+RANGE, EVERYWHERE = IPv4Network("239.0.0.0/8"), IPv4Network("0.0.0.0/0")
+
+
+def test_routes_come_and_go_and_twice_is_a_no_op(namespace: Callable[[], Namespace]) -> None:
+    async def main() -> None:
+        async with Netlink() as netlink:
+            here, there = Route(RANGE, 1, 254, 103), Route(EVERYWHERE, 1, 100000, 103)
+            for _ in range(2):
+                await netlink.add(here)
+                await netlink.add(there)
+            assert await netlink.routes(254) == (here,)
+            assert await netlink.routes(100000) == (there,)
+            for _ in range(2):
+                await netlink.delete(here)
+            assert await netlink.routes(254) == ()
+            assert await netlink.routes(100000) == (there,)
+            with pytest.raises(HostError, match=r"route 239\.0\.0\.0/8: No such device"):
+                await netlink.add(Route(RANGE, 9999, 254, 103))
+
+    namespace().run(main)
+
+
+def test_a_route_of_another_program_is_not_deleted(namespace: Callable[[], Namespace]) -> None:
+    made = namespace()
+    made.ip("route", "add", str(RANGE), "dev", "lo")
+
+    async def main() -> None:
+        async with Netlink() as netlink:
+            await netlink.delete(Route(RANGE, 1, 254, 103))
+            (left,) = await netlink.routes(254)
+            assert (left.prefix, left.protocol) == (RANGE, 3)
+
+    made.run(main)
+
+
+def test_rules_come_and_go_and_twice_is_a_no_op(namespace: Callable[[], Namespace]) -> None:
+    async def main() -> None:
+        async with Netlink() as netlink:
+            before = set(await netlink.rules())
+            ours = {Rule(EVERYWHERE, 100000, 210, 103), Rule(IPv4Network("10.45.8.16/28"), 1000, 210, 103)}
+            for _ in range(2):
+                for rule in ours:
+                    await netlink.add(rule)
+            assert set(await netlink.rules()) == before | ours
+            for _ in range(2):
+                for rule in ours:
+                    await netlink.delete(rule)
+            assert set(await netlink.rules()) == before
+
+    namespace().run(main)
+
+
+def test_changes_of_links_addresses_and_routes_are_reported(pair: tuple[Namespace, Namespace]) -> None:
     commands = [
         ("addr", "add", "10.44.4.6/30", "dev", "veth0"),
         ("link", "set", "veth0", "mtu", "1400"),
         ("route", "add", "198.51.100.0/24", "via", "192.0.2.2"),
+        ("rule", "add", "from", "10.9.0.0/16", "lookup", "1000"),
         ("addr", "del", "10.44.4.6/30", "dev", "veth0"),
     ]
-    told = asyncio.Event()
-
-    async def watch() -> None:
-        async for _ in changes():
-            told.set()
 
     async def main() -> None:
-        watching = asyncio.create_task(watch())
-        numbers = itertools.count(60000)
-        # The watcher's socket is there once it tells of a change that is made again and again.
-        while not told.is_set():
-            pair[0].ip("link", "set", "lo", "mtu", str(next(numbers)))
-            await asyncio.sleep(0.01)
         for command in commands:
-            told.clear()
-            pair[0].ip(*command)
-            async with asyncio.timeout(DEADLINE):
-                await told.wait()
-        watching.cancel()
+            async with Netlink().changes() as changes:
+                pair[0].ip(*command)
+                async with asyncio.timeout(DEADLINE):
+                    await anext(changes)
 
     pair[0].run(main)

@@ -1,4 +1,4 @@
-"""A tunnel agent on a host that is a network namespace, and what its tests ask of it."""
+"""A tunnel agent on a host that is a network namespace."""
 
 import asyncio
 import contextlib
@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from mcastd.config.model import Config, Daemon, Datapath, Group, Peer, Tunnel
-from mcastd.system import log
+from mcastd.system import gre_devices, log, sysctl
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
+from mcastd.system.netlink import Netlink
 from mcastd.tunnel.agent import TunnelAgent
 from mcastd.tunnel.desired import TunnelsDesired
 from mcastd.tunnel.mtu import Carrier
-from mcastd.tunnel.userspace import Pump
-from tests.loops import looping
 from tests.namespaces import DEADLINE
 
 CHILD = "dc-tun-gre"
@@ -44,29 +43,46 @@ class Running:
     def __init__(self, folder: Path, store: FdStore | None = None) -> None:
         self.changes = 0
         self.ledger = Ledger(folder / "ledger.json")
-        self.agent = TunnelAgent(ledger=self.ledger, log=log.get_logger(), on_change=self._changed, store=store)
+        self.agent = TunnelAgent(
+            netlink=Netlink(),
+            sysctls=sysctl,
+            devices=gre_devices,
+            ledger=self.ledger,
+            store=store or FdStore(),
+            log=log.get_logger(),
+            on_change=self._changed,
+        )
+        self._task: asyncio.Task[None] | None = None
 
     def _changed(self) -> None:
         self.changes += 1
 
+    def start(self) -> None:
+        """Run the loop."""
+        self._task = asyncio.create_task(self.agent.run())
+
+    async def end(self) -> None:
+        """End the loop, and raise what it has raised."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def close(self) -> None:
+        """What the daemon does at its end."""
+        await self.end()
+        await self.agent.close()
+
     def left(self) -> FdStore:
-        """The store as a successor finds it after a crash; empty where the kernel carries packets."""
-        descriptors = {
-            f"{pump.name}.{kind}": os.dup(descriptor)
-            for pump in self._pumps()
-            for kind, descriptor in (("tun", pump.tun), ("gre", pump.sock), ("sequence", pump.numbers))
-            if descriptor is not None
-        }
-        return FdStore(descriptors)
+        """The store as the next process finds it after a crash; empty if the kernel does GRE."""
+        pumps = self.agent.pumps.items()
+        return FdStore({f"{name}.{part}": os.dup(fd) for name, pump in pumps for part, fd in pump.descriptors.items()})
 
     def let_go(self) -> None:
         """Close the descriptors of the agent, as the end of a process does."""
-        for pump in self._pumps():
+        for pump in self.agent.pumps.values():
             pump.close()
-
-    def _pumps(self) -> list[Pump]:
-        host = self.agent._host
-        return list(host.pumps.values()) if host else []
 
     async def want(
         self,
@@ -76,7 +92,7 @@ class Running:
         groups: tuple[Group, ...] = (),
         peers: tuple[Peer, ...] = (),
     ) -> None:
-        """Configure, and wait until it is carried out."""
+        """Configure, and wait until it is applied."""
         config = Config(daemon=Daemon(datapath=datapath), peers=peers, tunnels=tunnels, groups=groups)
         self.agent.configure(TunnelsDesired(config, {CHILD: carrier}))
         async with asyncio.timeout(DEADLINE):
@@ -87,8 +103,11 @@ class Running:
 async def running(folder: Path, store: FdStore | None = None) -> AsyncIterator[Running]:
     """An agent whose loop runs; it is not closed, as in a crash."""
     made = Running(folder, store)
+    made.start()
     try:
-        async with looping(made.agent.run()):
-            yield made
+        yield made
     finally:
-        made.let_go()
+        try:
+            await made.end()
+        finally:
+            made.let_go()

@@ -5,17 +5,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mcastd.config.model import Child, Peer, Tunnel
-from mcastd.config.proposals import Esp
-from mcastd.tunnel.mtu import Carrier
 from tests.namespaces import Namespace, join, sysctl, until
-from tests.tunnel.agents import UP, running, tunnel
+from tests.tunnel.agents import running, tunnel
 
 pytestmark = pytest.mark.root
 
@@ -71,6 +68,8 @@ def snapshot(namespace: Namespace) -> list[str]:
 
 
 def test_everything_of_a_tunnel(host: Namespace, tmp_path: Path) -> None:
+    empty = snapshot(host)
+
     async def main() -> None:
         async with running(tmp_path) as run:
             await run.want(tunnel())
@@ -98,95 +97,9 @@ def test_everything_of_a_tunnel(host: Namespace, tmp_path: Path) -> None:
             await run.want(tunnel())
             assert snapshot(host) == before
             assert run.changes == changes
-            await run.agent.close()
-            assert names(host) == {"lo", "veth0"}
-            assert f"{ENDPOINT}/32" not in addresses(host, "lo")
+            await run.close()
+            assert snapshot(host) == empty
             assert not (tmp_path / "ledger.json").exists()
-
-    host.run(main)
-
-
-def test_closing_puts_back_what_was_there(host: Namespace, tmp_path: Path) -> None:
-    before = snapshot(host)
-
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            other = tunnel(
-                name="gre2", local=IPv4Address("10.44.6.2"), address=IPv4Interface("10.44.8.6/30"), peer_address=None
-            )
-            await run.want(tunnel(), other)
-            assert {"gre1", "gre2"} <= names(host)
-            await run.agent.close()
-
-    host.run(main)
-    assert snapshot(host) == before
-
-
-def test_datapath_kernel_is_the_kernel_s_or_a_clear_problem(host: Namespace, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(tunnel(), datapath="kernel")
-            status = run.agent.status(0.0)["gre1"]
-            if has_kernel_gre(host):
-                assert link(host)["linkinfo"]["info_kind"] == "gre"
-                assert status.state == "up"
-            else:
-                assert names(host) == {"lo", "veth0"}
-                assert (status.state, status.problem) == ("down", "this kernel has no GRE (no module ip_gre)")
-                assert run.agent.links().get("gre1") is None
-            await run.agent.close()
-
-    host.run(main)
-
-
-def test_datapath_userspace_is_a_tun_whatever_the_kernel_has(host: Namespace, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(tunnel(), datapath="userspace")
-            assert link(host)["linkinfo"]["info_kind"] == "tun"
-            assert run.agent.status(0.0)["gre1"].datapath == "userspace"
-            await run.agent.close()
-
-    host.run(main)
-
-
-def test_the_link_waits_for_its_child_and_then_stays_up(host: Namespace, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(tunnel(), carrier=Carrier(up=False))
-            assert "UP" not in link(host)["flags"]
-            assert run.agent.status(0.0)["gre1"].state == "waiting"
-            changes = run.changes
-            await run.want(tunnel(), carrier=UP)
-            assert "UP" in link(host)["flags"]
-            assert run.agent.status(0.0)["gre1"].state == "up"
-            assert run.changes > changes
-            await run.want(tunnel(), carrier=Carrier(up=False, up_count=1))
-            assert "UP" in link(host)["flags"]
-            assert run.agent.status(0.0)["gre1"].state == "waiting"
-            view = run.agent.links().get("gre1")
-            assert view is not None
-            assert not view.up
-            await run.agent.close()
-
-    host.run(main)
-
-
-def test_the_mtu_follows_what_is_negotiated_and_the_link_below(host: Namespace, tmp_path: Path) -> None:
-    esp = Carrier(up=True, up_count=1, esp=Esp(iv=16, block=16, icv=16), remote=IPv4Address("192.0.2.2"))
-
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(tunnel(), carrier=esp)
-            assert link(host)["mtu"] == 1398
-            host.ip("link", "set", "veth0", "mtu", "1400")
-            await until(lambda: link(host)["mtu"] == 1302, "the MTU of a path of 1400")
-            reason = "ESP tunnel mode in UDP on a path of 1400"
-            await until(lambda: run.agent.status(0.0)["gre1"].mtu_reason == reason, reason)
-            await run.want(tunnel(mtu=1300), carrier=esp)
-            assert link(host)["mtu"] == 1300
-            assert run.agent.status(0.0)["gre1"].mtu_reason == "configured"
-            await run.agent.close()
 
     host.run(main)
 
@@ -205,7 +118,7 @@ def test_a_deleted_link_is_made_again(host: Namespace, tmp_path: Path) -> None:
                 lambda: (view := run.agent.links().get("gre1")) and view.index == link(host)["ifindex"], "the new index"
             )
             assert open_tuns() == 1
-            await run.agent.close()
+            await run.close()
             assert open_tuns() == 0
 
     host.run(main)
@@ -219,13 +132,8 @@ def open_tuns() -> int:
 @pytest.mark.parametrize(
     "damage",
     [
-        ("addr", "del", "10.44.4.6", "peer", "10.44.4.5/30", "dev", "gre1"),
         ("addr", "flush", "dev", "gre1"),
-        ("addr", "add", "10.99.0.1/24", "dev", "gre1"),
-        ("link", "set", "gre1", "mtu", "1000"),
-        ("link", "set", "gre1", "multicast", "off"),
         ("link", "set", "gre1", "down"),
-        ("addr", "del", "10.44.6.1/32", "dev", "lo"),
     ],
     ids=" ".join,
 )
@@ -237,7 +145,7 @@ def test_whatever_is_changed_under_us_is_repaired(host: Namespace, tmp_path: Pat
             host.ip(*damage)
             assert whole(host) != before
             await until(lambda: whole(host) == before, "as it was")
-            await run.agent.close()
+            await run.close()
 
     host.run(main)
 
@@ -245,115 +153,6 @@ def test_whatever_is_changed_under_us_is_repaired(host: Namespace, tmp_path: Pat
 def whole(namespace: Namespace) -> object:
     found = link(namespace)
     return found["mtu"], set(found["flags"]), addresses(namespace, "gre1"), addresses(namespace, "lo")
-
-
-@pytest.mark.parametrize("kind", [("type", "veth", "peer", "name", "gre1-far"), ("type", "bridge")], ids=" ".join)
-def test_a_link_that_we_did_not_make_is_refused_and_untouched(
-    host: Namespace, tmp_path: Path, kind: tuple[str, ...]
-) -> None:
-    host.ip("link", "add", "gre1", *kind)
-    before = snapshot(host)
-
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(tunnel())
-            status = run.agent.status(0.0)["gre1"]
-            assert status.state == "down"
-            assert "an interface gre1 exists and mcastd did not make it" in (status.problem or "")
-            assert run.agent.links().get("gre1") is None
-            assert snapshot(host) == before
-            await run.want()
-            await run.agent.close()
-
-    host.run(main)
-    assert snapshot(host) == before
-
-
-def test_a_link_that_somebody_puts_in_the_place_of_ours_is_theirs(host: Namespace, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(tunnel())
-        if "gre1" in names(host):
-            host.ip("link", "del", "gre1")
-        host.ip("link", "add", "gre1", "type", "bridge")
-        async with running(tmp_path) as run:
-            await run.want(tunnel())
-            assert "mcastd did not make it" in (run.agent.status(0.0)["gre1"].problem or "")
-            await run.agent.close()
-        assert link(host)["linkinfo"]["info_kind"] == "bridge"
-        assert f"{ENDPOINT}/32" not in addresses(host, "lo")
-
-    host.run(main)
-
-
-def test_a_foreign_link_that_goes_makes_room(host: Namespace, tmp_path: Path) -> None:
-    host.ip("link", "add", "gre1", "type", "bridge")
-
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(tunnel())
-            host.ip("link", "del", "gre1")
-            await until(lambda: run.agent.status(0.0)["gre1"].state == "up", "gre1 is ours")
-            assert run.agent.status(0.0)["gre1"].problem is None
-            await run.agent.close()
-
-    host.run(main)
-
-
-def test_an_endpoint_that_was_there_before_stays(host: Namespace, tmp_path: Path) -> None:
-    host.ip("addr", "add", f"{ENDPOINT}/24", "dev", "veth0")
-
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(tunnel())
-            assert run.agent.status(0.0)["gre1"].state == "up"
-            assert f"{ENDPOINT}/32" not in addresses(host, "lo")
-            await run.agent.close()
-
-    host.run(main)
-    assert f"{ENDPOINT}/24" in addresses(host, "veth0")
-
-
-def natted(*addresses: str) -> Peer:
-    """A peer whose children have these addresses for SNAT, on the loopback."""
-    ends: dict[str, Any] = {"local": IPv4Address("10.1.1.246"), "remote": IPv4Address("177.54.214.20")}
-    children = tuple(
-        Child(
-            name=f"to-{address}",
-            local_ts=IPv4Network(address),
-            remote_ts=IPv4Network("100.15.30.0/24"),
-            proposals=(),
-            snat=IPv4Address(address),
-            snat_loopback=True,
-        )
-        for address in addresses
-    )
-    return Peer(name="dc-tun", **ends, local_id="a", remote_id="b", proposals=(), children=children)
-
-
-def test_an_address_that_two_want_stays_until_neither_does(host: Namespace, tmp_path: Path) -> None:
-    """The loopback's addresses are the tunnels' endpoints and what SNAT asks for; they may be the same."""
-
-    async def main() -> None:
-        async with running(tmp_path) as run:
-
-            async def on_loopback(*tunnels: Tunnel, loopbacks: tuple[str, ...]) -> set[str]:
-                await run.want(*tunnels, peers=(natted(*loopbacks),))
-                return {each for each in addresses(host, "lo") if each.endswith("/32")}
-
-            assert await on_loopback(loopbacks=("10.45.8.17",)) == {"10.45.8.17/32"}
-            assert await on_loopback(tunnel(), loopbacks=(ENDPOINT,)) == {f"{ENDPOINT}/32"}
-            assert await on_loopback(tunnel(), loopbacks=()) == {f"{ENDPOINT}/32"}
-            assert await on_loopback(loopbacks=(ENDPOINT,)) == {f"{ENDPOINT}/32"}
-            host.ip("addr", "del", f"{ENDPOINT}/32", "dev", "lo")
-            await until(lambda: f"{ENDPOINT}/32" in addresses(host, "lo"), "the address again")
-            assert await on_loopback(loopbacks=()) == set()
-            host.ip("addr", "add", "10.45.8.17/32", "dev", "veth0")
-            assert await on_loopback(loopbacks=("10.45.8.17",)) == set()
-            await run.agent.close()
-            assert "10.45.8.17/32" in addresses(host, "veth0")
-
-    host.run(main)
 
 
 def test_a_reload_moves_addresses_and_takes_away_what_is_no_longer_wanted(host: Namespace, tmp_path: Path) -> None:
@@ -408,43 +207,7 @@ def test_after_a_kill_everything_is_adopted_and_put_back(host: Namespace, tmp_pa
         async with running(tmp_path) as run:
             await run.want(tunnel())
             assert run.agent.status(0.0)["gre1"].state == "up"
-            await run.agent.close()
+            await run.close()
 
     host.run(main)
     assert snapshot(host) == before
-
-
-def test_what_the_host_refuses_is_shown_until_it_works(host: Namespace, tmp_path: Path) -> None:
-
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(tunnel(mtu=40))
-            status = run.agent.status(0.0)["gre1"]
-            assert status.problem == "link gre1: Invalid argument"
-            assert status.state == "down"
-            await run.want(tunnel(mtu=1300))
-            assert run.agent.status(0.0)["gre1"].state == "up"
-            await run.agent.close()
-
-    host.run(main)
-
-
-def test_without_a_route_it_waits_for_one_and_stirs_nothing_up(host: Namespace, tmp_path: Path) -> None:
-    """An interface made and removed at every try would be a change that asks for the next try."""
-    host.ip("route", "del", "default")
-
-    async def main() -> None:
-        async with running(tmp_path) as run:
-            await run.want(tunnel(), datapath="userspace")
-            assert "Network is unreachable" in (run.agent.status(0.0)["gre1"].problem or "")
-            host.ip("link", "add", "probe", "type", "bridge")
-            before = link(host, "probe")["ifindex"]
-            await run.want(tunnel(), datapath="userspace")
-            host.ip("link", "del", "probe")
-            host.ip("link", "add", "probe", "type", "bridge")
-            assert link(host, "probe")["ifindex"] == before + 1
-            host.ip("route", "add", "default", "via", "192.0.2.2")
-            await until(lambda: run.agent.status(0.0)["gre1"].state == "up", "up by the new route")
-            await run.agent.close()
-
-    host.run(main)

@@ -43,8 +43,23 @@ def far(near: Namespace, namespace: Callable[[], Namespace]) -> Namespace:
     return made
 
 
-async def ping(side: Namespace, address: str, size: int = 56) -> bool:
-    argv = ("ip", "netns", "exec", side.name, "ping", "-c", "1", "-W", "5", "-M", "do", "-s", str(size), address)
+async def ping(side: Namespace, address: str, size: int = 56, seconds: int = 5) -> bool:
+    argv = (
+        "ip",
+        "netns",
+        "exec",
+        side.name,
+        "ping",
+        "-c",
+        "1",
+        "-W",
+        str(seconds),
+        "-M",
+        "do",
+        "-s",
+        str(size),
+        address,
+    )
     process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.DEVNULL)
     return await process.wait() == 0
 
@@ -108,7 +123,7 @@ def test_every_way_to_write_the_addresses_reaches_the_far_end(
             await run.want(wanted)
             with far_end(far, Gre(FAR, NEAR), *theirs):
                 assert await ping(near, "10.44.4.5")
-            await run.agent.close()
+            await run.close()
 
     near.run(main)
 
@@ -133,8 +148,8 @@ def test_the_options_of_gre_reach_an_end_that_expects_them(
                 assert await ping(near, "10.44.4.5", mtu - 28)
             other = {"checksum": True} if "checksum" not in options else {}
             with far_end(far, Gre(FAR, NEAR, GreOptions(**other)), "10.44.4.5/30"):
-                assert not await ping(near, "10.44.4.5")
-            await run.agent.close()
+                assert not await ping(near, "10.44.4.5", seconds=1)
+            await run.close()
 
     near.run(main)
 
@@ -155,7 +170,7 @@ def test_a_successor_goes_on_with_the_sequence_numbers_that_the_far_end_has_seen
             async with running(tmp_path, left) as successor:
                 await successor.want(wanted)
                 assert await ping(near, "10.44.4.5")
-                await successor.agent.close()
+                await successor.close()
 
     near.run(main)
 
@@ -208,7 +223,7 @@ def test_gre_on_an_xfrm_interface_is_encrypted_or_stays_here(near: Namespace, fa
             assert run.agent.status(0.0)["gre1"].problem is None
             assert kinds(near) == {"ipsec1": "xfrm", "gre1": "gre"}
             assert f"{FAR_LOOPBACK} dev ipsec1" in near.ip("route", "show", "proto", "103")
-            assert not await ping(near, "10.44.4.5"), "there is no SA"
+            assert not await ping(near, "10.44.4.5", seconds=1), "there is no SA"
             agree(near, NEAR, FAR)
             link = run.agent.links().get("gre1")
             assert link is not None
@@ -217,7 +232,7 @@ def test_gre_on_an_xfrm_interface_is_encrypted_or_stays_here(near: Namespace, fa
             near.ip("link", "del", "ipsec1")
             await until(lambda: f"{FAR_LOOPBACK} dev ipsec1" in near.ip("route", "show", "proto", "103"), "it is back")
             assert await reaches(near, "10.44.4.5")
-            await run.agent.close()
+            await run.close()
             assert kinds(near) == {}
             assert near.ip("route", "show", "proto", "103") == ""
 
@@ -241,7 +256,7 @@ def test_without_gre_the_tunnel_is_the_xfrm_interface(near: Namespace, far: Name
             assert (status.mtu, status.mtu_reason) == (1438, "ESP tunnel mode on a path of 1500")
             assert kinds(near) == {"ipsec1": "xfrm"}
             assert await ping(near, "10.44.4.5", 1438 - 28)
-            await run.agent.close()
+            await run.close()
             assert kinds(near) == {}
 
     near.run(main)
@@ -258,6 +273,6 @@ def test_a_kernel_without_xfrm_interfaces_is_a_clear_problem(near: Namespace, fa
                 assert status.state == "down"
                 assert status.problem == "ipsec1: this kernel has no XFRM interfaces (no module xfrm_interface)"
                 assert kinds(near) == {}
-            await run.agent.close()
+            await run.close()
 
     near.run(main)

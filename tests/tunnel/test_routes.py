@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcastd.config.model import Group, Pim, RpRange, Tunnel
-from mcastd.tunnel.routes import FoundRoute, RoutePlan, plan, prefixes, rules
+from mcastd.links import Route
+from mcastd.tunnel.routes import MAIN_TABLE, PROTOCOL, RoutePlan, plan, prefixes, rules
 
 RANGE, SSM, OTHER = IPv4Network("239.0.0.0/8"), IPv4Network("232.1.1.1/32"), IPv4Network("10.9.0.0/16")
 SOURCES = (IPv4Address("100.15.30.11"), IPv4Address("100.15.30.10"))
@@ -62,38 +63,49 @@ def test_a_table_has_a_rule_for_each_source_or_for_all() -> None:
     assert rules(tunnel(route_table=1000, rule_from=sources)) == {(sources[0], 1000), (sources[1], 1000)}
 
 
-def test_anothers_route_to_elsewhere_is_left_alone_and_through_the_tunnel_is_as_good_as_ours() -> None:
-    elsewhere, through = FoundRoute(RANGE, False, False), FoundRoute(SSM, True, False)
-    assert plan((RANGE, SSM, OTHER), [elsewhere, through]) == RoutePlan((OTHER,), (), frozenset({RANGE}))
+TUNNEL, ELSEWHERE, STATIC = 7, 2, 4
+
+
+def route(prefix: IPv4Network, index: int | None, protocol: int) -> Route:
+    return Route(prefix, index, MAIN_TABLE, protocol)
+
+
+def test_a_route_elsewhere_is_left_alone_and_one_through_the_tunnel_will_do() -> None:
+    found = [route(RANGE, ELSEWHERE, STATIC), route(SSM, TUNNEL, STATIC)]
+    assert plan((RANGE, SSM, OTHER), found, TUNNEL, recorded=True) == RoutePlan((OTHER,), (), frozenset({RANGE}))
 
 
 def test_where_another_route_comes_later_ours_goes() -> None:
-    assert plan((RANGE,), [FoundRoute(RANGE, True, True), FoundRoute(RANGE, False, False)]) == RoutePlan(
-        (), (RANGE,), frozenset({RANGE})
-    )
+    found = [route(RANGE, TUNNEL, PROTOCOL), route(RANGE, None, STATIC)]
+    assert plan((RANGE,), found, TUNNEL, recorded=True) == RoutePlan((), (RANGE,), frozenset({RANGE}))
+
+
+def test_what_is_not_in_the_ledger_is_not_ours_in_spite_of_its_mark() -> None:
+    assert plan((), [route(RANGE, TUNNEL, PROTOCOL)], TUNNEL, recorded=False) == RoutePlan((), (), frozenset())
 
 
 PREFIXES = st.sampled_from([RANGE, SSM, OTHER, IPv4Network("10.0.0.0/8"), IPv4Network("0.0.0.0/0")])
-FOUND = st.builds(FoundRoute, PREFIXES, st.just(False), st.just(False)) | st.builds(
-    FoundRoute, PREFIXES, st.just(True), st.booleans()
+FOUND = st.builds(route, PREFIXES, st.sampled_from((None, ELSEWHERE)), st.sampled_from((STATIC, PROTOCOL))) | st.builds(
+    route, PREFIXES, st.just(TUNNEL), st.sampled_from((STATIC, PROTOCOL))
 )
 
 
 @given(st.lists(PREFIXES), st.lists(FOUND, unique=True))
-def test_the_plan_reaches_what_is_wanted_then_does_nothing_and_touches_no_other_route(
-    wanted: list[IPv4Network], found: list[FoundRoute]
+def test_the_plan_reaches_the_desired_state_then_does_nothing_and_touches_no_other_route(
+    desired: list[IPv4Network], found: list[Route]
 ) -> None:
-    first = plan(wanted, found)
-    after = [route for route in found if not (route.ours and route.prefix in first.delete)]
-    after += [FoundRoute(prefix, True, True) for prefix in first.add]
-    assert plan(wanted, after) == RoutePlan((), (), first.taken)
-    assert {route for route in found if not route.ours} <= set(after)
-    through = {route.prefix for route in after if route.through_tunnel}
-    for prefix in wanted:
-        elsewhere = any(route.prefix == prefix and not route.through_tunnel for route in found)
+    ours = [one for one in found if (one.index, one.protocol) == (TUNNEL, PROTOCOL)]
+    first = plan(desired, found, TUNNEL, recorded=True)
+    after = [one for one in found if not (one in ours and one.prefix in first.delete)]
+    after += [route(prefix, TUNNEL, PROTOCOL) for prefix in first.add]
+    assert plan(desired, after, TUNNEL, recorded=True) == RoutePlan((), (), first.taken)
+    assert {one for one in found if one not in ours} <= set(after)
+    through = {one.prefix for one in after if one.index == TUNNEL}
+    for prefix in desired:
+        elsewhere = any(one.prefix == prefix and one.index != TUNNEL for one in found)
         assert (prefix in first.taken) == elsewhere
         assert elsewhere or prefix in through
-    for route in after:
-        if route.ours:
-            assert route.prefix in wanted
-            assert route.prefix not in first.taken
+    for one in after:
+        if (one.index, one.protocol) == (TUNNEL, PROTOCOL):
+            assert one.prefix in desired
+            assert one.prefix not in first.taken

@@ -94,7 +94,9 @@ async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
             facts,
             seconds=seconds,
             tunnels={one.name: await _tunnel(netlink, config, one, seen[one.name]) for one in config.tunnels},
-            routes={peer.remote: await _asked(netlink.way(peer.remote, peer.local), None) for peer in config.peers},
+            routes={
+                peer.remote: await _asked(netlink.next_hop(peer.remote, peer.local), None) for peer in config.peers
+            },
             addresses=frozenset(address.interface.ip for address in await _asked(netlink.addresses(), ())),
             wire_in=wire_in,
             wire_out=wire_out,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mcastd.config.model import Config, Tunnel
 from mcastd.errors import ConfigProblem
-from mcastd.links import Way
+from mcastd.links import NextHop
 from mcastd.net.gre import GreHeader
 from mcastd.status import ChildStatus, GroupStatus, PeerStatus, Status, TunnelStatus
 from mcastd.tools.doctor.proc import Proc
@@ -139,7 +139,7 @@ class Facts:
     status: Status | None = None
     seconds: float = 0.0
     tunnels: dict[str, TunnelFacts] = field(default_factory=dict)
-    routes: dict[IPv4Address, Way | None] = field(default_factory=dict)
+    routes: dict[IPv4Address, NextHop | None] = field(default_factory=dict)
     addresses: frozenset[IPv4Address] = frozenset()
     wire_in: Wire = field(default_factory=Wire)
     wire_out: Wire = field(default_factory=Wire)

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Address
 
-from mcastd.links import Way
+from mcastd.links import NextHop
 from mcastd.status import (
     KeepaliveStatus,
     PimStatus,
@@ -100,12 +100,12 @@ CASES: dict[str, tuple[str, Facts]] = {
     "no route to a peer": ("no_way", flowed(0, 2, wire_out=Wire(), routes={PEER: None})),
     "a gateway that does not answer": (
         "no_way",
-        flowed(9, 2, wire_out=Wire(), routes={PEER: Way("eth0", GATEWAY, True)}),
+        flowed(9, 2, wire_out=Wire(), routes={PEER: NextHop("eth0", GATEWAY, True)}),
     ),
-    "the peer's address on this host": ("no_way", flowed(0, 2, routes={PEER: Way("lo")})),
+    "the peer's address on this host": ("no_way", flowed(0, 2, routes={PEER: NextHop("lo")})),
     "no such address here": (
         "no_way",
-        flowed(0, 2, routes={PEER: Way("eth0", GATEWAY)}, addresses=frozenset({LOCAL})),
+        flowed(0, 2, routes={PEER: NextHop("eth0", GATEWAY)}, addresses=frozenset({LOCAL})),
     ),
     "ESP that does not leave": ("esp_held_back", flowed(9, 9, wire_out=Wire())),
     "ESP that is not decrypted": ("not_decrypted", flowed(0, 9, wire_in=wire(1, 1500))),

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 import pytest
 from msgspec.structs import replace
 
-from mcastd.links import Way
+from mcastd.links import NextHop
 from mcastd.status import KeepaliveStatus, NeighborStatus, PimStatus, Status
 from mcastd.tools.doctor.facts import Esp, Facts, Interface, Kernel, Multicast, Probe, Wire
 from mcastd.tools.doctor.proc import UdpSocket
@@ -93,9 +93,9 @@ DECISIONS: dict[str, tuple[str | None, Facts]] = {
         facts(status=status(charon="none", charon_code="charon_gone", peers=())),
     ),
     # The route to the peer
-    "a peer by a route of unknown addresses": ("not_up", facts(**DOWN, routes={PEER: Way("eth0", GATEWAY)})),
+    "a peer by a route of unknown addresses": ("not_up", facts(**DOWN, routes={PEER: NextHop("eth0", GATEWAY)})),
     "a peer whose route was not asked for": ("not_up", facts(**DOWN, addresses=frozenset({LOCAL}))),
-    "a peer down behind a gateway": ("no_way", facts(**DOWN, routes={PEER: Way("eth0", GATEWAY, True)})),
+    "a peer down behind a gateway": ("no_way", facts(**DOWN, routes={PEER: NextHop("eth0", GATEWAY, True)})),
     # The leak guard
     "counters of leaks that stand": (None, same(status(firewall=guard(leaks_out=3, leaks_in=9)))),
     "no guard at the beginning": ("gre_arrives_in_the_clear", facts(status=status(firewall=guard(leaks_in=1)))),
@@ -105,8 +105,8 @@ DECISIONS: dict[str, tuple[str | None, Facts]] = {
     "two packets that do not leave": ("esp_held_back", flowed(9, 2, wire_out=Wire())),
     "one packet that does not leave": (None, flowed(9, 1, wire_out=Wire())),
     "more than was looked at leaves": (None, flowed(9, 9, wire_out=Wire(complete=False))),
-    "an unanswered route, and packets come and go": (None, flowed(9, 9, routes={PEER: Way("eth0", GATEWAY, True)})),
-    "an unanswered route, and none comes": ("no_way", flowed(0, 9, routes={PEER: Way("eth0", GATEWAY, True)})),
+    "an unanswered route, and packets come and go": (None, flowed(9, 9, routes={PEER: NextHop("eth0", GATEWAY, True)})),
+    "an unanswered route, and none comes": ("no_way", flowed(0, 9, routes={PEER: NextHop("eth0", GATEWAY, True)})),
     "a quarter is not decrypted": ("not_decrypted", flowed(75, 9, wire_in=wire(1, 100))),
     "less than a quarter is not decrypted": (None, flowed(76, 9, wire_in=wire(1, 100))),
     "three of a few are not decrypted": ("not_decrypted", flowed(2, 9, wire_in=wire(1, 5))),

@@ -171,7 +171,7 @@ def _no_way(facts: Facts, peer: PeerStatus) -> str | None:
     if way.interface == LOOPBACK:
         return f"{remote} is an address of this host"
     hop = f"{way.gateway}, the gateway to {remote}," if way.gateway else f"{remote}, on the link by the routes,"
-    return f"{hop} does not answer on {way.interface} (ARP)" if way.silent else None
+    return f"{hop} does not answer on {way.interface} (ARP)" if way.unresolved else None
 
 
 def leak_guard(facts: Facts) -> Found:
