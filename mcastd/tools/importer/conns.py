@@ -8,7 +8,7 @@ from mcastd.config.strongswan import Value
 from mcastd.tools.importer.draft import Keys, Missing, Notes, PeerDraft, Scalar, Selector, same_peer, usable_name
 from mcastd.tools.importer.ipsecconf import DEFAULT, IpsecConf
 from mcastd.tools.importer.secrets import Secrets
-from mcastd.tools.importer.settings import ANY, GRE, SEVERAL, YES, Imported, Settings, authenticate, is_address, path
+from mcastd.tools.importer.settings import ANY, GRE, SEVERAL, YES, Settings, authenticate, is_address, path
 
 Side = Literal["left", "right"]
 
@@ -16,39 +16,31 @@ _CERTS: Final = "/etc/ipsec.d/certs"
 _KEYS: Final = "/etc/ipsec.d/private"
 _CA_CERTS: Final = "/etc/ipsec.d/cacerts"
 _SIDES: Final[tuple[Side, Side]] = ("left", "right")
-_REKEYING: Final = "mcastd rekeys at 80 to 90 % of the lifetime"
-_CONN: Final = Imported(
-    read={
-        *("keyexchange", "type", "authby", "ike", "esp", "ikelifetime", "lifetime", "keylife", "reauth"),
-        *("dpddelay", "forceencaps", "replay_window"),
-        *(f"{side}{what}" for side in _SIDES for what in ("", "id", "subnet", "protoport", "cert", "auth")),
-    },
-    same={
-        "auto": ("start",),
-        "dpdaction": ("restart", "none"),
-        "rekey": ("yes",),
-        "keyingtries": ("%forever",),
-        "mobike": ("no",),
-        "fragmentation": ("yes",),
-        "compress": ("no",),
-        "closeaction": ("none", "restart"),
-        "sendcert": ("always", "ifasked"),
-    },
-    why={
-        "auto": "mcastd initiates its CHILD_SAs itself",
-        "dpdaction": "mcastd re-establishes what was lost",
-        "dpdtimeout": "charon's retransmission settings apply with IKEv2, and five times dpd_delay with IKEv1",
-        "margintime": _REKEYING,
-        "rekeymargin": _REKEYING,
-        "rekeyfuzz": _REKEYING,
-        "firewall": "mcastd has its own firewall rules: guard, snat, mss",
-        "updown": "mcastd runs no script; routes and addresses are keys of [tunnels.NAME]",
-        "sourceip": "mcastd requests no virtual address",
-        "mark": 'see route_table and rule_from, or mode = "interface"',
-        "ca": "see ca_certs",
-        "aggressive": "mcastd uses main mode",
-    },
-)
+_SAME: Final = {
+    "auto": ("start",),
+    "dpdaction": ("restart", "none"),
+    "rekey": ("yes",),
+    "keyingtries": ("%forever",),
+    "mobike": ("no",),
+    "fragmentation": ("yes",),
+    "compress": ("no",),
+    "closeaction": ("none", "restart"),
+    "sendcert": ("always", "ifasked"),
+}
+"""Values that make no difference: mcastd behaves in this way."""
+_WHY: Final = {
+    "auto": "mcastd initiates its CHILD_SAs itself",
+    "dpdaction": "mcastd re-establishes what was lost",
+    "dpdtimeout": "charon's retransmission settings apply with IKEv2, and five times dpd_delay with IKEv1",
+    **dict.fromkeys(("margintime", "rekeymargin", "rekeyfuzz"), "mcastd rekeys at 80 to 90 % of the lifetime"),
+    "firewall": "mcastd has its own firewall rules: guard, snat, mss",
+    "updown": "mcastd runs no script; routes and addresses are keys of [tunnels.NAME]",
+    "sourceip": "mcastd requests no virtual address",
+    "mark": 'see route_table and rule_from, or mode = "interface"',
+    "ca": "see ca_certs",
+    "aggressive": "mcastd uses main mode",
+}
+"""Why a setting is not imported."""
 
 
 def drafts(
@@ -144,7 +136,6 @@ class _Conn(Settings):
         authenticate(peer, secrets, self._certificates(secrets) if any(certificates) else None)
         keys["proposals"] = self._proposals("ike")
         keys |= self._ike()
-        self.note_others(_CONN, _SIDES)
         return peer
 
     def _certificates(self, secrets: Secrets) -> Keys:
@@ -194,6 +185,7 @@ class _Conn(Settings):
         added = peer.add_children(self._name, keys, ours, theirs, taken)
         if added > 1:
             self.note(f"{self._ours if len(ours) > 1 else self._theirs}subnet", SEVERAL)
+        self.note_others(_SAME, _WHY, _SIDES)
         return added
 
     def _selectors(self, side: Side) -> tuple[Selector, ...]:

@@ -1,9 +1,9 @@
 """The settings of one section of strongSwan's configuration, converted to keys of ``mcastd.toml``. Pure."""
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
-from typing import Final, NamedTuple
+from typing import Final
 
 from mcastd.config.model import MAX_LIFETIME, MAX_REPLAY_WINDOW
 from mcastd.config.proposals import Protocol, problem_with
@@ -25,26 +25,6 @@ _LONGEST_TEXT: Final = 255  # bytes, of an identity or a path
 _EXAMPLE_PROPOSAL: Final = ("aes256-sha256-modp2048",)
 
 
-class Folders(NamedTuple):
-    """Where strongSwan looks for certificates, private keys and CA certificates with a relative name."""
-
-    certs: str
-    private: str
-    ca_certs: str
-
-
-class Imported(NamedTuple):
-    """What the importer does with the settings of a kind of section.
-
-    ``read`` it converts; of ``same`` mcastd always behaves as with one of the values listed; ``why`` it does not import
-    some others.
-    """
-
-    read: Container[str]
-    same: Mapping[str, tuple[str, ...]]
-    why: Mapping[str, str]
-
-
 class Settings:
     """The settings of one section. An empty value counts as not set; ``where`` stands for the section in notes."""
 
@@ -52,38 +32,44 @@ class Settings:
         self._values = {key: value for key, value in values.items() if value.text}
         self._notes = notes
         self._where = where
+        self._read: set[str] = set()  # the keys that were asked for
 
     def find(self, key: str) -> Value | None:
         """The value of a key, with its file and line."""
+        self._read.add(key)
         return self._values.get(key)
 
     def text(self, key: str, default: str = "") -> str:
         """The text of a value."""
-        return self._values[key].text if key in self._values else default
+        value = self.find(key)
+        return default if value is None else value.text
 
     def note(self, key: str, text: str, at: str | None = None) -> None:
         """Add a note on a setting; its line is that of the setting ``at``, or of the section if it does not have it."""
         self._notes.add(self._values.get(at or key, self._where), key, text)
 
-    def note_others(self, imported: Imported, sides: Iterable[str] = ()) -> None:
-        """Note every setting that is not imported; keys may begin with one of ``sides``."""
+    def note_others(
+        self, same: Mapping[str, tuple[str, ...]], why: Mapping[str, str], sides: Iterable[str] = ()
+    ) -> None:
+        """Note every setting that was not asked for, except those with which mcastd behaves in the ``same`` way.
+
+        ``why`` has reasons; keys may begin with one of ``sides``.
+        """
         for key, value in self._values.items():
             what = key.removeprefix(next((side for side in sides if key.startswith(side)), ""))
-            why, same = imported.why.get(what), imported.same.get(what)
-            if same is not None and value.text not in same:
-                self.note(key, f"{value.text} is not imported: {why or f'mcastd behaves as with {same[0]}'}")
-            elif same is None and key not in imported.read:
-                self.note(key, f"not imported: {why or 'mcastd has no such setting'}")
+            if what in same and value.text not in same[what]:
+                reason = why.get(what, f"mcastd behaves as with {same[what][0]}")
+                self.note(key, f"{value.text} is not imported: {reason}")
+            elif what not in same and key not in self._read:
+                self.note(key, f"not imported: {why.get(what, 'mcastd has no such setting, or no use for it here')}")
 
     def seconds(self, key: str) -> int | None:
         """A time in seconds, with or without a unit; None for none or an invalid one."""
-        if key not in self._values:
-            return None
-        match = _DURATION.fullmatch(self.text(key).strip())
-        if match is None:
-            self.note(key, f"{self.text(key)!r} is ignored: not a time")
-            return None
-        return int(match[1]) * _UNITS[match[2]]
+        text = self.text(key)
+        match = _DURATION.fullmatch(text.strip())
+        if text and match is None:
+            self.note(key, f"{text!r} is ignored: not a time")
+        return int(match[1]) * _UNITS[match[2]] if match else None
 
     def lifetime(self, key: str, value: int | None) -> Keys:
         """The key ``lifetime`` with ``value`` in seconds, which comes from ``key``; the default of mcastd for None."""

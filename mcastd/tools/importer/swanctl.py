@@ -5,56 +5,36 @@ from typing import Final
 from mcastd.config.strongswan import Section, Value
 from mcastd.tools.importer.draft import Keys, Missing, Notes, PeerDraft, same_peer, usable_name
 from mcastd.tools.importer.secrets import Secret, Secrets, key_bytes
-from mcastd.tools.importer.settings import SEVERAL, YES, Imported, Settings, authenticate, path
+from mcastd.tools.importer.settings import SEVERAL, YES, Settings, authenticate, path
 
 _X509: Final = "/etc/swanctl/x509"
 _X509_CA: Final = "/etc/swanctl/x509ca"
 _PRIVATE: Final = "/etc/swanctl/private"
 _OVER: Final = 0.1  # of a rekey time: what is added to it for the lifetime by default
-_MARK: Final = 'see route_table and rule_from, or mode = "interface"'
-_IF_ID: Final = "in mcastd it is a key of the CHILD_SAs"
 _SECTION: Final = "the section is not imported"
-
-_CONNECTION: Final = Imported(
-    read=(
-        *("version", "local_addrs", "remote_addrs", "proposals", "encap"),
-        *("rekey_time", "reauth_time", "over_time", "dpd_delay"),
-    ),
-    same={
-        "mobike": ("no",),
-        "unique": ("no", "never", "keep", "replace"),
-        "keyingtries": ("0",),
-        "send_cert": ("ifasked", "always"),
-        "fragmentation": ("yes",),
-    },
-    why={
-        "rand_time": "mcastd rekeys at 80 to 90 % of the lifetime",
-        "dpd_timeout": "with IKEv1 mcastd uses five times dpd_delay",
-        "vips": "mcastd requests no virtual address",
-        "aggressive": "mcastd uses main mode",
-        "if_id_in": _IF_ID,
-        "if_id_out": _IF_ID,
-    },
-)
-_END: Final = Imported(read=("auth", "id", "certs", "cacerts", "round"), same={}, why={})
-_CHILD: Final = Imported(
-    read=(
-        *("local_ts", "remote_ts", "esp_proposals", "mode", "rekey_time", "life_time"),
-        *("if_id_in", "if_id_out", "replay_window"),
-    ),
-    same={
-        "start_action": ("start", "trap|start"),
-        "dpd_action": ("restart", "start", "trap", "clear"),
-        "close_action": ("none", "start"),
-    },
-    why={
-        "rand_time": "mcastd rekeys at 80 to 90 % of the lifetime",
-        "start_action": "mcastd initiates its CHILD_SAs itself",
-        "updown": "mcastd runs no script; routes and addresses are keys of [tunnels.NAME]",
-        "mark_in": _MARK,
-        "mark_out": _MARK,
-    },
-)
+_SAME: Final = {
+    "round": ("1",),
+    "mobike": ("no",),
+    "unique": ("no", "never", "keep", "replace"),
+    "keyingtries": ("0",),
+    "send_cert": ("ifasked", "always"),
+    "fragmentation": ("yes",),
+    "start_action": ("start", "trap|start"),
+    "dpd_action": ("restart", "start", "trap", "clear"),
+    "close_action": ("none", "start"),
+}
+"""Values that make no difference: mcastd behaves in this way."""
+_WHY: Final = {
+    "rand_time": "mcastd rekeys at 80 to 90 % of the lifetime",
+    "dpd_timeout": "with IKEv1 mcastd uses five times dpd_delay",
+    "vips": "mcastd requests no virtual address",
+    "aggressive": "mcastd uses main mode",
+    "start_action": "mcastd initiates its CHILD_SAs itself",
+    "updown": "mcastd runs no script; routes and addresses are keys of [tunnels.NAME]",
+    **dict.fromkeys(("if_id_in", "if_id_out"), "in mcastd it is a key of the CHILD_SAs"),
+    **dict.fromkeys(("mark_in", "mark_out"), 'see route_table and rule_from, or mode = "interface"'),
+}
+"""Why a setting is not imported."""
 
 
 def drafts(root: Section, notes: Notes) -> list[PeerDraft]:
@@ -122,7 +102,8 @@ class _Connection(Settings):
         authenticate(peer, secrets, self._certificates() if any(certificates) else None)
         keys["proposals"] = self.proposals("proposals", "ike")
         keys |= self._ike()
-        self.note_others(_CONNECTION)
+        for settings in (self, self._local, self._remote):
+            settings.note_others(_SAME, _WHY)
         self._note_sections(self._section, ("local", "remote", "children"))
         return peer
 
@@ -132,10 +113,8 @@ class _Connection(Settings):
         for another in found[1:]:
             self._notes.add(_where(another), end, "a second round of authentication is not imported")
         section = found[0] if found else Section(self._section.file, self._section.line)
-        settings = _settings(section, self._notes)
-        settings.note_others(_END)
         self._note_sections(section, ())
-        return settings
+        return _settings(section, self._notes)
 
     def _note_sections(self, section: Section, read: tuple[str, ...]) -> None:
         for name, inner in section.sections.items():
@@ -184,8 +163,8 @@ class _Connection(Settings):
                 child.note("mode", f"the CHILD_SA {name} is ignored: mcastd has tunnel and transport mode")
                 continue
             keys = _child_keys(child)
-            child.note_others(_CHILD)
             ours, theirs = child.selectors("local_ts"), child.selectors("remote_ts")
+            child.note_others(_SAME, _WHY)
             count = peer.add_children(name, keys, ours, theirs, taken)
             if count > 1:
                 child.note("local_ts" if len(ours) > 1 else "remote_ts", SEVERAL)

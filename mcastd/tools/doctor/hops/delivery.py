@@ -38,8 +38,7 @@ NOT_JOINED_HERE: Final = here(
 )
 BOUND_TO_UNICAST: Final = here(
     "bound_to_unicast",
-    "a socket that is bound to a unicast address gets no multicast; it has to be bound to the group's address or to "
-    "0.0.0.0",
+    "a socket that is bound to a unicast address gets no multicast",
     "let the application bind to 0.0.0.0 or to {group}, port {port}",
 )
 WRONG_PORT: Final = either(
@@ -60,14 +59,14 @@ SOURCE_FILTERED: Final = here(
 FRAGMENTS_LOST: Final = either(
     "fragments_lost",
     "a datagram that lacks a fragment is lost: some are lost on the path, or this host's firewall drops them",
-    "look for drops in `nft list ruleset` (a later fragment has no ports); better, ask the other side for datagrams "
-    "of {group} that fit the tunnel",
+    "look for drops in `nft list ruleset` (later fragments have no ports); better, ask for datagrams that fit the "
+    "tunnel",
 )
 DROPPED_HERE: Final = here(
     "dropped_here",
     "joins and routes are right, but a quarter or more is lost here: this host's firewall drops it (PREROUTING, INPUT)",
-    "look for drops in `nft list ruleset` and `iptables -L -v`, also `-t raw` and `-t mangle`; allow UDP to {group} "
-    "on {tunnel}",
+    "look for drops in `nft list ruleset` and `iptables -L -v -t raw` (mangle, filter); allow UDP to {group} on "
+    "{tunnel}",
 )
 UDP_CHECKSUM: Final = either(
     "udp_checksum",
@@ -78,8 +77,7 @@ NO_SOCKET_TAKES_IT: Final = here(
     "no_socket_takes_it",
     "an application has joined, but its socket does not accept the packets: it is bound to another interface "
     "(SO_BINDTODEVICE), or connected to another sender",
-    "ss -ulnp: let it bind to {tunnel}, or to no interface, and not be connected; with IP_MULTICAST_ALL off, the same "
-    "socket has to join",
+    "ss -ulnp: let it bind to {tunnel} or no interface, unconnected; with IP_MULTICAST_ALL off that socket has to join",
 )
 
 

@@ -23,8 +23,7 @@ NO_ECHO: Final = "; an echo to the far end of the tunnel was not answered"
 TUNNEL_DOWN: Final = here(
     "tunnel_down",
     "nothing can pass on the tunnel: another program changes its interface, or the host refuses what mcastd configures",
-    "ip -d link show {tunnel}; stop what else manages the interface (NetworkManager, systemd-networkd, a script); "
-    "mcastd repairs it within 30 s",
+    "ip -d link show {tunnel}; stop what else manages it (NetworkManager, systemd-networkd); repaired within 30 s then",
 )
 NO_MULTICAST_FLAG: Final = here(
     "no_multicast_flag",
@@ -33,8 +32,7 @@ NO_MULTICAST_FLAG: Final = here(
 )
 NOT_ENCRYPTED: Final = here(
     "not_encrypted",
-    "packets sent into the tunnel do not reach IPsec: this host's firewall drops GRE (OUTPUT), no IPsec policy "
-    "matches it, or one of another program does",
+    "packets sent into the tunnel do not reach IPsec: a firewall rule (OUTPUT) drops GRE, or no IPsec policy matches",
     "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`; allow protocol 47 to {remote}; ip xfrm policy: "
     "is ours present, and before others? ip rule, ip route get {remote}",
 )
@@ -51,17 +49,14 @@ GRE_OPTIONS: Final = either(
 )
 GRE_DROPPED_HERE: Final = here(
     "gre_dropped_here",
-    "GRE is decrypted and lost before the interface: this host's firewall drops protocol 47, or the packets are not "
-    "GRE between the configured endpoints",
+    "GRE is decrypted and lost before the interface: this host's firewall drops it, or its endpoints differ",
     "look for drops in `nft list ruleset` and `iptables -L -v`; allow protocol 47 from {remote} to {local}; compare "
     "local and remote of the tunnel with their `tunnel destination` and `tunnel source`",
 )
 GRE_REFUSED: Final = either(
     "gre_refused",
-    "GRE arrives at the other side (ICMP unreachable comes back), but no tunnel accepts it: key, checksums or "
-    "endpoints differ, or the tunnel is down",
-    "ask the other side for `show interface tunnel`: is it up, what are its source, destination and key? Compare with "
-    "local, remote and key of tunnels.{tunnel}",
+    "the other side answers GRE with ICMP unreachable: key, checksums or endpoints differ, or its tunnel is down",
+    "ask for `show interface tunnel`: is it up, and do source, destination and key match those of tunnels.{tunnel}?",
 )
 NOTHING_COMES_BACK: Final = either(
     "nothing_comes_back",
@@ -78,10 +73,9 @@ MTU: Final = either(
 )
 SENDING_REFUSED: Final = here(
     "sending_refused",
-    "this host does not let packets of mcastd out: `Operation not permitted` or eperm is its firewall (OUTPUT), "
-    "unreachable is its routes",
-    "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`: allow protocols 47 (GRE) and 103 (PIM), the "
-    "latter on {tunnel}; ip route",
+    "this host does not let packets of mcastd out: eperm is its firewall (OUTPUT), unreachable its routes",
+    "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`: allow protocol 47 (GRE), and 103 (PIM) on "
+    "{tunnel}; ip route",
 )
 _DOWN: Final = "their side of the tunnel goes down after three of these, while everything looks right on this side"
 KEEPALIVE_REPLY_OFF: Final = here(
@@ -112,10 +106,8 @@ KEEPALIVE_DROPPED: Final = either(
 )
 PATH_DEAD: Final = either(
     "path_dead",
-    "packets are lost in either direction although the SAs are up, or the other side does not answer keepalives: only "
-    "a Cisco and mcastd do",
-    "mcastd trace shows whether they leave and what comes back; if the other side is another Linux machine, set "
-    "keepalive.period = 0",
+    "packets are lost although the SAs are up, or the other side answers no keepalives: only a Cisco and mcastd do",
+    "mcastd trace shows whether they leave and what comes back; for a Linux router set keepalive.period = 0",
 )
 _UNANSWERED: Final[Mapping[str, Cause]] = {
     "reply_off": KEEPALIVE_REPLY_OFF,
@@ -199,14 +191,14 @@ def _key(key: int | None) -> str:
 def mtu(facts: Facts) -> Found:
     """The interface has its MTU, and a packet of that size passes."""
     for tunnel, status, seen, _ in facts.views():
-        name, probe = tunnel.name, seen.probe
-        if seen.interface is not None and status.mtu is not None and seen.interface.mtu != status.mtu:
-            saw = f"the MTU of {name} is {seen.interface.mtu}, mcastd set it to {status.mtu} ({status.mtu_reason})"
+        name, probe, actual = tunnel.name, seen.probe, seen.interface.mtu if seen.interface else None
+        if status.mtu is not None and actual != status.mtu:
+            saw = f"the MTU of {name} is {actual}, mcastd set it to {status.mtu} ({status.mtu_reason})"
             yield MTU.found(saw, tunnel=name)
-        if seen.interface is not None and probe is not None and probe.refused is not None:
+        if probe is not None and probe.refused is not None:
             saw = f"this host refuses to send {probe.size} bytes through {name}: it knows a path MTU of {probe.refused}"
             yield MTU.found(saw, tunnel=name)
-        if seen.interface is not None and probe is not None and probe.small and not probe.full:
+        if probe is not None and probe.small and not probe.full:
             saw = f"an echo of {probe.size} bytes through {name} with DF set was not answered; a small one was"
             yield MTU.found(saw, tunnel=name)
         if count := seen.arrived.fragments:

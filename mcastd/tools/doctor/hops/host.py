@@ -31,8 +31,7 @@ KERNEL_LACKS: Final = here(
 DAEMON_SILENT: Final = here(
     "daemon_silent",
     "mcastd does not run, hangs, or runs with another configuration file",
-    "systemctl status mcastd; journalctl -u mcastd says why it ended; systemctl start mcastd; if it was started only "
-    "just now, run the doctor again",
+    "systemctl status mcastd; journalctl -u mcastd; systemctl start mcastd; after a start run the doctor again",
 )
 NOT_LOADED: Final = here(
     "not_loaded",

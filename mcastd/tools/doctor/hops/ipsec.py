@@ -17,10 +17,9 @@ _NAT_T: Final = 4500
 
 NO_WAY: Final = here(
     "no_way",
-    "packets of this host do not reach the next hop towards the peer: there is no route, the gateway does not answer, "
-    "or the local address is not on this host",
-    "ip address; ip route get {remote} from {local}; ip rule; ip neigh: correct the address, the route, the rule or "
-    "the gateway, and check that the interface is up",
+    "packets to the peer do not reach the next hop: no route, a silent gateway, or an address that this host does not "
+    "have",
+    "ip address; ip route get {remote} from {local}; ip rule; ip neigh; ip link: correct what is wrong",
 )
 PORT_TAKEN: Final = here(
     "port_taken",
@@ -42,8 +41,8 @@ PROPOSAL: Final = either(
 SELECTORS: Final = either(
     "selectors",
     "the other side has no entry with these traffic selectors; on a Cisco they are the access list of the crypto map",
-    "compare local_ts and remote_ts with what was agreed (mcastd params); ask for the access list: it must be the "
-    "exact mirror image",
+    "compare local_ts and remote_ts with what was agreed; ask for the access list, which must be the exact mirror "
+    "image",
 )
 HOST_CANNOT: Final = here(
     "host_cannot",
@@ -53,8 +52,7 @@ HOST_CANNOT: Final = here(
 UDP_4500_BLOCKED: Final = either(
     "udp_4500_blocked",
     "IKE starts on UDP 500 and continues, behind a NAT, on UDP 4500, where packets are lost",
-    "allow UDP 4500 to and from {remote} in the security group and in this host's firewall; ask the other side to "
-    "allow it from our public address",
+    "allow UDP 4500 to and from {remote} in security group and firewall; ask them to allow it from our public address",
 )
 NO_ANSWER: Final = either(
     "no_answer",
@@ -67,37 +65,29 @@ NOT_UP: Final = either(
     "charon has not established it",
     "wait a few seconds and run the doctor again; journalctl -u mcastd -u strongswan has charon's messages",
 )
-_NEGOTIATION: Final[Mapping[ProblemCode, Cause]] = {
-    "certificate_issuer_unknown": AUTHENTICATION,
-    "certificate_key_mismatch": AUTHENTICATION,
-    "certificate_not_pinned": AUTHENTICATION,
-    "certificate_or_identity": AUTHENTICATION,
-    "certificate_untrusted": AUTHENTICATION,
-    "peer_identity": AUTHENTICATION,
-    "peer_psk": AUTHENTICATION,
-    "psk_or_identity": AUTHENTICATION,
-    "esp_proposal": PROPOSAL,
-    "ike_proposal": PROPOSAL,
-    "traffic_selectors": SELECTORS,
-    "host_cannot": HOST_CANNOT,
-    "local_address_missing": HOST_CANNOT,
-    "ike_sa_unanswered": UDP_4500_BLOCKED,
-    "udp_4500_blocked": UDP_4500_BLOCKED,
-    "no_answer": NO_ANSWER,
-}
-"""The cause for the code of a peer's or a CHILD_SA's problem."""
+_CODES: Final[tuple[tuple[Cause, tuple[ProblemCode, ...]], ...]] = (
+    (AUTHENTICATION, ("certificate_issuer_unknown", "certificate_key_mismatch", "certificate_not_pinned")),
+    (AUTHENTICATION, ("certificate_or_identity", "certificate_untrusted")),
+    (AUTHENTICATION, ("peer_identity", "peer_psk", "psk_or_identity")),
+    (PROPOSAL, ("esp_proposal", "ike_proposal")),
+    (SELECTORS, ("traffic_selectors",)),
+    (HOST_CANNOT, ("host_cannot", "local_address_missing")),
+    (UDP_4500_BLOCKED, ("ike_sa_unanswered", "udp_4500_blocked")),
+    (NO_ANSWER, ("no_answer",)),
+)
+"""The causes for the codes of a peer's or a CHILD_SA's problem."""
+_NEGOTIATION: Final[Mapping[ProblemCode | None, Cause]] = {code: cause for cause, codes in _CODES for code in codes}
 
 FIREWALL_FAILED: Final = here(
     "firewall_failed",
     "without the guard GRE could leave unencrypted, so the tunnels that need it stay down",
-    "install nftables, or remove what the message names; docs/configuration.md, [firewall]; `mcastd firewall` prints "
-    "the rules",
+    "install nftables, or remove what the message names; `mcastd firewall` prints the rules",
 )
 GRE_ARRIVES_IN_THE_CLEAR: Final = there(
     "gre_arrives_in_the_clear",
     "the other side sends GRE that its IPsec does not encrypt, or another host spoofs it; it is dropped",
-    "ask the other side: does the access list of the crypto map permit GRE between the two endpoints, and is the map "
-    "on the interface that GRE leaves by?",
+    "ask: does the crypto map's access list permit GRE between the endpoints, and is the map on the outgoing "
+    "interface?",
 )
 GRE_LEAVES_IN_THE_CLEAR: Final = here(
     "gre_leaves_in_the_clear",
@@ -108,8 +98,7 @@ GRE_LEAVES_IN_THE_CLEAR: Final = here(
 ESP_HELD_BACK: Final = here(
     "esp_held_back",
     "encrypted packets are lost inside this host: its firewall drops them on the way out (OUTPUT, POSTROUTING)",
-    "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`; allow UDP 4500 and protocol 50 (ESP) to "
-    "{remote}",
+    "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`; allow UDP 4500 and ESP to {remote}",
 )
 REPLAY_WINDOW: Final = either(
     "replay_window",
@@ -118,12 +107,10 @@ REPLAY_WINDOW: Final = either(
 )
 NOT_DECRYPTED: Final = either(
     "not_decrypted",
-    "ESP arrives at this host and is dropped: this host's firewall drops it (INPUT), charon or the kernel is too "
-    "slow, it is damaged on the path (XfrmInStateProtoError), or the other side uses an SA that this side does not "
-    "have",
-    "look for drops in `nft list ruleset` and `iptables -L INPUT -v`; allow UDP 4500 and protocol 50 (ESP) from "
-    "{remote}. If the SA is unknown: `swanctl --terminate --ike {peer}` has it re-established, or ask for `clear "
-    "crypto sa`",
+    "ESP that arrives is dropped: by this host's firewall (INPUT), because charon or the kernel is too slow, because "
+    "it is damaged (XfrmInStateProtoError), or because the other side uses an SA that this side does not have",
+    "look for drops in `nft list ruleset` and `iptables -L INPUT -v`; allow UDP 4500 and ESP from {remote}. For an "
+    "unknown SA: `swanctl --terminate --ike {peer}`, or ask for `clear crypto sa`",
 )
 LOST_ON_THE_WAY: Final = either(
     "lost_on_the_way",
@@ -154,7 +141,7 @@ def child_sa(facts: Facts) -> Found:
 
 def _not_up(what: str, why: PeerStatus | ChildStatus, peer: PeerStatus) -> Finding:
     saw = f"{what} is not up: {why.problem or 'the first attempt is still in progress'}"
-    cause = _NEGOTIATION.get(why.problem_code, NOT_UP) if why.problem_code else NOT_UP
+    cause = _NEGOTIATION.get(why.problem_code, NOT_UP)
     return cause.found(saw, local_id=peer.local_id, remote_id=peer.remote_id, remote=peer.remote)
 
 

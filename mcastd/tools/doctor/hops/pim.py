@@ -16,8 +16,7 @@ _ERRNOS: Final = frozenset(errno.errorcode.values())
 WRONG_NEIGHBOR: Final = either(
     "wrong_neighbor",
     "Joins are addressed to the configured neighbour, which is not on the link, so no router processes them",
-    "set tunnels.{tunnel}.pim.neighbor to the address that was heard, or remove it; or ask the other side for the "
-    "address that was agreed",
+    "set tunnels.{tunnel}.pim.neighbor to the address that was heard or remove it; or ask for the agreed address",
 )
 PIM_NOT_RUNNING: Final = here(
     "pim_not_running",
@@ -27,16 +26,14 @@ PIM_NOT_RUNNING: Final = here(
 HELLO_REFUSED: Final = either(
     "hello_refused",
     "PIM messages arrive, but none is accepted as a Hello of the neighbour",
-    "for neighbor_not_accepted add the address to pim.accept_neighbors; docs/pim.md has the other reasons, mcastd "
-    "trace shows the packets",
+    "for neighbor_not_accepted extend pim.accept_neighbors; docs/pim.md has the other reasons",
 )
 NO_NEIGHBOR: Final = either(
     "no_neighbor",
     "the other side does not run PIM on its tunnel, its side of the tunnel is down (unanswered keepalives do that), "
     "or PIM (protocol 103) is not permitted on it, or into this host",
-    "look for drops of protocol 103 in `nft list ruleset`; ask the other side for `ip pim sparse-mode` on the tunnel "
-    "interface, for `show ip pim interface` and `show interface tunnel` (line protocol up?), and whether an access "
-    "list on the tunnel permits pim",
+    "look for drops of protocol 103 in `nft list ruleset`; ask for `ip pim sparse-mode` on the tunnel, for `show ip "
+    "pim interface` and `show interface tunnel`, and whether an access list on it permits pim",
 )
 NO_RP: Final = either(
     "no_rp",
@@ -54,8 +51,7 @@ SILENT: Final = there(
     "the source does not send, or less often than the doctor observes; or the other side has another RP for the "
     "group, no route to the source, or a router without the tunnel among its outgoing interfaces",
     "ask the other side: is the source sending now, with a sufficient TTL, and datagrams no larger than the `ip mtu` "
-    "of their tunnel? Does `show ip mroute {group}` on {upstream} have the tunnel among the outgoing interfaces, and "
-    "{where}?",
+    "of their tunnel? Does `show ip mroute {group}` on {upstream} list the tunnel as outgoing, and {where}?",
 )
 
 
