@@ -17,9 +17,7 @@ _DEFAULT = Path("/run/mcastd")
 def add_socket_arguments(parser: argparse.ArgumentParser) -> None:
     """``-c FILE`` and ``--socket PATH``."""
     add_config_argument(parser)
-    parser.add_argument(
-        "--socket", metavar="PATH", type=Path, help="the control socket (default: that of the configuration)"
-    )
+    parser.add_argument("--socket", metavar="PATH", type=Path, help="the control socket (default: as configured)")
 
 
 def socket_of(arguments: argparse.Namespace) -> Path:
@@ -41,12 +39,8 @@ def socket_of(arguments: argparse.Namespace) -> Path:
 
 def add_membership_arguments(parser: argparse.ArgumentParser) -> None:
     """``GROUP [--source S] [--tunnel T]``."""
-    parser.add_argument(
-        "group", metavar="GROUP", type=IPv4Address, help="an IPv4 multicast group, for example 239.1.1.2"
-    )
-    parser.add_argument(
-        "--source", metavar="S", type=IPv4Address, help="join one source only, (S,G); required for SSM groups"
-    )
+    parser.add_argument("group", metavar="GROUP", type=IPv4Address, help="an IPv4 multicast group, e.g. 239.1.1.2")
+    parser.add_argument("--source", metavar="S", type=IPv4Address, help="one source, (S,G); required for SSM groups")
     parser.add_argument("--tunnel", metavar="T", help="the tunnel to join on (default: the only one)")
     add_socket_arguments(parser)
 

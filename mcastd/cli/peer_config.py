@@ -17,14 +17,10 @@ from mcastd.tools.peerconfig import iosxe, linux
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare ``-c FILE``, ``--peer NAME``, the kind of the other side and its interfaces."""
     add_peer_arguments(parser)
-    parser.add_argument(
-        "--vendor", choices=("ios-xe", "frr-strongswan"), required=True, help="the kind of the other side"
-    )
+    parser.add_argument("--vendor", choices=("ios-xe", "frr-strongswan"), required=True, help="the other side's kind")
     parser.add_argument("--outside", metavar="NAME", help="its interface with the public address")
     parser.add_argument("--inside", metavar="NAME", help="its interface towards the sources")
-    parser.add_argument(
-        "--output", metavar="DIR", type=Path, help="write the files to this directory; they must not exist yet"
-    )
+    parser.add_argument("--output", metavar="DIR", type=Path, help="write to this directory; no file is overwritten")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -34,9 +34,7 @@ _WRONG = 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "--write", metavar="FILE", type=Path, help="write a pcapng file, e.g. for Wireshark, instead of lines"
-    )
+    parser.add_argument("--write", metavar="FILE", type=Path, help="write a pcapng file for Wireshark, not lines")
     parser.add_argument("--tunnel", metavar="T", help="only this tunnel, and the peer that carries it")
     parser.add_argument("--only", metavar="KIND,...", type=_kinds, default=KINDS, help=f"of {', '.join(KINDS)}")
     parser.add_argument("--seconds", metavar="N", type=_positive(float), help="end after N seconds")

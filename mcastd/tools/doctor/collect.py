@@ -58,9 +58,8 @@ async def look(config_file: Path, control_socket: Path) -> Facts:
 
 
 async def _status(control_socket: Path) -> Status:
-    return msgspec.json.decode(
-        await asyncio.to_thread(control.ask, control_socket, "status", timeout=_TIMEOUT), type=Status
-    )
+    answer = await asyncio.to_thread(control.ask, control_socket, "status", timeout=_TIMEOUT)
+    return msgspec.json.decode(answer, type=Status)
 
 
 async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
@@ -81,8 +80,8 @@ async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
         counted = proc.parse(texts, _read_proc())
         seen = {
             name: TunnelFacts(
-                received=counted.received.get(name, {}),
-                total=counted.total.get(name, {}),
+                received=counted.received.get(name, 0),
+                total=counted.total.get(name, 0),
                 arrived=arrivals[name].arrived(),
                 delivered=deliveries[name].arrived().streams,
                 probe=probe.result(),

@@ -91,14 +91,14 @@ class Multicast:
 class TunnelFacts:
     """One tunnel on the host.
 
-    ``received`` is what the interface counted during the observation, ``total`` since it was created.
+    ``received`` are the packets that the interface counted during the observation, ``total`` since it was created.
     ``delivered`` is what of ``arrived.streams`` the host passed on to sockets. ``route_to`` is, for each group and
     source and for the remote GRE endpoint, the interface that the host's routes lead to; None without a route.
     """
 
     interface: Interface | None = None
-    received: dict[str, int] = field(default_factory=dict)
-    total: dict[str, int] = field(default_factory=dict)
+    received: int = 0
+    total: int = 0
     arrived: Multicast = field(default_factory=Multicast)
     delivered: dict[Stream, int] = field(default_factory=dict)
     probe: Probe | None = None

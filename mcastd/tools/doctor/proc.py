@@ -13,8 +13,6 @@ FILES: Final = (
     *("net/dev", "net/igmp", "net/ip_mr_vif", "net/mcfilter", "net/netstat", "net/snmp", "net/udp", "net/xfrm_stat"),
     "sys/net/ipv4/conf/*/rp_filter",
 )
-_TOTALS: Final = ("rx_packets", "rx_errors", "rx_dropped", "tx_packets", "tx_errors", "tx_dropped")
-_COLUMNS: Final = (1, 2, 3, 9, 10, 11)
 
 
 class UdpSocket(NamedTuple):
@@ -33,8 +31,8 @@ class Proc:
 
     ``memberships`` are the groups joined on this host, by interface; ``source_filters``, by interface and group, the
     sources that sockets have joined; ``multicast_routers`` the interfaces of a multicast routing daemon; ``received``
-    and ``total`` the counters of each interface, during the observation and since it was created; ``rp_filter`` the
-    effective value of each interface.
+    and ``total`` the packets that each interface received, during the observation and since it was created;
+    ``rp_filter`` the effective value of each interface.
     """
 
     memberships: dict[str, frozenset[IPv4Address]] = field(default_factory=dict)
@@ -42,14 +40,14 @@ class Proc:
     multicast_routers: frozenset[str] = frozenset()
     sockets: tuple[UdpSocket, ...] = ()
     counters: dict[str, int] = field(default_factory=dict)
-    received: dict[str, dict[str, int]] = field(default_factory=dict)
-    total: dict[str, dict[str, int]] = field(default_factory=dict)
+    received: dict[str, int] = field(default_factory=dict)
+    total: dict[str, int] = field(default_factory=dict)
     rp_filter: dict[str, int] = field(default_factory=dict)
 
 
 def parse(before: Mapping[str, str], after: Mapping[str, str]) -> Proc:
     """Parse the texts of ``FILES`` by path, at the beginning and the end; a file that this kernel lacks is missing."""
-    first, total = interfaces(before.get("net/dev", "")), interfaces(after.get("net/dev", ""))
+    total = received(after.get("net/dev", ""))
     drops = {one.inode: one.drops for one in udp_sockets(before.get("net/udp", ""))}
     sockets = udp_sockets(after.get("net/udp", ""))
     return Proc(
@@ -58,7 +56,7 @@ def parse(before: Mapping[str, str], after: Mapping[str, str]) -> Proc:
         multicast_routers=multicast_routers(after.get("net/ip_mr_vif", "")),
         sockets=tuple(one._replace(drops=one.drops - drops.get(one.inode, one.drops)) for one in sockets),
         counters=_risen(_all_counters(before), _all_counters(after)),
-        received={name: _risen(first.get(name, {}), counted) for name, counted in total.items()},
+        received=_risen(received(before.get("net/dev", "")), total),
         total=total,
         rp_filter=rp_filters(after),
     )
@@ -109,14 +107,10 @@ def _udp_socket(fields: list[str]) -> UdpSocket:
     return UdpSocket(_address(address), int(port, 16), waiting, int(fields[9]), int(fields[-1]))
 
 
-def interfaces(text: str) -> dict[str, dict[str, int]]:
-    """``/proc/net/dev``: packets, errors and drops of each interface in both directions."""
-    found = {}
-    for line in text.splitlines()[2:]:
-        name, _, numbers = line.partition(":")
-        fields = numbers.split()
-        found[name.strip()] = {total: int(fields[column]) for total, column in zip(_TOTALS, _COLUMNS, strict=True)}
-    return found
+def received(text: str) -> dict[str, int]:
+    """``/proc/net/dev``: the packets that each interface received."""
+    lines = (line.partition(":") for line in text.splitlines()[2:])
+    return {name.strip(): int(numbers.split()[1]) for name, _, numbers in lines}
 
 
 def counters(*texts: str) -> dict[str, int]:
@@ -131,9 +125,8 @@ def xfrm_counters(text: str) -> dict[str, int]:
 
 
 def _all_counters(texts: Mapping[str, str]) -> dict[str, int]:
-    return counters(texts.get("net/snmp", ""), texts.get("net/netstat", "")) | xfrm_counters(
-        texts.get("net/xfrm_stat", "")
-    )
+    snmp, netstat, xfrm = (texts.get(f"net/{name}", "") for name in ("snmp", "netstat", "xfrm_stat"))
+    return counters(snmp, netstat) | xfrm_counters(xfrm)
 
 
 def _risen(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:

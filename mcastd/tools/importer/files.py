@@ -15,6 +15,7 @@ from mcastd.tools.importer.draft import Notes, PeerDraft, refused
 from mcastd.tools.importer.ipsecconf import IpsecConf
 from mcastd.tools.importer.secrets import Secrets
 
+_MOST: Final = 1000  # files that a file includes, also through others
 _SWANCTL: Final = re.compile(r"^[ \t]*(?:connections|secrets|authorities|pools)\b[^=\n]*\{", re.MULTILINE)
 _IPSEC_CONF: Final = re.compile(r"^(?:conn|config|ca)[ \t]+\S+", re.MULTILINE)
 _IPSEC_SECRETS: Final = re.compile(r"^[^#\n]*(?:^|[ \t]):[ \t]+[A-Za-z0-9]+[ \t]", re.MULTILINE)
@@ -44,9 +45,13 @@ class _Included:
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
+        self._left = _MOST  # files that may still be read
 
     def __call__(self, pattern: str, file: Path) -> Iterator[tuple[Path, str]]:
         for name in sorted(glob(str(file.parent / pattern))):  # noqa: PTH207  # absolute patterns, as glob(3)
+            self._left -= 1
+            if self._left < 0:
+                raise refused(Value("", file, 1), "too many files include one another; does one include itself?")
             try:
                 yield Path(name), _read(Path(name))
             except ConfigError as error:

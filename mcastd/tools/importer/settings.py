@@ -22,6 +22,8 @@ _SELECTOR: Final = re.compile(r"([^\[\]]*)(?:\[([^\[\]/]*)(?:/([^\[\]]*))?\])?")
 GRE: Final = ("gre", "47")
 ANY: Final = (None, "", "0", "any", "%any")  # protocol or port
 _LONGEST_TEXT: Final = 255  # bytes, of an identity or a path
+Values = Mapping[str, tuple[str, ...]]  # by key
+
 _EXAMPLE_PROPOSAL: Final = ("aes256-sha256-modp2048",)
 
 
@@ -48,9 +50,7 @@ class Settings:
         """Add a note on a setting; its line is that of the setting ``at``, or of the section if it does not have it."""
         self._notes.add(self._values.get(at or key, self._where), key, text)
 
-    def note_others(
-        self, same: Mapping[str, tuple[str, ...]], why: Mapping[str, str], sides: Iterable[str] = ()
-    ) -> None:
+    def note_others(self, same: Values, why: Mapping[str, str], sides: Iterable[str] = ()) -> None:
         """Note every setting that was not asked for, except those with which mcastd behaves in the ``same`` way.
 
         ``why`` has reasons; keys may begin with one of ``sides``.

@@ -10,29 +10,21 @@ from mcastd.tools.importer.draft import refused
 
 COMMENT: Final = re.compile(r"(?:^|(?<=\s))#.*")
 _DEEPEST: Final = 10  # files that include one another
-_MOST: Final = 1000  # files in all
 
 Split = Callable[[str], Iterable[tuple[int, str]]]
 """Divides a text into statements, each with the number of its first line; none of them is blank."""
 
 
-def statements(text: str, file: Path, split: Split, include: Include) -> Iterator[Value]:
-    """The statements of a file; those of an included file come just before the ``include``.
+def statements(text: str, file: Path, split: Split, include: Include, depth: int = 0) -> Iterator[Value]:
+    """The statements of a file that is included ``depth`` deep; those of an included file come before the ``include``.
 
-    Raises ConfigError where files include one another without end.
+    Raises ConfigError where files include one another too deep.
     """
-    return _statements(text, file, split, include, [file])
-
-
-def _statements(
-    text: str, file: Path, split: Split, include: Include, read: list[Path], depth: int = 0
-) -> Iterator[Value]:
     for line, content in split(text):
         here = Value(content, file, line)
         if content.startswith("include") and content.split()[0] == "include":
-            if depth == _DEEPEST or len(read) > _MOST:
+            if depth == _DEEPEST:
                 raise refused(here, "too many files include one another; does one include itself?")
             for path, included in include(content.removeprefix("include").strip(), file):
-                read.append(path)
-                yield from _statements(included, path, split, include, read, depth + 1)
+                yield from statements(included, path, split, include, depth + 1)
         yield here

@@ -133,9 +133,11 @@ class Crypto:
         ours, theirs = far_selectors(peer, child)
         hidden = child.mode == "transport" and public_address(peer) is None and ours.network_address == peer.local
         yield f"ip access-list extended {name}"
-        yield f" permit {'gre' if child.protocol == 'gre' else 'ip'} {network(theirs)} " + (
-            f"host {PUBLIC}" if hidden else network(ours)
+        protocol, destination = (
+            "gre" if child.protocol == "gre" else "ip",
+            f"host {PUBLIC}" if hidden else network(ours),
         )
+        yield f" permit {protocol} {network(theirs)} {destination}"
 
     def _transform_sets(self, child: Child, translated: list[Esp]) -> list[tuple[str, str]]:
         words = dict.fromkeys(transform for proposal in translated for transform in proposal.transforms)
@@ -213,9 +215,7 @@ def _translated(proposals: tuple[str, ...], into: Callable[[str], T], where: str
         except UnknownAlgorithmError as error:
             missing.append(f"! not in IOS XE: {error}, so the proposal {proposal} is left out")
     if not found:
-        raise PeerConfigError(
-            f"{where}: Cisco IOS XE has none of {', '.join(proposals)}; allowed: at least one that it has"
-        )
+        raise PeerConfigError(f"{where}: Cisco IOS XE has none of {', '.join(proposals)}; allowed: one that it has")
     return found, missing
 
 

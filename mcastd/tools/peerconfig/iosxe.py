@@ -117,7 +117,7 @@ class _Writer:
         for rp in (rp for pim in pims for rp in pim.rp):
             ranges[rp.address] = tuple(dict.fromkeys((*ranges.get(rp.address, ()), *rp.groups)))
         for number, (address, groups) in enumerate(ranges.items(), 1):
-            yield from _rendezvous_point(address, groups, f"mcastd-rp-{number}", pims)
+            yield from _static_rp(address, groups, f"mcastd-rp-{number}", pims)
         if any(pim.bootstrap for pim in pims):
             yield "! mcastd uses Bootstrap messages, for which the domain needs a candidate RP"
             yield "! (ip pim rp-candidate) and a candidate BSR (ip pim bsr-candidate), here or on another router"
@@ -140,9 +140,7 @@ def _keepalive(tunnel: Tunnel) -> str:
     return " ! no keepalive: mcastd does not answer it (keepalive.reply = false)"
 
 
-def _rendezvous_point(
-    address: IPv4Address, groups: tuple[IPv4Network, ...], name: str, pims: list[Pim]
-) -> Iterator[str]:
+def _static_rp(address: IPv4Address, groups: tuple[IPv4Network, ...], name: str, pims: list[Pim]) -> Iterator[str]:
     learns = [pim for pim in pims if pim.bootstrap or pim.auto_rp]
     wins = " override" if any(pim.rp_preference[0] == "static" for pim in learns) else ""
     if MULTICAST in groups:

@@ -35,12 +35,8 @@ def swanctl_conf(config: Config) -> str:
     lines = ["# For /etc/swanctl/conf.d, then: swanctl --load-all. mcastd does not write the pre-shared key:"]
     lines += [f"# replace {PSK} by it, and make the file readable for root only."]
     if any(peer.psk_file is None for peer in config.peers):
-        lines += [
-            f"# {CERTIFICATE} is the file of this side's certificate in /etc/swanctl/x509. Its private key belongs in"
-        ]
-        lines += [
-            "# /etc/swanctl/private, the certificate of the issuer of mcastd's certificate in /etc/swanctl/x509ca."
-        ]
+        lines += [f"# {CERTIFICATE} is the file of this side's certificate in /etc/swanctl/x509. Its private key is in"]
+        lines += ["# /etc/swanctl/private, the CA certificate for mcastd's certificate in /etc/swanctl/x509ca."]
     shared = [peer for peer in config.peers if peer.psk_file is not None]
     conf: Section = {
         "connections": {_name(peer.name): _connection(peer) for peer in config.peers},
@@ -122,9 +118,8 @@ def frr_conf(config: Config, *, inside: str | None = None) -> str:
     """For FRR's pimd: rendezvous points, SSM ranges, PIM on the tunnels and towards the sources."""
     pims = [(tunnel.name, tunnel.pim) for tunnel in config.tunnels if tunnel.pim is not None]
     lines = ["! For FRR's pimd"]
-    lines += dict.fromkeys(
-        f"ip pim rp {rp.address} {groups}" for _, pim in pims for rp in pim.rp for groups in rp.groups
-    )
+    points = [(rp.address, groups) for _, pim in pims for rp in pim.rp for groups in rp.groups]
+    lines += dict.fromkeys(f"ip pim rp {address} {groups}" for address, groups in points)
     ranges = list(dict.fromkeys(groups for _, pim in pims for groups in pim.ssm_ranges))
     if ranges and ranges != [SSM_RANGE]:
         lines += [f"ip prefix-list mcastd-ssm permit {groups} le 32" for groups in ranges]

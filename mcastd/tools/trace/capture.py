@@ -40,9 +40,7 @@ class Capture:
             try:
                 self._control, *self._esp = [stack.enter_context(_everywhere(program)) for program in programs]
             except OSError as error:
-                raise HostError(
-                    f"packets cannot be captured: {error.strerror}; root or CAP_NET_RAW is needed"
-                ) from error
+                raise HostError(f"cannot capture packets: {error.strerror}; it needs root or CAP_NET_RAW") from error
             sockets.enlarge_receive_buffer(self._control, _RECEIVE_BUFFER)
             self._control.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self._opened = stack.pop_all()

@@ -112,7 +112,7 @@ CASES: dict[str, tuple[str, Facts]] = {
     "half of the ESP is not decrypted": ("not_decrypted", flowed(750, 9, wire_in=wire(1, 1500))),
     "ESP of another SA": (
         "not_decrypted",
-        flowed(0, 9, wire_in=wire(7, 1500), tunnels={"gre1": seen(received={}, **SILENT)}),
+        flowed(0, 9, wire_in=wire(7, 1500), tunnels={"gre1": seen(received=0, **SILENT)}),
     ),
     "ESP of which half is lost": ("lost_on_the_way", flowed(700, 9, wire_in=wire(1, 700, missing=700))),
     "ESP of which some is lost": ("lost_on_the_way", flowed(1400, 9, wire_in=wire(1, 1400, missing=100))),
@@ -120,11 +120,11 @@ CASES: dict[str, tuple[str, Facts]] = {
     "nothing goes into IPsec": ("not_encrypted", facts(tunnels={"gre1": seen(probe=Probe(1398))})),
     "one packet of ESP is not decrypted": (
         "not_decrypted",
-        flowed(0, 9, wire_in=wire(1, 1), tunnels={"gre1": seen(received={}, **SILENT)}),
+        flowed(0, 9, wire_in=wire(1, 1), tunnels={"gre1": seen(received=0, **SILENT)}),
     ),
     "GRE with checksums": (
         "gre_options",
-        facts(tunnels={"gre1": seen(received={})}, gre_seen={gre_seen(checksum=True): 1}),
+        facts(tunnels={"gre1": seen(received=0)}, gre_seen={gre_seen(checksum=True): 1}),
     ),
     "the tunnel has a problem": (
         "tunnel_down",
@@ -141,29 +141,29 @@ CASES: dict[str, tuple[str, Facts]] = {
     ),
     "another key": (
         "gre_key",
-        facts(tunnels={"gre1": seen(received={})}, gre_seen={gre_seen(40): 1}),
+        facts(tunnels={"gre1": seen(received=0)}, gre_seen={gre_seen(40): 1}),
     ),
     "GRE that a firewall drops here": (
         "gre_dropped_here",
-        facts(tunnels={"gre1": seen(received={})}, gre_seen={gre_seen(): 2}),
+        facts(tunnels={"gre1": seen(received=0)}, gre_seen={gre_seen(): 2}),
     ),
     "GRE that a firewall drops here, seldom": (
         "gre_dropped_here",
-        facts(tunnels={"gre1": seen(received={}, total={})}, gre_seen={gre_seen(): 1}),
+        facts(tunnels={"gre1": seen(received=0, total=0)}, gre_seen={gre_seen(): 1}),
     ),
     "GRE that a firewall drops here, in transport mode": (
         "gre_dropped_here",
-        flowed(4, 4, before=transported(0), status=transported(4), tunnels={"gre1": seen(received={})}),
+        flowed(4, 4, before=transported(0), status=transported(4), tunnels={"gre1": seen(received=0)}),
     ),
     "another far end whose tunnel is down": (
         "nothing_comes_back",
-        facts(tunnels={"gre1": seen(received={}, total={})}),
+        facts(tunnels={"gre1": seen(received=0, total=0)}),
     ),
     "a far end whose tunnel is down": (
         "gre_refused",
         facts(
             before=status(peers=(peer(children=(child(packets_in=98),)),)),
-            tunnels={"gre1": seen(received={}, total={})},
+            tunnels={"gre1": seen(received=0, total=0)},
             counters={"Icmp.InDestUnreachs": 1},
         ),
     ),
@@ -193,7 +193,7 @@ CASES: dict[str, tuple[str, Facts]] = {
     "keepalives that have stopped, and all else": (
         "nothing_comes_back",
         facts(
-            tunnels={"gre1": seen(received={}, **SILENT)},
+            tunnels={"gre1": seen(received=0, **SILENT)},
             status=status(tunnels=(tunnel(keepalive=KeepaliveStatus(reply=True, answered=9, stopped=True)),)),
         ),
     ),

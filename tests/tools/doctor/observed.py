@@ -111,8 +111,8 @@ def status(**changes: object) -> Status:
 def seen(**changes: object) -> TunnelFacts:
     found: dict[str, object] = {
         "interface": Interface(1398, True, True),
-        "received": {"rx_packets": 1500},
-        "total": {"rx_packets": 90000},
+        "received": 1500,
+        "total": 90000,
         "arrived": Multicast({STREAM: 1500}),
         "delivered": {STREAM: 1500},
         "probe": Probe(1398, small=True, full=True),

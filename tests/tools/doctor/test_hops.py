@@ -40,8 +40,8 @@ from tests.tools.doctor.observed import (
 )
 
 DOWN = {"status": status(peers=(peer(state="connecting"),))}
-NO_RX = {"gre1": seen(received={})}
-NEVER_RX = {"gre1": seen(received={}, total={})}
+NO_RX = {"gre1": seen(received=0)}
+NEVER_RX = {"gre1": seen(received=0, total=0)}
 OPEN_SOCKET = UdpSocket(IPv4Address(0), PORT, 0, 1, 0)
 
 
@@ -115,11 +115,11 @@ DECISIONS: dict[str, tuple[str | None, Facts]] = {
         "not_decrypted",
         flowed(0, 9, wire_in=Wire({1: Esp(PEER, 1500)}, complete=False)),
     ),
-    "three of an unknown SA": ("not_decrypted", flowed(0, 9, wire_in=wire(7, 3), tunnels={"gre1": seen(received={})})),
-    "two of an unknown SA": (None, flowed(0, 9, wire_in=wire(7, 2), tunnels={"gre1": seen(received={})})),
+    "three of an unknown SA": ("not_decrypted", flowed(0, 9, wire_in=wire(7, 3), tunnels={"gre1": seen(received=0)})),
+    "two of an unknown SA": (None, flowed(0, 9, wire_in=wire(7, 2), tunnels={"gre1": seen(received=0)})),
     "an unknown SA of another peer": (
         "silent",
-        flowed(0, 9, wire_in=Wire({7: Esp(GATEWAY, 1500)}), tunnels={"gre1": seen(received={}, **SILENT)}),
+        flowed(0, 9, wire_in=Wire({7: Esp(GATEWAY, 1500)}), tunnels={"gre1": seen(received=0, **SILENT)}),
     ),
     "three of twelve lost": ("lost_on_the_way", flowed(9, 9, wire_in=wire(1, 9, missing=3))),
     "two of eight lost": (None, flowed(6, 9, wire_in=wire(1, 6, missing=2))),
@@ -179,7 +179,7 @@ DECISIONS: dict[str, tuple[str | None, Facts]] = {
         None,
         changed(
             without_gre(),
-            tunnels={"gre1": seen(interface=Interface(1422, True, True), probe=None, received={}, total={})},
+            tunnels={"gre1": seen(interface=Interface(1422, True, True), probe=None, received=0, total=0)},
         ),
     ),
     # MTU

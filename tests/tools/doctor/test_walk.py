@@ -168,7 +168,7 @@ def test_a_sequence_number_that_is_not_expected_is_no_fault_and_one_that_is_miss
             facts(
                 config=replace(had, tunnels=(replace(had.tunnels[0], gre=GreOptions(sequence=expected)),)),
                 status=status(),
-                tunnels={"gre1": seen(received={})},
+                tunnels={"gre1": seen(received=0)},
                 gre_seen={gre_seen(sequence=0 if sent else None): 2},
             )
         ).finding

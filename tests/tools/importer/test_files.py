@@ -57,3 +57,11 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none", Path("a\0b")):
         with pytest.raises(ConfigError):
             drafts([path], Notes())
+
+
+def test_files_that_include_all_of_each_other_end(tmp_path: Path) -> None:
+    (tmp_path / "ipsec.conf").write_text(f"{CONN}include *.conf\n")
+    for number in range(9):
+        (tmp_path / f"{number}.conf").write_text("include *.conf\n")
+    with pytest.raises(ConfigError, match="too many files include one another"):
+        drafts([tmp_path / "ipsec.conf"], Notes())

@@ -141,4 +141,4 @@ def test_without_the_privilege_it_says_what_it_takes(namespace: Callable[[], Nam
     argv = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw", sys.executable, "-c", code]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert f"{HostError.__name__}: packets cannot be captured: Operation not permitted; root" in done.stderr
+    assert f"{HostError.__name__}: cannot capture packets: Operation not permitted; it needs root" in done.stderr

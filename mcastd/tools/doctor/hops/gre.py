@@ -153,7 +153,7 @@ def _leaves(facts: Facts, view: TunnelView) -> Found:
 def _arrives(facts: Facts, view: TunnelView) -> Found:
     """GRE that comes out of the CHILD_SA reaches the interface."""
     tunnel, status, seen, child = view
-    if child is None or tunnel.encapsulation != "gre" or seen.received.get("rx_packets", 0) > 0:
+    if child is None or tunnel.encapsulation != "gre" or seen.received:
         return
     ends = {"tunnel": tunnel.name, "local": tunnel.local, "remote": tunnel.remote}
     theirs = [one for one in facts.gre_seen if (one.source, one.destination) == (tunnel.remote, tunnel.local)]
@@ -167,7 +167,7 @@ def _arrives(facts: Facts, view: TunnelView) -> Found:
     # In transport mode GRE shows nowhere before it is delivered, but nothing else comes out of that CHILD_SA.
     shows = sum(facts.gre_seen[one] for one in theirs), 1
     arrived, enough = (packets_in, _SOME) if child.mode == "transport" else shows
-    never = child.packets_in if not seen.total.get("rx_packets") else 0
+    never = 0 if seen.total else child.packets_in
     in_time = f"in {facts.seconds:.1f} s"
     if arrived > enough or (arrived and never > _SOME):
         saw = f"{arrived} packets of GRE came out of CHILD_SA {child.name} {in_time}, none on {tunnel.name}"
@@ -228,12 +228,9 @@ def keepalives(facts: Facts) -> Found:
                 saw = f"{tunnel.remote} answered GRE with ICMP unreachable {alive.dropped[reason]} times ({reason})"
             yield cause.found(saw, tunnel=tunnel.name)
         if alive.path == "dead":
-            packets = seen.received.get("rx_packets", 0)
-            saw = (
-                f"{tunnel.remote} has not answered our last {alive.missed} keepalives, {alive.received} before; "
-                f"{packets} packets arrived on {tunnel.name} in {facts.seconds:.1f} s"
-            )
-            yield PATH_DEAD.found(saw, tunnel=tunnel.name)
+            saw = f"{tunnel.remote} has not answered our last {alive.missed} keepalives, {alive.received} before"
+            arrived = f"{seen.received} packets arrived on {tunnel.name} in {facts.seconds:.1f} s"
+            yield PATH_DEAD.found(f"{saw}; {arrived}", tunnel=tunnel.name)
         if alive.stopped:
             yield Note(
                 text=f"the last keepalive from {tunnel.remote} arrived {alive.last_age or 0.0:.0f} s ago, although "

@@ -171,9 +171,7 @@ def leak_guard(facts: Facts) -> Found:
     before = facts.before.firewall if facts.before else None
     arriving = firewall.leaks_in - (before.leaks_in if before else 0)
     if arriving:
-        saw = (
-            f"{arriving} unencrypted GRE packets came from a remote endpoint in {facts.seconds:.1f} s, and were dropped"
-        )
+        saw = f"{arriving} GRE packets came unencrypted from a far endpoint in {facts.seconds:.1f} s, and were dropped"
         yield GRE_ARRIVES_IN_THE_CLEAR.found(saw)
     leaving = firewall.leaks_out - (before.leaks_out if before else 0)
     if leaving:
@@ -239,8 +237,7 @@ def _outwards(facts: Facts, peer: PeerStatus, decrypted: int, sent: int) -> Foun
 def _inwards(facts: Facts, peer: PeerStatus, arrived: int, decrypted: int) -> Found:
     """What arrived is decrypted by the end of the observation of the wire, which is the shorter one."""
     remote = IPv4Address(peer.remote)
-    carried = [view.seen for view in facts.views() if view.child in peer.children]
-    if not arrived and any(seen.received.get("rx_packets") for seen in carried):
+    if not arrived and any(view.seen.received for view in facts.views() if view.child in peer.children):
         return  # by an SA that is being replaced, or by a second one
     unknown = {spi: one.packets for spi, one in facts.wire_in.sas.items() if one.peer == remote and not arrived}
     total = arrived or sum(unknown.values())

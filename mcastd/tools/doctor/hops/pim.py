@@ -76,9 +76,8 @@ def neighbor(facts: Facts) -> Found:
                 reason = max(dropped, key=lambda one: dropped[one])
                 saw = f"PIM messages arrive on {name} and are dropped: {reason} ({dropped[reason]} times)"
                 yield HELLO_REFUSED.found(saw)
-            packets = seen.received.get("rx_packets", 0)
             hello = f"no Hello from {configured}" if configured else "no Hello"
-            saw = f"{hello} is heard on {name}; {packets} packets arrived on it in {facts.seconds:.1f} s"
+            saw = f"{hello} is heard on {name}; {seen.received} packets arrived on it in {facts.seconds:.1f} s"
             yield NO_NEIGHBOR.found(saw)
         if not pim.neighbors:
             yield Note(text=f"no Hello has been heard on {name} yet; run the doctor again in a few seconds")
