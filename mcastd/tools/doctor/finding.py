@@ -1,8 +1,6 @@
 """What a hop reports: findings, each with a declared cause, and notes."""
 
-from enum import StrEnum
-from functools import partial
-from typing import Final, NamedTuple
+from enum import Enum, StrEnum
 
 from msgspec import Struct
 
@@ -36,20 +34,38 @@ class Note(Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Cause(NamedTuple):
-    """A problem that hops can find. Names in braces in ``change`` are given when it is found."""
+class Cause(Enum):
+    """A problem that hops can find; its code is the name of the member in lower case.
 
-    side: Side
-    code: str
-    means: str
-    change: str
+    Names in braces in ``remedy`` are given when it is found.
+    """
+
+    def __init__(self, side: Side, means: str, remedy: str) -> None:
+        self.side = side  # which side has to change something
+        self.means = means
+        self.remedy = remedy
+
+    @property
+    def code(self) -> str:
+        """The stable code."""
+        return self.name.lower()
 
     def found(self, saw: str, **names: object) -> Finding:
         """The finding for what was seen."""
-        change = self.change.format(**names)
+        change = self.remedy.format(**names)
         return Finding(problem=self.code, saw=saw, means=self.means, change=change, side=self.side)
 
 
-here: Final = partial(Cause, Side.HERE)
-there: Final = partial(Cause, Side.THERE)
-either: Final = partial(Cause, Side.EITHER)
+def here(means: str, change: str) -> tuple[Side, str, str]:
+    """The declaration of a cause for which this side has to change something."""
+    return Side.HERE, means, change
+
+
+def there(means: str, change: str) -> tuple[Side, str, str]:
+    """The declaration of a cause for which the other side has to change something."""
+    return Side.THERE, means, change
+
+
+def either(means: str, change: str) -> tuple[Side, str, str]:
+    """The declaration of a cause for which one of the two sides has to change something."""
+    return Side.EITHER, means, change

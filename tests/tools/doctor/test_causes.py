@@ -14,7 +14,7 @@ from tests.tools.doctor.cases import CASES
 
 MANUAL = Path(__file__).parents[3] / "docs" / "doctor.md"
 MODULES = (host, ipsec, gre, pim, delivery)
-CAUSES = {cause.code: cause for module in MODULES for cause in vars(module).values() if isinstance(cause, Cause)}
+CAUSES = {cause.code: cause for declared in Cause.__subclasses__() for cause in declared}
 ROW = re.compile(r"\| `(\w+)` \| ([a-z_, ]+) \| (.+) \|")
 
 
@@ -50,13 +50,14 @@ def test_every_cause_is_given_the_names_in_its_text(module: object) -> None:
     assert calls
     for call in calls:
         assert isinstance(call.func, ast.Attribute)
-        cause = vars(module).get(getattr(call.func.value, "id", ""))
+        declared = vars(module).get(getattr(getattr(call.func.value, "value", None), "id", ""))
+        cause = getattr(declared, getattr(call.func.value, "attr", ""), None)
         names = {str(keyword.arg) for keyword in call.keywords}
         if isinstance(cause, Cause) and "None" not in names:
-            assert set(re.findall(r"{(\w+)}", cause.change)) <= names, cause.code
+            assert set(re.findall(r"{(\w+)}", cause.remedy)) <= names, cause.code
 
 
 def test_a_finding_has_its_names_filled_in() -> None:
-    finding = pim.WRONG_NEIGHBOR.found("10.0.0.1 is heard", tunnel="gre1")
+    finding = pim.Pim.WRONG_NEIGHBOR.found("10.0.0.1 is heard", tunnel="gre1")
     assert "tunnels.gre1.pim.neighbor" in finding.change
     assert "{" not in finding.change

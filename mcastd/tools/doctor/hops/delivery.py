@@ -5,7 +5,7 @@ from typing import Final
 
 from mcastd.status import GroupStatus
 from mcastd.tools.doctor.facts import Facts, Stream, TunnelView
-from mcastd.tools.doctor.finding import Note, either, here
+from mcastd.tools.doctor.finding import Cause, Note, either, here
 from mcastd.tools.doctor.hops import LOOPBACK, Found
 from mcastd.tools.doctor.hops.pim import matches
 
@@ -13,72 +13,61 @@ _STRICT, _LOOSE = 1, 2  # rp_filter
 _ANY: Final = IPv4Address(0)
 _SOME: Final = 5  # packets
 
-RP_FILTER: Final = here(
-    "rp_filter",
-    "the kernel drops the packets without a message: tcpdump shows them, applications do not get them",
-    'set tunnels.{tunnel}.rp_filter = "loose" and net.ipv4.conf.all.rp_filter to a value other than 1 (the larger of '
-    'the two applies), or route the sources through the tunnel: tunnels.{tunnel}.routes = ["groups", "{source}/32"]',
-)
-MARTIAN_SOURCE: Final = here(
-    "martian_source",
-    "the kernel drops packets from outside whose source is one of its own addresses (a martian)",
-    "ip address; ip route get {source}: remove the address from this host, or ask the other side for another source",
-)
-WRONG_INTERFACE: Final = here(
-    "wrong_interface",
-    "membership is per interface: the application does not get what arrives on the tunnel",
-    "let it join on {tunnel} (address {address}); if it names no interface, have the route to the group lead there: "
-    '"groups" in tunnels.{tunnel}.routes',
-)
-NOT_JOINED_HERE: Final = here(
-    "nobody_joined",
-    "the stream arrives at this host, and no socket has joined the group",
-    "start the application, in this network namespace; it must join {group} (IP_ADD_MEMBERSHIP) on {tunnel}; for more "
-    "than 20 groups per socket, raise net.ipv4.igmp_max_memberships",
-)
-BOUND_TO_UNICAST: Final = here(
-    "bound_to_unicast",
-    "a socket that is bound to a unicast address gets no multicast",
-    "let the application bind to 0.0.0.0 or to {group}, port {port}",
-)
-WRONG_PORT: Final = either(
-    "wrong_port",
-    "an application has joined the group, but listens on another port",
-    "let the application bind to port {port}, or ask the other side which port was meant",
-)
-SOCKET_FULL: Final = here(
-    "socket_full",
-    "the application reads more slowly than the stream arrives, or its receive buffer is too small for the bursts",
-    "a larger SO_RCVBUF in the application (net.core.rmem_max must allow it), or a faster application",
-)
-SOURCE_FILTERED: Final = here(
-    "source_filtered",
-    "an application that joins with sources gets packets from those sources only",
-    "let it join {group} with the source that sends, or without one (IP_ADD_MEMBERSHIP)",
-)
-FRAGMENTS_LOST: Final = either(
-    "fragments_lost",
-    "a datagram that lacks a fragment is lost: some are lost on the path, or this host's firewall drops them",
-    "look for drops in `nft list ruleset` (later fragments have no ports); better, ask for datagrams that fit the "
-    "tunnel",
-)
-DROPPED_HERE: Final = here(
-    "dropped_here",
-    "joins and routes are right, but a quarter or more is lost here: this host's firewall drops it (PREROUTING, INPUT)",
-    "look for drops in `nft list ruleset` and `iptables -L -v -t raw` (mangle, filter); allow UDP to {group} on "
-    "{tunnel}",
-)
-UDP_CHECKSUM: Final = either(
-    "udp_checksum",
-    "the kernel drops a datagram whose checksum is wrong: the source or something on the path is at fault",
-    "ask the other side to check a packet at the source; a checksum of 0 (none) is accepted",
-)
-NO_SOCKET_TAKES_IT: Final = here(
-    "no_socket_takes_it",
-    "an application has joined, but its socket does not accept the packets: it is bound to another interface "
-    "(SO_BINDTODEVICE), or connected to another sender",
-    "ss -ulnp: let it bind to {tunnel} or no interface, unconnected; with IP_MULTICAST_ALL off that socket has to join",
-)
+
+class Delivery(Cause):
+    """What the hop to an application can find."""
+
+    RP_FILTER = here(
+        "the kernel drops the packets without a message: tcpdump shows them, applications do not get them",
+        'set tunnels.{tunnel}.rp_filter = "loose" and net.ipv4.conf.all.rp_filter to a value other than 1 (the larger '
+        'of the two applies), or route the sources through the tunnel: tunnels.{tunnel}.routes = ["groups", '
+        '"{source}/32"]',
+    )
+    MARTIAN_SOURCE = here(
+        "the kernel drops packets from outside whose source is one of its own addresses (a martian)",
+        "ip address; ip route get {source}: remove the address from this host, or ask for another source",
+    )
+    WRONG_INTERFACE = here(
+        "membership is per interface: the application does not get what arrives on the tunnel",
+        'let it join on {tunnel} (address {address}), or route the group there: "groups" in tunnels.{tunnel}.routes',
+    )
+    NOBODY_JOINED = here(
+        "the stream arrives at this host, and no socket has joined the group",
+        "start the application, in this network namespace; it must join {group} (IP_ADD_MEMBERSHIP) on {tunnel}; for "
+        "more than 20 groups per socket, raise net.ipv4.igmp_max_memberships",
+    )
+    BOUND_TO_UNICAST = here(
+        "a socket that is bound to a unicast address gets no multicast",
+        "let the application bind to 0.0.0.0 or to {group}, port {port}",
+    )
+    WRONG_PORT = either(
+        "an application has joined the group, but listens on another port",
+        "let the application bind to port {port}, or ask the other side which port was meant",
+    )
+    SOCKET_FULL = here(
+        "the application reads more slowly than the stream arrives, or its receive buffer is too small for the bursts",
+        "a larger SO_RCVBUF in the application (net.core.rmem_max must allow it), or a faster application",
+    )
+    SOURCE_FILTERED = here(
+        "an application that joins with sources gets packets from those sources only",
+        "let it join {group} with the source that sends, or without one (IP_ADD_MEMBERSHIP)",
+    )
+    FRAGMENTS_LOST = either(
+        "a datagram that lacks a fragment is lost: some are lost on the path, or this host's firewall drops them",
+        "look for drops in `nft list ruleset` (later fragments have no ports); better, ask for smaller datagrams",
+    )
+    DROPPED_HERE = here(
+        "joins and routes are right, but a quarter or more is lost here: by the firewall (PREROUTING, INPUT)",
+        "look for drops in `nft list ruleset` and `iptables -L -v -t raw` (mangle, filter); allow UDP to {group}",
+    )
+    UDP_CHECKSUM = either(
+        "the kernel drops a datagram whose checksum is wrong: the source or something on the path is at fault",
+        "ask the other side to check a packet at the source; a checksum of 0 (none) is accepted",
+    )
+    NO_SOCKET_TAKES_IT = here(
+        "an application has joined, but its socket is bound to another interface (SO_BINDTODEVICE), or connected",
+        "ss -ulnp: let it bind to {tunnel} or no interface, and not connect; without IP_MULTICAST_ALL it has to join",
+    )
 
 
 def packets_at_an_application(facts: Facts) -> Found:
@@ -111,12 +100,12 @@ def _reverse_path(facts: Facts, view: TunnelView, streams: dict[Stream, int]) ->
         way = view.seen.route_to.get(source)
         if way == LOOPBACK:
             saw = f"packets from {source} arrive on {tunnel.name}, and {source} is an address of this host"
-            yield MARTIAN_SOURCE.found(saw, source=source)
+            yield Delivery.MARTIAN_SOURCE.found(saw, source=source)
         if (rp_filter == _STRICT and way != tunnel.name) or (rp_filter == _LOOSE and way is None):
             mode = "strict (1)" if rp_filter == _STRICT else "loose (2)"
             route = f"the route to {source} is by {way}" if way else f"there is no route to {source}"
             saw = f"packets from {source} arrive on {tunnel.name}, where rp_filter is {mode}, and {route}"
-            yield RP_FILTER.found(saw, tunnel=tunnel.name, source=source)
+            yield Delivery.RP_FILTER.found(saw, tunnel=tunnel.name, source=source)
 
 
 def _membership(facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[Stream, int]) -> Found:
@@ -127,8 +116,10 @@ def _membership(facts: Facts, view: TunnelView, group: GroupStatus, streams: dic
     arrived = f"{sum(streams.values())} packets of {group.group} arrived on {name}"
     if joined_on:
         saw = f"{arrived}, and an application has joined it on {', '.join(joined_on)}{_led_away(view, address)}"
-        yield WRONG_INTERFACE.found(saw, tunnel=name, address=view.tunnel.address.ip)
-    yield NOT_JOINED_HERE.found(f"{arrived}, and no application on this host has joined it", tunnel=name, group=address)
+        yield Delivery.WRONG_INTERFACE.found(saw, tunnel=name, address=view.tunnel.address.ip)
+    yield Delivery.NOBODY_JOINED.found(
+        f"{arrived}, and no application on this host has joined it", tunnel=name, group=address
+    )
 
 
 def _led_away(view: TunnelView, group: IPv4Address) -> str:
@@ -148,12 +139,14 @@ def _socket(facts: Facts, group: GroupStatus, streams: dict[Stream, int]) -> Fou
         arrives = f"{group.group} arrives for UDP port {port}"
         if not good and on_port:
             bound = ", ".join(sorted({str(one.address) for one in on_port}))
-            yield BOUND_TO_UNICAST.found(f"{arrives}, whose sockets are bound to {bound}", group=group.group, port=port)
+            yield Delivery.BOUND_TO_UNICAST.found(
+                f"{arrives}, whose sockets are bound to {bound}", group=group.group, port=port
+            )
         if not good:
-            yield WRONG_PORT.found(f"{arrives}, where no application listens", port=port)
+            yield Delivery.WRONG_PORT.found(f"{arrives}, where no application listens", port=port)
         for full in (one for one in good if one.drops > 0):
             drops = f"was full for {full.drops} packets in {facts.seconds:.1f} s, {full.waiting} bytes wait in it"
-            yield SOCKET_FULL.found(f"a socket of {group.group} on port {port} {drops}")
+            yield Delivery.SOCKET_FULL.found(f"a socket of {group.group} on port {port} {drops}")
 
 
 def _dropped(facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[Stream, int]) -> Found:
@@ -166,18 +159,20 @@ def _dropped(facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[S
         if delivered < count * 3 // 4:
             if counters.get("TcpExt.IPReversePathFilter", 0) >= count // 2:
                 saw = f"{arrived}, and the kernel counted as many that failed the reverse path filter"
-                yield RP_FILTER.found(saw, source=stream.source, **names)
+                yield Delivery.RP_FILTER.found(saw, source=stream.source, **names)
             saw = f"{arrived}, and {delivered} of them were delivered"
             sources = facts.proc.source_filters.get((name, stream.group), frozenset())
             if sources and stream.source not in sources:
                 listed = ", ".join(map(str, sorted(sources)[:_SOME]))
-                yield SOURCE_FILTERED.found(f"{saw}; the application has joined it for {listed} only", **names)
+                yield Delivery.SOURCE_FILTERED.found(f"{saw}; the application has joined it for {listed} only", **names)
             if counters.get("Ip.ReasmReqds", 0) and not counters.get("Ip.ReasmOKs", 0):
-                yield FRAGMENTS_LOST.found(f"{saw}, since they arrive in fragments, of which some are missing", **names)
-            yield DROPPED_HERE.found(saw, **names)
+                yield Delivery.FRAGMENTS_LOST.found(
+                    f"{saw}, since they arrive in fragments, of which some are missing", **names
+                )
+            yield Delivery.DROPPED_HERE.found(saw, **names)
         if (wrong := counters.get("Udp.InCsumErrors", 0)) >= count // 2:
-            yield UDP_CHECKSUM.found(f"{arrived}, and the kernel counted {wrong} wrong UDP checksums")
+            yield Delivery.UDP_CHECKSUM.found(f"{arrived}, and the kernel counted {wrong} wrong UDP checksums")
     everything = sum(sum(seen.arrived.streams.values()) for seen in facts.tunnels.values())
     if everything >= _SOME and (ignored := counters.get("Udp.IgnoredMulti", 0)) >= everything * 3 // 4:
         saw = f"{group.group} is delivered, and the kernel counted {ignored} packets that no socket accepts"
-        yield NO_SOCKET_TAKES_IT.found(saw, **names)
+        yield Delivery.NO_SOCKET_TAKES_IT.found(saw, **names)

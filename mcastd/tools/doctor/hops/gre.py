@@ -18,106 +18,95 @@ _REFUSED: Final = {
     "gre_sequence_missing": "no sequence numbers, unlike",
 }
 """What a packet has that is refused for its GRE options, by the reason."""
+_DOWN: Final = "their side of the tunnel goes down after three of these, while everything looks right on this side"
 NO_ECHO: Final = "; an echo to the far end of the tunnel was not answered"
 
-TUNNEL_DOWN: Final = here(
-    "tunnel_down",
-    "nothing can pass on the tunnel: another program changes its interface, or the host refuses what mcastd configures",
-    "ip -d link show {tunnel}; stop what else manages it (NetworkManager, systemd-networkd); repaired within 30 s then",
-)
-NO_MULTICAST_FLAG: Final = here(
-    "no_multicast_flag",
-    "routing daemons refuse such an interface, and the kernel has no multicast routes on it",
-    "ip link set {tunnel} multicast on; stop what else manages the interface; mcastd repairs it within 30 s",
-)
-NOT_ENCRYPTED: Final = here(
-    "not_encrypted",
-    "packets sent into the tunnel do not reach IPsec: a firewall rule (OUTPUT) drops GRE, or no IPsec policy matches",
-    "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`; allow protocol 47 to {remote}; ip xfrm policy: "
-    "is ours present, and before others? ip rule, ip route get {remote}",
-)
-GRE_KEY: Final = either(
-    "gre_key",
-    "the kernel passes a GRE packet only to the tunnel with the same key",
-    "set tunnels.{tunnel}.key to theirs, or ask the other side for the same `tunnel key` as ours",
-)
-GRE_OPTIONS: Final = either(
-    "gre_options",
-    "a GRE packet whose options (checksums, sequence numbers) differ from those of the tunnel is dropped",
-    "set tunnels.{tunnel}.checksum and tunnels.{tunnel}.sequence as they have them, or ask the other side for `tunnel "
-    "checksum` and `tunnel sequence-datagrams` as ours",
-)
-GRE_DROPPED_HERE: Final = here(
-    "gre_dropped_here",
-    "GRE is decrypted and lost before the interface: this host's firewall drops it, or its endpoints differ",
-    "look for drops in `nft list ruleset` and `iptables -L -v`; allow protocol 47 from {remote} to {local}; compare "
-    "local and remote of the tunnel with their `tunnel destination` and `tunnel source`",
-)
-GRE_REFUSED: Final = either(
-    "gre_refused",
-    "the other side answers GRE with ICMP unreachable: key, checksums or endpoints differ, or its tunnel is down",
-    "ask for `show interface tunnel`: is it up, and do source, destination and key match those of tunnels.{tunnel}?",
-)
-NOTHING_COMES_BACK: Final = either(
-    "nothing_comes_back",
-    "the SAs are up, but nothing arrives through them: the other side's tunnel is down, its routing does not lead "
-    "into the crypto map, GRE is not permitted inside, it has lost its SAs (a restart), or ESP is lost on the path",
-    "ask the other side: is the tunnel interface up, with source {remote} and destination {local}? Does the access "
-    "list of the crypto map permit GRE, do the counters of `show crypto ipsec sa` rise? If they do: allow UDP 4500 in "
-    "the security group, and ask the provider",
-)
-MTU: Final = either(
-    "mtu",
-    "larger packets are lost on the path without an error",
-    'set tunnels.{tunnel}.mtu = "auto", or lower, and ask the other side for the same `ip mtu` on their tunnel',
-)
-SENDING_REFUSED: Final = here(
-    "sending_refused",
-    "this host does not let packets of mcastd out: eperm is its firewall (OUTPUT), unreachable its routes",
-    "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`: allow protocol 47 (GRE), and 103 (PIM) on "
-    "{tunnel}; ip route",
-)
-_DOWN: Final = "their side of the tunnel goes down after three of these, while everything looks right on this side"
-KEEPALIVE_REPLY_OFF: Final = here(
-    "keepalive_reply_off",
-    f"GRE keepalives of the other side are not answered; {_DOWN}",
-    "set keepalive.reply = true",
-)
-KEEPALIVE_INNER_ADDRESS: Final = either(
-    "keepalive_inner_address",
-    f"the answer that the other side asks for is not between our GRE endpoints, so it is not sent; {_DOWN}",
-    "if a NAT makes us appear with another address, add that to keepalive.inner_addresses; otherwise compare local "
-    "and remote of the tunnel with their `tunnel destination` and `tunnel source`",
-)
-KEEPALIVE_KEY: Final = either(
-    "keepalive_key",
-    f"the GRE key in the other side's keepalives differs from ours, so they are not answered; {_DOWN}",
-    "compare tunnels.{tunnel}.key with their `tunnel key`",
-)
-KEEPALIVE_RATE: Final = here(
-    "keepalive_rate",
-    "keepalives of the other side arrive faster than keepalive.max_per_second allows",
-    "raise it, or ask the other side for a longer period",
-)
-KEEPALIVE_DROPPED: Final = either(
-    "keepalive_dropped",
-    f"GRE keepalives of the other side cannot be answered; {_DOWN}",
-    "mcastd trace shows the packets",
-)
-PATH_DEAD: Final = either(
-    "path_dead",
-    "packets are lost although the SAs are up, or the other side answers no keepalives: only a Cisco and mcastd do",
-    "mcastd trace shows whether they leave and what comes back; for a Linux router set keepalive.period = 0",
-)
+
+class Gre(Cause):
+    """What the hops of a tunnel can find."""
+
+    TUNNEL_DOWN = here(
+        "nothing can pass on the tunnel: another program changes the interface, or the host refuses it",
+        "ip -d link show {tunnel}; stop what else manages it (NetworkManager, ...); repaired within 30 s then",
+    )
+    NO_MULTICAST_FLAG = here(
+        "routing daemons refuse such an interface, and the kernel has no multicast routes on it",
+        "ip link set {tunnel} multicast on; stop what else manages the interface; mcastd repairs it within 30 s",
+    )
+    NOT_ENCRYPTED = here(
+        "packets sent into the tunnel do not reach IPsec: a firewall (OUTPUT) drops GRE, or no policy matches",
+        "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`; allow protocol 47 to {remote}; ip xfrm "
+        "policy: is ours present, and before others? ip rule, ip route get {remote}",
+    )
+    GRE_KEY = either(
+        "the kernel passes a GRE packet only to the tunnel with the same key",
+        "set tunnels.{tunnel}.key to theirs, or ask the other side for the same `tunnel key` as ours",
+    )
+    GRE_OPTIONS = either(
+        "a GRE packet whose options (checksums, sequence numbers) differ from those of the tunnel is dropped",
+        "set checksum and sequence of tunnels.{tunnel} to theirs, or ask for our `tunnel checksum`, "
+        "`sequence-datagrams`",
+    )
+    GRE_DROPPED_HERE = here(
+        "GRE is decrypted and lost before the interface: this host's firewall drops it, or its endpoints differ",
+        "look for drops in `nft list ruleset` and `iptables -L -v`; allow protocol 47 from {remote} to {local}; "
+        "compare local and remote of the tunnel with their `tunnel destination` and `tunnel source`",
+    )
+    GRE_REFUSED = either(
+        "the other side answers GRE with ICMP unreachable: key, checksums or endpoints differ, or its tunnel is down",
+        "ask for `show interface tunnel`: is it up, do source, destination and key match tunnels.{tunnel}?",
+    )
+    NOTHING_COMES_BACK = either(
+        "the SAs are up, but nothing arrives through them: the other side's tunnel is down, its routing does not lead "
+        "into the crypto map, GRE is not permitted inside, it has lost its SAs (a restart), or ESP is lost on the path",
+        "ask the other side: is the tunnel interface up, with source {remote} and destination {local}? Does the "
+        "access list of the crypto map permit GRE, do the counters of `show crypto ipsec sa` rise? If they do: allow "
+        "UDP 4500 in the security group, and ask the provider",
+    )
+    MTU = either(
+        "larger packets are lost on the path without an error",
+        'set tunnels.{tunnel}.mtu = "auto", or lower, and ask the other side for the same `ip mtu` on their tunnel',
+    )
+    SENDING_REFUSED = here(
+        "this host does not let packets of mcastd out: eperm is its firewall (OUTPUT), unreachable its routes",
+        "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`: allow protocols 47 and 103; ip route",
+    )
+    KEEPALIVE_REPLY_OFF = here(
+        f"GRE keepalives of the other side are not answered; {_DOWN}",
+        "set keepalive.reply = true",
+    )
+    KEEPALIVE_INNER_ADDRESS = either(
+        f"the answer that the other side asks for is not between our GRE endpoints, so it is not sent; {_DOWN}",
+        "if a NAT makes us appear with another address, add that to keepalive.inner_addresses; otherwise compare "
+        "local and remote of the tunnel with their `tunnel destination` and `tunnel source`",
+    )
+    KEEPALIVE_KEY = either(
+        f"the GRE key in the other side's keepalives differs from ours, so they are not answered; {_DOWN}",
+        "compare tunnels.{tunnel}.key with their `tunnel key`",
+    )
+    KEEPALIVE_RATE = here(
+        "keepalives of the other side arrive faster than keepalive.max_per_second allows",
+        "raise it, or ask the other side for a longer period",
+    )
+    KEEPALIVE_DROPPED = either(
+        f"GRE keepalives of the other side cannot be answered; {_DOWN}",
+        "mcastd trace shows the packets",
+    )
+    PATH_DEAD = either(
+        "packets are lost although the SAs are up, or the other side answers no keepalives: only a Cisco and mcastd do",
+        "mcastd trace shows whether they leave and what comes back; for a Linux router set keepalive.period = 0",
+    )
+
+
 _UNANSWERED: Final[Mapping[str, Cause]] = {
-    "reply_off": KEEPALIVE_REPLY_OFF,
-    "inner_source": KEEPALIVE_INNER_ADDRESS,
-    "inner_destination": KEEPALIVE_INNER_ADDRESS,
-    "inner_key": KEEPALIVE_KEY,
-    "gre_key": KEEPALIVE_KEY,
-    "rate": KEEPALIVE_RATE,
-    **dict.fromkeys(_ERRNOS, SENDING_REFUSED),
-    **dict.fromkeys(_REFUSALS, GRE_REFUSED),
+    "reply_off": Gre.KEEPALIVE_REPLY_OFF,
+    "inner_source": Gre.KEEPALIVE_INNER_ADDRESS,
+    "inner_destination": Gre.KEEPALIVE_INNER_ADDRESS,
+    "inner_key": Gre.KEEPALIVE_KEY,
+    "gre_key": Gre.KEEPALIVE_KEY,
+    "rate": Gre.KEEPALIVE_RATE,
+    **dict.fromkeys(_ERRNOS, Gre.SENDING_REFUSED),
+    **dict.fromkeys(_REFUSALS, Gre.GRE_REFUSED),
 }
 """The cause for the reason for which a keepalive was not answered."""
 
@@ -133,13 +122,13 @@ def gre(facts: Facts) -> Found:
 def _interface(view: TunnelView) -> Found:
     name, status, interface = view.tunnel.name, view.status, view.seen.interface
     if status.problem:
-        yield TUNNEL_DOWN.found(f"tunnel {name}: {status.problem}", tunnel=name)
+        yield Gre.TUNNEL_DOWN.found(f"tunnel {name}: {status.problem}", tunnel=name)
     if interface is None:
-        yield TUNNEL_DOWN.found(f"there is no interface {name}", tunnel=name)
+        yield Gre.TUNNEL_DOWN.found(f"there is no interface {name}", tunnel=name)
     elif not interface.up or status.state != "up":
-        yield TUNNEL_DOWN.found(f"the interface {name} is {status.state if interface.up else 'down'}", tunnel=name)
+        yield Gre.TUNNEL_DOWN.found(f"the interface {name} is {status.state if interface.up else 'down'}", tunnel=name)
     elif not interface.multicast:
-        yield NO_MULTICAST_FLAG.found(f"the interface {name} has no MULTICAST flag", tunnel=name)
+        yield Gre.NO_MULTICAST_FLAG.found(f"the interface {name} has no MULTICAST flag", tunnel=name)
 
 
 def _leaves(facts: Facts, view: TunnelView) -> Found:
@@ -147,7 +136,7 @@ def _leaves(facts: Facts, view: TunnelView) -> Found:
     tunnel, _, seen, child = view
     if child is not None and seen.unanswered and not facts.passed(child)[1]:
         saw = f"echoes were sent into {tunnel.name}, and nothing by CHILD_SA {child.name}{route_to_remote(view)}"
-        yield NOT_ENCRYPTED.found(saw, remote=tunnel.remote)
+        yield Gre.NOT_ENCRYPTED.found(saw, remote=tunnel.remote)
 
 
 def _arrives(facts: Facts, view: TunnelView) -> Found:
@@ -159,10 +148,10 @@ def _arrives(facts: Facts, view: TunnelView) -> Found:
     theirs = [one for one in facts.gre_seen if (one.source, one.destination) == (tunnel.remote, tunnel.local)]
     if theirs and not any(tunnel.gre.receives(one.header) for one in theirs):
         keys = f"{_key(theirs[0].header.key)}, tunnel {tunnel.name} has {_key(tunnel.gre.key)}"
-        yield GRE_KEY.found(f"GRE from {tunnel.remote} has {keys}", **ends)
+        yield Gre.GRE_KEY.found(f"GRE from {tunnel.remote} has {keys}", **ends)
     for refusal in filter(None, (tunnel.gre.refusal(one.header) for one in theirs)):
         if (options := _REFUSED.get(refusal)) is not None:
-            yield GRE_OPTIONS.found(f"GRE from {tunnel.remote} has {options} tunnel {tunnel.name}", **ends)
+            yield Gre.GRE_OPTIONS.found(f"GRE from {tunnel.remote} has {options} tunnel {tunnel.name}", **ends)
     packets_in, _ = facts.passed(child)
     # In transport mode GRE shows nowhere before it is delivered, but nothing else comes out of that CHILD_SA.
     shows = sum(facts.gre_seen[one] for one in theirs), 1
@@ -171,17 +160,17 @@ def _arrives(facts: Facts, view: TunnelView) -> Found:
     in_time = f"in {facts.seconds:.1f} s"
     if arrived > enough or (arrived and never > _SOME):
         saw = f"{arrived} packets of GRE came out of CHILD_SA {child.name} {in_time}, none on {tunnel.name}"
-        yield GRE_DROPPED_HERE.found(saw, **ends)
+        yield Gre.GRE_DROPPED_HERE.found(saw, **ends)
     if packets_in and not arrived and facts.proc.counters.get("Icmp.InDestUnreachs", 0):
-        yield GRE_REFUSED.found(f"GRE sent by CHILD_SA {child.name} was answered by ICMP unreachable only", **ends)
+        yield Gre.GRE_REFUSED.found(f"GRE sent by CHILD_SA {child.name} was answered by ICMP unreachable only", **ends)
     if child.packets_out > _SOME and (child.packets_in == 0 or (never and not arrived)):
         saw = f"CHILD_SA {child.name} has carried {child.packets_out} packets out and, for {tunnel.name}, none in"
-        yield NOTHING_COMES_BACK.found(saw, **ends)
+        yield Gre.NOTHING_COMES_BACK.found(saw, **ends)
     alive = status.keepalive
     if packets_in == 0 and alive is not None and (alive.stopped or alive.path == "dead"):
         last = f", the last keepalive {alive.last_age:.0f} s ago" if alive.last_age is not None else ""
         echo = NO_ECHO if seen.unanswered else ""
-        yield NOTHING_COMES_BACK.found(f"nothing came out of CHILD_SA {child.name} {in_time}{last}{echo}", **ends)
+        yield Gre.NOTHING_COMES_BACK.found(f"nothing came out of CHILD_SA {child.name} {in_time}{last}{echo}", **ends)
 
 
 def _key(key: int | None) -> str:
@@ -194,13 +183,13 @@ def mtu(facts: Facts) -> Found:
         name, probe, actual = tunnel.name, seen.probe, seen.interface.mtu if seen.interface else None
         if status.mtu is not None and actual != status.mtu:
             saw = f"the MTU of {name} is {actual}, mcastd set it to {status.mtu} ({status.mtu_reason})"
-            yield MTU.found(saw, tunnel=name)
+            yield Gre.MTU.found(saw, tunnel=name)
         if probe is not None and probe.refused is not None:
             saw = f"this host refuses to send {probe.size} bytes through {name}: it knows a path MTU of {probe.refused}"
-            yield MTU.found(saw, tunnel=name)
+            yield Gre.MTU.found(saw, tunnel=name)
         if probe is not None and probe.small and not probe.full:
             saw = f"an echo of {probe.size} bytes through {name} with DF set was not answered; a small one was"
-            yield MTU.found(saw, tunnel=name)
+            yield Gre.MTU.found(saw, tunnel=name)
         if count := seen.arrived.fragments:
             yield Note(
                 text=f"{count} fragments of multicast packets arrived on {name}: the datagrams are larger than the "
@@ -222,15 +211,15 @@ def keepalives(facts: Facts) -> Found:
         unanswered = risen or (at_start if not alive.answered else {})
         if unanswered:
             reason = max(unanswered, key=lambda name: unanswered[name])
-            cause = _UNANSWERED.get(reason, KEEPALIVE_DROPPED)
+            cause = _UNANSWERED.get(reason, Gre.KEEPALIVE_DROPPED)
             saw = f"{alive.dropped[reason]} keepalives from {tunnel.remote} have not been answered: {reason}"
-            if cause is GRE_REFUSED:
+            if cause is Gre.GRE_REFUSED:
                 saw = f"{tunnel.remote} answered GRE with ICMP unreachable {alive.dropped[reason]} times ({reason})"
             yield cause.found(saw, tunnel=tunnel.name)
         if alive.path == "dead":
             saw = f"{tunnel.remote} has not answered our last {alive.missed} keepalives, {alive.received} before"
             arrived = f"{seen.received} packets arrived on {tunnel.name} in {facts.seconds:.1f} s"
-            yield PATH_DEAD.found(f"{saw}; {arrived}", tunnel=tunnel.name)
+            yield Gre.PATH_DEAD.found(f"{saw}; {arrived}", tunnel=tunnel.name)
         if alive.stopped:
             yield Note(
                 text=f"the last keepalive from {tunnel.remote} arrived {alive.last_age or 0.0:.0f} s ago, although "

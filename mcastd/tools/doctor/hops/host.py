@@ -7,58 +7,54 @@ from mcastd.config.model import Config, digest
 from mcastd.config.report import dotted
 from mcastd.firewall import rules
 from mcastd.tools.doctor.facts import Facts
-from mcastd.tools.doctor.finding import Note, here
+from mcastd.tools.doctor.finding import Cause, Note, here
 from mcastd.tools.doctor.hops import Found
 
 _LISTED: Final = 3  # errors of the configuration
 
-NOT_PRIVILEGED: Final = here(
-    "not_privileged",
-    "without privilege the doctor cannot observe what passes on the tunnels",
-    "run it as root: sudo mcastd doctor",
-)
-CONFIGURATION_REFUSED: Final = here(
-    "configuration_refused",
-    "the file is refused as a whole: a running daemon keeps its previous configuration, a new one does not start",
-    "correct the lines, check with `mcastd check`, then `mcastd reload`",
-)
-KERNEL_LACKS: Final = here(
-    "kernel_lacks",
-    "this host cannot build what the configuration requires",
-    "install the package, or a kernel that has the module (the minimal kernels of clouds lack some: "
-    "linux-modules-extra), or choose a mode that does not need it",
-)
-DAEMON_SILENT: Final = here(
-    "daemon_silent",
-    "mcastd does not run, hangs, or runs with another configuration file",
-    "systemctl status mcastd; journalctl -u mcastd; systemctl start mcastd; after a start run the doctor again",
-)
-NOT_LOADED: Final = here(
-    "not_loaded",
-    "the file was changed after the daemon read it",
-    "mcastd reload",
-)
-CHARON_ABSENT: Final = here(
-    "charon_absent",
-    "strongSwan's daemon charon does not run or hangs, or mcastd has no access to its socket",
-    "install charon-systemd, systemctl restart strongswan; the socket is daemon.vici_socket in the configuration",
-)
-CHARON_UNCLEAR: Final = here(
-    "charon_unclear",
-    "charon runs, but hangs or gives answers that mcastd cannot read; its SAs may differ from those last listed",
-    "journalctl -u strongswan; if it persists: systemctl restart strongswan, which interrupts the SAs for a moment",
-)
-CHARON_REFUSES: Final = here(
-    "charon_refuses",
-    "charon refuses the connection that mcastd loads",
-    "rename the peer, remove the other connection, or load the plugin for the algorithm that charon names",
-)
+
+class Host(Cause):
+    """What the hops on this host can find."""
+
+    NOT_PRIVILEGED = here(
+        "without privilege the doctor cannot observe what passes on the tunnels",
+        "run it as root: sudo mcastd doctor",
+    )
+    CONFIGURATION_REFUSED = here(
+        "the file is refused as a whole: a running daemon keeps its previous configuration, a new one does not start",
+        "correct the lines, check with `mcastd check`, then `mcastd reload`",
+    )
+    KERNEL_LACKS = here(
+        "this host cannot build what the configuration requires",
+        "install the package, or a kernel that has the module (the minimal kernels of clouds lack some: "
+        "linux-modules-extra), or choose a mode that does not need it",
+    )
+    DAEMON_SILENT = here(
+        "mcastd does not run, hangs, or runs with another configuration file",
+        "systemctl status mcastd; journalctl -u mcastd; systemctl start mcastd; after a start run the doctor again",
+    )
+    NOT_LOADED = here(
+        "the file was changed after the daemon read it",
+        "mcastd reload",
+    )
+    CHARON_ABSENT = here(
+        "strongSwan's daemon charon does not run or hangs, or mcastd has no access to its socket",
+        "install charon-systemd, systemctl restart strongswan; the socket is daemon.vici_socket in the configuration",
+    )
+    CHARON_UNCLEAR = here(
+        "charon runs, but hangs or gives answers that mcastd cannot read; its SAs may differ from those last listed",
+        "journalctl -u strongswan; if it persists: systemctl restart strongswan, which interrupts the SAs for a moment",
+    )
+    CHARON_REFUSES = here(
+        "charon refuses the connection that mcastd loads",
+        "rename the peer, remove the other connection, or load the plugin for the algorithm that charon names",
+    )
 
 
 def privilege(facts: Facts) -> Found:
     """The doctor may open packet sockets."""
     if not facts.privileged:
-        yield NOT_PRIVILEGED.found("packet sockets are refused to this user")
+        yield Host.NOT_PRIVILEGED.found("packet sockets are refused to this user")
 
 
 def configuration(facts: Facts) -> Found:
@@ -66,7 +62,7 @@ def configuration(facts: Facts) -> Found:
     if facts.config_errors:
         more = len(facts.config_errors) - _LISTED
         rest = f" (and {more} more)" if more > 0 else ""
-        yield CONFIGURATION_REFUSED.found("; ".join(facts.config_errors[:_LISTED]) + rest)
+        yield Host.CONFIGURATION_REFUSED.found("; ".join(facts.config_errors[:_LISTED]) + rest)
     yield from (Note(text=str(note)) for note in facts.config_notes if note.key != dotted(strongswan_conf.WHERE))
 
 
@@ -74,7 +70,7 @@ def kernel(facts: Facts) -> Found:
     """The host has what the configuration needs."""
     missing = [what for what, is_missing in _needs(facts, facts.config) if is_missing] if facts.config else []
     if missing:
-        yield KERNEL_LACKS.found(f"this host has no {', no '.join(missing)}")
+        yield Host.KERNEL_LACKS.found(f"this host has no {', no '.join(missing)}")
 
 
 def _needs(facts: Facts, config: Config) -> tuple[tuple[str, bool], ...]:
@@ -95,21 +91,21 @@ def _needs(facts: Facts, config: Config) -> tuple[tuple[str, bool], ...]:
 def daemon(facts: Facts) -> Found:
     """The daemon answers, and runs with the configuration of the file."""
     if facts.daemon_error is not None:
-        yield DAEMON_SILENT.found(facts.daemon_error)
+        yield Host.DAEMON_SILENT.found(facts.daemon_error)
     known = {tunnel.name for tunnel in facts.status.tunnels} if facts.status else set()
     if unknown := [tunnel.name for tunnel in facts.configured if tunnel.name not in known]:
-        yield NOT_LOADED.found(f"the file has tunnel {', '.join(unknown)}, which the running daemon does not have")
+        yield Host.NOT_LOADED.found(f"the file has tunnel {', '.join(unknown)}, which the running daemon does not have")
     running = facts.status.config_digest if facts.status else None
     if facts.config is not None and running not in (None, digest(facts.config)):
-        yield NOT_LOADED.found(f"{facts.config_file} differs from the configuration that the daemon has read")
+        yield Host.NOT_LOADED.found(f"{facts.config_file} differs from the configuration that the daemon has read")
 
 
 def charon(facts: Facts) -> Found:
     """charon answers the daemon, and has accepted what is configured."""
     if facts.status is not None and facts.status.charon is not None and facts.peers:
         unclear = facts.status.charon_code == "charon_unclear"
-        yield (CHARON_UNCLEAR if unclear else CHARON_ABSENT).found(facts.status.charon)
+        yield (Host.CHARON_UNCLEAR if unclear else Host.CHARON_ABSENT).found(facts.status.charon)
     for peer in facts.peers:
         if peer.problem_code in ("charon_refused", "connection_not_ours"):
-            yield CHARON_REFUSES.found(f"peer {peer.name}: {peer.problem}")
+            yield Host.CHARON_REFUSES.found(f"peer {peer.name}: {peer.problem}")
     yield from (Note(text=note.text) for note in facts.config_notes if note.key == dotted(strongswan_conf.WHERE))

@@ -15,120 +15,106 @@ _ECHOES: Final = 2  # that the doctor sends into a tunnel
 _MUCH, _SOME_LOSS = 4, 100  # lost is one packet in so many: with much little else works, with less it is a note
 _NAT_T: Final = 4500
 
-NO_WAY: Final = here(
-    "no_way",
-    "packets to the peer do not reach the next hop: no route, a silent gateway, or an address that this host does not "
-    "have",
-    "ip address; ip route get {remote} from {local}; ip rule; ip neigh; ip link: correct what is wrong",
-)
-PORT_TAKEN: Final = here(
-    "port_taken",
-    "charon cannot use the UDP port of IKE, because another program, for instance a second IKE daemon, holds it",
-    "stop and disable that program (strongswan-starter, libreswan, racoon), then systemctl restart strongswan",
-)
-AUTHENTICATION: Final = either(
-    "authentication",
-    "the two sides do not have the same pre-shared key, an identity differs, or a certificate is not accepted",
-    "compare the PSK with theirs byte by byte, including blanks, and the identities: ours is {local_id}, theirs must "
-    "be {remote_id}; ask which identity and key they have configured for {local_id}. With certificates: compare "
-    "validity and issuers, and check the clock (timedatectl)",
-)
-PROPOSAL: Final = either(
-    "proposal",
-    "the two sides have no algorithm proposal in common",
-    "set proposals to what was agreed; ask the other side for encryption, integrity, DH or PFS group, and IKE version",
-)
-SELECTORS: Final = either(
-    "selectors",
-    "the other side has no entry with these traffic selectors; on a Cisco they are the access list of the crypto map",
-    "compare local_ts and remote_ts with what was agreed; ask for the access list, which must be the exact mirror "
-    "image",
-)
-HOST_CANNOT: Final = here(
-    "host_cannot",
-    "charon has negotiated the SA, but this host cannot use it",
-    "put an address inside local_ts on an interface (snat_loopback = true does it), or change local_ts",
-)
-UDP_4500_BLOCKED: Final = either(
-    "udp_4500_blocked",
-    "IKE starts on UDP 500 and continues, behind a NAT, on UDP 4500, where packets are lost",
-    "allow UDP 4500 to and from {remote} in security group and firewall; ask them to allow it from our public address",
-)
-NO_ANSWER: Final = either(
-    "no_answer",
-    "the peer does not answer: packets are blocked on the path, the peer is down, or it expects another address",
-    "allow UDP 500 and 4500 to and from {remote} in the security group and in this host's firewall; ask the other "
-    "side whether packets from {local_id} arrive, and whether that is their peer address for us",
-)
-NOT_UP: Final = either(
-    "not_up",
-    "charon has not established it",
-    "wait a few seconds and run the doctor again; journalctl -u mcastd -u strongswan has charon's messages",
-)
+
+class Ipsec(Cause):
+    """What the hops of IPsec can find."""
+
+    NO_WAY = here(
+        "packets to the peer do not reach the next hop: no route, a silent gateway, or a wrong local address",
+        "ip address; ip route get {remote} from {local}; ip rule; ip neigh; ip link: correct what is wrong",
+    )
+    PORT_TAKEN = here(
+        "charon cannot use the UDP port of IKE, because another program, for instance a second IKE daemon, holds it",
+        "stop and disable that program (strongswan-starter, libreswan, racoon), then systemctl restart strongswan",
+    )
+    AUTHENTICATION = either(
+        "the two sides do not have the same pre-shared key, an identity differs, or a certificate is not accepted",
+        "compare the PSK with theirs byte by byte, including blanks, and the identities: ours is {local_id}, theirs "
+        "must be {remote_id}; ask which identity and key they have configured for {local_id}. With certificates: "
+        "compare validity and issuers, and check the clock (timedatectl)",
+    )
+    PROPOSAL = either(
+        "the two sides have no algorithm proposal in common",
+        "set proposals to what was agreed; ask for encryption, integrity, DH or PFS group, IKE version",
+    )
+    SELECTORS = either(
+        "the other side has no such traffic selectors (on a Cisco: the access list of the crypto map)",
+        "compare local_ts and remote_ts with what was agreed; ask for the access list: the exact mirror image",
+    )
+    HOST_CANNOT = here(
+        "charon has negotiated the SA, but this host cannot use it",
+        "put an address inside local_ts on an interface (snat_loopback = true does it), or change local_ts",
+    )
+    UDP_4500_BLOCKED = either(
+        "IKE starts on UDP 500 and continues, behind a NAT, on UDP 4500, where packets are lost",
+        "allow UDP 4500 to and from {remote} in security group and firewall; ask them to allow it, too",
+    )
+    NO_ANSWER = either(
+        "the peer does not answer: packets are blocked on the path, the peer is down, or it expects another address",
+        "allow UDP 500 and 4500 to and from {remote} in the security group and in this host's firewall; ask the other "
+        "side whether packets from {local_id} arrive, and whether that is their peer address for us",
+    )
+    NOT_UP = either(
+        "charon has not established it",
+        "wait a few seconds and run the doctor again; journalctl -u mcastd -u strongswan has charon's messages",
+    )
+    FIREWALL_FAILED = here(
+        "without the guard GRE could leave unencrypted, so the tunnels that need it stay down",
+        "install nftables, or remove what the message names; `mcastd firewall` prints the rules",
+    )
+    GRE_ARRIVES_IN_THE_CLEAR = there(
+        "the other side sends GRE that its IPsec does not encrypt, or another host spoofs it; it is dropped",
+        "ask: does the crypto map's access list permit this GRE, and is the map on the outgoing interface?",
+    )
+    GRE_LEAVES_IN_THE_CLEAR = here(
+        "the CHILD_SA is up, but no IPsec policy of this host matches the tunnel's packets; they are dropped",
+        "compare local and remote with the selectors of the CHILD_SA (ip xfrm policy); look for NAT rules of other "
+        "programs",
+    )
+    ESP_HELD_BACK = here(
+        "encrypted packets are lost inside this host: its firewall drops them on the way out (OUTPUT, POSTROUTING)",
+        "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`; allow UDP 4500 and ESP to {remote}",
+    )
+    REPLAY_WINDOW = either(
+        "packets are reordered on the path; the kernel drops those that come later than the replay window allows",
+        "raise peers.{peer}.children.{child}.replay_window; ask the provider why packets are reordered",
+    )
+    NOT_DECRYPTED = either(
+        "ESP that arrives is dropped: by this host's firewall (INPUT), since charon or the kernel is too slow, since "
+        "it is damaged (XfrmInStateProtoError), or since the other side uses an unknown SA",
+        "look for drops in `nft list ruleset` and `iptables -L INPUT -v`; allow UDP 4500 and ESP from {remote}. For "
+        "an unknown SA: `swanctl --terminate --ike {peer}`, or ask for `clear crypto sa`",
+    )
+    LOST_ON_THE_WAY = either(
+        "packets are lost between the two gateways, by the sequence numbers of ESP one in four (`esp`) or one in a "
+        "hundred (`loss`): the line or a policer is at its limit, or a security device drops some",
+        "ask the other side and the provider: is the line to {remote} at its limit, are there output drops? A VM has "
+        "a limit of packets per second, too",
+    )
+
+
 _CODES: Final[tuple[tuple[Cause, tuple[ProblemCode, ...]], ...]] = (
-    (AUTHENTICATION, ("certificate_issuer_unknown", "certificate_key_mismatch", "certificate_not_pinned")),
-    (AUTHENTICATION, ("certificate_or_identity", "certificate_untrusted")),
-    (AUTHENTICATION, ("peer_identity", "peer_psk", "psk_or_identity")),
-    (PROPOSAL, ("esp_proposal", "ike_proposal")),
-    (SELECTORS, ("traffic_selectors",)),
-    (HOST_CANNOT, ("host_cannot", "local_address_missing")),
-    (UDP_4500_BLOCKED, ("ike_sa_unanswered", "udp_4500_blocked")),
-    (NO_ANSWER, ("no_answer",)),
+    (Ipsec.AUTHENTICATION, ("certificate_issuer_unknown", "certificate_key_mismatch", "certificate_not_pinned")),
+    (Ipsec.AUTHENTICATION, ("certificate_or_identity", "certificate_untrusted")),
+    (Ipsec.AUTHENTICATION, ("peer_identity", "peer_psk", "psk_or_identity")),
+    (Ipsec.PROPOSAL, ("esp_proposal", "ike_proposal")),
+    (Ipsec.SELECTORS, ("traffic_selectors",)),
+    (Ipsec.HOST_CANNOT, ("host_cannot", "local_address_missing")),
+    (Ipsec.UDP_4500_BLOCKED, ("ike_sa_unanswered", "udp_4500_blocked")),
+    (Ipsec.NO_ANSWER, ("no_answer",)),
 )
 """The causes for the codes of a peer's or a CHILD_SA's problem."""
 _NEGOTIATION: Final[Mapping[ProblemCode | None, Cause]] = {code: cause for cause, codes in _CODES for code in codes}
-
-FIREWALL_FAILED: Final = here(
-    "firewall_failed",
-    "without the guard GRE could leave unencrypted, so the tunnels that need it stay down",
-    "install nftables, or remove what the message names; `mcastd firewall` prints the rules",
-)
-GRE_ARRIVES_IN_THE_CLEAR: Final = there(
-    "gre_arrives_in_the_clear",
-    "the other side sends GRE that its IPsec does not encrypt, or another host spoofs it; it is dropped",
-    "ask: does the crypto map's access list permit GRE between the endpoints, and is the map on the outgoing "
-    "interface?",
-)
-GRE_LEAVES_IN_THE_CLEAR: Final = here(
-    "gre_leaves_in_the_clear",
-    "the CHILD_SA is up, but no IPsec policy of this host matches the tunnel's packets; they are dropped",
-    "compare local and remote of the tunnel with the traffic selectors of its CHILD_SA (ip xfrm policy), and look for "
-    "routes or NAT rules of other programs that bypass IPsec",
-)
-ESP_HELD_BACK: Final = here(
-    "esp_held_back",
-    "encrypted packets are lost inside this host: its firewall drops them on the way out (OUTPUT, POSTROUTING)",
-    "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`; allow UDP 4500 and ESP to {remote}",
-)
-REPLAY_WINDOW: Final = either(
-    "replay_window",
-    "packets are reordered on the path; the kernel drops those that come later than the replay window allows",
-    "raise peers.{peer}.children.{child}.replay_window; ask the provider why packets are reordered",
-)
-NOT_DECRYPTED: Final = either(
-    "not_decrypted",
-    "ESP that arrives is dropped: by this host's firewall (INPUT), because charon or the kernel is too slow, because "
-    "it is damaged (XfrmInStateProtoError), or because the other side uses an SA that this side does not have",
-    "look for drops in `nft list ruleset` and `iptables -L INPUT -v`; allow UDP 4500 and ESP from {remote}. For an "
-    "unknown SA: `swanctl --terminate --ike {peer}`, or ask for `clear crypto sa`",
-)
-LOST_ON_THE_WAY: Final = either(
-    "lost_on_the_way",
-    "packets are lost between the two gateways, by the sequence numbers of ESP one in four (`esp`) or one in a "
-    "hundred (`loss`): the line or a policer is at its limit, or a security device drops some",
-    "ask the other side and the provider: is the line to {remote} at its limit, does their interface count output "
-    "drops? A VM has a limit of packets per second, too",
-)
 
 
 def ike(facts: Facts) -> Found:
     """Every peer has an IKE_SA."""
     for peer in (one for one in facts.peers if one.state != "up"):
         if (no_way := _no_way(facts, peer)) is not None:
-            yield NO_WAY.found(f"peer {peer.name} is not up: {no_way}", remote=peer.remote, local=peer.local)
+            yield Ipsec.NO_WAY.found(f"peer {peer.name} is not up: {no_way}", remote=peer.remote, local=peer.local)
         if facts.port_holders:
             held = ", ".join(f"UDP {port} is held by {who}" for port, who in sorted(facts.port_holders.items()))
-            yield PORT_TAKEN.found(f"peer {peer.name} is not up: {held}, not by strongSwan's charon-systemd")
+            yield Ipsec.PORT_TAKEN.found(f"peer {peer.name} is not up: {held}, not by strongSwan's charon-systemd")
         yield _not_up(f"peer {peer.name}", peer, peer)
 
 
@@ -141,7 +127,7 @@ def child_sa(facts: Facts) -> Found:
 
 def _not_up(what: str, why: PeerStatus | ChildStatus, peer: PeerStatus) -> Finding:
     saw = f"{what} is not up: {why.problem or 'the first attempt is still in progress'}"
-    cause = _NEGOTIATION.get(why.problem_code, NOT_UP)
+    cause = _NEGOTIATION.get(why.problem_code, Ipsec.NOT_UP)
     return cause.found(saw, local_id=peer.local_id, remote_id=peer.remote_id, remote=peer.remote)
 
 
@@ -167,16 +153,16 @@ def leak_guard(facts: Facts) -> Found:
     if firewall is None:
         return
     if firewall.problem is not None:
-        yield FIREWALL_FAILED.found(firewall.problem)
+        yield Ipsec.FIREWALL_FAILED.found(firewall.problem)
     before = facts.before.firewall if facts.before else None
     arriving = firewall.leaks_in - (before.leaks_in if before else 0)
     if arriving:
         saw = f"{arriving} GRE packets came unencrypted from a far endpoint in {facts.seconds:.1f} s, and were dropped"
-        yield GRE_ARRIVES_IN_THE_CLEAR.found(saw)
+        yield Ipsec.GRE_ARRIVES_IN_THE_CLEAR.found(saw)
     leaving = firewall.leaks_out - (before.leaks_out if before else 0)
     if leaving:
         saw = f"{leaving} GRE packets would have left unencrypted in {facts.seconds:.1f} s, and were dropped"
-        yield GRE_LEAVES_IN_THE_CLEAR.found(saw + "".join(map(route_to_remote, facts.views())))
+        yield Ipsec.GRE_LEAVES_IN_THE_CLEAR.found(saw + "".join(map(route_to_remote, facts.views())))
 
 
 def route_to_remote(view: TunnelView) -> str:
@@ -201,7 +187,7 @@ def esp(facts: Facts) -> Found:
         for child, one in arrived:
             if child.replay_window and one.late > child.replay_window:
                 late = f"came {one.late} sequence numbers late; its replay_window is {child.replay_window}"
-                yield REPLAY_WINDOW.found(f"a packet of {child.name} {late}", peer=peer.name, child=child.name)
+                yield Ipsec.REPLAY_WINDOW.found(f"a packet of {child.name} {late}", peer=peer.name, child=child.name)
         yield from _inwards(facts, peer, sum(one.packets for _, one in arrived), decrypted)
         yield from _lost(facts, peer, _MUCH)
 
@@ -228,10 +214,10 @@ def _outwards(facts: Facts, peer: PeerStatus, decrypted: int, sent: int) -> Foun
     left = {int(child.spi_out or "0", 16) for child in peer.children} & facts.wire_out.sas.keys()
     held = sent >= _ECHOES and facts.wire_out.complete and not left
     if (held or decrypted == 0) and (no_way := _no_way(facts, peer)) is not None:
-        yield NO_WAY.found(no_way, **names)
+        yield Ipsec.NO_WAY.found(no_way, **names)
     if held:
         saw = f"the CHILD_SAs of {peer.name} sent {sent} packets in {facts.seconds:.1f} s, and no ESP left this host"
-        yield ESP_HELD_BACK.found(saw + _xfrm_errors(facts, "Xfrm.Out"), **names)
+        yield Ipsec.ESP_HELD_BACK.found(saw + _xfrm_errors(facts, "Xfrm.Out"), **names)
 
 
 def _inwards(facts: Facts, peer: PeerStatus, arrived: int, decrypted: int) -> Found:
@@ -249,7 +235,7 @@ def _inwards(facts: Facts, peer: PeerStatus, arrived: int, decrypted: int) -> Fo
         saw += f"; charon has no SA with their SPI {min(unknown):08x} for {peer.name}"
     full = sum(socket.drops for socket in facts.proc.sockets if socket.port == _NAT_T)
     saw += f"; charon's socket was full for {full}" if full else ""
-    yield NOT_DECRYPTED.found(saw + _xfrm_errors(facts, "Xfrm.In"), remote=remote, peer=peer.name)
+    yield Ipsec.NOT_DECRYPTED.found(saw + _xfrm_errors(facts, "Xfrm.In"), remote=remote, peer=peer.name)
 
 
 def _xfrm_errors(facts: Facts, kind: str) -> str:
@@ -265,4 +251,4 @@ def _lost(facts: Facts, peer: PeerStatus, one_in: int) -> Found:
     sent = missing + sum(one.packets for one in arrived)
     if missing >= _SOME and missing * one_in >= sent:
         saw = f"{missing} of {sent} ESP packets that {peer.remote} sent did not arrive ({100 * missing / sent:.0f} %)"
-        yield LOST_ON_THE_WAY.found(saw, remote=peer.remote)
+        yield Ipsec.LOST_ON_THE_WAY.found(saw, remote=peer.remote)

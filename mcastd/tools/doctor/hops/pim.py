@@ -6,53 +6,50 @@ from typing import Final
 from mcastd.config.model import Tunnel
 from mcastd.status import GroupStatus
 from mcastd.tools.doctor.facts import Facts, Stream
-from mcastd.tools.doctor.finding import Note, either, here, there
+from mcastd.tools.doctor.finding import Cause, Note, either, here, there
 from mcastd.tools.doctor.hops import Found
-from mcastd.tools.doctor.hops.gre import NO_ECHO, NOTHING_COMES_BACK, SENDING_REFUSED
+from mcastd.tools.doctor.hops.gre import NO_ECHO, Gre
 
 _LISTED: Final = 5
 _ERRNOS: Final = frozenset(errno.errorcode.values())
 
-WRONG_NEIGHBOR: Final = either(
-    "wrong_neighbor",
-    "Joins are addressed to the configured neighbour, which is not on the link, so no router processes them",
-    "set tunnels.{tunnel}.pim.neighbor to the address that was heard or remove it; or ask for the agreed address",
-)
-PIM_NOT_RUNNING: Final = here(
-    "pim_not_running",
-    "the socket of PIM could not be opened",
-    "journalctl -u mcastd says why; CAP_NET_RAW is needed",
-)
-HELLO_REFUSED: Final = either(
-    "hello_refused",
-    "PIM messages arrive, but none is accepted as a Hello of the neighbour",
-    "for neighbor_not_accepted extend pim.accept_neighbors; docs/pim.md has the other reasons",
-)
-NO_NEIGHBOR: Final = either(
-    "no_neighbor",
-    "the other side does not run PIM on its tunnel, its side of the tunnel is down (unanswered keepalives do that), "
-    "or PIM (protocol 103) is not permitted on it, or into this host",
-    "look for drops of protocol 103 in `nft list ruleset`; ask for `ip pim sparse-mode` on the tunnel, for `show ip "
-    "pim interface` and `show interface tunnel`, and whether an access list on it permits pim",
-)
-NO_RP: Final = either(
-    "no_rp",
-    "a group that is joined for every source, as (*,G), needs a rendezvous point",
-    "ask the other side for the RP of {group} (`show ip pim rp mapping`) and set it in tunnels.{tunnel}.pim.rp; or "
-    "set bootstrap = true if they announce it that way; or join with sources",
-)
-NOT_JOINED: Final = either(
-    "not_joined",
-    "the group has not been requested from the upstream neighbour",
-    "wait for the neighbour's next Hello (30 s), or set the right one in pim.neighbor",
-)
-SILENT: Final = there(
-    "silent",
-    "the source does not send, or less often than the doctor observes; or the other side has another RP for the "
-    "group, no route to the source, or a router without the tunnel among its outgoing interfaces",
-    "ask the other side: is the source sending now, with a sufficient TTL, and datagrams no larger than the `ip mtu` "
-    "of their tunnel? Does `show ip mroute {group}` on {upstream} list the tunnel as outgoing, and {where}?",
-)
+
+class Pim(Cause):
+    """What the hops of PIM can find."""
+
+    WRONG_NEIGHBOR = either(
+        "Joins are addressed to the configured neighbour, which is not on the link, so no router processes them",
+        "set tunnels.{tunnel}.pim.neighbor to the address that was heard or remove it; or ask for the agreed address",
+    )
+    PIM_NOT_RUNNING = here(
+        "the socket of PIM could not be opened",
+        "journalctl -u mcastd says why; CAP_NET_RAW is needed",
+    )
+    HELLO_REFUSED = either(
+        "PIM messages arrive, but none is accepted as a Hello of the neighbour",
+        "for neighbor_not_accepted extend pim.accept_neighbors; docs/pim.md has the other reasons",
+    )
+    NO_NEIGHBOR = either(
+        "the other side does not run PIM on its tunnel, its side of the tunnel is down (unanswered keepalives do "
+        "that), or PIM (protocol 103) is not permitted on it, or into this host",
+        "look for drops of protocol 103 in `nft list ruleset`; ask for `ip pim sparse-mode` on the tunnel, for `show "
+        "ip pim interface` and `show interface tunnel`, and whether an access list on it permits pim",
+    )
+    NO_RP = either(
+        "a group that is joined for every source, as (*,G), needs a rendezvous point",
+        "ask the other side for the RP of {group} (`show ip pim rp mapping`) and set it in tunnels.{tunnel}.pim.rp; "
+        "or set bootstrap = true if they announce it that way; or join with sources",
+    )
+    NOT_JOINED = either(
+        "the group has not been requested from the upstream neighbour",
+        "wait for the neighbour's next Hello (30 s), or set the right one in pim.neighbor",
+    )
+    SILENT = there(
+        "the source does not send, or less often than the doctor observes; or the other side has another RP for the "
+        "group, no route to the source, or a router without the tunnel among its outgoing interfaces",
+        "ask the other side: is the source sending now, with a sufficient TTL, and datagrams no larger than the `ip "
+        "mtu` of their tunnel? Does `show ip mroute {group}` on {upstream} list the tunnel as outgoing, and {where}?",
+    )
 
 
 def neighbor(facts: Facts) -> Found:
@@ -64,28 +61,27 @@ def neighbor(facts: Facts) -> Found:
         heard = {address for one in pim.neighbors for address in (one.address, *one.secondary_addresses)}
         if configured is not None and heard and str(configured) not in heard:
             saw = f"{', '.join(sorted(heard))} is heard on {name}, the configured neighbour {configured} is not"
-            yield WRONG_NEIGHBOR.found(saw, tunnel=name)
+            yield Pim.WRONG_NEIGHBOR.found(saw, tunnel=name)
         if pim.running and pim.problem is not None:
-            yield SENDING_REFUSED.found(f"PIM cannot send on {name}: {pim.problem}", tunnel=name)
+            yield Gre.SENDING_REFUSED.found(f"PIM cannot send on {name}: {pim.problem}", tunnel=name)
         if not pim.running and not heard:
-            yield PIM_NOT_RUNNING.found(f"PIM does not run on {name}" + (f": {pim.problem}" if pim.problem else ""))
+            yield Pim.PIM_NOT_RUNNING.found(f"PIM does not run on {name}" + (f": {pim.problem}" if pim.problem else ""))
         if not heard and not _still_expected(facts, tunnel):
             # Errors of this host, counted with them, are left by a link that came and went: those are not messages.
             dropped = {reason: count for reason, count in pim.dropped.items() if reason.upper() not in _ERRNOS}
             if dropped:
                 reason = max(dropped, key=lambda one: dropped[one])
                 saw = f"PIM messages arrive on {name} and are dropped: {reason} ({dropped[reason]} times)"
-                yield HELLO_REFUSED.found(saw)
+                yield Pim.HELLO_REFUSED.found(saw)
             hello = f"no Hello from {configured}" if configured else "no Hello"
             saw = f"{hello} is heard on {name}; {seen.received} packets arrived on it in {facts.seconds:.1f} s"
-            yield NO_NEIGHBOR.found(saw)
+            yield Pim.NO_NEIGHBOR.found(saw)
         if not pim.neighbors:
             yield Note(text=f"no Hello has been heard on {name} yet; run the doctor again in a few seconds")
         if name in facts.proc.multicast_routers:
             yield Note(
                 text=f"a multicast routing daemon other than mcastd uses {name}: its Hellos have the same address, and "
-                "the other side takes both for one router that restarts all the time; remove the interface from its "
-                "configuration"
+                "the other side takes both for one router that restarts all the time; exclude the interface in it"
             )
 
 
@@ -102,7 +98,7 @@ def rendezvous_point(facts: Facts) -> Found:
             saw = f"{tunnel.name}: {group.problem or f'no rendezvous point for {group.group}'}"
             if tunnel.pim is not None and tunnel.pim.bootstrap:
                 saw += "; no Bootstrap message has announced one"
-            yield NO_RP.found(saw, group=group.group, tunnel=tunnel.name)
+            yield Pim.NO_RP.found(saw, group=group.group, tunnel=tunnel.name)
 
 
 def joins(facts: Facts) -> Found:
@@ -110,7 +106,7 @@ def joins(facts: Facts) -> Found:
     lost = [(tunnel, group) for tunnel, group in facts.groups() if group.state != "joined"]
     for tunnel, group in lost[:1]:
         problem = group.problem or "the Join has not been sent yet"
-        yield NOT_JOINED.found(f"{_entry(group, len(lost))} on {tunnel.name}: {problem}")
+        yield Pim.NOT_JOINED.found(f"{_entry(group, len(lost))} on {tunnel.name}: {problem}")
 
 
 def packets_on_the_tunnel(facts: Facts) -> Found:
@@ -135,7 +131,7 @@ def _silent(facts: Facts, tunnel: Tunnel, group: GroupStatus, count: int) -> Fou
     came_out = facts.passed(view.child)[0] if view.child else 0
     if view.child is not None and not came_out and echo:
         saw += f"; nothing at all came out of CHILD_SA {view.child.name}{echo}"
-        yield NOTHING_COMES_BACK.found(saw, local=tunnel.local, remote=tunnel.remote)
+        yield Gre.NOTHING_COMES_BACK.found(saw, local=tunnel.local, remote=tunnel.remote)
     others = sorted({str(one.source) for one in view.seen.arrived.streams if str(one.group) == group.group})
     if others:
         saw += f"; packets from {', '.join(others[:_LISTED])} did"
@@ -150,7 +146,7 @@ def _silent(facts: Facts, tunnel: Tunnel, group: GroupStatus, count: int) -> Fou
     )
     if echo:
         where += "; is their tunnel up, and do packets of ours arrive on it (`show crypto ipsec sa`: decaps)"
-    yield SILENT.found(saw, group=group.group, upstream=group.upstream or "their router", where=where)
+    yield Pim.SILENT.found(saw, group=group.group, upstream=group.upstream or "their router", where=where)
 
 
 def matches(group: GroupStatus, stream: Stream) -> bool:
