@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from mcastd.composition import Composition
-from mcastd.config.load import Loaded, load, read_certificates, read_psk
+from mcastd.config.credentials import read_certificates, read_psk
+from mcastd.config.load import Loaded, load
 from mcastd.config.model import Config
 from mcastd.errors import ConfigError, ConfigProblem, McastdError
 from mcastd.ipsec.messages import PeerWithKey

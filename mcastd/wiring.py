@@ -14,8 +14,8 @@ grown, and the agent acts when it differs from the number that it has acted on.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mcastd.config.agreement import carrier
 from mcastd.config.model import Child, Config, Peer, Tunnel
+from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.firewall.rules import FirewallDesired, guarded
 from mcastd.ipsec.messages import PeerWithKey

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from mcastd.cli import add_config_argument
-from mcastd.config.agreement import with_peer
 from mcastd.config.load import load
 from mcastd.config.model import Config
+from mcastd.config.other_side import with_peer
 from mcastd.errors import ConfigError, ConfigProblem
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mcastd.config.lines import KeyPath
+from mcastd.config.line_numbers import KeyPath
 from mcastd.config.report import Report, dotted
 
 

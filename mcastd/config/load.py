@@ -1,4 +1,4 @@
-"""A file to a ``Config``: the whole file is valid, or it is refused with everything that is wrong in it."""
+"""Reads a file into a ``Config``, or refuses it with everything that is wrong in it."""
 
 import re
 import tomllib
@@ -8,16 +8,12 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from mcastd.config import certificates, charon, checks, implied, psk
-from mcastd.config.certificates import read_certificates
-from mcastd.config.lines import scan
+from mcastd.config import charon_settings, checks, credentials, implied
+from mcastd.config.line_numbers import scan
 from mcastd.config.model import Config
-from mcastd.config.psk import read_psk
 from mcastd.config.report import Report, dotted
 from mcastd.config.schema import read_table
 from mcastd.errors import ConfigError, ConfigProblem
-
-__all__ = ["LARGEST", "Loaded", "load", "loads", "read_certificates", "read_psk"]
 
 LARGEST: Final = 4 << 20
 """Bytes; 10,000 groups take a tenth of it."""
@@ -30,30 +26,32 @@ _AGAIN: Final = "Cannot overwrite a value"
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
-    """A valid configuration, and what is worth saying about its file though it is no error."""
+    """A valid configuration, and notes on its file: what is not an error but may be a mistake."""
 
     config: Config
     notes: tuple[ConfigProblem, ...] = ()
 
 
 def load(path: Path, *, check_files: bool = True) -> Loaded:
-    """Read and check a file; ConfigError with every problem in it, by line.
+    """Read and check a file. Raises ConfigError with every problem in it, by line.
 
-    ``check_files`` also looks whether the files that it names, keys and certificates, can be used, and what
-    strongSwan's settings lack. Relative paths are relative to the folder of the file, and absolute in what is returned.
+    ``check_files`` also checks the files with keys and certificates that it names, and strongSwan's settings.
     """
     return loads(_read(path), path, check_files=check_files)
 
 
 def loads(text: str, path: Path, *, check_files: bool = True) -> Loaded:
-    """The same for a text, which is or is going to be in the file ``path``."""
+    """Like ``load``, for a text that is or will be in the file ``path``."""
     document = _parse(path, text)
     report = Report(path, scan(text))
     implied.complete(document, report)
     config = read_table(Config, document, report, ())
     checks.check(config, report)
     if check_files:
-        _check_files(config, report)
+        for note in charon_settings.notes(config):
+            report.note(charon_settings.WHERE, note)
+        for peer in config.peers:
+            credentials.check(peer, report)
     if report.problems:
         raise ConfigError(report.problems)
     return Loaded(config=config, notes=report.notes)
@@ -103,18 +101,3 @@ def _in_words(reason: str) -> str:
 
 def _refused(path: Path, line: int, text: str) -> ConfigError:
     return ConfigError((ConfigProblem(str(path), line, "", text),))
-
-
-def _check_files(config: Config, report: Report) -> None:
-    for note in charon.notes(config):
-        report.note(charon.WHERE, note)
-    for peer in config.peers:
-        named = [(("psk_file",), psk.look(peer.psk_file))] if peer.psk_file is not None else []
-        for key, found in [*named, *((key, found) for key, _, found in certificates.look(peer))]:
-            where = ("peers", peer.name, *key)
-            if report.is_wrong(where):
-                continue
-            if found.refused:
-                report.wrong(where, found.refused)
-            elif found.note:
-                report.note(where, found.note)

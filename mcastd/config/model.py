@@ -12,22 +12,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from mcastd.config import value_types as values
 from mcastd.config.schema import Implied, Inline
-from mcastd.config.value_types import (
-    MULTICAST,
-    array,
-    auto,
-    file_path,
-    group_address,
-    identity,
-    integer,
-    number,
-    or_word,
-    preference,
-    prefix,
-    proposal,
-    text,
-)
 from mcastd.net.gre import PLAIN, GreOptions
 
 Datapath = Literal["auto", "kernel", "userspace"]
@@ -48,10 +34,10 @@ MAX_LIFETIME: Final = 30 * 86400.0
 _SOCKET_PATH: Final = 107  # bytes, of a struct sockaddr_un, its final NUL aside
 _ROUTE_WORDS: Final = {"groups": "groups", "rp": "rp", "sources": "sources"}
 
-Identity = Annotated[str, identity()]
+Identity = Annotated[str, values.IDENTITY]
 Lifetime = Annotated[float, Meta(ge=1.0, le=MAX_LIFETIME)]
 Positive = Annotated[int, Meta(ge=1, le=2**32 - 1)]
-GroupRanges = Annotated[tuple[IPv4Network, ...], array(prefix(MULTICAST), least=1)]
+GroupRanges = Annotated[tuple[IPv4Network, ...], values.array(values.prefix(values.MULTICAST), least=1)]
 
 
 class Daemon(Struct, frozen=True, kw_only=True):
@@ -59,11 +45,11 @@ class Daemon(Struct, frozen=True, kw_only=True):
 
     datapath: Datapath = "auto"
     """what carries GRE: the kernel, or mcastd over TUN; auto: the kernel if it can"""
-    vici_socket: Annotated[Path, file_path(absolute=True, longest=_SOCKET_PATH)] = Path("/run/charon.vici")
+    vici_socket: Annotated[Path, values.file_path(absolute=True, longest=_SOCKET_PATH)] = Path("/run/charon.vici")
     """the control socket of strongSwan (charon-systemd)"""
-    strongswan_conf: Annotated[Path, file_path(absolute=True)] = Path("/etc/strongswan.conf")
+    strongswan_conf: Annotated[Path, values.file_path(absolute=True)] = Path("/etc/strongswan.conf")
     """strongSwan's own settings, read to check what VICI cannot set"""
-    runtime_dir: Annotated[Path, file_path(absolute=True, longest=_SOCKET_PATH - len("/control.sock"))] = Path(
+    runtime_dir: Annotated[Path, values.file_path(absolute=True, longest=_SOCKET_PATH - len("/control.sock"))] = Path(
         "/run/mcastd"
     )
     """the control socket, and the record of what to put back at a stop"""
@@ -95,7 +81,7 @@ class Child(Struct, frozen=True, kw_only=True):
     """our traffic selector"""
     remote_ts: Annotated[IPv4Network, Implied("see below")]
     """the other side's traffic selector"""
-    proposals: Annotated[tuple[str, ...], array(proposal("esp"), least=1)]
+    proposals: Annotated[tuple[str, ...], values.array(values.proposal("esp"), least=1)]
     """ESP algorithms (phase 2); a Diffie-Hellman group is the one for PFS"""
     lifetime: Lifetime = 3600.0
     """time after which the CHILD_SA is rekeyed"""
@@ -107,7 +93,7 @@ class Child(Struct, frozen=True, kw_only=True):
     """how many packets late a packet may be; 0: no replay protection"""
     if_id: Positive | None = None
     """ID of the XFRM interface; required in mode "interface", else not allowed"""
-    interface: Annotated[str | None, text("name of an interface")] = None
+    interface: Annotated[str | None, values.text("name of an interface")] = None
     """name of the XFRM interface that carries GRE"""
     snat: IPv4Address | None = None
     """source address for packets to remote_ts: many subnets here, one address there"""
@@ -115,7 +101,7 @@ class Child(Struct, frozen=True, kw_only=True):
     """sources to which snat applies; empty: all that are not in local_ts"""
     snat_loopback: bool = False
     """add the address of snat to the loopback interface"""
-    mss: Annotated[int | None, auto(integer(0, 65495))] = None
+    mss: Annotated[int | None, values.auto(values.integer(0, 65495))] = None
     """largest TCP segment in this child; auto: what fits; 0: unchanged"""
 
 
@@ -141,7 +127,7 @@ class Peer(Struct, frozen=True, kw_only=True):
     """file with the other side's certificate, if only that one is accepted"""
     ca_certs: tuple[Path, ...] = ()
     """files of the CAs that may have issued the other side's certificate"""
-    proposals: Annotated[tuple[str, ...], array(proposal("ike"), least=1)]
+    proposals: Annotated[tuple[str, ...], values.array(values.proposal("ike"), least=1)]
     """IKE algorithms (phase 1): encryption, integrity, Diffie-Hellman group"""
     version: Literal[2, 1] = 2
     """IKE version; 1 only for gateways that have no IKEv2"""
@@ -168,7 +154,7 @@ class Keepalive(Struct, frozen=True, kw_only=True):
 
     reply: bool = True
     """answer the other side's keepalives; else a Cisco sets its tunnel down"""
-    max_per_second: Annotated[float, number(0.1, 1000.0)] = 10.0
+    max_per_second: Annotated[float, values.number(0.1, 1000.0)] = 10.0
     """limit of answers per second"""
     inner_addresses: tuple[IPv4Address, ...] = ()
     """further addresses of ours that their keepalives may ask for (NAT)"""
@@ -183,7 +169,7 @@ class RpRange(Struct, frozen=True, kw_only=True):
 
     address: IPv4Address
     """address of the rendezvous point"""
-    groups: GroupRanges = (MULTICAST,)
+    groups: GroupRanges = (values.MULTICAST,)
     """the groups that it serves"""
 
 
@@ -204,9 +190,9 @@ class Pim(Struct, frozen=True, kw_only=True):
     """learn RPs from Cisco's Auto-RP (RP-Discovery messages of mapping agents)"""
     auto_rp_agents: tuple[IPv4Network, ...] = ()
     """mapping agents that are accepted; empty: all"""
-    rp_preference: Annotated[tuple[RpSource, ...], preference("static", "bootstrap", "auto_rp")] = ("static",)
+    rp_preference: Annotated[tuple[RpSource, ...], values.preference("static", "bootstrap", "auto_rp")] = ("static",)
     """order of the sources of RPs: "static", "bootstrap", "auto_rp", or an array"""
-    ssm_ranges: Annotated[tuple[IPv4Network, ...], array(prefix(MULTICAST))] = (SSM_RANGE,)
+    ssm_ranges: Annotated[tuple[IPv4Network, ...], values.array(values.prefix(values.MULTICAST))] = (SSM_RANGE,)
     """groups that are joined with sources only and have no RP"""
     hello_period: Annotated[float, Meta(ge=1.0, le=18000.0)] = 30.0
     """time between Hellos"""
@@ -233,7 +219,7 @@ class Tunnel(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    child: Annotated[str | None, text("name of a child")] = None
+    child: Annotated[str | None, values.text("name of a child")] = None
     """the CHILD_SA that carries the tunnel; without one, GRE is not encrypted"""
     local: Annotated[IPv4Address, Implied("see below")]
     """our GRE endpoint, inside local_ts of the child"""
@@ -245,12 +231,12 @@ class Tunnel(Struct, frozen=True, kw_only=True):
     """the other side's address on the tunnel"""
     addresses: tuple[IPv4Interface, ...] = ()
     """further addresses of ours on the tunnel"""
-    mtu: Annotated[int | None, auto(integer(576, 65535))] = None
+    mtu: Annotated[int | None, values.auto(values.integer(576, 65535))] = None
     """MTU of the interface; auto: what fits after encapsulation"""
     encapsulation: Encapsulation = "gre"
     """if "none", there is no GRE: the tunnel is the XFRM interface of its child"""
     gre: Annotated[GreOptions, Inline] = PLAIN
-    routes: tuple[Annotated[IPv4Network | RouteWord, or_word(prefix(), _ROUTE_WORDS)], ...] = ("groups",)
+    routes: tuple[Annotated[IPv4Network | RouteWord, values.or_word(values.prefix(), _ROUTE_WORDS)], ...] = ("groups",)
     """routes through the tunnel: "groups", "rp", "sources", and prefixes"""
     route_table: Positive | None = None
     """routing table for these routes, with a rule for it, instead of the main one"""
@@ -272,9 +258,9 @@ class Tunnel(Struct, frozen=True, kw_only=True):
 class Group(Struct, frozen=True, kw_only=True):
     """``[[groups]]``: a group to join on a tunnel; with sources, (S,G) for each, else (*,G)."""
 
-    group: Annotated[IPv4Address, group_address()]
+    group: Annotated[IPv4Address, values.GROUP_ADDRESS]
     """multicast group to join"""
-    tunnel: Annotated[str, text("name of a tunnel"), Implied("the only one")]
+    tunnel: Annotated[str, values.text("name of a tunnel"), Implied("the only one")]
     """tunnel to join it on; required if there are several"""
     sources: tuple[IPv4Address, ...] = ()
     """sources to join, (S,G) each; empty: every source, (*,G)"""

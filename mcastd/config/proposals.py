@@ -54,28 +54,21 @@ _INTEGRITY_OF_SA: Final = re.compile(
 
 def problem_with(proposal: str, protocol: Protocol) -> str | None:
     """Why charon would refuse the proposal; None if it is valid."""
-    if proposal.endswith("!"):
-        return "leave out the '!', since proposals are always strict"
-    tokens = proposal.split("-")
-    kinds = [_kind(token) for token in tokens]
-    if None in kinds:
-        return f"unknown algorithm {tokens[kinds.index(None)]!r}"
-    if "cipher" in kinds and "aead" in kinds:
-        return "AEAD and other ciphers in one proposal; make them two"
-    if "cipher" not in kinds and "aead" not in kinds:
-        return "no encryption algorithm (e.g. aes256)"
-    if "cipher" in kinds and "integrity" not in kinds:
-        return "no integrity algorithm (e.g. sha256)"
-    if protocol == "ike":
-        if "integrity" not in kinds and "prf" not in kinds:
-            return "no pseudo-random function (e.g. prfsha256)"
-        if "group" not in kinds:
-            return "no Diffie-Hellman group (e.g. modp2048)"
-        if "esn" in kinds:
-            return "sequence numbers (esn, noesn) are for ESP only"
-    elif "prf" in kinds:
-        return "a pseudo-random function is for IKE only"
-    return None
+    kinds = {token: _kind(token) for token in proposal.split("-")}
+    found = set(kinds.values())
+    unknown = [repr(token) for token, kind in kinds.items() if kind is None]
+    rules = (
+        (proposal.endswith("!"), "leave out the '!', since proposals are always strict"),
+        (unknown, f"unknown algorithm {', '.join(unknown)}"),
+        ({"cipher", "aead"} <= found, "AEAD and other ciphers in one proposal; make them two"),
+        (not {"cipher", "aead"} & found, "no encryption algorithm (e.g. aes256)"),
+        ("cipher" in found and "integrity" not in found, "no integrity algorithm (e.g. sha256)"),
+        (protocol == "esp" and "prf" in found, "a pseudo-random function is for IKE only"),
+        (protocol == "ike" and not {"integrity", "prf"} & found, "no pseudo-random function (e.g. prfsha256)"),
+        (protocol == "ike" and "group" not in found, "no Diffie-Hellman group (e.g. modp2048)"),
+        (protocol == "ike" and "esn" in found, "sequence numbers (esn, noesn) are for ESP only"),
+    )
+    return next((text for is_violated, text in rules if is_violated), None)
 
 
 def by_kind(proposal: str) -> dict[str, tuple[str, ...]]:

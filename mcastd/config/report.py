@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mcastd.config.lines import KeyPath, Lines
+from mcastd.config.line_numbers import KeyPath, LineNumbers
 from mcastd.errors import ConfigProblem
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -36,7 +36,7 @@ def shown(value: object) -> str:
 class Report:
     """The problems and notes of one file, each by the path of its key."""
 
-    def __init__(self, file: Path, lines: Lines) -> None:
+    def __init__(self, file: Path, lines: LineNumbers) -> None:
         self._file = file
         self.folder = file.absolute().parent
         self._lines = lines

@@ -19,18 +19,18 @@ from msgspec import NODEFAULT, Meta, Struct
 from msgspec.structs import fields
 
 from mcastd.config import value_types
-from mcastd.config.lines import KeyPath
+from mcastd.config.line_numbers import KeyPath
 from mcastd.config.report import Report, dotted
 from mcastd.config.value_types import ValueType, WrongValueError, toml_type
 
 S = TypeVar("S", bound=Struct)
 
-_PLAIN: Final[dict[object, Callable[[], ValueType]]] = {
-    bool: value_types.boolean,
-    IPv4Address: value_types.host_address,
-    IPv4Interface: value_types.interface_address,
-    IPv4Network: value_types.prefix,
-    Path: value_types.file_path,
+_PLAIN: Final[dict[object, ValueType]] = {
+    bool: value_types.BOOLEAN,
+    IPv4Address: value_types.HOST_ADDRESS,
+    IPv4Interface: value_types.INTERFACE_ADDRESS,
+    IPv4Network: value_types.prefix(),
+    Path: value_types.file_path(),
 }
 _BOUNDED: Final[dict[object, Callable[[Any, Any], ValueType]]] = {
     int: value_types.integer,
@@ -128,7 +128,7 @@ def _type(annotation: Any, extras: Iterable[object] = ()) -> ValueType:
         return value_types.choice(*get_args(base))
     if get_origin(base) is tuple:
         return _tables(struct) if struct else value_types.array(_type(get_args(base)[0]))
-    return ValueType("a table", partial(read_table, struct)) if struct else _PLAIN[base]()
+    return ValueType("a table", partial(read_table, struct)) if struct else _PLAIN[base]
 
 
 def _struct_in(annotation: Any) -> type[Struct] | None:

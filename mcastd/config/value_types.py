@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
-from mcastd.config.lines import KeyPath
+from mcastd.config.line_numbers import KeyPath
 from mcastd.config.proposals import Protocol, problem_with
 from mcastd.config.report import Report, dotted, shown
 
@@ -78,15 +78,17 @@ def _of(
     return ValueType(allowed, checked, stand_in, hint)
 
 
+def _example(*values: str) -> str:
+    return f", for instance {' or '.join(map(shown, values))}"
+
+
 def _within(low: float, high: float, value: Any, number: Any) -> Any:
     if not low <= number <= high:
         raise WrongValueError(f"{shown(value)} is out of range")
     return number
 
 
-def boolean() -> ValueType:
-    """``true`` or ``false``."""
-    return _of((bool,), "true or false", False)
+BOOLEAN: Final = _of((bool,), "true or false", False)
 
 
 def integer(low: int, high: int) -> ValueType:
@@ -157,45 +159,38 @@ def _of_a_host(address: IPv4Address) -> IPv4Address:
     return address
 
 
-def host_address() -> ValueType:
-    """An IPv4 address that a host can have."""
-    hint = ', for instance "10.44.6.1"'
-    return _of((str,), "a unicast IPv4 address", IPv4Address(0), lambda value: _of_a_host(_address(value)), hint)
+def _group(value: str) -> IPv4Address:
+    address = _address(value)
+    if not address.is_multicast:
+        raise WrongValueError(f"{address} is not a multicast group")
+    if address in LINK_LOCAL_GROUPS:
+        raise WrongValueError(f"{address} is in {LINK_LOCAL_GROUPS}, which never leaves its link")
+    return address
 
 
-def group_address() -> ValueType:
-    """An IPv4 multicast group, except those of the local link."""
+def _interface(value: str) -> IPv4Interface:
+    if "/" not in value:
+        raise WrongValueError(f"{shown(value)} has no prefix length")
+    try:
+        interface = IPv4Interface(value)
+    except ValueError:
+        raise WrongValueError(f"{shown(value)} is not an address with a prefix length") from None
+    _of_a_host(interface.ip)
+    network = interface.network
+    if network.prefixlen < 31 and interface.ip in (network.network_address, network.broadcast_address):
+        raise WrongValueError(f"{interface.ip} is the network or broadcast address of {network}")
+    return interface
 
-    def parse(value: str) -> IPv4Address:
-        address = _address(value)
-        if not address.is_multicast:
-            raise WrongValueError(f"{address} is not a multicast group")
-        if address in LINK_LOCAL_GROUPS:
-            raise WrongValueError(f"{address} is in {LINK_LOCAL_GROUPS}, which never leaves its link")
-        return address
 
-    highest = IPv4Address("239.255.255.255")
-    return _of((str,), f"a multicast group from 224.0.1.0 to {highest}", highest, parse)
-
-
-def interface_address() -> ValueType:
-    """An address with its prefix length."""
-
-    def parse(value: str) -> IPv4Interface:
-        if "/" not in value:
-            raise WrongValueError(f"{shown(value)} has no prefix length")
-        try:
-            interface = IPv4Interface(value)
-        except ValueError:
-            raise WrongValueError(f"{shown(value)} is not that") from None
-        _of_a_host(interface.ip)
-        network = interface.network
-        if network.prefixlen < 31 and interface.ip in (network.network_address, network.broadcast_address):
-            raise WrongValueError(f"{interface.ip} is the network or broadcast address of {network}")
-        return interface
-
-    hint = ', for instance "10.44.4.6/30"'
-    return _of((str,), "an IPv4 address and its prefix length", IPv4Interface(0), parse, hint)
+HOST_ADDRESS: Final = _of(
+    (str,), "a unicast IPv4 address", IPv4Address(0), lambda value: _of_a_host(_address(value)), _example("10.44.6.1")
+)
+GROUP_ADDRESS: Final = _of(
+    (str,), "a multicast group from 224.0.1.0 to 239.255.255.255", IPv4Address("239.255.255.255"), _group
+)
+INTERFACE_ADDRESS: Final = _of(
+    (str,), "an IPv4 address and its prefix length", IPv4Interface(0), _interface, _example("10.44.4.6/30")
+)
 
 
 def prefix(within: IPv4Network | None = None) -> ValueType:
@@ -216,8 +211,8 @@ def prefix(within: IPv4Network | None = None) -> ValueType:
         return interface.network
 
     allowed = f"an IPv4 prefix{f' in {within}' if within else ''}"
-    hint = f', for instance "{"239.0.0.0/8" if within else "10.45.8.16/28"}"'
-    kind = _of((str,), allowed, within or IPv4Network(0), parse, hint)
+    example = "239.0.0.0/8" if within else "10.45.8.16/28"
+    kind = _of((str,), allowed, within or IPv4Network(0), parse, _example(example))
     return replace(kind, parse=network)
 
 
@@ -230,7 +225,7 @@ def proposal(protocol: Protocol) -> ValueType:
             raise WrongValueError(f"{shown(value)}: {problem}")
         return value
 
-    return _of((str,), "a proposal", example, parse, f' in the syntax of strongSwan, for instance "{example}"')
+    return _of((str,), "a proposal", example, parse, f" in the syntax of strongSwan{_example(example)}")
 
 
 def preference(*words: str) -> ValueType:
@@ -245,15 +240,13 @@ def preference(*words: str) -> ValueType:
     return _of((str, list), f"{_listed(words)}, or an array of them", words[:1], parse, ", the most preferred first")
 
 
-def identity() -> ValueType:
-    """An IKE identity."""
+def _identity(value: str) -> str:
+    if not value or not value.isprintable() or value != value.strip() or len(value.encode()) > 255:
+        raise WrongValueError(f"{shown(value)} is empty, too long, unprintable or has blanks around it")
+    return value
 
-    def parse(value: str) -> str:
-        if not value or not value.isprintable() or value != value.strip() or len(value.encode()) > 255:
-            raise WrongValueError(f"{shown(value)} is empty, too long, unprintable or has blanks around it")
-        return value
 
-    return _of((str,), "an IKE identity", "", parse, ', for instance "222.45.67.1", "vpn.example.com" or "%any"')
+IDENTITY: Final = _of((str,), "an IKE identity", "", _identity, _example("222.45.67.1", "vpn.example.com", "%any"))
 
 
 def file_path(*, absolute: bool = False, longest: int = 4095) -> ValueType:

@@ -6,8 +6,9 @@ from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Final
 
 from mcastd.config.model import Child, Config, Tunnel
-from mcastd.config.mtu import IPV4_HEADER, PATH_MTU, TCP_HEADER, USERSPACE_LINK_MTU, largest_packet
+from mcastd.config.mtu import PATH_MTU, TCP_HEADER, USERSPACE_LINK_MTU, largest_packet
 from mcastd.config.proposals import esp_of_proposal
+from mcastd.net import ipv4
 
 NAME: Final = "mcastd"
 """The name of the table, in the family ``ip``."""
@@ -221,7 +222,7 @@ def _mss(child: Child, *, userspace: bool) -> int | None:
     esps = [esp for proposal in child.proposals for esp in esp_of_proposal(proposal)]
     packets = [largest_packet(PATH_MTU, esp, mode=child.mode) for esp in esps]
     packets += [USERSPACE_LINK_MTU] if userspace else []
-    return min(packets) - IPV4_HEADER - TCP_HEADER
+    return min(packets) - ipv4.HEADER_LENGTH - TCP_HEADER
 
 
 def _snat(carried: _Carried) -> str:

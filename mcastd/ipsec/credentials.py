@@ -6,7 +6,7 @@ them.
 
 from typing import Any
 
-from mcastd.config.certificates import Certificates
+from mcastd.config.credentials import Certificates
 from mcastd.ipsec.messages import PeerWithKey
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mcastd.config.certificates import Certificates
+from mcastd.config.credentials import Certificates
 from mcastd.config.model import Peer
 from mcastd.ipsec import credentials, messages
 from mcastd.ipsec.charon import Charon, Vici, remove

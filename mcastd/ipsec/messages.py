@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
-from mcastd.config.certificates import Certificates
+from mcastd.config.credentials import Certificates
 from mcastd.config.model import Child, Peer
 from mcastd.config.value_types import spell
 from mcastd.ipsec.sas import ChildSa, IkeSa

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from mcastd.config.lines import KeyPath
+from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import Child, Peer
 from mcastd.config.report import dotted
 from mcastd.ipsec.backoff import Backoff

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from mcastd.config.agreement import as_address
 from mcastd.config.model import Child, Peer, Tunnel
+from mcastd.config.other_side import as_address
 from mcastd.errors import DecodeError
 from mcastd.net import gre, ipv4
 from mcastd.net.gre import PLAIN, GreOptions

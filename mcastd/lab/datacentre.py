@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from mcastd.config.agreement import carrier, seen
 from mcastd.config.load import load
 from mcastd.config.model import Config, Tunnel
+from mcastd.config.other_side import carrier, endpoint_seen
 from mcastd.lab import topology
 from mcastd.lab.charon import list_sas
 from mcastd.lab.commands import command, listening, python, wait_for, works
@@ -93,7 +93,7 @@ class DataCentre:
         return self._agreed.tunnels[0].encapsulation == "gre"
 
     def _start_gre(self, ip: list[str], tunnel: Tunnel) -> None:
-        ends = [tunnel.name, tunnel.remote, seen(carrier(self._agreed, tunnel), tunnel.local)]
+        ends = [tunnel.name, tunnel.remote, endpoint_seen(carrier(self._agreed, tunnel), tunnel.local)]
         report = ["--period", self._nodes.options.keepalive_period, "--report", self._keepalives]
         self._nodes.start(DC, "cisco", python("mcastd.lab.cisco", *ends, *report))
         if not works([*ip, *linux.gre_link(self._agreed, tunnel).split()]):

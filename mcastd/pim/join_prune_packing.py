@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from struct import pack, unpack_from
 from typing import Final
 
+from mcastd.net import ipv4
 from mcastd.pim.packet import (
     HEADER_LEN,
     RPT,
@@ -22,7 +23,6 @@ from mcastd.pim.packet import (
 
 FOR_RP: Final = SPARSE | WILDCARD | RPT
 FOR_RPT: Final = SPARSE | RPT
-IPV4_HEADER: Final = 20
 HEAD: Final = 10
 GROUP_HEAD: Final = 12
 SOURCE: Final = 8
@@ -34,7 +34,7 @@ _FLAGS: Final = GROUP_HEAD + 2  # the offset of the flags of its first source
 
 def room_for_groups(mtu: int) -> int:
     """Bytes of group sets that one message holds at an MTU; at least one group with one source."""
-    return max(min(mtu, MAX_PACKET) - IPV4_HEADER - HEADER_LEN - HEAD, GROUP_HEAD + SOURCE)
+    return max(min(mtu, MAX_PACKET) - ipv4.HEADER_LENGTH - HEADER_LEN - HEAD, GROUP_HEAD + SOURCE)
 
 
 def records(

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mcastd.config.certificates import LONGEST, certificate, private_key, read_certificates
+from mcastd.config.certificates import LONGEST, certificate, private_key
+from mcastd.config.credentials import read_certificates
+from mcastd.config.key_files import KeyFileError
 from mcastd.config.load import load
 from mcastd.errors import ConfigError
 
@@ -34,10 +36,9 @@ def file(folder: Path, content: bytes, mode: int = 0o600) -> Path:
 
 
 def refused(path: Path, *, key: bool) -> str:
-    found = private_key(path) if key else certificate(path)
-    assert found.refused is not None
-    assert found.content == b""
-    return found.refused
+    with pytest.raises(KeyFileError) as caught:
+        private_key(path) if key else certificate(path)
+    return str(caught.value)
 
 
 def test_pem_and_der_are_the_same(pair: Path, tmp_path: Path) -> None:
@@ -56,7 +57,6 @@ def test_keys_of_every_form(form: str, pair: Path, tmp_path: Path) -> None:
         "ec": openssl(pair, "ecparam", "-name", "prime256v1", "-genkey"),
     }[form]
     found = private_key(file(tmp_path, content))
-    assert found.refused is None
     assert openssl(tmp_path, "pkey", "-in", "file", "-pubout") == openssl(
         file(tmp_path, found.content).parent, "pkey", "-inform", "der", "-in", "file", "-pubout"
     )
@@ -101,10 +101,10 @@ def test_several_in_a_file_are_refused(pair: Path, tmp_path: Path) -> None:
 
 def test_modes(pair: Path, tmp_path: Path) -> None:
     key, cert = (pair / KEY).read_bytes(), (pair / CERT).read_bytes()
-    assert "open to everybody (mode 0644)" in refused(file(tmp_path, key, 0o644), key=True)
+    assert "accessible to all users (mode 0644)" in refused(file(tmp_path, key, 0o644), key=True)
     assert "read by its group" in (private_key(file(tmp_path, key, 0o640)).note or "")
-    assert certificate(file(tmp_path, cert, 0o644)).refused is None
-    assert "writable by everybody (mode 0646)" in refused(file(tmp_path, cert, 0o646), key=False)
+    assert certificate(file(tmp_path, cert, 0o644)).content
+    assert "writable by all users (mode 0646)" in refused(file(tmp_path, cert, 0o646), key=False)
     assert "cannot be read: No such file" in refused(tmp_path / "none", key=True)
     assert "Is a directory" in refused(tmp_path, key=False)
 
@@ -140,3 +140,11 @@ def test_what_is_wrong_with_them_is_said_by_line_and_key(pair: Path, tmp_path: P
     (peer,) = load(path, check_files=False).config.peers
     with pytest.raises(ConfigError, match="cannot be read"):
         read_certificates(peer)
+
+
+def test_a_path_that_is_wrong_by_itself_is_not_read(pair: Path, tmp_path: Path) -> None:
+    path = certified(pair, tmp_path)
+    path.write_text(path.read_text().replace('ca_certs = ["', 'ca_certs = [5, "'))
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert [problem.key for problem in caught.value.problems] == ["peers.dc-tun.ca_certs[0]"]

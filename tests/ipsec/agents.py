@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from mcastd.config.certificates import Certificates
+from mcastd.config.credentials import Certificates
 from mcastd.config.model import Peer
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey

@@ -3,7 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from mcastd.config.certificates import Certificates, certificate, private_key
+from mcastd.config.certificates import certificate, private_key
+from mcastd.config.credentials import Certificates
 
 
 class Authority:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from mcastd.config.certificates import Certificates
+from mcastd.config.credentials import Certificates
 from mcastd.config.model import Child, Peer
 from mcastd.errors import ViciRefused, ViciUnavailable
 from mcastd.ipsec import charon as charon_seam

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcastd.config.certificates import Certificates
+from mcastd.config.credentials import Certificates
 from mcastd.config.model import Peer
 from mcastd.errors import ViciNoAnswer
 from mcastd.ipsec.agent import AUDIT, REFRESH_TIMEOUT

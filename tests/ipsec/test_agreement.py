@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcastd.config.certificates import Certificates
+from mcastd.config.credentials import Certificates
 from mcastd.config.model import Peer
 from mcastd.ipsec.messages import terminate
 from tests.ipsec.agents import BOTH, Running, both_up, eventually, running, spis

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mcastd.config.certificates import Certificates
+from mcastd.config.credentials import Certificates
 from mcastd.config.model import Peer
 from mcastd.ipsec import credentials, messages
 from mcastd.ipsec.messages import PeerWithKey

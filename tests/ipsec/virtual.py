@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from random import Random
 
-from mcastd.config.certificates import Certificates
+from mcastd.config.credentials import Certificates
 from mcastd.config.model import Peer
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey

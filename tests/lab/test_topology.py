@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from mcastd.config.agreement import far_mtu
 from mcastd.config.load import load
 from mcastd.config.model import Config
+from mcastd.config.other_side import far_mtu
 from mcastd.firewall import rules
 from mcastd.lab import topology
 from mcastd.lab.topology import DcIpsec

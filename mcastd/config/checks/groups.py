@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from mcastd.config.lines import KeyPath
+from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import MAX_JOINS, Config, Group, Pim
 from mcastd.config.report import Report, Table, dotted, shown
 

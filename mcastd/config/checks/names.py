@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from mcastd.config.lines import KeyPath
+from mcastd.config.line_numbers import KeyPath
 from mcastd.config.report import Table, shown
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}")

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Network
 
-from mcastd.config.lines import KeyPath
+from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import Config, Pim, Tunnel
 from mcastd.config.report import Report, Table
 from mcastd.config.value_types import LINK_LOCAL_GROUPS

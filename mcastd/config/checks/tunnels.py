@@ -9,7 +9,7 @@ from msgspec.structs import fields
 
 from mcastd.config.checks.children import Carrier, carriers
 from mcastd.config.checks.names import interface_name
-from mcastd.config.lines import KeyPath
+from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import Config, Tunnel
 from mcastd.config.mtu import PATH_MTU, USERSPACE_LINK_MTU, gre_header, largest_mtu
 from mcastd.config.proposals import esp_of_proposal

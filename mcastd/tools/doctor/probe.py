@@ -9,8 +9,8 @@ import struct
 from ipaddress import IPv4Address
 from typing import Final
 
-from mcastd.config.agreement import far_address
 from mcastd.config.model import Tunnel
+from mcastd.config.other_side import far_address
 from mcastd.errors import DecodeError
 from mcastd.net import ipv4
 from mcastd.net.checksum import internet_checksum

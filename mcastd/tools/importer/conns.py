@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import Final, Literal
 
-from mcastd.config.strongswan import Value
+from mcastd.config.strongswan_conf import Value
 from mcastd.tools.importer.draft import Keys, Missing, Notes, PeerDraft, Scalar, Selector, same_peer, usable_name
 from mcastd.tools.importer.ipsecconf import DEFAULT, IpsecConf
 from mcastd.tools.importer.secrets import Secrets

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network
 from itertools import product
 from typing import Final, NamedTuple
 
-from mcastd.config.strongswan import Value
+from mcastd.config.strongswan_conf import Value
 from mcastd.errors import ConfigError, ConfigProblem
 
 Scalar = str | int | bool | tuple[str, ...]

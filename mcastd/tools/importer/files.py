@@ -6,8 +6,8 @@ from glob import glob
 from pathlib import Path
 from typing import Final
 
-from mcastd.config import strongswan
-from mcastd.config.strongswan import LARGEST, Value
+from mcastd.config import strongswan_conf
+from mcastd.config.strongswan_conf import LARGEST, Value
 from mcastd.errors import ConfigError
 from mcastd.tools.importer import conns, ipsecconf, secrets, swanctl
 from mcastd.tools.importer.conns import Side
@@ -27,7 +27,7 @@ def drafts(paths: Sequence[Path], notes: Notes, local: Side | None = None) -> li
     for path in paths:
         text = _read(path)
         if _SWANCTL.search(text):
-            found += swanctl.drafts(strongswan.parse(text, path, _Included(notes)), notes)
+            found += swanctl.drafts(strongswan_conf.parse(text, path, _Included(notes)), notes)
         elif _IPSEC_CONF.search(text):
             conf = conf.merged(ipsecconf.parse(text, path, _Included(notes)))
         elif _IPSEC_SECRETS.search(text) or path.name.endswith(".secrets"):

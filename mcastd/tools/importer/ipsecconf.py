@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from mcastd.config.strongswan import Include, Value
+from mcastd.config.strongswan_conf import Include, Value
 from mcastd.errors import ConfigError, ConfigProblem
 from mcastd.tools.importer.draft import refused
 from mcastd.tools.importer.statements import COMMENT, statements

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from mcastd.config.psk import LONGEST
-from mcastd.config.strongswan import Include, Value
+from mcastd.config.pre_shared_key import LONGEST
+from mcastd.config.strongswan_conf import Include, Value
 from mcastd.tools.importer.draft import Notes, refused
 from mcastd.tools.importer.statements import COMMENT, statements
 

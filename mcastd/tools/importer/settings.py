@@ -7,7 +7,7 @@ from typing import Final
 
 from mcastd.config.model import MAX_LIFETIME, MAX_REPLAY_WINDOW
 from mcastd.config.proposals import Protocol, problem_with
-from mcastd.config.strongswan import Value
+from mcastd.config.strongswan_conf import Value
 from mcastd.config.value_types import spell
 from mcastd.tools.importer.draft import Keys, Missing, Notes, PeerDraft, Scalar, Selector
 from mcastd.tools.importer.secrets import Secrets

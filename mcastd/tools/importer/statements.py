@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from mcastd.config.strongswan import Include, Value
+from mcastd.config.strongswan_conf import Include, Value
 from mcastd.tools.importer.draft import refused
 
 COMMENT: Final = re.compile(r"(?:^|(?<=\s))#.*")

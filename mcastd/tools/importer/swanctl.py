@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mcastd.config.strongswan import Section, Value
+from mcastd.config.strongswan_conf import Section, Value
 from mcastd.tools.importer.draft import Keys, Missing, Notes, PeerDraft, same_peer, usable_name
 from mcastd.tools.importer.secrets import Secret, Secrets, key_bytes
 from mcastd.tools.importer.settings import SEVERAL, YES, Settings, authenticate, path

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from mcastd.config import agreement
-from mcastd.config.agreement import carrier, far_address, far_mtu, far_selectors, public_address
+from mcastd.config import other_side
 from mcastd.config.model import Child, Config, Group, Keepalive, Peer, Pim, Tunnel
+from mcastd.config.other_side import carrier, far_address, far_mtu, far_selectors, public_address
 from mcastd.config.proposals import by_kind
 from mcastd.config.value_types import spell
 from mcastd.tools.peerconfig import CISCO_PERIOD, CISCO_RETRIES
@@ -51,7 +51,7 @@ def tables(config: Config) -> tuple[Table, ...]:
 def _peer(peer: Peer) -> Iterator[Row]:
     public = public_address(peer)
     ours = UNKNOWN if public is None else str(public)
-    if agreement.behind_nat(peer):
+    if other_side.behind_nat(peer):
         ours += f" (NAT 1:1, the host has {peer.local})"
     yield Row("Public peer address", ours, str(peer.remote))
     yield Row("IKE identity", peer.local_id, peer.remote_id)
@@ -64,7 +64,7 @@ def _peer(peer: Peer) -> Iterator[Row]:
     yield Row("IKE SA lifetime", f"{spell(peer.lifetime)}, then {renewed}", SAME)
     transport = (
         "in UDP port 4500 (NAT traversal)"
-        if agreement.in_udp(peer)
+        if other_side.esp_in_udp(peer)
         else "IP protocol 50, in UDP port 4500 behind a NAT"
     )
     yield Row("ESP is carried", transport, SAME)
@@ -89,7 +89,7 @@ def _tunnel(config: Config, tunnel: Tunnel) -> Iterator[Row]:
     carried = carrier(config, tunnel)
     yield Row("Carried by", "nothing: unencrypted" if carried is None else f"CHILD_SA {carried[1].name}", SAME)
     if tunnel.encapsulation == "gre":
-        yield Row("GRE endpoint", str(agreement.seen(carried, tunnel.local) or UNKNOWN), str(tunnel.remote))
+        yield Row("GRE endpoint", str(other_side.endpoint_seen(carried, tunnel.local) or UNKNOWN), str(tunnel.remote))
         yield Row("GRE key", _NONE if tunnel.gre.key is None else str(tunnel.gre.key), SAME)
         named = ("checksums", tunnel.gre.checksum), ("sequence numbers", tunnel.gre.sequence)
         options = [name for name, on in named if on]

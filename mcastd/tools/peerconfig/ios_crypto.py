@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
-from mcastd.config.agreement import as_address, far_selectors, public_address
 from mcastd.config.model import Child, Config, Peer
+from mcastd.config.other_side import as_address, far_selectors, public_address
 from mcastd.errors import PeerConfigError
 from mcastd.tools.peerconfig import PSK, PUBLIC
 from mcastd.tools.peerconfig.algorithms import Esp, Isakmp, UnknownAlgorithmError, esp, ike, isakmp

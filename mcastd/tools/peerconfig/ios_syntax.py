@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import chain, count
 from typing import Final
 
-from mcastd.config.agreement import as_address, public_address
 from mcastd.config.model import Peer
+from mcastd.config.other_side import as_address, public_address
 from mcastd.tools.peerconfig import INSIDE, OUTSIDE, PSK, PUBLIC, TUNNEL_ADDRESS
 
 NEXT_HOP: Final = "<NEXT-HOP>"

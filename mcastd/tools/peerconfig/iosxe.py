@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from mcastd.config.agreement import carrier, far_address, far_mtu, seen
 from mcastd.config.model import SSM_RANGE, Child, Config, Peer, Pim, Tunnel
+from mcastd.config.other_side import carrier, endpoint_seen, far_address, far_mtu
 from mcastd.config.value_types import MULTICAST
 from mcastd.tools.peerconfig import CISCO_PERIOD, CISCO_RETRIES, INSIDE, OUTSIDE, PUBLIC, TUNNEL_ADDRESS
 from mcastd.tools.peerconfig.ios_crypto import Crypto, selects
@@ -77,7 +77,7 @@ class _Writer:
             if carried is not None:
                 yield from self._protection(*carried)
         else:
-            known_as = seen(carried, tunnel.local)
+            known_as = endpoint_seen(carried, tunnel.local)
             yield from _gre(tunnel, source, str(known_as or PUBLIC))
             yield _PROTECTED if protected else _keepalive(tunnel)
             if known_as is None and tunnel.keepalive.reply and not tunnel.keepalive.inner_addresses:

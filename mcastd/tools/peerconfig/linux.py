@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 from typing import Final
 
-from mcastd.config.agreement import carrier, far_address, far_mtu, far_selectors, public_address, seen
 from mcastd.config.model import SSM_RANGE, Child, Config, Peer, Tunnel
+from mcastd.config.other_side import carrier, endpoint_seen, far_address, far_mtu, far_selectors, public_address
 from mcastd.tools.peerconfig import INSIDE, OUTSIDE, PSK, PUBLIC, TUNNEL_ADDRESS
 
 CERTIFICATE: Final = "<CERTIFICATE>"
@@ -176,7 +176,7 @@ def gre_link(config: Config, tunnel: Tunnel) -> str:
     """The arguments of ``ip`` that create a GRE interface."""
     options = ["" if tunnel.gre.key is None else f" key {tunnel.gre.key}"]
     options += [" csum"] * tunnel.gre.checksum + [" seq"] * tunnel.gre.sequence
-    ends = f"local {tunnel.remote} remote {seen(carrier(config, tunnel), tunnel.local) or PUBLIC}"
+    ends = f"local {tunnel.remote} remote {endpoint_seen(carrier(config, tunnel), tunnel.local) or PUBLIC}"
     return f"link add {tunnel.name} type gre {ends} ttl {tunnel.gre.ttl}{''.join(options)}"
 
 

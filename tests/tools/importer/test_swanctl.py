@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcastd.config.strongswan import parse
+from mcastd.config.strongswan_conf import parse
 from mcastd.errors import ConfigError
 from mcastd.tools.importer.draft import Missing, Notes, PeerDraft
 from mcastd.tools.importer.swanctl import drafts

@@ -3,7 +3,7 @@ from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 from mcastd.config.model import Config, Keepalive
-from mcastd.config.strongswan import Section, parse
+from mcastd.config.strongswan_conf import Section, parse
 from mcastd.net.gre import GreOptions
 from mcastd.tools.peerconfig import linux
 from tests.tools.peerconfig.agreed import example, route_based, transport, with_child, with_peer, with_pim, with_tunnel

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mcastd.config import charon as strongswan_conf
+from mcastd.config import charon_settings
 from mcastd.config.model import Config, digest
 from mcastd.config.report import dotted
 from mcastd.firewall import rules
@@ -63,7 +63,7 @@ def configuration(facts: Facts) -> Found:
         more = len(facts.config_errors) - _LISTED
         rest = f" (and {more} more)" if more > 0 else ""
         yield Host.CONFIGURATION_REFUSED.found("; ".join(facts.config_errors[:_LISTED]) + rest)
-    yield from (Note(text=str(note)) for note in facts.config_notes if note.key != dotted(strongswan_conf.WHERE))
+    yield from (Note(text=str(note)) for note in facts.config_notes if note.key != dotted(charon_settings.WHERE))
 
 
 def kernel(facts: Facts) -> Found:
@@ -108,4 +108,4 @@ def charon(facts: Facts) -> Found:
     for peer in facts.peers:
         if peer.problem_code in ("charon_refused", "connection_not_ours"):
             yield Host.CHARON_REFUSES.found(f"peer {peer.name}: {peer.problem}")
-    yield from (Note(text=note.text) for note in facts.config_notes if note.key == dotted(strongswan_conf.WHERE))
+    yield from (Note(text=note.text) for note in facts.config_notes if note.key == dotted(charon_settings.WHERE))

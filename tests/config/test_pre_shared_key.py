@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from mcastd.config.credentials import read_psk
 from mcastd.config.load import load
 from mcastd.config.model import Peer
-from mcastd.config.psk import LONGEST, look, read_psk
+from mcastd.config.pre_shared_key import LONGEST, pre_shared_key
 from mcastd.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
@@ -49,8 +50,8 @@ def test_the_longest_key_is_read_whole(tmp_path: Path) -> None:
         (b"x" * LONGEST + b"y", 0o600, "is too long"),
         (SECRET + b"\n" + SECRET, 0o600, "has several lines"),
         (SECRET + b"\0", 0o600, "is binary"),
-        (SECRET, 0o604, "open to everybody"),
-        (SECRET, 0o602, "open to everybody"),
+        (SECRET, 0o604, "accessible to all users"),
+        (SECRET, 0o602, "accessible to all users"),
     ],
 )
 def test_what_is_refused_never_shows_the_key(content: bytes, mode: int, said: str, tmp_path: Path) -> None:
@@ -73,8 +74,7 @@ def test_a_missing_file_a_folder_and_a_pipe(tmp_path: Path) -> None:
 
 
 def test_a_file_for_its_group_is_worth_a_note(tmp_path: Path) -> None:
-    found = look(key_file(tmp_path, SECRET, 0o640))
-    assert found.refused is None
+    found = pre_shared_key(key_file(tmp_path, SECRET, 0o640))
     assert "by its group" in (found.note or "")
     assert SECRET.decode() not in repr(found)
 
@@ -121,7 +121,7 @@ def test_what_was_hardly_meant_so_is_noted_and_taken_as_it_stands(
     content: bytes, said: str | None, tmp_path: Path
 ) -> None:
     path = key_file(tmp_path, content)
-    found = look(path)
+    found = pre_shared_key(path)
     assert found.content == content.removesuffix(b"\n")
     assert (found.note is None) == (said is None)
     assert said is None or f"{path}: " in (found.note or "")

@@ -5,11 +5,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcastd.config.charon import given_up_after, notes
+from mcastd.config.charon_settings import given_up_after, notes
 from mcastd.config.load import load
 from mcastd.config.model import Config, Daemon
-from mcastd.config.strongswan import charon_setting, parse, truth
-from mcastd.config.strongswan import load as load_settings
+from mcastd.config.strongswan_conf import charon_setting, parse, truth
+from mcastd.config.strongswan_conf import load as load_settings
 
 ROOT = Path(__file__).parents[2]
 DROP_IN = ROOT / "packaging" / "strongswan.d" / "mcastd.conf"
@@ -38,7 +38,7 @@ def test_with_the_drop_in_there_is_nothing_to_say(tmp_path: Path) -> None:
 def test_without_it_what_that_costs_is_said(tmp_path: Path) -> None:
     before_break, dead = notes(config("charon { }", tmp_path, reauthentication=True))
     assert "before strongSwan 6.0, each reauthentication of dc-tun loses packets" in before_break
-    assert "after 165 s only" in dead
+    assert "gives up a dead peer only after 165 s" in dead
     assert all("/etc/strongswan.d/mcastd.conf" in note for note in (before_break, dead))
 
 

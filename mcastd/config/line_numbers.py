@@ -27,7 +27,7 @@ _MARK: Final = re.compile(r"[\[\]{}]")
 _MARKS: Final = re.compile(r"\[\[?|\]\]?")
 
 
-class Lines:
+class LineNumbers:
     """The lines of one document, by key path: ``("groups", 2, "sources", 0)``."""
 
     def __init__(self, found: dict[KeyPath, int]) -> None:
@@ -45,12 +45,12 @@ class Lines:
         return path in self._found
 
 
-def scan(text: str) -> Lines:
+def scan(text: str) -> LineNumbers:
     """The lines of every key, table and array element of a valid TOML document. Never fails."""
     scanner = _Scanner(text)
     with suppress(_LostError, RecursionError):
         scanner.document()
-    return Lines(scanner.found)
+    return LineNumbers(scanner.found)
 
 
 class _LostError(Exception):

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.agreement import behind_nat, far_address, far_mtu, in_udp, public_address
 from mcastd.config.model import Config, Tunnel
+from mcastd.config.other_side import behind_nat, esp_in_udp, far_address, far_mtu, public_address
 from mcastd.net.gre import GreOptions
 from tests.tools.peerconfig.agreed import example, route_based, transport, with_child, with_peer, with_tunnel
 
@@ -26,8 +26,8 @@ def test_our_address_as_the_other_side_sees_it(local: str, local_id: str, remote
     )
     assert public_address(peer) == (None if public is None else IPv4Address(public))
     assert behind_nat(peer) == (public != local)
-    assert in_udp(peer) == (public != local)
-    assert in_udp(replace(peer, encap=True))
+    assert esp_in_udp(peer) == (public != local)
+    assert esp_in_udp(replace(peer, encap=True))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What was agreed on with the other side, where the file says it only by implication. Pure."""
+"""The parameters as the other side has them, as far as the file implies them."""
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -10,7 +10,7 @@ from mcastd.config.proposals import esp_of_proposal
 
 
 def with_peer(config: Config, name: str) -> Config:
-    """What is agreed on with one of the peers: it, the tunnels that its children carry, and their groups."""
+    """The part of one peer: the peer, the tunnels that its children carry, and the groups on them."""
     peers = tuple(peer for peer in config.peers if peer.name == name)
     children = {child.name for peer in peers for child in peer.children}
     tunnels = tuple(tunnel for tunnel in config.tunnels if tunnel.child in children)
@@ -28,7 +28,7 @@ def as_address(identity: str) -> IPv4Address | None:
 
 
 def public_address(peer: Peer) -> IPv4Address | None:
-    """Our own address as the other side sees it; None where the file does not tell.
+    """Our address as the other side sees it; None if the file does not imply it.
 
     Behind a 1:1 NAT the identity is that address.
     """
@@ -41,17 +41,17 @@ def public_address(peer: Peer) -> IPv4Address | None:
 
 
 def behind_nat(peer: Peer) -> bool:
-    """Whether the other side sees another address than the one we have."""
+    """Whether the other side sees another address than our own."""
     return public_address(peer) != peer.local
 
 
-def in_udp(peer: Peer) -> bool:
+def esp_in_udp(peer: Peer) -> bool:
     """Whether ESP travels in UDP (RFC 3948)."""
     return peer.encap or behind_nat(peer)
 
 
 def carrier(config: Config, tunnel: Tunnel) -> tuple[Peer, Child] | None:
-    """The child that carries a tunnel and its peer; None for GRE in the clear."""
+    """The peer and the child that carry a tunnel; None for GRE without IPsec."""
     for peer in config.peers:
         for child in peer.children:
             if child.name == tunnel.child:
@@ -59,10 +59,10 @@ def carrier(config: Config, tunnel: Tunnel) -> tuple[Peer, Child] | None:
     return None
 
 
-def seen(carried: tuple[Peer, Child] | None, address: IPv4Address) -> IPv4Address | None:
-    """A GRE endpoint of ours as the other side has it; None where the file does not tell.
+def endpoint_seen(carried: tuple[Peer, Child] | None, address: IPv4Address) -> IPv4Address | None:
+    """Our GRE endpoint as the other side has it; None if the file does not imply it.
 
-    In transport mode a NAT changes it as it changes the peer's address; in tunnel mode it does not see it.
+    In transport mode a NAT translates it together with the address of the peer; in tunnel mode it is inside ESP.
     """
     if carried is None or carried[1].mode != "transport" or address != carried[0].local:
         return address
@@ -70,14 +70,14 @@ def seen(carried: tuple[Peer, Child] | None, address: IPv4Address) -> IPv4Addres
 
 
 def far_selectors(peer: Peer, child: Child) -> tuple[IPv4Network, IPv4Network]:
-    """A child's traffic selectors, ours and theirs, as the other side has them, as far as the file tells."""
+    """The traffic selectors of a child, ours and theirs, as the other side has them."""
     if child.local_ts == IPv4Network(peer.local):
-        return IPv4Network(seen((peer, child), peer.local) or peer.local), child.remote_ts
+        return IPv4Network(endpoint_seen((peer, child), peer.local) or peer.local), child.remote_ts
     return child.local_ts, child.remote_ts
 
 
 def far_address(tunnel: Tunnel) -> IPv4Interface | None:
-    """The other side's address on the tunnel; None where the file does not tell."""
+    """The other side's address on the tunnel; None if the file does not imply it."""
     network = tunnel.address.network
     known = tunnel.peer_address or (tunnel.pim.neighbor if tunnel.pim is not None else None)
     if known is None and network.prefixlen in (30, 31):
@@ -86,7 +86,7 @@ def far_address(tunnel: Tunnel) -> IPv4Interface | None:
 
 
 def far_mtu(config: Config, tunnel: Tunnel) -> int:
-    """The MTU that the other side should give its end: ours where it is a number, else what fits, in bytes."""
+    """The MTU in bytes that the other side should configure: ours if it is a number, else what fits."""
     if tunnel.mtu is not None:
         return tunnel.mtu
     gre, carried = gre_header(tunnel), carrier(config, tunnel)
@@ -94,4 +94,4 @@ def far_mtu(config: Config, tunnel: Tunnel) -> int:
         return largest_mtu(PATH_MTU, None, gre=gre)
     peer, child = carried
     transforms = [esp for proposal in child.proposals for esp in esp_of_proposal(proposal)]
-    return min(largest_mtu(PATH_MTU, esp, mode=child.mode, encap=in_udp(peer), gre=gre) for esp in transforms)
+    return min(largest_mtu(PATH_MTU, esp, mode=child.mode, encap=esp_in_udp(peer), gre=gre) for esp in transforms)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcastd.config import strongswan
-from mcastd.config.strongswan import Section, charon_setting, parse, truth
+from mcastd.config import strongswan_conf
+from mcastd.config.strongswan_conf import Section, charon_setting, parse, truth
 from mcastd.errors import ConfigError
 
 
@@ -153,7 +153,7 @@ def test_includes_stand_where_they_are_named(tmp_path: Path) -> None:
         'x = 0\ns { include d/*.conf\n y = main }\ninclude "a b.conf"\ninclude missing/*.conf\n'
         f"t {{ include {tmp_path}/deeper.conf }}\ninclude a\\ b.conf\n"
     )
-    settings = strongswan.load(main)
+    settings = strongswan_conf.load(main)
     assert texts(settings) == {
         "x": "0",
         "quoted": "yes",
@@ -166,18 +166,18 @@ def test_includes_stand_where_they_are_named(tmp_path: Path) -> None:
 def test_a_file_that_includes_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "main.conf").write_text("include main.conf\n")
     with pytest.raises(ConfigError, match="does one include itself"):
-        strongswan.load(tmp_path / "main.conf")
+        strongswan_conf.load(tmp_path / "main.conf")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        strongswan.load(tmp_path / "none.conf")
+        strongswan_conf.load(tmp_path / "none.conf")
     (tmp_path / "dir.conf").mkdir()
     (tmp_path / "main.conf").write_text("include dir.conf\na = 1")
-    assert texts(strongswan.load(tmp_path / "main.conf")) == {"a": "1"}
-    (tmp_path / "large.conf").write_bytes(b"#" * (strongswan.LARGEST + 1))
+    assert texts(strongswan_conf.load(tmp_path / "main.conf")) == {"a": "1"}
+    (tmp_path / "large.conf").write_bytes(b"#" * (strongswan_conf.LARGEST + 1))
     with pytest.raises(ConfigError, match="too large"):
-        strongswan.load(tmp_path / "large.conf")
+        strongswan_conf.load(tmp_path / "large.conf")
 
 
 @pytest.mark.parametrize(

@@ -1,29 +1,29 @@
-"""What charon itself has to be told, since VICI cannot: is it, in strongSwan's own settings?"""
+"""charon's own settings, which VICI cannot change: what strongswan.conf should have for the configured peers."""
 
 from typing import Final
 
-from mcastd.config.lines import KeyPath
+from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import Config
-from mcastd.config.strongswan import Section, charon_setting, load, truth
+from mcastd.config.strongswan_conf import Section, charon_setting, load, truth
 from mcastd.errors import ConfigError
 
 DROP_IN: Final = "packaging/strongswan.d/mcastd.conf as /etc/strongswan.d/mcastd.conf, and a restart of strongSwan"
 WHERE: Final[KeyPath] = ("daemon", "strongswan_conf")
-"""The key of our file that the notes are reported at."""
+"""The key of the configuration at which the notes are reported."""
 
-_PATIENCE: Final = 60.0
+_LONGEST_TIMEOUT: Final = 60.0  # seconds
 _DEFAULTS: Final = {"retransmit_timeout": 4.0, "retransmit_base": 1.8, "retransmit_tries": 5.0}
 
 
 def notes(config: Config) -> tuple[str, ...]:
-    """What is missing in the settings for the peers of a configuration, in words; nothing where there is none."""
+    """What the settings lack for the peers of a configuration; nothing without peers."""
     if not config.peers:
         return ()
     path = config.daemon.strongswan_conf
     try:
         settings = load(path)
     except ConfigError as error:
-        return (f"what charon does by itself is not known: {error}",)
+        return (f"the settings of charon are not known: {error}",)
     found = []
     reauthenticated = ", ".join(peer.name for peer in config.peers if peer.reauthentication and peer.version == 2)
     make_before_break = charon_setting(settings, "make_before_break")
@@ -34,17 +34,17 @@ def notes(config: Config) -> tuple[str, ...]:
             f"make_before_break is not on in {path} or what it includes: {which}each reauthentication of "
             f"{reauthenticated} loses packets; what helps: {DROP_IN}"
         )
-    patience = given_up_after(settings)
-    if patience > _PATIENCE:
+    timeout = given_up_after(settings)
+    if timeout > _LONGEST_TIMEOUT:
         found.append(
-            f"by the retransmission settings in {path} and what it includes, charon gives up a peer that is dead after "
-            f"{patience:.0f} s only; what helps: {DROP_IN}"
+            f"by the retransmission settings in {path} and what it includes, charon gives up a dead peer only after "
+            f"{timeout:.0f} s; what helps: {DROP_IN}"
         )
     return tuple(found)
 
 
 def given_up_after(settings: Section) -> float:
-    """Seconds from a request to when charon gives it up: strongswan.conf(5), IKEv2 RETRANSMISSION."""
+    """Seconds until charon gives up a request: strongswan.conf(5), IKEv2 RETRANSMISSION."""
     timeout, base, tries = (_number(settings, key, default) for key, default in _DEFAULTS.items())
     return sum(timeout * base**n for n in range(min(round(tries), 100) + 1))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcastd.config.lines import KeyPath, scan
+from mcastd.config.line_numbers import KeyPath, scan
 
 DOCUMENT = '''\
 # a comment, "quoted" [not.a.table]
