@@ -14,6 +14,7 @@ import msgspec
 
 from mcastd.errors import McastdError
 from mcastd.pim.agent import PimAgent
+from mcastd.pim.settings import PimState
 from mcastd.system import files
 from mcastd.system.log import Logger
 
@@ -71,7 +72,7 @@ class Handover:
             hellos = [(one.tunnel, IPv4Address(one.address), one.hello) for one in state.neighbors]
         except (OSError, ValueError):
             state, hellos = State(), []
-        self._pim.go_on(state.generation_ids, hellos)
+        self._pim.inherit(PimState(state.generation_ids, tuple(hellos)))
         for join in (*state.joins, *self._inherited_joins()):
             try:
                 group, source = IPv4Address(join.group), IPv4Address(join.source) if join.source else None
@@ -99,8 +100,9 @@ class Handover:
 
     def remember(self) -> None:
         """Keep what PIM has now. Costs the same however many joins there are."""
-        neighbors = (Neighbor(tunnel, str(address), hello) for tunnel, address, hello in self._pim.hellos())
-        state = State(self._pim.generation_ids, tuple(neighbors))
+        pim = self._pim.state()
+        neighbors = (Neighbor(tunnel, str(address), hello) for tunnel, address, hello in pim.hellos)
+        state = State(dict(pim.generation_ids), tuple(neighbors))
         if state != self._kept and self._write(self._file, state):
             self._kept = state
         for entry in list(self._unsaved):

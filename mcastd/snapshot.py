@@ -68,4 +68,5 @@ def _through(group: GroupStatus, tunnel: TunnelStatus) -> GroupStatus:
     """A group as its tunnel lets it be."""
     if tunnel.state == "up" or group.state != "joined":
         return group
-    return replace(group, state="not joined", problem=f"tunnel {tunnel.name} is {tunnel.state}")
+    problem = f"tunnel {tunnel.name} is {tunnel.state}"
+    return replace(group, state="not joined", problem=problem, problem_code="tunnel_down")

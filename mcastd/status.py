@@ -120,6 +120,7 @@ class PimStatus(Struct, frozen=True, kw_only=True):
 
     running: bool
     problem: str | None = None
+    problem_code: ProblemCode | None = None
     generation_id: int | None = None
     neighbors: tuple[NeighborStatus, ...] = ()
     auto_rp: tuple[AutoRpStatus, ...] = ()
@@ -162,18 +163,23 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
 
 
 class GroupStatus(Struct, frozen=True, kw_only=True):
-    """One join. ``source`` None is (*,G). ``state`` is ``joined``, ``not joined`` and ``problem`` says why."""
+    """One join on one tunnel. ``source`` None is (*,G); ``problem`` says why it is not joined.
+
+    ``tunnels`` are all on which this group and source are desired.
+    """
 
     group: str
     source: str | None
     tunnel: str
-    state: str
+    state: Literal["joined", "not joined"]
+    tunnels: tuple[str, ...] = ()
     rp: str | None = None
     upstream: str | None = None
     origins: tuple[str, ...] = ()
     uptime: float | None = None
     next_join_in: float | None = None
     problem: str | None = None
+    problem_code: ProblemCode | None = None
 
 
 class FirewallStatus(Struct, frozen=True, kw_only=True):

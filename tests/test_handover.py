@@ -17,7 +17,7 @@ from mcastd.pim.agent import PimAgent
 from mcastd.pim.effects import Send
 from mcastd.pim.packet import Hello, MessageType, encode_hello
 from mcastd.pim.router import Router
-from mcastd.pim.settings import PimInterface
+from mcastd.pim.settings import PimInterface, PimState
 from mcastd.system import log
 from mcastd.system.log import get_logger
 
@@ -53,7 +53,7 @@ def join(pim: PimAgent, handover: Handover, group: IPv4Address, source: IPv4Addr
 
 def test_joins_by_command_and_generation_ids_come_back(tmp_path: Path) -> None:
     def first(pim: PimAgent, handover: Handover) -> None:
-        pim.go_on({"gre1": 42}, [])
+        pim.inherit(PimState({"gre1": 42}, ()))
         for entry in ((GROUP, None, "gre1"), (CHANNEL, SOURCE, "gre1"), (GROUP, None, "gone"), (CHANNEL, SOURCE, "x")):
             join(pim, handover, *entry)
         handover.left(CHANNEL, SOURCE, "x")
@@ -62,7 +62,7 @@ def test_joins_by_command_and_generation_ids_come_back(tmp_path: Path) -> None:
 
     def second(pim: PimAgent, handover: Handover) -> None:
         handover.inherit(["gre1", "x"])
-        assert pim.generation_ids == {"gre1": 42}
+        assert pim.state().generation_ids == {"gre1": 42}
         assert joins(pim) == {("gre1", GROUP, None), ("gre1", CHANNEL, SOURCE)}
 
     def third(pim: PimAgent, handover: Handover) -> None:
@@ -98,7 +98,7 @@ def test_the_state_of_0_1_0_is_inherited(tmp_path: Path) -> None:
 
     def act(pim: PimAgent, handover: Handover) -> None:
         handover.inherit(["gre1"])
-        assert pim.generation_ids == {"gre1": 2476971391}
+        assert pim.state().generation_ids == {"gre1": 2476971391}
         assert joins(pim) == expected
         handover.remember()
 
@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_read_counts_as_absent(tmp_path: Path, content: by
 
     def act(pim: PimAgent, handover: Handover) -> None:
         handover.inherit(["gre1"])
-        assert pim.generation_ids == {}
+        assert pim.state().generation_ids == {}
         assert joins(pim) == set()
 
     process(tmp_path, act)
@@ -158,7 +158,7 @@ def test_of_another_versions_file_it_takes_what_it_knows(tmp_path: Path) -> None
 
     def act(pim: PimAgent, handover: Handover) -> None:
         handover.inherit(["gre1"])
-        assert pim.generation_ids == {"gre1": 42}
+        assert pim.state().generation_ids == {"gre1": 42}
         assert joins(pim) == {("gre1", GROUP, None), ("gre1", CHANNEL, None)}
 
     process(tmp_path, act)
@@ -168,12 +168,12 @@ def test_what_is_not_new_is_not_written_again(tmp_path: Path) -> None:
     path = tmp_path / "handover.json"
 
     def act(pim: PimAgent, handover: Handover) -> None:
-        pim.go_on({"gre1": 42}, [])
+        pim.inherit(PimState({"gre1": 42}, ()))
         handover.remember()
         path.unlink()
         handover.remember()
         assert not path.exists()
-        pim.go_on({"gre1": 43}, [])
+        pim.inherit(PimState({"gre1": 43}, ()))
         handover.remember()
         assert path.exists()
 
@@ -206,7 +206,7 @@ def test_what_could_not_be_written_is_written_as_soon_as_it_can_and_logged_once(
 
 def test_a_hello_that_cannot_be_read_is_counted_and_dropped() -> None:
     router = Router(Random(1))
-    router.heard["gre1"] = [(THEIRS, b"no Hello")]
+    router.inherit(PimState({}, (("gre1", THEIRS, b"no Hello"),)))
     router.configure((INTERFACE,), (), NOW)
     assert router.interfaces["gre1"].neighbors.all() == []
     assert sum(router.interfaces["gre1"].dropped.values()) == 1
@@ -219,6 +219,6 @@ def test_a_neighbour_that_was_heard_before_is_sent_our_joins_at_once() -> None:
         return [effect.kind for effect in effects if isinstance(effect, Send)]
 
     router = Router(Random(1))
-    router.heard["gre1"] = [(THEIRS, encode_hello(Hello(holdtime=105, generation_id=9)))]
+    router.inherit(PimState({}, (("gre1", THEIRS, encode_hello(Hello(holdtime=105, generation_id=9))),)))
     assert MessageType.JOIN_PRUNE in sent(router)
     assert MessageType.JOIN_PRUNE not in sent(Router(Random(1)))

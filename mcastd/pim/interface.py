@@ -45,6 +45,7 @@ from mcastd.pim.packet import ALL_PIM_ROUTERS, MessageType, decode_hello, decode
 from mcastd.pim.rp import RpMap
 from mcastd.pim.settings import PimInterface
 from mcastd.pim.upstream import Entries, Update, Upstream
+from mcastd.problems import Problem
 
 REGISTER_STOP_INTERVAL: Final = 0.1  # seconds between answers to Registers
 HELLO_WAIT: Final = 6.0
@@ -110,9 +111,11 @@ class Interface:
         before, self.settings = self.settings, settings
         self.upstream.reconfigure(settings)
         self._hello_timer.config = settings.config
-        self.rps.configure(settings.config)
         if before.hello(0) != settings.hello(0) or before.config.hello_period != settings.config.hello_period:
             self._send_hello(now)
+        if before.config == settings.config:
+            return
+        self.rps.configure(settings.config)
         for neighbor in self.neighbors.all():
             if not settings.accepts(neighbor.address):
                 self.neighbors.remove(neighbor.address)
@@ -302,17 +305,17 @@ class Interface:
         self.effects.append(NeighborDown(self.settings.name, address, reason))
 
     def joined(self, now: float) -> int:
-        """How many entries are desired and advertised to an RPF' that is up."""
-        return self.upstream.joined if self.neighbor_problem(now) is None else 0
+        """How many of the desired entries are joined. Costs the same for one and for many."""
+        return self.upstream.joined if self.settings.up and self.neighbor_problem(now) is None else 0
 
-    def neighbor_problem(self, now: float) -> str | None:
+    def neighbor_problem(self, now: float) -> Problem | None:
         """Why nothing is joined on this link, or may not be; None if RPF' is up, or need not be yet."""
-        upstream = self.upstream.neighbor
+        name, upstream = self.settings.name, self.upstream.neighbor
         if upstream is None:
-            return "no PIM neighbor has been heard"
+            return Problem("pim_neighbor_missing", name, "no PIM neighbor has been heard")
         is_excused = self.settings.config.static_neighbor or now - self.started_at < HELLO_WAIT
         if self.neighbors.get(upstream) is None and not is_excused:
-            return f"the PIM neighbor {upstream} is not heard"
+            return Problem("pim_neighbor_missing", name, f"the PIM neighbor {upstream} is not heard")
         return None
 
     # Other messages

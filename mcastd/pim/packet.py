@@ -53,7 +53,7 @@ class MessageType(IntEnum):
 
 
 class HelloOption(IntEnum):
-    """Hello options (RFC 7761, section 4.9.2); others are skipped by their length."""
+    """Hello options (RFC 7761, section 4.9.2); others are kept as they are."""
 
     HOLDTIME = 1
     LAN_PRUNE_DELAY = 2
@@ -73,13 +73,17 @@ class LanPruneDelay:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A Hello. An option that is absent is None; ``addresses`` are the IPv4 ones of the Address List."""
+    """A Hello. An option that is absent is None; ``addresses`` are the IPv4 ones of the Address List.
+
+    ``unknown`` are other options, by type and value: kept, so that they outlast a restart of ours.
+    """
 
     holdtime: int | None = None
     lan_prune_delay: LanPruneDelay | None = None
     dr_priority: int | None = None
     generation_id: int | None = None
     addresses: tuple[IPv4Address, ...] = ()
+    unknown: tuple[tuple[int, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,14 +262,16 @@ def encode_hello(hello: Hello) -> bytes:
         parts.append(_option(HelloOption.GENERATION_ID, pack("!I", hello.generation_id)))
     if hello.addresses:
         parts.append(_option(HelloOption.ADDRESS_LIST, b"".join(map(encode_unicast, hello.addresses))))
+    parts += [_option(kind, value) for kind, value in hello.unknown]
     return seal(MessageType.HELLO, b"".join(parts))
 
 
-def _option(kind: HelloOption, value: bytes) -> bytes:
+def _option(kind: int, value: bytes) -> bytes:
     return _OPTION.pack(kind, len(value)) + value
 
 
-_FIXED = {
+_KNOWN: Final = frozenset(HelloOption)
+_FIXED: Final = {
     HelloOption.HOLDTIME: 2,
     HelloOption.LAN_PRUNE_DELAY: 4,
     HelloOption.DR_PRIORITY: 4,
@@ -299,6 +305,7 @@ def decode_hello(body: bytes) -> Hello:
         dr_priority=number(HelloOption.DR_PRIORITY),
         generation_id=number(HelloOption.GENERATION_ID),
         addresses=_address_list(values.get(HelloOption.ADDRESS_LIST, b"")),
+        unknown=tuple((kind, value) for kind, value in values.items() if kind and kind not in _KNOWN),
     )
 
 

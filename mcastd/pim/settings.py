@@ -61,11 +61,22 @@ class PimInterface:
 
 @dataclass(frozen=True, slots=True)
 class PimDesired:
-    """The interfaces to run PIM on, the groups of the configuration to join, and the tunnels that are to have PIM."""
+    """The interfaces to run PIM on, the groups of the configuration, and all tunnels with PIM, also those never up."""
 
-    interfaces: tuple[PimInterface, ...]
-    groups: tuple[Group, ...]
+    interfaces: tuple[PimInterface, ...] = ()
+    groups: tuple[Group, ...] = ()
     tunnels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PimState:
+    """What the next process needs: our Generation ID by interface, and each neighbour's last Hello.
+
+    ``hellos`` are interface, neighbour and Hello, as a PIM message.
+    """
+
+    generation_ids: Mapping[str, int]
+    hellos: tuple[tuple[str, IPv4Address, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)

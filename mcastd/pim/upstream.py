@@ -83,7 +83,8 @@ class Upstream:
     def reconfigure(self, settings: PimInterface) -> None:
         """Use other periods, or another MTU, from now on."""
         before, self._settings = self._settings, settings
-        self._refresh_messages = None
+        if before.mtu != settings.mtu or before.join_prune_holdtime != settings.join_prune_holdtime:
+            self._refresh_messages = None
         if before.mtu != settings.mtu:
             self._room = room_for_groups(settings.mtu)
             for group, state in self._groups.items():

@@ -39,7 +39,6 @@ def run(router: Router, now: float, until: float) -> int:
     heard, sent = now, 0
     while now < until:
         deadline = router.next_deadline()
-        assert deadline is not None
         now = min(deadline, heard, until)
         if now == heard:
             sent += joins(router.received("gre1", NEIGHBOR, ALL_PIM_ROUTERS, hello, now))

@@ -59,24 +59,34 @@ def test_join_prune_is_encoded_and_decoded() -> None:
     assert packet.decode_join_prune(body) == message
 
 
-def test_unknown_options_and_foreign_addresses_are_skipped() -> None:
+def test_unknown_options_are_kept_and_foreign_addresses_are_skipped() -> None:
     body = bytes.fromhex(
         "0015 0004 01000000"  # state refresh capable, as Cisco says it
         "fde9 0003 010203"
         "0018 0018 0200 fe800000000000000000000000000001 0100 0a2c0405"
     )
-    assert packet.decode_hello(body) == Hello(addresses=(IPv4Address("10.44.4.5"),))
+    unknown = ((21, b"\1\0\0\0"), (65001, b"\1\2\3"))
+    assert packet.decode_hello(body) == Hello(addresses=(IPv4Address("10.44.4.5"),), unknown=unknown)
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
         ("", Hello()),
-        ("0013 0004 00000001 0014 0004 d76fc4dc 0001 0002 0069 0015 0004 01000000", Hello(105, None, 1, 0xD76FC4DC)),
-        ("0001 0002 0069 0016 0000", Hello(105)),  # Bidirectional Capable
-        ("0001 0002 0069 001a 0000", Hello(105)),  # Join Attribute (RFC 5384)
-        ("0012 0004 00000001 0001 0002 0069", Hello(105)),  # DR priority's number before it had one
-        ("0001 0002 0069 ffff 0001 ff fde8 0000", Hello(105)),  # of private use
+        (
+            "0013 0004 00000001 0014 0004 d76fc4dc 0001 0002 0069 0015 0004 01000000",
+            Hello(105, None, 1, 0xD76FC4DC, unknown=((21, b"\1\0\0\0"),)),
+        ),
+        ("0001 0002 0069 0016 0000", Hello(105, unknown=((22, b""),))),  # Bidirectional Capable
+        ("0001 0002 0069 001a 0000", Hello(105, unknown=((26, b""),))),  # Join Attribute (RFC 5384)
+        (
+            "0012 0004 00000001 0001 0002 0069",
+            Hello(105, unknown=((18, b"\0\0\0\1"),)),
+        ),  # DR priority's number before it had one
+        (
+            "0001 0002 0069 ffff 0001 ff fde8 0000",
+            Hello(105, unknown=((65535, b"\xff"), (65000, b""))),
+        ),  # of private use
         ("0001 0002 0069 0000 0000", Hello(105)),  # zeros behind the last option: an empty one of type 0, or padding
         ("0001 0002 0069 00", Hello(105)),
         ("0001 0002 0069 0000", Hello(105)),
@@ -197,6 +207,7 @@ hellos = st.builds(
     st.none() | st.integers(0, 2**32 - 1),
     st.none() | st.integers(0, 2**32 - 1),
     st.lists(addresses, max_size=5).map(tuple),
+    st.dictionaries(st.integers(25, 0xFFFF), st.binary(max_size=9), max_size=3).map(lambda found: tuple(found.items())),
 )
 sources = st.lists(st.builds(SourceEntry, addresses, st.integers(0, 7), st.integers(0, 32)), max_size=4).map(tuple)
 join_prunes = st.builds(

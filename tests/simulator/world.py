@@ -125,7 +125,7 @@ class World:
         end = self.now + seconds
         while True:
             self._collect()
-            deadline = min(self.reference.next_deadline(), self.leaf.router.next_deadline() or end)
+            deadline = min(self.reference.next_deadline(), self.leaf.router.next_deadline())
             arrival = self._flight[0][0] if self._flight else end
             self.now = max(self.now, min(deadline, arrival, end))
             self._watch()
