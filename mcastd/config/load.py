@@ -53,8 +53,12 @@ def loads(text: str, path: Path, *, check_files: bool = True) -> Loaded:
         for peer in config.peers:
             credentials.check(peer, report)
     if report.problems:
-        raise ConfigError(report.problems)
-    return Loaded(config=config, notes=report.notes)
+        raise ConfigError(_by_line(report.problems))
+    return Loaded(config=config, notes=_by_line(report.notes))
+
+
+def _by_line(found: list[ConfigProblem]) -> tuple[ConfigProblem, ...]:
+    return tuple(sorted(found, key=lambda one: one.line))
 
 
 def _read(path: Path) -> str:

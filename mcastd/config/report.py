@@ -38,28 +38,28 @@ class Report:
 
     def __init__(self, file: Path, lines: LineNumbers) -> None:
         self._file = file
-        self.folder = file.absolute().parent
+        self.folder = file.absolute().parent  # what relative paths are relative to
         self._lines = lines
-        self._problems: list[ConfigProblem] = []
-        self._notes: list[ConfigProblem] = []
-        self._wrong: set[KeyPath] = set()
-        self._arrays_with_wrong: set[KeyPath] = set()
+        self.problems: list[ConfigProblem] = []
+        self.notes: list[ConfigProblem] = []
+        self._wrong: set[KeyPath] = set()  # keys with values that are wrong by themselves
+        self._arrays_with_wrong: set[KeyPath] = set()  # and the arrays that such values are in
 
     def wrong(self, path: KeyPath, text: str) -> None:
         """A value that cannot be used; what is later found to contradict it is not reported as well."""
-        self._problems.append(self._problem(path, text))
+        self.problems.append(self._problem(path, text))
         self._wrong.add(path)
         self._arrays_with_wrong.update(path[:end] for end, part in enumerate(path) if isinstance(part, int))
 
     def refuse(self, path: KeyPath, text: str, *involved: KeyPath) -> None:
         """Report values that are not allowed together, unless one of those involved is wrong by itself."""
         if not any(self.is_wrong(one) for one in (path, *involved)):
-            self._problems.append(self._problem(path, text))
+            self.problems.append(self._problem(path, text))
 
     def note(self, path: KeyPath, text: str, *involved: KeyPath) -> None:
         """Report what is not an error but may be a mistake, unless a value involved is wrong by itself."""
         if not any(self.is_wrong(one) for one in (path, *involved)):
-            self._notes.append(self._problem(path, text))
+            self.notes.append(self._problem(path, text))
 
     def is_wrong(self, path: KeyPath) -> bool:
         """Whether the value at a path was found wrong, or what it is a part of, or an element of it."""
@@ -72,16 +72,6 @@ class Report:
     def line(self, path: KeyPath) -> int:
         """The line of a key."""
         return self._lines.line(path)
-
-    @property
-    def problems(self) -> tuple[ConfigProblem, ...]:
-        """Every error, by line."""
-        return tuple(sorted(self._problems, key=lambda problem: problem.line))
-
-    @property
-    def notes(self) -> tuple[ConfigProblem, ...]:
-        """Every note, by line."""
-        return tuple(sorted(self._notes, key=lambda problem: problem.line))
 
     def _problem(self, path: KeyPath, text: str) -> ConfigProblem:
         return ConfigProblem(str(self._file), self._lines.line(path), dotted(path), text)

@@ -7,7 +7,7 @@ wins; a section that comes again is extended.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
@@ -62,11 +62,16 @@ class Section:
 
     def find(self, *path: str) -> Value | None:
         """The value at a path of section names and a key; None where there is none or it is empty."""
-        section: Section | None = self
-        for name in path[:-1]:
-            section = section.sections.get(name) if section else None
+        section = self.section(path[:-1])
         found = section.values.get(path[-1]) if section else None
         return found if found and found.text else None
+
+    def section(self, path: Iterable[str]) -> "Section | None":
+        """The section at a path of names; None where there is none."""
+        section: Section | None = self
+        for name in path:
+            section = section.sections.get(name) if section else None
+        return section
 
 
 def load(path: Path) -> Section:
@@ -224,37 +229,24 @@ class _Resolver:
 
     def __init__(self, root: Section) -> None:
         self._root = root
-        self._made = 0
+        self._made = 0  # sections, so that references that multiply end
 
     def resolved(self, section: Section, through: frozenset[str], depth: int) -> Section:
-        """The section with what it inherits; ``through`` are the references on the way, which end a circle."""
+        """The section with what it inherits; ``through`` are the references that led here, which end a circle."""
         self._made += 1
         if self._made > _SECTIONS or depth > _DEEPEST:
             _refuse(section.file, section.line, "it inherits too much; allowed: fewer references to other sections")
-        values = dict(section.values)
-        sections = {name: self.resolved(one, through, depth + 1) for name, one in section.sections.items()}
+        below = {name: self.resolved(one, through, depth + 1) for name, one in section.sections.items()}
+        found = replace(section, sections=below)
         for name in section.references:
-            target = self._at(name)
+            target = self._root.section(name.split("."))
             if target is not None and name not in through:
-                base = self.resolved(target, through | {name}, depth + 1)
-                values = base.values | values
-                sections = _under(sections, base.sections)
-        return Section(section.file, section.line, values, sections, section.references)
-
-    def _at(self, name: str) -> Section | None:
-        section: Section | None = self._root
-        for part in name.split("."):
-            section = section.sections.get(part) if section else None
-        return section
+                found = _over(found, self.resolved(target, through | {name}, depth + 1))
+        return found
 
 
-def _under(sections: dict[str, Section], base: dict[str, Section]) -> dict[str, Section]:
-    merged = dict(sections)
-    for name, inherited in base.items():
-        own = merged.get(name)
-        if own is None:
-            merged[name] = inherited
-        else:
-            values, below = inherited.values | own.values, _under(own.sections, inherited.sections)
-            merged[name] = Section(own.file, own.line, values, below, own.references)
-    return merged
+def _over(own: Section, base: Section) -> Section:
+    """A section with what another one has in addition, also in the sections below."""
+    common = own.sections.keys() & base.sections.keys()
+    merged = {name: _over(own.sections[name], base.sections[name]) for name in common}
+    return replace(own, values=base.values | own.values, sections=base.sections | own.sections | merged)

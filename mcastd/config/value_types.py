@@ -61,14 +61,8 @@ def toml_type(value: object) -> str:
     return _TOML_TYPES.get(type(value), "a date or time")
 
 
-def _of(
-    types: tuple[type, ...],
-    allowed: str,
-    stand_in: Any,
-    parse: Callable[[Any], Any] = lambda value: value,
-    hint: str = "",
-) -> ValueType:
-    """A type of value that needs nothing but the value itself, which is one of these types of TOML."""
+def _of(allowed: str, stand_in: Any, parse: Callable[[Any], Any], hint: str = "", types: Any = (str,)) -> ValueType:
+    """A type whose ``parse`` needs nothing but the value, which has one of these types in TOML."""
 
     def checked(value: object, _report: Report, _path: KeyPath) -> Any:
         if type(value) not in types:
@@ -88,18 +82,18 @@ def _within(low: float, high: float, value: Any, number: Any) -> Any:
     return number
 
 
-BOOLEAN: Final = _of((bool,), "true or false", False)
+BOOLEAN: Final = _of("true or false", False, bool, types=(bool,))
 
 
 def integer(low: int, high: int) -> ValueType:
     """A whole number, bounds included."""
-    return _of((int,), f"an integer from {low} to {high}", low, lambda value: _within(low, high, value, value))
+    return _of(f"an integer from {low} to {high}", low, lambda value: _within(low, high, value, value), types=(int,))
 
 
 def number(low: float, high: float) -> ValueType:
     """A number, bounds included."""
     allowed = f"a number from {low:g} to {high:g}"
-    return _of((int, float), allowed, low, lambda value: float(_within(low, high, value, value)))
+    return _of(allowed, low, lambda value: float(_within(low, high, value, value)), types=(int, float))
 
 
 def duration(low: float, high: float) -> ValueType:
@@ -114,7 +108,7 @@ def duration(low: float, high: float) -> ValueType:
         return _within(low, high, value, float(match[1]) * _UNITS[match[2]])
 
     hint = ', as seconds or as "500ms", "30s", "5m", "4h", "1d"'
-    return _of((str, int, float), f"a duration from {spell(low)} to {spell(high)}", low, parse, hint)
+    return _of(f"a duration from {spell(low)} to {spell(high)}", low, parse, hint, (str, int, float))
 
 
 def spell(seconds: float) -> str:
@@ -133,7 +127,7 @@ def choice(*words: str | int) -> ValueType:
             raise WrongValueError(shown(value))
         return value
 
-    return _of((str, int), _listed(words), words[0], parse)
+    return _of(_listed(words), words[0], parse, types=(str, int))
 
 
 def _listed(words: Iterable[object]) -> str:
@@ -143,7 +137,7 @@ def _listed(words: Iterable[object]) -> str:
 
 def text(name: str) -> ValueType:
     """A name of something."""
-    return _of((str,), f"the {name}", "")
+    return _of(f"the {name}", "", str)
 
 
 def _address(value: str) -> IPv4Address:
@@ -153,7 +147,8 @@ def _address(value: str) -> IPv4Address:
         raise WrongValueError(f"{shown(value)} is not an IPv4 address") from None
 
 
-def _of_a_host(address: IPv4Address) -> IPv4Address:
+def _host(value: str) -> IPv4Address:
+    address = _address(value)
     if address.is_multicast or address.is_unspecified or address.is_reserved:
         raise WrongValueError(f"{address} is no address of a host")
     return address
@@ -175,21 +170,19 @@ def _interface(value: str) -> IPv4Interface:
         interface = IPv4Interface(value)
     except ValueError:
         raise WrongValueError(f"{shown(value)} is not an address with a prefix length") from None
-    _of_a_host(interface.ip)
+    _host(str(interface.ip))
     network = interface.network
     if network.prefixlen < 31 and interface.ip in (network.network_address, network.broadcast_address):
         raise WrongValueError(f"{interface.ip} is the network or broadcast address of {network}")
     return interface
 
 
-HOST_ADDRESS: Final = _of(
-    (str,), "a unicast IPv4 address", IPv4Address(0), lambda value: _of_a_host(_address(value)), _example("10.44.6.1")
-)
+HOST_ADDRESS: Final = _of("a unicast IPv4 address", IPv4Address(0), _host, _example("10.44.6.1"))
 GROUP_ADDRESS: Final = _of(
-    (str,), "a multicast group from 224.0.1.0 to 239.255.255.255", IPv4Address("239.255.255.255"), _group
+    "a multicast group from 224.0.1.0 to 239.255.255.255", IPv4Address("239.255.255.255"), _group
 )
 INTERFACE_ADDRESS: Final = _of(
-    (str,), "an IPv4 address and its prefix length", IPv4Interface(0), _interface, _example("10.44.4.6/30")
+    "an IPv4 address and its prefix length", IPv4Interface(0), _interface, _example("10.44.4.6/30")
 )
 
 
@@ -212,7 +205,7 @@ def prefix(within: IPv4Network | None = None) -> ValueType:
 
     allowed = f"an IPv4 prefix{f' in {within}' if within else ''}"
     example = "239.0.0.0/8" if within else "10.45.8.16/28"
-    kind = _of((str,), allowed, within or IPv4Network(0), parse, _example(example))
+    kind = _of(allowed, within or IPv4Network(0), parse, _example(example))
     return replace(kind, parse=network)
 
 
@@ -225,7 +218,7 @@ def proposal(protocol: Protocol) -> ValueType:
             raise WrongValueError(f"{shown(value)}: {problem}")
         return value
 
-    return _of((str,), "a proposal", example, parse, f" in the syntax of strongSwan{_example(example)}")
+    return _of("a proposal", example, parse, f" in the syntax of strongSwan{_example(example)}")
 
 
 def preference(*words: str) -> ValueType:
@@ -237,7 +230,8 @@ def preference(*words: str) -> ValueType:
             raise WrongValueError(shown(value) if isinstance(value, str) else "it is an array of other values")
         return tuple(found)
 
-    return _of((str, list), f"{_listed(words)}, or an array of them", words[:1], parse, ", the most preferred first")
+    hint = ", the most preferred first"
+    return _of(f"{_listed(words)}, or an array of them", words[:1], parse, hint, (str, list))
 
 
 def _identity(value: str) -> str:
@@ -246,7 +240,7 @@ def _identity(value: str) -> str:
     return value
 
 
-IDENTITY: Final = _of((str,), "an IKE identity", "", _identity, _example("222.45.67.1", "vpn.example.com", "%any"))
+IDENTITY: Final = _of("an IKE identity", "", _identity, _example("222.45.67.1", "vpn.example.com", "%any"))
 
 
 def file_path(*, absolute: bool = False, longest: int = 4095) -> ValueType:
@@ -258,13 +252,12 @@ def file_path(*, absolute: bool = False, longest: int = 4095) -> ValueType:
             raise WrongValueError(f"{shown(value)} is not that")
         return Path(value)
 
-    allowed = "an absolute path" if absolute else "a path"
-    kind = _of((str,), allowed, Path(), parse, f" of at most {longest} bytes")
+    kind = _of("an absolute path" if absolute else "a path", Path(), parse, f" of at most {longest} bytes")
     return replace(kind, parse=lambda value, report, path: report.folder / kind.parse(value, report, path))
 
 
 def or_word(other: ValueType, words: Mapping[str, Any]) -> ValueType:
-    """Another type, or one of a few words with the values that they stand for."""
+    """Another type, or one of a few words, with the values that they stand for."""
 
     def parse(value: object, report: Report, path: KeyPath) -> Any:
         return words[value] if isinstance(value, str) and value in words else other.parse(value, report, path)
