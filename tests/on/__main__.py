@@ -86,13 +86,17 @@ def make_root(release: str, target: Path) -> None:
 
 
 def configuration(files: Path) -> Iterator[Path]:
-    """Copy what apt and pip are set to into ``files``, and yield the files that this was in."""
+    """Copy what apt and pip are set to into ``files``, and yield the files that it is from."""
     settings = output("apt-config", "dump").splitlines()
     ours = [line for line in settings if re.match(r"Acquire::(?!IndexTargets|CompressionTypes|Changelogs)", line)]
     apt = files / "etc/apt/apt.conf.d/90machine"
     apt.parent.mkdir(parents=True)
     apt.write_text("\n".join([*ours, 'APT::Keep-Downloaded-Packages "true";', ""]))
     yield apt
+    # Nothing of the root outlives the run, so that dpkg need not wait for the disk.
+    dpkg = files / "etc/dpkg/dpkg.cfg.d/90unsafe-io"
+    dpkg.parent.mkdir(parents=True)
+    dpkg.write_text("force-unsafe-io\n")
     home = Path.home()
     named = [os.environ.get("PIP_CONFIG_FILE", "/etc/pip.conf"), "/etc/xdg/pip/pip.conf", "/etc/apt/auth.conf"]
     named += [str(home / ".config/pip/pip.conf"), str(home / ".pip/pip.conf"), "/etc/resolv.conf", "/etc/hosts"]

@@ -99,8 +99,7 @@ class Scenario:
         (charon,) = (one for one in self._scene.state.record.processes if one.name == f"charon-{CLOUD}")
         self._scene.stop(charon)
         run("systemctl", "start", "strongswan")
-        # Of the machine around this one it may be that its packages must not start services. And nobody here looks for
-        # a manual page.
+        # The machine around this one may not let packages start services; and no test here reads a manual page.
         for path in (Path("/usr/sbin/policy-rc.d"), Path("/var/lib/man-db/auto-update")):
             path.unlink(missing_ok=True)
         status, printed = run("dpkg", "--install", str(package))
@@ -163,7 +162,7 @@ class Scenario:
         self._note(step)
 
     def upgrade(self, step: str, *dpkg: str | Path, stopped: bool = False) -> None:
-        """Have dpkg(1) do what its arguments say, with nobody there to answer a question."""
+        """Have dpkg(1) do what its arguments say, without a terminal to answer a question on."""
         status, printed = run("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", *map(str, dpkg))
         if not stopped:
             self._wait_until_healthy()

@@ -202,7 +202,7 @@ class Surprises(Scenario):
         self._note("SIGHUP", before=before)
 
     def second(self) -> None:
-        """Start a second one, by hand, and let PID 1 execute itself anew."""
+        """Start a second one, by hand, and let PID 1 execute itself again."""
         by_hand = subprocess.run(
             ["setpriv", "--reuid=mcastd", "--regid=mcastd", "--init-groups", "mcastd", "run"],
             capture_output=True, text=True, check=False, timeout=60,

@@ -65,7 +65,7 @@ def test_a_clock_that_is_set_changes_no_age_and_no_expiry(seen: Observed, step: 
     assert 0 < after["expires_in"] <= 105
 
 
-def test_a_second_one_is_refused_and_disturbs_nobody(seen: Observed) -> None:
+def test_a_second_one_is_refused_and_the_first_is_not_disturbed(seen: Observed) -> None:
     found = seen["second"]
     assert found["status"] == 1
     assert "/run/mcastd: another mcastd is running with this directory" in found["printed"]
