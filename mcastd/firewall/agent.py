@@ -101,7 +101,7 @@ class FirewallAgent:
     async def close(self) -> None:
         """Remove the table and restore ``net.ipv4.ip_forward``."""
         try:
-            self._restore_forwarding()
+            self._match_forwarding(desired=False)
         finally:
             if self._ledger.has(_KIND, _KEY):
                 await self._remove()
@@ -134,7 +134,7 @@ class FirewallAgent:
             self.in_place = False
             problems.append(str(error))
         try:
-            self._match_forwarding()
+            self._match_forwarding(desired=self._desired.config.firewall.ip_forward)
         except HostError as error:
             problems.append(str(error))
         self._problem = "; ".join(problems) or None
@@ -190,17 +190,13 @@ class FirewallAgent:
         self._ledger.forget(_KIND, _KEY)
         self._log.info("firewall_removed", table=_KEY)
 
-    def _match_forwarding(self) -> None:
-        if not self._desired.config.firewall.ip_forward:
-            self._restore_forwarding()
-        elif (found := self._sysctls.read(_IP_FORWARD)) != "1":
+    def _match_forwarding(self, *, desired: bool) -> None:
+        found, before = self._sysctls.read(_IP_FORWARD), self._ledger.entries("sysctl").get(_IP_FORWARD)
+        if desired and found != "1":
             self._ledger.remember("sysctl", _IP_FORWARD, found)
             self._sysctls.write(_IP_FORWARD, "1")
-
-    def _restore_forwarding(self) -> None:
-        found = self._ledger.entries("sysctl").get(_IP_FORWARD)
-        if found is not None:
-            self._sysctls.write(_IP_FORWARD, str(found))
+        elif not desired and before is not None:
+            self._sysctls.write(_IP_FORWARD, str(before))
             self._ledger.forget("sysctl", _IP_FORWARD)
 
     def _count(self, found: Table | None) -> None:

@@ -72,14 +72,17 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tu
         "replayed": ("filter hook prerouting priority raw", _replayed(decrypted) if decrypted else []),
         "nat": ("nat hook postrouting priority srcnat", [_snat(one) for one in natted]),
         "arriving": ("filter hook prerouting priority mangle", [_clamp(one, arriving=True) for one in clamped]),
-        "input": ("filter hook input priority filter", [rule for one in guards for rule in _guard_in(one)]),
+        "input": (
+            "filter hook input priority filter",
+            [rule for one in guards for rule in _guard(one, outgoing=False)],
+        ),
         "leaving": (
             f"filter hook postrouting priority {_LAST}",
             [
                 *(_snat_counted(one) for one in natted),
                 *(_clamp(one, arriving=False) for one in clamped),
                 *(_igmp(one) for one in without_igmp),
-                *(rule for one in guards for rule in _guard_out(one)),
+                *(rule for one in guards for rule in _guard(one, outgoing=True)),
             ],
         ),
     }
@@ -144,23 +147,18 @@ def _guards(configs: Iterable[Config]) -> list[_Guard]:
     ]
 
 
-def _guard_out(guard: _Guard) -> Iterator[str]:
+def _guard(guard: _Guard, *, outgoing: bool) -> Iterator[str]:
+    """Drop GRE that will not be encrypted, or was not."""
+    if outgoing:
+        here, there, link, policy, counter = "saddr", "daddr", "oifname", "rt ipsec", LEAK_OUT
+    else:
+        here, there, link, policy, counter = "daddr", "saddr", "iifname", "meta ipsec", LEAK_IN
+    gre = f"ip {there} {guard.remote} ip protocol 47"
     if guard.open:
-        yield f"ip saddr {_set(guard.open)} ip daddr {guard.remote} ip protocol 47 accept"
-    elsewhere = f"oifname != {_links(guard.links)} " if guard.links else ""
-    yield (
-        f"ip daddr {guard.remote} ip protocol 47 rt ipsec missing {elsewhere}counter name {LEAK_OUT}{guard.remote} drop"
-    )
-
-
-def _guard_in(guard: _Guard) -> Iterator[str]:
-    if guard.open:
-        yield f"ip saddr {guard.remote} ip daddr {_set(guard.open)} ip protocol 47 accept"
-    elsewhere = f"iifname != {_links(guard.links)} " if guard.links else ""
-    yield (
-        f"ip saddr {guard.remote} ip protocol 47 meta ipsec missing {elsewhere}"
-        f"counter name {LEAK_IN}{guard.remote} drop"
-    )
+        yield f"ip {here} {_set(guard.open)} {gre} accept"
+    names = _set(f'"{name}"' for name in guard.links)
+    elsewhere = f"{link} != {names} " if guard.links else ""
+    yield f"{gre} {policy} missing {elsewhere}counter name {counter}{guard.remote} drop"
 
 
 def _replayed(children: list[Child]) -> list[str]:
@@ -269,7 +267,3 @@ def _field(name: str, network: IPv4Network) -> str:
 def _set(members: Iterable[object]) -> str:
     texts = list(map(str, members))
     return texts[0] if len(texts) == 1 else f"{{ {', '.join(texts)} }}"
-
-
-def _links(names: tuple[str, ...]) -> str:
-    return _set(f'"{name}"' for name in names)

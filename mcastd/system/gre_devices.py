@@ -39,19 +39,13 @@ def open_gre(gre: Gre, inherited: int | None) -> socket.socket:
 
     The local endpoint must be an address of this host, and there must be a route to the remote one.
     """
-    sock = _reuse(inherited, gre) or sockets.raw_gre(gre.local, gre.remote, gre.options.ttl, None)
+    sock = socket.socket(fileno=inherited) if inherited is not None else None
+    if sock is not None and sock.getsockname()[0] == str(gre.local):
+        sock.connect((str(gre.remote), 0))  # unlike the local end, the remote one can change
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, gre.options.ttl)
+    else:
+        if sock is not None:
+            sock.close()
+        sock = sockets.raw_gre(gre.local, gre.remote, gre.options.ttl, None)
     sockets.enlarge_receive_buffer(sock, _RECEIVE_BUFFER)
-    return sock
-
-
-def _reuse(inherited: int | None, gre: Gre) -> socket.socket | None:
-    """The inherited socket, unless it is bound to another local endpoint; the remote one of a raw socket can change."""
-    if inherited is None:
-        return None
-    sock = socket.socket(fileno=inherited)
-    if sock.getsockname()[0] != str(gre.local):
-        sock.close()
-        return None
-    sock.connect((str(gre.remote), 0))
-    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, gre.options.ttl)
     return sock

@@ -41,8 +41,7 @@ class _State:
     problem: str | None = None
     routed: bool = False  # whether its routes are in place
     taken: frozenset[IPv4Network] = frozenset()  # prefixes that routes of other programs lead elsewhere
-    up: bool = False  # whether the link and its CHILD_SA are up
-    up_count: int = 0  # how often that came true
+    up_count: int = 0  # how often the link and its CHILD_SA came up
     carrier_count: int = 0  # the carrier's up_count then
 
 
@@ -225,7 +224,7 @@ class TunnelAgent:
         try:
             state = await self._match(tunnel, old)
         except HostError as error:
-            state = replace(old, link=None, mtu_reason=None, problem=str(error), routed=False, taken=frozenset())
+            state = _State(problem=str(error), up_count=old.up_count)
         self._states[tunnel.name] = state
         if state.problem is not None and old.problem != state.problem:
             self._log.error("tunnel_failed", tunnel=tunnel.name, problem=state.problem)
@@ -251,12 +250,12 @@ class TunnelAgent:
         mtu, reason = await self._mtu(tunnel, carrier)
         link = await self._match_link(tunnel, mtu, carrier.up)
         up = link.up and carrier.up
-        # The path may have been down between two looks, which the carrier's count shows.
-        came_up = up and (not old.up or carrier.up_count != old.carrier_count)
-        count = old.up_count + came_up
+        was_up = old.link is not None and old.link.up
+        # The CHILD_SA may have been down between two looks, which its count shows.
+        count = old.up_count + (up and not (was_up and carrier.up_count == old.carrier_count))
         secondary = tuple(address.ip for address in tunnel.addresses)
         view = LinkView(tunnel.name, link.index, link.mtu, tunnel.address.ip, up, count, secondary)
-        state = _State(view, reason, up=up, up_count=count, carrier_count=carrier.up_count if up else old.carrier_count)
+        state = _State(view, reason, up_count=count, carrier_count=carrier.up_count)
         if not link.up:  # the kernel accepts no routes through it yet
             return state
         try:

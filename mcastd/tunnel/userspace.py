@@ -161,14 +161,11 @@ class Pump:
     def _encapsulate(self, packet: bytes) -> bytes:
         if self._sent_header is not None:
             return self._sent_header + packet
-        return self.gre.options.header(gre.PROTOCOL_IPV4, self._next_sequence()).encode(packet)
-
-    def _next_sequence(self) -> int | None:
-        if self._sequence is None:
-            return None
-        number = int.from_bytes(self._sequence[:4], "big")
-        self._sequence[:4] = ((number + 1) % _SEQUENCES).to_bytes(4, "big")
-        return number
+        sequence = None
+        if self._sequence is not None:
+            sequence = int.from_bytes(self._sequence[:4], "big")
+            self._sequence[:4] = ((sequence + 1) % _SEQUENCES).to_bytes(4, "big")
+        return self.gre.options.header(gre.PROTOCOL_IPV4, sequence).encode(packet)
 
     def _decapsulate(self, packet: bytes) -> memoryview | None:
         """The packet inside GRE; None for a keepalive, which has a socket of its own. Raises DecodeError."""

@@ -125,7 +125,7 @@ def test_gre_without_ipsec_is_left_alone_also_beside_one_that_is_guarded() -> No
     plain = tunnel("plain", child=None, local=IPv4Address("10.9.0.1"))
     text = rules.table(config(child(mss=0), tunnels=(tunnel(), plain)))
     assert chain(text, "leaving")[0] == "ip saddr 10.9.0.1 ip daddr 10.44.7.1 ip protocol 47 accept"
-    assert chain(text, "input")[0] == "ip saddr 10.44.7.1 ip daddr 10.9.0.1 ip protocol 47 accept"
+    assert chain(text, "input")[0] == "ip daddr 10.9.0.1 ip saddr 10.44.7.1 ip protocol 47 accept"
     same_ends = tunnel("keyed", child=None, gre=GreOptions(5))
     text = rules.table(config(child(mss=0), tunnels=(tunnel(), same_ends)))
     assert [rule.split()[-1] for rule in chain(text, "leaving") + chain(text, "input")] == ["drop", "drop"]
