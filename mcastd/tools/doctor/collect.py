@@ -22,7 +22,7 @@ from mcastd.errors import ConfigError, ControlError, HostError
 from mcastd.status import Status
 from mcastd.system.netlink import Netlink
 from mcastd.tools.doctor import proc
-from mcastd.tools.doctor.facts import Facts, Interface, Kernel, TunnelFacts
+from mcastd.tools.doctor.facts import Facts, Feature, Interface, TunnelFacts
 from mcastd.tools.doctor.listen import DeliveryTap, EspTap, GreTap, StreamTap
 from mcastd.tools.doctor.probe import MtuProbe
 
@@ -47,8 +47,7 @@ async def look(config_file: Path, control_socket: Path) -> Facts:
         loaded = await asyncio.to_thread(load, config_file)
     except ConfigError as error:
         return replace(facts, config_errors=tuple(map(str, error.problems)))
-    kernel = await asyncio.to_thread(_kernel)
-    facts = replace(facts, config=loaded.config, config_notes=loaded.notes, kernel=kernel)
+    facts = replace(facts, config=loaded.config, config_notes=loaded.notes, lacks=await asyncio.to_thread(_lacks))
     try:
         before = await _status(control_socket)
         facts = await _observe(facts, loaded.config, before)
@@ -139,14 +138,12 @@ def _privileged() -> bool:
     return True
 
 
-def _kernel() -> Kernel:
-    return Kernel(
-        gre=_module("ip_gre"),
-        esp=_module("esp4"),
-        xfrm_interface=_module("xfrm_interface"),
-        tun=Path("/dev/net/tun").exists(),
-        nft=shutil.which("nft") is not None,
-    )
+def _lacks() -> frozenset[Feature]:
+    """What this host does not have, as far as that can be determined."""
+    modules: tuple[Feature, ...] = ("ip_gre", "esp4", "xfrm_interface")
+    found: dict[Feature, bool | None] = {name: _module(name) for name in modules}
+    found |= {"tun": Path("/dev/net/tun").exists(), "nft": shutil.which("nft") is not None}
+    return frozenset(name for name, present in found.items() if present is False)
 
 
 def _module(name: str) -> bool | None:

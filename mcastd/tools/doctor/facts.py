@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mcastd.config.model import Config, Tunnel
 from mcastd.errors import ConfigProblem
@@ -12,15 +12,8 @@ from mcastd.net.gre import GreHeader
 from mcastd.status import ChildStatus, GroupStatus, PeerStatus, Status, TunnelStatus
 from mcastd.tools.doctor.proc import Proc
 
-
-class Kernel(NamedTuple):
-    """What the host supports; None if unknown."""
-
-    gre: bool | None = None
-    esp: bool | None = None
-    xfrm_interface: bool | None = None
-    tun: bool = True
-    nft: bool = True
+Feature = Literal["ip_gre", "esp4", "xfrm_interface", "tun", "nft"]
+"""What a host may lack: a module of the kernel, ``/dev/net/tun``, or a program."""
 
 
 class Interface(NamedTuple):
@@ -123,9 +116,10 @@ class TunnelView(NamedTuple):
 class Facts:
     """Everything that was observed. Counters are what they rose by during the observation, which took ``seconds``.
 
-    ``before`` and ``status`` are the daemon's status at the beginning and the end, or ``daemon_error`` why there is
-    none. ``routes`` are those to the peers, None without a route; ``addresses`` are this host's own. ``port_holders``
-    are, by UDP port, programs other than the configured charon that hold a port of IKE.
+    ``lacks`` is what the host certainly does not have. ``before`` and ``status`` are the daemon's status at the start
+    and the end, or ``daemon_error`` why there is none. ``routes`` are those to the peers, None without a route;
+    ``addresses`` are this host's own. ``port_holders`` are, by UDP port, programs other than the configured charon that
+    hold a port of IKE.
     """
 
     config_file: str
@@ -133,7 +127,7 @@ class Facts:
     config_errors: tuple[str, ...] = ()
     config_notes: tuple[ConfigProblem, ...] = ()
     privileged: bool = True
-    kernel: Kernel = field(default_factory=Kernel)
+    lacks: frozenset[Feature] = frozenset()
     daemon_error: str | None = None
     before: Status | None = None
     status: Status | None = None
@@ -165,12 +159,12 @@ class Facts:
                 seen = self.tunnels.get(tunnel.name, TunnelFacts())
                 yield TunnelView(tunnel, status, seen, children.get(tunnel.child or ""))
 
-    def groups(self) -> Iterator[tuple[Tunnel, GroupStatus]]:
+    def groups(self) -> Iterator[tuple[TunnelView, GroupStatus]]:
         """The joins, by tunnel in the order of the file."""
-        for tunnel in self.configured:
+        for view in self.views():
             for group in self.status.groups if self.status else ():
-                if group.tunnel == tunnel.name:
-                    yield tunnel, group
+                if group.tunnel == view.tunnel.name:
+                    yield view, group
 
     def is_new(self, group: GroupStatus) -> bool:
         """Whether a group was joined only during the observation."""

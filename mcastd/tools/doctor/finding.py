@@ -35,7 +35,7 @@ class Note(Struct, frozen=True, kw_only=True):
 
 
 class Cause(Enum):
-    """A problem that hops can find; its code is the name of the member in lower case.
+    """A problem that hops can find; its stable code is the name of the member in lower case.
 
     Names in braces in ``remedy`` are given when it is found.
     """
@@ -45,15 +45,10 @@ class Cause(Enum):
         self.means = means
         self.remedy = remedy
 
-    @property
-    def code(self) -> str:
-        """The stable code."""
-        return self.name.lower()
-
     def found(self, saw: str, **names: object) -> Finding:
         """The finding for what was seen."""
         change = self.remedy.format(**names)
-        return Finding(problem=self.code, saw=saw, means=self.means, change=change, side=self.side)
+        return Finding(problem=self.name.lower(), saw=saw, means=self.means, change=change, side=self.side)
 
 
 def here(means: str, change: str) -> tuple[Side, str, str]:

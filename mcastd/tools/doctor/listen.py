@@ -5,9 +5,10 @@ import errno
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -126,9 +127,8 @@ class GreTap(_Tap):
 
     def __init__(self, *, delivered: bool) -> None:
         program = bpf.accept_protocol(ipv4.GRE)
-        super().__init__(
-            lambda: sockets.delivered(ipv4.GRE, program) if delivered else sockets.packets_anywhere(program)
-        )
+        anywhere, here = partial(sockets.packets_anywhere, program), partial(sockets.delivered, ipv4.GRE, program)
+        super().__init__(here if delivered else anywhere)
         self._seen: Counter[GreSeen] = Counter()
 
     def take(self, packet: ipv4.Ipv4Packet) -> None:
@@ -143,27 +143,23 @@ class GreTap(_Tap):
         return self._seen
 
 
-class _Passed:
-    """The packets of one SPI."""
+def _esp(peer: IPv4Address, numbers: Iterable[int], *, overrun: bool) -> Esp:
+    """The packets of one SPI by their sequence numbers, in the order of arrival.
 
-    def __init__(self, peer: IPv4Address) -> None:
-        self.peer = peer
-        self.numbers: set[int] = set()  # sequence numbers
-        self.first: int | None = None  # the number of the first packet
-        self.last = self.late = 0  # the highest number, and by how much a packet was behind it at most
-
-    def take(self, number: int) -> None:
-        """Count a packet once, though it shows on two interfaces (a bridge); not if it is far off the others."""
-        if number not in self.numbers and (not self.numbers or abs(number - self.last) < _FAR_OFF):
-            self.first = number if self.first is None else self.first
-            self.numbers.add(number)
-            self.late = max(self.late, self.last - number)
-            self.last = max(self.last, number)
-
-    def missing(self) -> int:
-        """The numbers that did not arrive, except at both ends, where a reordered packet may be outside the window."""
-        certain = range((self.first or 0) + self.late, self.last - self.late)
-        return sum(number not in self.numbers for number in certain)
+    A packet counts once, though it shows on two interfaces (a bridge), and not at all if it is far off the others. None
+    is missing near both ends, where a reordered packet may be outside the window, or if the socket had an overrun.
+    """
+    seen: set[int] = set()
+    first = last = late = 0
+    for number in numbers:
+        if not seen:
+            first = last = number
+        if number not in seen and abs(number - last) < _FAR_OFF:
+            seen.add(number)
+            late = max(late, last - number)
+            last = max(last, number)
+    missing = sum(number not in seen for number in range(first + late, last - late))
+    return Esp(peer, len(seen), 0 if overrun else missing, late)
 
 
 class EspTap(_Tap):
@@ -172,7 +168,7 @@ class EspTap(_Tap):
     def __init__(self, *, outgoing: bool) -> None:
         program = bpf.accept_esp(outgoing=outgoing, snap=self.snap)
         super().__init__(lambda: sockets.packets_anywhere(program), outgoing=outgoing)
-        self._passed: dict[int, _Passed] = {}
+        self._numbers: dict[tuple[int, IPv4Address], list[int]] = {}  # sequence numbers by SPI and peer
 
     def take(self, packet: ipv4.Ipv4Packet) -> None:
         """Count a packet by its SPI."""
@@ -180,12 +176,11 @@ class EspTap(_Tap):
         if len(packet.payload) >= start + _ESP.size:
             spi, number = _ESP.unpack_from(packet.payload, start)
             peer = packet.destination if self._outgoing else packet.source
-            self._passed.setdefault(spi, _Passed(peer)).take(number)
+            self._numbers.setdefault((spi, peer), []).append(number)
 
     def wire(self) -> Wire:
         """What has passed so far; without gaps if packets came faster than they were read."""
         self.drain()
-        sas = {}
-        for spi, one in self._passed.items():
-            sas[spi] = Esp(one.peer, len(one.numbers), 0 if self._overrun else one.missing(), one.late)
+        overrun = bool(self._overrun)
+        sas = {spi: _esp(peer, numbers, overrun=overrun) for (spi, peer), numbers in self._numbers.items()}
         return Wire(sas, complete=self._left > 0 and not self._overrun)

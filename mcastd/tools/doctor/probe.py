@@ -31,36 +31,31 @@ class MtuProbe:
     def __init__(self, tunnel: Tunnel) -> None:
         self._sock: socket.socket | None = None
         self._id = int.from_bytes(os.urandom(2))
-        self._size = 0  # bytes of the full packet
-        self._refused: int | None = None  # the path MTU for which the host refused to send it
-        self._answered: set[int] = set()  # sequence numbers
+        self._probe: Probe | None = None  # the answers so far
         if (far_end := far_address(tunnel)) is not None:
             try:
                 self._begin(tunnel.name, far_end.ip)
             except OSError:
-                self.close()
+                self._probe = None
 
     def result(self) -> Probe | None:
         """Which echoes have been answered so far."""
-        if self._sock is None:
-            return None
-        return Probe(self._size, _SMALL in self._answered, _FULL in self._answered, self._refused)
+        return self._probe
 
     def _begin(self, name: str, far_end: IPv4Address) -> None:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMP)
-        self._sock = sock
+        self._sock = sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMP)
         asyncio.get_running_loop().add_reader(sock, self._readable, sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
         sock.connect((str(far_end), 0))
-        self._size = int(_IFREQ.unpack(fcntl.ioctl(sock, _SIOCGIFMTU, _IFREQ.pack(name.encode(), 0)))[1])
+        self._probe = Probe(int(_IFREQ.unpack(fcntl.ioctl(sock, _SIOCGIFMTU, _IFREQ.pack(name.encode(), 0)))[1]))
         sock.send(self._echo(_SMALL, 0))
         try:
-            sock.send(self._echo(_FULL, self._size - _BARE))
+            sock.send(self._echo(_FULL, self._probe.size - _BARE))
         except OSError as error:
             if error.errno != errno.EMSGSIZE:
                 raise
-            self._refused = sock.getsockopt(socket.IPPROTO_IP, _IP_MTU)
+            self._probe = self._probe._replace(refused=sock.getsockopt(socket.IPPROTO_IP, _IP_MTU))
 
     def _echo(self, sequence: int, padding: int) -> bytes:
         body = b"\0" * padding
@@ -74,8 +69,9 @@ class MtuProbe:
             return  # an ICMP error for the socket: the missing answer shows it
         if len(payload) >= _HEADER.size:
             kind, _code, _sum, number, sequence = _HEADER.unpack_from(payload)
-            if (kind, number) == (_ECHO_REPLY, self._id):
-                self._answered.add(sequence)
+            if (kind, number) == (_ECHO_REPLY, self._id) and self._probe is not None:
+                answered = self._probe._replace(small=True) if sequence == _SMALL else self._probe._replace(full=True)
+                self._probe = answered
 
     def close(self) -> None:
         """Close the socket."""

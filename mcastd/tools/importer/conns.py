@@ -51,7 +51,6 @@ def drafts(
     ``local`` says which side is ours; None: determined for each conn. ``taken`` are names that other peers have.
     """
     found: list[PeerDraft] = []
-    bases: dict[int, str | None] = {}  # id of a draft -> the conn that all of its conns inherit from
     for name in _loaded(conf):
         conn = _Conn(name, conf, notes, local)
         peer = conn.peer(secrets)
@@ -61,15 +60,13 @@ def drafts(
         if not conn.add_children(same, [child.name for one in found for child in one.children]):
             notes.add(conf.conns[name].where, name, "the conn is ignored: none of its networks can be imported")
             continue
-        base = next((also.text for also in conf.conns[name].also), None)
         if same is peer:
             found.append(peer)
-            bases[id(peer)] = base
-        elif bases[id(same)] != base:
-            bases[id(same)] = None
+        elif same.base != peer.base:
+            same.base = None
     names = list(taken)
     for peer in found:
-        peer.name = usable_name(bases[id(peer)] or peer.name, names)
+        peer.name = usable_name(peer.base or peer.name, names)
         names.append(peer.name)
         if "psk_file" in peer.keys:
             peer.keys["psk_file"] = f"{peer.name}.psk"
@@ -115,6 +112,7 @@ class _Conn(Settings):
         values = conf.effective(name)
         super().__init__(values, notes, conf.conns[name].where)
         self._name = name
+        self._base = next((also.text for also in conf.conns[name].also), None)  # the conn that it inherits from
         self._ours: Side = local or _local_side(values, notes)
         self._theirs: Side = "right" if self._ours == "left" else "left"
 
@@ -130,7 +128,7 @@ class _Conn(Settings):
         ):
             keys[end] = self.address(side, address)
             keys[f"{end}_id"] = self.identity(f"{side}id", keys[end], identity)
-        peer = PeerDraft(self._name, keys)
+        peer = PeerDraft(self._name, keys, base=self._base)
         methods = [key if self.find(key := f"{side}auth") else "authby" for side in (self._ours, self._theirs)]
         certificates = [self.uses_certificates(method) for method in methods]
         authenticate(peer, secrets, self._certificates(secrets) if any(certificates) else None)
@@ -167,11 +165,8 @@ class _Conn(Settings):
         if self.text("forceencaps") in YES:
             keys["encap"] = True
         delay = self.seconds("dpddelay")
-        if self.text("dpdaction") == "none":
-            keys["dpd_delay"] = "0s"
-        elif delay is not None:
-            keys["dpd_delay"] = f"{delay}s"
-        return keys
+        delay = 0 if self.text("dpdaction") == "none" else delay
+        return keys if delay is None else keys | {"dpd_delay": f"{delay}s"}
 
     def add_children(self, peer: PeerDraft, taken: list[str]) -> int:
         """Add a CHILD_SA for each pair of traffic selectors, and return how many."""
@@ -182,7 +177,7 @@ class _Conn(Settings):
             keys["mode"] = "transport"
         keys |= self.replay_window()
         ours, theirs = self._selectors(self._ours), self._selectors(self._theirs)
-        added = peer.add_children(self._name, keys, ours, theirs, taken)
+        added = peer.add_children(self._name, keys, (ours, theirs), taken)
         if added > 1:
             self.note(f"{self._ours if len(ours) > 1 else self._theirs}subnet", SEVERAL)
         self.note_others(_SAME, _WHY, _SIDES)

@@ -23,6 +23,9 @@ class Selector(NamedTuple):
     gre: bool
 
 
+Selectors = tuple[Selector, ...]
+
+
 @dataclass(frozen=True)
 class Missing:
     """A key that ``mcastd.toml`` requires and the source does not have: an example value, and why it is missing."""
@@ -44,12 +47,16 @@ class ChildDraft:
 
 @dataclass
 class PeerDraft:
-    """One peer: its name, its keys in ``[peers.NAME]``, and its pre-shared key if the source has it."""
+    """One peer: its name, its keys in ``[peers.NAME]``, and its pre-shared key if the source has it.
+
+    ``base`` is the conn that all of its conns inherit from.
+    """
 
     name: str
     keys: Keys
     children: list[ChildDraft] = field(default_factory=list)
     psk: bytes | None = field(default=None, repr=False)
+    base: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -61,13 +68,14 @@ class PeerDraft:
         """Identity and address of one end, ``local`` or ``remote``, as far as they are known."""
         return [value for key in (f"{end}_id", end) if isinstance(value := self.keys[key], str)]
 
-    def add_children(
-        self, name: str, keys: Keys, ours: Iterable[Selector], theirs: Iterable[Selector], taken: Iterable[str]
-    ) -> int:
-        """Add a CHILD_SA for each pair of traffic selectors and return how many; ``taken`` are names in use."""
+    def add_children(self, name: str, keys: Keys, selectors: Iterable[Selectors], taken: Iterable[str]) -> int:
+        """Add a CHILD_SA for each pair of traffic selectors, ours and theirs, and return how many.
+
+        ``taken`` are names in use.
+        """
         transport = keys.get("mode") == "transport"
         used = [*taken, *(child.name for child in self.children)]
-        pairs = list(product(ours, theirs))
+        pairs = list(product(*selectors))
         for pair in pairs:
             ends: Keys = {}
             for selector, end in zip(pair, ("local", "remote"), strict=True):

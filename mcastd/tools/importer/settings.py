@@ -14,7 +14,7 @@ from mcastd.tools.importer.secrets import Secrets
 
 YES: Final = ("yes", "true", "1", "enabled")
 SEVERAL: Final = "several networks: imported as a CHILD_SA for each pair, as a Cisco crypto map has it, not as one"
-_METHODS: Final = ("psk", "secret", "pubkey", "rsa", "rsasig", "ecdsa", "ecdsasig")
+_CERTIFICATE: Final = ("pubkey", "rsa", "rsasig", "ecdsa", "ecdsasig")
 _PSK: Final = ("psk", "secret")
 _DURATION: Final = re.compile(r"(\d{1,9})\s*([smhd]?)")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -149,9 +149,9 @@ class Settings:
     def uses_certificates(self, key: str) -> bool:
         """Whether an end authenticates by a certificate, which is the default of strongSwan."""
         method = self.text(key, "pubkey").split("-")[0].split(":")[0]
-        if method not in _METHODS:
+        if method not in (*_CERTIFICATE, *_PSK):
             self.note(key, f"{self.text(key)} is not imported: mcastd has pre-shared keys and certificates")
-        return method in _METHODS and method not in _PSK
+        return method in _CERTIFICATE
 
     def file(self, folder: str, key: str) -> Scalar | Missing:
         """The path of a file in one of strongSwan's folders; of a list, the first."""

@@ -165,7 +165,7 @@ class _Connection(Settings):
             keys = _child_keys(child)
             ours, theirs = child.selectors("local_ts"), child.selectors("remote_ts")
             child.note_others(_SAME, _WHY)
-            count = peer.add_children(name, keys, ours, theirs, taken)
+            count = peer.add_children(name, keys, (ours, theirs), taken)
             if count > 1:
                 child.note("local_ts" if len(ours) > 1 else "remote_ts", SEVERAL)
             added += count

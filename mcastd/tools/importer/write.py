@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network
 from typing import Final
 
@@ -10,7 +10,7 @@ import msgspec
 
 from mcastd.config.model import Child, Peer
 from mcastd.errors import ConfigProblem
-from mcastd.tools.importer.draft import ChildDraft, Keys, Missing, PeerDraft, Scalar
+from mcastd.tools.importer.draft import Keys, Missing, PeerDraft, Scalar
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -84,25 +84,17 @@ def _comment(text: str) -> str:
 
 
 def _tunnel(peers: Sequence[PeerDraft]) -> str:
-    child, ends = _carrier(peers)
-    return _TUNNEL.format(child=_string(child), local=_string(ends[0]), remote=_string(ends[1]))
+    child, *ends = map(_string, _carrier(peers))
+    return _TUNNEL.format(child=child, local=ends[0], remote=ends[1])
 
 
-def _carrier(peers: Sequence[PeerDraft]) -> tuple[str, tuple[str, str]]:
-    """A CHILD_SA that can carry GRE, with its endpoints: the first whose traffic selectors are single hosts."""
-    for peer in peers:
-        for child in peer.children:
-            if (ends := _hosts(peer.keys, child)) is not None:
-                return child.name, ends
-    first = next((child.name for peer in peers for child in peer.children), "dc-tun-gre")
-    return first, ("10.44.6.1", "10.44.7.1")
-
-
-def _hosts(peer: Mapping[str, Scalar | Missing], child: ChildDraft) -> tuple[str, str] | None:
-    found = []
-    for key, end in (("local_ts", "local"), ("remote_ts", "remote")):
-        selector = child.keys.get(key, peer[end] if child.keys.get("mode") == "transport" else None)
-        if not isinstance(selector, str) or IPv4Network(selector).prefixlen != 32:
-            return None
-        found.append(selector.removesuffix("/32"))
-    return found[0], found[1]
+def _carrier(peers: Sequence[PeerDraft]) -> tuple[str, str, str]:
+    """A CHILD_SA that can carry GRE, and its endpoints: the first whose traffic selectors are single hosts."""
+    children = [(peer, child) for peer in peers for child in peer.children]
+    for peer, child in children:
+        transport = child.keys.get("mode") == "transport"
+        ends = [child.keys.get(f"{end}_ts", peer.keys[end] if transport else None) for end in ("local", "remote")]
+        hosts = [end.removesuffix("/32") for end in ends if isinstance(end, str) and IPv4Network(end).prefixlen == 32]
+        if len(hosts) == 2:
+            return child.name, hosts[0], hosts[1]
+    return children[0][1].name if children else "dc-tun-gre", "10.44.6.1", "10.44.7.1"

@@ -58,7 +58,7 @@ def _peer(peer: Peer) -> Iterator[Row]:
     yield Row("IKE version", f"IKEv{peer.version}", SAME)
     by_key = peer.psk_file is not None
     yield Row("Authentication", "pre-shared key, exchanged separately" if by_key else "certificate", SAME)
-    yield Row("IKE algorithms (phase 1)", _proposals(peer.proposals), SAME)
+    yield Row("IKE algorithms (phase 1)", " or ".join(peer.proposals), SAME)
     yield Row("Other algorithms", "none are accepted (strict)", SAME)
     renewed = "reauthenticated" if peer.reauthentication or peer.version == 1 else "rekeyed"
     yield Row("IKE SA lifetime", f"{spell(peer.lifetime)}, then {renewed}", SAME)
@@ -79,7 +79,7 @@ def _child(peer: Peer, child: Child) -> Iterator[Row]:
         yield Row("Source address of what we send", f"{child.snat} alone (SNAT)", "")
     modes = {"transport": "transport", "tunnel": "tunnel", "interface": "tunnel, route-based (an interface)"}
     yield Row("Mode", modes[child.mode], SAME)
-    yield Row("ESP algorithms (phase 2)", _proposals(child.proposals), SAME)
+    yield Row("ESP algorithms (phase 2)", " or ".join(child.proposals), SAME)
     groups = {word for proposal in child.proposals for word in by_kind(proposal).get("group", ())}
     yield Row("PFS", ", ".join(map(_group, sorted(groups))) or "no", SAME)
     yield Row("ESP SA lifetime", spell(child.lifetime), SAME)
@@ -132,10 +132,6 @@ def _joined(group: Group) -> str:
 
 def _list(items: tuple[object, ...]) -> str:
     return ", ".join(map(str, items))
-
-
-def _proposals(proposals: tuple[str, ...]) -> str:
-    return " or ".join(proposals)
 
 
 def _group(word: str) -> str:

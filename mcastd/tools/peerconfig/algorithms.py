@@ -20,12 +20,12 @@ GROUPS: Final[Mapping[str, int]] = {
     "modp4096": 16,
     "modp6144": 17,
     "modp8192": 18,
-    "ecp256": 19,
-    "ecp384": 20,
-    "ecp521": 21,
     "modp1024s160": 22,
     "modp2048s224": 23,
     "modp2048s256": 24,
+    "ecp256": 19,
+    "ecp384": 20,
+    "ecp521": 21,
     "ecp192": 25,
     "ecp224": 26,
     "curve25519": 31,
@@ -38,18 +38,15 @@ GROUPS: Final[Mapping[str, int]] = {
 _IOS_GROUPS: Final = frozenset((1, 2, 5, 14, 15, 16, 19, 20, 21, 24))
 _AES: Final = re.compile(r"aes(128|192|256)?")
 _GCM: Final = re.compile(r"aes(128|192|256)?gcm(?:16|128)?")
+_NAMES: Final = ("md5", "sha1", "sha256", "sha384", "sha512")
 _HASHES: Final = {
-    "md5": "md5",
+    **{name: name for name in _NAMES},
     "sha": "sha1",
-    "sha1": "sha1",
-    "sha256": "sha256",
     "sha2_256": "sha256",
-    "sha384": "sha384",
     "sha2_384": "sha384",
-    "sha512": "sha512",
     "sha2_512": "sha512",
 }
-_PRFS: Final = {f"prf{name}": name for name in ("md5", "sha1", "sha256", "sha384", "sha512")}
+_PRFS: Final = {f"prf{name}": name for name in _NAMES}
 _CIPHERS: Final = {"des": "des", "3des": "3des"}
 _ESP_CIPHERS: Final = {"des": "esp-des", "3des": "esp-3des", "null": "esp-null"}
 

@@ -7,7 +7,7 @@ from mcastd.status import (
     KeepaliveStatus,
     PimStatus,
 )
-from mcastd.tools.doctor.facts import Facts, Interface, Kernel, Probe, Wire
+from mcastd.tools.doctor.facts import Facts, Interface, Probe, Wire
 from mcastd.tools.doctor.proc import UdpSocket
 from tests.tools.doctor.observed import (
     GATEWAY,
@@ -43,10 +43,10 @@ CASES: dict[str, tuple[str, Facts]] = {
     "no privilege": ("not_privileged", facts(privileged=False)),
     "no GRE in the kernel": (
         "kernel_lacks",
-        facts(config=config(datapath="kernel"), kernel=Kernel(gre=False)),
+        facts(config=config(datapath="kernel"), lacks=frozenset({"ip_gre"})),
     ),
-    "no GRE and no TUN": ("kernel_lacks", facts(kernel=Kernel(gre=False, tun=False))),
-    "no nft": ("kernel_lacks", facts(kernel=Kernel(gre=True, nft=False))),
+    "no GRE and no TUN": ("kernel_lacks", facts(lacks=frozenset({"ip_gre", "tun"}))),
+    "no nft": ("kernel_lacks", facts(lacks=frozenset({"nft"}))),
     "no daemon": ("daemon_silent", facts(daemon_error="nobody answers", status=None)),
     "not reloaded": ("not_loaded", facts(status=status(tunnels=()))),
     "charon hangs": (

@@ -23,7 +23,6 @@ from mcastd.tools.doctor.facts import (
     Facts,
     GreSeen,
     Interface,
-    Kernel,
     Multicast,
     Probe,
     Stream,
@@ -128,7 +127,6 @@ def gre_seen(key: int | None = None, *, checksum: bool = False, sequence: int | 
 def facts(**changes: object) -> Facts:
     found: dict[str, object] = {
         "config": config(),
-        "kernel": Kernel(gre=True, esp=True, xfrm_interface=True),
         "before": status(),
         "status": status(),
         "seconds": 1.5,
@@ -207,7 +205,7 @@ def without_gre() -> Facts:
             peers=(replace(had.peers[0], children=(carrier,)),),
             tunnels=tunnels,
         ),
-        kernel=Kernel(gre=False, esp=True, xfrm_interface=True, tun=False, nft=False),
+        lacks=frozenset({"ip_gre", "tun", "nft"}),
         before=told,
         status=told,
         tunnels={"gre1": seen(interface=Interface(1422, True, True), probe=Probe(1422, small=True, full=True))},

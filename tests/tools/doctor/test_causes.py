@@ -14,7 +14,7 @@ from tests.tools.doctor.cases import CASES
 
 MANUAL = Path(__file__).parents[3] / "docs" / "doctor.md"
 MODULES = (host, ipsec, gre, pim, delivery)
-CAUSES = {cause.code: cause for declared in Cause.__subclasses__() for cause in declared}
+CAUSES = {cause.name.lower(): cause for declared in Cause.__subclasses__() for cause in declared}
 ROW = re.compile(r"\| `(\w+)` \| ([a-z_, ]+) \| (.+) \|")
 
 
@@ -54,7 +54,7 @@ def test_every_cause_is_given_the_names_in_its_text(module: object) -> None:
         cause = getattr(declared, getattr(call.func.value, "attr", ""), None)
         names = {str(keyword.arg) for keyword in call.keywords}
         if isinstance(cause, Cause) and "None" not in names:
-            assert set(re.findall(r"{(\w+)}", cause.remedy)) <= names, cause.code
+            assert set(re.findall(r"{(\w+)}", cause.remedy)) <= names, cause
 
 
 def test_a_finding_has_its_names_filled_in() -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from mcastd.links import NextHop
 from mcastd.status import KeepaliveStatus, NeighborStatus, PimStatus, Status
-from mcastd.tools.doctor.facts import Esp, Facts, Interface, Kernel, Multicast, Probe, Wire
+from mcastd.tools.doctor.facts import Esp, Facts, Interface, Multicast, Probe, Wire
 from mcastd.tools.doctor.proc import UdpSocket
 from mcastd.tools.doctor.walk import walk
 from tests.tools.doctor.observed import (
@@ -81,13 +81,16 @@ DECISIONS: dict[str, tuple[str | None, Facts]] = {
     # This host
     "TUN for a datapath in user space": (
         "kernel_lacks",
-        facts(config=config(datapath="userspace"), kernel=Kernel(gre=True, tun=False)),
+        facts(config=config(datapath="userspace"), lacks=frozenset({"tun"})),
     ),
-    "no TUN for the kernel's GRE": (None, facts(kernel=Kernel(gre=True, tun=False))),
-    "no GRE for a datapath in user space": (None, facts(config=config(datapath="userspace"), kernel=Kernel(gre=False))),
-    "the kernel's ESP for transport mode": ("kernel_lacks", with_child("transport", kernel=Kernel(esp=False))),
-    "no kernel's ESP for tunnel mode": (None, with_child("tunnel", kernel=Kernel(esp=False))),
-    "what is unknown of the kernel is not missing": (None, with_child("transport", kernel=Kernel())),
+    "no TUN for the kernel's GRE": (None, facts(lacks=frozenset({"tun"}))),
+    "no GRE for a datapath in user space": (
+        None,
+        facts(config=config(datapath="userspace"), lacks=frozenset({"ip_gre"})),
+    ),
+    "the kernel's ESP for transport mode": ("kernel_lacks", with_child("transport", lacks=frozenset({"esp4"}))),
+    "no kernel's ESP for tunnel mode": (None, with_child("tunnel", lacks=frozenset({"esp4"}))),
+    "what is unknown of the kernel is not missing": (None, with_child("transport", lacks=frozenset())),
     "without a peer charon is not needed": (
         None,
         facts(status=status(charon="none", charon_code="charon_gone", peers=())),

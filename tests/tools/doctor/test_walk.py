@@ -18,7 +18,6 @@ from mcastd.status import (
 from mcastd.tools.doctor.facts import (
     Esp,
     Facts,
-    Kernel,
     Multicast,
     Probe,
     Stream,
@@ -261,7 +260,7 @@ def test_a_path_without_gre_needs_nothing_of_gre() -> None:
 
 
 def test_a_path_without_gre_needs_xfrm_interfaces() -> None:
-    lacking = dataclasses.replace(without_gre(), kernel=Kernel(esp=True, xfrm_interface=False))
+    lacking = dataclasses.replace(without_gre(), lacks=frozenset({"xfrm_interface"}))
     found = walk(lacking)
     assert found.finding is not None
     assert found.finding.saw == "this host has no XFRM interfaces (module xfrm_interface)"

@@ -72,20 +72,17 @@ class Delivery(Cause):
 
 def packets_at_an_application(facts: Facts) -> Found:
     """What arrives is delivered to the applications on this host that have joined it."""
-    views = {view.tunnel.name: view for view in facts.views()}
-    for tunnel, group in facts.groups():
-        view = views[tunnel.name]
+    for view, group in facts.groups():
         streams = {one: count for one, count in view.seen.arrived.streams.items() if matches(group, one)}
         yield from _reverse_path(facts, view, streams)
         yield from _membership(facts, view, group, streams)
         yield from _socket(facts, group, streams)
         yield from _dropped(facts, view, group, streams)
-    for name, view in views.items():
+    for view in facts.views():
+        name = view.tunnel.name
         for prefix in _taken(view):
-            yield Note(
-                text=f"a route of another program leads {prefix} elsewhere than to {name}, and with it joins of "
-                f"applications that name no interface; remove it, or let them name {name}"
-            )
+            led = f"a route of another program leads {prefix} elsewhere than to {name}, with joins without interface"
+            yield Note(text=f"{led}; remove it, or let applications name {name}")
 
 
 def _taken(view: TunnelView) -> list[str]:

@@ -191,10 +191,11 @@ def mtu(facts: Facts) -> Found:
             saw = f"an echo of {probe.size} bytes through {name} with DF set was not answered; a small one was"
             yield Gre.MTU.found(saw, tunnel=name)
         if count := seen.arrived.fragments:
+            what = (
+                f"{count} fragments of multicast packets arrived on {name}, since datagrams exceed the other side's MTU"
+            )
             yield Note(
-                text=f"{count} fragments of multicast packets arrived on {name}: the datagrams are larger than the "
-                "MTU of the other side's tunnel, and each lost fragment loses a datagram; ask for a larger `ip mtu`, "
-                "or for smaller datagrams"
+                text=f"{what}; each lost fragment loses a datagram: ask for a larger `ip mtu`, or smaller datagrams"
             )
 
 
@@ -221,8 +222,5 @@ def keepalives(facts: Facts) -> Found:
             arrived = f"{seen.received} packets arrived on {tunnel.name} in {facts.seconds:.1f} s"
             yield Gre.PATH_DEAD.found(f"{saw}; {arrived}", tunnel=tunnel.name)
         if alive.stopped:
-            yield Note(
-                text=f"the last keepalive from {tunnel.remote} arrived {alive.last_age or 0.0:.0f} s ago, although "
-                f"other packets arrive on {tunnel.name}: ask whether the other side has turned keepalives off, since "
-                "it detects a dead path by our answers"
-            )
+            last = f"the last keepalive of {tunnel.remote} arrived {alive.last_age or 0.0:.0f} s ago, other packets do"
+            yield Note(text=f"{last}: ask whether the other side has turned them off; it detects a dead path by them")

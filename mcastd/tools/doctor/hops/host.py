@@ -6,7 +6,7 @@ from mcastd.config import charon_settings
 from mcastd.config.model import Config, digest
 from mcastd.config.report import dotted
 from mcastd.firewall import rules
-from mcastd.tools.doctor.facts import Facts
+from mcastd.tools.doctor.facts import Facts, Feature
 from mcastd.tools.doctor.finding import Cause, Note, here
 from mcastd.tools.doctor.hops import Found
 
@@ -68,24 +68,24 @@ def configuration(facts: Facts) -> Found:
 
 def kernel(facts: Facts) -> Found:
     """The host has what the configuration needs."""
-    missing = [what for what, is_missing in _needs(facts, facts.config) if is_missing] if facts.config else []
+    needed = _needed(facts, facts.config) if facts.config else {}
+    missing = [what for what, (feature, is_needed) in needed.items() if is_needed and feature in facts.lacks]
     if missing:
         yield Host.KERNEL_LACKS.found(f"this host has no {', no '.join(missing)}")
 
 
-def _needs(facts: Facts, config: Config) -> tuple[tuple[str, bool], ...]:
-    """What the configuration may need, and whether it needs it and the host does not have it."""
-    host, datapath = facts.kernel, config.daemon.datapath
-    modes = {child.mode for peer in config.peers for child in peer.children}
+def _needed(facts: Facts, config: Config) -> dict[str, tuple[Feature, bool]]:
+    """What a configuration may need, by its description, and whether this one does."""
+    datapath, modes = config.daemon.datapath, {child.mode for peer in config.peers for child in peer.children}
     with_gre = any(tunnel.encapsulation == "gre" for tunnel in config.tunnels)
-    userspace = datapath == "userspace" or (datapath == "auto" and host.gre is False)
-    return (
-        ("GRE (module ip_gre)", with_gre and datapath == "kernel" and host.gre is False),
-        ("TUN (/dev/net/tun)", with_gre and userspace and not host.tun),
-        ("ESP (module esp4)", bool(modes & {"transport", "interface"}) and host.esp is False),
-        ("XFRM interfaces (module xfrm_interface)", "interface" in modes and host.xfrm_interface is False),
-        ("program nft (package nftables)", bool(rules.table(config)) and not host.nft),
-    )
+    userspace = datapath == "userspace" or (datapath == "auto" and "ip_gre" in facts.lacks)
+    return {
+        "GRE (module ip_gre)": ("ip_gre", with_gre and datapath == "kernel"),
+        "TUN (/dev/net/tun)": ("tun", with_gre and userspace),
+        "ESP (module esp4)": ("esp4", bool(modes & {"transport", "interface"})),
+        "XFRM interfaces (module xfrm_interface)": ("xfrm_interface", "interface" in modes),
+        "program nft (package nftables)": ("nft", bool(rules.table(config))),
+    }
 
 
 def daemon(facts: Facts) -> Found:

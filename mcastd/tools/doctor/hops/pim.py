@@ -5,7 +5,7 @@ from typing import Final
 
 from mcastd.config.model import Tunnel
 from mcastd.status import GroupStatus
-from mcastd.tools.doctor.facts import Facts, Stream
+from mcastd.tools.doctor.facts import Facts, Stream, TunnelView
 from mcastd.tools.doctor.finding import Cause, Note, either, here, there
 from mcastd.tools.doctor.hops import Found
 from mcastd.tools.doctor.hops.gre import NO_ECHO, Gre
@@ -79,21 +79,18 @@ def neighbor(facts: Facts) -> Found:
         if not pim.neighbors:
             yield Note(text=f"no Hello has been heard on {name} yet; run the doctor again in a few seconds")
         if name in facts.proc.multicast_routers:
-            yield Note(
-                text=f"a multicast routing daemon other than mcastd uses {name}: its Hellos have the same address, and "
-                "the other side takes both for one router that restarts all the time; exclude the interface in it"
-            )
+            why = "its Hellos have the address of mcastd's, and the other side takes both for one router that restarts"
+            yield Note(text=f"another multicast routing daemon uses {name}: {why}; configure it without {name}")
 
 
 def _still_expected(facts: Facts, tunnel: Tunnel) -> bool:
     """Whether the daemon still waits for the first Hello, during which it shows a group as joined."""
-    states = {group.state for on, group in facts.groups() if on is tunnel}
-    return states == {"joined"}
+    return {group.state for view, group in facts.groups() if view.tunnel is tunnel} == {"joined"}
 
 
 def rendezvous_point(facts: Facts) -> Found:
     """Every (*,G) has a rendezvous point."""
-    for tunnel, group in facts.groups():
+    for (tunnel, *_), group in facts.groups():
         if group.source is None and group.rp is None:
             saw = f"{tunnel.name}: {group.problem or f'no rendezvous point for {group.group}'}"
             if tunnel.pim is not None and tunnel.pim.bootstrap:
@@ -103,47 +100,43 @@ def rendezvous_point(facts: Facts) -> Found:
 
 def joins(facts: Facts) -> Found:
     """Every group of the configuration and of `mcastd join` has been joined."""
-    lost = [(tunnel, group) for tunnel, group in facts.groups() if group.state != "joined"]
-    for tunnel, group in lost[:1]:
+    lost = [group for _, group in facts.groups() if group.state != "joined"]
+    for group in lost[:1]:
         problem = group.problem or "the Join has not been sent yet"
-        yield Pim.NOT_JOINED.found(f"{_entry(group, len(lost))} on {tunnel.name}: {problem}")
+        yield Pim.NOT_JOINED.found(f"{_entry(group, len(lost))} on {group.tunnel}: {problem}")
 
 
 def packets_on_the_tunnel(facts: Facts) -> Found:
     """Packets of what is joined arrive on the tunnel."""
     silent = [
-        (tunnel, group)
-        for tunnel, group in facts.groups()
-        if not (arrived := facts.tunnels[tunnel.name].arrived).capped
+        (view, group)
+        for view, group in facts.groups()
+        if not view.seen.arrived.capped
         and not facts.is_new(group)
-        and not any(matches(group, stream) for stream in arrived.streams)
+        and not any(matches(group, stream) for stream in view.seen.arrived.streams)
     ]
-    if silent:
-        yield from _silent(facts, *silent[0], len(silent))
+    for view, group in silent[:1]:
+        yield from _silent(facts, view, group, len(silent))
     if new := sum(facts.is_new(group) for _, group in facts.groups()):
         yield Note(text=f"{new} groups were joined during the observation, and are not judged; run the doctor again")
 
 
-def _silent(facts: Facts, tunnel: Tunnel, group: GroupStatus, count: int) -> Found:
-    view = next(view for view in facts.views() if view.tunnel is tunnel)
+def _silent(facts: Facts, view: TunnelView, group: GroupStatus, count: int) -> Found:
+    tunnel, _, seen, child = view
     saw = f"no packet of {_entry(group, count)} arrived on {tunnel.name} in {facts.seconds:.1f} s"
-    echo = NO_ECHO if view.seen.unanswered else ""
-    came_out = facts.passed(view.child)[0] if view.child else 0
-    if view.child is not None and not came_out and echo:
-        saw += f"; nothing at all came out of CHILD_SA {view.child.name}{echo}"
+    echo = NO_ECHO if seen.unanswered else ""
+    came_out = facts.passed(child)[0] if child else 0
+    if child is not None and not came_out and echo:
+        saw += f"; nothing at all came out of CHILD_SA {child.name}{echo}"
         yield Gre.NOTHING_COMES_BACK.found(saw, local=tunnel.local, remote=tunnel.remote)
-    others = sorted({str(one.source) for one in view.seen.arrived.streams if str(one.group) == group.group})
+    others = sorted({str(one.source) for one in seen.arrived.streams if str(one.group) == group.group})
     if others:
         saw += f"; packets from {', '.join(others[:_LISTED])} did"
-    if view.child is not None:
-        saw += f"; {came_out} packets came out of CHILD_SA {view.child.name} meanwhile{echo}"
+    if child is not None:
+        saw += f"; {came_out} packets came out of CHILD_SA {child.name} meanwhile{echo}"
     if missing := sum(one.missing for one in facts.wire_in.sas.values()):
         saw += f"; {missing} ESP packets did not arrive"
-    where = (
-        f"is the source {group.source} reachable from it"
-        if group.source
-        else f"is {group.rp} its RP for the group, too"
-    )
+    where = f"is the source {group.source} reachable from it" if group.source else f"is {group.rp} its RP, too"
     if echo:
         where += "; is their tunnel up, and do packets of ours arrive on it (`show crypto ipsec sa`: decaps)"
     yield Pim.SILENT.found(saw, group=group.group, upstream=group.upstream or "their router", where=where)
