@@ -1,4 +1,4 @@
-"""What Auto-RP says on one link, kept for its holdtime, and the rendezvous point that it has for a group.
+"""The mappings of Auto-RP on one link, kept for their holdtimes, and the rendezvous point that they have for a group.
 
 Only the RP-Discovery messages of mapping agents decide. RP-Announce messages, the candidates' own, are for the mapping
 agents; they are kept to be shown.
@@ -59,9 +59,9 @@ class AutoRpCache:
         if not self._accepts(message.kind, sender):
             raise DecodeError("auto_rp_agent")
         expires = now + message.holdtime if message.holdtime else inf
-        said = {groups: None if negative else rp.address for rp in message.rps for groups, negative in rp.ranges}
+        mappings = {groups: None if negative else rp.address for rp in message.rps for groups, negative in rp.ranges}
         changed = full = False
-        for groups, rp in said.items():
+        for groups, rp in mappings.items():
             before = self._all.get((message.kind, sender, groups))
             if before is None and len(self._all) >= MAX_MAPPINGS:
                 full = True

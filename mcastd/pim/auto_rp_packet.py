@@ -1,5 +1,14 @@
 """Cisco's Auto-RP messages on the wire (pim-autorp-spec01, version 1): UDP port 496, RP-Announce to 224.0.1.39 and
 RP-Discovery (mapping) to 224.0.1.40.
+
+|Version|  Type |   RP Count    |           Holdtime            |
+|                           Reserved                            |
+for each RP:
+|                          RP Address                           |
+|  Reserved | V |  Group Count  |   V: PIM versions
+for each group:
+|   Reserved  |N| Mask Length   |   N: negative
+|                         Group Address                         |
 """
 
 from dataclasses import dataclass
@@ -23,14 +32,14 @@ _NEGATIVE: Final = 0x01
 
 
 class AutoRpType(IntEnum):
-    """What a message is: a candidate's announcement, or the mapping agent's discovery."""
+    """The sender: a candidate RP announces itself, a mapping agent announces which RPs it has chosen."""
 
     ANNOUNCEMENT = 1
     MAPPING = 2
 
 
 class AutoRpGroups(NamedTuple):
-    """A range of groups; a negative one is to be served by no rendezvous point (it stays in dense mode)."""
+    """A range of groups; a negative one has no rendezvous point (its groups stay in dense mode)."""
 
     groups: IPv4Network
     negative: bool = False
@@ -47,7 +56,7 @@ class AutoRpEntry:
 
 @dataclass(frozen=True, slots=True)
 class AutoRp:
-    """A whole message; ``holdtime`` in seconds, 0 is for ever."""
+    """A message; ``holdtime`` in seconds, 0: it does not expire."""
 
     kind: AutoRpType
     holdtime: int
@@ -55,10 +64,10 @@ class AutoRp:
 
 
 def decode_udp(data: bytes) -> bytes:
-    """What a UDP datagram to the Auto-RP port carries.
+    """The payload of a UDP datagram to the Auto-RP port.
 
-    The checksum is left alone: who looks at packets beside the kernel's own UDP gets them before it is checked or, from
-    the same machine, even filled in. Raises DecodeError ``udp_length`` (also of a first fragment) or ``udp_port``.
+    The checksum is not verified: a packet socket gets datagrams before the kernel verifies it or, if they were sent by
+    this host, before it is filled in. Raises DecodeError ``udp_length`` (also of a first fragment) or ``udp_port``.
     """
     if len(data) < _UDP.size:
         raise DecodeError("udp_length")
@@ -91,7 +100,7 @@ def _entry(reader: Reader) -> AutoRpEntry:
     address = IPv4Address(reader.take(4))
     pim_version, count = reader.number(1) & _PIM_VERSION, reader.number(1)
     ranges = tuple([_groups(reader) for _ in range(count)])
-    # Somebody has to be the rendezvous point, but for ranges that nobody shall serve.
+    # Negative ranges alone need no rendezvous point.
     if address.is_multicast or (address.is_unspecified and not all(found.negative for found in ranges)):
         raise DecodeError("rp_address")
     return AutoRpEntry(address, ranges, pim_version)

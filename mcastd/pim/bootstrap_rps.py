@@ -50,7 +50,7 @@ class _Range:
 
 @dataclass(slots=True)
 class Zone:
-    """One scope zone: the address and priority of its bootstrap router, and what it said."""
+    """One scope zone: the address and priority of its bootstrap router, and what that announces."""
 
     address: IPv4Address
     priority: int

@@ -1,4 +1,4 @@
-"""What the machine asks of its agent: packets to send, and changes of state to tell people of."""
+"""The effects of the machine, for the agent to carry out: packets to send, and events to log."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -19,7 +19,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class NeighborUp:
-    """A neighbour's first Hello."""
+    """The first Hello of a neighbour has arrived."""
 
     interface: str
     neighbor: IPv4Address
@@ -28,7 +28,7 @@ class NeighborUp:
 
 @dataclass(frozen=True, slots=True)
 class NeighborRestarted:
-    """A neighbour's new generation id: it has forgotten what it was told."""
+    """A neighbour has another Generation ID: it has lost the state of our Joins."""
 
     interface: str
     neighbor: IPv4Address
@@ -37,7 +37,7 @@ class NeighborRestarted:
 
 @dataclass(frozen=True, slots=True)
 class NeighborDown:
-    """A neighbour is gone; ``reason`` in words."""
+    """A neighbour is down; ``reason`` is a text for people."""
 
     interface: str
     neighbor: IPv4Address
@@ -54,7 +54,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The upstream neighbour has been sent a Join for entries that it did not have."""
+    """The upstream neighbour has been sent a Join of entries that it had not been sent before."""
 
     interface: str
     upstream: IPv4Address
@@ -63,7 +63,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """The upstream neighbour has been sent a Prune for entries."""
+    """The upstream neighbour has been sent a Prune of entries."""
 
     interface: str
     upstream: IPv4Address
@@ -72,7 +72,7 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class BootstrapRouterChanged:
-    """Another bootstrap router is believed now; None if there is none any more."""
+    """Another bootstrap router is accepted; None: there is none any more."""
 
     interface: str
     bootstrap_router: IPv4Address | None
@@ -81,7 +81,7 @@ class BootstrapRouterChanged:
 
 @dataclass(frozen=True, slots=True)
 class RpSetChanged:
-    """Bootstrap messages changed which rendezvous points serve which groups."""
+    """Bootstrap messages changed which rendezvous points serve which groups: the number of ranges, and all RPs."""
 
     interface: str
     ranges: int
@@ -90,7 +90,7 @@ class RpSetChanged:
 
 @dataclass(frozen=True, slots=True)
 class AutoRpChanged:
-    """Auto-RP messages changed a mapping: how many there are now, and their rendezvous points."""
+    """Auto-RP messages changed a mapping: the number of mappings, and all RPs."""
 
     interface: str
     ranges: int

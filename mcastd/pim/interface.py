@@ -119,7 +119,7 @@ class Interface:
         for neighbor in self.neighbors.all():
             if not settings.accepts(neighbor.address):
                 self.neighbors.remove(neighbor.address)
-                self._neighbor_down(neighbor.address, "not accepted by the configuration any more")
+                self._neighbor_down(neighbor.address, "no longer accepted by the configuration")
         self._desire(self._membership.groups())
         self._choose_upstream(now)
         self._flush(now)
@@ -172,7 +172,7 @@ class Interface:
     def advance(self, now: float) -> None:
         """Do what is due: expire neighbours and RPs, send Hellos, and the Joins whose time has come."""
         for neighbor in self.neighbors.expire(now):
-            self._neighbor_down(neighbor.address, "its Hellos stopped")
+            self._neighbor_down(neighbor.address, "no Hello within its holdtime")
             self._choose_upstream(now)
         if now >= self.rps.bootstrap.next_deadline():
             before = self.rps.bootstrap.bootstrap_router()
@@ -271,12 +271,12 @@ class Interface:
         change, replaced = self.neighbors.hello(source, hello, now, self.settings.config.neighbor)
         name = self.settings.name
         for other in replaced:
-            self._neighbor_down(other.address, f"its address is {source} now")
+            self._neighbor_down(other.address, f"renumbered to {source}")
         match change:
             case Change.REFUSED:
                 raise DecodeError("too_many_neighbors")
             case Change.GONE:
-                self._neighbor_down(source, "it said goodbye")
+                self._neighbor_down(source, "goodbye received")
             case Change.NEW:
                 self.effects.append(NeighborUp(name, source, hello.generation_id))
             case Change.RESTARTED:
@@ -312,10 +312,10 @@ class Interface:
         """Why nothing is joined on this link, or may not be; None if RPF' is up, or need not be yet."""
         name, upstream = self.settings.name, self.upstream.neighbor
         if upstream is None:
-            return Problem("pim_neighbor_missing", name, "no PIM neighbor has been heard")
+            return Problem("pim_neighbor_missing", name, "no Hello of a PIM neighbor has been received")
         is_excused = self.settings.config.static_neighbor or now - self.started_at < HELLO_WAIT
         if self.neighbors.get(upstream) is None and not is_excused:
-            return Problem("pim_neighbor_missing", name, f"the PIM neighbor {upstream} is not heard")
+            return Problem("pim_neighbor_missing", name, f"no Hello of the PIM neighbor {upstream} has been received")
         return None
 
     # Other messages

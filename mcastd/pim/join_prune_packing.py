@@ -47,7 +47,7 @@ def records(
     """The records of one group; sources are encoded already.
 
     ``star`` is Join(*,G) with its (S,G,rpt) Prunes, which stay in one message: those that fit into ``room`` are kept,
-    as section 4.9.5.2 says. A record of the other sources may be larger than a message; ``messages`` divides it.
+    as section 4.9.5.2 has it. A record of the other sources may be larger than a message; ``messages`` divides it.
     """
     most = (room - GROUP_HEAD) // SOURCE
     star_joins, rpt_prunes = star[0], star[1][: most - len(star[0])]

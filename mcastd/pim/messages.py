@@ -20,7 +20,12 @@ _RANGE_LEN: Final = 12  # of a range without rendezvous points
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """A Register (section 4.9.3), by what its inner packet is: the source, the group, and whether it carries data."""
+    """A Register (section 4.9.3): the source and group of the packet inside. ``null`` is one without data.
+
+    |Version| Type 1|   Reserved    |           Checksum            |
+    |B|N|                       Reserved                            |
+    |             IPv4 packet, of N (null) only the header          |
+    """
 
     source: IPv4Address
     group: IPv4Address
@@ -30,7 +35,7 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class RegisterStop:
-    """A Register-Stop (section 4.9.4)."""
+    """A Register-Stop (section 4.9.4): an encoded group, and an encoded unicast address, the source."""
 
     group: IPv4Address
     source: IPv4Address
@@ -38,7 +43,14 @@ class RegisterStop:
 
 @dataclass(frozen=True, slots=True)
 class Assert:
-    """An Assert (section 4.9.6): ``rpt`` with a source of 0.0.0.0 is of (*,G)."""
+    """An Assert (section 4.9.6): ``rpt`` with a source of 0.0.0.0 is of (*,G).
+
+    |Version| Type 5|   Reserved    |           Checksum            |
+    |              Group, an encoded group address (8 bytes)        |
+    |            Source, an encoded unicast address (6 bytes)       |
+    |R|                    Metric Preference                        |
+    |                            Metric                             |
+    """
 
     group: IPv4Address
     source: IPv4Address
@@ -68,7 +80,18 @@ class RpRangeEntry:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """A Bootstrap message, or a semantic fragment of one."""
+    """A Bootstrap message, or a semantic fragment of one (RFC 5059, section 4.1).
+
+    |Version| Type 4|N|  Reserved   |           Checksum            |
+    |         Fragment Tag          | Hash Mask Len | BSR Priority  |
+    |        BSR Address, an encoded unicast address (6 bytes)      |
+    for each range:
+    |          Group Address, an encoded group address (8 bytes)    |
+    |   RP Count    | Frag RP Count |           Reserved            |
+    for each RP of this fragment:
+    |         RP Address, an encoded unicast address (6 bytes)      |
+    |          RP Holdtime          |  RP Priority  |   Reserved    |
+    """
 
     tag: int
     hash_mask_len: int

@@ -1,4 +1,4 @@
-"""A queue that lets messages out at a rate that a neighbour's socket can take.
+"""A queue that sends messages at a rate that a neighbour's socket can take.
 
 148 messages back to back, the refresh of 10,000 groups, overflow a router's queue for PIM. Order is kept: a Prune never
 overtakes a Join of the same entry.
@@ -20,7 +20,7 @@ class Pacer:
     """BURST messages at once, and RATE on average."""
 
     def __init__(self) -> None:
-        self._queue: deque[Send] = deque()
+        self._queue: deque[Send] = deque()  # what has not been sent yet
         self._tokens = TokenBucket(RATE, BURST)
 
     def __len__(self) -> int:
@@ -35,20 +35,20 @@ class Pacer:
         self._queue.clear()
 
     def take(self, now: float) -> list[Send]:
-        """The messages that may leave now."""
+        """The messages that may be sent now."""
         taken = []
         while self._queue and self._tokens.take(now):
             taken.append(self._queue.popleft())
         return taken
 
     def take_all(self) -> list[Send]:
-        """Everything, at once: for when there is no later."""
+        """All of them, at once: when the interface ends."""
         taken = list(self._queue)
         self._queue.clear()
         return taken
 
     def next_deadline(self) -> float:
-        """When the next few may leave, rather than the next one: fewer wake-ups. Infinite if none wait."""
+        """When the next few may be sent, rather than the next one: fewer wake-ups. Infinite if none wait."""
         if not self._queue:
             return inf
         return self._tokens.deadline(min(len(self._queue), BURST / 2))

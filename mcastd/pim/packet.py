@@ -73,7 +73,14 @@ class LanPruneDelay:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A Hello. An option that is absent is None; ``addresses`` are the IPv4 ones of the Address List.
+    """A Hello (section 4.9.2).
+
+    |Version| Type 0|   Reserved    |           Checksum            |
+    for each option:
+    |          Option Type          |         Option Length         |
+    |                    Option Value, of that length               |
+
+    An option that is absent is None; ``addresses`` are the IPv4 ones of the Address List.
 
     ``unknown`` are other options, by type and value: kept, so that they outlast a restart of ours.
     """
@@ -88,7 +95,11 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class SourceEntry:
-    """An encoded source address with its flags: S (sparse), W (wildcard) and R (RP tree)."""
+    """An encoded source address with its flags: S (sparse), W (wildcard) and R (RP tree).
+
+    |  Addr Family  | Encoding Type | Rsrvd   |S|W|R|  Mask Len     |
+    |                        Source Address                         |
+    """
 
     address: IPv4Address
     flags: int = SPARSE
@@ -108,7 +119,16 @@ class GroupSet:
 
 @dataclass(frozen=True, slots=True)
 class JoinPrune:
-    """A Join/Prune (section 4.9.5); Graft and Graft-Ack have the same form."""
+    """A Join/Prune (section 4.9.5); Graft and Graft-Ack have the same form.
+
+    |Version| Type 3|   Reserved    |           Checksum            |
+    |      Upstream Neighbor, an encoded unicast address (6 bytes)  |
+    |   Reserved    |  Num Groups   |           Holdtime            |
+    for each group:
+    |          Multicast Group, an encoded group address (8 bytes)  |
+    |    Number of Joined Sources   |    Number of Pruned Sources   |
+    |    Joined, then Pruned Sources, encoded (8 bytes each)        |
+    """
 
     upstream: IPv4Address
     holdtime: int
@@ -154,7 +174,7 @@ class Reader:
         return self._end - self._pos
 
     def has(self, size: int) -> bool:
-        """Whether more comes: ``size`` bytes at least, or fewer that are not padding. Some routers pad with zeros."""
+        """Whether ``size`` bytes are left, or fewer that are not padding. Some routers pad with zeros."""
         return self.left >= size or any(self._data[self._pos :])
 
     def take(self, size: int) -> bytes:
@@ -322,7 +342,7 @@ def _address_list(value: bytes) -> tuple[IPv4Address, ...]:
             raise DecodeError("address_encoding")
         size = _ADDRESS_SIZES.get(family)
         if size is None:
-            break  # of unknown size: what follows cannot be read, what came before stands
+            break  # of unknown size: the addresses behind it cannot be read
         address = reader.take(size)
         if family == FAMILY_IPV4:
             found.append(IPv4Address(address))

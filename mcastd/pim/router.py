@@ -104,7 +104,7 @@ class Router:
     ) -> list[Effect]:
         """Join a group for ``origin`` on interface ``name``, which may come up later.
 
-        ``source`` None is any source but those excluded. Raises McastdError, which says what is wrong.
+        ``source`` None is any source but those excluded. Raises McastdError with the reason.
         """
         self._check(group, source, name)
         try:
@@ -121,7 +121,7 @@ class Router:
         if not membership.leave(group, source, origin):
             entry = f"{group}" if source is None else f"{group} from {source}"
             others = membership.origins(group, source)
-            hint = f"; it is wanted by: {', '.join(others)}" if others else ""
+            hint = f"; it is desired by: {', '.join(others)}" if others else ""
             raise McastdError(f"{entry} was not joined on {name} by {origin}{hint}")
         return self._on(name, lambda interface: interface.changed([group], now))
 

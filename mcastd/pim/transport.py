@@ -86,7 +86,7 @@ def _open_pim(settings: PimInterface) -> socket.socket:
             (socket.IP_TOS, ipv4.INTERNETWORK_CONTROL),
         ):
             sock.setsockopt(socket.IPPROTO_IP, option, value)
-        # struct ip_mreqn: the address in it becomes the source of what is sent, the index says where.
+        # struct ip_mreqn: the address becomes the source address, the index is the interface.
         request = struct.pack("@4s4si", ALL_PIM_ROUTERS.packed, settings.address.packed, settings.ifindex)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, request)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)

@@ -198,7 +198,7 @@ class Upstream:
     # RPF' changes
 
     def set_neighbor(self, neighbor: IPv4Address | None, old_is_alive: bool) -> Update:
-        """RPF' changes: Prunes for the old one if it lives; the new one has been sent nothing (section 4.5.4)."""
+        """RPF' changes: Prunes for the old one if it is up; the new one has been sent nothing (section 4.5.4)."""
         update = self.prune_all() if old_is_alive else Update([], [], [])
         self.neighbor = neighbor
         self.forget()

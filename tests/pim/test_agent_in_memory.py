@@ -359,7 +359,7 @@ async def test_without_a_configured_neighbor_nothing_is_joined_until_one_is_up()
     async with running() as bench:
         await bench.want(with_pim(neighbor=None, join_repeats=0))
         assert bench.problems() == [Problem("joins_not_joined", "pim", "1 of 1 joins not joined")]
-        assert bench.groups()[0].problem == "no PIM neighbor has been heard"
+        assert bench.groups()[0].problem == "no Hello of a PIM neighbor has been received"
         bench.hello(OTHER)
         await asyncio.sleep(0.1)
         assert bench.problems() == []

@@ -132,7 +132,7 @@ def test_a_neighbor_that_restarts_over_and_over_is_answered_once_a_second() -> N
 def test_goodbye_is_heard() -> None:
     router = started()
     assert NeighborUp(NAME, UPSTREAM, 1) in hello(router)
-    assert hello(router, holdtime=0) == [NeighborDown(NAME, UPSTREAM, "it said goodbye")]
+    assert hello(router, holdtime=0) == [NeighborDown(NAME, UPSTREAM, "goodbye received")]
 
 
 def test_joins_and_leaves_close_together_share_a_message() -> None:
@@ -222,7 +222,7 @@ def test_more_joins_than_are_kept_are_refused_and_counted() -> None:
 
 def test_leaving_what_another_origin_wants_says_who() -> None:
     router = started(None, GROUP)
-    with pytest.raises(McastdError, match="wanted by: file"):
+    with pytest.raises(McastdError, match="desired by: file"):
         router.leave(GROUP, None, NAME, "command", NOW)
 
 

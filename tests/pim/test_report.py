@@ -113,7 +113,7 @@ def test_a_join_without_a_rendezvous_point_or_a_neighbor_says_so() -> None:
         group=str(GROUP), source=None, tunnel=NAME, tunnels=(NAME,), state="not joined", origins=("file",),
         problem=f"no rendezvous point for {GROUP}", problem_code="rp_missing",
     )  # fmt: skip
-    assert (pair.problem, pair.problem_code) == ("no PIM neighbor has been heard", "pim_neighbor_missing")
+    assert (pair.problem, pair.problem_code) == ("no Hello of a PIM neighbor has been received", "pim_neighbor_missing")
     assert (pair.upstream, pair.uptime, pair.next_join_in) == (None, None, None)
 
 
@@ -137,7 +137,7 @@ def test_a_configured_neighbor_has_six_seconds_for_its_first_hello(
     assert router.joined(NAME, NOW + after) == (state == "joined")
     if state != "joined":
         assert (status.problem, status.problem_code) == (
-            f"the PIM neighbor {UPSTREAM} is not heard",
+            f"no Hello of the PIM neighbor {UPSTREAM} has been received",
             "pim_neighbor_missing",
         )
         assert status.uptime == after  # the Join has been sent all the same
