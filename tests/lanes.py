@@ -5,10 +5,13 @@ else. A session has three phases, so that a test that allows no loss shares its 
 
     quiet     the service in a machine with one processor of its own, in as many lanes as there are processors
     general   most tests, in all lanes
-    alone     tests in the lab that allow no loss, in one lane, when the others have ended
+    alone     tests with the marker ``alone``, which allow no loss, in one lane, when the others have ended
 """
 
+import ast
 from enum import IntEnum
+from functools import cache
+from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
@@ -16,6 +19,8 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 from tests.vm import abilities
+
+PROJECT = Path(__file__).parents[1]
 
 
 class Phase(IntEnum):
@@ -31,20 +36,11 @@ _WAITING = (
     "tests/lab/test_pim_bootstrap",
     "tests/ipsec/",
     "tests/lab/test_failures",
+    "tests/lab/test_show",
     "tests/tunnel/test_ends",
 )
 _QUIET = "tests/service/"
-# Each asserts that nothing of a feed of 1,000 packets a second is lost.
-_ALONE = (
-    "tests/lab/test_arrival",
-    "tests/lab/test_going_down",
-    "tests/lab/test_pim_joins",
-    "tests/lab/test_pim_recovery",
-    "tests/lab/test_pim_scale",
-    "tests/lab/test_renewal",
-    "tests/lab/test_restart",
-    "tests/lab/test_show",
-)
+_ALONE = " alone"
 # The longest first, for all lanes to end together.
 _ORDER = (
     "tests/service/test_service",
@@ -61,24 +57,34 @@ _ORDER = (
 _HELD_BACK = 2
 
 
+@cache
+def alone(module: str) -> frozenset[str]:
+    """The tests of a module with the marker ``alone``, read from its source: the scheduler sees only names."""
+    path = PROJECT / module
+    functions = ast.parse(path.read_text()).body if path.exists() else []
+    marked = (one for one in functions if isinstance(one, ast.FunctionDef))
+    return frozenset(one.name for one in marked if "pytest.mark.alone" in map(ast.unparse, one.decorator_list))
+
+
 def unit(nodeid: str) -> str:
-    """What a test is run together with: tests of the lab, or others, in the same kind of machine; or its module."""
-    module = nodeid.partition("::")[0]
-    part = "lab" if module.startswith("tests/lab/") else "other"
-    inside = (f"{kind} {part}" for kind in abilities.MACHINES if nodeid.endswith(f"[{kind}]"))
-    return next(inside, module)
+    """What a test is run together with: tests of the lab, or others, in the same kind of machine; or of its module."""
+    module, _, test = nodeid.partition("::")
+    for kind in abilities.MACHINES:
+        if test.endswith(f"[{kind}]"):
+            return f"{kind} {'lab' if module.startswith('tests/lab/') else 'other'}"
+    return module + _ALONE if test.partition("[")[0] in alone(module) else module
 
 
 def waits(its: str) -> bool:
     """Whether a unit is for the last lane; the others take it when they have nothing else."""
-    return its.startswith(_WAITING)
+    return its.startswith(_WAITING) and phase(its) == Phase.GENERAL
 
 
 def phase(its: str) -> Phase:
     """When a unit runs."""
     if its.startswith(_QUIET):
         return Phase.QUIET
-    return Phase.ALONE if its.startswith(_ALONE) else Phase.GENERAL
+    return Phase.ALONE if its.endswith(_ALONE) else Phase.GENERAL
 
 
 class Lanes(LoadScopeScheduling):
@@ -110,7 +116,7 @@ class Lanes(LoadScopeScheduling):
     def _may_run(self, node: WorkerController, its: str) -> bool:
         """Whether a lane takes a unit, now or later."""
         if self._is_last(node):
-            return waits(its) and phase(its) == Phase.GENERAL
+            return waits(its)
         return phase(its) != Phase.ALONE or node is next(lane for lane in self.nodes if not self._is_last(lane))
 
     def _has_ended(self, now: Phase, node: WorkerController) -> bool:

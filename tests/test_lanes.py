@@ -1,8 +1,10 @@
+import ast
 import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from xdist.remote import Producer
 
 from tests import lanes
@@ -23,6 +25,13 @@ def test_the_longest_units_begin_and_the_others_keep_their_order() -> None:
     items = [cast("Any", SimpleNamespace(nodeid=name)) for name in names]
     lanes.pytest_collection_modifyitems(items)
     assert [item.nodeid for item in items] == [names[4], names[2], names[1], names[0], names[3]]
+
+
+def test_what_is_marked_in_a_module_is_a_unit_of_its_own_but_for_what_runs_in_a_machine() -> None:
+    test = "tests/lab/test_restart.py::test_a_successor_adopts_everything_and_nothing_is_lost"
+    assert lanes.unit(f"{test}[crash]") == "tests/lab/test_restart.py alone"
+    assert lanes.unit(f"{test}[crash][uml]") == "uml lab"
+    assert lanes.unit("tests/lab/test_restart.py::test_another[crash]") == "tests/lab/test_restart.py"
 
 
 class Lane:
@@ -72,6 +81,16 @@ def module(name: str, count: int) -> list[str]:
     return [f"{name}.py::test_{number}" for number in range(count)]
 
 
+def marked(name: str, count: int) -> list[str]:
+    """Tests with the marker ``alone``, where the fixture ``_marked`` is used."""
+    return [f"{name}.py::test_alone[{number}]" for number in range(count)]
+
+
+@pytest.fixture
+def _marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "alone", lambda _: {"test_alone"})
+
+
 def test_the_last_lane_runs_what_waits_and_no_more() -> None:
     works = [module(f"tests/lab/test_{letter}", 8) for letter in "abc"]
     waiting = [module("tests/ipsec/test_agent", 4), module("tests/lab/test_failures", 4)]
@@ -95,35 +114,48 @@ def test_without_any_that_wait_the_last_lane_ends() -> None:
     assert found == [*works, []]
 
 
+@pytest.mark.usefixtures("_marked")
 def test_what_allows_no_loss_runs_when_no_other_lane_does() -> None:
     service = [module(f"tests/service/test_{letter}", 5) for letter in "ab"]
     works = [module(f"tests/lab/test_{letter}", 8) for letter in "ab"]
     waiting = module("tests/ipsec/test_agent", 20)
-    alone = [module(f"tests/lab/test_{name}", 4) for name in ("arrival", "restart")]
+    alone = [marked(f"tests/lab/test_{letter}", 4) for letter in "bc"]
     names = [name for names in (*service, *alone, *works, waiting) for name in names]
+    quiet = {name for names in service for name in names}
     found, together = run(names)
     assert sorted(name for lane in found for name in lane) == sorted(names)
     assert [lane[:5] for lane in found[:2]] == service
     for tests in together:
-        phases = {lanes.phase(name) for name in tests}
+        phases = {lanes.phase(lanes.unit(name)) for name in tests}
         assert len(tests) == 1 or lanes.Phase.ALONE not in phases
         # The worker's last tests of a module are not what takes its time.
-        service_works = any(
-            name.endswith(("_0", "_1", "_2")) for name in tests if lanes.phase(name) == lanes.Phase.QUIET
-        )
+        service_works = any(name in quiet and name.endswith(("_0", "_1", "_2")) for name in tests)
         assert not service_works or phases == {lanes.Phase.QUIET}
 
 
+@pytest.mark.usefixtures("_marked")
 def test_only_what_allows_no_loss_is_run_all_the_same() -> None:
-    names = [*module("tests/lab/test_arrival", 3), *module("tests/lab/test_restart", 3)]
+    names = [*marked("tests/lab/test_a", 3), *marked("tests/lab/test_b", 3)]
     found, together = run(names)
     assert found == [names, [], []]
     assert all(len(tests) == 1 for tests in together)
 
 
-def test_every_module_of_the_lab_that_allows_no_loss_is_run_alone() -> None:
-    allows_none = re.compile(r"(?m)^ *assert .*\blost\b.* == (0$|\(0, 0)")
-    modules = [path for path in (PROJECT / "tests/lab").glob("test_*.py") if allows_none.search(path.read_text())]
-    assert len(modules) > 5
-    units = {str(path.relative_to(PROJECT)) for path in modules}
-    assert {its for its in units if lanes.phase(its) != lanes.Phase.ALONE} == set()
+def test_every_test_of_the_lab_that_allows_no_loss_runs_alone() -> None:
+    asserts = re.compile(r"(?m)assert .*\blost\b.* == (0$|\(0, 0)")
+    count = 0
+    for path in sorted((PROJECT / "tests/lab").glob("test_*.py")):
+        text = path.read_text()
+        functions = [each for each in ast.parse(text).body if isinstance(each, ast.FunctionDef)]
+        found = {one.name for one in functions if asserts.search(ast.get_source_segment(text, one) or "")}
+        # Those that call one of them as well, and those that call these.
+        while more := {one.name for one in functions if found & names_in(one)} - found:
+            found |= more
+        tests = {name for name in found if name.startswith("test_")}
+        count += len(tests)
+        assert tests <= lanes.alone(str(path.relative_to(PROJECT)))
+    assert count > 15
+
+
+def names_in(function: ast.FunctionDef) -> set[str]:
+    return {each.id for each in ast.walk(function) if isinstance(each, ast.Name)}

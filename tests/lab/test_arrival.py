@@ -35,6 +35,7 @@ def without_groups(text: str) -> str:
     return text[: text.index("[[groups]]")]
 
 
+@pytest.mark.alone
 @pytest.mark.also_kernel
 def test_the_feed_arrives_after_the_exec_and_nothing_is_lost_after_the_first(scene: Scene) -> None:
     assert scene.dc.security_associations() == ""
@@ -133,6 +134,7 @@ def another_stream(running: Scene) -> Iterator[Scene]:
     running.stop(sender)
 
 
+@pytest.mark.alone
 @pytest.mark.also_kernel
 def test_a_group_added_by_hangup_arrives_and_the_old_one_loses_nothing(another_stream: Scene) -> None:
     scene = another_stream
@@ -148,6 +150,7 @@ def test_a_group_added_by_hangup_arrives_and_the_old_one_loses_nothing(another_s
     assert scene.dc.joined() == {GROUP, ANOTHER}
 
 
+@pytest.mark.alone
 @pytest.mark.also_kernel
 def test_a_group_taken_out_is_pruned_and_the_other_one_loses_nothing(another_stream: Scene) -> None:
     scene = another_stream
@@ -162,6 +165,7 @@ def test_a_group_taken_out_is_pruned_and_the_other_one_loses_nothing(another_str
     assert stream(scene).lost == 0
 
 
+@pytest.mark.alone
 @pytest.mark.also_kernel
 def test_a_group_with_a_source_arrives_from_that_one_only(running: Scene) -> None:
     channel = f"{SSM}@{SSM_SOURCE}"
@@ -180,6 +184,7 @@ def test_a_group_with_a_source_arrives_from_that_one_only(running: Scene) -> Non
             running.stop(sender)
 
 
+@pytest.mark.alone
 @pytest.mark.also_kernel
 def test_a_broken_file_is_refused_with_the_reason_and_changes_nothing(running: Scene) -> None:
     running.config.write_text(running.config.read_text().replace('group = "239.1.1.1"', 'group = "10.0.0.1"'))

@@ -76,6 +76,7 @@ def test_after_sigkill_a_start_and_sigterm_put_everything_back(scene: Scene) -> 
     assert_gone(scene, before)
 
 
+@pytest.mark.alone
 def test_a_second_daemon_is_refused_and_the_first_goes_on(running: Scene) -> None:
     second = running.exec("cloud", ["mcastd", "run"])
     assert second.returncode == 1

@@ -108,6 +108,7 @@ def test_auto_rp_through_the_tunnel_is_heard_and_not_used(scene: Scene) -> None:
     assert "Auto-RP (not used): RP 10.1.1.1 for 239.0.0.0/8" in shown.stdout
 
 
+@pytest.mark.alone
 def test_join_starts_a_stream_and_leave_ends_it_at_once(scene: Scene, tap: Tap) -> None:
     sender = scene.feed.send(ANOTHER)
     try:
@@ -141,6 +142,7 @@ def test_the_last_origin_prunes(scene: Scene, tap: Tap) -> None:
     assert GROUP in scene.dc.joined()
 
 
+@pytest.mark.alone
 def test_a_channel_is_joined_from_its_source_only_and_follows_the_list(scene: Scene, tap: Tap) -> None:
     one, two = f"{SSM}@{ONE}", f"{SSM}@{TWO}"
     senders = [scene.feed.send(SSM, source=source) for source in (ONE, TWO)]
@@ -198,6 +200,7 @@ def serve_rp(scene: Scene, address: str) -> None:
     wait_for("FRR's RP", lambda: rps(scene) == {address})
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("first", ["us", "the data centre"])
 def test_a_change_of_the_rp_loses_nothing(two_rps: Scene, tap: Tap, first: str) -> None:
     scene = start(two_rps)

@@ -67,6 +67,7 @@ def holdtimes(scene: Scene) -> list[int]:
     return [int(minutes) * 60 + int(seconds) for minutes, seconds in expire]
 
 
+@pytest.mark.alone
 def test_2000_groups_are_all_joined_and_one_more_costs_one_message(scene: Scene) -> None:
     many = (GROUP, *groups(2000))
     configure(scene, groups=many, pim="join_repeats = 0")
@@ -84,6 +85,7 @@ def test_2000_groups_are_all_joined_and_one_more_costs_one_message(scene: Scene)
     assert scene.feed.received()[GROUP].lost == 0
 
 
+@pytest.mark.alone
 def test_a_refresh_renews_all_of_300_groups_in_the_fewest_messages(scene: Scene) -> None:
     many = (GROUP, *groups(300))
     period, holdtime = 4, 14

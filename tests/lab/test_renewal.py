@@ -106,6 +106,7 @@ def reauthenticate(scene: Scene) -> None:
     wait_for("a new IKE_SA", lambda: ike_number(scene) > before, PATIENCE)
 
 
+@pytest.mark.alone
 def test_children_are_rekeyed_without_a_loss(scene: Scene) -> None:
     for child in (CHILD_GRE, CHILD_TCP):
         change(scene, f"peers.dc.children.{child}", 'lifetime = "6s"')
@@ -115,6 +116,7 @@ def test_children_are_rekeyed_without_a_loss(scene: Scene) -> None:
     assert scene.status().peers[0].attempts == 2
 
 
+@pytest.mark.alone
 def test_the_ike_sa_is_rekeyed_without_a_loss(scene: Scene) -> None:
     change(scene, "peers.dc", 'lifetime = "6s"')
     started(scene)
@@ -126,6 +128,7 @@ def test_the_ike_sa_is_rekeyed_without_a_loss(scene: Scene) -> None:
     assert status.peers[0].attempts == 2
 
 
+@pytest.mark.alone
 def test_reauthentication_with_the_drop_in_breaks_nothing(scene: Scene) -> None:
     change(scene, "peers.dc", 'lifetime = "6s"\nreauthentication = true')
     since = started(scene)
@@ -137,6 +140,7 @@ def test_reauthentication_with_the_drop_in_breaks_nothing(scene: Scene) -> None:
     assert_unbroken(scene, since)
 
 
+@pytest.mark.alone
 def test_a_reauthentication_that_the_other_side_begins_loses_nothing(scene: Scene) -> None:
     since = started(scene)
     before = spis(scene.status())
@@ -146,6 +150,7 @@ def test_a_reauthentication_that_the_other_side_begins_loses_nothing(scene: Scen
     assert breaks(scene, since) == []
 
 
+@pytest.mark.alone
 def test_a_rotated_psk_is_taken_over_by_reload_and_used_by_the_next_reauthentication(scene: Scene) -> None:
     change(scene, "peers.dc", "reauthentication = true")
     since = started(scene)
@@ -201,6 +206,7 @@ def strongswan(scene: Scene) -> int:
     return int(found[1])
 
 
+@pytest.mark.alone
 def test_without_the_drop_in_status_warns_and_strongswan_before_6_breaks_before_it_makes(
     without_drop_in: Scene,
 ) -> None:

@@ -69,6 +69,7 @@ def wait_for_more(scene: Scene, count: int = 500) -> None:
     wait_for("more of the feed", lambda: scene.feed.received()[GROUP].received >= before + count)
 
 
+@pytest.mark.alone
 @pytest.mark.also_kernel
 @pytest.mark.parametrize("number", [HAND_OVER, signal.SIGKILL], ids=["restart", "crash"])
 def test_a_successor_adopts_everything_and_nothing_is_lost(
@@ -156,6 +157,7 @@ def test_after_a_crash_cleanup_takes_everything_down(scene: Scene, managed: Serv
     mcastd(scene, "cleanup")
 
 
+@pytest.mark.alone
 def test_cleanup_refuses_where_a_daemon_runs(scene: Scene, managed: ServiceManager) -> None:
     refused = scene.exec(CLOUD, ["mcastd", "cleanup"])
     assert refused.returncode == 1
@@ -169,6 +171,7 @@ def test_the_watchdog_is_petted(managed: ServiceManager) -> None:
     managed.wait_for("WATCHDOG=1")
 
 
+@pytest.mark.alone
 @pytest.mark.also_kernel
 def test_a_reload_is_announced_with_its_time_and_loses_nothing(scene: Scene, managed: ServiceManager) -> None:
     managed.said.clear()

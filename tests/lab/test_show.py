@@ -88,6 +88,7 @@ def run(body: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.root
 def test_a_run_ends_with_one_json_object_and_leaves_nothing() -> None:
     done = run("sys.exit(show.run(scene, seconds=1.5, as_json=True))")
