@@ -41,7 +41,7 @@ def test_settings_of_charon_that_are_missing_are_a_note(file: Path, capsys: pyte
     assert run("-c", str(file)) == 0
     err = capsys.readouterr().err
     assert "daemon.strongswan_conf: make_before_break is not on" in err
-    assert "after 165 s only" in err
+    assert "only after 165 s" in err
 
 
 def test_a_refused_file_is_listed_line_by_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

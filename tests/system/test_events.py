@@ -14,8 +14,8 @@ from mcastd.system.log import LEVELS
 
 ROOT = Path(__file__).parents[2]
 CATALOG = (ROOT / "packaging" / "catalog" / "mcastd.catalog").read_text()
-# Functions that log what they are given first, at a level of their own.
-OTHER_LOGGERS = {"say", "_tell_entries"}
+# Functions that log the event that they are given as one of their arguments, at the level of the table.
+OTHER_LOGGERS = {"say", "_log_entries", "_logging"}
 
 
 def constants(expression: ast.expr) -> Iterator[str]:
@@ -31,9 +31,11 @@ def calls(source: str) -> Iterator[tuple[str, str]]:
     """What a module logs: the name of the function and the event."""
     for node in ast.walk(ast.parse(source)):
         match node:
-            case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name), args=[first, *_]):
-                if name in LEVELS or name in OTHER_LOGGERS:
+            case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name), args=[first, *more]):
+                if name in LEVELS:
                     yield from ((name, event) for event in constants(first))
+                elif name in OTHER_LOGGERS:
+                    yield from ((name, event) for argument in (first, *more) for event in constants(argument))
 
 
 def logged() -> set[tuple[str, str]]:
@@ -47,12 +49,12 @@ log.info("a", x=1)
 self._log.bind(peer="p").warning("b" if x else "c")
 say = log.debug if x else log.warning
 say("d")
-self._tell_entries("e", 1)
+_log_entries(log, "e", 1)
 log.info(what)
 print("f")
 """
     assert set(calls(source)) == {
-        ("info", "a"), ("warning", "b"), ("warning", "c"), ("say", "d"), ("_tell_entries", "e"),
+        ("info", "a"), ("warning", "b"), ("warning", "c"), ("say", "d"), ("_log_entries", "e"),
     }  # fmt: skip
 
 
