@@ -4,6 +4,7 @@ Adding an agent is a line in ``__init__`` and a function in ``mcastd.wiring``.
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +15,27 @@ from mcastd import wiring
 from mcastd.agents import Agent, Desired
 from mcastd.config.model import Config, digest
 from mcastd.errors import McastdError
-from mcastd.firewall.agent import FirewallAgent
+from mcastd.firewall.agent import FirewallAgent, Nftables
 from mcastd.health import independent, summary
 from mcastd.ipsec.agent import IpsecAgent
+from mcastd.ipsec.charon import Charon
+from mcastd.ipsec.esp_replay import EspSockets
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.vici import ViciSocket
-from mcastd.keepalive.agent import KeepaliveAgent
+from mcastd.keepalive.agent import KeepaliveAgent, open_socket
+from mcastd.keepalive.packet import Endpoints
 from mcastd.pim.agent import PimAgent
+from mcastd.pim.transport import OpenTransport, SocketTransport
 from mcastd.problems import Problem
 from mcastd.snapshot import Snapshots
-from mcastd.system import capabilities, gre_devices, nft, sockets, sysctl
+from mcastd.system import capabilities, gre_devices, netlink, nft, sockets, sysctl
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
-from mcastd.system.netlink import Netlink
+from mcastd.system.sysctl import Sysctls
 from mcastd.tunnel.agent import TunnelAgent
+from mcastd.tunnel.kernel import Netlink
+from mcastd.tunnel.userspace import GreDevices
 from mcastd.wiring import Inputs, Up
 
 _CLOSE_TIMEOUT: Final = 5.0
@@ -36,49 +43,73 @@ _CLOSE_TIMEOUT: Final = 5.0
 
 @dataclass(slots=True)
 class Part(Generic[Desired]):
-    """An agent, the function that says what it should do, and its task while it runs."""
+    """An agent, and the function that says what it should do."""
 
     agent: Agent[Desired, Any]
     wire: Callable[[Inputs], Desired]
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | None = None  # while it runs
+    is_behind: bool = False  # whether it still has the configuration before a reload
 
     def configure(self, inputs: Inputs) -> None:
         """Give the agent its desired state."""
         self.agent.configure(self.wire(inputs))
 
 
-class Composition:
-    """Every agent. ``config`` is the configuration in effect."""
+@dataclass(frozen=True, slots=True)
+class System:
+    """What the agents use of the host and the network. The defaults are the real ones; tests replace them."""
 
-    def __init__(self, config: Config, on_change: Callable[[], None], log: Logger, rng: Random) -> None:
-        """``on_change`` is the one nudge: it is to lead to ``configure``."""
-        directory: Path = config.daemon.runtime_dir
-        ledger = Ledger(directory / "ledger.json")
+    ledger: Callable[[Path], Ledger] = Ledger
+    store: Callable[[Logger], FdStore] = FdStore.inherited
+    sysctls: Sysctls = sysctl
+    nftables: Nftables = nft
+    charon: Callable[[Path], Charon] = ViciSocket
+    esp_sockets: EspSockets = sockets
+    netlink: Callable[[], Netlink] = netlink.Netlink
+    gre_devices: GreDevices = gre_devices
+    open_keepalive: Callable[[Endpoints], socket.socket] = open_socket
+    open_pim: OpenTransport = SocketTransport
+
+
+_REAL: Final = System()
+
+
+class Composition:
+    """All agents. ``config`` is the configuration in effect."""
+
+    def __init__(
+        self, config: Config, on_change: Callable[[], None], log: Logger, rng: Random, system: System = _REAL
+    ) -> None:
+        """``on_change`` is the reconcile nudge, upon which ``configure`` is to be called."""
+        ledger = system.ledger(config.daemon.runtime_dir / "ledger.json")
         self._log = log
         self.config = config
         self.config_digest = digest(config)
-        self._peers: tuple[PeerWithKey, ...] = ()
-        self._leaving: Config | None = None  # the configuration before, while a reload is carried out
-        self.firewall = FirewallAgent(nftables=nft, sysctls=sysctl, ledger=ledger, log=log, on_change=on_change)
+        self._peers: tuple[PeerWithKey, ...] = ()  # those of the configuration, with their keys
+        # The configuration and the peers before a reload, while it is applied.
+        self._before: tuple[Config, tuple[PeerWithKey, ...]] | None = None
+        self.firewall = FirewallAgent(
+            nftables=system.nftables, sysctls=system.sysctls, ledger=ledger, log=log, on_change=on_change
+        )
         self.ipsec = IpsecAgent(
-            charon=ViciSocket(config.daemon.vici_socket),
-            esp_sockets=sockets,
+            charon=system.charon(config.daemon.vici_socket),
+            esp_sockets=system.esp_sockets,
             ledger=ledger,
             log=log,
             on_change=on_change,
             rng=rng,
         )
         self.tunnels = TunnelAgent(
-            netlink=Netlink(),
-            sysctls=sysctl,
-            devices=gre_devices,
+            netlink=system.netlink(),
+            sysctls=system.sysctls,
+            devices=system.gre_devices,
             ledger=ledger,
-            store=FdStore.inherited(log),
+            store=system.store(log),
             log=log,
             on_change=on_change,
         )
-        self.keepalive = KeepaliveAgent(log=log, on_change=on_change)
-        self.pim = PimAgent(log=log, on_change=on_change, rng=rng)
+        self.keepalive = KeepaliveAgent(log=log, on_change=on_change, open_socket=system.open_keepalive)
+        self.pim = PimAgent(log=log, on_change=on_change, rng=rng, open_transport=system.open_pim)
         self.parts: tuple[Part[Any], ...] = (
             Part(self.firewall, wiring.firewall),  # the guard is in place before anything of ours could send
             Part(self.ipsec, wiring.ipsec),
@@ -88,51 +119,55 @@ class Composition:
         )
 
     def configure(self) -> None:
-        """Give every agent what follows from the configuration and from what is up now."""
-        inputs = self._inputs()
+        """Give every agent what follows from its configuration and from what is up now."""
         for part in self.parts:
-            part.configure(inputs)
+            part.configure(self._inputs(part))
 
     async def start(self, group: asyncio.TaskGroup, peers: tuple[PeerWithKey, ...]) -> None:
         """Run every agent in ``group``, after the guard is in place."""
         self._peers = peers
         for part in self.parts:
-            part.configure(self._inputs())
+            part.configure(self._inputs(part))
             part.task = group.create_task(part.agent.run())
             if part is self.parts[0]:
                 await part.agent.settled()
 
     async def settled(self) -> None:
-        """Return when every agent has carried out the configuration, each after those whose state it depends on."""
+        """Return when every agent has applied the configuration, each after those whose state it depends on."""
         for part in self.parts:
             await part.agent.settled()
             self.configure()
 
     async def apply(self, config: Config, peers: tuple[PeerWithKey, ...]) -> None:
-        """Go over to another configuration.
+        """Apply another configuration.
 
-        What goes says goodbye while its link still stands, and stays guarded until it is gone.
+        The guard for both configurations comes first. Then the agents follow in reverse order, so that PIM says goodbye
+        while its link still exists; an agent whose turn has not come keeps the configuration before, whatever changes.
         """
-        self._leaving, self.config, self._peers = self.config, config, peers
+        self._before = (self.config, self._peers)
+        self.config, self._peers = config, peers
         self.config_digest = digest(config)
+        for part in self.parts:
+            part.is_behind = True
         try:
             for part in (self.parts[0], *reversed(self.parts)):
-                part.configure(self._inputs())
+                part.is_behind = False
+                part.configure(self._inputs(part))
                 await part.agent.settled()
             await self.settled()
         finally:
-            self._leaving = None
-        self.configure()
+            self._before = None
+            self.configure()
         await self.parts[0].agent.settled()
 
     def leave_standing(self) -> None:
-        """End the agents without putting anything back."""
+        """End the agents without restoring anything."""
         for part in self.parts:
             if part.task is not None:
                 part.task.cancel()
 
     async def close(self) -> None:
-        """End the agents in reverse order and put back what each found; what fails is logged."""
+        """End the agents in reverse order, each with its teardown; what fails is logged."""
         for part in reversed(self.parts):
             if part.task is not None:
                 part.task.cancel()
@@ -146,7 +181,7 @@ class Composition:
                 self._log.error("teardown_failed", part=part.agent.name, problem=str(error))
 
     def turned(self) -> dict[str, float]:
-        """When the loop of each agent last came around, monotonic."""
+        """When the loop of each agent last ran, monotonic."""
         return {part.agent.name: part.agent.wake.turned for part in self.parts}
 
     async def refresh(self) -> None:
@@ -179,6 +214,10 @@ class Composition:
         """One line of how things are. Like ``problems`` it costs the same however many joins there are."""
         return summary(problems, len(self.config.peers), len(self.config.tunnels), self.pim.joins_desired())
 
-    def _inputs(self) -> Inputs:
+    def _inputs(self, part: Part[Any]) -> Inputs:
         up = Up(self.firewall.in_place, self.ipsec.children(), self.tunnels.links(), self.keepalive.dead_paths())
-        return Inputs(self.config, self._peers, up, self._leaving)
+        if self._before is None:
+            return Inputs(self.config, self._peers, up)
+        if part.is_behind:
+            return Inputs(*self._before, up)
+        return Inputs(self.config, self._peers, up, leaving=self._before[0])

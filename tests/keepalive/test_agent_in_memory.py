@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, cast
@@ -17,6 +17,7 @@ from mcastd.keepalive.packet import Endpoints, KeepaliveTunnel, endpoints, reque
 from mcastd.net import ipv4
 from mcastd.status import KeepaliveStatus
 from tests.fakes.clock import simulated, until
+from tests.fakes.gre_socket import FakeGreSocket
 from tests.fakes.memory import MemoryLog
 from tests.loops import looping
 from tests.tunnel.agents import tunnel
@@ -27,50 +28,12 @@ FAR = Endpoints(ENDS.remote, ENDS.local)  # the same tunnel as the far end has i
 OURS = tunnel(keepalive=Keepalive(period=10.0, retries=3))
 
 
-class FakeSocket:
-    """A raw GRE socket: ``sent`` has what left, without the outer header."""
-
-    def __init__(self) -> None:
-        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._ours.setblocking(False)
-        self.sent: list[bytes] = []
-        self.error: int | None = None  # what sending fails with
-        self.unreadable: list[int] = []  # errors that the next reads end with
-        self.closed = False
-
-    def fileno(self) -> int:
-        return self._ours.fileno()
-
-    def recv(self, size: int) -> bytes:
-        if self.unreadable:
-            raise OSError(self.unreadable.pop(), "refused")
-        return self._ours.recv(size)
-
-    def send(self, data: bytes) -> int:
-        if self.error is not None:
-            raise OSError(self.error, "refused")
-        self.sent.append(bytes(data))
-        return len(data)
-
-    def sendmsg(self, buffers: Iterable[bytes], _ancillary: object) -> int:
-        return self.send(b"".join(buffers))
-
-    def close(self) -> None:
-        self.closed = True
-        self._ours.close()
-        self._theirs.close()
-
-    def arrives(self, gre: bytes, source: IPv4Address = ENDS.remote) -> None:
-        """A GRE packet of the far end, which the kernel hands over with its outer header."""
-        self._theirs.send(ipv4.encode(gre, source, ENDS.local, protocol=ipv4.GRE, tos=0xC0, ttl=255))
-
-
 class Bench:
     """An agent, the sockets that it has opened, and what it has logged."""
 
     def __init__(self) -> None:
         self.log = MemoryLog()
-        self.sockets: list[FakeSocket] = []
+        self.sockets: list[FakeGreSocket] = []
         self.refuses: int | None = None  # what opening a socket fails with
         self.changes = 0
         self.agent = KeepaliveAgent(log=self.log.logger, on_change=self._changed, open_socket=self._open)
@@ -78,10 +41,10 @@ class Bench:
     def _changed(self) -> None:
         self.changes += 1
 
-    def _open(self, _ends: Endpoints) -> socket.socket:
+    def _open(self, ends: Endpoints) -> socket.socket:
         if self.refuses is not None:
             raise OSError(self.refuses, "refused")
-        self.sockets.append(FakeSocket())
+        self.sockets.append(FakeGreSocket(ends))
         return cast("socket.socket", self.sockets[-1])
 
     async def want(self, desired: Tunnel = TUNNEL, *, present: bool = True, up: bool = True) -> None:
@@ -89,7 +52,7 @@ class Bench:
         await self.agent.settled()
 
     @property
-    def socket(self) -> FakeSocket:
+    def socket(self) -> FakeGreSocket:
         return self.sockets[-1]
 
     async def ask(self, times: int = 1, every: float = 0.0) -> None:

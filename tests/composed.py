@@ -1,0 +1,185 @@
+"""All agents of the daemon on one host in memory, in virtual time and without root."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from random import Random
+from typing import cast
+
+from mcastd.composition import Composition, System
+from mcastd.config.load import load
+from mcastd.config.model import Config
+from mcastd.ipsec.messages import PeerWithKey
+from mcastd.keepalive.packet import Endpoints
+from mcastd.pim.packet import Hello, encode_hello
+from tests.fakes.charon import FakeCharon
+from tests.fakes.clock import until
+from tests.fakes.esp import FakeEspSockets
+from tests.fakes.gre_socket import FakeGreSocket
+from tests.fakes.kernel import FakeKernel
+from tests.fakes.memory import MemoryLedger, MemoryLog
+from tests.fakes.netlink import FakeNetlink
+from tests.fakes.nftables import FakeNftables
+from tests.fakes.pim_transport import FakeHost, FakeTransport
+from tests.fakes.service_manager import FakeServiceManager
+
+ARTICLE = load(Path(__file__).parents[1] / "etc" / "mcastd.toml", check_files=False).config
+ROUTER = IPv4Address("10.44.4.5")
+
+
+class Host:
+    """The host, charon and the network, which outlive a process."""
+
+    def __init__(self) -> None:
+        self.kernel = FakeKernel()
+        self.netlink = FakeNetlink(self.kernel)
+        self.nft = FakeNftables()
+        self.charon = FakeCharon()
+        self.esp = FakeEspSockets()
+        self.manager = FakeServiceManager()
+        self.ledger = MemoryLedger()
+        self.log = MemoryLog()
+        self.keepalives: list[FakeGreSocket] = []
+        self.pim = FakeHost()
+
+    def system(self) -> System:
+        """What the next process uses of it."""
+        self.netlink = FakeNetlink(self.kernel)
+        self.ledger = MemoryLedger(self.ledger.copy())
+        return System(
+            ledger=lambda _: self.ledger,
+            store=lambda _: self.manager.store(),
+            sysctls=self.kernel.sysctls,
+            nftables=self.nft,
+            charon=lambda _: self.charon,
+            esp_sockets=self.esp,
+            netlink=lambda: self.netlink,
+            gre_devices=self.kernel.devices,
+            open_keepalive=self._open_keepalive,
+            open_pim=self.pim.open,
+        )
+
+    @property
+    def guarded(self) -> set[str]:
+        """The far endpoints that the table guards."""
+        counters = self.nft.tables["mcastd"].counts if "mcastd" in self.nft.tables else {}
+        return {name.removeprefix("leak-out-") for name in counters if name.startswith("leak-out-")}
+
+    @property
+    def router(self) -> FakeTransport:
+        """The other end of the last interface that PIM has been opened on."""
+        return self.pim.opened[-1]
+
+    def hello(self) -> None:
+        """The router at the other end says that it is there."""
+        self.router.message(ROUTER, encode_hello(Hello(holdtime=105, generation_id=1)))
+
+    def is_empty(self) -> bool:
+        """Whether nothing of mcastd is left on the host."""
+        return (
+            self.kernel.names() == {"lo", "eth0"}
+            and not self.kernel.loopback()
+            and not self.nft.tables
+            and not self.charon.conns
+            and not self.charon.sas
+            and not self.ledger.copy()
+            and not self.manager.kept
+        )
+
+    def close(self) -> None:
+        self.esp.close()
+        self.manager.close()
+        self.kernel.close()
+        for sock in self.keepalives:
+            sock.close()
+
+    def _open_keepalive(self, ends: Endpoints) -> socket.socket:
+        self.keepalives.append(FakeGreSocket(ends))
+        return cast("socket.socket", self.keepalives[-1])
+
+
+class Process:
+    """All agents, and the reconcile loop of the daemon."""
+
+    def __init__(self, host: Host, config: Config = ARTICLE) -> None:
+        self.host = host
+        self._changed = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._leaves_standing = False
+        self.agents = Composition(config, self._changed.set, host.log.logger, Random(1), host.system())
+
+    async def run(self) -> None:
+        """What ``Daemon.run`` does with the agents."""
+        async with asyncio.TaskGroup() as group:
+            await self.agents.start(group, peers(self.agents.config))
+            reconciling = group.create_task(self._reconcile())
+            await self._stop.wait()
+            reconciling.cancel()
+            if self._leaves_standing:
+                self.agents.leave_standing()
+            else:
+                await self.agents.close()
+
+    async def _reconcile(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            self.agents.configure()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self.run())
+
+    async def end(self, *, leaves_standing: bool = False) -> None:
+        """SIGTERM, or what leaves everything standing for the next process."""
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        self._leaves_standing = leaves_standing
+        self._stop.set()
+        await task
+        for pump in self.agents.tunnels.pumps.values():
+            pump.close()
+
+    async def apply(self, config: Config) -> None:
+        """Reload."""
+        await self.agents.apply(config, peers(config))
+
+    def problems(self) -> list[str]:
+        return [problem.text for problem in self.agents.problems()]
+
+    def joined(self) -> bool:
+        """Whether every group is."""
+        return all(group.state == "joined" for group in self.agents.pim.status(time.monotonic()).groups)
+
+    async def up(self) -> float:
+        """Wait until every tunnel is up and nothing is wrong; returns how many seconds it took."""
+
+        def is_up() -> bool:
+            links, config = self.agents.tunnels.links(), self.agents.config
+            return links.keys() == {tunnel.name for tunnel in config.tunnels} and not self.problems()
+
+        return await until(is_up, "all is up")
+
+
+def peers(config: Config) -> tuple[PeerWithKey, ...]:
+    return tuple(PeerWithKey(peer, b"a key", None) for peer in config.peers)
+
+
+@contextlib.asynccontextmanager
+async def running(config: Config = ARTICLE, host: Host | None = None) -> AsyncIterator[Process]:
+    """A process whose agents run; in the end it leaves everything standing."""
+    process = Process(host or Host(), config)
+    process.start()
+    try:
+        yield process
+    finally:
+        try:
+            await process.end(leaves_standing=True)
+        finally:
+            if host is None:
+                process.host.close()
