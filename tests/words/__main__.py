@@ -1,7 +1,4 @@
-"""Finds words that stop a reader; words.txt has them, and what to write instead. ``./dev lint`` runs it.
-
-Files in not_yet.txt are not held to it yet: that list may only shrink.
-"""
+"""Finds words that stop a reader; words.txt has them, and what to write instead. ``./dev lint`` runs it."""
 
 import re
 import sys
@@ -41,18 +38,17 @@ def findings(text: str, refused: Iterable[Word]) -> Iterator[tuple[int, str]]:
 
 def files() -> Iterator[Path]:
     for held in (ROOT / name for name in HELD):
-        yield from [held] if held.is_file() else (path for path in sorted(held.rglob("*")) if path.is_file())
+        found = [held] if held.is_file() else sorted(held.rglob("*"))
+        yield from (path for path in found if path.is_file() and "__pycache__" not in path.parts)
 
 
 def main() -> int:
-    refused, not_yet = words(lines(HERE / "words.txt")), set(lines(HERE / "not_yet.txt"))
+    refused = words(lines(HERE / "words.txt"))
     found = 0
     for path in files():
-        name = str(path.relative_to(ROOT))
-        if "__pycache__" not in path.parts and name not in not_yet:
-            for line, text in sorted(findings(path.read_text(errors="replace"), refused)):
-                sys.stdout.write(f"{name}:{line}: {text}\n")
-                found += 1
+        for line, text in sorted(findings(path.read_text(errors="replace"), refused)):
+            sys.stdout.write(f"{path.relative_to(ROOT)}:{line}: {text}\n")
+            found += 1
     return 1 if found else 0
 
 
