@@ -50,6 +50,11 @@ def joined(own: PimInterface = QUIET, *groups: IPv4Address, now: float = NOW) ->
 # Changes
 
 
+def test_at_first_nothing_is_joined_and_nothing_is_due() -> None:
+    machines = Upstream(QUIET)
+    assert (machines.joined, machines.has_changes, machines.next_deadline()) == (0, False, inf)
+
+
 def test_a_join_is_sent_with_the_holdtime_and_counted() -> None:
     machines = made()
     machines.desire(GROUP, ONE)

@@ -120,6 +120,8 @@ def _pim(tunnel: Tunnel, pim: Pim, groups: list[Group]) -> Iterator[Row]:
         yield Row("Rendezvous point", "", f"{rp.address} for {_list(rp.groups)}")
     if pim.bootstrap:
         yield Row("Bootstrap (RFC 5059)", "received", "sent")
+    if pim.auto_rp:
+        yield Row("Auto-RP", "received", "sent")
     yield Row("SSM ranges", _list(pim.ssm_ranges) or _NONE, SAME)
     yield Row("PIM Hello", f"every {spell(pim.hello_period)}, holdtime {spell(pim.hello_holdtime)}", "any")
     yield Row("Groups", ", ".join(map(_joined, groups)) or "no groups are configured", "forwarded when joined")

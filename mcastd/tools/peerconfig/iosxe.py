@@ -121,6 +121,9 @@ class _Writer:
         if any(pim.bootstrap for pim in pims):
             yield "! mcastd uses Bootstrap messages, for which the domain needs a candidate RP"
             yield "! (ip pim rp-candidate) and a candidate BSR (ip pim bsr-candidate), here or on another router"
+        if any(pim.auto_rp for pim in pims):
+            yield "! mcastd uses Auto-RP, for which the domain needs a candidate RP (ip pim send-rp-announce) and a"
+            yield "! mapping agent (ip pim send-rp-discovery), and this router ip pim autorp listener"
         yield from _ssm(tuple(dict.fromkeys(prefix for pim in pims for prefix in pim.ssm_ranges)))
 
 

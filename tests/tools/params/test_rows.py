@@ -91,6 +91,14 @@ def test_keepalives_of_ours_are_told(config: Config) -> None:
     assert found["Tunnel gre1", "GRE keepalives of yours"][0] == "not answered"
 
 
+def test_auto_rp_is_a_row_if_it_is_used(config: Config) -> None:
+    assert ("Multicast on gre1", "Auto-RP") not in cells(config)
+    pim = config.tunnels[0].pim
+    assert pim is not None
+    tunnel = replace(config.tunnels[0], pim=replace(pim, auto_rp=True))
+    assert cells(replace(config, tunnels=(tunnel,)))["Multicast on gre1", "Auto-RP"] == ("received", "sent")
+
+
 def test_sources_go_with_their_group(config: Config) -> None:
     group = replace(config.groups[0], sources=(IPv4Address("100.15.30.10"),))
     found = cells(replace(config, groups=(group,)))

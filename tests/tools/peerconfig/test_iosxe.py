@@ -246,6 +246,15 @@ def test_rendezvous_points_and_ranges() -> None:
     assert any("bsr-candidate" in line for line in found)
 
 
+def test_auto_rp_needs_a_mapping_agent_and_beside_it_the_preferred_rp_overrides() -> None:
+    points = (RpRange(address=IPv4Address("100.15.30.254")),)
+    for preference, override in (("static", " override"), ("auto_rp", "")):
+        found = lines(with_pim(example(), rp=points, auto_rp=True, rp_preference=(preference,)))
+        assert f"ip pim rp-address 100.15.30.254{override}" in found
+        assert any("send-rp-discovery" in line for line in found)
+    assert not any("send-rp-discovery" in line for line in lines(example()))
+
+
 def test_behind_an_unknown_nat_the_address_is_to_be_filled_in() -> None:
     config = with_peer(example(), local_id="vm.example.com")
     assert "set peer <PUBLIC-ADDRESS>" in block(config, "crypto map mcastd 10 ipsec-isakmp")

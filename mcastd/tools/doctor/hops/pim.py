@@ -38,7 +38,7 @@ class Pim(Cause):
     NO_RP = either(
         "a group that is joined for every source, as (*,G), needs a rendezvous point",
         "ask the other side for the RP of {group} (`show ip pim rp mapping`) and set it in tunnels.{tunnel}.pim.rp; "
-        "or set bootstrap = true if they announce it that way; or join with sources",
+        "or set bootstrap = true, or auto_rp = true, if they announce it that way; or join with sources",
     )
     NOT_JOINED = either(
         "the group has not been requested from the upstream neighbour",
