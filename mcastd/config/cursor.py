@@ -1,4 +1,4 @@
-"""A position in a text."""
+"""A cursor over a text, shared by the parsers of this package."""
 
 import re
 from bisect import bisect_right
@@ -23,7 +23,7 @@ class Cursor:
         return self._text[self.at : self.at + 1]
 
     def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """What matches here, which is passed; None, and nothing is passed, if the text does not match."""
+        """Match the pattern here and move behind the match; None, without moving, if it does not match."""
         match = pattern.match(self._text, self.at)
         if match is not None:
             self.at = match.end()

@@ -34,7 +34,7 @@ class LineNumbers:
         self._found = found
 
     def line(self, path: KeyPath) -> int:
-        """The line of a key or array element, else that of the nearest thing around it, else 1."""
+        """The line of a key or array element, else of the nearest enclosing one that has a line, else 1."""
         while path:
             if path in self._found:
                 return self._found[path]
@@ -61,7 +61,7 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self.found: dict[KeyPath, int] = {}
         self._cursor = Cursor(text)
-        self._last_index: dict[KeyPath, int] = {}  # of every array made by [[headers]]
+        self._last_index: dict[KeyPath, int] = {}  # of each array that has [[headers]]
 
     def document(self) -> None:
         table: KeyPath = ()

@@ -95,7 +95,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 
 
 def _in_words(reason: str) -> str:
-    """What tomllib says of things that are there twice, in words for people."""
+    """tomllib's message about duplicate keys and tables, reworded."""
     if match := _TWICE.search(reason):
         return f"{dotted(tuple(re.findall(_QUOTED, match[1])))} is there already; allowed: each table and key once"
     if reason.startswith(_AGAIN):

@@ -20,7 +20,7 @@ class Esp:
     icv: int
 
 
-# Of each cipher the keyword, the name in VICI's list-sas (encr-alg), and the lengths of its IV and its alignment.
+# For each cipher: keyword, name in VICI's list-sas (encr-alg), length of the IV, alignment.
 _CIPHERS: Final[tuple[tuple[str, str, int, int], ...]] = (
     (r"null", r"NULL", 0, 4),
     (r"(?:des|3des|cast128|blowfish(?:128|192|256)?)", r"(?:DES|3DES|CAST|BLOWFISH)_CBC", 8, 8),
@@ -46,7 +46,7 @@ _GROUP: Final = re.compile(
 )
 _ESN: Final = re.compile(r"(?:no)?esn")
 _AEAD_OF_SA: Final = re.compile(r"(?:AES_GCM|AES_CCM|CAMELLIA_CCM)_(8|12|16)")
-# integ-alg of list-sas; its name ends with the bits of its ICV.
+# integ-alg of list-sas; the name ends with the length of the ICV in bits.
 _INTEGRITY_OF_SA: Final = re.compile(
     r"(?:HMAC_(?:MD5|SHA1|SHA2_256|SHA2_384|SHA2_512)|AES_XCBC|CAMELLIA_XCBC|AES_CMAC)_(96|128|160|192|256)"
 )
@@ -54,17 +54,16 @@ _INTEGRITY_OF_SA: Final = re.compile(
 
 def problem_with(proposal: str, protocol: Protocol) -> str | None:
     """Why charon would refuse the proposal; None if it is valid."""
-    kinds = {token: _kind(token) for token in proposal.split("-")}
-    found = set(kinds.values())
-    unknown = [repr(token) for token, kind in kinds.items() if kind is None]
+    found = by_kind(proposal)
+    unknown = found.get("", ())
     rules = (
         (proposal.endswith("!"), "leave out the '!', since proposals are always strict"),
-        (unknown, f"unknown algorithm {', '.join(unknown)}"),
-        ({"cipher", "aead"} <= found, "AEAD and other ciphers in one proposal; make them two"),
-        (not {"cipher", "aead"} & found, "no encryption algorithm (e.g. aes256)"),
+        (unknown, f"unknown algorithm {', '.join(map(repr, unknown))}"),
+        ("cipher" in found and "aead" in found, "AEAD and other ciphers in one proposal; make them two"),
+        ("cipher" not in found and "aead" not in found, "no encryption algorithm (e.g. aes256)"),
         ("cipher" in found and "integrity" not in found, "no integrity algorithm (e.g. sha256)"),
         (protocol == "esp" and "prf" in found, "a pseudo-random function is for IKE only"),
-        (protocol == "ike" and not {"integrity", "prf"} & found, "no pseudo-random function (e.g. prfsha256)"),
+        (protocol == "ike" and not {"integrity", "prf"} & found.keys(), "no pseudo-random function (e.g. prfsha256)"),
         (protocol == "ike" and "group" not in found, "no Diffie-Hellman group (e.g. modp2048)"),
         (protocol == "ike" and "esn" in found, "sequence numbers (esn, noesn) are for ESP only"),
     )
@@ -72,7 +71,7 @@ def problem_with(proposal: str, protocol: Protocol) -> str | None:
 
 
 def by_kind(proposal: str) -> dict[str, tuple[str, ...]]:
-    """The keywords of a valid proposal: ``cipher``, ``aead``, ``integrity``, ``prf``, ``group``, ``esn``."""
+    """The keywords of a proposal by kind: cipher, aead, integrity, prf, group, esn; unknown ones under ``""``."""
     found: dict[str, tuple[str, ...]] = {}
     for token in proposal.split("-"):
         kind = _kind(token) or ""
@@ -81,7 +80,7 @@ def by_kind(proposal: str) -> dict[str, tuple[str, ...]]:
 
 
 def esp_of_proposal(proposal: str) -> tuple[Esp, ...]:
-    """What ESP may add under a valid ESP proposal: one entry for each cipher and integrity algorithm that it allows."""
+    """What ESP may add under a valid proposal: one entry for each pair of a cipher and an integrity algorithm."""
     tokens = proposal.split("-")
     integrity = [_INTEGRITY[token] for token in tokens if token in _INTEGRITY]
     found = []

@@ -1,4 +1,4 @@
-"""Collects everything that is wrong with a file, and what is worth a note, each with its line and key."""
+"""Collects errors and notes on a file, each with its line and key."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _LONGEST_NUMBER: Final = 128  # bits
 
 
 def dotted(path: KeyPath) -> str:
-    """A key path as people write it: ``groups[2].sources[0]``."""
+    """A key path as text: ``groups[2].sources[0]``."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -28,7 +28,7 @@ def dotted(path: KeyPath) -> str:
 def shown(value: object) -> str:
     """A value from the file, on one line and not too long."""
     if isinstance(value, int) and value.bit_length() > _LONGEST_NUMBER:
-        return f"a number of {value.bit_length()} bits"  # Python refuses to spell one of thousands of digits
+        return f"a number of {value.bit_length()} bits"  # Python limits the conversion of long integers
     text = json.dumps(value) if isinstance(value, str) else str(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
@@ -46,7 +46,7 @@ class Report:
         self._arrays_with_wrong: set[KeyPath] = set()  # and the arrays that such values are in
 
     def wrong(self, path: KeyPath, text: str) -> None:
-        """A value that cannot be used; what is later found to contradict it is not reported as well."""
+        """Report a value that cannot be used; rules that involve it are not reported later."""
         self.problems.append(self._problem(path, text))
         self._wrong.add(path)
         self._arrays_with_wrong.update(path[:end] for end, part in enumerate(path) if isinstance(part, int))
@@ -62,7 +62,7 @@ class Report:
             self.notes.append(self._problem(path, text))
 
     def is_wrong(self, path: KeyPath) -> bool:
-        """Whether the value at a path was found wrong, or what it is a part of, or an element of it."""
+        """Whether the value at a path, an element of it, or a table or array that contains it, is wrong by itself."""
         return path in self._arrays_with_wrong or any(path[:end] in self._wrong for end in range(1, len(path) + 1))
 
     def table(self, *path: str | int) -> "Table":
@@ -93,9 +93,9 @@ class Table:
         return [self[name] for name in names]
 
     def refuse(self, key: str | KeyPath, text: str, *involved: str | KeyPath) -> None:
-        """``Report.refuse`` for a key; involved are names of keys of this table, and paths of others."""
+        """``Report.refuse`` for a key; ``involved`` are names of keys of this table and paths of others."""
         self.report.refuse(self[key], text, *(self[one] if isinstance(one, str) else one for one in involved))
 
     def note(self, key: str | KeyPath, text: str, *involved: str | KeyPath) -> None:
-        """``Report.note`` for a key, likewise."""
+        """``Report.note`` for a key, with the same ``involved``."""
         self.report.note(self[key], text, *(self[one] if isinstance(one, str) else one for one in involved))

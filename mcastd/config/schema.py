@@ -39,12 +39,12 @@ _BOUNDED: Final[dict[object, Callable[[Any, Any], ValueType]]] = {
 
 
 class Inline:
-    """In ``Annotated``: the keys of this struct are in the table of the one that has it."""
+    """In ``Annotated``: the keys of this struct are in the table of the struct that contains it."""
 
 
 @dataclass(frozen=True)
 class Implied:
-    """In ``Annotated``: what a missing key is set to, where that follows from other keys."""
+    """In ``Annotated``: a missing key follows from other keys; ``text`` is the default in the reference."""
 
     text: str
 
@@ -57,8 +57,8 @@ class Key:
     values: ValueType
     default: Any  # NODEFAULT: it is required
     declared_in: type[Struct]
-    holds: type[Struct] | None = None  # for tables below this key
-    implied: str | None = None  # what stands for the default in the reference
+    holds: type[Struct] | None = None  # the struct of the tables below this key
+    implied: str | None = None  # the text of Implied
 
 
 @cache
@@ -76,7 +76,7 @@ def keys(struct: type[Struct]) -> tuple[Key, ...]:
 
 
 def read_table(struct: type[S], value: object, report: Report, path: KeyPath, **given: Any) -> S:
-    """A struct from a table. What is wrong is in the report, and has its default or a stand-in in what is returned."""
+    """Read a table into a struct. What is wrong is reported, and replaced by its default or a stand-in."""
     table = value if isinstance(value, dict) else {}
     if isinstance(value, dict):
         _report_unknown(table, path, [key.name for key in keys(struct)], report)
@@ -96,7 +96,7 @@ def read_table(struct: type[S], value: object, report: Report, path: KeyPath, **
 
 
 def _nested(struct: type[S], values: dict[str, Any]) -> S:
-    """The struct from its keys, of which those of inline structs are in a struct of their own."""
+    """The struct from its keys; those of inline structs become a struct first."""
     for field in fields(struct):
         if get_origin(field.type) is Annotated and Inline in get_args(field.type):
             inner = get_args(field.type)[0]
@@ -112,7 +112,7 @@ def _report_unknown(table: Mapping[str, object], path: KeyPath, known: Iterable[
 
 
 def _type(annotation: Any, extras: Iterable[object] = ()) -> ValueType:
-    """The type of values that belongs to an annotation."""
+    """The type of value that an annotation declares."""
     base, *more = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     extras = [*extras, *more]
     for extra in extras:

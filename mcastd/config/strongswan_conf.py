@@ -1,4 +1,4 @@
-"""strongSwan's settings, the format of strongswan.conf and swanctl.conf: strongswan.conf(5).
+"""Parses the format of strongswan.conf and swanctl.conf (strongswan.conf(5)).
 
 Sections in braces, ``key = value``, comments, quoted strings, ``include`` with wildcards (what is included takes the
 place of the statement), and sections that inherit from others (``name : other, a.b { }``). What comes later in the text
@@ -17,8 +17,8 @@ from mcastd.errors import ConfigError, ConfigProblem
 
 LARGEST: Final = 1 << 20
 """Bytes of one file."""
-_FILES: Final = 1000
-_INCLUDED_BY: Final = 10  # files that include one another, as in charon; so one that includes itself ends
+_FILES: Final = 1000  # that may be included in all
+_INCLUDED_BY: Final = 10  # the depth of inclusion, as in charon
 _DEEPEST: Final = 50
 _SECTIONS: Final = 20_000
 
@@ -39,11 +39,11 @@ _PATTERN: Final = re.compile(r'(?:\\["#} \\]|[^"#}\r\n\t ])+')
 _ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 Include = Callable[[str, Path], Iterable[tuple[Path, str]]]
-"""From a pattern and the file that names it to the files meant and their texts."""
+"""The files, with their texts, that match a pattern in the statement of a file."""
 
 
 class Value(NamedTuple):
-    """What a key is set to, and where. An empty ``text`` means the default, whatever is inherited."""
+    """The value of a key, and where it is set. An empty ``text`` selects the default, not an inherited value."""
 
     text: str
     file: Path
@@ -52,7 +52,7 @@ class Value(NamedTuple):
 
 @dataclass
 class Section:
-    """One section, with what it inherits once it is parsed; ``values`` and ``sections`` are by name."""
+    """One section, by name its values and the sections in it; after ``parse``, with what it inherits."""
 
     file: Path
     line: int
@@ -94,7 +94,7 @@ def parse(text: str, file: Path = Path(), include: Include = lambda _pattern, _f
 
 
 def truth(value: Value | None, default: bool = False) -> bool:
-    """What charon takes a value for, where it wants a boolean; ``default`` for no value or another word."""
+    """A boolean setting as charon reads it; ``default`` for no value or another word."""
     word = value.text.lower() if value else ""
     if word in ("1", "yes", "true", "enabled"):
         return True
@@ -102,7 +102,7 @@ def truth(value: Value | None, default: bool = False) -> bool:
 
 
 def charon_setting(settings: Section, key: str) -> Value | None:
-    """A setting of the daemon: charon-systemd's own section, and charon's where that one says nothing."""
+    """A setting of the daemon, from the section of charon-systemd or else of charon."""
     return settings.find("charon-systemd", key) or settings.find("charon", key)
 
 
@@ -127,7 +127,7 @@ def _refuse(file: Path, line: int, text: str) -> NoReturn:
 
 
 class _Source(Cursor):
-    """The text of one file; ``included_by`` is by how many files it is included, one in another."""
+    """The text of one file; ``included_by`` is its depth of inclusion."""
 
     def __init__(self, text: str, file: Path, included_by: int = 0) -> None:
         super().__init__(text)
@@ -135,17 +135,17 @@ class _Source(Cursor):
         self.included_by = included_by
 
     def refuse(self, text: str) -> NoReturn:
-        """Raise ConfigError for what comes next."""
+        """Raise ConfigError at the current line."""
         _refuse(self.file, self.line, text)
 
 
 class _Parser:
-    """Reads sections, without what they inherit."""
+    """Reads sections, without what they inherit from others."""
 
     def __init__(self, include: Include) -> None:
         self._include = include
         self._files = 0
-        self._depth = 0  # sections that are open
+        self._depth = 0  # of the section that is read
 
     def statements(self, source: _Source, section: Section, *, to_brace: bool = False) -> None:
         """Read what is in a section: up to its closing brace, or to the end of the file."""
@@ -192,7 +192,7 @@ class _Parser:
             source.take(_BLANK)
             if not source.next:
                 _refuse(source.file, line, "the file ends within a section or setting; allowed: whole ones")
-            # Without the words: one of them may be a secret whose = was forgotten.
+            # The text is not shown: it may be a secret whose = is missing.
             what = repr(source.next) if source.next in _MARKS else "another"
             source.refuse(f"after a name there is {what}; allowed: {{ or =")
         self._depth += 1
@@ -225,14 +225,14 @@ def _unescaped(text: str) -> str:
 
 
 class _Resolver:
-    """Puts into each section what it inherits; its own values win, then the references from left to right."""
+    """Adds to each section what it inherits; its own values have priority, then the references from left to right."""
 
     def __init__(self, root: Section) -> None:
         self._root = root
-        self._made = 0  # sections, so that references that multiply end
+        self._made = 0  # sections made so far; limited, since references can multiply
 
     def resolved(self, section: Section, through: frozenset[str], depth: int) -> Section:
-        """The section with what it inherits; ``through`` are the references that led here, which end a circle."""
+        """The section with what it inherits; ``through`` are the references that led here, to end a cycle."""
         self._made += 1
         if self._made > _SECTIONS or depth > _DEEPEST:
             _refuse(section.file, section.line, "it inherits too much; allowed: fewer references to other sections")
@@ -246,7 +246,7 @@ class _Resolver:
 
 
 def _over(own: Section, base: Section) -> Section:
-    """A section with what another one has in addition, also in the sections below."""
+    """A section with the additional values and sections of another one, recursively."""
     common = own.sections.keys() & base.sections.keys()
     merged = {name: _over(own.sections[name], base.sections[name]) for name in common}
     return replace(own, values=base.values | own.values, sections=base.sections | own.sections | merged)

@@ -31,10 +31,10 @@ class WrongValueError(Exception):
 
 @dataclass(frozen=True)
 class ValueType:
-    """What a key may be set to: ``allowed``, with PATH for the key, and more about that in ``hint``.
+    """What a key may be set to: ``allowed`` (PATH stands for the key) and, for messages, more detail in ``hint``.
 
-    ``parse`` makes a Python value of one from TOML, or raises WrongValueError. ``stand_in`` takes the place of a wrong
-    value that is required, so that everything else is checked.
+    ``parse`` converts a value of TOML, or raises WrongValueError. ``stand_in`` replaces a required value that is wrong,
+    so that the rest is still checked.
     """
 
     allowed: str
@@ -44,11 +44,11 @@ class ValueType:
 
     @property
     def name(self) -> str:
-        """What is allowed, without an article."""
+        """The type in the reference: what is allowed, without an article."""
         return re.sub("^(an?|the) ", "", self.allowed)
 
     def read(self, value: object, report: Report, path: KeyPath, otherwise: object) -> Any:
-        """The value as it is used; ``otherwise`` and a report if it is wrong."""
+        """The parsed value; if it is wrong, that is reported, and ``otherwise`` is returned."""
         try:
             return self.parse(value, report, path)
         except WrongValueError as wrong:
@@ -62,7 +62,7 @@ def toml_type(value: object) -> str:
 
 
 def _of(allowed: str, stand_in: Any, parse: Callable[[Any], Any], hint: str = "", types: Any = (str,)) -> ValueType:
-    """A type whose ``parse`` needs nothing but the value, which has one of these types in TOML."""
+    """A type of value that has one of these types in TOML."""
 
     def checked(value: object, _report: Report, _path: KeyPath) -> Any:
         if type(value) not in types:
@@ -112,7 +112,7 @@ def duration(low: float, high: float) -> ValueType:
 
 
 def spell(seconds: float) -> str:
-    """A duration as the file would have it: ``4h``, ``500ms``."""
+    """A duration in the syntax of the file: ``4h``, ``500ms``."""
     for unit in ("d", "h", "m", "s"):
         if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
             return f"{seconds / _UNITS[unit]:g}{unit}"
@@ -136,7 +136,7 @@ def _listed(words: Iterable[object]) -> str:
 
 
 def text(name: str) -> ValueType:
-    """A name of something."""
+    """The name of another table or of an interface."""
     return _of(f"the {name}", "", str)
 
 
@@ -187,7 +187,7 @@ INTERFACE_ADDRESS: Final = _of(
 
 
 def prefix(within: IPv4Network | None = None) -> ValueType:
-    """A prefix, whose host bits are cut off with a note; a bare address is a /32."""
+    """A prefix; host bits are cut off with a note, and an address without a length is a /32."""
 
     def parse(value: str) -> IPv4Interface:
         try:
@@ -222,7 +222,7 @@ def proposal(protocol: Protocol) -> ValueType:
 
 
 def preference(*words: str) -> ValueType:
-    """One of a few words, or an array of different ones, the most preferred first."""
+    """One of a few words, or an array of them without repetition, the most preferred first."""
 
     def parse(value: str | list[object]) -> tuple[object, ...]:
         found = value if isinstance(value, list) else [value]
@@ -244,7 +244,7 @@ IDENTITY: Final = _of("an IKE identity", "", _identity, _example("222.45.67.1", 
 
 
 def file_path(*, absolute: bool = False, longest: int = 4095) -> ValueType:
-    """The path of a file, which is relative to the folder of the configuration."""
+    """The path of a file; a relative path starts at the folder of the configuration file."""
 
     def parse(value: str) -> Path:
         usable = value and value.isprintable() and len(value.encode()) <= longest
@@ -257,7 +257,7 @@ def file_path(*, absolute: bool = False, longest: int = 4095) -> ValueType:
 
 
 def or_word(other: ValueType, words: Mapping[str, Any]) -> ValueType:
-    """Another type, or one of a few words, with the values that they stand for."""
+    """Another type, or one of a few words that stand for values."""
 
     def parse(value: object, report: Report, path: KeyPath) -> Any:
         return words[value] if isinstance(value, str) and value in words else other.parse(value, report, path)

@@ -125,28 +125,17 @@ def decode(packet: bytes | memoryview) -> GreHeader:
     if len(packet) < 4:
         raise DecodeError("gre_short")
     flags, protocol = struct.unpack_from("!HH", packet)
-    if flags & Flag.VERSION:
-        raise DecodeError("gre_version")
-    if flags & Flag.ROUTING:
-        raise DecodeError("gre_routing")
-    if flags & Flag.RESERVED:
-        raise DecodeError("gre_reserved")
-    checksum = bool(flags & Flag.CHECKSUM)
-    offset = 8 if checksum else 4
-    fields: list[int | None] = []
-    for flag in (Flag.KEY, Flag.SEQUENCE):
+    for flag, reason in ((Flag.VERSION, "gre_version"), (Flag.ROUTING, "gre_routing"), (Flag.RESERVED, "gre_reserved")):
         if flags & flag:
-            if len(packet) < offset + 4:
-                raise DecodeError("gre_short")
-            fields.append(int.from_bytes(packet[offset : offset + 4], "big"))
-            offset += 4
-        else:
-            fields.append(None)
-    if len(packet) < offset:
+            raise DecodeError(reason)
+    checksum, keyed, numbered = (bool(flags & flag) for flag in (Flag.CHECKSUM, Flag.KEY, Flag.SEQUENCE))
+    count = checksum + keyed + numbered
+    if len(packet) < 4 + 4 * count:
         raise DecodeError("gre_short")
     if checksum and internet_checksum(packet):
         raise DecodeError("gre_checksum")
-    return GreHeader(protocol, fields[0], fields[1], checksum)
+    fields = list(struct.unpack_from(f"!{count}I", packet, 4))[checksum:]
+    return GreHeader(protocol, fields[0] if keyed else None, fields[-1] if numbered else None, checksum)
 
 
 def behind_cmd(payload: memoryview) -> memoryview:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scapy.layers.l2 import GRE
 
 from mcastd.errors import DecodeError
-from mcastd.net.gre import PROTOCOL_IPV4, GreHeader, GreOptions, decode
+from mcastd.net.gre import PROTOCOL_CMD, PROTOCOL_IPV4, GreHeader, GreOptions, behind_cmd, decode
 from mcastd.net.ipv4 import parse
 
 # Frames 11, 12, 25 (cut to its GRE header) and 49 (cut) of various_gre.pcap of tcpdump's test suite: GRE between two
@@ -186,3 +186,23 @@ def test_a_tunnel_refuses_other_options_but_numbers_that_it_did_not_ask_for(one:
         expected = "gre_sequence_missing"
     assert one.refusal(other.feed_header) == expected
     assert one.receives(other.feed_header) == (one.key == other.key)
+
+
+def test_the_packet_behind_a_cmd_header() -> None:
+    payload = memoryview(CISCO_PING)[decode(CISCO_PING).length :]
+    assert decode(CISCO_PING).protocol == PROTOCOL_CMD
+    assert bytes(behind_cmd(payload)) == CISCO_PING[16:]
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("08000101000100", "cmd_short"),
+        ("86dd010100010000", "cmd_header"),  # IPv6
+        ("0800020100010000", "cmd_header"),  # version 2
+        ("0800010200010000", "cmd_header"),  # another length
+    ],
+)
+def test_cmd_headers_that_are_refused(header: str, reason: str) -> None:
+    with pytest.raises(DecodeError, match=reason):
+        behind_cmd(memoryview(bytes.fromhex(header)))
