@@ -200,7 +200,7 @@ def test_what_could_not_be_written_is_written_as_soon_as_it_can_and_logged_once(
 
     log.configure()
     process(tmp_path, act)
-    assert capsys.readouterr().err.count("state for the next process could not be saved") == 1
+    assert capsys.readouterr().err.count("state for a restart could not be saved") == 1
     structlog.reset_defaults()
 
 

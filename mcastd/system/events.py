@@ -17,92 +17,56 @@ class Event(NamedTuple):
 
 EVENTS: Final = {
     "ready": Event("info", "mcastd is ready", "f534680e801248b895c571ed6f6c427f"),
-    "handing_over": Event(
-        "info", "mcastd exits without teardown, the next process takes over", "b1544a730a2e40f19161b999f1564e79"
-    ),
+    "handing_over": Event("info", "mcastd ends and leaves everything standing", "b1544a730a2e40f19161b999f1564e79"),
     "stopping": Event("info", "mcastd stops", "43496e2f58334274868df395bf49a153"),
     "reloaded": Event("info", "configuration reloaded", "21ddbe77ebfd44d384ac00079cfc7c39"),
-    "reload_refused": Event(
-        "error", "configuration refused, the running one stays in effect", "7b2a1f723c9c47868d9c69726f72d587"
-    ),
-    "reload_incomplete": Event(
-        "error", "configuration in effect, but not applied everywhere in time", "6093e0c3773a4487840cb6a49d2e898a"
-    ),
+    "reload_refused": Event("error", "configuration refused", "7b2a1f723c9c47868d9c69726f72d587"),
+    "reload_incomplete": Event("error", "configuration not applied everywhere yet", "6093e0c3773a4487840cb6a49d2e898a"),
     "configuration_note": Event("warning", "configuration note", "19768ae7db654e6087740ebf961df619"),
     "capability_missing": Event("error", "a capability is missing", "ebbb87f9449540d289f331907bcafc0e"),
     "loop_hangs": Event("error", "the loop of an agent hangs", "0fd9192af2414e76a5e543ca5b79d060"),
     "fdstore_unavailable": Event(
-        "warning", "descriptors are not kept open across a restart", "f55ee462d1ec4191900a29825573e6e6"
+        "warning", "descriptors are not kept for a restart", "f55ee462d1ec4191900a29825573e6e6"
     ),
-    "state_not_saved": Event(
-        "error", "state for the next process could not be saved", "56a51c9c726c48028b7579d1fe8691e0"
-    ),
-    "join_not_inherited": Event(
-        "warning", "a join of the previous process was not inherited", "3bafdf44bc9c494eb1ab8b023443411a"
-    ),
+    "state_not_saved": Event("error", "state for a restart could not be saved", "56a51c9c726c48028b7579d1fe8691e0"),
+    "join_not_inherited": Event("warning", "a join was not inherited", "3bafdf44bc9c494eb1ab8b023443411a"),
     "teardown_timeout": Event("error", "teardown did not end in time", "a8015fff9a8442c093d221e2136b03db"),
     "teardown_failed": Event("error", "teardown failed", "491bd3a8060a4f22b6ef6c8a603a2fa2"),
     "charon_gone": Event("warning", "charon is gone", "e9f12c18115b431e95b2b5d745399d88"),
-    "charon_unclear": Event(
-        "warning", "charon does not answer, or its answer cannot be read", "1e2486b2ef624afabe4305e1377bf4de"
-    ),
+    "charon_unclear": Event("warning", "charon gives no usable answer", "1e2486b2ef624afabe4305e1377bf4de"),
     "charon_connected": Event("info", "connected to charon", "ba51afb257f54a4895f318757cc9b943"),
-    "charon_teardown_failed": Event(
-        "warning", "connections and SAs could not be removed from charon", "d500cd91b7a9421eb8f7a784037c8248"
-    ),
-    "peer_not_loaded": Event(
-        "warning", "the connection of a peer could not be loaded into charon", "84d8b5437e9848079f49d81e68af67b6"
-    ),
+    "charon_teardown_failed": Event("warning", "charon could not be cleaned up", "d500cd91b7a9421eb8f7a784037c8248"),
+    "peer_not_loaded": Event("warning", "peer could not be loaded into charon", "84d8b5437e9848079f49d81e68af67b6"),
     "ike_sa_up": Event("info", "IKE_SA up", "7c93a0df69c74d369788c1f17411d98f"),
     "ike_sa_down": Event("warning", "IKE_SA down", "a3d4ccb41e0242b6a29e3691de00d7e7"),
     "child_sa_up": Event("info", "CHILD_SA up", "bdd8318ac5e74f61a18dd78a1c8100f4"),
     "child_sa_down": Event("warning", "CHILD_SA down", "68bee64791c443d5946e3595297c5530"),
-    "child_sa_restarted": Event(
-        "warning", "CHILD_SA is taken down to be established again", "e93759b1c210425bb448a79cd050479a"
-    ),
+    "child_sa_restarted": Event("warning", "CHILD_SA is established again", "e93759b1c210425bb448a79cd050479a"),
     "attempt_pending": Event("warning", "no success yet", "aa214ae4e9864255b170cfd29d467a8f"),
     "attempt_failed": Event("warning", "attempt to establish a CHILD_SA failed", "c5335029222749979f6edf8d36c70b8e"),
     "duplicate_sa_removed": Event("warning", "a duplicate SA was removed", "01031c642e99416cb474e11df3027255"),
-    "early_esp_lost": Event(
-        "warning", "ESP packets that came before their SA was ready are lost", "6f0c1b52d2e94bd0a6d57a1c3f9be84e"
-    ),
+    "early_esp_lost": Event("warning", "early ESP packets are lost", "6f0c1b52d2e94bd0a6d57a1c3f9be84e"),
     "tunnel_up": Event("info", "tunnel up", "70b0df0395bb474b979dec1310d6bea7"),
     "tunnel_failed": Event("error", "tunnel could not be set up", "ecbcef3f38d9432884d41e314656ef41"),
     "tunnel_not_removed": Event("error", "tunnel could not be removed", "5a7e8c8726ea4c5baf70d12d59333e55"),
-    "endpoint_not_removed": Event(
-        "error", "endpoint address could not be removed from lo", "fc8e6aa1b488406c9f08251096d7d431"
-    ),
+    "endpoint_not_removed": Event("error", "address could not be removed from lo", "fc8e6aa1b488406c9f08251096d7d431"),
     "address_not_added": Event("error", "address could not be added to lo", "e25930b8f4ba4ba7852c67ee649b7a25"),
     "reconcile_failed": Event("error", "the host refused a change", "44e1755b5b534dd5bbb0e9fdea6578f1"),
     "route_taken": Event("warning", "not routed, another route leads elsewhere", "a6308ebcbdbd4b93b39421593cca00fa"),
     "firewall_failed": Event("error", "nftables table could not be put in place", "ddc224a779bb4a80af4630c751985134"),
-    "firewall_repaired": Event(
-        "warning",
-        "nftables table put in place again, another program had changed it",
-        "d37d6b5aa4d24f6b8b591356788530a6",
-    ),
-    "firewall_events_missing": Event(
-        "warning",
-        "the kernel does not report changes of the nftables table; they are found within 30 seconds",
-        "8819aa2a26a44b50a6158b8c206c6e0d",
-    ),
+    "firewall_repaired": Event("warning", "nftables table restored after a change", "d37d6b5aa4d24f6b8b591356788530a6"),
+    "firewall_events_missing": Event("warning", "no events for the nftables table", "8819aa2a26a44b50a6158b8c206c6e0d"),
     "keepalives_answered": Event("info", "GRE keepalives are answered", "2d72394e91294f539054c347f534bb10"),
     "keepalives_stopped": Event("warning", "GRE keepalives have stopped", "e2c074aef6794c7f9f66156b49f970eb"),
     "keepalive_socket_failed": Event("error", "no socket for GRE keepalives", "04827bc72f3f499d95d25b6684e03075"),
-    "path_dead": Event(
-        "warning", "the path is dead: our GRE keepalives are not answered", "6ae3f39c942d48309f78d420c683ef2e"
-    ),
-    "path_alive": Event(
-        "info", "the path is alive: our GRE keepalives are answered", "10891650f286463f9c6f35db39cc2b7b"
-    ),
+    "path_dead": Event("warning", "the path is dead", "6ae3f39c942d48309f78d420c683ef2e"),
+    "path_alive": Event("info", "the path is alive", "10891650f286463f9c6f35db39cc2b7b"),
     "pim_neighbor_up": Event("info", "PIM neighbor up", "a21f7730ad8d433a82e1371b0846d831"),
     "pim_neighbor_restarted": Event("warning", "PIM neighbor restarted", "b03f3bceb2704b1b9c6ce9fd2bf418e4"),
     "pim_neighbor_down": Event("warning", "PIM neighbor down", "1f9b38e3641548b596574efb847d0c86"),
     "pim_send_failed": Event("warning", "PIM messages cannot be sent", "115d5dd6bd47480aadbfb402fe6dbdd0"),
     "pim_send_recovered": Event("info", "PIM messages can be sent again", "fa8d882bdac84d9c97777d9f6bf7ebec"),
-    "pim_log_limited": Event(
-        "warning", "PIM events were not logged one by one, there were too many", "1d8deaa2d1154924aa71994b0809115e"
-    ),
+    "pim_log_limited": Event("warning", "too many PIM events to log", "1d8deaa2d1154924aa71994b0809115e"),
     "starting": Event("info", "mcastd starts"),
     "stopped": Event("info", "mcastd has stopped"),
     "peers_removed": Event("info", "peers removed"),
