@@ -60,6 +60,5 @@ def test_no_answers_make_the_path_dead_and_the_child_anew_and_an_answer_brings_i
     arrived = asking.feed.received()[GROUP].received
     wait_for("the feed", lambda: asking.feed.received()[GROUP].received > arrived + 500)
     log = asking.log("mcastd").read_text()
-    assert [log.count(text) > 0 for text in ("the path is alive", "the path is dead", "CHILD_SA is established again")] == [
-        True
-    ] * 3
+    for text in ("the path is alive", "the path is dead", "CHILD_SA is established again"):
+        assert text in log
