@@ -72,6 +72,7 @@ class FakeIkeSa:
     since: float
     config: Mapping[str, Any]
     children: list[FakeChildSa] = field(default_factory=list)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class FakeCharon:
@@ -117,6 +118,8 @@ class FakeCharon:
     def end(self, *, socket: bool = False) -> None:
         """charon crashes: its SAs and what it had loaded are gone; ``socket`` says whether its socket stays."""
         self.runs, self.socket = False, socket
+        for ike in self.sas:
+            ike.gone.set()
         for things in (self.conns, self.shared, self.keys, self.authorities, self.sas):
             things.clear()
         self.disconnect()
@@ -277,7 +280,8 @@ class FakeCharon:
         while (self.peer_silent or self.outcomes.get(child) == HANG) and ike in self.sas:
             if _now() >= give_up:
                 self._remove_ike(ike)
-            await asyncio.sleep(RETRANSMISSION)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ike.gone.wait(), RETRANSMISSION)
         outcome = self.outcomes.get(child)
         log("received packet: from the peer")
         if isinstance(outcome, Refusal):
@@ -337,6 +341,7 @@ class FakeCharon:
     def _remove_ike(self, ike: FakeIkeSa) -> None:
         if ike in self.sas:
             self.sas.remove(ike)
+            ike.gone.set()
             self._updown(ike, up=False)
 
     def _remove_child(self, ike: FakeIkeSa, child: FakeChildSa) -> None:
