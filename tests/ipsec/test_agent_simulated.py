@@ -15,7 +15,8 @@ from mcastd.ipsec.charon_health import GIVE_UP, unclear
 from mcastd.ipsec.duplicate_sas import GRACE
 from mcastd.ipsec.initiation import REPORT_AFTER
 from mcastd.ipsec.sas import Section
-from mcastd.ipsec.state import ChildView
+from mcastd.ipsec.state import ChildView, IpsecDesired
+from mcastd.ipsec.teardown import AUTHORITY, CHILD, SHARED
 from mcastd.problems import Problem, ProblemCode
 from tests import pcap
 from tests.fakes.charon import HANG, OVERLAP, WRONG_PSK, WRONG_SELECTORS, Refusal
@@ -99,7 +100,7 @@ async def test_after_a_timeout_nothing_half_open_is_left_and_the_next_attempt_co
 async def test_a_refusal_has_its_code_and_is_logged_once(outcome: Refusal, code: ProblemCode) -> None:
     async with host(article(children=(gre(),), **AGAIN)) as subject:
         subject.charon.outcomes[GRE] = outcome
-        await until(lambda: subject.peer().attempts > 5, "many attempts")
+        assert await until(lambda: subject.peer().attempts > 5, "many attempts") < 15.0
         assert subject.child().problem_code == code
         assert subject.log.events("debug").count("attempt_failed") == 1
         assert subject.log.events().count("attempt_failed") >= 5
@@ -210,6 +211,15 @@ async def test_a_connection_that_another_program_unloads_is_loaded_again() -> No
         subject.charon.delete(GRE)
         await until(lambda: subject.up_counts() == [2, 1] and subject.up(*BOTH))
         assert len(subject.charon.asked("load-conn")) == 2
+
+
+@simulated
+async def test_what_a_refresh_finds_missing_is_established_at_once() -> None:
+    async with up() as subject:
+        subject.charon.sas.clear()
+        await subject.agent.refresh()
+        assert not subject.up(GRE)
+        assert await until(lambda: subject.up(*BOTH)) < 0.5
 
 
 # Restarts
@@ -438,6 +448,58 @@ async def test_a_refresh_under_way_ends_with_the_agent() -> None:
         await subject.agent.refresh()
 
 
+@simulated
+async def test_after_a_restart_of_charon_nothing_waits_for_its_back_off() -> None:
+    async with host(article(children=(gre(),), retry_min=60.0)) as subject:
+        subject.charon.outcomes[GRE] = WRONG_SELECTORS
+        await until(lambda: subject.child().state == "waiting")
+        subject.charon.end()
+        await subject.quiet()
+        subject.charon.outcomes.clear()
+        subject.charon.start()
+        assert await until(lambda: subject.up(GRE)) < 2.0
+
+
+@simulated
+async def test_a_charon_that_was_unclear_is_asked_for_nothing_before_its_time_and_reported_as_well() -> None:
+    async with host(article(children=(gre(),), retry_min=60.0)) as subject:
+        subject.charon.outcomes[GRE] = WRONG_SELECTORS
+        await until(lambda: subject.child().state == "waiting")
+        subject.charon.outcomes.clear()
+        subject.charon.spoiled["list-sas"] = "frame"
+        await subject.agent.refresh()
+        await subject.quiet()
+        changes = subject.changes
+        subject.charon.spoiled.clear()
+        await until(lambda: subject.snapshot().charon is None)
+        assert subject.changes == changes + 1
+        await subject.quiet(10.0)
+        assert len(subject.charon.asked("initiate")) == 1
+
+
+@simulated
+async def test_a_reload_that_a_broken_connection_meets_is_settled_when_it_is_carried_out() -> None:
+    async with up() as subject:
+        subject.charon.spoiled["list-sas"] = "frame"
+        subject.configure(article(children=(gre(),)))
+        await until(lambda: subject.snapshot().charon is not None, seconds=0.1)
+        subject.charon.spoiled.clear()
+        await subject.agent.settled()
+        assert list(subject.charon.conns["dc"]["children"]) == [GRE]
+
+
+@simulated
+async def test_without_peers_charon_is_no_problem() -> None:
+    subject = Host()
+    subject.charon.end()
+    subject.configure()
+    subject.start()
+    await subject.agent.settled()
+    assert subject.snapshot().charon is not None
+    assert list(subject.agent.problems()) == []
+    await subject.kill()
+
+
 # Reload
 
 
@@ -449,6 +511,28 @@ async def test_the_same_configuration_again_changes_nothing() -> None:
         await subject.agent.settled()
         await subject.quiet(1.0)
         assert len(subject.charon.commands) == asked
+
+
+@simulated
+async def test_what_stays_configured_keeps_its_back_off_when_something_else_changes() -> None:
+    async with host(article(children=(gre(),), retry_min=60.0)) as subject:
+        subject.charon.outcomes[GRE] = WRONG_SELECTORS
+        await until(lambda: subject.child().state == "waiting")
+        subject.change(replay_allowed=False)
+        await subject.agent.settled()
+        await subject.quiet(10.0)
+        assert len(subject.charon.asked("initiate")) == 1
+
+
+@simulated
+async def test_an_empty_configuration_is_settled_when_what_was_loaded_before_is_gone() -> None:
+    async with up() as subject:
+        await subject.kill()
+        subject.agent = subject.another_agent()
+        subject.agent.configure(IpsecDesired())
+        subject.start()
+        await subject.agent.settled()
+        assert (subject.charon.sas, subject.charon.conns) == ([], {})
 
 
 @pytest.mark.parametrize(
@@ -499,6 +583,7 @@ async def test_a_removed_child_and_then_a_removed_peer_go() -> None:
         await subject.agent.settled()
         assert subject.charon.installed() == [GRE]
         assert TCP not in subject.agent.children()
+        assert list(subject.ledger.entries(CHILD)) == [f"dc/{GRE}"]
         subject.configure(article())
         await until(lambda: subject.up(*BOTH))
         assert subject.up_counts() == [1, 1]
@@ -509,9 +594,18 @@ async def test_a_removed_child_and_then_a_removed_peer_go() -> None:
         assert "peers_removed" in subject.log.events()
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        article(remote=IPv4Address("177.54.214.21"), initiate_timeout=120.0),
+        article(children=(gre(remote_ts=IPv4Network("10.44.9.1/32")), tcp()), initiate_timeout=120.0),
+        article(initiate_timeout=120.0),
+    ],
+    ids=["another address", "another child", "a timeout"],
+)
 @simulated
-async def test_a_repaired_file_does_not_wait_for_the_attempt_that_hangs() -> None:
-    async with host(article(remote=IPv4Address("177.54.214.21"), initiate_timeout=120.0)) as subject:
+async def test_a_repaired_file_does_not_wait_for_the_attempt_that_hangs(before: Peer) -> None:
+    async with host(before) as subject:
         subject.charon.peer_silent = True
         await until(lambda: subject.peer().state == "connecting")
         await subject.quiet(1.0)
@@ -530,6 +624,7 @@ async def test_a_child_that_changes_while_it_is_tried_does_not_come_up_as_it_was
         subject.charon.outcomes[TCP] = HANG
         subject.configure(article(initiate_timeout=5.0))
         await until(lambda: subject.child(TCP).state == "connecting")
+        await subject.quiet(1.2)  # between two retransmissions
         changed = tcp(remote_ts=IPv4Network("100.15.31.0/24"))
         subject.charon.outcomes.clear()
         subject.configure(article(children=(gre(), changed)))
@@ -544,14 +639,30 @@ async def test_a_child_that_changes_while_it_is_tried_does_not_come_up_as_it_was
 
 
 @simulated
+async def test_a_reload_while_a_child_is_tried_leaves_the_ike_sa_and_the_others_alone() -> None:
+    async with host() as subject:
+        subject.charon.outcomes[TCP] = HANG
+        await until(lambda: subject.up(GRE))
+        await subject.quiet(1.0)
+        (ike,) = subject.charon.sas
+        subject.configure(article(lifetime=7200.0))
+        await subject.agent.settled()
+        subject.charon.outcomes.clear()
+        await until(lambda: subject.up(*BOTH))
+        assert (subject.charon.sas, subject.up_counts()) == ([ike], [1, 1])
+
+
+@simulated
 async def test_a_child_removed_while_it_is_tried_goes_when_it_comes_up() -> None:
     async with host() as subject:
+        subject.charon.outcomes[TCP] = HANG
         await until(lambda: subject.up(GRE))
-        await until(lambda: subject.charon.asked("initiate")[1:] != [])
+        await subject.quiet(1.0)
         subject.configure(article(children=(gre(),)))
         await subject.agent.settled()
-        await subject.quiet()
-        assert subject.charon.installed() == [GRE]
+        subject.charon.outcomes.clear()
+        await until(lambda: subject.charon.installed() == list(BOTH))
+        assert await until(lambda: subject.charon.installed() == [GRE]) < 0.2
 
 
 @simulated
@@ -593,6 +704,8 @@ async def test_it_is_loaded_when_the_other_program_has_unloaded_its_own() -> Non
     subject.configure(article())
     subject.start()
     await subject.agent.settled()
+    await subject.quiet(10.0)
+    assert len(subject.charon.asked("list-conns")) == 1
     subject.charon.conns.clear()
     assert await until(lambda: subject.up(*BOTH)) <= AUDIT + 1.0
     assert subject.peer().problem is None
@@ -607,8 +720,22 @@ async def test_a_connection_that_charon_refuses_is_a_problem_and_loaded_when_it_
         assert (subject.peer().problem, subject.peer().problem_code) == (
             "charon refused the connection: invalid value for: proposals", "charon_refused",
         )  # fmt: skip
+        await subject.quiet(10.0)
+        assert len(subject.charon.asked("load-conn")) == 1
         subject.charon.refused.clear()
         assert await until(lambda: subject.up(*BOTH)) <= AUDIT + 1.0
+
+
+@simulated
+async def test_a_reload_that_charon_refuses_is_no_problem_any_more_when_it_is_accepted() -> None:
+    async with up() as subject:
+        subject.charon.refused["load-conn"] = "busy"
+        subject.configure(article(lifetime=7200.0))
+        await subject.agent.settled()
+        assert (subject.peer().state, subject.peer().problem_code) == ("up", "charon_refused")
+        subject.charon.refused.clear()
+        assert await until(lambda: subject.peer().problem is None) <= AUDIT + 1.0
+        assert subject.up_counts() == [1, 1]
 
 
 @simulated
@@ -661,6 +788,7 @@ async def test_a_teardown_leaves_charon_and_the_ledger_empty() -> None:
         await subject.agent.close()
         charon = subject.charon
         assert (charon.sas, charon.conns, charon.shared, subject.ledger.copy()) == ([], {}, {}, {})
+        assert charon.asked("terminate")[0]["force"] == "no", "so that the peer receives a DELETE"
 
 
 @simulated
@@ -729,14 +857,14 @@ async def test_certificates_are_loaded_rotated_and_unloaded() -> None:
         assert charon.spis() == before
         subject.configure(peer, certificates=certificates("two", authorities=(), remote=b"theirs"))
         await subject.agent.settled()
-        assert charon.authorities == {}
+        assert (charon.authorities, subject.ledger.entries(AUTHORITY)) == ({}, {})
         assert [message["data"] for message in charon.certificates] == [b"theirs"]
         subject.configure(article())
         await until(lambda: subject.up_counts() == [2, 2] and subject.up(*BOTH))
-        assert (charon.keys, list(charon.shared)) == ({}, ["mcastd-dc"])
+        assert (charon.keys, list(charon.shared), list(subject.ledger.entries(SHARED))) == ({}, *[["mcastd-dc"]] * 2)
         subject.configure(peer, certificates=certificates("one"))
         await until(lambda: subject.up_counts() == [3, 3] and subject.up(*BOTH))
-        assert (list(charon.keys), charon.shared) == (["key-of-one"], {})
+        assert (list(charon.keys), charon.shared, subject.ledger.entries(SHARED)) == (["key-of-one"], {}, {})
         await subject.kill()
         await subject.agent.close()
         assert (charon.keys, charon.authorities, subject.ledger.copy()) == ({}, {}, {})
@@ -760,10 +888,10 @@ async def test_a_key_that_two_peers_have_stays_while_one_of_them_does() -> None:
     second = article(name="dr", remote=IPv4Address("177.54.214.30"), children=(tcp(),), **CERTIFIED)
     async with host(first, second, certificates=certificates("one")) as subject:
         await until(lambda: subject.up(*BOTH))
-        subject.configure(first, certificates=certificates("one"))
+        subject.configure(second, certificates=certificates("one"))
         await subject.agent.settled()
         assert list(subject.charon.keys) == ["key-of-one"]
-        assert list(subject.charon.conns) == ["dc"]
+        assert list(subject.charon.conns) == ["dr"]
         subject.configure()
         await subject.agent.settled()
         assert subject.charon.keys == {}
@@ -780,6 +908,25 @@ async def test_a_silent_peer_hinders_no_other() -> None:
         assert await until(lambda: subject.up(TCP)) < 1.0
         assert not subject.up(GRE)
         assert [problem.subject for problem in subject.agent.problems()] == ["dc"]
+
+
+@simulated
+async def test_peers_are_terminated_each_for_itself() -> None:
+    first = article(children=(gre(),), initiate_timeout=2.0, retry_min=9.0)
+    second = article(name="dr", remote=IPv4Address("177.54.214.30"), children=(tcp(),), initiate_timeout=4.0)
+    async with host(first, second) as subject:
+        subject.charon.peer_silent = True
+        await subject.quiet(3.0)
+        assert [(ike.name, ike.state) for ike in subject.charon.sas] == [("dr", "CONNECTING")]
+        subject.charon.peer_silent = False
+        await until(lambda: subject.up(*BOTH))
+        await subject.quiet()
+        asked = len(subject.charon.asked("terminate"))
+        subject.configure(first, article(name="dr", remote=second.remote, children=(tcp(), gre(name="new"))))
+        await until(lambda: subject.up(*BOTH, "new"))
+        await subject.quiet()
+        assert len(subject.charon.asked("terminate")) == asked
+        assert subject.up_counts() == [1, 1, 1]
 
 
 # ESP that arrives before its keys

@@ -31,10 +31,10 @@ class Host:
         self.log = MemoryLog()
         self.changes = 0
         self.desired = IpsecDesired(replay_allowed=True)
-        self.agent = self._agent()
+        self.agent = self.another_agent()
         self._task: asyncio.Task[None] | None = None
 
-    def _agent(self) -> IpsecAgent:
+    def another_agent(self) -> IpsecAgent:
         return IpsecAgent(
             charon=self.charon,
             esp_sockets=self.esp,
@@ -74,7 +74,7 @@ class Host:
         """Another process takes over, with a ledger read from the file of the one before."""
         await self.kill()
         self.ledger = MemoryLedger(self.ledger.copy())
-        self.agent, self.desired = self._agent(), IpsecDesired(replay_allowed=True)
+        self.agent, self.desired = self.another_agent(), IpsecDesired(replay_allowed=True)
         self.configure(*peers)
         self.start()
 
