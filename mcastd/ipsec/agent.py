@@ -23,11 +23,11 @@ from mcastd.system.log import Logger
 from mcastd.system.wake import Wake
 
 AUDIT: Final = 30.0  # seconds between two looks at charon without an event
-RECONNECT_MIN: Final = 0.05
+RECONNECT_MIN: Final = 0.05  # seconds between two sessions with charon
 RECONNECT_MAX: Final = 1.0
-REFRESH_TIMEOUT: Final = 1.0
+REFRESH_TIMEOUT: Final = 1.0  # seconds that status waits for charon
 LOAD_RETRY: Final = 0.25  # seconds, while an attempt is in the way
-CLOSE_TIMEOUT: Final = 2.8
+CLOSE_TIMEOUT: Final = 2.8  # seconds
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey")
 
 
@@ -47,19 +47,19 @@ class IpsecAgent:
         rng: Random,
     ) -> None:
         self.wake = Wake()
-        self.wake.set()  # an empty configuration has something to do as well: what is in the ledger
+        self.wake.set()  # an empty configuration is reconciled as well: the ledger may have entries
         self._charon = charon
         self._ledger = ledger
         self._log = log
         self._on_change = on_change
         self._rng = rng
-        self._desired = IpsecDesired()
-        self._peers: dict[str, PeerState] = {}
+        self._desired = IpsecDesired()  # as configured last
+        self._peers: dict[str, PeerState] = {}  # the configured peers, by name
         self._control: Vici | None = None  # the connection for commands, while there is a session
-        self._health = CharonHealth()
+        self._health = CharonHealth()  # whether charon can be used
         self._listed_at = 0.0  # when charon listed its SAs last, monotonic
-        self._duplicates = DuplicateSas()
-        self._replay = EspReplay(log, esp_sockets)
+        self._duplicates = DuplicateSas()  # since when which SAs are duplicates
+        self._replay = EspReplay(log, esp_sockets)  # ESP that arrived before its keys
         self._restarted: dict[str, int] = {}  # by CHILD_SA, the restart that was acted on last
         self._attempts: set[asyncio.Task[None]] = set()  # those in flight
         self._refreshing: asyncio.Task[None] | None = None  # the last refresh, which may still wait for charon
@@ -95,7 +95,7 @@ class IpsecAgent:
         return IpsecSnapshot(peers, self._charon_problem(), notes)
 
     def problems(self) -> Iterator[Problem]:
-        """Whether charon cannot be used, and what is not up."""
+        """That charon cannot be used, and each peer or CHILD_SA that is not up."""
         charon, now = self._charon_problem(), _now()
         if charon is not None and self._peers:
             yield charon
@@ -156,7 +156,7 @@ class IpsecAgent:
             self._log.warning("charon_teardown_failed", reason=str(error) or "it takes too long")
 
     async def _session(self, control: Vici, events: Vici) -> None:
-        """Keep everything up by two connections, until one of them breaks or delivers what cannot be used."""
+        """Reconcile over two connections until one breaks or delivers invalid data. Raises ViciError."""
         listener = None
         try:
             await events.register(*EVENTS)
@@ -183,7 +183,7 @@ class IpsecAgent:
                 await asyncio.gather(listener, return_exceptions=True)
 
     def _session_failed(self, error: ViciError) -> None:
-        """Without charon nothing is up; where it is only unclear, the last listing counts."""
+        """Act on the end of a session: if charon has ended nothing is up, else its last listing counts."""
         was_gone, first = self._health.gone, self._health.failures == 0
         problem = self._health.failed(error, _now())
         if self._health.gone:
@@ -207,7 +207,7 @@ class IpsecAgent:
                     self._keys_installed(peer, child, spi)
 
     def _keys_installed(self, name: str, child: str, spi: int) -> None:
-        """Replay early ESP, if allowed, and if the SA has a replay window, which refuses what was received already."""
+        """Replay early ESP, if that is allowed, and if a replay window drops packets that were received already."""
         peer = self._peers.get(name)
         configs = [one.peer for one in (peer.loaded, peer.desired) if one is not None] if peer is not None else []
         windows = [one.replay_window for config in configs for one in config.children if one.name == child]
@@ -242,9 +242,9 @@ class IpsecAgent:
         return sas
 
     async def _restart_children(self, control: Vici) -> bool:
-        """Terminate the CHILD_SAs that are to be established again; returns whether there was one that is up.
+        """Terminate the CHILD_SAs that are to be established again; returns whether one of them was up.
 
-        Their IKE_SA goes too if the peer does not answer on it. One that is not up is being tried already.
+        If the peer does not answer, the IKE_SA is terminated too. A CHILD_SA that is not up is being tried already.
         """
         restarts = self._desired.restarts
         acted = False
@@ -347,7 +347,7 @@ class IpsecAgent:
         self.wake.set()
 
     def _update(self, sas: tuple[IkeSa, ...]) -> None:
-        """Take a listing: the SAs of connections that mcastd has loaded."""
+        """Take a listing of all SAs; those of connections that mcastd has not loaded are left out."""
         self._listed_at = now = _now()
         sas = tuple(sa for sa in sas if self._ledger.has(CONN, sa.name))
         replays = self._desired.replay_allowed and self._control is not None

@@ -17,8 +17,8 @@ class Backoff:
     def __init__(self, minimum: float, maximum: float, rng: Random) -> None:
         self._rng = rng
         self._setbacks = 0  # failures and losses since the last reset
-        self._up_since: float | None = None
-        self.next_try = 0.0
+        self._up_since: float | None = None  # None while it is not up
+        self.next_try = 0.0  # not to be tried before this
         self.limits(minimum, maximum)
 
     def limits(self, minimum: float, maximum: float) -> None:

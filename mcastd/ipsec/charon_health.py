@@ -19,7 +19,7 @@ class CharonHealth:
     def __init__(self) -> None:
         self.gone = False  # charon has ended, and no SA is up
         self.failures = 0  # sessions that have failed since the last one that went well
-        self.problem: Problem | None = None
+        self.problem: Problem | None = None  # why charon cannot be used
         self._silent_since: float | None = None  # the first answer that did not come, monotonic
 
     def well(self) -> int:

@@ -36,7 +36,7 @@ def authorities(desired: PeerWithKey) -> dict[str, dict[str, Any]]:
 def trusted(certificates: Certificates) -> dict[str, Any] | None:
     """The ``load-cert`` message for the peer's certificate where no CA is configured to verify it.
 
-    No command unloads it, but only the connection that names it trusts it.
+    No command unloads it, but only the connection that names it accepts it.
     """
     if certificates.remote is None or certificates.authorities:
         return None

@@ -19,7 +19,7 @@ class DuplicateSas:
 
     def __init__(self) -> None:
         self._since: dict[tuple[str, int], float] = {}  # by kind and unique id
-        self.next_deadline: float | None = None
+        self.next_deadline: float | None = None  # when the next of them is due
 
     def update(self, sas: tuple[IkeSa, ...], names: Collection[str], now: float) -> list[tuple[str, dict[str, Any]]]:
         """Take a listing; return the SAs that are due, each as text and as the ``terminate`` message for it."""

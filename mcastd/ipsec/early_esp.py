@@ -19,11 +19,11 @@ from typing import Final
 from mcastd.errors import DecodeError
 from mcastd.net import ipv4
 
-KEEP: Final = 5.0
+KEEP: Final = 5.0  # seconds
 MAX_PER_SPI: Final = 4096
 MAX_PACKETS: Final = 2 * MAX_PER_SPI
 MAX_REFUSED: Final = 64
-MAX_RATE: Final = 10_000
+MAX_RATE: Final = 10_000  # packets a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class EarlyEsp:
 
     def __init__(self) -> None:
         self._streams: dict[int, _Stream] = {}  # by SPI, the oldest first
-        self._refused: deque[int] = deque(maxlen=MAX_REFUSED)
+        self._refused: deque[int] = deque(maxlen=MAX_REFUSED)  # SPIs, the oldest first
         self._kept = 0  # packets in all streams
         self._second = 0.0  # the start of the second in which _counted packets arrived
-        self._counted = 0
+        self._counted = 0  # packets in that second
 
     @property
     def refused(self) -> frozenset[int]:

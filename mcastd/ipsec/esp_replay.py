@@ -11,7 +11,7 @@ from mcastd.net.bpf import Program, accept_esp_between
 from mcastd.system import sockets
 from mcastd.system.log import Logger
 
-PAUSE: Final = 1.0
+PAUSE: Final = 1.0  # seconds without capturing after a flood
 _HOUR: Final = 3600.0
 _BATCH: Final = 256
 _RECEIVE_BUFFER: Final = 4_000_000
@@ -36,13 +36,13 @@ class EspReplay:
     def __init__(self, log: Logger, system: EspSockets) -> None:
         self._log = log
         self._system = system
-        self._early = EarlyEsp()
-        self._remotes: AbstractSet[IPv4Address] = frozenset()
-        self._locals: AbstractSet[IPv4Address] = frozenset()
+        self._early = EarlyEsp()  # what was captured
+        self._remotes: AbstractSet[IPv4Address] = frozenset()  # the peers; empty: nothing is captured
+        self._locals: AbstractSet[IPv4Address] = frozenset()  # this host's addresses
         self._listed: AbstractSet[int] = frozenset()  # the SPIs of charon's last listing
         self._installed: dict[int, float] = {}  # SPIs whose keys came after it, and when
         self._program: Program = b""  # the filter of _sock
-        self._sock: socket.socket | None = None
+        self._sock: socket.socket | None = None  # what captures
         self._paused: asyncio.TimerHandle | None = None  # ends the pause after a flood
         self._logged: dict[str, float] = {}  # when each problem was logged last
 

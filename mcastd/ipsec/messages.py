@@ -66,7 +66,7 @@ def connection(desired: PeerWithKey) -> dict[str, Any]:
 
 
 def _authentication(desired: PeerWithKey) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What each side authenticates with; certificates are part of the message."""
+    """How this side and the peer authenticate; the message contains the certificates."""
     found = desired.certificates
     if found is None:
         return {"auth": "psk"}, {"auth": "psk"}
@@ -137,7 +137,7 @@ def child_fingerprint(child: Child) -> str:
 def made_with(lifetime: float, sa: IkeSa) -> bool:
     """Whether an IKE_SA may have been made with this lifetime, judged by the time of its next renewal.
 
-    charon renews at a random time between the ``rekey_time`` that it was given and twice as long before the end.
+    charon renews at a random time: at its ``rekey_time``, or earlier by up to its ``over_time``.
     """
     left = sa.reauth_time if sa.rekey_time is None else sa.rekey_time
     soft, hard = _soft(lifetime), _seconds(lifetime)

@@ -24,8 +24,8 @@ class IpsecDesired:
     """The desired state of IPsec.
 
     ``restarts`` has, by the name of a CHILD_SA, a number and a reason: each time the number changes, the CHILD_SA is
-    established again. ``replay_allowed`` says that the firewall holds to the traffic selectors what is replayed of ESP
-    that arrived before its keys.
+    established again. ``replay_allowed``: ESP that arrived before its keys may be replayed. The kernel does not check
+    the decrypted packets against the traffic selectors then, so the firewall has to.
     """
 
     peers: tuple[PeerWithKey, ...] = ()
@@ -35,7 +35,7 @@ class IpsecDesired:
 
 @dataclass(frozen=True)
 class IpsecSnapshot:
-    """What status shows. ``notes`` are the configured lifetimes that the SAs that are up do not have."""
+    """What status shows. ``notes`` name the configured lifetimes that the SAs that are up were not made with."""
 
     peers: tuple[PeerStatus, ...] = ()
     charon: Problem | None = None
@@ -57,11 +57,11 @@ class ChildState:
     """One configured CHILD_SA."""
 
     def __init__(self, desired: Child, peer: Peer, rng: Random) -> None:
-        self.desired = desired
+        self.desired = desired  # its configuration
         self.backoff = Backoff(peer.retry_min, peer.retry_max, rng)
-        self.sa: ChildSa | None = None  # as listed last
-        self.up_count = 0
-        self.up_since = 0.0
+        self.sa: ChildSa | None = None  # as listed last; None while it is not up
+        self.up_count = 0  # how often it came up
+        self.up_since = 0.0  # monotonic, as all times here
         self.trying_since: float | None = None  # the start of the attempt in flight
         self.problem: Problem | None = None  # why the last attempt failed
 
@@ -84,7 +84,7 @@ class ChildState:
         return ChildView(True, self.up_count, sa.encap == "yes", sa.encr_alg, sa.integ_alg)
 
     def state(self, now: float) -> SaState:
-        """Up, connecting, waiting for the next attempt, or down: without one until something else changes."""
+        """Up, connecting, waiting for its next attempt, or down: it is due, but waits for charon or the IKE_SA."""
         if self.sa is not None:
             return "up"
         if self.trying_since is not None:
@@ -130,13 +130,13 @@ class PeerState:
 
     def __init__(self, desired: PeerWithKey, rng: Random) -> None:
         self._rng = rng
-        self.desired = desired
+        self.desired = desired  # its configuration and credentials
         self.children = {child.name: ChildState(child, desired.peer, rng) for child in desired.peer.children}
         self.sa: IkeSa | None = None  # the newest IKE_SA that is up
         self.loaded: PeerWithKey | None = None  # what charon has of it
-        self.attempts = 0
+        self.attempts = 0  # how many were started
         self.problem: Problem | None = None  # why its connection is not loaded, or charon is gone
-        self.load_retry_at = 0.0
+        self.load_retry_at = 0.0  # no loading before this
         self.hold_until = 0.0  # no attempt before this; past while there is an IKE_SA
         self.since = 0.0  # when the IKE_SA was established
 
@@ -215,9 +215,9 @@ class PeerState:
         return changed
 
     def notes(self) -> list[str]:
-        """The configured lifetimes that the SAs that are up do not have.
+        """The configured lifetimes that the SAs that are up were not made with, as text.
 
-        Not for IKEv1, where the peer may have asked for a shorter lifetime.
+        None for IKEv1, in which the peer may have asked for a shorter lifetime.
         """
         peer, found = self.desired.peer, []
         if peer.version == 2 and self.sa is not None and not made_with(peer.lifetime, self.sa):
@@ -272,11 +272,11 @@ class PeerState:
 
 
 def installed(sas: list[IkeSa], name: str) -> ChildSa | None:
-    """The CHILD_SA of that name that is in use: the newest, but rather one that is not being replaced."""
+    """The CHILD_SA of that name that is in use: the newest of those that are not being replaced, if there is one."""
     candidates = [child for sa in sas if sa.up for child in sa.children if child.name == name and child.up]
     return max(candidates, key=lambda child: (child.state == "INSTALLED", child.uniqueid), default=None)
 
 
 def left(value: float | None, passed: float) -> float | None:
-    """What is left of a remaining time after ``passed`` seconds."""
+    """A remaining time, ``passed`` seconds after it was listed; never negative."""
     return None if value is None else max(0.0, value - passed)
