@@ -81,8 +81,8 @@ def packets_at_an_application(facts: Facts) -> Found:
     for view in facts.views():
         name = view.tunnel.name
         for prefix in _taken(view):
-            led = f"a route of another program leads {prefix} elsewhere than to {name}, with joins without interface"
-            yield Note(text=f"{led}; remove it, or let applications name {name}")
+            led = f"a route of another program leads {prefix} elsewhere than to {name}"
+            yield Note(text=f"{led}, also for joins that name no interface; remove it, or let them name {name}")
 
 
 def _taken(view: TunnelView) -> list[str]:

@@ -222,5 +222,5 @@ def keepalives(facts: Facts) -> Found:
             arrived = f"{seen.received} packets arrived on {tunnel.name} in {facts.seconds:.1f} s"
             yield Gre.PATH_DEAD.found(f"{saw}; {arrived}", tunnel=tunnel.name)
         if alive.stopped:
-            last = f"the last keepalive of {tunnel.remote} arrived {alive.last_age or 0.0:.0f} s ago, other packets do"
+            last = f"no keepalive of {tunnel.remote} arrived for {alive.last_age or 0.0:.0f} s, but other packets did"
             yield Note(text=f"{last}: ask whether the other side has turned them off; it detects a dead path by them")
