@@ -31,7 +31,7 @@ TUNNEL = Tunnel(
 GROUPS = (Group(group=IPv4Address("239.1.1.1"), tunnel="gre1"),)
 CONFIG = Config(peers=(PEER,), tunnels=(TUNNEL,), groups=GROUPS)
 VIEW = ChildView(True, 3, True, "AES_GCM_16")
-LINK = LinkView("gre1", 7, 1398, IPv4Address("10.44.4.6"), True, 2, (IPv4Address("10.44.4.9"),))
+LINK = LinkView(7, 1398, IPv4Address("10.44.4.6"), True, 2, (IPv4Address("10.44.4.9"),))
 ALL_UP = Up(guard_in_place=True, children={"dc-gre": VIEW}, links={"gre1": LINK})
 
 

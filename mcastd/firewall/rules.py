@@ -1,5 +1,6 @@
 """Config -> the nftables table, in the language of nft(8). Pure: it depends on the file, not on what is up."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
@@ -17,6 +18,7 @@ LEAK_OUT, LEAK_IN, IGMP, SNAT, MSS, LOOPBACK = "leak-out-", "leak-in-", "igmp-",
 """Prefixes of the counters' names; a remote endpoint or the name of a tunnel or a CHILD_SA follows."""
 
 _USERSPACE_ESP: Final = "ipsec0"
+_COUNTER: Final = re.compile(r"counter name (\S+)")
 # srcnat is 100: after all SNAT, also of other programs, which may bring a packet under an IPsec policy or out of it.
 _LAST: Final = "srcnat + 200"
 
@@ -69,7 +71,7 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tu
     guarding = [child for one in configs if one.firewall.guard for child in _children(one).values()]
     decrypted = [child for child in guarding if child.mode != "interface"]
     chains = {
-        "replayed": ("filter hook prerouting priority raw", _replayed(decrypted) if decrypted else []),
+        "replayed": ("filter hook prerouting priority raw", _replayed(decrypted)),
         "nat": ("nat hook postrouting priority srcnat", [_snat(one) for one in natted]),
         "arriving": ("filter hook prerouting priority mangle", [_clamp(one, arriving=True) for one in clamped]),
         "input": (
@@ -86,19 +88,12 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tu
             ],
         ),
     }
-    names = [
-        *(f"{kind}{one.remote}" for one in guards for kind in (LEAK_OUT, LEAK_IN)),
-        *(f"{IGMP}{one.name}" for one in without_igmp),
-        *(f"{SNAT}{one.child.name}" for one in natted),
-        *(f"{MSS}{one.child.name}" for one in clamped),
-        *([LOOPBACK] if decrypted else []),
-    ]
-    if not names:
+    counters = _COUNTER.findall("\n".join(rule for _, rules in chains.values() for rule in rules))
+    if not counters:
         return ""
-    found = counts or {}
     lines = [f"table ip {NAME} {{"]
-    for name in names:
-        packets, size = found.get(name, (0, 0))
+    for name in dict.fromkeys(counters):
+        packets, size = (counts or {}).get(name, (0, 0))
         lines.append(f"\tcounter {name} {{ packets {packets} bytes {size} }}")
     for name, (kind, rules) in chains.items():
         if rules:
@@ -174,7 +169,8 @@ def _replayed(children: list[Child]) -> list[str]:
         + ("ip protocol 47 " if child.protocol == "gre" else "")
         for child in children
     ]
-    return [*(f"{found}{ends}accept" for ends in dict.fromkeys(within)), f"{found}counter name {LOOPBACK} drop"]
+    accepted = [f"{found}{ends}accept" for ends in dict.fromkeys(within)]
+    return [*accepted, f"{found}counter name {LOOPBACK} drop"] if accepted else []
 
 
 def _without_igmp(configs: Iterable[Config]) -> list[Tunnel]:

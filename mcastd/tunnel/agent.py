@@ -254,7 +254,7 @@ class TunnelAgent:
         # The CHILD_SA may have been down between two looks, which its count shows.
         count = old.up_count + (up and not (was_up and carrier.up_count == old.carrier_count))
         secondary = tuple(address.ip for address in tunnel.addresses)
-        view = LinkView(tunnel.name, link.index, link.mtu, tunnel.address.ip, up, count, secondary)
+        view = LinkView(link.index, link.mtu, tunnel.address.ip, up, count, secondary)
         state = _State(view, reason, up_count=count, carrier_count=carrier.up_count)
         if not link.up:  # the kernel accepts no routes through it yet
             return state

@@ -53,7 +53,6 @@ class LinkView:
     ``address`` is the primary address of this host on it, ``secondary`` are the others; ``mtu`` is in bytes.
     """
 
-    name: str
     index: int
     mtu: int
     address: IPv4Address
