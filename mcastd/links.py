@@ -33,6 +33,7 @@ class Link:
     up: bool
     multicast: bool
     parameters: Gre | Xfrm | None = None
+    alias: str = ""
 
     def __str__(self) -> str:
         return f"link {self.name}"

@@ -213,6 +213,7 @@ def _link(message: Any) -> Link:
         up=bool(flags & IFF_UP),
         multicast=bool(flags & IFF_MULTICAST),
         parameters=_parameters(kind, info.get("data")) if kind in ("gre", "xfrm") else None,
+        alias=message.get("ifalias") or "",
     )
 
 

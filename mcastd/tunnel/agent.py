@@ -68,6 +68,8 @@ class TunnelAgent:
         self.wake = Wake()
         self.wake.set()  # an empty configuration has something to do as well: what is in the ledger
         self._desired = TunnelsDesired(Config(), {})
+        # What the current pass of the loop works on, also if something else is configured meanwhile.
+        self._current = self._desired
         self._children: Mapping[str, Child] = {}  # CHILD_SAs of the configuration, by name
         self._prefixes: Mapping[str, tuple[IPv4Network, ...]] = {}  # to be routed, by the tunnel's name
         self._datapath: Literal["kernel", "userspace"] | None = None  # what does GRE; None until the first link is made
@@ -76,15 +78,10 @@ class TunnelAgent:
 
     def configure(self, desired: TunnelsDesired) -> None:
         """Set the tunnels, the XFRM interfaces and loopback addresses of CHILD_SAs, and the routes."""
-        if desired == self._desired:
-            return
-        self._desired, config = desired, desired.config
-        self._children = {child.name: child for peer in config.peers for child in peer.children}
-        self._prefixes = {tunnel.name: routes.prefixes(tunnel, config.groups) for tunnel in config.tunnels}
-        if config.daemon.datapath != "auto":
-            self._datapath = config.daemon.datapath
-        self._set_forwarding()
-        self.wake.set()
+        if desired != self._desired:
+            self._desired = desired
+            self._set_forwarding()
+            self.wake.set()
 
     async def settled(self) -> None:
         """Return when the loop has acted on the last configure, or has failed and reports it in status."""
@@ -141,9 +138,19 @@ class TunnelAgent:
             if (state := _link_state(self._states.get(tunnel.name, _State()))) != "up":
                 yield Problem("tunnel_down", tunnel.name, f"tunnel {tunnel.name} is {state}")
 
+    def _take_desired(self) -> None:
+        """Begin to work on the desired state that was configured last."""
+        self._current, config = self._desired, self._desired.config
+        self._children = {child.name: child for peer in config.peers for child in peer.children}
+        self._prefixes = {tunnel.name: routes.prefixes(tunnel, config.groups) for tunnel in config.tunnels}
+        if config.daemon.datapath != "auto":
+            self._datapath = config.daemon.datapath
+
     async def _reconcile(self) -> None:
         before = self.links()
-        tunnels = {tunnel.name: tunnel for tunnel in self._desired.config.tunnels}
+        if self._current is not self._desired:
+            self._take_desired()
+        tunnels = {tunnel.name: tunnel for tunnel in self._current.config.tunnels}
         interfaces = {child.interface: child for child in self._children.values() if child.interface is not None}
         for name in self._host.made():
             if name not in tunnels and name not in interfaces:
@@ -160,7 +167,7 @@ class TunnelAgent:
         snat = {child.snat for child in self._children.values() if child.snat is not None and child.snat_loopback}
         for address in snat:
             with self._logging("address_not_added", address=str(address)):
-                await self._host.add_loopback(address)
+                await self._host.add_loopback(address, await self._host.netlink.addresses())
         ends = {tunnel.local for tunnel in tunnels.values() if tunnel.encapsulation == "gre"}
         await self._remove_loopbacks(snat | ends)
         self._set_forwarding()
@@ -206,9 +213,9 @@ class TunnelAgent:
     async def _reconcile_interface(self, name: str, child: Child) -> None:
         """The XFRM interface below GRE, and the routes that lead GRE into it."""
         assert child.if_id is not None
-        tunnels = self._desired.config.tunnels
+        tunnels = self._current.config.tunnels
         ends = {IPv4Network(tunnel.remote) for tunnel in tunnels if tunnel.child == child.name}
-        carrier = self._desired.carriers.get(child.name, Carrier(mode="interface"))
+        carrier = self._current.carriers.get(child.name, Carrier(mode="interface"))
         with self._reporting(name):
             mtu = interface_mtu(carrier, await self._path_mtu(carrier))
             # Up before its CHILD_SA: without an SA it drops what is sent into it; without it GRE would go elsewhere.
@@ -243,7 +250,7 @@ class TunnelAgent:
 
     async def _match(self, tunnel: Tunnel, old: _State) -> _State:
         """Make the link and the routes of a tunnel as desired; raises HostError if there is no link then."""
-        carrier = self._carrier(tunnel)
+        carrier = _carrier(self._current, tunnel)
         child = self._children.get(tunnel.child or "")
         if child is not None and child.interface in self._problems:
             raise HostError(self._problems[child.interface])
@@ -280,7 +287,7 @@ class TunnelAgent:
             try:
                 link = await self._host.match(desired)
             except LinkUnsupported:
-                if self._desired.config.daemon.datapath == "kernel":
+                if self._current.config.daemon.datapath == "kernel":
                     raise
                 self._datapath = "userspace"
                 self._log.info("gre_in_user_space", tunnel=tunnel.name)
@@ -288,11 +295,6 @@ class TunnelAgent:
                 self._datapath = "kernel"
                 return link
         return await self._host.match(replace(desired, parameters=TunGre(gre(tunnel))))
-
-    def _carrier(self, tunnel: Tunnel) -> Carrier:
-        if tunnel.child is None:
-            return Carrier(up=True, up_count=1, remote=tunnel.remote)
-        return self._desired.carriers.get(tunnel.child, Carrier())
 
     async def _path_mtu(self, carrier: Carrier) -> int | None:
         path = await self._host.netlink.link_towards(carrier.remote) if carrier.remote is not None else None
@@ -308,7 +310,7 @@ class TunnelAgent:
 
     def _set_forwarding(self) -> None:
         """Let pumps forward while their CHILD_SAs are up: at other times GRE would leave in the clear."""
-        up = {tunnel.name for tunnel in self._desired.config.tunnels if self._carrier(tunnel).up}
+        up = {tunnel.name for tunnel in self._desired.config.tunnels if _carrier(self._desired, tunnel).up}
         for name, pump in self.pumps.items():
             pump.forwarding = name in up
 
@@ -333,6 +335,12 @@ class TunnelAgent:
             dropped=dict(pump.dropped) if pump else {},
             routes=tuple(_route_status(tunnel, state, prefix) for prefix in self._prefixes.get(tunnel.name, ())),
         )
+
+
+def _carrier(desired: TunnelsDesired, tunnel: Tunnel) -> Carrier:
+    if tunnel.child is None:
+        return Carrier(up=True, up_count=1, remote=tunnel.remote)
+    return desired.carriers.get(tunnel.child, Carrier())
 
 
 def _link_state(state: _State) -> TunnelState:

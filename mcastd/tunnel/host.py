@@ -59,16 +59,20 @@ class Host:
         link = await self.netlink.link(name)
         if link is not None and not self._is_ours(link):
             raise HostError(f"an interface {name} exists and mcastd did not make it; remove it, or choose a new name")
+        present = await self.netlink.addresses()
         if desired.endpoint is not None:
-            await self.add_loopback(desired.endpoint)
+            await self.add_loopback(desired.endpoint, present)
         if link is not None and self._parameters(link) != desired.parameters and not self._adopt(link, desired):
             await self._delete(name)
             link = None
         if link is None:
             link = await self._create(name, desired.parameters)
+        if link.alias != ALIAS:  # it was made just now, or in an attempt that was not finished
+            await self.netlink.disable_ipv6_addresses(link)
+            await self.netlink.set_link(link, alias=ALIAS)
         self._match_rp_filter(desired)
         if desired.addresses:
-            await self._match_addresses(link, desired)
+            await self._match_addresses(link, desired, present)
         await self._match_flags(link, desired)
         return await self._existing(name)
 
@@ -78,9 +82,9 @@ class Host:
         self.routes.forget(name)
         self._ledger.forget(_LINK, name)
 
-    async def add_loopback(self, address: IPv4Address) -> None:
-        """Put an address on the loopback, unless it is an address of this host already."""
-        if all(found.interface.ip != address for found in await self.netlink.addresses()):
+    async def add_loopback(self, address: IPv4Address, present: tuple[Address, ...]) -> None:
+        """Add an address to the loopback, unless it is one of those that this host has."""
+        if all(found.interface.ip != address for found in present):
             self._ledger.remember(ENDPOINT, f"{address}/32")
             await self.netlink.add(Address(_LOOPBACK, IPv4Interface(address)))
 
@@ -124,10 +128,7 @@ class Host:
         except HostError:
             self._ledger.forget(_LINK, name)
             raise
-        link = await self._existing(name)
-        await self.netlink.disable_ipv6_addresses(link)
-        await self.netlink.set_link(link, alias=ALIAS)
-        return link
+        return await self._existing(name)
 
     def _match_rp_filter(self, desired: LinkDesired) -> None:
         name, value = f"net/ipv4/conf/{desired.name}/rp_filter", desired.rp_filter
@@ -137,9 +138,8 @@ class Host:
             except HostError as error:
                 raise HostError(f'{error}; set it before, in conf/default, or have rp_filter = "keep"') from error
 
-    async def _match_addresses(self, link: Link, desired: LinkDesired) -> None:
-        everywhere = await self.netlink.addresses()
-        found = [(address.interface, address.peer) for address in everywhere if address.index == link.index]
+    async def _match_addresses(self, link: Link, desired: LinkDesired, present: tuple[Address, ...]) -> None:
+        found = [(address.interface, address.peer) for address in present if address.index == link.index]
         plan = addresses.plan(desired.addresses, found)
         for entry in plan.delete_first:
             await self.netlink.delete(Address(link.index, *entry))

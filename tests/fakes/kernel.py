@@ -57,7 +57,7 @@ class FakeLink:
     received: list[bytes] = field(default_factory=list)
 
     def shown(self) -> Link:
-        return Link(self.index, self.name, self.kind, self.mtu, self.up, self.multicast, self.parameters)
+        return Link(self.index, self.name, self.kind, self.mtu, self.up, self.multicast, self.parameters, self.alias)
 
 
 @dataclass(frozen=True)

@@ -456,6 +456,17 @@ async def test_a_configuration_that_comes_while_another_is_applied_wins() -> Non
         assert host.kernel.loopback() == set()
 
 
+@simulated
+async def test_a_pass_works_on_one_configuration_also_if_it_is_replaced_meanwhile() -> None:
+    """Without the CHILD_SA that the XFRM interface belongs to, the pass would fail, and with it the daemon."""
+    alone = tunnel(name="ipsec1", encapsulation="none", local=IPv4Address("192.0.2.1"), remote=PEER)
+    async with running() as host:
+        host.netlink.meanwhile["link_towards"] = lambda: host.configure()
+        host.configure(alone, carrier=ESP_UP, peers=peers(mode="interface", if_id=7))
+        await host.quiet(1.0)
+        assert (host.made(), host.agent.status(0.0), host.ledger.copy()) == (set(), {}, {})
+
+
 # What the host refuses
 
 
@@ -528,6 +539,19 @@ async def test_without_a_route_user_space_waits_for_one_and_makes_no_link_that_w
         assert host.ledger.copy() == {"endpoint": {ENDPOINT: None}}
         host.kernel.add_route(FakeRoute(IPv4Network("0.0.0.0/0"), "eth0"))
         assert await host.until("up") < 0.2
+
+
+@pytest.mark.parametrize("operation", ["disable_ipv6_addresses", "set_link"])
+@simulated
+async def test_a_link_that_was_not_finished_is_finished_before_it_is_set_up(operation: str) -> None:
+    async with running() as host:
+        host.netlink.refused[operation] = errno.EPERM
+        await host.want(tunnel())
+        link = host.link()
+        assert (link.up, link.alias, link.ipv6_disabled) == (False, "", operation == "set_link")
+        host.netlink.refused.clear()
+        assert await host.until("up") < 1.1
+        assert (host.link() is link, link.alias, link.ipv6_disabled) == (True, "made by mcastd", True)
 
 
 @pytest.mark.parametrize("operation", ["disable_ipv6_addresses", "set_link"])
