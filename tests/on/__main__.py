@@ -208,8 +208,8 @@ def stop(number: int, _: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def main() -> int:
-    """Read the command line and run."""
+def main() -> int | str:
+    """Read the command line and run; returns the exit status, or what went wrong."""
     parser = argparse.ArgumentParser(
         prog="./dev on", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -239,6 +239,8 @@ def main() -> int:
             return enter(store, run, asked.release, [*command, *asked.arguments])
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
+        except subprocess.CalledProcessError as error:
+            return f"dev: {error}"
         finally:
             shutil.rmtree(run, ignore_errors=True)
 
