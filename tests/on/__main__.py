@@ -71,7 +71,7 @@ def make_root(release: str, target: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     mirrors = [uri for uri, suite, _ in found if suite == release]
     argv = ["debootstrap", "--variant=minbase", "--include=git,python3", f"--cache-dir={packages}", release, str(new)]
-    proxy = re.search('"(.*)"', output("apt-config", "dump", "--format=%f %v%n", "Acquire::http::Proxy"))
+    proxy = re.search('Acquire::http::Proxy "(.+)"', output("apt-config", "dump"))
     environment = {"http_proxy": proxy[1]} if proxy else {}
     with log.open("w") as file:
         done = subprocess.run(
