@@ -4,43 +4,17 @@ from typing import Literal
 
 from msgspec import Struct
 
-ProblemCode = Literal[
-    "attempt_refused",
-    "attempt_timeout",
-    "capability_missing",
-    "certificate_issuer_unknown",
-    "certificate_key_mismatch",
-    "certificate_not_pinned",
-    "certificate_or_identity",
-    "certificate_untrusted",
-    "charon_gone",
-    "charon_refused",
-    "charon_unclear",
-    "child_sa_down",
-    "connection_missing",
-    "connection_not_ours",
-    "esp_proposal",
-    "firewall_failed",
-    "host_cannot",
-    "ike_not_sent",
-    "ike_proposal",
-    "ike_sa_unanswered",
-    "joins_not_joined",
-    "local_address_missing",
-    "no_answer",
-    "path_dead",
-    "peer_down",
-    "peer_identity",
-    "peer_psk",
-    "pim_neighbor_missing",
-    "pim_send_failed",
-    "psk_or_identity",
-    "rp_missing",
-    "state_not_saved",
-    "traffic_selectors",
-    "tunnel_down",
-    "udp_4500_blocked",
-]
+CharonCode = Literal["charon_gone", "charon_refused", "charon_unclear", "connection_missing", "connection_not_ours"]
+PathCode = Literal["ike_not_sent", "ike_sa_unanswered", "no_answer", "udp_4500_blocked", "path_dead"]
+IdentityCode = Literal["peer_identity", "peer_psk", "psk_or_identity"]
+CertificateCode = Literal["certificate_issuer_unknown", "certificate_key_mismatch", "certificate_not_pinned"]
+CertificateTrustCode = Literal["certificate_or_identity", "certificate_untrusted"]
+AgreementCode = Literal["ike_proposal", "esp_proposal", "traffic_selectors", "attempt_refused", "attempt_timeout"]
+HostCode = Literal["capability_missing", "firewall_failed", "host_cannot", "local_address_missing", "state_not_saved"]
+DownCode = Literal["peer_down", "child_sa_down", "tunnel_down"]
+PimCode = Literal["joins_not_joined", "pim_neighbor_missing", "pim_send_failed", "rp_missing"]
+AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode]
+ProblemCode = Literal[CharonCode, PathCode, AuthenticationCode, AgreementCode, HostCode, DownCode, PimCode]
 
 
 class Problem(Struct, frozen=True):

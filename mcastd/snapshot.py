@@ -38,9 +38,7 @@ def build(agents: Snapshots, process: Process, problems: tuple[Problem, ...], su
     """Everything as one frozen struct; ``problems`` are those of ``mcastd.health.independent``."""
     tunnels = {
         name: replace(
-            tunnel,
-            keepalive=agents.keepalive.get(name),
-            pim=agents.pim.interfaces.get(name, PimStatus(running=False)),
+            tunnel, keepalive=agents.keepalive.get(name), pim=agents.pim.interfaces.get(name, PimStatus(running=False))
         )
         for name, tunnel in agents.tunnels.items()
     }

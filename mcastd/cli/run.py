@@ -36,10 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcastd.serve import serve
 
     logger.info(
-        "starting",
-        config=str(arguments.config),
-        pid=os.getpid(),
-        took_ms=round((time.monotonic() - started) * 1000),
+        "starting", config=str(arguments.config), pid=os.getpid(), took_ms=round((time.monotonic() - started) * 1000)
     )
     try:
         serve(arguments.config, logger, started, journal)

@@ -32,10 +32,7 @@ _PLAIN: Final[dict[object, ValueType]] = {
     IPv4Network: value_types.prefix(),
     Path: value_types.file_path(),
 }
-_BOUNDED: Final[dict[object, Callable[[Any, Any], ValueType]]] = {
-    int: value_types.integer,
-    float: value_types.duration,
-}
+_BOUNDED: Final[dict[object, Callable[[Any, Any], ValueType]]] = {int: value_types.integer, float: value_types.duration}
 
 
 class Inline:

@@ -44,13 +44,7 @@ class FirewallAgent:
     name = "firewall"
 
     def __init__(
-        self,
-        *,
-        nftables: Nftables,
-        sysctls: Sysctls,
-        ledger: Ledger,
-        log: Logger,
-        on_change: Callable[[], None],
+        self, *, nftables: Nftables, sysctls: Sysctls, ledger: Ledger, log: Logger, on_change: Callable[[], None]
     ) -> None:
         self._ledger = ledger
         self._log = log

@@ -133,11 +133,7 @@ def _guards(configs: Iterable[Config]) -> list[_Guard]:
             link = _USERSPACE_ESP if child.mode == "tunnel" else child.interface
             links.setdefault(tunnel.remote, set()).update({link} if link is not None else ())
     return [
-        _Guard(
-            remote,
-            tuple(sorted(through)),
-            tuple(sorted(local for local, far in outside - inside if far == remote)),
-        )
+        _Guard(remote, tuple(sorted(through)), tuple(sorted(local for local, far in outside - inside if far == remote)))
         for remote, through in sorted(links.items())
     ]
 

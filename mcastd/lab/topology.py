@@ -42,16 +42,8 @@ keepalive.reply = true"""
 
 MODES = {
     "tunnel": Mode(f'local_ts = "{GRE_CLOUD}/32"\nremote_ts = "{GRE_DC}/32"', _LOOPBACKS, 1398),
-    "transport": Mode(
-        'mode = "transport"',
-        f'local = "{VM}"\nremote = "{DC_PUBLIC}"\nkeepalive.reply = true',
-        1418,
-    ),
-    "interface": Mode(
-        f'mode = "interface"\nif_id = {IF_ID}\ninterface = "{XFRM_INTERFACE}"',
-        _LOOPBACKS,
-        1398,
-    ),
+    "transport": Mode('mode = "transport"', f'local = "{VM}"\nremote = "{DC_PUBLIC}"\nkeepalive.reply = true', 1418),
+    "interface": Mode(f'mode = "interface"\nif_id = {IF_ID}\ninterface = "{XFRM_INTERFACE}"', _LOOPBACKS, 1398),
     "none": Mode(f'mode = "interface"\nif_id = {IF_ID}', 'encapsulation = "none"', 1422),
 }
 

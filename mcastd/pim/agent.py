@@ -13,20 +13,7 @@ from typing import Final
 
 from mcastd.errors import DecodeError
 from mcastd.net import ipv4
-from mcastd.pim.effects import (
-    AutoRpChanged,
-    BootstrapRouterChanged,
-    Effect,
-    Entry,
-    Event,
-    Joined,
-    NeighborDown,
-    NeighborRestarted,
-    NeighborUp,
-    Pruned,
-    RpSetChanged,
-    Send,
-)
+from mcastd.pim import effects
 from mcastd.pim.packet import encode_hello
 from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
@@ -192,10 +179,10 @@ class PimAgent:
         for name in relinked:
             self._carry_out(self._router.relink(name, now))
 
-    def _carry_out(self, effects: Iterable[Effect]) -> None:
+    def _carry_out(self, found: Iterable[effects.Effect]) -> None:
         changed = False
-        for effect in effects:
-            if isinstance(effect, Send):
+        for effect in found:
+            if isinstance(effect, effects.Send):
                 self._send(effect)
             else:
                 changed = True
@@ -205,7 +192,7 @@ class PimAgent:
         if changed:
             self._on_change()
 
-    def _log_event(self, event: Event) -> None:
+    def _log_event(self, event: effects.Event) -> None:
         now = time.monotonic()
         if now - self._events_since >= _EVENTS_PERIOD:
             if self._events > _MAX_EVENTS:
@@ -216,21 +203,21 @@ class PimAgent:
             return
         log = self._log.bind(tunnel=event.interface)
         match event:
-            case NeighborUp():
+            case effects.NeighborUp():
                 log.info("pim_neighbor_up", neighbor=event.neighbor, generation_id=event.generation_id)
-            case NeighborRestarted():
+            case effects.NeighborRestarted():
                 log.warning("pim_neighbor_restarted", neighbor=event.neighbor, generation_id=event.generation_id)
-            case NeighborDown():
+            case effects.NeighborDown():
                 log.warning("pim_neighbor_down", neighbor=event.neighbor, reason=event.reason)
-            case Joined():
+            case effects.Joined():
                 _log_entries(log, "joined", event.upstream, event.entries)
-            case Pruned():
+            case effects.Pruned():
                 _log_entries(log, "pruned", event.upstream, event.entries)
-            case BootstrapRouterChanged():
+            case effects.BootstrapRouterChanged():
                 log.info("bootstrap_router", bootstrap_router=event.bootstrap_router, priority=event.priority)
-            case RpSetChanged():
+            case effects.RpSetChanged():
                 log.info("rp_set_changed", ranges=event.ranges, rps=",".join(map(str, event.rps)))
-            case AutoRpChanged():
+            case effects.AutoRpChanged():
                 log.info("auto_rp_changed", ranges=event.ranges, rps=",".join(map(str, event.rps)))
 
     # Packets
@@ -242,7 +229,7 @@ class PimAgent:
         except OSError as error:
             self._failed(link, error)
 
-    def _send(self, send: Send) -> None:
+    def _send(self, send: effects.Send) -> None:
         link = self._links.get(send.interface)
         if link is None or link.transport is None:
             return
@@ -266,15 +253,15 @@ class PimAgent:
             self._on_change()
 
     def _receive(self, link: _Link) -> None:
-        effects: list[Effect] = []
+        found: list[effects.Effect] = []
         try:
             for data in link.transport.receive() if link.transport is not None else ():
-                effects += self._received(link, data)
+                found += self._received(link, data)
         except OSError as error:
             self._failed(link, error)
-        self._carry_out(effects)
+        self._carry_out(found)
 
-    def _received(self, link: _Link, data: bytes) -> list[Effect]:
+    def _received(self, link: _Link, data: bytes) -> list[effects.Effect]:
         name, now = link.settings.name, time.monotonic()
         try:
             packet = ipv4.parse(data)
@@ -291,7 +278,7 @@ def _close(link: _Link) -> None:
         link.transport.close()
 
 
-def _log_entries(log: Logger, key: str, upstream: IPv4Address, entries: tuple[Entry, ...]) -> None:
+def _log_entries(log: Logger, key: str, upstream: IPv4Address, entries: tuple[effects.Entry, ...]) -> None:
     if len(entries) > _MAX_ENTRIES:
         first, last = entries[0].group, entries[-1].group
         log.info(key, entries=len(entries), first=first, last=last, upstream=upstream)

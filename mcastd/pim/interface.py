@@ -13,32 +13,11 @@ from math import inf
 from typing import Final, NamedTuple
 
 from mcastd.errors import DecodeError
+from mcastd.pim import effects, messages
 from mcastd.pim.auto_rp_packet import decode_auto_rp, decode_udp
 from mcastd.pim.bootstrap_rps import BS_PERIOD, require_acceptable
-from mcastd.pim.effects import (
-    AutoRpChanged,
-    BootstrapRouterChanged,
-    Effect,
-    Joined,
-    NeighborDown,
-    NeighborRestarted,
-    NeighborUp,
-    Pruned,
-    RpSetChanged,
-    Send,
-)
 from mcastd.pim.hello_timer import HelloTimer
 from mcastd.pim.membership import NONE, Membership
-from mcastd.pim.messages import (
-    NO_FORWARD,
-    RegisterStop,
-    decode_assert,
-    decode_bootstrap,
-    decode_candidate_rp,
-    decode_register,
-    decode_register_stop,
-    encode_register_stop,
-)
 from mcastd.pim.neighbor import MAX_ADDRESSES, Change, Neighbors
 from mcastd.pim.pacing import Pacer
 from mcastd.pim.packet import ALL_PIM_ROUTERS, MessageType, decode_hello, decode_join_prune, encode_hello, unseal
@@ -53,11 +32,11 @@ HELLO_WAIT: Final = 6.0
 
 # Messages that are not for a leaf on a point-to-point link: how they are decoded, and as what they are counted.
 _NOT_FOR_US: Final[dict[int, tuple[Callable[[bytes], object], str]]] = {
-    MessageType.REGISTER_STOP: (decode_register_stop, "register_stop_unasked"),
-    MessageType.ASSERT: (decode_assert, "assert_not_followed"),
+    MessageType.REGISTER_STOP: (messages.decode_register_stop, "register_stop_unasked"),
+    MessageType.ASSERT: (messages.decode_assert, "assert_not_followed"),
     MessageType.GRAFT: (decode_join_prune, "dense_mode"),
     MessageType.GRAFT_ACK: (decode_join_prune, "dense_mode"),
-    MessageType.CANDIDATE_RP_ADVERTISEMENT: (decode_candidate_rp, "not_a_bootstrap_router"),
+    MessageType.CANDIDATE_RP_ADVERTISEMENT: (messages.decode_candidate_rp, "not_a_bootstrap_router"),
     MessageType.STATE_REFRESH: (bytes, "dense_mode"),
 }
 
@@ -78,7 +57,7 @@ class Interface:
         self.settings = settings
         self.generation_id = generation_id  # ours, in our Hellos
         self.neighbors = Neighbors()
-        self.effects: list[Effect] = []
+        self.effects: list[effects.Effect] = []
         self.sent: Counter[str] = Counter()  # messages by type
         self.received: Counter[str] = Counter()  # messages by type
         self.dropped: Counter[str] = Counter()  # messages by reason
@@ -215,16 +194,16 @@ class Interface:
             return
         self._queue(update.messages, MessageType.JOIN_PRUNE)
         if update.pruned:
-            self.effects.append(Pruned(self.settings.name, neighbor, tuple(update.pruned)))
+            self.effects.append(effects.Pruned(self.settings.name, neighbor, tuple(update.pruned)))
         if update.joined:
-            self.effects.append(Joined(self.settings.name, neighbor, tuple(update.joined)))
+            self.effects.append(effects.Joined(self.settings.name, neighbor, tuple(update.joined)))
 
     def _queue(self, payloads: Iterable[bytes], kind: MessageType) -> None:
         self._pacer.put([self._send(payload, kind) for payload in payloads])
 
-    def _send(self, payload: bytes, kind: MessageType, to: IPv4Address = ALL_PIM_ROUTERS) -> Send:
+    def _send(self, payload: bytes, kind: MessageType, to: IPv4Address = ALL_PIM_ROUTERS) -> effects.Send:
         self.sent[kind.name.lower()] += 1
-        return Send(self.settings.name, to, payload, kind)
+        return effects.Send(self.settings.name, to, payload, kind)
 
     # Neighbours
 
@@ -278,9 +257,9 @@ class Interface:
             case Change.GONE:
                 self._neighbor_down(source, "goodbye received")
             case Change.NEW:
-                self.effects.append(NeighborUp(name, source, hello.generation_id))
+                self.effects.append(effects.NeighborUp(name, source, hello.generation_id))
             case Change.RESTARTED:
-                self.effects.append(NeighborRestarted(name, source, hello.generation_id))
+                self.effects.append(effects.NeighborRestarted(name, source, hello.generation_id))
             case Change.NONE:
                 pass
         self._choose_upstream(now)
@@ -302,7 +281,7 @@ class Interface:
         self._hello_timer.schedule_update(now)
 
     def _neighbor_down(self, address: IPv4Address, reason: str) -> None:
-        self.effects.append(NeighborDown(self.settings.name, address, reason))
+        self.effects.append(effects.NeighborDown(self.settings.name, address, reason))
 
     def joined(self, now: float) -> int:
         """How many of the desired entries are joined. Costs the same for one and for many."""
@@ -333,25 +312,25 @@ class Interface:
 
     def _register_received(self, message: _Received, now: float) -> None:
         """We are no rendezvous point: Register-Stop, at a bounded rate (section 4.4.2)."""
-        register = decode_register(message.body)
+        register = messages.decode_register(message.body)
         if not self.settings.is_own(message.destination):
             raise DecodeError("destination")
         if now < self._register_stop_at + REGISTER_STOP_INTERVAL:
             raise DecodeError("register_rate")
         self._register_stop_at = now
-        payload = encode_register_stop(RegisterStop(register.group, register.source))
+        payload = messages.encode_register_stop(messages.RegisterStop(register.group, register.source))
         self.effects.append(self._send(payload, MessageType.REGISTER_STOP, message.source))
 
     # Rendezvous points
 
     def _bootstrap_received(self, message: _Received, now: float) -> None:
-        bootstrap = decode_bootstrap(message.body)
+        bootstrap = messages.decode_bootstrap(message.body)
         if not self.settings.config.bootstrap:
             raise DecodeError("bootstrap_off")
         self._require_neighbor(message)
         is_late = self.rps.bootstrap.knows(bootstrap) or now - self.started_at > BS_PERIOD
         is_from_rpf = message.source == self.upstream.neighbor
-        no_forward = bool(message.flags & NO_FORWARD)
+        no_forward = bool(message.flags & messages.NO_FORWARD)
         is_own = self.settings.is_own(message.destination)
         require_acceptable(message.destination, is_own, no_forward, is_from_rpf, is_late)
         before = self.rps.bootstrap.bootstrap_router()
@@ -361,9 +340,9 @@ class Interface:
     def _rps_changed(self, changed: bool, before: tuple[IPv4Address, int] | None, now: float) -> None:
         after = self.rps.bootstrap.bootstrap_router()
         if after != before:
-            self.effects.append(BootstrapRouterChanged(self.settings.name, *(after or (None, None))))
+            self.effects.append(effects.BootstrapRouterChanged(self.settings.name, *(after or (None, None))))
         if changed:
-            self.effects.append(RpSetChanged(self.settings.name, *self.rps.bootstrap.summary()))
+            self.effects.append(effects.RpSetChanged(self.settings.name, *self.rps.bootstrap.summary()))
             self._move_joins(now)
 
     def receive_auto_rp(self, source: IPv4Address, datagram: bytes, now: float) -> None:
@@ -379,7 +358,7 @@ class Interface:
 
     def _auto_rp_changed(self, now: float) -> None:
         cache = self.rps.auto_rp
-        self.effects.append(AutoRpChanged(self.settings.name, len(cache.mappings()), cache.rps()))
+        self.effects.append(effects.AutoRpChanged(self.settings.name, len(cache.mappings()), cache.rps()))
         if self.settings.config.auto_rp:
             self._move_joins(now)
 

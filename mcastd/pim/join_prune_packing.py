@@ -10,19 +10,10 @@ from struct import pack, unpack_from
 from typing import Final
 
 from mcastd.net import ipv4
-from mcastd.pim.packet import (
-    HEADER_LEN,
-    RPT,
-    SPARSE,
-    WILDCARD,
-    MessageType,
-    encode_group_set,
-    encode_join_prune_head,
-    seal,
-)
+from mcastd.pim import packet
 
-FOR_RP: Final = SPARSE | WILDCARD | RPT
-FOR_RPT: Final = SPARSE | RPT
+FOR_RP: Final = packet.SPARSE | packet.WILDCARD | packet.RPT
+FOR_RPT: Final = packet.SPARSE | packet.RPT
 HEAD: Final = 10
 GROUP_HEAD: Final = 12
 SOURCE: Final = 8
@@ -34,7 +25,7 @@ _FLAGS: Final = GROUP_HEAD + 2  # the offset of the flags of its first source
 
 def room_for_groups(mtu: int) -> int:
     """Bytes of group sets that one message holds at an MTU; at least one group with one source."""
-    return max(min(mtu, MAX_PACKET) - ipv4.HEADER_LENGTH - HEADER_LEN - HEAD, GROUP_HEAD + SOURCE)
+    return max(min(mtu, MAX_PACKET) - ipv4.HEADER_LENGTH - packet.HEADER_LEN - HEAD, GROUP_HEAD + SOURCE)
 
 
 def records(
@@ -53,15 +44,18 @@ def records(
     star_joins, rpt_prunes = star[0], star[1][: most - len(star[0])]
     count = len(star_joins) + len(rpt_prunes) + len(joined) + len(pruned)
     if count <= most:
-        return (encode_group_set(group, [*star_joins, *joined], [*rpt_prunes, *pruned]),) if count else ()
+        return (packet.encode_group_set(group, [*star_joins, *joined], [*rpt_prunes, *pruned]),) if count else ()
     sets = ((star_joins, rpt_prunes), (joined, pruned))
-    return tuple([encode_group_set(group, joins, prunes) for joins, prunes in sets if joins or prunes])
+    return tuple([packet.encode_group_set(group, joins, prunes) for joins, prunes in sets if joins or prunes])
 
 
 def messages(found: Iterable[bytes], upstream: IPv4Address, holdtime: int, mtu: int) -> list[bytes]:
     """Whole Join/Prune messages that carry all records, for the neighbour ``upstream``."""
     return [
-        seal(MessageType.JOIN_PRUNE, encode_join_prune_head(upstream, len(batch), holdtime) + b"".join(batch))
+        packet.seal(
+            packet.MessageType.JOIN_PRUNE,
+            packet.encode_join_prune_head(upstream, len(batch), holdtime) + b"".join(batch),
+        )
         for batch in _batches(found, room_for_groups(mtu))
     ]
 

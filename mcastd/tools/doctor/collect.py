@@ -123,11 +123,7 @@ async def _tunnel(netlink: Netlink, config: Config, tunnel: Tunnel, seen: Tunnel
     for address in [*ends, *sources[:_ROUTES], *groups[:_ROUTES]]:
         way = await _asked(netlink.link_towards(address, ends.get(address)), None)
         route_to[address] = way.name if way else None
-    return replace(
-        seen,
-        interface=Interface(link.mtu, link.up, link.multicast),
-        route_to=route_to,
-    )
+    return replace(seen, interface=Interface(link.mtu, link.up, link.multicast), route_to=route_to)
 
 
 def _privileged() -> bool:

@@ -72,8 +72,7 @@ class Gre(Cause):
         "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`: allow protocols 47 and 103; ip route",
     )
     KEEPALIVE_REPLY_OFF = here(
-        f"GRE keepalives of the other side are not answered; {_DOWN}",
-        "set keepalive.reply = true",
+        f"GRE keepalives of the other side are not answered; {_DOWN}", "set keepalive.reply = true"
     )
     KEEPALIVE_INNER_ADDRESS = either(
         f"the answer that the other side asks for is not between our GRE endpoints, so it is not sent; {_DOWN}",
@@ -89,8 +88,7 @@ class Gre(Cause):
         "raise it, or ask the other side for a longer period",
     )
     KEEPALIVE_DROPPED = either(
-        f"GRE keepalives of the other side cannot be answered; {_DOWN}",
-        "mcastd trace shows the packets",
+        f"GRE keepalives of the other side cannot be answered; {_DOWN}", "mcastd trace shows the packets"
     )
     PATH_DEAD = either(
         "packets are lost although the SAs are up, or the other side answers no keepalives: only a Cisco and mcastd do",

@@ -17,8 +17,7 @@ class Host(Cause):
     """What the hops on this host can find."""
 
     NOT_PRIVILEGED = here(
-        "without privilege the doctor cannot observe what passes on the tunnels",
-        "run it as root: sudo mcastd doctor",
+        "without privilege the doctor cannot observe what passes on the tunnels", "run it as root: sudo mcastd doctor"
     )
     CONFIGURATION_REFUSED = here(
         "the file is refused as a whole: a running daemon keeps its previous configuration, a new one does not start",
@@ -33,10 +32,7 @@ class Host(Cause):
         "mcastd does not run, hangs, or runs with another configuration file",
         "systemctl status mcastd; journalctl -u mcastd; systemctl start mcastd; after a start run the doctor again",
     )
-    NOT_LOADED = here(
-        "the file was changed after the daemon read it",
-        "mcastd reload",
-    )
+    NOT_LOADED = here("the file was changed after the daemon read it", "mcastd reload")
     CHARON_ABSENT = here(
         "strongSwan's daemon charon does not run or hangs, or mcastd has no access to its socket",
         "install charon-systemd, systemctl restart strongswan; the socket is daemon.vici_socket in the configuration",

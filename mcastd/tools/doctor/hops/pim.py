@@ -22,8 +22,7 @@ class Pim(Cause):
         "set tunnels.{tunnel}.pim.neighbor to the address that was heard or remove it; or ask for the agreed address",
     )
     PIM_NOT_RUNNING = here(
-        "the socket of PIM could not be opened",
-        "journalctl -u mcastd says why; CAP_NET_RAW is needed",
+        "the socket of PIM could not be opened", "journalctl -u mcastd says why; CAP_NET_RAW is needed"
     )
     HELLO_REFUSED = either(
         "PIM messages arrive, but none is accepted as a Hello of the neighbour",
