@@ -115,6 +115,7 @@ class Process:
 
     async def run(self) -> None:
         """What ``Daemon.run`` does with the agents."""
+        await self.agents.tunnels.remove_inherited(self.agents.config)
         async with asyncio.TaskGroup() as group:
             await self.agents.start(group, peers(self.agents.config))
             reconciling = group.create_task(self._reconcile())
@@ -145,6 +146,10 @@ class Process:
         for pump in self.agents.tunnels.pumps.values():
             pump.close()
 
+    def nudge(self) -> None:
+        """What an agent does after a change: harmless whenever it comes."""
+        self._changed.set()
+
     async def apply(self, config: Config) -> None:
         """Reload."""
         await self.agents.apply(config, peers(config))
@@ -156,14 +161,14 @@ class Process:
         """Whether every group is."""
         return all(group.state == "joined" for group in self.agents.pim.status(time.monotonic()).groups)
 
+    def is_up(self) -> bool:
+        """Whether every tunnel is up and nothing is wrong."""
+        links, config = self.agents.tunnels.links(), self.agents.config
+        return links.keys() == {tunnel.name for tunnel in config.tunnels} and not self.problems()
+
     async def up(self) -> float:
-        """Wait until every tunnel is up and nothing is wrong; returns how many seconds it took."""
-
-        def is_up() -> bool:
-            links, config = self.agents.tunnels.links(), self.agents.config
-            return links.keys() == {tunnel.name for tunnel in config.tunnels} and not self.problems()
-
-        return await until(is_up, "all is up")
+        """Wait until all is up; returns how many seconds it took."""
+        return await until(self.is_up, "all is up")
 
 
 def peers(config: Config) -> tuple[PeerWithKey, ...]:

@@ -15,6 +15,7 @@ import contextlib
 import errno
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import count
@@ -87,6 +88,8 @@ class RawGre(socket.socket):
         if self.kernel.refuses_sending is not None:
             raise OSError(self.kernel.refuses_sending, os.strerror(self.kernel.refuses_sending))
         self.kernel.sent.append((*self.ends, bytes(data)))
+        if self.kernel.on_send is not None:
+            self.kernel.on_send(self.ends[1])
         return len(data)
 
 
@@ -97,6 +100,7 @@ class FakeKernel:
         self.unsupported: set[str] = set()  # kinds of links that this kernel has no module for
         self.refuses_sending: int | None = None  # what sending GRE fails with
         self.sent: list[tuple[IPv4Address, IPv4Address, bytes]] = []  # GRE from and to, without the outer header
+        self.on_send: Callable[[IPv4Address], None] | None = None  # is called with the far end of GRE that leaves
         self.sysctls = FakeSysctls()
         self.devices = FakeDevices(self)
         self.notifications = Notifications()
