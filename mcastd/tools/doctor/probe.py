@@ -17,6 +17,7 @@ from mcastd.net.checksum import internet_checksum
 from mcastd.tools.doctor.facts import Probe
 
 _ECHO, _ECHO_REPLY = 8, 0
+_TRIES: Final = 3  # echoes of each size: one that is lost on the way must not look like an MTU that is too large
 _HEADER: Final = struct.Struct("!BBHHH")
 _SMALL, _FULL = 1, 2  # sequence numbers
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DO, _IP_MTU = 10, 2, 14
@@ -49,9 +50,10 @@ class MtuProbe:
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
         sock.connect((str(far_end), 0))
         self._probe = Probe(int(_IFREQ.unpack(fcntl.ioctl(sock, _SIOCGIFMTU, _IFREQ.pack(name.encode(), 0)))[1]))
-        sock.send(self._echo(_SMALL, 0))
         try:
-            sock.send(self._echo(_FULL, self._probe.size - _BARE))
+            for _ in range(_TRIES):
+                sock.send(self._echo(_SMALL, 0))
+                sock.send(self._echo(_FULL, self._probe.size - _BARE))
         except OSError as error:
             if error.errno != errno.EMSGSIZE:
                 raise
