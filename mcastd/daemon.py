@@ -78,7 +78,8 @@ class Daemon:
                     self._log.info("stopping")
                     await self._agents.close()
         except BaseException:
-            await self._agents.close()
+            if not self._leaves_standing:
+                await self._agents.close()
             raise
         finally:
             if not self._leaves_standing:
