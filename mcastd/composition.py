@@ -15,7 +15,7 @@ from mcastd import wiring
 from mcastd.agents import Agent, Desired
 from mcastd.config.model import Config, digest
 from mcastd.errors import McastdError
-from mcastd.firewall.agent import FirewallAgent, Nftables
+from mcastd.firewall.agent import FirewallAgent
 from mcastd.health import independent, summary
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.charon import Charon
@@ -32,6 +32,7 @@ from mcastd.system import capabilities, gre_devices, netlink, nft, sockets, sysc
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
+from mcastd.system.nft_table import Nftables
 from mcastd.system.sysctl import Sysctls
 from mcastd.tunnel.agent import TunnelAgent
 from mcastd.tunnel.kernel import Netlink

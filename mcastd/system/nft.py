@@ -37,9 +37,12 @@ async def transaction(text: str) -> None:
 
 
 async def table(name: str) -> Table | None:
-    """List a table of the family ``ip``; None if it does not exist. Raises HostError."""
+    """List a table of the family ``ip`` without the elements of its sets; None if it does not exist.
+
+    Raises HostError.
+    """
     try:
-        answer = msgspec.json.decode(await _nft("-j", "list", "table", "ip", name))
+        answer = msgspec.json.decode(await _nft("-j", "-t", "list", "table", "ip", name))
     except _NoSuchTableError:
         return None
     except msgspec.DecodeError as error:

@@ -1,4 +1,4 @@
-"""The nftables of a host, in memory: for the agent the interface ``mcastd.firewall.agent.Nftables``.
+"""The nftables of a host, in memory: for the agent the interface ``mcastd.system.nft_table.Nftables``.
 
 It understands of nft's language what the agent writes: ``add table``, ``delete table``, and a table with counters and
 chains, of which it keeps the lines.

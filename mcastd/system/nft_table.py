@@ -1,0 +1,119 @@
+"""Keeps one nftables table: puts it in place, restores it after a change of another program, and removes it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
+from typing import Final, Protocol
+
+from mcastd.errors import HostError
+from mcastd.system.ledger import Ledger
+from mcastd.system.log import Logger
+from mcastd.system.nft import Table
+from mcastd.system.wake import Wake
+
+_REPAIR_PERIOD: Final = 1.0  # seconds between two repairs at least: another program may change the table again at once
+_KIND: Final = "nftables"  # of the ledger's entry
+
+
+class Nftables(Protocol):
+    """The functions of ``mcastd.system.nft`` that are used here; tests replace them."""
+
+    async def transaction(self, text: str) -> None:
+        """Apply commands of nft(8), all or none. Raises HostError."""
+
+    async def table(self, name: str) -> Table | None:
+        """List a table of the family ``ip``; None if it does not exist. Raises HostError."""
+
+    def changes(self, name: str) -> AbstractContextManager[AsyncIterator[None]]:
+        """Notifications of changes to a table. Raises HostError when entered."""
+
+
+class NftTable:
+    """The table ``name`` of the family ``ip``. ``wake`` is nudged when a repair that has to wait is due."""
+
+    def __init__(self, name: str, *, nftables: Nftables, ledger: Ledger, log: Logger, wake: Wake) -> None:
+        self._name = name
+        self._key = f"ip {name}"  # of the ledger's entry
+        self._nft = nftables
+        self._ledger = ledger
+        self._log = log
+        self._wake = wake
+        self._applied: str | None = None  # the text of the table that was put in place last
+        self._structure: str | None = None  # how the kernel listed it then
+        self.counts: dict[str, tuple[int, int]] = {}  # packets and bytes by counter, as last read
+        self.in_place = False  # whether the table is the desired one; False until the first ``match``
+        self.repairs = 0  # how often a change by another program was undone
+        self._repaired = -_REPAIR_PERIOD  # when that was done last, monotonic
+
+    @property
+    def untouched(self) -> bool:
+        """Whether no table was put in place or removed yet."""
+        return self._applied is None
+
+    async def match(self, text: str, transaction: Callable[[Table | None], str], **logged: object) -> None:
+        """Make ``text`` the table; an empty text removes it. Raises HostError.
+
+        ``transaction`` makes the commands that do so from the table as it was found; ``logged`` goes to the log line.
+        """
+        try:
+            await self._match(text, transaction, logged)
+        except HostError:
+            self.in_place = False
+            raise
+
+    async def read(self) -> None:
+        """Read the counters. Raises HostError."""
+        self._count(await self._nft.table(self._name))
+
+    async def remove(self) -> None:
+        """Remove the table if mcastd made it. Raises HostError."""
+        if self._ledger.has(_KIND, self._key):
+            await self._nft.transaction(f"add table ip {self._name}\ndelete table ip {self._name}\n")
+            self._ledger.forget(_KIND, self._key)
+            self._log.info("firewall_removed", table=self._key)
+
+    async def _match(self, text: str, transaction: Callable[[Table | None], str], logged: dict[str, object]) -> None:
+        ours = self._ledger.has(_KIND, self._key)
+        if not text:
+            await self.remove()
+            self._applied, self.in_place = "", True
+            return
+        found = await self._nft.table(self._name)
+        if found is not None and not ours:
+            key = self._key
+            raise HostError(f"a table {key} exists and mcastd did not make it; remove it: nft delete table {key}")
+        self._count(found)
+        same = text == self._applied
+        if same and found is not None and found.structure == self._structure:
+            self.in_place = True
+            return
+        repairing = same and self.in_place
+        if repairing and not self._may_repair():
+            return
+        self._ledger.remember(_KIND, self._key)
+        # What the kernel counts between the listing above and a replacement is lost.
+        await self._nft.transaction(transaction(found))
+        shown = await self._nft.table(self._name)
+        self._applied, self._structure = text, shown.structure if shown else None
+        self.in_place = True
+        if repairing:
+            self.repairs += 1
+            self._log.warning("firewall_repaired", table=self._key)
+        else:
+            self._log.info("firewall_in_place", table=self._key, **logged)
+
+    def _may_repair(self) -> bool:
+        """Whether the table may be repaired now; if not, the loop is nudged when it may."""
+        now = time.monotonic()
+        wait = self._repaired + _REPAIR_PERIOD - now
+        if wait > 0:
+            asyncio.get_running_loop().call_later(wait, self._wake.set)
+            return False
+        self._repaired = now
+        return True
+
+    def _count(self, found: Table | None) -> None:
+        # If the table is gone, its replacement continues from the counts that were read last.
+        if found is not None:
+            self.counts |= found.counts
