@@ -36,6 +36,6 @@ Each CHILD_SA:
 
 Modules: ``vici`` (the client), ``charon`` (its interface, and queries), ``messages`` and ``credentials`` (Config <->
 VICI), ``failure`` (log lines -> causes), ``backoff``, ``state`` (what is known of each peer, and its status),
-``charon_health``, ``duplicate_sas``, ``early_esp`` and ``esp_replay``, ``initiation`` (one attempt), ``loading``,
-``teardown``, and ``agent``, which runs them.
+``charon_health``, ``duplicate_sas``, ``early_esp`` and ``esp_replay``, ``initiation`` (one attempt), ``attempts``
+(those in flight), ``loading``, ``sa_log`` (their log lines), ``teardown``, and ``agent``, which runs them.
 """

@@ -8,15 +8,16 @@ from typing import Final
 
 from mcastd.errors import DecodeError, HostError, ViciError, ViciRefused
 from mcastd.ipsec import charon_health
+from mcastd.ipsec.attempts import Attempts
 from mcastd.ipsec.charon import Charon, Vici, list_conns, list_sas, remove
 from mcastd.ipsec.charon_health import CharonHealth
 from mcastd.ipsec.duplicate_sas import DuplicateSas
 from mcastd.ipsec.esp_replay import EspReplay, EspSockets
-from mcastd.ipsec.initiation import initiate
 from mcastd.ipsec.loading import load, must_wait
+from mcastd.ipsec.sa_log import log_change
 from mcastd.ipsec.sas import IkeSa, Section, new_children, spis
-from mcastd.ipsec.state import ChildState, ChildView, IpsecDesired, IpsecSnapshot, PeerState
-from mcastd.ipsec.teardown import CONN, drop_half_open, drop_unconfigured, take_down, terminate_child
+from mcastd.ipsec.state import ChildView, IpsecDesired, IpsecSnapshot, PeerState
+from mcastd.ipsec.teardown import CONN, drop_unconfigured, take_down, terminate_child
 from mcastd.problems import Problem
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -61,7 +62,15 @@ class IpsecAgent:
         self._duplicates = DuplicateSas()  # since when which SAs are duplicates
         self._replay = EspReplay(log, esp_sockets)  # ESP that arrived before its keys
         self._restarted: dict[str, int] = {}  # by CHILD_SA, the restart that was acted on last
-        self._attempts: set[asyncio.Task[None]] = set()  # those in flight
+        self._attempts = Attempts(
+            charon,
+            log,
+            control=lambda: self._control,
+            is_configured=lambda peer: self._peers.get(peer.name) is peer,
+            on_listing=self._update,
+            on_change=on_change,
+            on_end=self.wake.set,
+        )
         self._refreshing: asyncio.Task[None] | None = None  # the last refresh, which may still wait for charon
 
     def configure(self, desired: IpsecDesired) -> None:
@@ -141,9 +150,7 @@ class IpsecAgent:
                 await asyncio.sleep(pause)
         finally:
             self._replay.close()
-            for task in self._attempts:
-                task.cancel()
-            await asyncio.gather(*self._attempts, return_exceptions=True)
+            await self._attempts.close()
             if self._refreshing is not None:
                 self._refreshing.cancel()
 
@@ -233,7 +240,7 @@ class IpsecAgent:
         for peer in self._peers.values():
             if peer.is_loaded:
                 await drop_unconfigured(control, peer.name, peer.children, sas)
-                self._start_attempts(peer, now)
+                self._attempts.start_due(peer, now)
         return self._next_look(now)
 
     async def _list(self, control: Vici) -> tuple[IkeSa, ...]:
@@ -303,49 +310,6 @@ class IpsecAgent:
             self._log.warning("peer_not_loaded", peer=peer.name, problem=problem.text)
             self._on_change()
 
-    def _start_attempts(self, peer: PeerState, now: float) -> None:
-        for child in peer.due(now):
-            child.trying_since = now
-            peer.attempts += 1
-            task = asyncio.create_task(self._attempt(peer, child))
-            self._attempts.add(task)
-            task.add_done_callback(self._attempts.discard)
-
-    async def _attempt(self, peer: PeerState, child: ChildState) -> None:
-        name = child.desired.name
-        log = self._log.bind(peer=peer.name, child=name)
-
-        def on_pending(problem: Problem) -> None:
-            if problem != child.problem:
-                child.problem = problem
-                log.warning("attempt_pending", problem=problem.text)
-                self._on_change()
-
-        problem = await initiate(self._charon, peer.desired.peer, child.desired, on_pending)
-        if problem is not None and problem.code == "connection_missing":
-            peer.loaded = None  # another program has unloaded it
-        if (control := self._control) is not None:
-            try:
-                sas = await list_sas(control)
-                in_flight = sum(child.trying_since is not None for child in peer.children.values())
-                if in_flight <= 1 and self._peers.get(peer.name) is peer:
-                    # charon would continue with what is half-open beside the next attempt.
-                    await drop_half_open(control, peer.name, sas)
-                self._update(sas)
-            except ViciError as error:
-                problem = problem or charon_health.problem(error, name)
-        child.trying_since = None
-        if child.sa is None:
-            now = _now()
-            peer.failed(child, now)
-            text = "charon reported success, but does not list the CHILD_SA"
-            problem = problem or Problem("child_sa_down", name, text)
-            say = log.debug if problem == child.problem else log.warning
-            child.problem = problem
-            say("attempt_failed", problem=problem.text, next_try_s=round(child.backoff.next_try - now, 1))
-            self._on_change()
-        self.wake.set()
-
     def _update(self, sas: tuple[IkeSa, ...]) -> None:
         """Take a listing of all SAs; those of connections that mcastd has not loaded are left out."""
         self._listed_at = now = _now()
@@ -354,35 +318,12 @@ class IpsecAgent:
         ends = {(peer.desired.peer.remote, peer.desired.peer.local) for peer in self._peers.values() if replays}
         self._replay.watch({remote for remote, _ in ends}, {local for _, local in ends}, spis(sas))
         changes = [(peer, changed) for peer in self._peers.values() for changed in peer.update(sas, now)]
+        gone = self._health.problem if self._health.gone else None
         for peer, changed in changes:
-            self._log_change(peer, changed, now)
+            log_change(self._log, peer, changed, gone, now)
         if changes:
             self._on_change()
             self.wake.set()
-
-    def _log_change(self, peer: PeerState, child: ChildState | None, now: float) -> None:
-        log = self._log.bind(peer=peer.name)
-        gone = self._health.problem if self._health.gone else None
-        reason = gone.text if gone is not None else "deleted by the peer, by DPD or by an administrator"
-        if child is not None:
-            log = log.bind(child=child.desired.name)
-            if child.sa is None:
-                log.warning("child_sa_down", reason=reason)
-            else:
-                took = _took(child.trying_since, now)
-                log.info("child_sa_up", proposal=child.sa.proposal, encap=child.sa.encap == "yes", **took)
-        elif peer.sa is None:
-            log.warning("ike_sa_down", reason=reason)
-        else:
-            began = min(
-                (one.trying_since for one in peer.children.values() if one.trying_since is not None), default=None
-            )
-            log.info("ike_sa_up", proposal=peer.sa.proposal, **_took(began, now))
-
-
-def _took(began: float | None, now: float) -> dict[str, object]:
-    """How long an attempt took; without one the SA existed before and is adopted."""
-    return {"adopted": True} if began is None else {"took_ms": round((now - began) * 1000)}
 
 
 def _now() -> float:

@@ -1,0 +1,89 @@
+"""The attempts in flight: each initiates one CHILD_SA, terminates what it left half-open, and sets the next try."""
+
+import asyncio
+from collections.abc import Callable
+
+from mcastd.errors import ViciError
+from mcastd.ipsec import charon_health
+from mcastd.ipsec.charon import Charon, Vici, list_sas
+from mcastd.ipsec.initiation import initiate
+from mcastd.ipsec.sas import IkeSa
+from mcastd.ipsec.state import ChildState, PeerState
+from mcastd.ipsec.teardown import drop_half_open
+from mcastd.problems import Problem
+from mcastd.system.log import Logger
+
+
+class Attempts:
+    """Runs the attempts, each as a task."""
+
+    def __init__(
+        self,
+        charon: Charon,
+        log: Logger,
+        *,
+        control: Callable[[], Vici | None],
+        is_configured: Callable[[PeerState], bool],
+        on_listing: Callable[[tuple[IkeSa, ...]], None],
+        on_change: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        """``control`` is the connection for commands, while there is one; ``on_listing`` takes all SAs."""
+        self._charon = charon
+        self._log = log
+        self._control = control
+        self._is_configured = is_configured
+        self._on_listing = on_listing
+        self._on_change = on_change
+        self._on_end = on_end
+        self._tasks: set[asyncio.Task[None]] = set()  # those in flight
+
+    def start_due(self, peer: PeerState, now: float) -> None:
+        """Start an attempt for each CHILD_SA of a peer that is due."""
+        for child in peer.due(now):
+            child.trying_since = now
+            peer.attempts += 1
+            task = asyncio.create_task(self._attempt(peer, child))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End them all."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _attempt(self, peer: PeerState, child: ChildState) -> None:
+        name = child.desired.name
+        log = self._log.bind(peer=peer.name, child=name)
+
+        def on_pending(problem: Problem) -> None:
+            if problem != child.problem:
+                child.problem = problem
+                log.warning("attempt_pending", problem=problem.text)
+                self._on_change()
+
+        problem = await initiate(self._charon, peer.desired.peer, child.desired, on_pending)
+        if problem is not None and problem.code == "connection_missing":
+            peer.loaded = None  # another program has unloaded it
+        if (control := self._control()) is not None:
+            try:
+                sas = await list_sas(control)
+                in_flight = sum(child.trying_since is not None for child in peer.children.values())
+                if in_flight <= 1 and self._is_configured(peer):
+                    # charon would continue with what is half-open beside the next attempt.
+                    await drop_half_open(control, peer.name, sas)
+                self._on_listing(sas)
+            except ViciError as error:
+                problem = problem or charon_health.problem(error, name)
+        child.trying_since = None
+        if child.sa is None:
+            now = asyncio.get_running_loop().time()
+            peer.failed(child, now)
+            text = "charon reported success, but does not list the CHILD_SA"
+            problem = problem or Problem("child_sa_down", name, text)
+            say = log.debug if problem == child.problem else log.warning
+            child.problem = problem
+            say("attempt_failed", problem=problem.text, next_try_s=round(child.backoff.next_try - now, 1))
+            self._on_change()
+        self._on_end()
