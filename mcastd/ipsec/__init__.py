@@ -28,8 +28,9 @@ Each CHILD_SA:
   loaded. So a reload, or a start after a crash with another file, takes down exactly the SAs that the new file would
   not have made. An SA does not depend on keys and certificates: changed ones are loaded, and used by the next
   authentication.
-- charon has ended when its socket is absent, refuses or closes; then nothing is up. When an answer cannot be read, or
-  does not come for a while, the last listing counts (``charon_health``).
+- charon has ended when its socket is absent, refuses or closes; then nothing is up but the CHILD_SAs that decrypt
+  packets all the same. When an answer cannot be read, or does not come for a while, the last listing counts
+  (``charon_health``).
 - ESP that arrives before the keys of its SA is kept, and replayed once they are installed (``early_esp``).
 - A connection in charon that is not in the ledger belongs to another program: it is not touched, and is reported as a
   problem.

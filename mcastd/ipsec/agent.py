@@ -10,7 +10,7 @@ from mcastd.errors import DecodeError, HostError, ViciError, ViciRefused
 from mcastd.ipsec import charon_health
 from mcastd.ipsec.attempts import Attempts
 from mcastd.ipsec.charon import Charon, Vici, list_conns, list_sas, remove
-from mcastd.ipsec.charon_health import CharonHealth
+from mcastd.ipsec.charon_health import CharonHealth, surviving
 from mcastd.ipsec.duplicate_sas import DuplicateSas
 from mcastd.ipsec.esp_replay import EspReplay, EspSockets
 from mcastd.ipsec.loading import load, must_wait
@@ -58,7 +58,8 @@ class IpsecAgent:
         self._peers: dict[str, PeerState] = {}  # the configured peers, by name
         self._control: Vici | None = None  # the connection for commands, while there is a session
         self._health = CharonHealth()  # whether charon can be used
-        self._listed_at = 0.0  # when charon listed its SAs last, monotonic
+        self._listed: tuple[IkeSa, ...] = ()  # what charon listed last
+        self._listed_at = 0.0  # when that was, monotonic
         self._duplicates = DuplicateSas()  # since when which SAs are duplicates
         self._replay = EspReplay(log, esp_sockets)  # ESP that arrived before its keys
         self._restarted: dict[str, int] = {}  # by CHILD_SA, the restart that was acted on last
@@ -67,7 +68,7 @@ class IpsecAgent:
             log,
             control=lambda: self._control,
             is_configured=lambda peer: self._peers.get(peer.name) is peer,
-            on_listing=self._update,
+            on_listing=self._take_listing,
             on_change=on_change,
             on_end=self.wake.set,
         )
@@ -190,7 +191,7 @@ class IpsecAgent:
                 await asyncio.gather(listener, return_exceptions=True)
 
     def _session_failed(self, error: ViciError) -> None:
-        """Act on the end of a session: if charon has ended nothing is up, else its last listing counts."""
+        """Act on the end of a session: if charon has ended only what receives is up, else its last listing counts."""
         was_gone, first = self._health.gone, self._health.failures == 0
         problem = self._health.failed(error, _now())
         if self._health.gone:
@@ -198,7 +199,7 @@ class IpsecAgent:
                 self._log.warning("charon_gone", reason=problem.text)
             for peer in self._peers.values():
                 peer.problem = problem
-            self._update(())
+            self._update(surviving(self._listed, self._desired.receiving))
         elif first:
             self._log.warning("charon_unclear", reason=problem.text)
             self._on_change()
@@ -245,7 +246,7 @@ class IpsecAgent:
 
     async def _list(self, control: Vici) -> tuple[IkeSa, ...]:
         sas = await list_sas(control)
-        self._update(sas)
+        self._take_listing(sas)
         return sas
 
     async def _restart_children(self, control: Vici) -> bool:
@@ -310,9 +311,14 @@ class IpsecAgent:
             self._log.warning("peer_not_loaded", peer=peer.name, problem=problem.text)
             self._on_change()
 
+    def _take_listing(self, sas: tuple[IkeSa, ...]) -> None:
+        """Take charon's listing of all SAs."""
+        self._listed, self._listed_at = sas, _now()
+        self._update(sas)
+
     def _update(self, sas: tuple[IkeSa, ...]) -> None:
-        """Take a listing of all SAs; those of connections that mcastd has not loaded are left out."""
-        self._listed_at = now = _now()
+        """Take all SAs that are up or half-open; those of connections that mcastd has not loaded are left out."""
+        now = _now()
         sas = tuple(sa for sa in sas if self._ledger.has(CONN, sa.name))
         replays = self._desired.replay_allowed and self._control is not None
         ends = {(peer.desired.peer.remote, peer.desired.peer.local) for peer in self._peers.values() if replays}

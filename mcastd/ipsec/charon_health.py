@@ -3,11 +3,17 @@
 A socket that is absent, refuses or closes means that charon has ended, and its SAs with it. An answer that cannot be
 read, or does not come in time, says nothing about the SAs: the last listing counts, and nothing is changed until the
 next one. Only when answers have stayed away for ``GIVE_UP`` seconds more is charon taken to have ended.
+
+A CHILD_SA that decrypts packets is there whatever charon does: the kernel keeps its SAs when charon ends.
 """
 
+from collections.abc import Collection
 from typing import Final
 
+from msgspec.structs import replace
+
 from mcastd.errors import ViciError, ViciNoAnswer, ViciUnavailable
+from mcastd.ipsec.sas import IkeSa
 from mcastd.problems import Problem
 
 GIVE_UP: Final = 10.0
@@ -17,7 +23,7 @@ class CharonHealth:
     """The state of charon, by the VICI sessions with it."""
 
     def __init__(self) -> None:
-        self.gone = False  # charon has ended, and no SA is up
+        self.gone = False  # charon has ended, and with it the SAs that do not prove the contrary
         self.failures = 0  # sessions that have failed since the last one that went well
         self.problem: Problem | None = None  # why charon cannot be used
         self._silent_since: float | None = None  # the first answer that did not come, monotonic
@@ -37,6 +43,15 @@ class CharonHealth:
         self.gone = self.gone or silent or isinstance(error, ViciUnavailable)
         self.problem = Problem("charon_gone", "charon", str(error)) if self.gone else unclear(str(error))
         return self.problem
+
+
+def surviving(listed: tuple[IkeSa, ...], receiving: Collection[str]) -> tuple[IkeSa, ...]:
+    """What is up without charon: of the SAs that it listed last those that decrypt packets, with their IKE_SAs."""
+    kept = [
+        replace(sa, child_sas={key: child for key, child in sa.child_sas.items() if child.name in receiving})
+        for sa in listed
+    ]
+    return tuple(sa for sa in kept if sa.child_sas)
 
 
 def unclear(reason: str) -> Problem:

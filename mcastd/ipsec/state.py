@@ -25,12 +25,14 @@ class IpsecDesired:
 
     ``restarts`` has, by the name of a CHILD_SA, a number and a reason: each time the number changes, the CHILD_SA is
     established again. ``replay_allowed``: ESP that arrived before its keys may be replayed. The kernel does not check
-    the decrypted packets against the traffic selectors then, so the firewall has to.
+    the decrypted packets against the traffic selectors then, so the firewall has to. ``receiving`` are the CHILD_SAs
+    that decrypt packets: while charon does not answer, they are taken to be as it listed them last.
     """
 
     peers: tuple[PeerWithKey, ...] = ()
     restarts: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     replay_allowed: bool = False
+    receiving: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
