@@ -216,7 +216,14 @@ class Composition:
         return summary(problems, len(self.config.peers), len(self.config.tunnels), self.pim.joins_desired())
 
     def _inputs(self, part: Part[Any]) -> Inputs:
-        up = Up(self.firewall.in_place, self.ipsec.children(), self.tunnels.links(), self.keepalive.dead_paths())
+        up = Up(
+            self.firewall.in_place,
+            self.ipsec.children(),
+            self.tunnels.links(),
+            self.keepalive.dead_paths(),
+            self.keepalive.keepalives_stopped(),
+            self.pim.hello_overdue(),
+        )
         if self._before is None:
             return Inputs(self.config, self._peers, up)
         if part.is_behind:

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 CharonCode = Literal["charon_gone", "charon_refused", "charon_unclear", "connection_missing", "connection_not_ours"]
 PathCode = Literal["ike_not_sent", "ike_sa_unanswered", "no_answer", "udp_4500_blocked", "path_dead"]
+SilenceCode = Literal["keepalives_stopped", "hello_overdue"]
 IdentityCode = Literal["peer_identity", "peer_psk", "psk_or_identity"]
 CertificateCode = Literal["certificate_issuer_unknown", "certificate_key_mismatch", "certificate_not_pinned"]
 CertificateTrustCode = Literal["certificate_or_identity", "certificate_untrusted"]
@@ -14,7 +15,7 @@ HostCode = Literal["capability_missing", "firewall_failed", "host_cannot", "loca
 DownCode = Literal["peer_down", "child_sa_down", "tunnel_down"]
 PimCode = Literal["joins_not_joined", "pim_neighbor_missing", "pim_send_failed", "rp_missing"]
 AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode]
-ProblemCode = Literal[CharonCode, PathCode, AuthenticationCode, AgreementCode, HostCode, DownCode, PimCode]
+ProblemCode = Literal[CharonCode, PathCode, AuthenticationCode, AgreementCode, HostCode, DownCode, PimCode, SilenceCode]
 
 
 class Problem(Struct, frozen=True):

@@ -37,6 +37,9 @@ class Up:
     links: Mapping[str, LinkView] = field(default_factory=dict)
     # By the tunnel's name, how often the CHILD_SA of a dead path was to be established again.
     dead_paths: Mapping[str, int] = field(default_factory=dict)
+    # The tunnels on which the far end's keepalives have stopped, and those whose PIM neighbour's Hello is overdue.
+    keepalives_stopped: frozenset[str] = frozenset()
+    hello_overdue: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

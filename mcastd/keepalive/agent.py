@@ -66,8 +66,10 @@ class _Keeper:
             self._open()
         if desired.up and self._socket is not None:
             self.prober.start(now)
+            self.theirs.resume(now)
         else:
             self.prober.stop()
+            self.theirs.pause()
 
     def close(self) -> None:
         """Close the socket and send no more requests."""
@@ -102,6 +104,11 @@ class _Keeper:
         if self.theirs.due(now):
             self._log.warning("keepalives_stopped", peer=str(self._desired.tunnel.remote), period=self.theirs.period)
             self._agent.on_change()
+
+    @property
+    def keepalives_stopped(self) -> bool:
+        """Whether the far end's keepalives, which are answered, have stopped on a path that is up."""
+        return self._desired.up and self._desired.tunnel.keepalive.reply and self.theirs.stopped
 
     @property
     def failed(self) -> bool:
@@ -157,6 +164,7 @@ class _Keeper:
         if self.theirs.received(now):
             self._log.info("keepalives_answered", peer=str(self._desired.tunnel.remote))
             self._agent.wake.set()  # there is a deadline now
+            self._agent.on_change()
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -234,15 +242,21 @@ class KeepaliveAgent:
         """By the tunnel's name, how often the CHILD_SA that carries a dead path was to be established again."""
         return {name: keeper.dead_paths for name, keeper in self._keepers.items()}
 
+    def keepalives_stopped(self) -> frozenset[str]:
+        """The tunnels on which the far end's keepalives have stopped."""
+        return frozenset(name for name, keeper in self._keepers.items() if keeper.keepalives_stopped)
+
     def status(self, now: float) -> dict[str, KeepaliveStatus]:
         """The keepalives of each GRE tunnel, by its name."""
         return {name: keeper.status(now) for name, keeper in self._keepers.items()}
 
     def problems(self) -> Iterator[Problem]:
-        """The paths on which our own keepalives are not answered."""
+        """The paths on which our own keepalives are not answered, or the far end's have stopped."""
         for name, keeper in self._keepers.items():
             if keeper.prober.path == "dead":
                 yield Problem("path_dead", name, f"the path of tunnel {name} is dead")
+            if keeper.keepalives_stopped:
+                yield Problem("keepalives_stopped", name, f"the other side's GRE keepalives on {name} have stopped")
 
     def _wait(self, now: float) -> float:
         return max(0.0, min(self._waits(now)))

@@ -1,6 +1,7 @@
 """The far end's keepalives: whether they keep coming, by their own pace. Sans-IO.
 
     not seen --answered--> coming --three are missing--> stopped --answered--> coming
+                           coming --path down--> paused --path up--> coming
 
 The period is not known in advance (a Cisco's default is 10 s), and two keepalives may arrive close together after a
 delay, so that the largest of the last gaps counts for it. Times are monotonic seconds.
@@ -25,6 +26,7 @@ class PeerKeepalives:
         self.stopped = False
         self.next_deadline: float | None = None  # when they are taken to have stopped; None if that is known already
         self._gaps: deque[float] = deque(maxlen=_GAPS)  # between the last ones, silences left out
+        self._gap_began: float | None = None  # when the last one came, if the path has not been down since
 
     @property
     def period(self) -> float:
@@ -34,12 +36,24 @@ class PeerKeepalives:
     def received(self, now: float) -> bool:
         """One came and was answered; True if they begin with it, or come again."""
         begins = self.next_deadline is None
-        if not begins and self.last is not None:
-            self._gaps.append(now - self.last)
+        if not begins and self._gap_began is not None:
+            self._gaps.append(now - self._gap_began)
         self.answered += 1
-        self.last, self.stopped = now, False
-        self.next_deadline = now + MISSED * max(self.period, 1.0) + TOLERANCE
+        self.last, self._gap_began, self.stopped = now, now, False
+        self._expect(now)
         return begins
+
+    def pause(self) -> None:
+        """The path is down: none can come."""
+        self.next_deadline = self._gap_began = None
+
+    def resume(self, now: float) -> None:
+        """The path is up: those that came before it went down are expected again."""
+        if self.next_deadline is None and self.last is not None and not self.stopped:
+            self._expect(now)
+
+    def _expect(self, now: float) -> None:
+        self.next_deadline = now + MISSED * max(self.period, 1.0) + TOLERANCE
 
     def due(self, now: float) -> bool:
         """True, once, when they have stopped."""

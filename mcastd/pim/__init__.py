@@ -4,7 +4,8 @@ Theory of operation. Every tunnel with PIM is a point-to-point link to its own d
 interface and nothing passes from one to another:
 
     packet, messages, auto_rp_packet   bytes <-> frozen dataclasses
-    neighbor, hello_timer   the routers whose Hellos were received, and when ours are sent (section 4.3)
+    neighbor, hello_pace, hello_timer   the routers whose Hellos were received, and when the next is overdue; when ours
+                 are sent (section 4.3)
     rp, bootstrap_rps, auto_rp_cache   which rendezvous point serves a group (section 4.7, RFC 5059, pim-autorp-spec01)
     membership   which groups and sources are desired, counted by origin
     upstream     what the upstream neighbour has been sent, and when it is sent again (section 4.5)

@@ -148,11 +148,17 @@ class PimAgent:
         """How many joins are desired on the configured tunnels. Costs the same for one and for many."""
         return sum(len(self._router.memberships.get(name, ())) for name in self._desired.tunnels)
 
+    def hello_overdue(self) -> frozenset[str]:
+        """The tunnels on which the Hello of the upstream neighbour is overdue."""
+        return frozenset(name for name, interface in self._router.interfaces.items() if interface.hello_overdue)
+
     def problems(self) -> Iterator[Problem]:
-        """The interfaces that cannot send, and how many joins are not joined."""
+        """The interfaces that cannot send, neighbours whose Hello is overdue, and how many joins are not joined."""
         for name, link in self._links.items():
             if link.problem is not None and link.settings.up:
                 yield Problem("pim_send_failed", name, f"PIM cannot send on {name}: {link.problem}")
+        for name in self.hello_overdue():
+            yield Problem("hello_overdue", name, f"the Hello of the PIM neighbor on {name} is overdue")
         desired, now = self.joins_desired(), time.monotonic()
         missing = desired - sum(self._router.joined(name, now) for name in self._desired.tunnels)
         if missing:
@@ -209,6 +215,14 @@ class PimAgent:
                 log.warning("pim_neighbor_restarted", neighbor=event.neighbor, generation_id=event.generation_id)
             case effects.NeighborDown():
                 log.warning("pim_neighbor_down", neighbor=event.neighbor, reason=event.reason)
+            case effects.NeighborMissing() if self._links[event.interface].problem is not None:
+                pass  # nothing could be sent, which has been logged
+            case effects.NeighborMissing():
+                log.warning("pim_neighbor_missing", neighbor=event.neighbor or "-")
+            case effects.HelloOverdue():
+                log.warning("pim_hello_overdue", neighbor=event.neighbor, seconds=round(event.seconds))
+            case effects.HelloResumed():
+                log.info("pim_hello_resumed", neighbor=event.neighbor)
             case effects.Joined():
                 _log_entries(log, "joined", event.upstream, event.entries)
             case effects.Pruned():

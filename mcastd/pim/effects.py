@@ -44,6 +44,31 @@ class NeighborDown:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class NeighborMissing:
+    """No Hello of RPF' came in the time in which a router answers ours."""
+
+    interface: str
+    neighbor: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class HelloOverdue:
+    """The Hello of RPF' is overdue; ``seconds`` is how long none came."""
+
+    interface: str
+    neighbor: IPv4Address
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HelloResumed:
+    """The Hello that was overdue has come."""
+
+    interface: str
+    neighbor: IPv4Address
+
+
 class Entry(NamedTuple):
     """(*,G) with its rendezvous point, or (S,G)."""
 
@@ -101,6 +126,9 @@ Event = (
     NeighborUp
     | NeighborRestarted
     | NeighborDown
+    | NeighborMissing
+    | HelloOverdue
+    | HelloResumed
     | Joined
     | Pruned
     | BootstrapRouterChanged

@@ -62,6 +62,7 @@ class Interface:
         self.received: Counter[str] = Counter()  # messages by type
         self.dropped: Counter[str] = Counter()  # messages by reason
         self.started_at = inf
+        self._missing_at = inf  # when RPF' is missing if no Hello of it has come
         self.rps = RpMap(settings.config)
         self.upstream = Upstream(settings)
         self._membership = membership
@@ -80,7 +81,7 @@ class Interface:
 
     def start(self, now: float) -> None:
         """The interface came up: Hello, then Joins for a configured neighbour, at once."""
-        self.started_at = now
+        self.started_at, self._missing_at = now, now + HELLO_WAIT
         self._choose_upstream(now)
         self._desire(self._membership.groups())
         self._full_update(now)
@@ -106,6 +107,7 @@ class Interface:
     def relink(self, now: float) -> None:
         """The path under the interface came up again: the router at its other end may have no state of ours."""
         self._pacer.clear()
+        self.neighbors.resume(now)
         self._is_forgotten = True
         self._full_update(now)
 
@@ -141,6 +143,7 @@ class Interface:
         """When ``advance`` has something to do; infinite if never."""
         return min(
             self._hello_timer.next_deadline(),
+            self._missing_at,
             self.upstream.next_deadline(),
             self._pacer.next_deadline(),
             self.neighbors.next_deadline(),
@@ -150,9 +153,7 @@ class Interface:
 
     def advance(self, now: float) -> None:
         """Do what is due: expire neighbours and RPs, send Hellos, and the Joins whose time has come."""
-        for neighbor in self.neighbors.expire(now):
-            self._neighbor_down(neighbor.address, "no Hello within its holdtime")
-            self._choose_upstream(now)
+        self._watch_neighbors(now)
         if now >= self.rps.bootstrap.next_deadline():
             before = self.rps.bootstrap.bootstrap_router()
             self._rps_changed(self.rps.bootstrap.expire(now), before, now)
@@ -166,6 +167,19 @@ class Interface:
         if self.upstream.is_flush_due(now):
             self._flush(now)
         self.effects += self._pacer.take(now)
+
+    def _watch_neighbors(self, now: float) -> None:
+        name = self.settings.name
+        for neighbor in self.neighbors.overdue(now):
+            if neighbor.address == self.upstream.neighbor and self.hello_overdue:
+                self.effects.append(effects.HelloOverdue(name, neighbor.address, now - neighbor.pace.last))
+        for neighbor in self.neighbors.expire(now):
+            self._neighbor_down(neighbor.address, "no Hello within its holdtime")
+            self._choose_upstream(now)
+        if now >= self._missing_at:
+            self._missing_at = inf
+            if self.neighbor_problem(now) is not None:
+                self.effects.append(effects.NeighborMissing(name, self.upstream.neighbor))
 
     def _full_update(self, now: float) -> None:
         """A Hello, repeated shortly, then all Joins: what a router needs that has no state of ours."""
@@ -247,8 +261,8 @@ class Interface:
         if len(hello.addresses) > MAX_ADDRESSES:
             self.dropped["too_many_addresses"] += 1
             hello = replace(hello, addresses=hello.addresses[:MAX_ADDRESSES])
+        name, was_overdue = self.settings.name, self.hello_overdue
         change, replaced = self.neighbors.hello(source, hello, now, self.settings.config.neighbor)
-        name = self.settings.name
         for other in replaced:
             self._neighbor_down(other.address, f"renumbered to {source}")
         match change:
@@ -260,6 +274,8 @@ class Interface:
                 self.effects.append(effects.NeighborUp(name, source, hello.generation_id))
             case Change.RESTARTED:
                 self.effects.append(effects.NeighborRestarted(name, source, hello.generation_id))
+            case Change.NONE if was_overdue and not self.hello_overdue:
+                self.effects.append(effects.HelloResumed(name, source))
             case Change.NONE:
                 pass
         self._choose_upstream(now)
@@ -292,10 +308,17 @@ class Interface:
         name, upstream = self.settings.name, self.upstream.neighbor
         if upstream is None:
             return Problem("pim_neighbor_missing", name, "no Hello of a PIM neighbor has been received")
-        is_excused = self.settings.config.static_neighbor or now - self.started_at < HELLO_WAIT
+        is_excused = self.settings.config.static_neighbor or now < self._missing_at < inf
         if self.neighbors.get(upstream) is None and not is_excused:
             return Problem("pim_neighbor_missing", name, f"no Hello of the PIM neighbor {upstream} has been received")
         return None
+
+    @property
+    def hello_overdue(self) -> bool:
+        """Whether the Hello of RPF' is overdue, on a path that is up."""
+        upstream, is_static = self.upstream.neighbor, self.settings.config.static_neighbor
+        known = None if upstream is None or is_static else self.neighbors.get(upstream)
+        return known is not None and known.pace.is_overdue and self.settings.up
 
     # Other messages
 

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 from math import inf
 from typing import Final
 
+from mcastd.pim.hello_pace import HelloPace
 from mcastd.pim.packet import DEFAULT_HELLO_HOLDTIME, INFINITE_HOLDTIME, Hello
 
 MAX_NEIGHBORS: Final = 64
@@ -20,6 +21,7 @@ class Neighbor:
     since: float  # when it came up, or restarted
     expires: float  # the Neighbor Liveness Timer; infinite for a holdtime of 0xffff
     hello: Hello  # its last Hello
+    pace: HelloPace  # whether its Hellos keep coming
 
     def is_at(self, address: IPv4Address) -> bool:
         """Whether ``address`` is the neighbour's primary address or a secondary one."""
@@ -79,12 +81,14 @@ class Neighbors:
             if old is not None and address != source and old.hello.generation_id == hello.generation_id:
                 replaced.append(self._all.pop(address))
         if known is None:
-            self._all[source] = Neighbor(source, now, expires, hello)
+            self._all[source] = Neighbor(source, now, expires, hello, HelloPace(expires - now, now))
             return Change.NEW, replaced
         restarted = hello.generation_id is not None and hello.generation_id != known.hello.generation_id
         known.expires, known.hello = expires, hello
         if restarted:
-            known.since = now
+            known.since, known.pace = now, HelloPace(expires - now, now)
+        else:
+            known.pace.received(expires - now, now)
         return (Change.RESTARTED if restarted else Change.NONE), replaced
 
     def remove(self, address: IPv4Address) -> None:
@@ -98,6 +102,15 @@ class Neighbors:
             del self._all[neighbor.address]
         return expired
 
+    def overdue(self, now: float) -> list[Neighbor]:
+        """The neighbours whose next Hello has become overdue, each once."""
+        return [neighbor for neighbor in self._all.values() if neighbor.pace.due(now)]
+
+    def resume(self, now: float) -> None:
+        """The path came up again: their Hellos are expected from now on."""
+        for neighbor in self._all.values():
+            neighbor.pace.resume(now)
+
     def next_deadline(self) -> float:
-        """When the first neighbour expires; infinite if none does."""
-        return min((neighbor.expires for neighbor in self._all.values()), default=inf)
+        """When the first neighbour expires, or its Hello is overdue; infinite if never."""
+        return min((min(neighbor.expires, neighbor.pace.deadline) for neighbor in self._all.values()), default=inf)

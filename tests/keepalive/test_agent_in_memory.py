@@ -104,9 +104,28 @@ async def test_the_far_ends_keepalives_stop_and_come_again() -> None:
         took = await until(lambda: bench.status().stopped)
         assert 20.9 < took < 21.1, "three of ten seconds are missing, with a second to spare"
         assert bench.changes == before + 1
+        assert bench.agent.keepalives_stopped() == {"gre1"}
+        assert bench.codes() == ["keepalives_stopped"]
         await bench.ask()
         assert not bench.status().stopped
+        assert bench.changes == before + 2
+        assert not bench.agent.keepalives_stopped()
+        assert bench.codes() == []
         assert bench.log.events() == ["keepalives_answered", "keepalives_stopped", "keepalives_answered"]
+
+
+@simulated
+async def test_keepalives_are_not_missing_while_the_path_is_down_or_they_are_not_to_be_answered() -> None:
+    async with running() as bench:
+        await bench.ask(3, every=10.0)
+        await bench.want(up=False)
+        await asyncio.sleep(1000.0)
+        assert bench.codes() == []
+        await bench.want()
+        took = await until(lambda: bench.codes() == ["keepalives_stopped"], seconds=60)
+        assert 30.9 < took < 31.1
+        await bench.want(changed(TUNNEL, keepalive=Keepalive(reply=False)))
+        assert bench.codes() == []
 
 
 @simulated

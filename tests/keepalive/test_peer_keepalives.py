@@ -51,6 +51,28 @@ def test_a_silence_is_no_gap() -> None:
     assert found.period == 2.0
 
 
+def test_while_the_path_is_down_none_is_missing() -> None:
+    found = after(0.0, 10.0)
+    found.pause()
+    assert not found.due(1000.0)
+    found.resume(1000.0)
+    found.resume(1005.0)
+    assert found.next_deadline == 1031.0
+    assert not found.received(1020.0)
+    assert found.period == 10.0, "the time in which the path was down is taken for a gap"
+
+
+def test_none_is_expected_that_had_stopped_before_or_never_came() -> None:
+    found = after(0.0, 10.0)
+    assert found.due(41.0)
+    found.pause()
+    found.resume(100.0)
+    assert (found.stopped, found.next_deadline) == (True, None)
+    never = PeerKeepalives()
+    never.resume(100.0)
+    assert never.next_deadline is None
+
+
 def test_a_flood_does_not_make_it_nervous() -> None:
     found = after(*(n / 1000 for n in range(20)))
     assert found.next_deadline == 0.019 + 3.0 + 1.0

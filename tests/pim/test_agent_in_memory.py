@@ -61,6 +61,11 @@ class Bench:
     def hello(self, source: IPv4Address = UPSTREAM, hello: Hello = THEIRS) -> None:
         self.transport.message(source, encode_hello(hello))
 
+    async def hellos(self, times: int, every: float) -> None:
+        for _ in range(times):
+            self.hello()
+            await asyncio.sleep(every)
+
     def status(self) -> PimStatus:
         return self.agent.status(time.monotonic()).interfaces[NAME]
 
@@ -477,6 +482,57 @@ async def test_a_flood_of_events_does_not_flood_the_log() -> None:
         bench.hello(hello=replace(THEIRS, holdtime=0))
         assert bench.log.events()[100:] == ["pim_log_limited", "pim_neighbor_down"]
         assert bench.log.records[100]["suppressed"] == 150
+
+
+# Silence
+
+
+@simulated
+async def test_a_hello_that_is_overdue_is_a_problem_until_it_comes() -> None:
+    async with running() as bench:
+        await bench.want(QUIET)
+        await bench.hellos(5, every=10.0)
+        before = bench.changes
+        took = await until(lambda: bool(bench.agent.hello_overdue()))
+        assert 11.9 < took < 12.1, "2.2 times ten seconds, of which ten have passed"
+        assert bench.problems() == [Problem("hello_overdue", NAME, "the Hello of the PIM neighbor on gre1 is overdue")]
+        assert bench.changes == before + 1
+        bench.hello()
+        assert (bench.agent.hello_overdue(), bench.problems()) == (frozenset(), [])
+        assert bench.changes == before + 2
+        assert bench.log.events()[-2:] == ["pim_hello_overdue", "pim_hello_resumed"]
+
+
+@simulated
+async def test_no_hello_is_overdue_while_the_path_is_down_or_of_a_static_neighbor() -> None:
+    async with running() as bench:
+        await bench.want(QUIET)
+        await bench.hellos(5, every=10.0)
+        await bench.want(replace(QUIET, up=False))
+        await asyncio.sleep(80)
+        assert not bench.agent.hello_overdue()
+        await bench.want(replace(QUIET, up_count=2))
+        await asyncio.sleep(21)
+        assert not bench.agent.hello_overdue()
+        await bench.want(replace(with_pim(join_repeats=0, static_neighbor=True), up_count=2))
+        await asyncio.sleep(70)
+        assert not bench.agent.hello_overdue()
+        assert "pim_hello_overdue" not in bench.log.events()
+
+
+@simulated
+async def test_a_configured_neighbor_that_stays_silent_is_a_change() -> None:
+    """Its joins are not joined from then on, so that systemd's line has to be written again."""
+    async with running() as bench:
+        await bench.want(QUIET)
+        before = bench.changes
+        assert bench.problems() == []
+        took = await until(lambda: bench.changes > before)
+        assert 5.9 < took < 6.1
+        assert bench.problems() == [Problem("joins_not_joined", "pim", "1 of 1 joins not joined")]
+        assert bench.log.events("info")[-1] == "pim_neighbor_missing"
+        await asyncio.sleep(100)
+        assert bench.changes == before + 1
 
 
 # The next process

@@ -12,7 +12,7 @@ A, B, C = (IPv4Address(f"10.44.4.{n}") for n in (5, 7, 9))
 def test_holdtime_absent_is_105_forever_is_forever_and_zero_is_goodbye() -> None:
     table = Neighbors()
     assert table.hello(A, Hello(), 10.0) == (Change.NEW, [])
-    assert table.next_deadline() == 115.0
+    assert [neighbor.expires for neighbor in table.all()] == [115.0]
     assert table.hello(A, Hello(holdtime=0xFFFF), 20.0) == (Change.NONE, [])
     assert table.next_deadline() == inf
     assert table.hello(B, Hello(holdtime=0), 20.0) == (Change.NONE, [])
