@@ -5,8 +5,11 @@ Adding an agent is a line in ``__init__`` and a function in ``mcastd.wiring``.
 
 import asyncio
 import socket
+import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Generic
@@ -16,7 +19,8 @@ from mcastd.agents import Agent, Desired
 from mcastd.config.model import Config, digest
 from mcastd.errors import McastdError
 from mcastd.firewall.agent import FirewallAgent
-from mcastd.health import independent, summary
+from mcastd.health import health, independent, summary
+from mcastd.history import History
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.charon import Charon
 from mcastd.ipsec.esp_replay import EspSockets
@@ -27,7 +31,9 @@ from mcastd.keepalive.packet import Endpoints
 from mcastd.pim.agent import PimAgent
 from mcastd.pim.transport import OpenTransport, SocketTransport
 from mcastd.problems import Problem
-from mcastd.snapshot import Snapshots
+from mcastd.snapshot import Judgement, Snapshots
+from mcastd.status import ProblemStatus
+from mcastd.supervision import Supervisor
 from mcastd.system import capabilities, gre_devices, netlink, nft, sockets, sysctl
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
@@ -50,6 +56,7 @@ class Part(Generic[Desired]):
     wire: Callable[[Inputs], Desired]
     task: asyncio.Task[None] | None = None  # while it runs
     is_behind: bool = False  # whether it still has the configuration before a reload
+    supervisor: Supervisor | None = None  # restarts it
 
     def configure(self, inputs: Inputs) -> None:
         """Give the agent its desired state."""
@@ -84,6 +91,8 @@ class Composition:
         """``on_change`` is the reconcile nudge, upon which ``configure`` is to be called."""
         ledger = system.ledger(config.daemon.runtime_dir / "ledger.json")
         self._log = log
+        self._on_change = on_change
+        self.history = History(log)
         self.config = config
         self.config_digest = digest(config)
         self._peers: tuple[PeerWithKey, ...] = ()  # those of the configuration, with their keys
@@ -129,7 +138,8 @@ class Composition:
         self._peers = peers
         for part in self.parts:
             part.configure(self._inputs(part))
-            part.task = group.create_task(part.agent.run())
+            part.supervisor = Supervisor(part.agent, self._log, self._on_change)
+            part.task = group.create_task(part.supervisor.run())
             if part is self.parts[0]:
                 await part.agent.settled()
 
@@ -180,6 +190,8 @@ class Composition:
                 self._log.error("teardown_timeout", part=part.agent.name, seconds=_CLOSE_TIMEOUT)
             except McastdError as error:
                 self._log.error("teardown_failed", part=part.agent.name, problem=str(error))
+            except Exception:  # the others are still taken down
+                self._log.error("teardown_failed", part=part.agent.name, problem=traceback.format_exc())
 
     def turned(self) -> dict[str, float]:
         """When the loop of each agent last ran, monotonic."""
@@ -200,16 +212,29 @@ class Composition:
         )
 
     def problems(self) -> tuple[Problem, ...]:
-        """What is wrong, of this process and of every agent."""
-        return independent(
+        """What is wrong now, of this process and of every agent; the history takes note of it."""
+        found = independent(
             (
                 *(
                     Problem("capability_missing", name, f"no {name}: mcastd cannot {what}")
                     for name, what in capabilities.missing()
                 ),
+                *(part.supervisor.problem for part in self.parts if part.supervisor and part.supervisor.problem),
                 *(problem for part in self.parts for problem in part.agent.problems()),
+                *self.history.problems(),
             )
         )
+        self.history.observe(found)
+        return found
+
+    def judgement(self) -> Judgement:
+        """How things are now."""
+        found = self.problems()
+        start = datetime.now(UTC) - timedelta(seconds=time.monotonic())
+        problems = tuple(
+            ProblemStatus(one.code, one.subject, _text(start, self.history.since(one)), one.text) for one in found
+        )
+        return Judgement(health(found, self.config), problems, self.history.status(), self.summary(found))
 
     def summary(self, problems: tuple[Problem, ...]) -> str:
         """One line of how things are. Like ``problems`` it costs the same however many joins there are."""
@@ -229,3 +254,7 @@ class Composition:
         if part.is_behind:
             return Inputs(*self._before, up)
         return Inputs(self.config, self._peers, up, leaving=self._before[0])
+
+
+def _text(start: datetime, seconds: float) -> str:
+    return (start + timedelta(seconds=seconds)).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,6 +1,7 @@
 """The daemon: start, readiness, the reconcile loop, signals, the watchdog, handover, and shutdown in reverse order."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ from mcastd.system.log import Logger
 from mcastd.system.notify import notify
 from mcastd.system.watchdog import feed_watchdog
 
+_RECONCILE_PERIOD: Final = 10.0  # seconds
 _REPORT_AFTER: Final = 0.2  # seconds; changes that come together are one line for the service manager
 HAND_OVER: Final = signal.SIGUSR2
 
@@ -50,7 +52,8 @@ class Daemon:
     async def run(self, *, once: bool = False) -> None:
         """Bring everything up and keep it so until SIGTERM or SIGINT; then put back what was found.
 
-        HAND_OVER ends it too, but leaves everything standing for a successor. ``once`` stops as soon as all is settled.
+        HAND_OVER ends it too, but leaves everything standing for a successor, and so does every error: then the caller
+        ends with exit status 1. ``once`` stops as soon as all is settled.
         """
         self._handle_signals()
         config = self._agents.config
@@ -77,13 +80,8 @@ class Daemon:
                 else:
                     self._log.info("stopping")
                     await self._agents.close()
-        except BaseException:
-            if not self._leaves_standing:
-                await self._agents.close()
-            raise
+                    self._handover.forget()
         finally:
-            if not self._leaves_standing:
-                self._handover.forget()
             await self._control.close()
             os.close(self._lock)
 
@@ -95,8 +93,7 @@ class Daemon:
             notes.append(f"log: {self._journal.problem}")
         digest = self._agents.config_digest
         process = snapshot.Process(os.getpid(), now - self._started, str(self._path), digest, tuple(notes))
-        problems = self._agents.problems()
-        return snapshot.build(self._agents.snapshots(now), process, problems, self._agents.summary(problems))
+        return snapshot.build(self._agents.snapshots(now), process, self._agents.judgement())
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -117,9 +114,14 @@ class Daemon:
         self._stop.set()
 
     async def _reconcile(self) -> None:
-        """After every change of an agent, give each agent what follows from it, and keep what a restart needs."""
+        """After every change of an agent, give each agent what follows from it, and keep what a restart needs.
+
+        Also periodically: some problems end with time alone.
+        """
         while True:
-            await self._changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RECONCILE_PERIOD):
+                    await self._changed.wait()
             self._changed.clear()
             self._agents.configure()
             self._handover.remember()

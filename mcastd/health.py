@@ -1,8 +1,33 @@
 """Whether all is well, and one line of how things are, from the agents' problems. Pure."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
-from mcastd.problems import Problem
+from mcastd.config.model import Config, Peer
+from mcastd.problems import Problem, ProblemCode
+from mcastd.status import Health
+
+# What says that nothing can arrive through the tunnel, CHILD_SA or peer that it names. The rest is evidence.
+_BLOCKS: Final[frozenset[ProblemCode]] = frozenset(
+    {"tunnel_down", "path_dead", "pim_neighbor_missing", "child_sa_down", "peer_down"}
+)
+
+
+def health(problems: Iterable[Problem], config: Config) -> Health:
+    """``down`` if nothing that is desired can arrive by any tunnel of a peer, ``degraded`` if anything is wrong."""
+    found = tuple(problems)
+    blocked = {problem.subject for problem in found if problem.code in _BLOCKS}
+    if any(_is_down(peer, config, blocked) for peer in config.peers):
+        return "down"
+    return "degraded" if found else "ok"
+
+
+def _is_down(peer: Peer, config: Config, blocked: set[str]) -> bool:
+    """A peer is down by itself, or with each of its tunnels or, without any tunnel, with each of its CHILD_SAs."""
+    children = {child.name for child in peer.children}
+    tunnels = [tunnel for tunnel in config.tunnels if tunnel.child in children]
+    ways = [{tunnel.name, tunnel.child} for tunnel in tunnels] or [{name} for name in children]
+    return peer.name in blocked or all(way & blocked for way in ways)
 
 
 def independent(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -8,8 +8,17 @@ from msgspec.structs import replace
 from mcastd import __version__
 from mcastd.ipsec.state import IpsecSnapshot
 from mcastd.pim.settings import PimSnapshot
-from mcastd.problems import Problem
-from mcastd.status import FirewallStatus, GroupStatus, KeepaliveStatus, PimStatus, Status, TunnelStatus
+from mcastd.status import (
+    FirewallStatus,
+    GroupStatus,
+    Health,
+    HistoryStatus,
+    KeepaliveStatus,
+    PimStatus,
+    ProblemStatus,
+    Status,
+    TunnelStatus,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +43,18 @@ class Process:
     notes: tuple[str, ...]
 
 
-def build(agents: Snapshots, process: Process, problems: tuple[Problem, ...], summary: str) -> Status:
-    """Everything as one frozen struct; ``problems`` are those of ``mcastd.health.independent``."""
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How things are: what follows from the agents' problems."""
+
+    health: Health
+    problems: tuple[ProblemStatus, ...]
+    history: tuple[HistoryStatus, ...]
+    summary: str
+
+
+def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
+    """Everything as one frozen struct."""
     tunnels = {
         name: replace(
             tunnel, keepalive=agents.keepalive.get(name), pim=agents.pim.interfaces.get(name, PimStatus(running=False))
@@ -47,9 +66,11 @@ def build(agents: Snapshots, process: Process, problems: tuple[Problem, ...], su
         version=__version__,
         pid=process.pid,
         uptime=process.uptime,
-        healthy=not problems,
-        problems=problems,
-        summary=summary,
+        health=judgement.health,
+        healthy=judgement.health == "ok",
+        problems=judgement.problems,
+        history=judgement.history,
+        summary=judgement.summary,
         config_file=process.config_file,
         config_digest=process.config_digest,
         charon=charon.text if charon is not None else None,

@@ -8,12 +8,36 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mcastd.problems import Problem, ProblemCode
+from mcastd.problems import ProblemCode
 
 SaState = Literal["up", "connecting", "waiting", "down"]
 TunnelState = Literal["up", "waiting", "down"]
 RouteState = Literal["up", "waiting", "taken"]
 PathState = Literal["alive", "dead"]
+Health = Literal["ok", "degraded", "down"]
+HistoryEvent = Literal["began", "ended", "repaired"]
+
+
+class ProblemStatus(Struct, frozen=True):
+    """One thing that is wrong now. ``since`` is the time when it began (RFC 3339, UTC); codes are stable, texts not."""
+
+    code: ProblemCode
+    subject: str
+    since: str
+    text: str
+
+
+class HistoryStatus(Struct, frozen=True):
+    """What happened within the last hour, ``count`` times, the last time ``last_age`` seconds ago.
+
+    ``what`` is the code of the problem that began or ended, or what of the ``subject`` was repaired.
+    """
+
+    event: HistoryEvent
+    subject: str
+    what: str
+    count: int
+    last_age: float
 
 
 class ChildStatus(Struct, frozen=True, kw_only=True):
@@ -201,8 +225,9 @@ class FirewallStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """Everything. ``healthy``, that there are no ``problems``, is what the exit code of ``mcastd status`` says.
+    """Everything. ``health`` is ``ok`` without any ``problems`` (then ``healthy`` is true, and the exit code 0).
 
+    It is ``down`` where nothing that is desired can arrive by any tunnel of a peer, otherwise ``degraded``.
     ``schema`` rises when a key is removed or changes its meaning, not when one is added.
     ``notes`` are what was worth saying about the configuration when it was read, though it is no error;
     ``config_digest`` is the configuration's that is in effect (``mcastd.config.model.digest``). ``charon`` and
@@ -213,8 +238,10 @@ class Status(Struct, frozen=True, kw_only=True):
     version: str
     pid: int
     uptime: float
+    health: Health
     healthy: bool
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ProblemStatus, ...] = ()
+    history: tuple[HistoryStatus, ...] = ()
     summary: str
     config_file: str
     config_digest: str | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
 import pytest
@@ -98,6 +99,27 @@ async def test_one_change_of_an_agent_configures_all_that_depend_on_it() -> None
         assert await process.up() < 40.0
         assert len(host.pim.opened) == 1
         assert await until(lambda: len(host.router.sent) > sent, "PIM says that it is back") < 1.0
+
+
+# Failures
+
+
+@simulated
+async def test_an_agent_that_fails_is_shown_and_the_others_go_on() -> None:
+    async with running() as process:
+        host = process.host
+        await process.up()
+        host.netlink.meanwhile["link"] = raising
+        process.agents.tunnels.wake.set()
+        await until(lambda: any(problem.startswith("the agent tunnels failed") for problem in process.problems()))
+        host.hello()
+        await until(process.joined, "joined")
+        assert host.log.events().count("agent_failed") == 1
+        assert await process.up() < 60.0
+
+
+def raising() -> None:
+    raise RuntimeError("can't start new thread")
 
 
 # Reload
@@ -266,10 +288,9 @@ async def test_status_has_what_every_agent_shows() -> None:
         await process.up()
         host.nft.pass_packets("mcastd", "leak-out-10.44.7.1", 3)
         await process.agents.refresh()
-        problems = process.agents.problems()
         info = ProcessInfo(1, 2.0, "mcastd.toml", process.agents.config_digest, ("a note",))
-        status = build(process.agents.snapshots(time.monotonic()), info, problems, process.agents.summary(problems))
-        assert (status.healthy, status.summary) == (True, "up: 1 peer(s), 1 tunnel(s), 1 join(s)")
+        status = build(process.agents.snapshots(time.monotonic()), info, process.agents.judgement())
+        assert (status.health, status.healthy, status.summary) == ("ok", True, "up: 1 peer(s), 1 tunnel(s), 1 join(s)")
         assert status.firewall is not None
         assert status.firewall.leaks_out == 3
         assert [(peer.name, peer.state) for peer in status.peers] == [("dc-tun", "up")]
@@ -288,6 +309,12 @@ async def test_problems_are_those_of_the_agents_and_of_the_process(monkeypatch: 
         await asyncio.sleep(5.0)
         found = [(problem.code, problem.subject) for problem in process.agents.problems()]
         assert found == [("peer_down", "dc-tun"), ("tunnel_down", "gre1"), ("joins_not_joined", "pim")]
+        await asyncio.sleep(3600.0)
+        judgement = process.agents.judgement()
+        # The wall clock did not go on.
+        ages = [datetime.now(UTC) - datetime.fromisoformat(problem.since) for problem in judgement.problems]
+        assert judgement.health == "down"
+        assert all(timedelta(seconds=3590) < age < timedelta(seconds=3610) for age in ages)
         monkeypatch.setattr(capabilities, "missing", lambda: (("CAP_NET_RAW", "use PIM"),))
         assert process.problems()[0] == "no CAP_NET_RAW: mcastd cannot use PIM"
     host.close()

@@ -5,8 +5,16 @@ from msgspec.structs import replace
 from mcastd.ipsec.state import IpsecSnapshot
 from mcastd.pim.settings import PimSnapshot
 from mcastd.problems import Problem
-from mcastd.snapshot import Process, Snapshots, build
-from mcastd.status import FirewallStatus, GroupStatus, KeepaliveStatus, PeerStatus, PimStatus, TunnelStatus
+from mcastd.snapshot import Judgement, Process, Snapshots, build
+from mcastd.status import (
+    FirewallStatus,
+    GroupStatus,
+    KeepaliveStatus,
+    PeerStatus,
+    PimStatus,
+    ProblemStatus,
+    TunnelStatus,
+)
 
 PEER = PeerStatus(
     name="dc", state="up", local="192.0.2.1", remote="198.51.100.1", local_id="a", remote_id="b"
@@ -25,9 +33,11 @@ AGENTS = Snapshots(
 )
 PROCESS = Process(pid=7, uptime=1.5, config_file="/etc/mcastd.toml", config_digest="abc", notes=("a note of the file",))
 
+OK = Judgement("ok", (), (), "up")
+
 
 def test_each_agents_part_is_where_it_belongs() -> None:
-    status = build(AGENTS, PROCESS, (), "up")
+    status = build(AGENTS, PROCESS, OK)
     assert status.healthy
     assert (status.pid, status.uptime, status.config_digest, status.summary) == (7, 1.5, "abc", "up")
     assert status.tunnels == (replace(TUNNEL, keepalive=KEEPALIVE, pim=PIM),)
@@ -39,27 +49,27 @@ def test_each_agents_part_is_where_it_belongs() -> None:
 def test_what_is_wrong_is_shown_by_code_and_text() -> None:
     charon = Problem("charon_gone", "charon", "charon does not run")
     agents = changed(AGENTS, ipsec=IpsecSnapshot((PEER,), charon))
-    status = build(agents, PROCESS, (charon,), charon.text)
-    assert not status.healthy
-    assert status.problems == (charon,)
+    shown = ProblemStatus("charon_gone", "charon", "2026-11-28T06:00:00Z", "charon does not run")
+    status = build(agents, PROCESS, Judgement("degraded", (shown,), (), charon.text))
+    assert (status.health, status.healthy, status.problems) == ("degraded", False, (shown,))
     assert (status.charon, status.charon_code) == (charon.text, "charon_gone")
 
 
 def test_a_tunnel_without_keepalives_or_pim_shows_none() -> None:
     agents = changed(AGENTS, keepalive={}, pim=PimSnapshot({}, ()))
-    (tunnel,) = build(agents, PROCESS, (), "").tunnels
+    (tunnel,) = build(agents, PROCESS, OK).tunnels
     assert (tunnel.keepalive, tunnel.pim) == (None, PimStatus(running=False))
 
 
 def test_a_group_is_joined_only_through_a_tunnel_that_is_up() -> None:
     waiting = replace(TUNNEL, state="waiting")
-    (group,) = build(changed(AGENTS, tunnels={"gre1": waiting}), PROCESS, (), "").groups
+    (group,) = build(changed(AGENTS, tunnels={"gre1": waiting}), PROCESS, OK).groups
     assert (group.state, group.problem) == ("not joined", "tunnel gre1 is waiting")
     unjoined = replace(GROUP, state="not joined", problem="no rendezvous point")
     agents = changed(AGENTS, tunnels={"gre1": waiting}, pim=PimSnapshot({}, (unjoined,)))
-    assert build(agents, PROCESS, (), "").groups == (unjoined,)
+    assert build(agents, PROCESS, OK).groups == (unjoined,)
 
 
 def test_a_group_of_a_tunnel_that_the_configuration_does_not_have_is_not_shown() -> None:
     elsewhere = replace(GROUP, tunnel="gre9")
-    assert build(changed(AGENTS, pim=PimSnapshot({}, (elsewhere,))), PROCESS, (), "").groups == ()
+    assert build(changed(AGENTS, pim=PimSnapshot({}, (elsewhere,))), PROCESS, OK).groups == ()

@@ -1,4 +1,4 @@
-"""Show peers and SAs, tunnels, keepalives, neighbours and groups. The exit code is 1 if something is down.
+"""Show health, peers and SAs, tunnels, keepalives, neighbours and groups. The exit code is 1 if health is not ok.
 
 Examples: mcastd status
           mcastd status --watch
@@ -18,6 +18,7 @@ from mcastd.status import (
     ChildStatus,
     FirewallStatus,
     GroupStatus,
+    HistoryStatus,
     KeepaliveStatus,
     PeerStatus,
     PimStatus,
@@ -29,6 +30,7 @@ _CLEAR = "\x1b[H\x1b[2J"
 _SHOWN_GROUPS = 40
 _SHOWN_AUTO_RP = 10
 _SHOWN_ROUTES = 6
+_SHOWN_HISTORY = 10
 _GROUP = "{:<34} {:<10} {:<11} {:<15} {:<15} {:>7}  {}"
 
 
@@ -57,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _lines(status: Status, everything: bool) -> Iterator[str]:
     yield f"mcastd {status.version}, pid {status.pid}, up {_duration(status.uptime)}, {status.config_file}"
-    yield f"{'ok' if status.healthy else 'DOWN'}: {status.summary}"
+    yield f"{status.health if status.healthy else status.health.upper()}: {status.summary}"
+    yield from (f"problem {one.code} of {one.subject} since {one.since}: {one.text}" for one in status.problems)
     yield from (f"note: {note}" for note in status.notes)
     if status.firewall is not None:
         yield from _firewall(status.firewall)
@@ -71,6 +74,16 @@ def _lines(status: Status, everything: bool) -> Iterator[str]:
     shown = status.groups if everything else status.groups[:_SHOWN_GROUPS]
     yield from map(_group, shown)
     yield from _more(len(status.groups) - len(shown), " (--all)")
+    if status.history:
+        yield ""
+        yield "in the last hour:"
+    yield from map(_happened, status.history[:_SHOWN_HISTORY])
+    yield from _more(len(status.history) - _SHOWN_HISTORY, " (--json)", indent="  ")
+
+
+def _happened(entry: HistoryStatus) -> str:
+    times = f"{entry.count} times, the last" if entry.count > 1 else "once,"
+    return f"  {entry.subject}: {entry.what} {entry.event} {times} {_duration(entry.last_age)} ago"
 
 
 def _firewall(firewall: FirewallStatus) -> Iterator[str]:

@@ -24,6 +24,11 @@ EVENTS: Final = {
     "reload_incomplete": Event("error", "configuration not applied everywhere yet", "6093e0c3773a4487840cb6a49d2e898a"),
     "configuration_note": Event("warning", "configuration note", "19768ae7db654e6087740ebf961df619"),
     "capability_missing": Event("error", "a capability is missing", "ebbb87f9449540d289f331907bcafc0e"),
+    "agent_failed": Event("error", "an agent failed and is restarted", "c30ae352f6ae4760b8339adf0f74d7c5"),
+    "repaired": Event("warning", "repaired what another program had changed", "c09eb05f1029447fb2322e3a52b30888"),
+    "changed_by_another_program": Event(
+        "warning", "another program keeps changing this", "1c5b6d9a5ae04a3e99ba3d00894bb3d9"
+    ),
     "loop_hangs": Event("error", "the loop of an agent hangs", "0fd9192af2414e76a5e543ca5b79d060"),
     "fdstore_unavailable": Event(
         "warning", "descriptors are not kept for a restart", "f55ee462d1ec4191900a29825573e6e6"

@@ -127,6 +127,7 @@ STATUS = Status(
     version="0.1.0",
     pid=42,
     uptime=0.5,
+    health="down",
     healthy=False,
     summary="child dc-tun-tcp is waiting",
     config_file="/etc/mcastd.toml",
@@ -206,7 +207,7 @@ def test_everything_is_shown_and_what_is_down_is_the_exit_code(
 
 def test_json_is_the_snapshot_and_health_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "control.sock"
-    healthy = msgspec.structs.replace(STATUS, healthy=True)
+    healthy = msgspec.structs.replace(STATUS, health="ok", healthy=True)
     daemon = answering(path, healthy)
     assert main(["status", "--json", "--socket", str(path)]) == 0
     daemon.join()

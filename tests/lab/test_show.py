@@ -48,6 +48,7 @@ STATUS = Status(
     version="1",
     pid=1,
     uptime=1.0,
+    health="ok",
     healthy=True,
     summary="",
     config_file="",
@@ -70,7 +71,7 @@ def test_the_steps_have_the_times_at_which_they_happened() -> None:
 
 
 def test_what_has_not_happened_is_no_step() -> None:
-    down = Status(version="1", pid=1, uptime=1.0, healthy=False, summary="", config_file="")
+    down = Status(version="1", pid=1, uptime=1.0, health="down", healthy=False, summary="", config_file="")
     assert list(steps(down, 1.0)) == []
     silent = StreamStats("239.1.1.1", None, 0, 0, 0, None, None, 0.0)
     assert list(packets({"239.1.1.1": silent}, 1.0)) == []

@@ -104,7 +104,7 @@ def group(**changes: object) -> GroupStatus:
 
 def status(**changes: object) -> Status:
     found: dict[str, object] = {"peers": (peer(),), "tunnels": (tunnel(),), "groups": (group(),)} | changes
-    return Status(version="1", pid=1, uptime=1.0, healthy=True, summary="up", config_file="f", **found)  # type: ignore[arg-type]
+    return Status(version="1", pid=1, uptime=1.0, health="ok", healthy=True, summary="up", config_file="f", **found)  # type: ignore[arg-type]
 
 
 def seen(**changes: object) -> TunnelFacts:
