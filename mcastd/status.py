@@ -209,14 +209,16 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
 class FirewallStatus(Struct, frozen=True, kw_only=True):
     """Our nftables table. While ``guard`` is set and not ``in_place``, the tunnels that need it stay down.
 
-    ``leaks_out`` and ``leaks_in`` are packets that the guard dropped, ``igmp_kept`` IGMP reports of this host that were
-    kept from leaving by a tunnel, ``repairs`` how often a change of another program was undone.
+    ``leaks_out`` and ``leaks_in`` are GRE packets that the guard dropped, ``leaks_by_child`` what it dropped of that a
+    CHILD_SA is for, ``igmp_kept`` IGMP reports of this host that were kept from leaving by a tunnel, ``repairs`` how
+    often a change of another program was undone.
     """
 
     guard: bool
     in_place: bool
     leaks_out: int = 0
     leaks_in: int = 0
+    leaks_by_child: dict[str, int] = {}
     igmp_kept: int = 0
     snat_packets: int = 0
     mss_clamped: int = 0

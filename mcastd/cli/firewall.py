@@ -1,4 +1,4 @@
-"""Print the nftables rules of the configuration: no GRE in the clear (the guard), SNAT and MSS clamping.
+"""Print the nftables rules of the configuration: nothing for a CHILD_SA in the clear (the guard), SNAT, MSS clamping.
 
 Changes nothing; needs neither the daemon nor root.
 

@@ -92,6 +92,8 @@ def _firewall(firewall: FirewallStatus) -> Iterator[str]:
         f"firewall: guard {guard}, dropped {firewall.leaks_out} leaving and {firewall.leaks_in} arriving unencrypted;"
         f" IGMP kept {firewall.igmp_kept}, SNAT {firewall.snat_packets} packets, MSS clamped {firewall.mss_clamped}"
     )
+    dropped = ", ".join(f"{name} {count}" for name, count in firewall.leaks_by_child.items() if count)
+    yield from _given("  kept from leaving unencrypted, by CHILD_SA: {}", dropped or None)
     yield from _given("  problem: {}", firewall.problem)
 
 

@@ -64,7 +64,7 @@ class Firewall(Struct, frozen=True, kw_only=True):
     """``[firewall]``: the nftables table of mcastd."""
 
     guard: bool = True
-    """drop GRE that is not encrypted, in and out, and IGMP towards PIM neighbors"""
+    """drop what should be encrypted and is not, and IGMP towards PIM neighbors"""
     ip_forward: bool = False
     """forward for machines behind this host (net.ipv4.ip_forward)"""
 

@@ -7,7 +7,9 @@ from typing import Final
 
 from mcastd.config.model import Config
 from mcastd.errors import HostError
-from mcastd.firewall import rules
+from mcastd.firewall import rules, snat
+from mcastd.firewall.child_guard import LEAK_CHILD, LEAK_INVALID
+from mcastd.firewall.match import children
 from mcastd.firewall.rules import FirewallDesired
 from mcastd.problems import Problem
 from mcastd.status import FirewallStatus
@@ -90,8 +92,12 @@ class FirewallAgent:
             in_place=self.in_place,
             leaks_out=self._packets(rules.LEAK_OUT),
             leaks_in=self._packets(rules.LEAK_IN),
+            leaks_by_child={
+                name: self._packets_of(f"{LEAK_CHILD}{name}") + self._packets_of(f"{LEAK_INVALID}{name}")
+                for name in children(self._desired.config)
+            },
             igmp_kept=self._packets(rules.IGMP),
-            snat_packets=self._packets(rules.SNAT),
+            snat_packets=self._packets(snat.SNAT),
             mss_clamped=self._packets(rules.MSS),
             repairs=self._table.repairs,
             problem=self._problem,
@@ -135,6 +141,10 @@ class FirewallAgent:
         elif not desired and before is not None:
             self._sysctls.write(_IP_FORWARD, str(before))
             self._ledger.forget("sysctl", _IP_FORWARD)
+
+    def _packets_of(self, counter: str) -> int:
+        packets, _ = self._table.counts.get(counter, (0, 0))
+        return packets
 
     def _packets(self, kind: str) -> int:
         """The sum of the counters whose names begin with ``kind``."""

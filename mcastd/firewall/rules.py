@@ -3,21 +3,23 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from ipaddress import IPv4Address
 from typing import Final
 
 from mcastd.config.model import Child, Config, Tunnel
 from mcastd.config.mtu import PATH_MTU, TCP_HEADER, USERSPACE_LINK_MTU, largest_packet
 from mcastd.config.proposals import esp_of_proposal
+from mcastd.firewall import snat
+from mcastd.firewall.child_guard import child_guards
+from mcastd.firewall.match import USERSPACE_ESP, children, field, link, one_of, protocol
 from mcastd.net import ipv4
 
 NAME: Final = "mcastd"
 """The name of the table, in the family ``ip``."""
 
-LEAK_OUT, LEAK_IN, IGMP, SNAT, MSS, LOOPBACK = "leak-out-", "leak-in-", "igmp-", "snat-", "mss-", "loopback"
+LEAK_OUT, LEAK_IN, IGMP, MSS, LOOPBACK = "leak-out-", "leak-in-", "igmp-", "mss-", "loopback"
 """Prefixes of the counters' names; a remote endpoint or the name of a tunnel or a CHILD_SA follows."""
 
-_USERSPACE_ESP: Final = "ipsec0"
 _COUNTER: Final = re.compile(r"counter name (\S+)")
 # srcnat is 100: after all SNAT, also of other programs, which may bring a packet under an IPsec policy or out of it.
 _LAST: Final = "srcnat + 200"
@@ -43,19 +45,6 @@ class _Guard:
     open: tuple[IPv4Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Carried:
-    """A CHILD_SA with the XFRM interface that it is bound to, if any, and the TCP MSS to clamp to in bytes, if any.
-
-    ``inside`` are the local selectors of all CHILD_SAs towards the same addresses.
-    """
-
-    child: Child
-    link: str | None
-    mss: int | None
-    inside: tuple[IPv4Network, ...]
-
-
 def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tuple[int, int]] | None = None) -> str:
     """The table, or an empty text if the configuration needs no rule.
 
@@ -65,15 +54,12 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tu
     configs = (config,) if leaving is None else (leaving, config)
     guards = _guards(configs)
     without_igmp = _without_igmp(configs)
-    carried = _carried(config)
-    natted = [one for one in carried if one.child.snat is not None]
-    clamped = [one for one in carried if one.mss is not None]
-    guarding = [child for one in configs if one.firewall.guard for child in _children(one).values()]
+    guarding = [child for one in configs if one.firewall.guard for child in children(one).values()]
     decrypted = [child for child in guarding if child.mode != "interface"]
     chains = {
         "replayed": ("filter hook prerouting priority raw", _replayed(decrypted)),
-        "nat": ("nat hook postrouting priority srcnat", [_snat(one) for one in natted]),
-        "arriving": ("filter hook prerouting priority mangle", [_clamp(one, arriving=True) for one in clamped]),
+        "nat": (f"nat hook postrouting priority {snat.PRIORITY}", list(snat.snat(config))),
+        "arriving": ("filter hook prerouting priority mangle", list(_clamps(config, arriving=True))),
         "input": (
             "filter hook input priority filter",
             [rule for one in guards for rule in _guard(one, outgoing=False)],
@@ -81,10 +67,11 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tu
         "leaving": (
             f"filter hook postrouting priority {_LAST}",
             [
-                *(_snat_counted(one) for one in natted),
-                *(_clamp(one, arriving=False) for one in clamped),
+                *snat.counted(config),
+                *_clamps(config, arriving=False),
                 *(_igmp(one) for one in without_igmp),
                 *(rule for one in guards for rule in _guard(one, outgoing=True)),
+                *child_guards(configs),
             ],
         ),
     }
@@ -109,11 +96,11 @@ def replacement(text: str) -> str:
 
 def guarded(config: Config) -> frozenset[str]:
     """The names of the tunnels that need the guard."""
-    children = _children(config)
+    found = children(config)
     return frozenset(
         tunnel.name
         for tunnel in config.tunnels
-        if config.firewall.guard and tunnel.encapsulation == "gre" and tunnel.child in children
+        if config.firewall.guard and tunnel.encapsulation == "gre" and tunnel.child in found
     )
 
 
@@ -122,16 +109,16 @@ def _guards(configs: Iterable[Config]) -> list[_Guard]:
     inside: set[tuple[IPv4Address, IPv4Address]] = set()
     outside: set[tuple[IPv4Address, IPv4Address]] = set()
     for config in configs:
-        children, names = _children(config), guarded(config)
+        found, names = children(config), guarded(config)
         for tunnel in (tunnel for tunnel in config.tunnels if tunnel.encapsulation == "gre"):
             ends = (tunnel.local, tunnel.remote)
             if tunnel.name not in names:
                 outside.add(ends)
                 continue
             inside.add(ends)
-            child = children[str(tunnel.child)]
-            link = _USERSPACE_ESP if child.mode == "tunnel" else child.interface
-            links.setdefault(tunnel.remote, set()).update({link} if link is not None else ())
+            child = found[str(tunnel.child)]
+            way = USERSPACE_ESP if child.mode == "tunnel" else child.interface
+            links.setdefault(tunnel.remote, set()).update({way} if way is not None else ())
     return [
         _Guard(remote, tuple(sorted(through)), tuple(sorted(local for local, far in outside - inside if far == remote)))
         for remote, through in sorted(links.items())
@@ -141,32 +128,27 @@ def _guards(configs: Iterable[Config]) -> list[_Guard]:
 def _guard(guard: _Guard, *, outgoing: bool) -> Iterator[str]:
     """Drop GRE that will not be encrypted, or was not."""
     if outgoing:
-        here, there, link, policy, counter = "saddr", "daddr", "oifname", "rt ipsec", LEAK_OUT
+        here, there, way, policy, counter = "saddr", "daddr", "oifname", "rt ipsec", LEAK_OUT
     else:
-        here, there, link, policy, counter = "daddr", "saddr", "iifname", "meta ipsec", LEAK_IN
+        here, there, way, policy, counter = "daddr", "saddr", "iifname", "meta ipsec", LEAK_IN
     gre = f"ip {there} {guard.remote} ip protocol 47"
     if guard.open:
-        yield f"ip {here} {_set(guard.open)} {gre} accept"
-    names = _set(f'"{name}"' for name in guard.links)
-    elsewhere = f"{link} != {names} " if guard.links else ""
+        yield f"ip {here} {one_of(guard.open)} {gre} accept"
+    names = one_of(f'"{name}"' for name in guard.links)
+    elsewhere = f"{way} != {names} " if guard.links else ""
     yield f"{gre} {policy} missing {elsewhere}counter name {counter}{guard.remote} drop"
 
 
-def _replayed(children: list[Child]) -> list[str]:
+def _replayed(found: list[Child]) -> list[str]:
     """Drop what is decrypted from replayed ESP unless it is within the selectors of a CHILD_SA.
 
     Replayed ESP (``mcastd.ipsec.esp_replay``) arrives on the loopback, where the kernel checks no policy
     (``net.ipv4.conf.lo.disable_policy``).
     """
-    found = 'iifname "lo" meta ipsec exists '
-    within = [
-        _field("saddr", child.remote_ts)
-        + _field("daddr", child.local_ts)
-        + ("ip protocol 47 " if child.protocol == "gre" else "")
-        for child in children
-    ]
-    accepted = [f"{found}{ends}accept" for ends in dict.fromkeys(within)]
-    return [*accepted, f"{found}counter name {LOOPBACK} drop"] if accepted else []
+    by_loopback = 'iifname "lo" meta ipsec exists '
+    within = [field("saddr", child.remote_ts) + field("daddr", child.local_ts) + protocol(child) for child in found]
+    accepted = [f"{by_loopback}{ends}accept" for ends in dict.fromkeys(within)]
+    return [*accepted, f"{by_loopback}counter name {LOOPBACK} drop"] if accepted else []
 
 
 def _without_igmp(configs: Iterable[Config]) -> list[Tunnel]:
@@ -187,20 +169,22 @@ def _igmp(tunnel: Tunnel) -> str:
     return f"{found} counter name {IGMP}{tunnel.name} drop"
 
 
-def _children(config: Config) -> dict[str, Child]:
-    return {child.name: child for peer in config.peers for child in peer.children}
-
-
-def _carried(config: Config) -> list[_Carried]:
-    alone = {tunnel.child: tunnel.name for tunnel in config.tunnels if tunnel.encapsulation == "none"}
-    found = []
-    children = _children(config).values()
-    for child in children:
-        link = (child.interface or alone.get(child.name)) if child.mode == "interface" else None
+def _clamps(config: Config, *, arriving: bool) -> Iterator[str]:
+    """Clamp TCP's MSS in what a CHILD_SA carries."""
+    for child in children(config).values():
         mss = _mss(child, userspace=config.daemon.datapath == "userspace")
-        inside = (other.local_ts for other in children if other.remote_ts.overlaps(child.remote_ts))
-        found.append(_Carried(child, link, mss, tuple(collapse_addresses(inside))))
-    return found
+        if mss is not None:
+            source, destination = child.local_ts, child.remote_ts
+            way = "oifname"
+            if arriving:
+                source, destination, way = destination, source, "iifname"
+            name = link(config, child)
+            bound = f'{way} "{name}" ' if name else ""
+            option = "tcp option maxseg size"
+            yield (
+                f"{bound}{field('saddr', source)}{field('daddr', destination)}tcp flags & syn == syn {option} > {mss} "
+                f"counter name {MSS}{child.name} {option} set {mss}"
+            )
 
 
 def _mss(child: Child, *, userspace: bool) -> int | None:
@@ -213,49 +197,3 @@ def _mss(child: Child, *, userspace: bool) -> int | None:
     packets = [largest_packet(PATH_MTU, esp, mode=child.mode) for esp in esps]
     packets += [USERSPACE_LINK_MTU] if userspace else []
     return min(packets) - ipv4.HEADER_LENGTH - TCP_HEADER
-
-
-def _snat(carried: _Carried) -> str:
-    child = carried.child
-    # nft refuses a set with overlapping members.
-    whose = _set(collapse_addresses(child.snat_from)) if child.snat_from else f"!= {_set(carried.inside)}"
-    gre = "ip protocol 47 " if child.protocol == "gre" else ""
-    return f"{_leaving_by(carried)}{_field('daddr', child.remote_ts)}ip saddr {whose} {gre}snat to {child.snat}"
-
-
-def _snat_counted(carried: _Carried) -> str:
-    """Count every packet: a chain of type nat sees only the first one of a connection."""
-    child = carried.child
-    return (
-        f"{_leaving_by(carried)}ip saddr {child.snat} {_field('daddr', child.remote_ts)}ct status snat "
-        f"counter name {SNAT}{child.name}"
-    )
-
-
-def _clamp(carried: _Carried, *, arriving: bool) -> str:
-    child = carried.child
-    if arriving:
-        link = f'iifname "{carried.link}" ' if carried.link else ""
-        ends = _field("saddr", child.remote_ts) + _field("daddr", child.local_ts)
-    else:
-        link = _leaving_by(carried)
-        ends = _field("saddr", child.local_ts) + _field("daddr", child.remote_ts)
-    option = "tcp option maxseg size"
-    return (
-        f"{link}{ends}tcp flags & syn == syn {option} > {carried.mss} "
-        f"counter name {MSS}{child.name} {option} set {carried.mss}"
-    )
-
-
-def _leaving_by(carried: _Carried) -> str:
-    return f'oifname "{carried.link}" ' if carried.link else ""
-
-
-def _field(name: str, network: IPv4Network) -> str:
-    """A match of addresses, followed by a blank; empty if all addresses match."""
-    return f"ip {name} {network} " if network.prefixlen else ""
-
-
-def _set(members: Iterable[object]) -> str:
-    texts = list(map(str, members))
-    return texts[0] if len(texts) == 1 else f"{{ {', '.join(texts)} }}"

@@ -223,6 +223,10 @@ def test_json_is_the_snapshot_and_health_exits_0(tmp_path: Path, capsys: pytest.
             FirewallStatus(guard=True, in_place=True, leaks_out=3, leaks_in=2),
             "guard on, dropped 3 leaving and 2 arriving",
         ),
+        (
+            FirewallStatus(guard=True, in_place=True, leaks_by_child={"dc-tun-tcp": 4, "c": 0}),
+            "  kept from leaving unencrypted, by CHILD_SA: dc-tun-tcp 4\n",
+        ),
         (FirewallStatus(guard=False, in_place=True, snat_packets=7), "guard off, dropped 0 leaving"),
         (FirewallStatus(guard=True, in_place=False, problem="nft: no"), "firewall: guard not in place"),
     ],

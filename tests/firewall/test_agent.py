@@ -117,7 +117,7 @@ def test_the_table_comes_and_goes_and_others_are_not_touched(host: Namespace, tm
             await run.want(GUARDED)
             found = ours(host)
             assert found is not None
-            assert len(found["rules"]) == 6
+            assert len(found["rules"]) == 9
             await run.want(config())
             assert ours(host) is None
             assert nft(host, "list", "ruleset") == before
@@ -304,7 +304,7 @@ def test_igmp_in_gre_is_kept_and_nothing_else_of_it(
         host.run(main)
 
 
-def test_snat_and_the_guard_behind_it_count_by_packets(namespace: Callable[[], Namespace], tmp_path: Path) -> None:
+def test_snat_and_the_clamping_behind_it_count_by_packets(namespace: Callable[[], Namespace], tmp_path: Path) -> None:
     host, other = namespace(), namespace()
     join(host, "192.0.2.1/24", other, "192.0.2.2/24")
     host.ip("addr", "add", "10.45.8.17/32", "dev", "lo")
@@ -325,7 +325,7 @@ def test_snat_and_the_guard_behind_it_count_by_packets(namespace: Callable[[], N
 
     async def main() -> None:
         async with running(tmp_path) as run:
-            await run.want(config(natted))
+            await run.want(config(natted, guard=False))
             with await asyncio.to_thread(connect) as client:
                 accepted, address = server.accept()
                 with accepted:

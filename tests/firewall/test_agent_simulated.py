@@ -210,6 +210,17 @@ async def test_packets_that_were_counted_before_a_repair_are_not_lost() -> None:
 
 
 @simulated
+async def test_what_the_guard_of_a_child_drops_is_counted_by_its_name() -> None:
+    async with running() as host:
+        await host.want(config(child(snat=IPv4Address("10.44.6.1")), child("idle"), tunnels=(tunnel(),)))
+        host.nft.pass_packets("mcastd", "leak-child-c", 7)
+        host.nft.pass_packets("mcastd", "leak-invalid-c", 2)
+        await host.agent.refresh()
+        assert host.status().leaks_by_child == {"c": 9, "idle": 0}
+        assert host.status().leaks_out == 0
+
+
+@simulated
 async def test_a_change_while_the_table_is_put_in_place_is_noticed() -> None:
     """The kernel reports changes from before the first listing on."""
     async with running() as host:

@@ -20,6 +20,10 @@ ARTICLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
 CBC = ("aes256-sha256-modp2048",)
 GRE = "ip saddr 10.44.6.1 ip daddr 10.44.7.1 ip protocol 47"
 SYN = "tcp flags & syn == syn tcp option maxseg size > 1382 counter name"
+CLEAR = 'rt ipsec missing oifname != { "lo", "ipsec0", "gre1" } counter name'
+FIRST = "ct direction original ct original ip saddr"
+PEER = "ip daddr 177.54.214.20"
+CARRIES_SAS = [f"{PEER} udp dport {{ 500, 4500 }}", f"{PEER} udp sport {{ 500, 4500 }}", f"{PEER} ip protocol 50"]
 
 
 def child(name: str = "c", **changes: Any) -> Child:
@@ -64,7 +68,12 @@ def chain(text: str, name: str) -> list[str]:
 
 def test_the_articles_file() -> None:
     text = rules.table(load(ARTICLE, check_files=False).config)
-    assert chain(text, "nat") == ["ip daddr 100.15.30.0/24 ip saddr != 10.45.8.16/28 snat to 10.45.8.17"]
+    assert chain(text, "nat") == [
+        "ip daddr 100.15.30.0/24 ip saddr != 10.45.8.16/28 snat to 10.45.8.17",
+        "ip saddr 10.44.6.1/32 ip daddr 10.44.7.1/32 snat to ip saddr",
+        "ip saddr 10.45.8.16/28 ip daddr 100.15.30.0/24 snat to ip saddr",
+    ]
+    assert "type nat hook postrouting priority srcnat - 10;" in text
     assert chain(text, "arriving") == [
         f"ip saddr 10.44.7.1/32 ip daddr 10.44.6.1/32 {SYN} mss-dc-tun-gre tcp option maxseg size set 1382",
         f"ip saddr 100.15.30.0/24 ip daddr 10.45.8.16/28 {SYN} mss-dc-tun-tcp tcp option maxseg size set 1382",
@@ -78,13 +87,20 @@ def test_the_articles_file() -> None:
         f"ip saddr 10.45.8.16/28 ip daddr 100.15.30.0/24 {SYN} mss-dc-tun-tcp tcp option maxseg size set 1382",
         f"{GRE} @th,0,32 0x00000800 @th,104,8 2 counter name igmp-gre1 drop",
         'ip daddr 10.44.7.1 ip protocol 47 rt ipsec missing oifname != "ipsec0" counter name leak-out-10.44.7.1 drop',
+        f"ip daddr 10.44.7.1/32 ip saddr 10.44.6.1/32 {CLEAR} leak-child-dc-tun-gre drop",
+        f"ip daddr 10.44.7.1/32 {FIRST} 10.44.6.1/32 {CLEAR} leak-child-dc-tun-gre drop",
+        f"ip daddr 100.15.30.0/24 ip saddr 10.45.8.16/28 {CLEAR} leak-child-dc-tun-tcp drop",
+        f"ip daddr 100.15.30.0/24 {FIRST} 10.45.8.16/28 {CLEAR} leak-child-dc-tun-tcp drop",
+        f"ip daddr 100.15.30.0/24 {FIRST} != 10.45.8.16/28 {CLEAR} leak-child-dc-tun-tcp drop",
+        "ip daddr 100.15.30.0/24 ct state invalid,untracked ip saddr != 10.45.8.16/28 "
+        f"{CLEAR} leak-invalid-dc-tun-tcp drop",
     ]
 
 
 def test_the_articles_own_rule_for_gre_is_the_same_on_the_child_that_carries_it() -> None:
-    text = rules.table(config(child(snat=IPv4Address("10.44.6.1"))))
+    text = rules.table(config(child(snat=IPv4Address("10.44.6.1")), guard=False))
     assert chain(text, "nat") == ["ip daddr 10.44.7.1/32 ip saddr != 10.44.6.1/32 snat to 10.44.6.1"]
-    only_gre = rules.table(config(child(snat=IPv4Address("10.44.6.1"), protocol="gre")))
+    only_gre = rules.table(config(child(snat=IPv4Address("10.44.6.1"), protocol="gre"), guard=False))
     assert chain(only_gre, "nat") == ["ip daddr 10.44.7.1/32 ip saddr != 10.44.6.1/32 ip protocol 47 snat to 10.44.6.1"]
 
 
@@ -94,9 +110,9 @@ def test_in_transport_mode_only_a_policy_tells() -> None:
     assert chain(text, "input") == [
         "ip saddr 177.54.214.20 ip protocol 47 meta ipsec missing counter name leak-in-177.54.214.20 drop"
     ]
-    assert chain(text, "leaving") == [
+    assert chain(text, "leaving")[0] == (
         "ip daddr 177.54.214.20 ip protocol 47 rt ipsec missing counter name leak-out-177.54.214.20 drop"
-    ]
+    )
 
 
 def test_an_xfrm_interface_tells_by_its_name() -> None:
@@ -106,6 +122,69 @@ def test_an_xfrm_interface_tells_by_its_name() -> None:
     ]
     assert 'oifname != "xfrm7"' in chain(text, "leaving")[0]
     assert "ipsec0" not in text
+
+
+CHILD_TS: dict[str, Any] = {
+    "local_ts": IPv4Network("10.45.8.16/28"),
+    "remote_ts": IPv4Network("100.15.30.0/24"),
+    "mss": 0,
+}
+
+
+def leaving(*children: Child, **changes: Any) -> list[str]:
+    return chain(rules.table(config(*children, **changes)), "leaving")
+
+
+def test_a_child_is_guarded_by_the_sources_of_packets_and_of_their_connections() -> None:
+    clear = 'rt ipsec missing oifname != { "lo", "ipsec0" } counter name leak-child-c drop'
+    assert leaving(child(**CHILD_TS)) == [
+        f"ip daddr 100.15.30.0/24 ip saddr 10.45.8.16/28 {clear}",
+        f"ip daddr 100.15.30.0/24 {FIRST} 10.45.8.16/28 {clear}",
+    ]
+    assert leaving(child(**CHILD_TS), guard=False) == []
+    only_gre = leaving(child(**CHILD_TS, protocol="gre"))
+    assert only_gre == [f"ip daddr 100.15.30.0/24 ip saddr 10.45.8.16/28 ip protocol 47 {clear}"]
+    chosen = leaving(child(**CHILD_TS, snat=IPv4Address("10.45.8.17"), snat_from=(IPv4Network("192.168.0.0/16"),)))
+    assert chosen[3] == f"ip daddr 100.15.30.0/24 {FIRST} 192.168.0.0/16 {clear}"
+    invalid = clear.replace("leak-child-c", "leak-invalid-c")
+    assert chosen[4] == f"ip daddr 100.15.30.0/24 ct state invalid,untracked ip saddr 192.168.0.0/16 {invalid}"
+
+
+def test_the_peer_is_exempt_unless_a_child_is_for_its_address_alone() -> None:
+    around = CHILD_TS | {"remote_ts": IPv4Network("177.54.0.0/16")}
+    exempt = [f"{match} accept" for match in (*CARRIES_SAS, PEER)]
+    natted = rules.table(config(child(**around, snat=IPv4Address("10.45.8.17"))))
+    assert chain(natted, "nat")[:4] == exempt
+    assert chain(natted, "leaving")[1:5] == exempt
+    ends: dict[str, Any] = {"local_ts": IPv4Network("10.1.1.246"), "remote_ts": IPv4Network("177.54.214.20"), "mss": 0}
+    between = child("d", mode="transport", **ends)
+    found = leaving(child(**around), between)
+    assert found[:3] == exempt[:3]
+    assert found[3].startswith(f"{PEER}/32 ip saddr 10.1.1.246/32 rt ipsec missing")
+    assert found[5] == exempt[3]
+    assert found[6].startswith("ip daddr 177.54.0.0/16 ")
+    assert not any("accept" in rule for rule in leaving(child(**CHILD_TS)))
+
+
+def test_what_an_xfrm_interface_is_for_is_what_the_routes_say_where_the_selectors_do_not() -> None:
+    def guards(local: str, remote: str) -> bool:
+        ends: dict[str, Any] = {"local_ts": IPv4Network(local), "remote_ts": IPv4Network(remote)}
+        return bool(leaving(child(mode="interface", if_id=7, interface="xfrm7", mss=0, **ends)))
+
+    assert guards("10.45.8.16/28", "100.15.30.0/24")
+    assert guards("0.0.0.0/0", "100.15.30.0/24")
+    assert not guards("0.0.0.0/0", "0.0.0.0/0")
+    assert not guards("10.45.8.16/28", "0.0.0.0/0")
+    assert not guards("0.0.0.0/0", "10.0.0.0/8")  # of which this host's own network is a part
+    (rule, *_) = leaving(child(mode="interface", if_id=7, interface="xfrm7", **CHILD_TS))
+    assert 'oifname != { "lo", "xfrm7" }' in rule
+
+
+def test_what_goes_into_a_tunnel_of_ours_is_not_for_another_child() -> None:
+    (rule, *_) = (one for one in leaving(child(), child("d", **CHILD_TS), tunnels=(tunnel(),)) if "child-d" in one)
+    assert 'oifname != { "lo", "ipsec0", "gre1" }' in rule
+    (rule, *_) = (one for one in leaving(child(), tunnels=(tunnel(child=None),)) if "child-c" in one)
+    assert "gre1" not in rule
 
 
 def test_without_gre_there_is_no_guard_and_the_rest_is_bound_to_the_interface() -> None:
@@ -128,7 +207,7 @@ def test_gre_without_ipsec_is_left_alone_also_beside_one_that_is_guarded() -> No
     assert chain(text, "input")[0] == "ip daddr 10.9.0.1 ip saddr 10.44.7.1 ip protocol 47 accept"
     same_ends = tunnel("keyed", child=None, gre=GreOptions(5))
     text = rules.table(config(child(mss=0), tunnels=(tunnel(), same_ends)))
-    assert [rule.split()[-1] for rule in chain(text, "leaving") + chain(text, "input")] == ["drop", "drop"]
+    assert {rule.split()[-1] for rule in chain(text, "leaving") + chain(text, "input")} == {"drop"}
 
 
 def test_a_tunnel_without_gre_opens_the_guard_for_none() -> None:
@@ -191,7 +270,7 @@ def test_snat_takes_whom_it_is_told_to_and_nobody_who_is_inside_already() -> Non
     network, other = IPv4Network("100.15.30.0/24"), IPv4Network("10.46.0.0/28")
     first = child(local_ts=IPv4Network("10.45.8.16/28"), remote_ts=network, snat=IPv4Address("10.45.8.17"), mss=0)
     second = child("d", local_ts=other, remote_ts=network, mss=0)
-    text = rules.table(config(first, second))
+    text = rules.table(config(first, second, guard=False))
     assert chain(text, "nat") == [
         "ip daddr 100.15.30.0/24 ip saddr != { 10.45.8.16/28, 10.46.0.0/28 } snat to 10.45.8.17"
     ]
