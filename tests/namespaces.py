@@ -43,6 +43,10 @@ class Namespace:
         """Run ip(8) inside."""
         return ip("-n", self.name, *arguments)
 
+    def execute(self, command: str) -> None:
+        """Run a command inside."""
+        subprocess.run(("ip", "netns", "exec", self.name, *command.split()), check=True)
+
     def batch(self, *commands: str) -> None:
         """Run these commands of ip(8) inside, by one process: in an emulated machine, each takes half a second."""
         subprocess.run(("ip", "-n", self.name, "-batch", "-"), input="\n".join(commands), check=True, text=True)

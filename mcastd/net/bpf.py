@@ -1,11 +1,12 @@
 """Classic BPF programs (``linux/filter.h``): what the kernel lets through to a socket.
 
-Every program reads a packet from its IP header on. ``snap`` is how many bytes of an accepted packet the socket gets.
+Every program but ``accept_changes_of`` reads a packet from its IP header on. ``snap`` is how many bytes of an accepted
+packet the socket gets.
 """
 
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from mcastd.net.gre import PROTOCOL_CMD, PROTOCOL_IPV4, PROTOCOL_KEEPALIVE, Flag
 from mcastd.net.ipv4 import ESP, GRE, IGMP, PIM, UDP
@@ -13,10 +14,13 @@ from mcastd.net.ipv4 import ESP, GRE, IGMP, PIM, UDP
 _LD_B_ABS, _LD_H_ABS, _LD_W_ABS = 0x30, 0x28, 0x20
 _LD_B_IND, _LD_H_IND, _LD_W_IND, _LDX_MSH = 0x50, 0x48, 0x40, 0xB1
 _LD_MEM, _ST = 0x60, 0x02
+_LD_IMM, _LDX_IMM, _LDX_MEM = 0x00, 0x01, 0x61
 _ADD, _AND, _TAX, _TXA = 0x04, 0x54, 0x07, 0x87
+_SUB_X, _AND_X, _LSH_X, _XOR = 0x1C, 0x5C, 0x6C, 0xA4
 _JA, _JEQ, _JSET, _RET = 0x05, 0x15, 0x45, 0x06
 _PACKET_HOST, _PACKET_OUTGOING = 0, 4  # linux/if_packet.h
 _IKE, _NAT_T = 500, 4500
+_NEWROUTE, _DELROUTE, _RTA_DST = 24, 25, 1  # linux/rtnetlink.h
 _WHOLE = 0xFFFF
 
 
@@ -132,6 +136,30 @@ def accept_esp_between(
         *_SPI,
         "spi",
         *_refuse((), known),
+        *_end(),
+    )
+
+
+def accept_changes_of(networks: Iterable[IPv4Network]) -> Program:
+    """Accept rtnetlink messages, but of those of routes only the ones whose prefix overlaps with one of the networks.
+
+    It reads a message from its header (struct nlmsghdr) on; the type there has the byte order of the host.
+    """
+    prefix, mask = 0, 1  # places in the filter's memory
+    types = (int.from_bytes(struct.pack("=H", kind), "big") for kind in (_NEWROUTE, _DELROUTE))
+    compared: list[_Line] = []
+    for network in networks:
+        compared += [(_LD_MEM, prefix), (_XOR, int(network.network_address)), (_AND, int(network.netmask))]
+        compared += [(_LDX_MEM, mask), (_AND_X, 0), (_JEQ, 0, 0, 1), (_JA, 0, "accept", 0)]
+    return _assembled(
+        *_switch(((_LD_H_ABS, 4),), dict.fromkeys(types, "route"), "accept"),
+        "route",
+        *_switch(((_LD_B_ABS, 17),), {0: "accept"}),  # rtm_dst_len
+        *((_ST, mask), (_LD_IMM, 32), (_LDX_MEM, mask), (_SUB_X, 0), (_TAX, 0), (_LD_IMM, 0xFFFFFFFF), (_LSH_X, 0)),
+        *((_ST, mask), (_LDX_IMM, _RTA_DST), (_LD_IMM, 28), (_LD_W_ABS, 0xFFFFF00C)),  # SKF_AD_OFF + SKF_AD_NLATTR
+        *((_JEQ, 0, 0, 1), (_JA, 0, "accept", 0), (_TAX, 0), (_LD_W_IND, 4), (_ST, prefix)),
+        *compared,
+        (_JA, 0, "reject", 0),
         *_end(),
     )
 

@@ -1,10 +1,11 @@
 """Links, addresses, routes and rules of IPv4 over rtnetlink, as the structs of ``mcastd.links``."""
 
+import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from collections.abc import AsyncIterator, Awaitable, Collection
+from contextlib import asynccontextmanager, closing
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final, Self
 
 from pyroute2.iproute.linux import AsyncIPRoute
@@ -13,27 +14,37 @@ from pyroute2.netlink.exceptions import NetlinkError
 from mcastd.errors import HostError, LinkUnsupported
 from mcastd.links import Address, Gre, Link, NextHop, Route, Rule, Xfrm
 from mcastd.net.gre import Flag, GreOptions
+from mcastd.system import rtnetlink
 
 IFF_UP: Final = 0x1
 IFF_MULTICAST: Final = 0x1000
 _AF_INET: Final = 2
 _ADDRGENMODE_NONE: Final = 1
 _NUD_UNRESOLVED: Final = 0x01 | 0x20  # incomplete, failed
-_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE
 _ACTION_LOOKUP: Final = 1
 _SCOPE_LINK: Final = 253
+_RTN_LOCAL: Final = 2
 _EVERYWHERE: Final = IPv4Network("0.0.0.0/0")
 _NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP)
 # How the kernel refuses to delete an address, a route or a rule that does not exist, or is on a link that does not.
 _GONE: Final = (errno.EADDRNOTAVAIL, errno.ENODEV, errno.ESRCH, errno.ENOENT)
+# How it answers where packets to an address leave: nowhere, or not from that source, which is not an address of it.
+_NO_ROUTE: Final = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL)
+_TIMEOUT: Final = 5.0  # seconds for the answer to a request, which is lost when the kernel has no memory for it
 
 
 class Netlink:
     """One rtnetlink socket, open within ``async with``, which can be entered again. Its methods raise HostError."""
 
+    def __init__(self) -> None:
+        self._changes: rtnetlink.Changes | None = None  # while notifications are received
+
     async def __aenter__(self) -> Self:
-        self._ipr = AsyncIPRoute()
-        await self._ipr.setup_endpoint()
+        try:
+            self._ipr = AsyncIPRoute()
+            await self._ipr.setup_endpoint()
+        except OSError as error:
+            raise HostError(f"netlink: {error.strerror}") from error
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -41,13 +52,20 @@ class Netlink:
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[AsyncIterator[None]]:
-        """Receive a notification after each change of links, addresses, routes or rules.
+        """Receive a notification after changes of links, addresses, routes, rules, ``rp_filter`` or forwarding.
 
         Changes are noticed from the moment that the context is entered.
         """
-        async with AsyncIPRoute() as ipr:
-            await ipr.bind(groups=_GROUPS)
-            yield _changes(ipr)
+        with closing(rtnetlink.Changes()) as self._changes:
+            try:
+                yield aiter(self._changes)
+            finally:
+                self._changes = None
+
+    def limit_routes(self, networks: Collection[IPv4Network]) -> None:
+        """Receive notifications of only those changes of routes that overlap with these networks."""
+        if self._changes is not None:
+            self._changes.limit_routes(networks)
 
     async def link(self, name: str) -> Link | None:
         """The link of that name; None if it does not exist."""
@@ -75,14 +93,18 @@ class Netlink:
             unresolved=any(state & _NUD_UNRESOLVED for state in states),
         )
 
-    async def addresses(self) -> tuple[Address, ...]:
-        """All IPv4 addresses of this host; those of one link in the kernel's order, its primary address first."""
-        return tuple(map(_address, await self._ask("addresses", self._ipr.addr("dump", family=_AF_INET))))
+    async def is_local(self, address: IPv4Address) -> bool:
+        """Whether it is an address of this host, on a link that is up."""
+        route = await self._lookup(address, None)
+        return route is not None and route["type"] == _RTN_LOCAL
 
-    async def routes(self, table: int) -> tuple[Route, ...]:
-        """The unicast routes of a table."""
-        request = self._ipr.route("dump", family=_AF_INET, table=table)
-        return tuple(map(_route, await self._ask(f"routes of table {table}", request)))
+    async def addresses(self, link: Link | None = None) -> tuple[Address, ...]:
+        """The IPv4 addresses of a link or of this host; those of one link in the kernel's order, primary one first."""
+        return await rtnetlink.addresses(link.index if link is not None else 0)
+
+    async def routes(self, table: int, prefixes: Collection[IPv4Network], protocol: int) -> tuple[Route, ...]:
+        """The routes of a table to these prefixes, and all those of a protocol."""
+        return await rtnetlink.routes(table, prefixes, protocol)
 
     async def rules(self) -> tuple[Rule, ...]:
         """The rules that look up a table."""
@@ -97,11 +119,11 @@ class Netlink:
             attributes = {"kind": "xfrm", "xfrm_if_id": parameters.if_id}
             module = "XFRM interfaces (no module xfrm_interface)"
         try:
-            await self._ipr.link("add", ifname=name, **attributes)
-        except NetlinkError as error:
-            if error.code == errno.EOPNOTSUPP:
+            await self._ask(f"link {name}", self._ipr.link("add", ifname=name, **attributes))
+        except HostError as error:
+            if getattr(error.__cause__, "code", None) == errno.EOPNOTSUPP:
                 raise LinkUnsupported(f"{name}: this kernel has no {module}") from error
-            raise _host_error(f"link {name}", error) from error
+            raise
 
     async def delete_link(self, link: Link) -> None:
         """Delete a link; a no-op if it no longer exists."""
@@ -161,35 +183,25 @@ class Netlink:
     async def _lookup(self, destination: IPv4Address, source: IPv4Address | None) -> Any | None:
         """The kernel's route to an address; None if there is none, or if ``source`` is not an address of this host."""
         query = {"dst": str(destination)} | ({"src": str(source)} if source else {})
-        try:
-            return next(iter(await self._ipr.route("get", **query)))
-        except NetlinkError:
-            return None
+        return next(iter(await self._ask(f"route to {destination}", self._ipr.route("get", **query), *_NO_ROUTE)), None)
 
     async def _ask(self, what: object, request: Awaitable[Any], *ignored: int) -> list[Any]:
         """The answers to a request; none if the kernel answers with an error in ``ignored``. Raises HostError."""
         try:
-            answers = await request
-            return [one async for one in answers] if isinstance(answers, AsyncIterator) else list(answers)
-        except NetlinkError as error:
-            if error.code in ignored:
+            async with asyncio.timeout(_TIMEOUT):
+                answers = await request
+                return [one async for one in answers] if isinstance(answers, AsyncIterator) else list(answers)
+        except TimeoutError as error:
+            raise HostError(f"{what}: the kernel does not answer") from error
+        except (NetlinkError, OSError) as error:
+            code = _code(error)
+            if code in ignored:
                 return []
-            raise _host_error(what, error) from error
+            raise HostError(f"{what}: {os.strerror(code)}") from error
 
 
-async def _changes(ipr: AsyncIPRoute) -> AsyncIterator[None]:
-    while True:
-        try:
-            async for _message in ipr.get():
-                yield
-        except (OSError, NetlinkError) as error:
-            if getattr(error, "code", getattr(error, "errno", None)) != errno.ENOBUFS:
-                raise
-            yield  # messages were lost, and each may have been a change
-
-
-def _host_error(what: object, error: NetlinkError) -> HostError:
-    return HostError(f"{what}: {os.strerror(error.code)}")
+def _code(error: NetlinkError | OSError) -> int:
+    return int(error.code if isinstance(error, NetlinkError) else error.errno or 0)
 
 
 def _gre_attributes(gre: Gre) -> dict[str, Any]:
@@ -228,25 +240,6 @@ def _parameters(kind: str, data: Any) -> Gre | Xfrm:
         ttl=data.get("gre_ttl"),
     )
     return Gre(IPv4Address(data.get("gre_local")), IPv4Address(data.get("gre_remote")), options)
-
-
-def _address(message: Any) -> Address:
-    address = message.get("address")
-    local = message.get("local") or address
-    return Address(
-        index=message["index"],
-        interface=IPv4Interface(f"{local}/{message['prefixlen']}"),
-        peer=IPv4Address(address) if address != local else None,
-    )
-
-
-def _route(message: Any) -> Route:
-    return Route(
-        prefix=IPv4Network(f"{message.get('dst') or '0.0.0.0'}/{message['dst_len']}"),
-        index=message.get("oif"),
-        table=message.get("table") or message["table"],
-        protocol=message["proto"],
-    )
 
 
 def _rule(message: Any) -> Rule:

@@ -12,18 +12,20 @@ class Sysctls(Protocol):
     """The functions of this module, as the agents use them; tests replace them."""
 
     def read(self, name: str) -> str | None:
-        """The value of a sysctl; None if it does not exist."""
+        """The value of a sysctl; None if it does not exist. Raises HostError."""
 
     def write(self, name: str, value: str) -> None:
         """Set a sysctl. Raises HostError."""
 
 
 def read(name: str) -> str | None:
-    """The value of a sysctl, such as ``net/ipv4/conf/gre1/rp_filter``; None if it does not exist."""
+    """The value of a sysctl, such as ``net/ipv4/conf/gre1/rp_filter``; None if it does not exist. Raises HostError."""
     try:
         return (_ROOT / name).read_text().strip()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise HostError(f"sysctl {name}: {error.strerror}") from error
 
 
 def write(name: str, value: str) -> None:

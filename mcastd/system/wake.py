@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 _DEBOUNCE: Final = 0.05  # seconds; changes that come together are one nudge
+_REST: Final = 4.0  # how often as long as the last iteration the loop rests while changes keep coming
 
 
 class Wake:
@@ -19,7 +20,8 @@ class Wake:
         self._event = asyncio.Event()
         self._done = asyncio.Event()
         self._asked = self._taken = self._finished = 0
-        self.turned = time.monotonic()
+        self._rests_until = 0.0  # before which changes start no iteration, monotonic
+        self.turned = self._began = time.monotonic()  # _began is when the loop last stopped waiting
 
     def set(self) -> None:
         """Start an iteration of the loop, now or as soon as it waits."""
@@ -27,9 +29,9 @@ class Wake:
         self._event.set()
 
     async def follow(self, changes: AsyncIterator[None]) -> None:
-        """Nudge after each change that the kernel reports."""
+        """Nudge after changes that the kernel reports: at once, and while they keep coming for a fifth of the time."""
         async for _ in changes:
-            await asyncio.sleep(_DEBOUNCE)
+            await asyncio.sleep(max(_DEBOUNCE, self._rests_until - time.monotonic()))
             self.set()
 
     async def wait(self, timeout: float | None = None) -> bool:
@@ -39,6 +41,7 @@ class Wake:
             async with asyncio.timeout(timeout):
                 await self._event.wait()
         except TimeoutError:
+            self._began = time.monotonic()
             return False
         self.take()
         return True
@@ -47,6 +50,7 @@ class Wake:
         """Consume all nudges without waiting, in a loop that looks before it waits."""
         self._event.clear()
         self._taken = self._asked
+        self._began = time.monotonic()
 
     def turn(self) -> None:
         """Record an iteration of a loop that does not wait here each time."""
@@ -54,6 +58,8 @@ class Wake:
 
     def finished(self) -> None:
         """What the last ``wait`` returned for has been dealt with."""
+        now = time.monotonic()
+        self._rests_until = now + _REST * (now - self._began)
         self._finished = self._taken
         self._done.set()
 

@@ -28,7 +28,7 @@ from mcastd.tunnel.userspace import GreDevices, Pump
 
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the host without a notification
 _RETRY_PERIOD: Final = 1.0  # seconds to the next attempt after a failure
-_RULES: Final = "rules"
+_RULES, _NETLINK = "rules", "netlink"  # parts that are not interfaces
 _RP_FILTER: Final = {"loose": "2", "strict": "1", "keep": None}
 
 
@@ -97,15 +97,28 @@ class TunnelAgent:
         return {name: state.link for name, state in self._states.items() if state.link is not None}
 
     async def run(self) -> None:
-        """Reconcile at every nudge, after every change that the kernel reports, and periodically."""
+        """Reconcile at every nudge, after changes that the kernel reports, and periodically."""
         netlink = self._host.netlink
-        async with netlink, netlink.changes() as changes, asyncio.TaskGroup() as group:
-            group.create_task(self.wake.follow(changes))
-            while True:
-                failed = self._problems or any(state.problem for state in self._states.values())
-                await self.wake.wait(_RETRY_PERIOD if failed else _AUDIT_PERIOD)
-                await self._reconcile()
-                self.wake.finished()
+        while True:
+            try:
+                async with netlink, netlink.changes() as changes, asyncio.TaskGroup() as group:
+                    self._limit_routes()
+                    group.create_task(self.wake.follow(changes))
+                    await self._reconcile_forever()
+            except* HostError as errors:
+                with self._reporting(_NETLINK):
+                    raise errors.exceptions[0] from None
+            self._on_change()
+            await self.wake.wait(_RETRY_PERIOD)
+            self.wake.finished()
+            self.wake.set()
+
+    async def _reconcile_forever(self) -> None:
+        while True:
+            failed = self._problems or any(state.problem for state in self._states.values())
+            await self.wake.wait(_RETRY_PERIOD if failed else _AUDIT_PERIOD)
+            await self._reconcile()
+            self.wake.finished()
 
     async def remove_inherited(self, config: Config) -> None:
         """Remove the kernel's GRE links of the previous process that ``config`` does not have; raises HostError.
@@ -145,9 +158,17 @@ class TunnelAgent:
         self._prefixes = {tunnel.name: routes.prefixes(tunnel, config.groups) for tunnel in config.tunnels}
         if config.daemon.datapath != "auto":
             self._datapath = config.daemon.datapath
+        self._limit_routes()
+
+    def _limit_routes(self) -> None:
+        """Let the kernel report the routes that packets of a tunnel may take, and no others, which may be many."""
+        ends = {end for tunnel in self._current.config.tunnels for end in (tunnel.local, tunnel.remote)}
+        ends |= {peer.remote for peer in self._current.config.peers}
+        routed = {prefix for prefixes in self._prefixes.values() for prefix in prefixes}
+        self._host.netlink.limit_routes({*map(IPv4Network, ends), *routed})
 
     async def _reconcile(self) -> None:
-        before = self.links()
+        before = (self.links(), list(self.problems()))
         if self._current is not self._desired:
             self._take_desired()
         tunnels = {tunnel.name: tunnel for tunnel in self._current.config.tunnels}
@@ -167,11 +188,11 @@ class TunnelAgent:
         snat = {child.snat for child in self._children.values() if child.snat is not None and child.snat_loopback}
         for address in snat:
             with self._logging("address_not_added", address=str(address)):
-                await self._host.add_loopback(address, await self._host.netlink.addresses())
+                await self._host.add_loopback(address)
         ends = {tunnel.local for tunnel in tunnels.values() if tunnel.encapsulation == "gre"}
         await self._remove_loopbacks(snat | ends)
         self._set_forwarding()
-        if before != self.links():
+        if before != (self.links(), list(self.problems())):
             self._on_change()
 
     async def _remove(self, name: str) -> None:

@@ -59,9 +59,8 @@ class Host:
         link = await self.netlink.link(name)
         if link is not None and not self._is_ours(link):
             raise HostError(f"an interface {name} exists and mcastd did not make it; remove it, or choose a new name")
-        present = await self.netlink.addresses()
         if desired.endpoint is not None:
-            await self.add_loopback(desired.endpoint, present)
+            await self.add_loopback(desired.endpoint)
         if link is not None and self._parameters(link) != desired.parameters and not self._adopt(link, desired):
             await self._delete(name)
             link = None
@@ -72,7 +71,7 @@ class Host:
             await self.netlink.set_link(link, alias=ALIAS)
         self._match_rp_filter(desired)
         if desired.addresses:
-            await self._match_addresses(link, desired, present)
+            await self._match_addresses(link, desired)
         await self._match_flags(link, desired)
         return await self._existing(name)
 
@@ -82,9 +81,11 @@ class Host:
         self.routes.forget(name)
         self._ledger.forget(_LINK, name)
 
-    async def add_loopback(self, address: IPv4Address, present: tuple[Address, ...]) -> None:
+    async def add_loopback(self, address: IPv4Address) -> None:
         """Add an address to the loopback, unless it is one of those that this host has."""
-        if all(found.interface.ip != address for found in present):
+        if await self.netlink.is_local(address):
+            return
+        if all(found.interface.ip != address for found in await self.netlink.addresses()):  # on a link that is down
             self._ledger.remember(ENDPOINT, f"{address}/32")
             await self.netlink.add(Address(_LOOPBACK, IPv4Interface(address)))
 
@@ -138,8 +139,8 @@ class Host:
             except HostError as error:
                 raise HostError(f'{error}; set it before, in conf/default, or have rp_filter = "keep"') from error
 
-    async def _match_addresses(self, link: Link, desired: LinkDesired, present: tuple[Address, ...]) -> None:
-        found = [(address.interface, address.peer) for address in present if address.index == link.index]
+    async def _match_addresses(self, link: Link, desired: LinkDesired) -> None:
+        found = [(address.interface, address.peer) for address in await self.netlink.addresses(link)]
         plan = addresses.plan(desired.addresses, found)
         for entry in plan.delete_first:
             await self.netlink.delete(Address(link.index, *entry))

@@ -1,8 +1,8 @@
 """What the tunnel agent uses of rtnetlink. ``mcastd.system.netlink`` is the real one; tests replace it. Pure."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 from mcastd.links import Address, Gre, Link, Route, Rule, Xfrm
@@ -18,7 +18,10 @@ class Netlink(Protocol):
         """Close the socket."""
 
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
-        """Notifications of changes of links, addresses, routes or rules."""
+        """Notifications of changes of links, addresses, routes, rules, rp_filter or forwarding."""
+
+    def limit_routes(self, networks: Collection[IPv4Network]) -> None:
+        """Receive notifications of only those changes of routes that overlap with these networks."""
 
     async def link(self, name: str) -> Link | None:
         """The link of that name; None if it does not exist."""
@@ -26,11 +29,14 @@ class Netlink(Protocol):
     async def link_towards(self, destination: IPv4Address, source: IPv4Address | None = None) -> Link | None:
         """The link by which packets to ``destination`` leave; None if there is no route."""
 
-    async def addresses(self) -> tuple[Address, ...]:
-        """All addresses of this host; those of one link in the kernel's order."""
+    async def is_local(self, address: IPv4Address) -> bool:
+        """Whether it is an address of this host, on a link that is up."""
 
-    async def routes(self, table: int) -> tuple[Route, ...]:
-        """The routes of a table."""
+    async def addresses(self, link: Link | None = None) -> tuple[Address, ...]:
+        """The addresses of a link or of this host; those of one link in the kernel's order."""
+
+    async def routes(self, table: int, prefixes: Collection[IPv4Network], protocol: int) -> tuple[Route, ...]:
+        """The routes of a table to these prefixes, and all those of a protocol."""
 
     async def rules(self) -> tuple[Rule, ...]:
         """The rules that look up a table."""

@@ -55,7 +55,7 @@ class RouteKeeper:
         recorded = table in self._tables(link.name)
         if not desired and not recorded:
             return frozenset()
-        found = await self._netlink.routes(table)
+        found = await self._netlink.routes(table, desired, routes.PROTOCOL)
         plan = routes.plan(desired, found, link.index, recorded=recorded)
         if plan.add:
             self._ledger.remember("routes", f"{link.name} {table}")

@@ -3,9 +3,9 @@
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Self
 
 from mcastd.errors import HostError, LinkUnsupported
@@ -28,6 +28,7 @@ class FakeNetlink:
         self.changed: list[str] = []
         self.refused: dict[str, int] = {}
         self.meanwhile: dict[str, Callable[[], object]] = {}
+        self.watched: set[IPv4Network] = set()  # of which changes of routes are noticed
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -43,6 +44,9 @@ class FakeNetlink:
         with self._kernel.notifications.subscribed() as notifications:
             yield notifications
 
+    def limit_routes(self, networks: Collection[IPv4Network]) -> None:
+        self.watched = set(networks)
+
     async def link(self, name: str) -> Link | None:
         await self._request("link")
         found = self._kernel.links.get(name)
@@ -55,16 +59,22 @@ class FakeNetlink:
         except OSError:
             return None
 
-    async def addresses(self) -> tuple[Address, ...]:
-        await self._request("addresses")
-        return tuple(Address(link.index, *entry) for link in self._kernel.links.values() for entry in link.addresses)
+    async def is_local(self, address: IPv4Address) -> bool:
+        await self._request("is_local")
+        return any(own.ip == address for link in self._kernel.links.values() if link.up for own, _ in link.addresses)
 
-    async def routes(self, table: int) -> tuple[Route, ...]:
+    async def addresses(self, link: Link | None = None) -> tuple[Address, ...]:
+        await self._request("addresses")
+        links = [one for one in self._kernel.links.values() if link is None or one.index == link.index]
+        return tuple(Address(one.index, *entry) for one in links for entry in one.addresses)
+
+    async def routes(self, table: int, prefixes: Collection[IPv4Network], protocol: int) -> tuple[Route, ...]:
         await self._request("routes")
         links = self._kernel.links
         return tuple(
             Route(route.prefix, links[route.link].index if route.link else None, table, route.protocol)
             for route in self._kernel.routes(table)
+            if route.prefix in prefixes or route.protocol == protocol
         )
 
     async def rules(self) -> tuple[Rule, ...]:

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -48,6 +49,10 @@ def test_addresses_with_and_without_a_peer(pair: tuple[Namespace, Namespace]) ->
                 Address(veth.index, plain),
                 Address(veth.index, far, IPv4Address("10.44.5.5")),
             }
+            assert {one.index for one in await netlink.addresses(veth)} == {veth.index}
+            assert len(await netlink.addresses(veth)) == 3
+            assert await netlink.is_local(plain.ip)
+            assert not await netlink.is_local(IPv4Address("10.44.5.5"))
             for _ in range(2):
                 await netlink.delete(Address(veth.index, plain))
                 await netlink.delete(Address(veth.index, far, IPv4Address("10.44.5.5")))
@@ -132,12 +137,12 @@ def test_routes_come_and_go_and_twice_is_a_no_op(namespace: Callable[[], Namespa
             for _ in range(2):
                 await netlink.add(here)
                 await netlink.add(there)
-            assert await netlink.routes(254) == (here,)
-            assert await netlink.routes(100000) == (there,)
+            assert await netlink.routes(254, (), 103) == await netlink.routes(254, (RANGE,), 4) == (here,)
+            assert await netlink.routes(100000, (EVERYWHERE,), 4) == (there,)
             for _ in range(2):
                 await netlink.delete(here)
-            assert await netlink.routes(254) == ()
-            assert await netlink.routes(100000) == (there,)
+            assert await netlink.routes(254, (RANGE,), 103) == await netlink.routes(4711, (RANGE,), 103) == ()
+            assert await netlink.routes(100000, (EVERYWHERE,), 4) == (there,)
             with pytest.raises(HostError, match=r"route 239\.0\.0\.0/8: No such device"):
                 await netlink.add(Route(RANGE, 9999, 254, 103))
 
@@ -151,7 +156,7 @@ def test_a_route_of_another_program_is_not_deleted(namespace: Callable[[], Names
     async def main() -> None:
         async with Netlink() as netlink:
             await netlink.delete(Route(RANGE, 1, 254, 103))
-            (left,) = await netlink.routes(254)
+            (left,) = await netlink.routes(254, (RANGE,), 103)
             assert (left.prefix, left.protocol) == (RANGE, 3)
 
     made.run(main)
@@ -174,20 +179,69 @@ def test_rules_come_and_go_and_twice_is_a_no_op(namespace: Callable[[], Namespac
     namespace().run(main)
 
 
-def test_changes_of_links_addresses_and_routes_are_reported(pair: tuple[Namespace, Namespace]) -> None:
-    commands = [
-        ("addr", "add", "10.44.4.6/30", "dev", "veth0"),
-        ("link", "set", "veth0", "mtu", "1400"),
-        ("route", "add", "198.51.100.0/24", "via", "192.0.2.2"),
-        ("rule", "add", "from", "10.9.0.0/16", "lookup", "1000"),
-        ("addr", "del", "10.44.4.6/30", "dev", "veth0"),
-    ]
+WATCHED = [IPv4Network("198.51.100.7/32"), IPv4Network("239.0.0.0/8")]
 
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ip addr add 10.44.4.6/30 dev veth0",
+        "ip link set veth0 mtu 1400",
+        "ip rule add from 10.9.0.0/16 lookup 1000",
+        "sysctl -qw net.ipv4.conf.veth0.rp_filter=1",
+        "sysctl -qw net.ipv4.conf.all.rp_filter=1",
+        "sysctl -qw net.ipv4.ip_forward=1",
+        "ip route add 198.51.100.0/24 via 192.0.2.2",  # it contains what is watched
+        "ip route add 198.51.100.7 via 192.0.2.2 table 1000",
+        "ip route add 239.1.1.0/24 dev veth0",  # it is contained
+        "ip route add blackhole 198.0.0.0/7",
+        "ip route add default via 192.0.2.2",
+    ],
+)
+def test_changes_are_reported(pair: tuple[Namespace, Namespace], command: str) -> None:
     async def main() -> None:
-        for command in commands:
-            async with Netlink().changes() as changes:
-                pair[0].ip(*command)
-                async with asyncio.timeout(DEADLINE):
-                    await anext(changes)
+        async with (netlink := Netlink()), netlink.changes() as changes:
+            netlink.limit_routes(WATCHED)
+            pair[0].execute(command)
+            async with asyncio.timeout(DEADLINE):
+                await anext(changes)
 
     pair[0].run(main)
+
+
+OTHERS = [f"route add 10.{number >> 8}.{number & 255}.0/24 via 192.0.2.2" for number in range(2000)]
+
+
+@pytest.mark.parametrize("watched", [WATCHED, [*WATCHED, IPv4Network("10.7.207.1/32")]])
+def test_routes_that_lead_elsewhere_are_not_reported(
+    pair: tuple[Namespace, Namespace], watched: list[IPv4Network]
+) -> None:
+    async def main() -> None:
+        async with (netlink := Netlink()), netlink.changes() as changes:
+            netlink.limit_routes(watched)
+            pair[0].batch(*OTHERS, "route add 198.51.0.0/24 via 192.0.2.2", "route del 10.0.1.0/24")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await anext(changes)
+                    assert watched != WATCHED
+                    return
+            assert watched == WATCHED
+
+    pair[0].run(main)
+
+
+@pytest.mark.parametrize("several", [[], [IPv4Network(number << 9 | 256) for number in range(20000)]])
+def test_what_does_not_fit_is_one_more_change(pair: tuple[Namespace, Namespace], several: list[IPv4Network]) -> None:
+    """Where there are too many networks to compare, every change of a route is reported."""
+
+    async def main() -> None:
+        async with (netlink := Netlink()), netlink.changes() as changes:
+            if several:
+                netlink.limit_routes(several)
+            pair[0].batch(*OTHERS)
+            seen = 0
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    async for _ in changes:
+                        seen += 1
+            assert 1 <= seen < 10
