@@ -16,6 +16,7 @@ PROBES = {
     "nftables": "nft 'table ip probe { chain out { type filter hook output priority 0; rt ipsec missing drop; }; }'",
     "nftables-nat": "nft 'table ip probe { chain in { type nat hook prerouting priority 0; dnat to 192.0.2.1; }; }'",
     "xfrm-interface": "ip link add probe type xfrm dev lo if_id 7",
+    "vrf": "ip link add probe type vrf table 10",
     "two-cpus": "test $(nproc) -gt 1",
 }
 _UML = frozenset({"gre", "esp", "dummy", "netem"})

@@ -1,0 +1,161 @@
+"""Signals, restarts, limits, and clients of the control socket."""
+
+import signal
+import time
+from functools import partial
+
+from mcastd.daemon import HAND_OVER
+from mcastd.lab.topology import CLOUD
+from tests.faults.fault import Fault, Group, Step
+from tests.faults.lab import Lab
+from tests.faults.steps import process, sh, signal_daemon
+
+_daemon = partial(Fault, group=Group.DAEMON)
+_TIMES = 20
+
+_CLIENTS = """
+import socket, time
+clients = []
+for number in range(COUNT):
+    client = socket.socket(socket.AF_UNIX)
+    try:
+        client.connect("SOCKET")
+        client.send(b"WORDS")
+    except OSError:
+        pass
+    clients.append(client)
+print("connected")
+while True:
+    MORE
+    time.sleep(0.01)
+"""
+_ENDLESS = """
+    for client in clients:
+        try:
+            client.send(b"x" * 65536, socket.MSG_DONTWAIT)
+        except OSError:
+            pass
+"""
+
+
+def _clients(count: int, words: str, more: str = "pass") -> Step:
+    """Clients of the control socket that stay."""
+
+    def run(lab: Lab) -> None:
+        code = _CLIENTS.replace("COUNT", str(count)).replace("WORDS", words).replace("MORE", more.strip())
+        process(
+            CLOUD,
+            "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))\n"
+            + code.replace("SOCKET", str(lab.runtime / "control.sock")),
+        )(lab)
+
+    return run
+
+
+def _restarts(number: signal.Signals) -> Step:
+    def run(lab: Lab) -> None:
+        for _ in range(_TIMES):
+            lab.manager.restart(number)
+
+    return run
+
+
+def _hang_ups(lab: Lab) -> None:
+    for _ in range(200):
+        signal_daemon(signal.SIGHUP)(lab)
+        time.sleep(0.05)
+
+
+def _limit(resource: str, used: str) -> Step:
+    """Limit the running daemon to little more than it has."""
+    return lambda lab: lab.sh(CLOUD, f"prlimit --pid {lab.daemon()} --{resource}=$({used.format(pid=lab.daemon())}):")
+
+
+def _unlimit(resource: str, value: str) -> Step:
+    return lambda lab: lab.sh(CLOUD, f"prlimit --pid {lab.daemon()} --{resource}={value}:")
+
+
+FAULTS = (
+    _daemon(
+        name="killed-20-times",
+        what="the daemon is killed (SIGKILL) and started again, 20 times",
+        inject=_restarts(signal.SIGKILL),
+        health=("ok", "degraded"),
+    ),
+    _daemon(
+        name="restarted-20-times",
+        what="the daemon is restarted by a handover (SIGUSR2), 20 times",
+        inject=_restarts(HAND_OVER),
+        health=("ok", "degraded"),
+    ),
+    _daemon(
+        name="stopped-1",
+        what="the daemon is stopped (SIGSTOP) for a second, with GRE in user space",
+        inject=signal_daemon(signal.SIGSTOP),
+        undo=signal_daemon(signal.SIGCONT),
+        lasts=1.0,
+        lost=1.2,
+        health=("ok", "degraded", "down"),
+    ),
+    _daemon(
+        name="stopped-10",
+        what="the daemon is stopped (SIGSTOP) for ten seconds, with GRE in user space",
+        inject=signal_daemon(signal.SIGSTOP),
+        undo=signal_daemon(signal.SIGCONT),
+        lasts=10.0,
+        lost=16.0,  # the doctor and status wait for an answer meanwhile
+        health=("down",),
+        doctor=("daemon_silent",),
+    ),
+    _daemon(name="reloads-200", what="200 SIGHUPs in ten seconds", inject=_hang_ups),
+    _daemon(
+        name="few-descriptors",
+        what="the daemon may open no more descriptors than it has",
+        inject=_limit("nofile", "ls /proc/{pid}/fd | wc -l"),
+        undo=_unlimit("nofile", "1024"),
+        lasts=35.0,
+        health=("ok", "degraded", "down"),
+    ),
+    _daemon(
+        name="little-memory",
+        what="the daemon's address space may not grow",
+        inject=_limit("as", "awk '/VmSize/ {{ print ($2 + 1024) * 1024 }}' /proc/{pid}/status"),
+        undo=_unlimit("as", "unlimited"),
+        lasts=35.0,
+        health=("ok", "degraded", "down"),
+    ),
+    _daemon(
+        name="idle-clients",
+        what="1,300 clients connect to the control socket and say nothing",
+        inject=_clients(1300, ""),
+        lasts=15.0,
+        health=("ok", "degraded", "down"),
+    ),
+    _daemon(
+        name="half-requests",
+        what="300 clients of the control socket send half a request",
+        inject=_clients(300, '{\\"command\\": \\"sta'),
+        lasts=10.0,
+    ),
+    _daemon(
+        name="endless-lines",
+        what="20 clients of the control socket send lines without an end",
+        inject=_clients(20, "{", _ENDLESS),
+        lasts=10.0,
+    ),
+    _daemon(
+        name="nft-broken",
+        what="nft(8) cannot be run",
+        inject=lambda lab: lab.nft_broken.touch(),
+        undo=lambda lab: lab.nft_broken.unlink(),
+        lasts=40.0,
+        health=("ok", "degraded"),
+    ),
+    _daemon(
+        name="clock-jump",
+        what="the system clock jumps by a day, and back",
+        inject=sh(CLOUD, "date -s @$(($(date +%s) + 86400))"),
+        undo=sh(CLOUD, "date -s @$(($(date +%s) - 86400))"),
+        machine=True,
+    ),
+)
