@@ -34,6 +34,8 @@ WINDOW: Final = 1.5
 _TIMEOUT: Final = 3.0  # seconds for the daemon to answer
 _ROUTES: Final = 50  # groups and sources of a tunnel whose route is looked up
 _PROC: Final = Path("/proc")
+_INTERFACES: Final = Path("/sys/class/net")
+_CHARONS_TABLE: Final = 220  # of its routes into IPsec; strongswan.conf can set another one, which stays empty then
 _IKE_PORTS: Final = (500, 4500)
 _CREDENTIALS: Final = struct.Struct("iII")  # struct ucred
 
@@ -95,7 +97,10 @@ async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
             routes={
                 peer.remote: await _asked(netlink.next_hop(peer.remote, peer.local), None) for peer in config.peers
             },
-            addresses=frozenset(address.interface.ip for address in await _asked(netlink.addresses(), ())),
+            addresses=await _addresses(netlink),
+            vrfs=_vrfs(),
+            rule_220_missing=await _rule_220_missing(netlink),
+            dropping_chains=await asyncio.to_thread(_dropping_chains),
             wire_in=wire_in,
             wire_out=wire_out,
             gre_seen=before_filters | delivered,  # the greater count of each
@@ -110,6 +115,38 @@ async def _asked(question: Awaitable[T], otherwise: T) -> T:
         return await question
     except HostError:
         return otherwise
+
+
+async def _addresses(netlink: Netlink) -> dict[IPv4Address, str]:
+    """The addresses of this host, each with its interface."""
+    found: dict[IPv4Address, str] = {}
+    for address in await _asked(netlink.addresses(), ()):
+        with suppress(OSError):  # it may have gone meanwhile
+            found[address.interface.ip] = socket.if_indextoname(address.index)
+    return found
+
+
+async def _rule_220_missing(netlink: Netlink) -> bool:
+    """Whether charon's table has routes and no rule leads to it."""
+    routes, rules = await _asked(netlink.routes(_CHARONS_TABLE), ()), await _asked(netlink.rules(), ())
+    return bool(routes) and all(rule.table != _CHARONS_TABLE for rule in rules)
+
+
+def _vrfs() -> dict[str, str]:
+    """The VRF of each interface that is in one."""
+    masters = {entry.parent.name: entry.resolve() for entry in _INTERFACES.glob("*/master")}
+    return {name: it.name for name, it in masters.items() if "DEVTYPE=vrf" in (it / "uevent").read_text()}
+
+
+def _dropping_chains() -> tuple[str, ...]:
+    """The chains of nftables' hook input whose policy is drop; none if nft(8) does not say."""
+    try:
+        listed = subprocess.run(["nft", "-j", "list", "chains"], check=False, capture_output=True, timeout=_TIMEOUT)
+        entries = msgspec.json.decode(listed.stdout)["nftables"]
+    except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):
+        return ()
+    chains = [entry["chain"] for entry in entries if entry.get("chain", {}).get("hook") == "input"]
+    return tuple(f"{one['family']} {one['table']} {one['name']}" for one in chains if one.get("policy") == "drop")
 
 
 async def _tunnel(netlink: Netlink, config: Config, tunnel: Tunnel, seen: TunnelFacts) -> TunnelFacts:

@@ -118,7 +118,9 @@ class Facts:
 
     ``lacks`` is what the host certainly does not have. ``before`` and ``status`` are the daemon's status at the start
     and the end, or ``daemon_error`` why there is none. ``routes`` are those to the peers, None without a route;
-    ``addresses`` are this host's own. ``port_holders`` are, by UDP port, programs other than the configured charon that
+    ``addresses`` are this host's own, each with its interface, ``vrfs`` the VRFs of interfaces. ``rule_220_missing`` is
+    that table 220 has routes and no rule leads to it. ``dropping_chains`` are nftables' chains for what comes in (hook
+    input) that drop what they do not accept. ``port_holders`` are, by UDP port, programs other than the configured charon that
     hold a port of IKE.
     """
 
@@ -134,7 +136,10 @@ class Facts:
     seconds: float = 0.0
     tunnels: dict[str, TunnelFacts] = field(default_factory=dict)
     routes: dict[IPv4Address, NextHop | None] = field(default_factory=dict)
-    addresses: frozenset[IPv4Address] = frozenset()
+    addresses: Mapping[IPv4Address, str] = field(default_factory=dict)
+    vrfs: Mapping[str, str] = field(default_factory=dict)
+    rule_220_missing: bool = False
+    dropping_chains: tuple[str, ...] = ()
     wire_in: Wire = field(default_factory=Wire)
     wire_out: Wire = field(default_factory=Wire)
     gre_seen: Mapping[GreSeen, int] = field(default_factory=dict)

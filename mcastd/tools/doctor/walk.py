@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from mcastd.tools.doctor.facts import Facts
 from mcastd.tools.doctor.finding import Finding, Note
-from mcastd.tools.doctor.hops import Hop, delivery, gre, host, ipsec, pim
+from mcastd.tools.doctor.hops import Hop, delivery, gre, host, ipsec, pim, routing, status
 
 HOPS: Final[dict[str, Hop]] = {
     "privilege": host.privilege,
@@ -15,6 +15,7 @@ HOPS: Final[dict[str, Hop]] = {
     "kernel": host.kernel,
     "daemon": host.daemon,
     "charon": host.charon,
+    "routes": routing.routes,
     "ike": ipsec.ike,
     "child": ipsec.child_sa,
     "leak_guard": ipsec.leak_guard,
@@ -27,6 +28,7 @@ HOPS: Final[dict[str, Hop]] = {
     "joins": pim.joins,
     "packets_on_the_tunnel": pim.packets_on_the_tunnel,
     "packets_at_an_application": delivery.packets_at_an_application,
+    "status": status.status,
     "loss": ipsec.loss,
 }
 

@@ -11,3 +11,11 @@ Found = Iterator[Finding | Note]
 Hop = Callable[[Facts], Found]
 
 LOOPBACK = "lo"
+
+
+def dropping(facts: Facts) -> str:
+    """The chains of this host's firewall that drop what they do not accept, to end a sentence."""
+    if not facts.dropping_chains:
+        return ""
+    return f"; nftables' {', '.join(facts.dropping_chains)} has policy drop"
+

@@ -6,7 +6,7 @@ from typing import Final
 from mcastd.status import GroupStatus
 from mcastd.tools.doctor.facts import Facts, Stream, TunnelView
 from mcastd.tools.doctor.finding import Cause, Note, either, here
-from mcastd.tools.doctor.hops import LOOPBACK, Found
+from mcastd.tools.doctor.hops import LOOPBACK, Found, dropping
 from mcastd.tools.doctor.hops.pim import matches
 
 _STRICT, _LOOSE = 1, 2  # rp_filter
@@ -157,7 +157,7 @@ def _dropped(facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[S
             if counters.get("TcpExt.IPReversePathFilter", 0) >= count // 2:
                 saw = f"{arrived}, and the kernel counted as many that failed the reverse path filter"
                 yield Delivery.RP_FILTER.found(saw, source=stream.source, **names)
-            saw = f"{arrived}, and {delivered} of them were delivered"
+            saw = f"{arrived}, and {delivered} of them were delivered{dropping(facts)}"
             sources = facts.proc.source_filters.get((name, stream.group), frozenset())
             if sources and stream.source not in sources:
                 listed = ", ".join(map(str, sorted(sources)[:_SOME]))

@@ -6,7 +6,7 @@ from typing import Final
 
 from mcastd.tools.doctor.facts import Facts, TunnelView
 from mcastd.tools.doctor.finding import Cause, Note, either, here
-from mcastd.tools.doctor.hops import Found
+from mcastd.tools.doctor.hops import Found, dropping
 from mcastd.tools.doctor.hops.ipsec import route_to_remote
 
 _SOME: Final = 3  # packets
@@ -157,7 +157,7 @@ def _arrives(facts: Facts, view: TunnelView) -> Found:
     never = 0 if seen.total else child.packets_in
     in_time = f"in {facts.seconds:.1f} s"
     if arrived > enough or (arrived and never > _SOME):
-        saw = f"{arrived} packets of GRE came out of CHILD_SA {child.name} {in_time}, none on {tunnel.name}"
+        saw = f"{arrived} packets of GRE came out of CHILD_SA {child.name} {in_time}, none on {tunnel.name}{dropping(facts)}"
         yield Gre.GRE_DROPPED_HERE.found(saw, **ends)
     if packets_in and not arrived and facts.proc.counters.get("Icmp.InDestUnreachs", 0):
         yield Gre.GRE_REFUSED.found(f"GRE sent by CHILD_SA {child.name} was answered by ICMP unreachable only", **ends)

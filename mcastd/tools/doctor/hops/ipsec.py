@@ -8,7 +8,7 @@ from mcastd.problems import ProblemCode
 from mcastd.status import ChildStatus, PeerStatus
 from mcastd.tools.doctor.facts import Esp, Facts, TunnelView
 from mcastd.tools.doctor.finding import Cause, Finding, Note, either, here, there
-from mcastd.tools.doctor.hops import LOOPBACK, Found
+from mcastd.tools.doctor.hops import LOOPBACK, Found, dropping
 
 _SOME: Final = 3  # packets
 _ECHOES: Final = 2  # that the doctor sends into a tunnel
@@ -235,7 +235,7 @@ def _inwards(facts: Facts, peer: PeerStatus, arrived: int, decrypted: int) -> Fo
         saw += f"; charon has no SA with their SPI {min(unknown):08x} for {peer.name}"
     full = sum(socket.drops for socket in facts.proc.sockets if socket.port == _NAT_T)
     saw += f"; charon's socket was full for {full}" if full else ""
-    yield Ipsec.NOT_DECRYPTED.found(saw + _xfrm_errors(facts, "Xfrm.In"), remote=remote, peer=peer.name)
+    yield Ipsec.NOT_DECRYPTED.found(saw + _xfrm_errors(facts, "Xfrm.In") + dropping(facts), remote=remote, peer=peer.name)
 
 
 def _xfrm_errors(facts: Facts, kind: str) -> str:

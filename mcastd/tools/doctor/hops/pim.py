@@ -7,7 +7,7 @@ from mcastd.config.model import Tunnel
 from mcastd.status import GroupStatus
 from mcastd.tools.doctor.facts import Facts, Stream, TunnelView
 from mcastd.tools.doctor.finding import Cause, Note, either, here, there
-from mcastd.tools.doctor.hops import Found
+from mcastd.tools.doctor.hops import Found, dropping
 from mcastd.tools.doctor.hops.gre import NO_ECHO, Gre
 
 _LISTED: Final = 5
@@ -74,6 +74,7 @@ def neighbor(facts: Facts) -> Found:
                 yield Pim.HELLO_REFUSED.found(saw)
             hello = f"no Hello from {configured}" if configured else "no Hello"
             saw = f"{hello} is heard on {name}; {seen.received} packets arrived on it in {facts.seconds:.1f} s"
+            saw += dropping(facts)
             yield Pim.NO_NEIGHBOR.found(saw)
         if not pim.neighbors:
             yield Note(text=f"no Hello has been heard on {name} yet; run the doctor again in a few seconds")

@@ -1,0 +1,58 @@
+"""The hop of this host's routes to the peer, and to the far end of each tunnel."""
+
+from ipaddress import IPv4Address
+
+from mcastd.status import PeerStatus
+from mcastd.tools.doctor.facts import Facts
+from mcastd.tools.doctor.finding import Cause, here
+from mcastd.tools.doctor.hops import LOOPBACK, Found
+
+
+class Routing(Cause):
+    """What the hop of the routes can find."""
+
+    REMOTE_IS_LOCAL = here(
+        "GRE to the far end of the tunnel does not leave this host, which has that address itself, and the kernel "
+        "drops what comes from there as a martian",
+        "ip address del {remote}/32 dev {interface}, and stop what adds it",
+    )
+    ROUTE_TO_PEER = here(
+        "an ip rule or a route of another program leads packets to the peer out of another interface than that of our "
+        "address, where they are lost; what arrives fails the reverse path filter",
+        "ip rule; ip route get {remote} from {local}: remove the rule or the route, or set peers.{peer}.local to an "
+        "address of the interface that is meant",
+    )
+    PEER_IN_VRF = here(
+        "the sockets of charon and mcastd are outside of the VRF of the interface, and their packets do not reach it",
+        "ip link set {interface} nomaster, or run strongSwan and mcastd in the VRF: ip vrf exec {vrf} ...",
+    )
+    RULE_220_MISSING = here(
+        "charon's routes into IPsec are in table 220, and no ip rule leads there: GRE does not reach IPsec",
+        "ip rule add pref 220 table 220; stop what removes it (systemd-networkd does: set "
+        "ManageForeignRoutingPolicyRules=no in networkd.conf)",
+    )
+
+
+def routes(facts: Facts) -> Found:
+    """What is sent to the peer and to the far end of a tunnel takes the way that it should."""
+    for tunnel in facts.configured:
+        if tunnel.encapsulation == "gre" and (interface := facts.addresses.get(tunnel.remote)) is not None:
+            saw = f"{tunnel.remote}, the remote endpoint of {tunnel.name}, is an address of {interface}"
+            yield Routing.REMOTE_IS_LOCAL.found(saw, remote=tunnel.remote, interface=interface)
+    if facts.rule_220_missing and any(view.seen.unanswered for view in facts.views()):
+        yield Routing.RULE_220_MISSING.found("table 220 has routes, and no ip rule leads to it")
+    for peer in facts.peers:
+        if not any(facts.passed(child)[0] for child in peer.children):
+            yield from _to_peer(facts, peer)
+
+
+def _to_peer(facts: Facts, peer: PeerStatus) -> Found:
+    """The route to a peer from which nothing is decrypted."""
+    remote, local = IPv4Address(peer.remote), IPv4Address(peer.local)
+    way, interface = facts.routes.get(remote), facts.addresses.get(local, LOOPBACK)
+    if (vrf := facts.vrfs.get(interface)) is not None:
+        saw = f"{interface}, which has {local}, is in the VRF {vrf}"
+        yield Routing.PEER_IN_VRF.found(saw, interface=interface, vrf=vrf)
+    if way is not None and LOOPBACK not in (way.interface, interface) and way.interface != interface:
+        saw = f"the route from {local} to {remote} is by {way.interface}, and {local} is an address of {interface}"
+        yield Routing.ROUTE_TO_PEER.found(saw, remote=remote, local=local, peer=peer.name)

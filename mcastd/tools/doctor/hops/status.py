@@ -1,0 +1,62 @@
+"""The hop of the daemon's own status: whatever problem it has that no hop before has explained."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from mcastd.tools.doctor.facts import Facts
+from mcastd.tools.doctor.finding import Cause, Note, either, here
+from mcastd.tools.doctor.hops import Found
+
+_OFTEN: Final = 3  # times in an hour that a problem began; less is no note
+_LISTED: Final = 5
+
+
+class Reported(Cause):
+    """What the hop of the status can find."""
+
+    KEEPALIVES_STOPPED = either(
+        "the other side has stopped its keepalives, or they are lost, while other packets arrive",
+        "ask whether they have been turned off: the other side detects a dead path by them",
+    )
+    HELLO_OVERDUE = either(
+        "the PIM neighbour is late with its Hello: its PIM or its side of the tunnel has just gone down, or a firewall "
+        "drops PIM (protocol 103) on the way into this host",
+        "look for drops of protocol 103 in `nft list ruleset`; ask whether the router or its PIM was restarted",
+    )
+    FLAPPING = either(
+        "it goes down and comes back again and again, and packets are lost each time",
+        "`mcastd status` has the times of the last hour, journalctl -u mcastd the reasons: look for another program "
+        "that changes the interface, and ask the other side whether theirs flaps",
+    )
+    CHANGED_BY_ANOTHER_PROGRAM = here(
+        "another program changes what mcastd has set up, and mcastd puts it back, again and again",
+        "find it and let it leave that alone: NetworkManager (unmanaged-devices), systemd-networkd, a firewall service, "
+        "configuration management; journalctl -u mcastd has the times",
+    )
+    AGENT_FAILED = here(
+        "a part of mcastd has failed; it is started again, and the others go on",
+        "journalctl -u mcastd has the reason; `mcastd support` collects what a report of it needs",
+    )
+    STATE_NOT_SAVED = here(
+        "what a restart needs could not be written: joins by command and settings from before are lost with it",
+        "df and ls -ld of daemon.runtime_dir: make room there, make it writable",
+    )
+    REPORTED = either("the daemon has a problem", "`mcastd status` and journalctl -u mcastd say more")
+
+
+_CAUSES: Final[Mapping[str, Cause]] = {cause.name.lower(): cause for cause in Reported}
+
+
+def status(facts: Facts) -> Found:
+    """The daemon has no problem; what was repaired in the last hour is a note."""
+    if facts.status is None:
+        return
+    for problem in facts.status.problems:
+        saw = f"{problem.text} ({problem.subject}, since {problem.since})"
+        yield _CAUSES.get(problem.code, Reported.REPORTED).found(saw)
+    for one in [one for one in facts.status.history if one.event != "ended"][:_LISTED]:
+        since = f"{one.count} times in the last hour, the last time {one.last_age:.0f} s ago"
+        if one.event == "repaired":
+            yield Note(text=f"{one.subject}: {one.what} was repaired {since}")
+        elif one.count >= _OFTEN:
+            yield Note(text=f"{one.what} of {one.subject} began {since}")
