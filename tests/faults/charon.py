@@ -64,7 +64,7 @@ def _vici(name: str, what: str, mode: Mode, lasts: float) -> Fault:
         undo=change("pass"),
         lasts=lasts,
         codes=("charon_gone", "charon_unclear"),
-        within=20.0,  # the next question, and its time limit
+        within=12.0,  # the next question, and its time limit
         health=("degraded",),
     )
 

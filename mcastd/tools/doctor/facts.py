@@ -120,8 +120,8 @@ class Facts:
     and the end, or ``daemon_error`` why there is none. ``routes`` are those to the peers, None without a route;
     ``addresses`` are this host's own, each with its interface, ``vrfs`` the VRFs of interfaces. ``rule_220_missing`` is
     that table 220 has routes and no rule leads to it. ``dropping_chains`` are nftables' chains for what comes in (hook
-    input) that drop what they do not accept. ``port_holders`` are, by UDP port, programs other than the configured charon that
-    hold a port of IKE.
+    input) that drop what they do not accept. ``port_holders`` are, by UDP port, programs other than the configured
+    charon that hold a port of IKE.
     """
 
     config_file: str

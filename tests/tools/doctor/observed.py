@@ -15,6 +15,7 @@ from mcastd.status import (
     NeighborStatus,
     PeerStatus,
     PimStatus,
+    ProblemStatus,
     Status,
     TunnelStatus,
 )
@@ -35,6 +36,7 @@ GROUP, SOURCE, PORT = IPv4Address("239.1.1.1"), IPv4Address("100.15.30.10"), 500
 STREAM = Stream(GROUP, SOURCE, PORT)
 LOCAL, REMOTE = IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1")
 PEER, GATEWAY = IPv4Address("177.54.214.20"), IPv4Address("10.1.1.1")
+HOST = IPv4Address("10.1.1.246")
 
 
 def config(**daemon: object) -> Config:
@@ -182,6 +184,12 @@ def negotiated(code: ProblemCode, *, ike: bool = False) -> Facts:
         return facts(status=status(peers=(peer(state="waiting", problem="it failed", problem_code=code),)))
     down = child(state="waiting", problem="it failed", problem_code=code)
     return facts(status=status(peers=(peer(children=(down,)),)))
+
+
+def reported(code: ProblemCode) -> Facts:
+    """All passes, and the daemon's status has a problem."""
+    problem = ProblemStatus(code, "gre1", "2026-01-01T00:00:00Z", "something is wrong")
+    return facts(status=status(problems=(problem,)))
 
 
 def with_pim(**changes: object) -> Config:

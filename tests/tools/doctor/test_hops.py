@@ -97,7 +97,7 @@ DECISIONS: dict[str, tuple[str | None, Facts]] = {
     ),
     # The route to the peer
     "a peer by a route of unknown addresses": ("not_up", facts(**DOWN, routes={PEER: NextHop("eth0", GATEWAY)})),
-    "a peer whose route was not asked for": ("not_up", facts(**DOWN, addresses=frozenset({LOCAL}))),
+    "a peer whose route was not asked for": ("not_up", facts(**DOWN, addresses={LOCAL: "lo"})),
     "a peer down behind a gateway": ("no_way", facts(**DOWN, routes={PEER: NextHop("eth0", GATEWAY, True)})),
     # The leak guard
     "counters of leaks that stand": (None, same(status(firewall=guard(leaks_out=3, leaks_in=9)))),

@@ -8,8 +8,10 @@ from msgspec.structs import replace
 
 from mcastd.config.model import digest
 from mcastd.errors import ConfigProblem
+from mcastd.links import NextHop
 from mcastd.net.gre import GreOptions
 from mcastd.status import (
+    HistoryStatus,
     KeepaliveStatus,
     PimStatus,
     RouteStatus,
@@ -27,7 +29,9 @@ from mcastd.tools.doctor.proc import UdpSocket
 from mcastd.tools.doctor.walk import HOPS, walk
 from tests.tools.doctor.cases import CASES
 from tests.tools.doctor.observed import (
+    GATEWAY,
     GROUP,
+    HOST,
     PEER,
     PORT,
     REMOTE,
@@ -253,6 +257,34 @@ def test_what_was_seen_beside_it_is_told(seen_: Facts, words: str) -> None:
 )
 def test_what_is_no_fault(well: Facts) -> None:
     assert walk(well).finding is None
+
+
+def test_what_was_repaired_is_a_note_and_what_began_once_is_none() -> None:
+    told = (
+        HistoryStatus("repaired", "gre1", "link set up", 12, 3.0),
+        HistoryStatus("began", "gre1", "tunnel_down", 4, 5.0),
+        HistoryStatus("ended", "gre1", "tunnel_down", 4, 4.0),
+        HistoryStatus("began", "dc", "peer_down", 1, 900.0),
+    )
+    found = walk(facts(status=status(history=told)))
+    assert found.finding is None
+    assert [note.text for note in found.notes] == [
+        "gre1: link set up was repaired 12 times in the last hour, the last time 3 s ago",
+        "tunnel_down of gre1 began 4 times in the last hour, the last time 5 s ago",
+    ]
+
+
+def test_a_route_by_another_interface_is_no_fault_while_packets_come() -> None:
+    elsewhere = {"routes": {PEER: NextHop("eth1", GATEWAY)}, "addresses": {HOST: "eth0"}}
+    assert walk(flowed(1500, 9, **elsewhere)).finding is None
+
+
+def test_a_chain_with_policy_drop_is_named_where_packets_are_lost_here() -> None:
+    lost = facts(tunnels={"gre1": seen(delivered={})}, dropping_chains=("inet another input",))
+    found = walk(lost).finding
+    assert found is not None
+    assert found.problem == "dropped_here"
+    assert found.saw.endswith("0 of them were delivered; nftables' inet another input has policy drop")
 
 
 def test_a_path_without_gre_needs_nothing_of_gre() -> None:

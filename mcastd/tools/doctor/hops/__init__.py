@@ -18,4 +18,3 @@ def dropping(facts: Facts) -> str:
     if not facts.dropping_chains:
         return ""
     return f"; nftables' {', '.join(facts.dropping_chains)} has policy drop"
-

@@ -157,8 +157,8 @@ def _arrives(facts: Facts, view: TunnelView) -> Found:
     never = 0 if seen.total else child.packets_in
     in_time = f"in {facts.seconds:.1f} s"
     if arrived > enough or (arrived and never > _SOME):
-        saw = f"{arrived} packets of GRE came out of CHILD_SA {child.name} {in_time}, none on {tunnel.name}{dropping(facts)}"
-        yield Gre.GRE_DROPPED_HERE.found(saw, **ends)
+        saw = f"{arrived} packets of GRE came out of CHILD_SA {child.name} {in_time}, none on {tunnel.name}"
+        yield Gre.GRE_DROPPED_HERE.found(saw + dropping(facts), **ends)
     if packets_in and not arrived and facts.proc.counters.get("Icmp.InDestUnreachs", 0):
         yield Gre.GRE_REFUSED.found(f"GRE sent by CHILD_SA {child.name} was answered by ICMP unreachable only", **ends)
     if child.packets_out > _SOME and (child.packets_in == 0 or (never and not arrived)):

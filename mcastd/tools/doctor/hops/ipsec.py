@@ -235,7 +235,9 @@ def _inwards(facts: Facts, peer: PeerStatus, arrived: int, decrypted: int) -> Fo
         saw += f"; charon has no SA with their SPI {min(unknown):08x} for {peer.name}"
     full = sum(socket.drops for socket in facts.proc.sockets if socket.port == _NAT_T)
     saw += f"; charon's socket was full for {full}" if full else ""
-    yield Ipsec.NOT_DECRYPTED.found(saw + _xfrm_errors(facts, "Xfrm.In") + dropping(facts), remote=remote, peer=peer.name)
+    yield Ipsec.NOT_DECRYPTED.found(
+        saw + _xfrm_errors(facts, "Xfrm.In") + dropping(facts), remote=remote, peer=peer.name
+    )
 
 
 def _xfrm_errors(facts: Facts, kind: str) -> str:

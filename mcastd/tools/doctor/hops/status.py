@@ -30,8 +30,8 @@ class Reported(Cause):
     )
     CHANGED_BY_ANOTHER_PROGRAM = here(
         "another program changes what mcastd has set up, and mcastd puts it back, again and again",
-        "find it and let it leave that alone: NetworkManager (unmanaged-devices), systemd-networkd, a firewall service, "
-        "configuration management; journalctl -u mcastd has the times",
+        "find it and let it leave that alone: NetworkManager (unmanaged-devices), systemd-networkd, a firewall "
+        "service, configuration management; journalctl -u mcastd has the times",
     )
     AGENT_FAILED = here(
         "a part of mcastd has failed; it is started again, and the others go on",
