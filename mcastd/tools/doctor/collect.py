@@ -35,6 +35,7 @@ _TIMEOUT: Final = 3.0  # seconds for the daemon to answer
 _ROUTES: Final = 50  # groups and sources of a tunnel whose route is looked up
 _PROC: Final = Path("/proc")
 _INTERFACES: Final = Path("/sys/class/net")
+_RTPROT_STATIC: Final = 4  # the protocol of charon's routes
 _CHARONS_TABLE: Final = 220  # of its routes into IPsec; strongswan.conf can set another one, which stays empty then
 _IKE_PORTS: Final = (500, 4500)
 _CREDENTIALS: Final = struct.Struct("iII")  # struct ucred
@@ -128,7 +129,8 @@ async def _addresses(netlink: Netlink) -> dict[IPv4Address, str]:
 
 async def _rule_220_missing(netlink: Netlink) -> bool:
     """Whether charon's table has routes and no rule leads to it."""
-    routes, rules = await _asked(netlink.routes(_CHARONS_TABLE), ()), await _asked(netlink.rules(), ())
+    routes = await _asked(netlink.routes(_CHARONS_TABLE, (), _RTPROT_STATIC), ())
+    rules = await _asked(netlink.rules(), ())
     return bool(routes) and all(rule.table != _CHARONS_TABLE for rule in rules)
 
 
