@@ -181,7 +181,7 @@ class Pim(Struct, frozen=True, kw_only=True):
     static_neighbor: bool = False
     """the neighbor counts as present even if it sends no Hellos"""
     accept_neighbors: tuple[IPv4Network, ...] = ()
-    """neighbors whose Hellos are accepted; empty: all"""
+    """neighbors that are accepted; empty: neighbor alone or, without it, all"""
     rp: tuple[RpRange, ...] = ()
     """below"""
     bootstrap: bool = False

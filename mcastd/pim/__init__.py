@@ -8,6 +8,7 @@ interface and nothing passes from one to another:
                  are sent (section 4.3)
     rp, bootstrap_rps, auto_rp_cache   which rendezvous point serves a group (section 4.7, RFC 5059, pim-autorp-spec01)
     membership   which groups and sources are desired, counted by origin
+    awaited      the groups that are joined and of which no packet has come yet
     upstream     what the upstream neighbour has been sent, and when it is sent again (section 4.5)
     join_prune_packing, pacing   group sets -> few Join/Prune messages (section 4.9.5), sent at a bounded rate
     interface    one link: all of the above together

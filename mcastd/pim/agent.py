@@ -27,6 +27,7 @@ _RETRY_PERIOD: Final = 30.0  # seconds between two tries to open a transport
 _MAX_ENTRIES: Final = 20  # entries of one change that get a line in the log each; more become one line
 _MAX_EVENTS: Final = 100  # events that are logged in _EVENTS_PERIOD seconds; a flood must not fill the journal
 _EVENTS_PERIOD: Final = 10.0
+_MAX_RPS: Final = 10  # rendezvous points that a line in the log lists
 _CLOSE_TIMEOUT: Final = 0.4
 
 
@@ -230,9 +231,9 @@ class PimAgent:
             case effects.BootstrapRouterChanged():
                 log.info("bootstrap_router", bootstrap_router=event.bootstrap_router, priority=event.priority)
             case effects.RpSetChanged():
-                log.info("rp_set_changed", ranges=event.ranges, rps=",".join(map(str, event.rps)))
+                log.info("rp_set_changed", ranges=event.ranges, rps=_listed(event.rps))
             case effects.AutoRpChanged():
-                log.info("auto_rp_changed", ranges=event.ranges, rps=",".join(map(str, event.rps)))
+                log.info("auto_rp_changed", ranges=event.ranges, rps=_listed(event.rps))
 
     # Packets
 
@@ -290,6 +291,11 @@ class PimAgent:
 def _close(link: _Link) -> None:
     if link.transport is not None:
         link.transport.close()
+
+
+def _listed(rps: tuple[IPv4Address, ...]) -> str:
+    others = len(rps) - _MAX_RPS
+    return ",".join(map(str, rps[:_MAX_RPS])) + (f" and {others} more" if others > 0 else "")
 
 
 def _log_entries(log: Logger, key: str, upstream: IPv4Address, entries: tuple[effects.Entry, ...]) -> None:

@@ -93,11 +93,16 @@ class Interface:
         self._hello_timer.config = settings.config
         if before.hello(0) != settings.hello(0) or before.config.hello_period != settings.config.hello_period:
             self._send_hello(now)
+        if settings.silences > before.silences and settings.up:
+            self._send_hello(now)
+            self.upstream.fell_silent(now)
+            self.advance(now)
         if before.config == settings.config:
             return
         self.rps.configure(settings.config)
+        self._choose_upstream(now)  # the Prunes leave while the old one is known
         for neighbor in self.neighbors.all():
-            if not settings.accepts(neighbor.address):
+            if not self.neighbors.accepts(settings.config, neighbor.address, neighbor.hello):
                 self.neighbors.remove(neighbor.address)
                 self._neighbor_down(neighbor.address, "no longer accepted by the configuration")
         self._desire(self._membership.groups())
@@ -256,7 +261,7 @@ class Interface:
         source, hello = message.source, decode_hello(message.body)
         if message.destination != ALL_PIM_ROUTERS:
             raise DecodeError("destination")
-        if not self.settings.accepts(source):
+        if not self.neighbors.accepts(self.settings.config, source, hello):
             raise DecodeError("neighbor_not_accepted")
         if len(hello.addresses) > MAX_ADDRESSES:
             self.dropped["too_many_addresses"] += 1

@@ -6,6 +6,8 @@ from ipaddress import IPv4Address
 from math import inf
 from typing import Final
 
+from mcastd.config.model import Pim
+from mcastd.net.prefix_table import in_ranges
 from mcastd.pim.hello_pace import HelloPace
 from mcastd.pim.packet import DEFAULT_HELLO_HOLDTIME, INFINITE_HOLDTIME, Hello
 
@@ -59,6 +61,21 @@ class Neighbors:
         """The neighbour known by a primary or else a secondary address (NBR(I,A) of section 4.1.5), the newest one."""
         newest_first = reversed(self._all.values())
         return self._all.get(address) or next((other for other in newest_first if other.is_at(address)), None)
+
+    def accepts(self, config: Pim, source: IPv4Address, hello: Hello) -> bool:
+        """Whether the sender of a Hello may be a neighbour.
+
+        Of ``accept_neighbors``, which a configured neighbour need not be in. Without these it is the configured one
+        alone: by its primary address, or by a secondary one that no other router has that is up.
+        """
+        configured, accepted = config.neighbor, config.accept_neighbors
+        if accepted:
+            return source == configured or in_ranges(source, accepted)
+        if configured is None or source == configured:
+            return True
+        known = self.find(configured)
+        is_known = known is None or known.address == source or known.hello.generation_id == hello.generation_id
+        return configured in hello.addresses and is_known
 
     def hello(
         self, source: IPv4Address, hello: Hello, now: float, always: IPv4Address | None = None

@@ -1,20 +1,24 @@
 """What one interface is configured with, and what follows from that for its Hellos and Joins."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from mcastd.config.model import Group, Pim
-from mcastd.net.prefix_table import in_ranges
 from mcastd.pim.packet import Hello, LanPruneDelay
 from mcastd.status import GroupStatus, PimStatus
+
+
+def _arrived(_source: IPv4Address | None, _group: IPv4Address) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class PimInterface:
     """An interface that speaks PIM: its MTU in bytes, its primary address and the others.
 
-    ``up`` is that the path under it is up, ``up_count`` how often it came up.
+    ``up`` is that the path under it is up, ``up_count`` how often it came up, and ``silences`` how often all streams
+    of it fell silent together. ``has_arrived`` says of a source, None for any, and a group whether a packet has come.
     """
 
     name: str
@@ -25,15 +29,12 @@ class PimInterface:
     config: Pim
     up: bool = True
     up_count: int = 1
+    silences: int = 0
+    has_arrived: Callable[[IPv4Address | None, IPv4Address], bool] = field(default=_arrived, compare=False)
 
     def is_own(self, address: IPv4Address) -> bool:
         """Whether the address is one of the interface's."""
         return address == self.address or address in self.secondary
-
-    def accepts(self, neighbor: IPv4Address) -> bool:
-        """Whether a router may be a neighbour."""
-        accepted = self.config.accept_neighbors
-        return not accepted or neighbor == self.config.neighbor or in_ranges(neighbor, accepted)
 
     def is_another(self, other: "PimInterface | None") -> bool:
         """Whether ``other`` is another interface of this name, or none."""

@@ -4,7 +4,8 @@ JoinDesired is what ``desire`` was last called with; an entry is in state Joined
 been sent a Join of it. ``flush`` sends the difference. The link is point-to-point: no other router suppresses our
 Joins, or sends Prunes that need an override. So all entries share one Join Timer, and a refresh is one series of full
 messages whose bytes are kept. The Join of a new entry is repeated, each time after twice as long, because it, or our
-first Hello, may have been lost.
+first Hello, may have been lost; and every few seconds of its first minute while no packet of it has come. When all
+streams have fallen silent, a refresh is sent at once: the neighbour may have lost the joins and kept its Generation ID.
 """
 
 from collections.abc import Iterable
@@ -14,12 +15,14 @@ from ipaddress import IPv4Address
 from math import inf
 from typing import Final, NamedTuple
 
+from mcastd.pim.awaited import Awaited
 from mcastd.pim.effects import Entry
 from mcastd.pim.join_prune_packing import FOR_RP, FOR_RPT, messages, records, room_for_groups
 from mcastd.pim.membership import NONE
 from mcastd.pim.packet import SPARSE, encode_source
 from mcastd.pim.settings import PimInterface
 
+SILENCE_INTERVAL: Final = 10.0  # between two refreshes because of silences: the source may have stopped
 MERGE_WINDOW: Final = 0.02  # joins and leaves this close together share a message
 _MERGE_REPEATS: Final = 0.2  # repeats due within this part of the repeat interval are sent together
 
@@ -77,6 +80,8 @@ class Upstream:
         self._flush_at = inf  # when it is due
         self._flushed_at = -inf  # when the last one that sent something was
         self._refresh_at = inf  # the Join Timer of all entries
+        self._silence_at = -inf  # when the next refresh because of a silence may be sent
+        self._awaited = Awaited()
         self._repetitions: list[_Repetition] = []  # a heap of those that are still to be sent
         self._refresh_messages: list[bytes] | None = None  # of the last refresh; None: something has changed
 
@@ -142,6 +147,7 @@ class Upstream:
             self._flushed_at = now
         if repetition.groups and config.join_repeats:
             heappush(self._repetitions, repetition)
+        self._awaited.add(filter(self._is_awaited, repetition.groups), now)
         if self._groups and self._refresh_at == inf:
             self._refresh_at = now + config.join_prune_period
         return update
@@ -212,6 +218,7 @@ class Upstream:
         self.joined = 0
         self._changed = dict(self._groups)
         self._repetitions.clear()
+        self._awaited.clear()
         self._refresh_messages = None
         self._refresh_at = inf
 
@@ -239,11 +246,18 @@ class Upstream:
 
     def next_deadline(self) -> float:
         """When a flush, a refresh or a repetition is due; infinite if never."""
-        return min(self._flush_at, self._refresh_at, self._repetitions[0].at if self._repetitions else inf)
+        repetition_at = self._repetitions[0].at if self._repetitions else inf
+        return min(self._flush_at, self._refresh_at, repetition_at, self._awaited.deadline)
+
+    def fell_silent(self, now: float) -> None:
+        """All streams are silent: a refresh now, or when the last one for that reason is long enough ago."""
+        if self._groups:
+            self._refresh_at = min(self._refresh_at, max(now, self._silence_at))
+            self._silence_at = self._refresh_at + SILENCE_INTERVAL
 
     def due(self, now: float) -> list[bytes]:
         """The Joins whose time has come: the periodic refresh, and repetitions of new ones."""
-        repeated = self._repeated(now)
+        repeated = dict.fromkeys([*self._repeated(now), *self._awaited.due(now, self._is_awaited)])
         if now >= self._refresh_at:
             self._refresh_at = now + self._settings.config.join_prune_period if self._groups else inf
             return self._refresh()
@@ -267,6 +281,14 @@ class Upstream:
             if not is_last:
                 heappush(waiting, repetition)
         return [group for repetition in due for group in repetition.groups]
+
+    def _is_awaited(self, group: IPv4Address) -> bool:
+        """Whether a packet of any of a group's entries has yet to come."""
+        state, has_arrived = self._groups.get(group), self._settings.has_arrived
+        if state is None:
+            return False
+        star = state.advertised.rp is not None and not has_arrived(None, group)
+        return star or any(not has_arrived(source, group) for source in state.advertised.sources)
 
     def _is_part(self, group: IPv4Address, repetition: _Repetition) -> bool:
         state = self._groups.get(group)

@@ -12,7 +12,7 @@ from mcastd.pim.packet import ALL_PIM_ROUTERS, GroupSet, SourceEntry
 from mcastd.pim.router import Router
 from tests.pim.encoders import encode_bootstrap
 from tests.pim.machine import GROUP, NOW, OTHER, OTHER_RP, dropped, hello, join_prunes, started
-from tests.simulator.world import LEAF, NAME, RP, UPSTREAM, with_pim
+from tests.simulator.world import EVERY_ROUTER, LEAF, NAME, RP, UPSTREAM, with_pim
 
 
 def bootstrap(no_forward: bool = False, rp: IPv4Address = OTHER_RP) -> bytes:
@@ -21,7 +21,7 @@ def bootstrap(no_forward: bool = False, rp: IPv4Address = OTHER_RP) -> bytes:
 
 
 def learning() -> Router:
-    return started(with_pim(bootstrap=True, rp=(), join_repeats=0), GROUP)
+    return started(with_pim(bootstrap=True, rp=(), join_repeats=0, accept_neighbors=EVERY_ROUTER), GROUP)
 
 
 def test_bootstrap_from_rpf_is_believed_and_the_joins_follow() -> None:
@@ -92,7 +92,7 @@ def test_a_neighbor_may_tell_us_at_once_when_we_start(destination: IPv4Address, 
 def test_all_fragments_of_what_a_neighbor_tells_us_at_once_are_taken(
     destination: IPv4Address, no_forward: bool
 ) -> None:
-    own = replace(with_pim(bootstrap=True, rp=(), join_repeats=0), secondary=(OTHER,))
+    own = replace(with_pim(bootstrap=True, rp=(), join_repeats=0, accept_neighbors=EVERY_ROUTER), secondary=(OTHER,))
     router = started(own, GROUP)
     hello(router)
     for n, rp in enumerate((OTHER_RP, RP)):

@@ -13,7 +13,7 @@ from mcastd.pim.report import group_statuses
 from mcastd.pim.router import Router
 from tests import pcap
 from tests.pim.machine import GROUP, NOW, OTHER, dropped, hello, join_prunes, started
-from tests.simulator.world import LEAF, NAME, RP, UPSTREAM, with_pim
+from tests.simulator.world import EVERY_ROUTER, LEAF, NAME, RP, UPSTREAM, with_pim
 
 HELLO, REGISTER, STOP, JOIN, BSM, ASSERT, GRAFT, ACK, CANDIDATE, REFRESH = range(10)
 PACKET = pcap.ipv4(seal(HELLO, b""), OTHER, ALL_PIM_ROUTERS)
@@ -139,7 +139,7 @@ LOOKALIKES: dict[str, tuple[str, str]] = {
 
 def living() -> Router:
     """A router that has joined a group at a neighbour, and hears another one."""
-    router = started(with_pim(bootstrap=True, join_repeats=0), GROUP)
+    router = started(with_pim(bootstrap=True, join_repeats=0, accept_neighbors=EVERY_ROUTER), GROUP)
     hello(router)
     hello(router, OTHER)
     router.advance(NOW + 1)

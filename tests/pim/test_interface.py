@@ -45,7 +45,7 @@ from tests.pim.machine import (
     sends,
     started,
 )
-from tests.simulator.world import LEAF, NAME, RP, UPSTREAM, settings, with_pim
+from tests.simulator.world import EVERY_ROUTER, LEAF, NAME, RP, UPSTREAM, settings, with_pim
 
 
 def test_our_hello_says_everything() -> None:
@@ -95,8 +95,31 @@ def test_only_accepted_neighbors_are_heard() -> None:
     assert status.dropped == {"neighbor_not_accepted": 1}
 
 
-def test_a_flood_of_neighbors_stays_bounded_and_the_configured_one_gets_in() -> None:
+def test_with_a_configured_neighbor_no_other_is_heard() -> None:
     router = started()
+    for n in range(64):
+        hello(router, IPv4Address("10.44.4.128") + n, generation_id=n + 2)
+    hello(router, UPSTREAM)
+    hello(router, OTHER, generation_id=99, addresses=(UPSTREAM,))
+    assert [neighbor.address for neighbor in router.interfaces[NAME].neighbors.all()] == [UPSTREAM]
+    assert dropped(router) == {"neighbor_not_accepted": 65}
+
+
+def test_a_neighbor_that_is_configured_by_a_secondary_address_keeps_it_while_it_is_up() -> None:
+    router = started(with_pim(neighbor=IPv4Address("10.44.7.1")))
+    for source, generation_id in ((UPSTREAM, 1), (OTHER, 2), (UPSTREAM, 3)):
+        hello(router, source, generation_id=generation_id, addresses=(IPv4Address("10.44.7.1"),))
+    assert [neighbor.address for neighbor in router.interfaces[NAME].neighbors.all()] == [UPSTREAM]
+    assert dropped(router) == {"neighbor_not_accepted": 1}
+    hello(router, OTHER, generation_id=3, addresses=(IPv4Address("10.44.7.1"), UPSTREAM))  # renumbered
+    assert [neighbor.address for neighbor in router.interfaces[NAME].neighbors.all()] == [OTHER]
+    router.advance(NOW + 105)
+    hello(router, UPSTREAM, NOW + 106, generation_id=4, addresses=(IPv4Address("10.44.7.1"),))
+    assert [neighbor.address for neighbor in router.interfaces[NAME].neighbors.all()] == [UPSTREAM]
+
+
+def test_a_flood_of_neighbors_stays_bounded_and_the_configured_one_gets_in() -> None:
+    router = started(with_pim(accept_neighbors=EVERY_ROUTER))
     for n in range(500):
         hello(router, IPv4Address("10.50.0.0") + n, NOW + n / 1000)
     hello(router, UPSTREAM, NOW + 1)
@@ -313,7 +336,7 @@ def test_what_is_not_for_a_leaf_is_counted_by_reason(data: bytes, reason: str) -
 
 
 def test_a_join_that_wants_us_to_forward_is_counted() -> None:
-    router = started()
+    router = started(with_pim(accept_neighbors=EVERY_ROUTER))
     hello(router, OTHER)
     router.received(NAME, OTHER, ALL_PIM_ROUTERS, encode_join_prune(JoinPrune(LEAF, 210, ())), NOW)
     assert dropped(router) == {"join_for_us": 1}
@@ -321,7 +344,7 @@ def test_a_join_that_wants_us_to_forward_is_counted() -> None:
 
 @pytest.mark.parametrize(("source", "is_star"), [("0.0.0.0", True), ("10.9.0.1", False)])
 def test_an_assert_is_counted_and_changes_nothing(source: str, is_star: bool) -> None:
-    router = started(with_pim(join_repeats=0), GROUP)
+    router = started(with_pim(join_repeats=0, accept_neighbors=EVERY_ROUTER), GROUP)
     hello(router)
     hello(router, OTHER)
     router.advance(NOW + 2)
@@ -332,7 +355,7 @@ def test_an_assert_is_counted_and_changes_nothing(source: str, is_star: bool) ->
 
 
 def test_joins_of_others_change_nothing() -> None:
-    router = started(with_pim(join_repeats=0), GROUP)
+    router = started(with_pim(join_repeats=0, accept_neighbors=EVERY_ROUTER), GROUP)
     hello(router, holdtime=0xFFFF)
     hello(router, OTHER, holdtime=0xFFFF)
     refresh = NOW + 60
@@ -357,7 +380,7 @@ def test_without_a_configured_neighbor_the_first_one_is_joined_and_then_the_next
 
 
 def test_a_flood_of_new_neighbors_is_answered_by_a_hello_a_second() -> None:
-    router = started(with_pim(join_repeats=0))
+    router = started(with_pim(join_repeats=0, accept_neighbors=EVERY_ROUTER))
     hello(router)
     router.advance(NOW + 5)
     sent: list[Effect] = []

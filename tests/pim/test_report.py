@@ -11,7 +11,7 @@ from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
 from mcastd.status import GroupStatus, NeighborStatus, PimStatus
 from tests.pim.machine import GROUP, NOW, OTHER, SOURCE, SSM_GROUP, hello, started
-from tests.simulator.world import NAME, RP, UPSTREAM, with_pim
+from tests.simulator.world import EVERY_ROUTER, NAME, RP, UPSTREAM, with_pim
 
 QUIET = with_pim(join_repeats=0)
 
@@ -46,7 +46,7 @@ def test_a_neighbor_that_never_expires_and_one_that_restarted() -> None:
 
 
 def test_a_static_neighbor_is_shown_unless_it_is_known_by_any_address() -> None:
-    router = started(with_pim(static_neighbor=True))
+    router = started(with_pim(static_neighbor=True, accept_neighbors=EVERY_ROUTER))
     static = NeighborStatus(address=str(UPSTREAM), uptime=5.0, expires_in=None, static=True)
     assert shown(router, NOW + 5).neighbors == (static,)
     hello(router, OTHER, NOW + 6)

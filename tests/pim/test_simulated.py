@@ -1,12 +1,14 @@
 """mcastd's machine against the reference upstream router, over a bad link, in simulated time."""
 
 import ast
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcastd.config.model import Group
 from mcastd.pim.effects import Joined, NeighborDown, NeighborRestarted
 from mcastd.pim.report import group_statuses
 from tests.simulator import reference, world
@@ -122,6 +124,70 @@ def test_a_steady_refresh_comes_every_period_and_before_the_holdtime() -> None:
     refreshes = [when for when, sender, data in link.sent[before:] if sender == LEAF and data[0] & 15 == JOIN_PRUNE]
     assert len(refreshes) == 10
     assert link.longest_missing < 0.1
+
+
+def test_a_router_that_forgot_the_joins_gets_them_when_the_streams_fall_silent() -> None:
+    link = World()
+    leaf = link.leaf
+    leaf.join(GROUPS[0])
+    leaf.join(GROUPS[1], SOURCES[1])
+    link.run(70)
+    link.reference.forget_joins()
+    link.run(3)
+    assert link.reference.joined() == set()
+    leaf.fall_silent()
+    link.run(0.02)
+    assert link.reference.joined() == leaf.wanted()
+
+
+def test_joins_are_repeated_for_silences_every_ten_seconds_at_most() -> None:
+    link = World()
+    leaf = link.leaf
+    leaf.join(GROUPS[0])
+    link.run(70)
+    before = len(link.sent)
+    for _ in range(40):
+        leaf.fall_silent()
+        link.run(0.5)
+    sent = [when - 1070.0 for when, sender, data in link.sent[before:] if sender == LEAF and data[0] & 15 == JOIN_PRUNE]
+    assert sent == [0.0, 10.0, 20.0]
+
+
+def test_a_silence_of_a_path_that_is_down_sends_nothing() -> None:
+    link = World()
+    leaf = link.leaf
+    leaf.join(GROUPS[0])
+    link.run(70)
+    leaf.settings = replace(leaf.settings, up=False)
+    before = len(link.sent)
+    leaf.fall_silent()
+    assert len(link.sent) == before
+
+
+def test_a_router_that_acts_late_is_joined_within_three_seconds_of_it() -> None:
+    link = World(own=replace(world.settings(), has_arrived=lambda _source, _group: False))
+    link.reference.acts_at = link.now + 17.0
+    link.leaf.join(GROUPS[0])
+    link.leaf.join(GROUPS[1], SOURCES[1])
+    link.run(20.1)
+    assert link.reference.joined() == link.leaf.wanted()
+    link.run(40)
+    before = len(link.sent)
+    link.run(59)
+    joins = [data for _, sender, data in link.sent[before:] if sender == LEAF and data[0] & 15 == JOIN_PRUNE]
+    assert len(joins) == 1, "after the first minute there is the refresh alone"
+
+
+def test_only_the_groups_without_a_packet_are_joined_again() -> None:
+    link = World(own=replace(world.with_pim(join_repeats=0), has_arrived=lambda _source, group: group != GROUPS[3]))
+    link.run(6)
+    link.leaf.configure(tuple(Group(group=group, tunnel=world.NAME) for group in GROUPS), link.now)
+    link.run(0.1)
+    before = len(link.sent)
+    link.run(7)
+    repeated = [data for _, sender, data in link.sent[before:] if sender == LEAF and data[0] & 15 == JOIN_PRUNE]
+    found = [[parsed.group for parsed in reference.read_join_prune(data)[2]] for data in repeated]
+    assert found == [[GROUPS[3]], [GROUPS[3]]]
 
 
 def test_excluded_sources_are_pruned_off_the_shared_tree() -> None:

@@ -94,6 +94,7 @@ class Reference:
         self.address = address
         self.random = random.Random(seed)
         self.outbox: list[bytes] = []
+        self.acts_at = 0.0  # until then it takes no Join/Prune, as troglobit's pimd after its start
         self.discarded = 0
         self.restart(0.0)
 
@@ -105,6 +106,10 @@ class Reference:
         self.pair: dict[Pair, Downstream] = {}
         self.rpt: dict[Pair, Downstream] = {}
         self.hello_at = now + self.random.uniform(0, TRIGGERED_HELLO_DELAY)
+
+    def forget_joins(self) -> None:
+        """Lose the downstream state and keep the generation id, as FRR does at ``clear ip mroute``."""
+        self.star, self.pair, self.rpt = {}, {}, {}
 
     def next_deadline(self) -> float:
         """When ``advance`` must be called at the latest."""
@@ -132,7 +137,7 @@ class Reference:
             upstream, holdtime, groups = read_join_prune(data)
             if source not in self.neighbors:
                 self.discarded += 1  # section 4.3.1: not from a neighbour
-            elif upstream == self.address:
+            elif upstream == self.address and now >= self.acts_at:
                 for parsed in groups:
                     self._group(parsed, holdtime, now)
         self.advance(now)

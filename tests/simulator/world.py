@@ -16,6 +16,7 @@ LEAF = IPv4Address("10.44.4.6")
 RP = IPv4Address("100.15.30.253")
 PIM = Pim(neighbor=UPSTREAM, rp=(RpRange(address=RP, groups=(IPv4Network("224.0.0.0/4"),)),))
 NAME = "gre1"
+EVERY_ROUTER = (IPv4Network("0.0.0.0/0"),)  # for accept_neighbors
 
 
 def settings(pim: Pim = PIM, address: IPv4Address = LEAF, mtu: int = 1398) -> PimInterface:
@@ -61,6 +62,11 @@ class Leaf:
 
     def leave(self, group: IPv4Address, source: IPv4Address | None = None, origin: str = "test") -> None:
         self._do(self.router.leave(group, source, NAME, origin, self.world.now))
+
+    def fall_silent(self) -> None:
+        """All streams fell silent together."""
+        self.settings = replace(self.settings, silences=self.settings.silences + 1)
+        self.configure(self.groups, self.world.now)
 
     def relink(self) -> None:
         self._do(self.router.relink(NAME, self.world.now))
