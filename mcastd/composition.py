@@ -33,8 +33,9 @@ from mcastd.pim.transport import OpenTransport, SocketTransport
 from mcastd.problems import Problem
 from mcastd.snapshot import Judgement, Snapshots
 from mcastd.status import ProblemStatus
+from mcastd.streams.agent import Counters, StreamsAgent
 from mcastd.supervision import Supervisor
-from mcastd.system import capabilities, gre_devices, netlink, nft, sockets, sysctl
+from mcastd.system import capabilities, gre_devices, netlink, nft, nft_counters, sockets, sysctl
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -71,6 +72,7 @@ class System:
     store: Callable[[Logger], FdStore] = FdStore.inherited
     sysctls: Sysctls = sysctl
     nftables: Nftables = nft
+    counters: Counters = nft_counters
     charon: Callable[[Path], Charon] = ViciSocket
     esp_sockets: EspSockets = sockets
     netlink: Callable[[], Netlink] = netlink.Netlink
@@ -120,12 +122,16 @@ class Composition:
         )
         self.keepalive = KeepaliveAgent(log=log, on_change=on_change, open_socket=system.open_keepalive)
         self.pim = PimAgent(log=log, on_change=on_change, rng=rng, open_transport=system.open_pim)
+        self.streams = StreamsAgent(
+            nftables=system.nftables, counters=system.counters, ledger=ledger, log=log, on_change=on_change
+        )
         self.parts: tuple[Part[Any], ...] = (
             Part(self.firewall, wiring.firewall),  # the guard is in place before anything of ours could send
             Part(self.ipsec, wiring.ipsec),
             Part(self.tunnels, wiring.tunnels),
             Part(self.keepalive, wiring.keepalive),
             Part(self.pim, wiring.pim),
+            Part(self.streams, wiring.streams),
         )
 
     def configure(self) -> None:
@@ -199,7 +205,7 @@ class Composition:
 
     async def refresh(self) -> None:
         """Read the counters that are read on demand only, right before ``snapshots``."""
-        await asyncio.gather(self.ipsec.refresh(), self.firewall.refresh())
+        await asyncio.gather(self.ipsec.refresh(), self.firewall.refresh(), self.streams.refresh())
 
     def snapshots(self, now: float) -> Snapshots:
         """What each agent says; ``now`` is monotonic."""
@@ -242,12 +248,17 @@ class Composition:
 
     def _inputs(self, part: Part[Any]) -> Inputs:
         up = Up(
-            self.firewall.in_place,
-            self.ipsec.children(),
-            self.tunnels.links(),
-            self.keepalive.dead_paths(),
-            self.keepalive.keepalives_stopped(),
-            self.pim.hello_overdue(),
+            guard_in_place=self.firewall.in_place,
+            children=self.ipsec.children(),
+            links=self.tunnels.links(),
+            dead_paths=self.keepalive.dead_paths(),
+            keepalives_stopped=self.keepalive.keepalives_stopped(),
+            hello_overdue=self.pim.hello_overdue(),
+            joins=self.pim.joins_by_tunnel(),
+            is_joined=self.pim.is_joined,
+            arrivals=self.streams.arrivals(),
+            decrypted=self.streams.decrypted(),
+            has_arrived=self.streams.has_arrived,
         )
         if self._before is None:
             return Inputs(self.config, self._peers, up)

@@ -14,9 +14,10 @@ AgreementCode = Literal["ike_proposal", "esp_proposal", "traffic_selectors", "at
 HostCode = Literal["capability_missing", "firewall_failed", "host_cannot", "local_address_missing", "state_not_saved"]
 DownCode = Literal["peer_down", "child_sa_down", "tunnel_down"]
 PimCode = Literal["joins_not_joined", "pim_neighbor_missing", "pim_send_failed", "rp_missing"]
+ArrivalCode = Literal["all_silent", "child_sa_silent", "group_silent", "nothing_ever_arrived"]
 DaemonCode = Literal["agent_failed", "changed_by_another_program", "flapping"]
 AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode]
-PathsCode = Literal[PathCode, SilenceCode, DownCode, PimCode]
+PathsCode = Literal[PathCode, SilenceCode, ArrivalCode, DownCode, PimCode]
 OwnCode = Literal[HostCode, DaemonCode]
 ProblemCode = Literal[CharonCode, AuthenticationCode, AgreementCode, PathsCode, OwnCode]
 

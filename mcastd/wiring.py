@@ -9,10 +9,13 @@ grown, and the agent acts when it differs from the number that it has acted on.
                                             -> ipsec       early ESP may be replayed
     tunnels    links up, addresses, MTU     -> keepalive, pim
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
+    pim        how much is joined           -> streams     what is expected to arrive
+    streams    what arrives, is decrypted   -> ipsec, pim
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.other_side import carrier
@@ -22,6 +25,7 @@ from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
 from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
 from mcastd.pim.settings import PimDesired, PimInterface
+from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival, no_stream
 from mcastd.tunnel.desired import LinkView, TunnelsDesired
 from mcastd.tunnel.mtu import Carrier
 
@@ -40,6 +44,14 @@ class Up:
     # The tunnels on which the far end's keepalives have stopped, and those whose PIM neighbour's Hello is overdue.
     keepalives_stopped: frozenset[str] = frozenset()
     hello_overdue: frozenset[str] = frozenset()
+    # By the tunnel's name, how many joins are desired, and whether they include a source (None: any) and a group.
+    joins: Mapping[str, int] = field(default_factory=dict)
+    is_joined: Callable[[str, IPv4Address | None, IPv4Address], bool] = no_stream
+    # By the tunnel's and by the CHILD_SA's name, what arrives; empty until it is known.
+    arrivals: Mapping[str, TunnelArrival] = field(default_factory=dict)
+    decrypted: Mapping[str, ChildArrival] = field(default_factory=dict)
+    # Whether packets of a source (None: any) for a group have just arrived on a tunnel.
+    has_arrived: Callable[[str, IPv4Address | None, IPv4Address], bool] = no_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,12 @@ def pim(inputs: Inputs) -> PimDesired:
     ]
     tunnels = tuple(tunnel.name for tunnel in inputs.config.tunnels if tunnel.pim is not None)
     return PimDesired(tuple(interfaces), inputs.config.groups, tunnels)
+
+
+def streams(inputs: Inputs) -> StreamsDesired:
+    """What is counted, and what is expected to arrive."""
+    children = {name: view.up_count for name, view in inputs.up.children.items() if view.up}
+    return StreamsDesired(inputs.config, children, inputs.up.joins, inputs.up.is_joined)
 
 
 def _unguarded(inputs: Inputs) -> frozenset[str]:

@@ -26,6 +26,7 @@ from tests.fakes.netlink import FakeNetlink
 from tests.fakes.nftables import FakeNftables
 from tests.fakes.pim_transport import FakeHost, FakeTransport
 from tests.fakes.service_manager import FakeServiceManager
+from tests.fakes.streams import FakeStreams
 
 ARTICLE = load(Path(__file__).parents[1] / "etc" / "mcastd.toml", check_files=False).config
 ROUTER = IPv4Address("10.44.4.5")
@@ -38,6 +39,11 @@ class Host:
         self.kernel = FakeKernel()
         self.netlink = FakeNetlink(self.kernel)
         self.nft = FakeNftables()
+        self.streams = FakeStreams(self.nft)
+        for group in ARTICLE.groups:
+            self.streams.arrives(str(group.group))
+        for child in ARTICLE.peers[0].children:
+            self.streams.decrypts(child.name)
         self.charon = FakeCharon()
         self.esp = FakeEspSockets()
         self.manager = FakeServiceManager()
@@ -55,6 +61,7 @@ class Host:
             store=lambda _: self.manager.store(),
             sysctls=self.kernel.sysctls,
             nftables=self.nft,
+            counters=self.streams,
             charon=lambda _: self.charon,
             esp_sockets=self.esp,
             netlink=lambda: self.netlink,

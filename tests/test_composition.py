@@ -19,7 +19,7 @@ from tests.composed import ARTICLE, Host, running
 from tests.fakes.charon import WRONG_PSK
 from tests.fakes.clock import simulated, until
 
-NAMES = ["firewall", "ipsec", "tunnels", "keepalive", "pim"]
+NAMES = ["firewall", "ipsec", "tunnels", "keepalive", "pim", "streams"]
 GRE1 = ARTICLE.tunnels[0]
 OTHER_FAR_END = IPv4Address("10.44.7.9")
 (PEER,) = ARTICLE.peers

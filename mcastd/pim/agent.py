@@ -147,7 +147,16 @@ class PimAgent:
 
     def joins_desired(self) -> int:
         """How many joins are desired on the configured tunnels. Costs the same for one and for many."""
-        return sum(len(self._router.memberships.get(name, ())) for name in self._desired.tunnels)
+        return sum(self.joins_by_tunnel().values())
+
+    def joins_by_tunnel(self) -> dict[str, int]:
+        """How many joins are desired on each of the configured tunnels."""
+        return {name: len(self._router.memberships.get(name, ())) for name in self._desired.tunnels}
+
+    def is_joined(self, tunnel: str, source: IPv4Address | None, group: IPv4Address) -> bool:
+        """Whether what ``source`` sends to ``group`` is desired on a tunnel."""
+        membership = self._router.memberships.get(tunnel)
+        return membership is not None and bool(membership.origins(group, None) or membership.origins(group, source))
 
     def hello_overdue(self) -> frozenset[str]:
         """The tunnels on which the Hello of the upstream neighbour is overdue."""

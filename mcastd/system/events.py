@@ -61,6 +61,8 @@ EVENTS: Final = {
     "firewall_failed": Event("error", "nftables table could not be put in place", "ddc224a779bb4a80af4630c751985134"),
     "firewall_repaired": Event("warning", "nftables table restored after a change", "d37d6b5aa4d24f6b8b591356788530a6"),
     "firewall_events_missing": Event("warning", "no events for the nftables table", "8819aa2a26a44b50a6158b8c206c6e0d"),
+    "streams_not_counted": Event("warning", "what arrives cannot be counted", "791daefdbc354e6abf2e5f1f6bd20313"),
+    "arrival_stopped": Event("warning", "what should arrive does not", "fcff7ad544694d7b861534184fe02d3d"),
     "keepalives_answered": Event("info", "GRE keepalives are answered", "2d72394e91294f539054c347f534bb10"),
     "keepalives_stopped": Event("warning", "GRE keepalives have stopped", "e2c074aef6794c7f9f66156b49f970eb"),
     "keepalive_socket_failed": Event("error", "no socket for GRE keepalives", "04827bc72f3f499d95d25b6684e03075"),
@@ -87,5 +89,6 @@ EVENTS: Final = {
     "rp_set_changed": Event("info", "rendezvous points"),
     "auto_rp_changed": Event("info", "Auto-RP mappings"),
     "firewall_in_place": Event("info", "nftables table in place"),
+    "arrival_resumed": Event("info", "what should arrive does again"),
     "firewall_removed": Event("info", "nftables table removed"),
 }

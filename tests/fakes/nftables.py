@@ -1,7 +1,7 @@
-"""The nftables of a host, in memory: for the agent the interface ``mcastd.system.nft_table.Nftables``.
+"""The nftables of a host, in memory: for the agents the interface ``mcastd.system.nft_table.Nftables``.
 
-It understands of nft's language what the agent writes: ``add table``, ``delete table``, and a table with counters and
-chains, of which it keeps the lines.
+It understands of nft's language what the agents write: commands for tables, chains and counters, and a table with
+counters, sets and chains, of which it keeps the lines.
 """
 
 import asyncio
@@ -17,7 +17,9 @@ from mcastd.system.nft import Table
 from tests.fakes.changes import Notifications
 
 _COUNTER = re.compile(r"counter (\S+) { packets (\d+) bytes (\d+) }")
-_STATEMENT = re.compile(r"(add table|delete table|table) ip (\w+)(?: \{\n(.*?\n)\})?(?:\n|$)", re.DOTALL)
+_STATEMENT = re.compile(
+    r"((?:add|flush|delete) (?:table|chain|counter)|table) ip (\w+)(?: ([\w-]+))?(?: \{\n(.*?\n)\})?(?:\n|$)", re.DOTALL
+)
 LATENCY = 0.005
 """Seconds that each run of nft takes."""
 
@@ -103,14 +105,19 @@ class FakeNftables:
         if self.refuses is not None:
             raise HostError(self.refuses)
 
-    def _apply(self, tables: dict[str, FakeTable], verb: str, name: str, body: str | None) -> None:
-        if verb == "delete table":
+    def _apply(self, tables: dict[str, FakeTable], command: str, name: str, part: str | None, body: str | None) -> None:
+        if command == "delete table":
             if tables.pop(name, None) is None:
                 raise HostError("nft: No such file or directory")
             return
         table = tables.setdefault(name, FakeTable(next(self._handles)))
+        if command == "delete counter":
+            del table.counts[str(part)]
+        elif command == "delete chain" and (head := f"chain {part} {{") in table.rules:
+            start = table.rules.index(head)
+            del table.rules[start : table.rules.index("}", start) + 1]
         for line in filter(None, map(str.strip, (body or "").splitlines())):
             if counter := _COUNTER.fullmatch(line):
-                table.counts[counter[1]] = (int(counter[2]), int(counter[3]))
-            else:
+                table.counts.setdefault(counter[1], (int(counter[2]), int(counter[3])))
+            elif not line.startswith("set ") or line not in table.rules:
                 table.rules.append(line)

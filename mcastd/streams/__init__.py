@@ -1,0 +1,16 @@
+"""What arrives: on each tunnel, of each stream, and from each CHILD_SA; and what follows when it ends.
+
+A stream is what arrives on one tunnel from one source for one group and UDP port.
+
+Theory of operation. An nftables table of its own (``table``) counts before any rule of the host can drop: the multicast
+of each tunnel and what each CHILD_SA has decrypted in named counters, the streams in a set, whose elements have a
+counter and the time of the last packet. The kernel counts, whether mcastd runs or not; a restart changes nothing.
+``agent.StreamsAgent`` keeps the table in place and reads it by netlink: the named counters every second, which costs
+nothing, and the set when they show that it may have something new (``tunnels``), or after some seconds.
+
+The machines are sans-IO and take ``now``::
+
+    stream.Stream      one stream: does it carry a packet a second, since when is it silent
+    tunnels.Tunnel     all streams of a tunnel together: all_silent, nothing_ever_arrived
+    decryption.Child   one CHILD_SA: seen, quiet, receiving; child_sa_silent
+"""

@@ -1,0 +1,50 @@
+"""What the streams agent is configured with, and what it shows to the other agents. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from mcastd.config.model import Config
+
+
+def no_stream(_tunnel: str, _source: IPv4Address | None, _group: IPv4Address) -> bool:
+    """Where there are no streams."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsDesired:
+    """The tunnels and CHILD_SAs to count for, and what is expected to arrive on them.
+
+    ``children`` is by the CHILD_SA's name how often it came up, without those that are down; ``joins`` by the tunnel's
+    name how many joins are desired on it; ``is_joined`` says of a tunnel, a source and a group whether it is by a join.
+    """
+
+    config: Config = field(default_factory=Config)
+    children: Mapping[str, int] = field(default_factory=dict)
+    joins: Mapping[str, int] = field(default_factory=dict)
+    is_joined: Callable[[str, IPv4Address | None, IPv4Address], bool] = field(default=no_stream, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelArrival:
+    """What arrives on a tunnel.
+
+    ``all_silent``: every stream that carried at least one packet a second is silent. ``silences`` is how often all of
+    them fell silent together.
+    """
+
+    all_silent: bool = False
+    silences: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChildArrival:
+    """What a CHILD_SA decrypts.
+
+    ``seen``: a packet since it was established; ``quiet``: none for 3 s; ``receiving``: one within the last 30 s.
+    """
+
+    seen: bool = False
+    quiet: bool = False
+    receiving: bool = False

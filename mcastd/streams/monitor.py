@@ -1,0 +1,120 @@
+"""All that arrives: the tunnels, their streams and the CHILD_SAs, from what the kernel has counted. Sans-IO.
+
+Every second it takes the named counters, and says whether the set of streams is to be read. An element of the set says
+when its last packet arrived, so nothing is lost by a look that is late.
+"""
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address
+from typing import Final
+
+from mcastd.net.nfnetlink import Element
+from mcastd.problems import Problem
+from mcastd.streams import table
+from mcastd.streams.decryption import Child
+from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival
+from mcastd.streams.stream import Stream
+from mcastd.streams.tunnels import Tunnel
+
+_LOOK_PERIOD: Final = (2.0, 10.0)  # seconds between two looks where nothing asks for one: with few streams, with many
+_STREAMS_A_SECOND: Final = 500  # that are read where nothing asks for a look, and ten times as many where it does
+_HAS_ARRIVED: Final = 5.0  # seconds; a packet before that may be older than the join that is asked for
+
+
+class Monitor:
+    """What arrives. Times are monotonic, in seconds."""
+
+    def __init__(self) -> None:
+        self._desired = StreamsDesired()
+        self._tunnels: dict[str, Tunnel] = {}
+        self._children: dict[str, Child] = {}
+        self._streams: dict[bytes, Stream] = {}  # by the key of the kernel's element
+        self._last: dict[
+            tuple[str, IPv4Address | None, IPv4Address], float
+        ] = {}  # the last packet, by source and group
+        self._looked_at = 0.0  # when the streams were read last
+        self._asked = False  # whether has_arrived has been asked since then
+        self.expected_since: float | None = None  # since when streams are expected; None: not now
+
+    def configure(self, desired: StreamsDesired, now: float) -> None:
+        """Set what is counted and what is expected."""
+        self._desired = desired
+        tunnels = {tunnel.name for tunnel in desired.config.tunnels}
+        self._tunnels = {name: self._tunnels.get(name) or Tunnel() for name in sorted(tunnels)}
+        for name, tunnel in self._tunnels.items():
+            tunnel.configure(desired.joins.get(name, 0), now)
+        children = {child.name for peer in desired.config.peers for child in peer.children}
+        self._children = {name: self._children.get(name) or Child() for name in sorted(children)}
+        for name, child in self._children.items():
+            child.configure(desired.children.get(name, 0))
+
+    def counted(self, packets: Mapping[str, int], now: float) -> bool:
+        """Take the named counters; returns whether the streams are to be read."""
+        asked = self._asked
+        for name, tunnel in self._tunnels.items():
+            if table.TUNNEL + name in packets:
+                asked |= tunnel.counted(packets[table.TUNNEL + name])
+        for name, child in self._children.items():
+            if table.CHILD + name in packets:
+                child.counted(packets[table.CHILD + name], now)
+        shortest, longest = _LOOK_PERIOD
+        period = len(self._streams) / _STREAMS_A_SECOND
+        return now - self._looked_at >= (period / 10 if asked else min(max(period, shortest), longest))
+
+    def stream(self, element: Element, now: float) -> None:
+        """Take one stream. Raises DecodeError."""
+        seen = now - (table.TIMEOUT - element.expires_in)
+        stream = self._streams.get(element.key)
+        if stream is None:
+            self._streams[element.key] = Stream(table.key(element), element.packets, seen, now)
+        else:
+            stream.counted(element.packets, seen, now)
+
+    def looked(self, now: float) -> None:
+        """All streams have been read."""
+        self._looked_at, self._asked = now, False
+        self._streams = {key: stream for key, stream in self._streams.items() if now - stream.seen < table.TIMEOUT}
+        of_tunnel: dict[str, list[Stream]] = {name: [] for name in self._tunnels}
+        self._last = {}
+        for stream in self._streams.values():
+            tunnel, source, group, _ = stream.key
+            if tunnel in of_tunnel:
+                of_tunnel[tunnel].append(stream)
+            for key in ((tunnel, source, group), (tunnel, None, group)):
+                self._last[key] = max(self._last.get(key, 0.0), stream.seen)
+        for name, streams in of_tunnel.items():
+            self._tunnels[name].looked(streams, self._desired.is_joined, now)
+
+    def has_arrived(self, tunnel: str, source: IPv4Address | None, group: IPv4Address, now: float) -> bool:
+        """Whether a packet for a group, from ``source`` or (None) any, arrived within the last seconds.
+
+        The next look then comes soon.
+        """
+        self._asked = True
+        return now - self._last.get((tunnel, source, group), -_HAS_ARRIVED) < _HAS_ARRIVED
+
+    def arrivals(self, now: float) -> dict[str, TunnelArrival]:
+        """What arrives on each tunnel, by its name."""
+        return {name: tunnel.arrival(self.expected_since, now) for name, tunnel in self._tunnels.items()}
+
+    def decrypted(self, now: float) -> dict[str, ChildArrival]:
+        """What each CHILD_SA decrypts, by its name."""
+        return {name: child.arrival(now) for name, child in self._children.items()}
+
+    def problems(self, now: float) -> Iterator[Problem]:
+        """What should arrive and does not."""
+        joins: dict[str, int] = {}
+        for configured in self._desired.config.tunnels:
+            name, tunnel = configured.name, self._tunnels[configured.name]
+            if configured.child is not None:
+                joins[configured.child] = joins.get(configured.child, 0) + tunnel.joins
+            if tunnel.arrival(self.expected_since, now).all_silent:
+                text = f"nothing arrives on tunnel {name}: all streams of at least one packet a second are silent"
+                yield Problem("all_silent", name, text)
+            if tunnel.nothing_ever_arrived(self.expected_since, now):
+                text = f"nothing has ever arrived on tunnel {name}, on which groups are joined"
+                yield Problem("nothing_ever_arrived", name, text)
+        for name, child in self._children.items():
+            if joins.get(name) and child.is_silent(now):
+                text = f"CHILD_SA {name}, through which groups are joined, decrypts no packets any more"
+                yield Problem("child_sa_silent", name, text)

@@ -1,0 +1,110 @@
+"""Config -> the nftables table that counts what arrives, in the language of nft(8); and the keys of its set. Pure."""
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address
+from typing import Final, NamedTuple
+
+from mcastd.config.model import Child, Config
+from mcastd.errors import DecodeError
+from mcastd.net.nfnetlink import Element
+
+NAME: Final = "mcastd_streams"
+"""The name of the table, in the family ``ip``."""
+SET: Final = "streams"
+TUNNEL, CHILD = "tunnel-", "child-"
+"""Prefixes of the counters' names; the name of a tunnel or of a CHILD_SA follows."""
+TIMEOUT: Final = 2 * 86400.0
+"""Seconds without a packet after which a stream leaves the set."""
+
+_SIZE: Final = 65536  # streams; the counters of the tunnels go on where the set is full
+_CHAIN: Final = "arriving"
+# Before the kernel reassembles fragments, which keep their port in the first one alone: a datagram is counted once.
+_PRIORITY: Final = "raw - 200"
+_STREAMS: Final = "ip daddr 224.0.0.0/4 ip daddr != 224.0.0.0/24"
+_KEY: Final = "iifname . ip saddr . ip daddr . udp dport"
+_IFNAME: Final = 16  # bytes of an interface's name in a key (IFNAMSIZ); the other fields take 4 each
+_USERSPACE_ESP: Final = "ipsec0"
+
+
+class Key(NamedTuple):
+    """What a stream is known by."""
+
+    tunnel: str
+    source: IPv4Address
+    group: IPv4Address
+    port: int
+
+
+def table(config: Config) -> str:
+    """The table, or an empty text without a tunnel: then nothing can arrive."""
+    if not config.tunnels:
+        return ""
+    children = [child for peer in config.peers for child in peer.children]
+    alone = {tunnel.child: tunnel.name for tunnel in config.tunnels if tunnel.encapsulation == "none"}
+    names = [*(TUNNEL + tunnel.name for tunnel in config.tunnels), *(CHILD + child.name for child in children)]
+    rules = [
+        # The counter comes first: a packet without a port, and a full set, end the rule.
+        *(
+            f'iifname "{tunnel.name}" {_STREAMS} counter name {TUNNEL}{tunnel.name} update @{SET} {{ {_KEY} counter }}'
+            for tunnel in config.tunnels
+        ),
+        *(rule for child in children for rule in _decrypted(child, alone.get(child.name))),
+    ]
+    return "\n".join(
+        (
+            f"table ip {NAME} {{",
+            f"\tset {SET} {{ type ifname . ipv4_addr . ipv4_addr . inet_service; size {_SIZE}; "
+            f"flags dynamic, timeout; timeout {TIMEOUT:.0f}s; }}",
+            *(f"\tcounter {name} {{ packets 0 bytes 0 }}" for name in names),
+            f"\tchain {_CHAIN} {{",
+            f"\t\ttype filter hook prerouting priority {_PRIORITY}; policy accept;",
+            *(f"\t\t{rule}" for rule in rules),
+            "\t}",
+            "}",
+            "",
+        )
+    )
+
+
+def transaction(text: str, counters: Iterable[str]) -> str:
+    """The commands that make ``text`` the table and keep what its set and its counters have counted.
+
+    ``counters`` are those that the table has: what ``text`` does not have is removed.
+    """
+    surplus = [name for name in counters if f"counter {name} {{" not in text]
+    return "\n".join(
+        (
+            f"add table ip {NAME}",
+            f"add chain ip {NAME} {_CHAIN}",
+            f"flush chain ip {NAME} {_CHAIN}",
+            f"delete chain ip {NAME} {_CHAIN}",
+            *(f"delete counter ip {NAME} {name}" for name in surplus),
+            text,
+        )
+    )
+
+
+def key(element: Element) -> Key:
+    """What the kernel knows a stream by. Raises DecodeError."""
+    raw = element.key
+    if len(raw) != _IFNAME + 12:
+        raise DecodeError("key")
+    name = raw[:_IFNAME].rstrip(b"\0").decode(errors="replace")
+    source, group = IPv4Address(raw[_IFNAME : _IFNAME + 4]), IPv4Address(raw[_IFNAME + 4 : _IFNAME + 8])
+    return Key(name, source, group, int.from_bytes(raw[_IFNAME + 8 : _IFNAME + 10], "big"))
+
+
+def _decrypted(child: Child, alone: str | None) -> Iterator[str]:
+    """Count what a CHILD_SA has decrypted: by the kernel, by charon in user space, or from its XFRM interface."""
+    ends = _field("saddr", child.remote_ts.with_prefixlen) + _field("daddr", child.local_ts.with_prefixlen)
+    found = f"{ends}{'ip protocol 47 ' if child.protocol == 'gre' else ''}counter name {CHILD}{child.name}"
+    if child.mode == "interface":
+        yield f'iifname "{child.interface or alone}" {found}'
+        return
+    yield f"meta ipsec exists {found}"
+    if child.mode == "tunnel":
+        yield f'iifname "{_USERSPACE_ESP}" {found}'
+
+
+def _field(name: str, network: str) -> str:
+    return f"ip {name} {network} " if not network.endswith("/0") else ""

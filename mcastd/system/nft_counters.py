@@ -1,0 +1,57 @@
+"""What the named counters and the sets of an nftables table have counted, read by netlink.
+
+nft(8) takes a quarter of a second for 10,000 elements, and its JSON blocks the event loop. Here each datagram of the
+kernel, of at most some hundred elements, is one step, and the loop runs in between. Every question has a socket of its
+own, so that what is left of an answer that was given up is not taken for the next one.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
+
+from mcastd.errors import DecodeError, HostError
+from mcastd.net import nfnetlink
+from mcastd.net.nfnetlink import Element
+from mcastd.system.sockets import configuring
+
+_NETLINK_NETFILTER: Final = 12
+_DATAGRAM: Final = 1 << 16
+_TIMEOUT: Final = 5.0  # seconds for each part; the kernel has it at once
+
+
+async def counters(table: str) -> dict[str, int]:
+    """The packets of each named counter of a table of the family ``ip``. Raises HostError."""
+    return dict([nfnetlink.counter(message) async for message in _messages(nfnetlink.ask_counters(table))])
+
+
+async def elements(table: str, name: str) -> AsyncGenerator[list[Element], None]:
+    """The elements of a set of a table of the family ``ip``, in parts. Raises HostError."""
+    async for message in _messages(nfnetlink.ask_elements(table, name)):
+        yield list(nfnetlink.elements(message))
+
+
+async def _messages(request: bytes) -> AsyncIterator[bytes]:
+    """The messages of an answer, with a step of the event loop after each datagram.
+
+    That the ruleset changed meanwhile is no error: what may be missing is read the next time.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        with configuring(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as sock, sock:
+            sock.sendto(request, (0, 0))
+            while True:
+                async with asyncio.timeout(_TIMEOUT):
+                    part = nfnetlink.part(await loop.sock_recv(sock, _DATAGRAM))
+                for message in part.messages:
+                    yield message
+                if part.error:
+                    raise HostError(f"nftables: {os.strerror(part.error)}")
+                if part.done:
+                    return
+                await asyncio.sleep(0)
+    except OSError as error:
+        raise HostError(f"nftables: {error.strerror}") from error
+    except DecodeError as error:
+        raise HostError(f"nftables: the kernel's answer cannot be read ({error.reason})") from error
