@@ -12,6 +12,9 @@ _BLOCKS: Final[frozenset[ProblemCode]] = frozenset(
     {"tunnel_down", "path_dead", "pim_neighbor_missing", "child_sa_down", "peer_down"}
 )
 
+# What follows from tunnel_down, on the tunnel that it names.
+_FOLLOWS: Final[frozenset[ProblemCode]] = frozenset({"pim_send_failed", "all_silent", "nothing_ever_arrived"})
+
 
 def health(problems: Iterable[Problem], config: Config) -> Health:
     """``down`` if nothing that is desired can arrive by any tunnel of a peer, ``degraded`` if anything is wrong."""
@@ -34,7 +37,7 @@ def independent(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """The problems without those that follow from another one: on a tunnel that is down PIM cannot send either."""
     found = tuple(problems)
     down = {problem.subject for problem in found if problem.code == "tunnel_down"}
-    return tuple(one for one in found if one.code != "pim_send_failed" or one.subject not in down)
+    return tuple(one for one in found if one.code not in _FOLLOWS or one.subject not in down)
 
 
 def summary(problems: Sequence[Problem], peers: int, tunnels: int, joins: int) -> str:
