@@ -7,7 +7,7 @@ import asyncio
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -92,6 +92,9 @@ class Composition:
     ) -> None:
         """``on_change`` is the reconcile nudge, upon which ``configure`` is to be called."""
         ledger = system.ledger(config.daemon.runtime_dir / "ledger.json")
+        self.ledger = ledger
+        for warning in ledger.warnings:
+            log.warning("ledger_damaged", problem=warning)
         self._log = log
         self._on_change = on_change
         self.history = History(log)
@@ -225,6 +228,7 @@ class Composition:
                     Problem("capability_missing", name, f"no {name}: mcastd cannot {what}")
                     for name, what in capabilities.missing()
                 ),
+                *self._state_not_saved(),
                 *(part.supervisor.problem for part in self.parts if part.supervisor and part.supervisor.problem),
                 *(problem for part in self.parts for problem in part.agent.problems()),
                 *self.history.problems(),
@@ -232,6 +236,10 @@ class Composition:
         )
         self.history.observe(found)
         return found
+
+    def _state_not_saved(self) -> Iterator[Problem]:
+        if self.ledger.problem is not None:
+            yield Problem("state_not_saved", "ledger.json", self.ledger.problem)
 
     def judgement(self) -> Judgement:
         """How things are now."""

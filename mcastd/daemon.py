@@ -59,7 +59,7 @@ class Daemon:
         config = self._agents.config
         peers = with_keys(config)
         # While the nftables table of the previous process, whose file may have been another one, still guards them.
-        await self._agents.tunnels.remove_inherited(config)
+        await self._agents.tunnels.inherit(config)
         self._handover.inherit([tunnel.name for tunnel in config.tunnels if tunnel.pim is not None])
         try:
             async with asyncio.TaskGroup() as group:

@@ -1,6 +1,6 @@
 """What the kernel is asked for and shows: links, addresses, routes, rules and next hops. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from mcastd.net.gre import PLAIN, GreOptions
@@ -41,11 +41,15 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An IPv4 address of the interface ``index``; ``peer`` is the far end of a point-to-point address."""
+    """An IPv4 address of the interface ``index``; ``peer`` is the far end of a point-to-point address.
+
+    ``label`` is the interface's name, unless the address was given another one; "" leaves it to the kernel.
+    """
 
     index: int
     interface: IPv4Interface
     peer: IPv4Address | None = None
+    label: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"address {self.interface}"

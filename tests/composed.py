@@ -16,6 +16,7 @@ from mcastd.config.model import Config
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.keepalive.packet import Endpoints
 from mcastd.pim.packet import Hello, encode_hello
+from mcastd.system.ledger import Ledger
 from tests.fakes.charon import FakeCharon
 from tests.fakes.clock import until
 from tests.fakes.esp import FakeEspSockets
@@ -48,6 +49,7 @@ class Host:
         self.esp = FakeEspSockets()
         self.manager = FakeServiceManager()
         self.ledger = MemoryLedger()
+        self.ledger_file: Ledger | None = None  # what the next process reads instead
         self.log = MemoryLog()
         self.keepalives: list[FakeGreSocket] = []
         self.pim = FakeHost()
@@ -55,7 +57,8 @@ class Host:
     def system(self) -> System:
         """What the next process uses of it."""
         self.netlink = FakeNetlink(self.kernel)
-        self.ledger = MemoryLedger(self.ledger.copy())
+        read, self.ledger_file = self.ledger_file, None
+        self.ledger = MemoryLedger(self.ledger.copy()) if read is None else MemoryLedger.of(read)
         return System(
             ledger=lambda _: self.ledger,
             store=lambda _: self.manager.store(),
@@ -122,7 +125,7 @@ class Process:
 
     async def run(self) -> None:
         """What ``Daemon.run`` does with the agents."""
-        await self.agents.tunnels.remove_inherited(self.agents.config)
+        await self.agents.tunnels.inherit(self.agents.config)
         async with asyncio.TaskGroup() as group:
             await self.agents.start(group, peers(self.agents.config))
             reconciling = group.create_task(self._reconcile())

@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 from random import Random
 from typing import Final
 
-from mcastd.errors import DecodeError, HostError, ViciError, ViciRefused
+from mcastd.errors import DecodeError, ViciError, ViciRefused
 from mcastd.ipsec import charon_health
 from mcastd.ipsec.attempts import Attempts
 from mcastd.ipsec.charon import Charon, Vici, list_conns, list_sas, remove
@@ -14,10 +14,11 @@ from mcastd.ipsec.charon_health import CharonHealth, surviving
 from mcastd.ipsec.duplicate_sas import DuplicateSas
 from mcastd.ipsec.esp_replay import EspReplay, EspSockets
 from mcastd.ipsec.loading import load, must_wait
+from mcastd.ipsec.ownership import CONN, adopt
 from mcastd.ipsec.sa_log import log_change
 from mcastd.ipsec.sas import IkeSa, Section, new_children, spis
 from mcastd.ipsec.state import ChildView, IpsecDesired, IpsecSnapshot, PeerState
-from mcastd.ipsec.teardown import CONN, drop_unconfigured, take_down, terminate_child
+from mcastd.ipsec.teardown import drop_unconfigured, take_down, terminate_child
 from mcastd.problems import Problem
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -57,6 +58,7 @@ class IpsecAgent:
         self._desired = IpsecDesired()  # as configured last
         self._peers: dict[str, PeerState] = {}  # the configured peers, by name
         self._control: Vici | None = None  # the connection for commands, while there is a session
+        self._adopted = False  # whether connections of a previous process have been looked for
         self._health = CharonHealth()  # whether charon can be used
         self._listed: tuple[IkeSa, ...] = ()  # what charon listed last
         self._listed_at = 0.0  # when that was, monotonic
@@ -170,6 +172,7 @@ class IpsecAgent:
             await events.register(*EVENTS)
             listener = asyncio.create_task(events.listen(self._event))
             listener.add_done_callback(lambda _: self.wake.set())
+            await self._adopt(control)
             self._control = control
             for peer in self._peers.values():
                 peer.loaded = None
@@ -189,6 +192,13 @@ class IpsecAgent:
             if listener is not None:
                 listener.cancel()
                 await asyncio.gather(listener, return_exceptions=True)
+
+    async def _adopt(self, control: Vici) -> None:
+        """Find the connections of a previous process, once."""
+        if not self._adopted:
+            for name in await adopt(control, self._ledger, [peer.desired.peer for peer in self._peers.values()]):
+                self._log.warning("inherited_by_mark", what=f"connection {name} in charon")
+            self._adopted = True
 
     def _session_failed(self, error: ViciError) -> None:
         """Act on the end of a session: if charon has ended only what receives is up, else its last listing counts."""
@@ -298,8 +308,6 @@ class IpsecAgent:
             except ViciRefused as error:
                 text = f"charon refused the connection: {error}"
                 self._not_loaded(peer, Problem("charon_refused", peer.name, text), now + AUDIT)
-            except HostError as error:
-                self._not_loaded(peer, Problem("state_not_saved", peer.name, str(error)), now + RECONNECT_MAX)
             else:
                 peer.loaded = desired
                 peer.problem = None

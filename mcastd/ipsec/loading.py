@@ -7,8 +7,9 @@ from mcastd.config.model import Peer
 from mcastd.ipsec import credentials, messages
 from mcastd.ipsec.charon import Charon, Vici, remove
 from mcastd.ipsec.messages import PeerWithKey
+from mcastd.ipsec.ownership import AUTHORITY, CHILD, CONN, KEY, SHARED
 from mcastd.ipsec.state import PeerState
-from mcastd.ipsec.teardown import AUTHORITY, CHILD, CONN, KEY, SHARED, owned, terminate_all, unload_key
+from mcastd.ipsec.teardown import owned, terminate_all, unload_key
 from mcastd.system.ledger import Ledger
 
 _TIMEOUT: Final = 1.0

@@ -9,15 +9,10 @@ from mcastd.errors import ViciRefused, ViciUnavailable
 from mcastd.ipsec.charon import Charon, Vici, remove
 from mcastd.ipsec.credentials import shared_id
 from mcastd.ipsec.messages import terminate
+from mcastd.ipsec.ownership import AUTHORITY, CHILD, CONN, KEY, SHARED, confirmed
 from mcastd.ipsec.sas import IkeSa
 from mcastd.system.ledger import Ledger
 
-# The ledger's kinds of entries.
-CONN: Final = "vici-conn"
-CHILD: Final = "vici-child"
-SHARED: Final = "vici-shared"
-KEY: Final = "vici-key"
-AUTHORITY: Final = "vici-authority"
 _GENTLE: Final = 1.0  # seconds for the peer to answer a DELETE
 _FORCED: Final = 0.5
 
@@ -25,12 +20,12 @@ _FORCED: Final = 0.5
 async def take_down(charon: Charon, ledger: Ledger, names: Collection[str]) -> None:
     """Terminate, unload and forget connections that are in the ledger, within some 2 seconds.
 
-    Raises ViciUnavailable if charon runs but does not answer; if it does not run, the ledger is cleared.
+    One that another program has loaded under the same name is forgotten alone. Raises ViciUnavailable if charon runs
+    but does not answer; if it does not run, the ledger is cleared.
     """
     if not names:
         return
     try:
-        await asyncio.gather(*(terminate_all(charon, name) for name in names))
         control = await charon.connect()
     except ViciUnavailable:
         if charon.has_socket():
@@ -39,7 +34,11 @@ async def take_down(charon: Charon, ledger: Ledger, names: Collection[str]) -> N
             _forget(ledger, name)
         return
     with closing(control):
-        for name in names:
+        ours = await confirmed(control, ledger, names)
+        await asyncio.gather(*(terminate_all(charon, name) for name in ours))
+        for name in set(names) - set(ours):
+            _forget(ledger, name)
+        for name in ours:
             await remove(control, "unload-conn", {"name": name})
             await remove(control, "unload-shared", {"id": shared_id(name)})
             for authority in owned(ledger, AUTHORITY, name):

@@ -2,50 +2,69 @@
 
 An entry is written before its change is made. The teardown restores the values and removes the entries. A start after
 a crash finds the entries and keeps the first value, which is the one to restore.
+
+What carries mcastd's mark is found on the host without the file, so that its change does not wait for a file that
+cannot be written. The value of a sysctl is nowhere else: while it cannot be recorded, the sysctl is not changed.
 """
 
-import contextlib
 from pathlib import Path
-
-import msgspec
+from typing import Final
 
 from mcastd.errors import HostError
-from mcastd.system import files
+from mcastd.system import files, ledger_file
+from mcastd.system.ledger_file import LARGEST, Value
 
-Value = str | int | None
+_ONLY_HERE: Final = frozenset({"sysctl"})  # kinds whose values nothing on the host shows
+_LOST: Final = "what carries the mark of mcastd is taken over; net.ipv4.ip_forward stays as it is: its value is lost"
 
 
 class Ledger:
     """Entries ``kind -> key -> value before``, in one JSON file that is replaced atomically.
 
-    Raises HostError if the file exists and cannot be read.
+    A file that cannot be read is kept aside, and what it cannot be read for is in ``warnings``; so is each entry that
+    cannot be used. Constructing it raises nothing.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._entries: dict[str, dict[str, Value]] = {}  # as in the file
+        self._entries: ledger_file.Entries = {}  # as they should be in the file
+        self.warnings: tuple[str, ...] = ()  # what of the file could not be used
+        self.is_incomplete = False  # whether a previous process has made what the file did not have
+        self.problem: str | None = None  # why the file is not what it should be
         try:
-            self._entries = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, Value]])
+            with path.open("rb") as file:
+                content = file.read(LARGEST + 1)
+            self._entries, wrong = ledger_file.decode(content)
         except FileNotFoundError:
-            pass
-        except msgspec.DecodeError as error:
-            raise HostError(f"{path}: not a ledger of mcastd ({error}); remove it if no mcastd is running") from error
-        except OSError as error:
-            raise HostError(f"{path}: {error.strerror}; mcastd records in it what it has to restore") from error
+            return
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self.warnings = (f"{path} cannot be read: {reason}; {self._keep_aside()}", _LOST)
+        else:
+            self.warnings = tuple(f"{path}: an entry is not used: {one}" for one in wrong)
+        self.is_incomplete = bool(self.warnings)
 
     def remember(self, kind: str, key: str, before: Value = None) -> None:
         """Record the value before a change, unless one is recorded already.
 
-        Raises HostError if the entry cannot be written; then the change must not be made.
+        Raises HostError if the value of a sysctl cannot be written; then the change must not be made.
         """
         entries = self._entries.setdefault(kind, {})
-        if key not in entries:
-            entries[key] = before
-            try:
-                self._save()
-            except HostError:
-                del entries[key]
-                raise
+        if key in entries:
+            return
+        entries[key] = before
+        self.save()
+        if self.problem is not None and kind in _ONLY_HERE:
+            del entries[key]
+            raise HostError(self.problem)
+
+    def found(self, kind: str, key: str, value: Value = None) -> bool:
+        """Record what carries mcastd's mark on the host; returns whether it was not recorded."""
+        if self.has(kind, key):
+            return False
+        self.is_incomplete = True
+        self.remember(kind, key, value)
+        return True
 
     def forget(self, kind: str, key: str) -> None:
         """Remove an entry after its value has been restored.
@@ -57,8 +76,7 @@ class Ledger:
             del entries[key]
             if not entries:
                 del self._entries[kind]
-            with contextlib.suppress(HostError):
-                self._save()
+            self.save()
 
     def has(self, kind: str, key: str) -> bool:
         """Whether mcastd made the change that kind and key name."""
@@ -68,11 +86,34 @@ class Ledger:
         """A copy of the entries of one kind, oldest first."""
         return dict(self._entries.get(kind, {}))
 
+    def save(self) -> None:
+        """Write the file; if that fails, the reason is ``problem``."""
+        try:
+            self._save()
+        except HostError as error:
+            self.problem = str(error)
+        else:
+            self.problem = None
+
+    def keep(self) -> None:
+        """Write the file again if it was removed, or could not be written before."""
+        if self.problem is not None or (self._entries and not self._path.exists()):
+            self.save()
+
     def _save(self) -> None:
         try:
-            if not self._entries:
+            if not any(self._entries.values()):
                 self._path.unlink(missing_ok=True)
-                return
-            files.replace(self._path, msgspec.json.encode(self._entries))
+            else:
+                files.replace(self._path, ledger_file.encode(self._entries))
         except OSError as error:
             raise HostError(f"{self._path}: {error.strerror}; mcastd records in it what it has to restore") from error
+
+    def _keep_aside(self) -> str:
+        """Move the file out of the way, where what happened to it can be looked into."""
+        aside = self._path.with_name(f"{self._path.name}.unreadable")
+        try:
+            self._path.replace(aside)
+        except OSError as error:
+            return f"it stays ({error.strerror})"
+        return f"it is kept as {aside}"

@@ -72,6 +72,10 @@ class Netlink:
         found = await self._ask(f"link {name}", self._ipr.link("get", ifname=name), errno.ENODEV)
         return _link(found[0]) if found else None
 
+    async def links(self) -> tuple[Link, ...]:
+        """All links of this host."""
+        return tuple(map(_link, await self._ask("links", self._ipr.link("dump"))))
+
     async def link_towards(self, destination: IPv4Address, source: IPv4Address | None = None) -> Link | None:
         """The link by which packets to ``destination`` leave; None if there is no route."""
         route = await self._lookup(destination, source)
@@ -105,6 +109,10 @@ class Netlink:
     async def routes(self, table: int, prefixes: Collection[IPv4Network], protocol: int) -> tuple[Route, ...]:
         """The routes of a table to these prefixes, and all those of a protocol."""
         return await rtnetlink.routes(table, prefixes, protocol)
+
+    async def routed(self, protocol: int) -> frozenset[tuple[int, int]]:
+        """The indexes of links and the tables in which they have routes of a protocol (RTPROT_*)."""
+        return await rtnetlink.routed(protocol)
 
     async def rules(self) -> tuple[Rule, ...]:
         """The rules that look up a table."""
@@ -154,8 +162,11 @@ class Netlink:
 
     async def _change(self, command: str, item: Address | Route | Rule, *ignored: int) -> None:
         match item:
-            case Address(index, interface, peer):
-                ends = {"local": str(interface.ip), "address": str(peer or interface.ip)}
+            case Address(index, interface, peer, label):
+                # The kernel deletes an address only if it has the label that the request names.
+                ends = {"local": str(interface.ip), "address": str(peer or interface.ip)} | (
+                    {"label": label} if label else {}
+                )
                 prefix_length = interface.network.prefixlen
                 request = self._ipr.addr(command, index=index, prefixlen=prefix_length, **ends)
             case Route(prefix, index, table, protocol):

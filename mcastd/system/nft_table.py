@@ -68,13 +68,18 @@ class NftTable:
 
     async def remove(self) -> None:
         """Remove the table if mcastd made it. Raises HostError."""
-        if self._ledger.has(_KIND, self._key):
+        if self._ledger.has(_KIND, self._key) or (self._is_ours and await self._nft.table(self._name) is not None):
             await self._nft.transaction(f"add table ip {self._name}\ndelete table ip {self._name}\n")
             self._ledger.forget(_KIND, self._key)
             self._log.info("firewall_removed", table=self._key)
 
+    @property
+    def _is_ours(self) -> bool:
+        """Whether a table of the name is mcastd's: by the ledger or, where that lost entries, by its name alone."""
+        return self._ledger.has(_KIND, self._key) or self._ledger.is_incomplete
+
     async def _match(self, text: str, transaction: Callable[[Table | None], str], logged: dict[str, object]) -> None:
-        ours = self._ledger.has(_KIND, self._key)
+        ours = self._is_ours
         if not text:
             await self.remove()
             self._applied, self.in_place = "", True

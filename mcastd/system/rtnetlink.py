@@ -30,7 +30,7 @@ _REQUEST, _DUMP, _ERROR, _DONE = 0x001, 0x300, 2, 3
 _GETADDR, _GETROUTE = 22, 26
 _ADDRESS: Final = struct.Struct("=4BI")  # family, prefix length, flags, scope, index
 _ROUTE: Final = struct.Struct("=8BI")  # family, lengths of destination and source, TOS, table, protocol, scope, type
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
 _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 4, 15
 _ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
 _U32: Final = struct.Struct("=I")
@@ -100,12 +100,28 @@ async def routes(table: int, prefixes: Collection[IPv4Network], protocol: int) -
     return await _dump(f"routes of table {table}", _GETROUTE, request, parse, errno.ENOENT)
 
 
+async def routed(protocol: int) -> frozenset[tuple[int, int]]:
+    """The indexes of links and the tables in which they have routes of a protocol (RTPROT_*)."""
+
+    def parse(message: memoryview) -> tuple[int, int] | None:
+        _, _, _, _, number, by, *_ = _ROUTE.unpack_from(message)
+        found = _attributes(message, _ROUTE.size)
+        if by != protocol or _RTA_OIF not in found:
+            return None
+        in_table = _U32.unpack(found[_RTA_TABLE])[0] if _RTA_TABLE in found else number
+        return _U32.unpack(found[_RTA_OIF])[0], in_table
+
+    request = _ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, protocol, 0, 0, 0)
+    return frozenset(await _dump("routes", _GETROUTE, request, parse))
+
+
 def _address(message: memoryview) -> Address:
     _, length, _, _, index = _ADDRESS.unpack_from(message)
     found = _attributes(message, _ADDRESS.size)
     address = bytes(found[_IFA_ADDRESS])
     local = bytes(found.get(_IFA_LOCAL, address))
-    return Address(index, IPv4Interface((local, length)), IPv4Address(address) if address != local else None)
+    label = bytes(found.get(_IFA_LABEL, b"")).rstrip(b"\0").decode(errors="replace")
+    return Address(index, IPv4Interface((local, length)), IPv4Address(address) if address != local else None, label)
 
 
 async def _dump(

@@ -21,8 +21,9 @@ from mcastd.system.wake import Wake
 from mcastd.tunnel import routes
 from mcastd.tunnel.addresses import addresses
 from mcastd.tunnel.desired import LinkDesired, LinkView, TunGre, TunnelsDesired, gre
-from mcastd.tunnel.host import ENDPOINT, Host
+from mcastd.tunnel.host import Host
 from mcastd.tunnel.kernel import Netlink
+from mcastd.tunnel.marks import ENDPOINT
 from mcastd.tunnel.mtu import Carrier, interface_mtu, tunnel_mtu
 from mcastd.tunnel.userspace import GreDevices, Pump
 
@@ -80,6 +81,7 @@ class TunnelAgent:
         """Set the tunnels, the XFRM interfaces and loopback addresses of CHILD_SAs, and the routes."""
         if desired != self._desired:
             self._desired = desired
+            self._host.name_loopbacks(_loopbacks(desired.config))
             self._set_forwarding()
             self.wake.set()
 
@@ -120,13 +122,16 @@ class TunnelAgent:
             await self._reconcile()
             self.wake.finished()
 
-    async def remove_inherited(self, config: Config) -> None:
-        """Remove the kernel's GRE links of the previous process that ``config`` does not have; raises HostError.
+    async def inherit(self, config: Config) -> None:
+        """Find what the previous process left, and remove its GRE links that ``config`` does not have.
 
-        The kernel sends through them by itself, and only the previous process's nftables table guards them.
+        The kernel sends through them by itself, and only the previous process's nftables table guards them. Raises
+        HostError.
         """
         desired = {tunnel.name: gre(tunnel) for tunnel in config.tunnels if tunnel.encapsulation == "gre"}
         async with self._host.netlink:
+            for found in await self._host.adopt():
+                self._log.warning("inherited_by_mark", what=found)
             for name in self._host.made():
                 link = await self._host.find(name)
                 if link is not None and isinstance(link.parameters, Gre) and link.parameters != desired.get(name):
@@ -185,12 +190,10 @@ class TunnelAgent:
         for tunnel in tunnels.values():
             await self._reconcile_tunnel(tunnel)
         await self._match_rules(frozenset(rule for tunnel in tunnels.values() for rule in routes.rules(tunnel)))
-        snat = {child.snat for child in self._children.values() if child.snat is not None and child.snat_loopback}
-        for address in snat:
+        for address in _snat(self._current.config):
             with self._logging("address_not_added", address=str(address)):
                 await self._host.add_loopback(address)
-        ends = {tunnel.local for tunnel in tunnels.values() if tunnel.encapsulation == "gre"}
-        await self._remove_loopbacks(snat | ends)
+        await self._remove_loopbacks(_loopbacks(self._current.config))
         self._set_forwarding()
         if before != (self.links(), list(self.problems())):
             self._on_change()
@@ -198,8 +201,10 @@ class TunnelAgent:
     async def _remove(self, name: str) -> None:
         """Remove a link; what the host refuses stays in the ledger for the next time."""
         with self._logging("tunnel_not_removed", tunnel=name):
-            await self._host.remove(name)
-            self._log.info("tunnel_removed", tunnel=name)
+            if await self._host.remove(name):
+                self._log.info("tunnel_removed", tunnel=name)
+            else:
+                self._log.warning("link_not_ours", tunnel=name)
 
     async def _remove_loopbacks(self, desired: set[IPv4Address]) -> None:
         """Remove the addresses that mcastd has put on the loopback, but for the desired ones."""
@@ -356,6 +361,17 @@ class TunnelAgent:
             dropped=dict(pump.dropped) if pump else {},
             routes=tuple(_route_status(tunnel, state, prefix) for prefix in self._prefixes.get(tunnel.name, ())),
         )
+
+
+def _snat(config: Config) -> set[IPv4Address]:
+    """The addresses of SNAT that are to be on the loopback."""
+    children = (child for peer in config.peers for child in peer.children)
+    return {child.snat for child in children if child.snat is not None and child.snat_loopback}
+
+
+def _loopbacks(config: Config) -> set[IPv4Address]:
+    """The addresses that may be mcastd's on the loopback: of SNAT, and the tunnels' endpoints."""
+    return _snat(config) | {tunnel.local for tunnel in config.tunnels if tunnel.encapsulation == "gre"}
 
 
 def _carrier(desired: TunnelsDesired, tunnel: Tunnel) -> Carrier:

@@ -1,27 +1,24 @@
 """Applies a desired link to the host: the link, its addresses and sysctls. The ledger has what mcastd has made."""
 
 import asyncio
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Final
 
 from mcastd.errors import HostError
-from mcastd.links import Address, Gre, Link, Xfrm
+from mcastd.links import Address, Link, Xfrm
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
+from mcastd.system.ledger_file import ENDPOINT_LABEL
 from mcastd.system.sysctl import Sysctls
-from mcastd.tunnel import addresses
+from mcastd.tunnel import addresses, marks
 from mcastd.tunnel.desired import LinkDesired, Parameters, TunGre
 from mcastd.tunnel.kernel import Netlink
+from mcastd.tunnel.marks import ALIAS, ENDPOINT, LINK, LOOPBACK, RECORDED, is_marked
 from mcastd.tunnel.routing import RouteKeeper
 from mcastd.tunnel.userspace import DESCRIPTORS, GreDevices, Pump
 
-ALIAS: Final = "made by mcastd"
-_LINK, ENDPOINT = "link", "endpoint"  # kinds of entries of the ledger
-_LOOPBACK: Final = 1  # the index of lo
 _IPV6_MTU: Final = 1280
-# What the ledger says of a link, and the kernel's kind of it.
-_RECORDED: Final = {Gre: "kernel", TunGre: "userspace", Xfrm: "xfrm"}
-_KINDS: Final = {"kernel": "gre", "userspace": "tun", "xfrm": "xfrm"}
 
 
 class Host:
@@ -38,6 +35,12 @@ class Host:
         self._devices = devices
         self._ledger = ledger
         self._store = store
+        self._own_links: dict[str, int] = {}  # by name, the indexes of those that this process has seen to be ours
+        self._own_ends: set[str] = set()  # addresses that the configuration of this process has had on the loopback
+
+    async def adopt(self) -> list[str]:
+        """Record what a previous process has made and the ledger does not have; returns it in words."""
+        return await marks.adopt(self.netlink, self._ledger)
 
     async def find(self, name: str) -> Link | None:
         """The link of that name, if mcastd has made it, this process or a previous one."""
@@ -46,12 +49,12 @@ class Host:
 
     def made(self) -> list[str]:
         """The links that mcastd has made, those of GRE before the XFRM interfaces that encrypt it."""
-        recorded = self._ledger.entries(_LINK)
-        return sorted(recorded, key=lambda name: recorded[name] == _RECORDED[Xfrm])
+        recorded = self._ledger.entries(LINK)
+        return sorted(recorded, key=lambda name: recorded[name] == RECORDED[Xfrm])
 
     def was_in_user_space(self, name: str) -> bool:
         """Whether mcastd has made a TUN interface of that name, this process or a previous one."""
-        return self._ledger.entries(_LINK).get(name) == _RECORDED[TunGre]
+        return self._ledger.entries(LINK).get(name) == RECORDED[TunGre]
 
     async def match(self, desired: LinkDesired) -> Link:
         """Make a link as desired, whatever the host has; stops at the first step that the host refuses."""
@@ -75,28 +78,46 @@ class Host:
         await self._match_flags(link, desired)
         return await self._existing(name)
 
-    async def remove(self, name: str) -> None:
-        """Delete the link, if mcastd has made it, and with it its routes."""
+    async def remove(self, name: str) -> bool:
+        """Delete the link and with it its routes; returns False, and forgets it, if it is another program's."""
+        link = await self.netlink.link(name)
         await self._delete(name)
         self.routes.forget(name)
-        self._ledger.forget(_LINK, name)
+        is_foreign = link is not None and not self._is_ours(link)
+        self._ledger.forget(LINK, name)
+        return not is_foreign
 
     async def add_loopback(self, address: IPv4Address) -> None:
         """Add an address to the loopback, unless it is one of those that this host has."""
         if await self.netlink.is_local(address):
             return
         if all(found.interface.ip != address for found in await self.netlink.addresses()):  # on a link that is down
-            self._ledger.remember(ENDPOINT, f"{address}/32")
-            await self.netlink.add(Address(_LOOPBACK, IPv4Interface(address)))
+            key = f"{address}/32"
+            self._ledger.forget(ENDPOINT, key)
+            self._ledger.remember(ENDPOINT, key, ENDPOINT_LABEL)
+            await self.netlink.add(Address(LOOPBACK, IPv4Interface(address), label=ENDPOINT_LABEL))
+
+    def name_loopbacks(self, addresses: Iterable[IPv4Address]) -> None:
+        """The configuration has these addresses on the loopback."""
+        self._own_ends.update(f"{address}/32" for address in addresses)
 
     async def remove_loopback(self, address: str) -> None:
-        """Delete an address from the loopback, as the ledger has it."""
-        await self.netlink.delete(Address(_LOOPBACK, IPv4Interface(address)))
+        """Delete an address from the loopback, as the ledger has it, if it has the label of mcastd.
+
+        mcastd 0.1 gave no label. What it recorded is removed if the configuration has named it.
+        """
+        label = str(self._ledger.entries(ENDPOINT).get(address) or "")
+        if label or address in self._own_ends:
+            await self.netlink.delete(Address(LOOPBACK, IPv4Interface(address), label=label))
         self._ledger.forget(ENDPOINT, address)
 
     def _is_ours(self, link: Link) -> bool:
-        """By name and kind: another program may have made a link of another kind in the place of ours."""
-        return link.kind == _KINDS.get(str(self._ledger.entries(_LINK).get(link.name)))
+        """By the ledger and its mark; one that this process has made stays ours if another program changes the mark."""
+        if self._own_links.get(link.name) != link.index:
+            if not is_marked(link, self._ledger.entries(LINK).get(link.name)):
+                return False
+            self._own_links[link.name] = link.index
+        return True
 
     def _parameters(self, link: Link) -> Parameters | None:
         """None for a TUN interface that no pump of this process serves."""
@@ -119,15 +140,15 @@ class Host:
 
     async def _create(self, name: str, parameters: Parameters) -> Link:
         self._close_pump(name)
-        self._ledger.forget(_LINK, name)  # there is no such link: what is recorded of one is outdated
-        self._ledger.remember(_LINK, name, _RECORDED[type(parameters)])
+        self._ledger.forget(LINK, name)  # there is no such link: what is recorded of one is outdated
+        self._ledger.remember(LINK, name, RECORDED[type(parameters)])
         try:
             if isinstance(parameters, TunGre):
                 self._start(Pump(name, parameters.gre, devices=self._devices))
             else:
                 await self.netlink.add_link(name, parameters)
         except HostError:
-            self._ledger.forget(_LINK, name)
+            self._ledger.forget(LINK, name)
             raise
         return await self._existing(name)
 

@@ -26,6 +26,9 @@ class Netlink(Protocol):
     async def link(self, name: str) -> Link | None:
         """The link of that name; None if it does not exist."""
 
+    async def links(self) -> tuple[Link, ...]:
+        """All links of this host."""
+
     async def link_towards(self, destination: IPv4Address, source: IPv4Address | None = None) -> Link | None:
         """The link by which packets to ``destination`` leave; None if there is no route."""
 
@@ -37,6 +40,9 @@ class Netlink(Protocol):
 
     async def routes(self, table: int, prefixes: Collection[IPv4Network], protocol: int) -> tuple[Route, ...]:
         """The routes of a table to these prefixes, and all those of a protocol."""
+
+    async def routed(self, protocol: int) -> frozenset[tuple[int, int]]:
+        """The indexes of links and the tables in which they have routes of a protocol (RTPROT_*)."""
 
     async def rules(self) -> tuple[Rule, ...]:
         """The rules that look up a table."""

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Final
 
 from mcastd.config.model import Group, Tunnel
-from mcastd.links import Route
+from mcastd.links import Route, Rule
 
 PROTOCOL: Final = 103
 """The mark of a route or a rule of mcastd (``proto 103``): the protocol number of PIM."""
@@ -45,6 +45,11 @@ def prefixes(tunnel: Tunnel, groups: Iterable[Group]) -> tuple[IPv4Network, ...]
             case prefix:
                 found[prefix] = None
     return tuple(found)
+
+
+def is_marked(rule: Rule) -> bool:
+    """Whether a rule is one of mcastd."""
+    return (rule.priority, rule.protocol) == (PRIORITY, PROTOCOL)
 
 
 def _hosts(addresses: Iterable[IPv4Address]) -> list[IPv4Network]:

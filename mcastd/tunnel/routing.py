@@ -7,6 +7,7 @@ from mcastd.links import Link, Route, Rule
 from mcastd.system.ledger import Ledger
 from mcastd.tunnel import routes
 from mcastd.tunnel.kernel import Netlink
+from mcastd.tunnel.marks import ROUTES, RULE
 
 
 class RouteKeeper:
@@ -23,33 +24,29 @@ class RouteKeeper:
         """Route these prefixes and no others through a link that is up; returns those that other routes have taken."""
         for other in self._tables(link.name) - {table}:
             await self._match_table(link, other, ())
-            self._ledger.forget("routes", f"{link.name} {other}")
+            self._ledger.forget(ROUTES, f"{link.name} {other}")
         return await self._match_table(link, table, tuple(desired))
 
     async def match_rules(self, desired: frozenset[tuple[IPv4Network, int]]) -> None:
         """Have these rules, each a source and a table, and no others of mcastd."""
-        recorded = self._ledger.entries("rule")
+        recorded = self._ledger.entries(RULE)
         if not desired and not recorded:
             return
-        found = {
-            (rule.source, rule.table)
-            for rule in await self._netlink.rules()
-            if (rule.priority, rule.protocol) == (routes.PRIORITY, routes.PROTOCOL)
-        }
+        found = {(rule.source, rule.table) for rule in await self._netlink.rules() if routes.is_marked(rule)}
         for source, table in sorted(desired - found):
-            self._ledger.remember("rule", f"{source} {table}")
+            self._ledger.remember(RULE, f"{source} {table}")
             await self._netlink.add(_rule(source, table))
         for key in recorded:
             source_text, _, table_text = key.partition(" ")
             source, table = IPv4Network(source_text), int(table_text)
             if (source, table) not in desired:
                 await self._netlink.delete(_rule(source, table))
-                self._ledger.forget("rule", key)
+                self._ledger.forget(RULE, key)
 
     def forget(self, name: str) -> None:
         """The link is gone, and the kernel has deleted its routes."""
         for table in self._tables(name):
-            self._ledger.forget("routes", f"{name} {table}")
+            self._ledger.forget(ROUTES, f"{name} {table}")
 
     async def _match_table(self, link: Link, table: int, desired: tuple[IPv4Network, ...]) -> frozenset[IPv4Network]:
         recorded = table in self._tables(link.name)
@@ -58,7 +55,7 @@ class RouteKeeper:
         found = await self._netlink.routes(table, desired, routes.PROTOCOL)
         plan = routes.plan(desired, found, link.index, recorded=recorded)
         if plan.add:
-            self._ledger.remember("routes", f"{link.name} {table}")
+            self._ledger.remember(ROUTES, f"{link.name} {table}")
         for prefix in plan.add:
             await self._netlink.add(Route(prefix, link.index, table, routes.PROTOCOL))
         for prefix in plan.delete:
@@ -66,7 +63,7 @@ class RouteKeeper:
         return plan.taken
 
     def _tables(self, name: str) -> set[int]:
-        entries = (key.rpartition(" ") for key in self._ledger.entries("routes"))
+        entries = (key.rpartition(" ") for key in self._ledger.entries(ROUTES))
         return {int(table) for link, _, table in entries if link == name}
 
 

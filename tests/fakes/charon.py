@@ -27,6 +27,9 @@ GIVE_UP = 60.0
 RETRANSMISSION = 0.5
 """Seconds between two attempts to reach a peer that does not answer."""
 
+ENDS = ("local_addrs", "remote_addrs")
+"""The keys of a connection's addresses."""
+
 Emit = Callable[[str, Section], None]
 
 
@@ -210,7 +213,9 @@ class FakeCharon:
                 await vici.pause(LATENCY)
                 self._list_sas(emit)
             case "list-conns":
-                emit("list-conn", {conn: {} for conn in self.conns})
+                for conn, config in self.conns.items():
+                    local, remote = ([end.encode() for end in config.get(key, ())] for key in ENDS)
+                    emit("list-conn", {conn: {"local_addrs": local, "remote_addrs": remote}})
             case "load-conn":
                 self.conns.update(message)
             case "load-shared":
@@ -219,6 +224,10 @@ class FakeCharon:
                 self.authorities.update(message)
             case "load-cert":
                 self.certificates.append(message)
+            case "get-shared":
+                return {"keys": [key.encode() for key in self.shared]}
+            case "get-authorities":
+                return {"authorities": [name.encode() for name in self.authorities]}
             case "get-keys":
                 return {"keys": [key.encode() for key in self.keys]}
             case "load-key":

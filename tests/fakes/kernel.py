@@ -52,6 +52,7 @@ class FakeLink:
     parameters: Gre | Xfrm | None = None
     alias: str = ""
     addresses: list[Entry] = field(default_factory=list)
+    labels: dict[Entry, str] = field(default_factory=dict)  # of addresses that were given one
     ipv6_disabled: bool = False
     solicited: bool = False  # whether it has been up with IPv6: then router solicitations have been sent
     tun: socket.socket | None = None
@@ -145,6 +146,10 @@ class FakeKernel:
         ]
         return [route for route in [*connected, *self._routes] if route.table == table]
 
+    def all_routes(self) -> list[FakeRoute]:
+        """The routes of all tables, but those to the networks of addresses."""
+        return list(self._routes)
+
     def through(self, name: str, table: int = MAIN_TABLE) -> set[str]:
         """The prefixes that mcastd has routed to a link."""
         return {str(route.prefix) for route in self.routes(table) if (route.link, route.protocol) == (name, 103)}
@@ -222,7 +227,7 @@ class FakeKernel:
         link.solicited |= link.up and not link.ipv6_disabled and link.mtu >= 1280
         self.notifications.report()
 
-    def add_address(self, name: str, entry: Entry) -> None:
+    def add_address(self, name: str, entry: Entry, label: str = "") -> None:
         link = self._existing(name)
         same = [old for old in link.addresses if network_of(old) == network_of(entry)]
         if any(old[0].ip == entry[0].ip for old in same):
@@ -230,11 +235,13 @@ class FakeKernel:
         primaries = [i for i, old in enumerate(link.addresses) if self._is_primary(link, old)]
         # A primary address goes behind the last primary one, a secondary address to the end.
         link.addresses.insert(len(link.addresses) if same or not primaries else primaries[-1] + 1, entry)
+        link.labels[entry] = label or name
         self.notifications.report()
 
-    def delete_address(self, name: str, entry: Entry) -> None:
+    def delete_address(self, name: str, entry: Entry, label: str = "") -> None:
+        """Delete an address; with a label, only if it has this one."""
         link = self._existing(name)
-        if entry not in link.addresses:
+        if entry not in link.addresses or label not in ("", link.labels[entry]):
             raise refusal(errno.EADDRNOTAVAIL)
         goes = [entry]
         if self._is_primary(link, entry):

@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 import structlog
 
 from mcastd.errors import HostError
-from mcastd.system.ledger import Ledger, Value
+from mcastd.system.ledger import Ledger
+from mcastd.system.ledger_file import Value
 from mcastd.system.log import LEVELS, Logger
 
 
@@ -14,8 +15,18 @@ class MemoryLedger(Ledger):
     """A ledger without a file. While ``full`` is set it cannot be written."""
 
     def __init__(self, entries: dict[str, dict[str, Value]] | None = None) -> None:
-        self._entries = {kind: dict(values) for kind, values in (entries or {}).items()}
+        self._entries = {kind: dict(values) for kind, values in (entries or {}).items() if values}
+        self.warnings = ()
+        self.is_incomplete = False
+        self.problem = None
         self.full = False
+
+    @classmethod
+    def of(cls, read: Ledger) -> "MemoryLedger":
+        """What is found in a file, without the file."""
+        memory = cls(read._entries)
+        memory.warnings, memory.is_incomplete = read.warnings, read.is_incomplete
+        return memory
 
     def _save(self) -> None:
         if self.full:
@@ -23,7 +34,7 @@ class MemoryLedger(Ledger):
 
     def copy(self) -> dict[str, dict[str, Value]]:
         """All entries, as the next process would find them."""
-        return {kind: dict(values) for kind, values in self._entries.items()}
+        return {kind: dict(values) for kind, values in self._entries.items() if values}
 
 
 class MemoryLog:

@@ -52,6 +52,10 @@ class FakeNetlink:
         found = self._kernel.links.get(name)
         return found.shown() if found is not None else None
 
+    async def links(self) -> tuple[Link, ...]:
+        await self._request("links")
+        return tuple(link.shown() for link in self._kernel.links.values())
+
     async def link_towards(self, destination: IPv4Address, source: IPv4Address | None = None) -> Link | None:
         await self._request("link_towards")
         try:
@@ -66,7 +70,7 @@ class FakeNetlink:
     async def addresses(self, link: Link | None = None) -> tuple[Address, ...]:
         await self._request("addresses")
         links = [one for one in self._kernel.links.values() if link is None or one.index == link.index]
-        return tuple(Address(one.index, *entry) for one in links for entry in one.addresses)
+        return tuple(Address(one.index, *entry, one.labels[entry]) for one in links for entry in one.addresses)
 
     async def routes(self, table: int, prefixes: Collection[IPv4Network], protocol: int) -> tuple[Route, ...]:
         await self._request("routes")
@@ -76,6 +80,11 @@ class FakeNetlink:
             for route in self._kernel.routes(table)
             if route.prefix in prefixes or route.protocol == protocol
         )
+
+    async def routed(self, protocol: int) -> frozenset[tuple[int, int]]:
+        await self._request("routed")
+        links, found = self._kernel.links, self._kernel.all_routes()
+        return frozenset((links[one.link].index, one.table) for one in found if one.link and one.protocol == protocol)
 
     async def rules(self) -> tuple[Rule, ...]:
         await self._request("rules")
@@ -116,9 +125,9 @@ class FakeNetlink:
     def _item(self, verb: str, item: Address | Route | Rule) -> None:
         kernel = self._kernel
         match item:
-            case Address(index, own, peer):
+            case Address(index, own, peer, label):
                 name, entry = self._name(index), (own, peer)
-                (kernel.add_address if verb == "add" else kernel.delete_address)(name, entry)
+                (kernel.add_address if verb == "add" else kernel.delete_address)(name, entry, label)
             case Route(prefix, index, table, protocol):
                 assert index is not None
                 route = FakeRoute(prefix, self._name(index), table, protocol)

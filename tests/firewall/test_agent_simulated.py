@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from ipaddress import IPv4Address
 
 import pytest
+from msgspec.structs import replace
 
 from mcastd.config.model import Config, Firewall
 from mcastd.firewall.agent import FirewallAgent
@@ -312,13 +313,18 @@ async def test_a_change_that_is_refused_leaves_the_old_table_and_counts_as_none(
 
 
 @simulated
-async def test_without_a_ledger_nothing_is_changed() -> None:
+async def test_the_table_is_put_in_place_without_a_ledger_and_forwarding_is_left_as_it_is() -> None:
     host = Host()
     host.ledger.full = True
     async with running(host):
-        await host.want(GUARDED)
-        assert host.handle() is None
+        await host.want(replace(GUARDED, firewall=FORWARDING.firewall))
+        assert host.handle() is not None
         assert host.status().problem == "ledger.json: No space left on device"
+        assert host.sysctls.read(IP_FORWARD) == "0"
+        host.ledger.full = False
+        await until(lambda: host.sysctls.read(IP_FORWARD) == "1", "another try")
+        assert host.status().problem is None
+        assert host.ledger.entries("sysctl") == {IP_FORWARD: "0"}
 
 
 # Forwarding

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcastd.config.model import Peer
-from mcastd.ipsec.teardown import CONN
+from mcastd.ipsec.ownership import CONN
 from tests.fakes.charon import HANG, WRONG_PSK, WRONG_SELECTORS
 from tests.fakes.clock import run, until
 from tests.ipsec.charons import article, gre, tcp

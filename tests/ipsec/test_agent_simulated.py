@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from mcastd.config.credentials import Certificates
 from mcastd.config.model import Peer
@@ -14,13 +15,14 @@ from mcastd.ipsec.agent import AUDIT, REFRESH_TIMEOUT
 from mcastd.ipsec.charon_health import GIVE_UP, unclear
 from mcastd.ipsec.duplicate_sas import GRACE
 from mcastd.ipsec.initiation import REPORT_AFTER
+from mcastd.ipsec.ownership import AUTHORITY, CHILD, CONN, SHARED
 from mcastd.ipsec.sas import Section
 from mcastd.ipsec.state import ChildView, IpsecDesired
-from mcastd.ipsec.teardown import AUTHORITY, CHILD, SHARED
 from mcastd.problems import Problem, ProblemCode
 from tests import pcap
 from tests.fakes.charon import HANG, OVERLAP, WRONG_PSK, WRONG_SELECTORS, Refusal
 from tests.fakes.clock import simulated, until
+from tests.fakes.memory import MemoryLedger
 from tests.ipsec.charons import CLOUD, DC, article, gre, tcp
 from tests.ipsec.virtual import BOTH, GRE, TCP, Host, host, up
 
@@ -739,14 +741,64 @@ async def test_a_reload_that_charon_refuses_is_no_problem_any_more_when_it_is_ac
 
 
 @simulated
-async def test_without_room_for_the_ledger_nothing_is_loaded() -> None:
+async def test_without_room_for_the_ledger_connections_are_found_again_by_their_marks() -> None:
     async with host() as subject:
         subject.ledger.full = True
-        await subject.agent.settled()
-        assert subject.peer().problem_code == "state_not_saved"
+        await until(lambda: subject.up(*BOTH))
+        before = subject.charon.spis()
+        subject.ledger = MemoryLedger()
+        await subject.next_process(article())
+        await until(lambda: subject.up(*BOTH))
+        await subject.quiet()
+        assert (subject.charon.spis(), subject.peer().attempts) == (before, 0)
+        assert "inherited_by_mark" in subject.log.events()
+        await subject.kill()
+        await subject.agent.close()
+        assert (subject.charon.conns, subject.charon.shared, subject.charon.sas) == ({}, {}, [])
+
+
+@simulated
+async def test_a_connection_found_by_its_mark_whose_peer_is_elsewhere_is_made_again() -> None:
+    async with up() as subject:
+        subject.ledger = MemoryLedger()
+        await subject.next_process(replace(article(), remote=IPv4Address("177.54.214.21")))
+        await until(lambda: {sa.config["remote_addrs"][0] for sa in subject.charon.sas} == {"177.54.214.21"})
+        await until(lambda: subject.up(*BOTH))
+
+
+@simulated
+async def test_a_peer_that_is_configured_no_more_is_found_by_its_mark_and_removed() -> None:
+    async with up() as subject:
+        subject.ledger = MemoryLedger()
+        await subject.next_process()
+        await until(lambda: not subject.charon.conns, "unloaded")
+        assert (subject.charon.shared, subject.charon.sas) == ({}, [])
+
+
+@simulated
+async def test_a_ledger_that_names_another_programs_connection_does_not_have_it_removed() -> None:
+    async with up() as subject:
+        theirs = {**subject.charon.conns["dc"], "remote_addrs": ["198.51.100.1"]}
+        subject.charon.conns["theirs"] = theirs
+        subject.charon.peer_initiates("theirs", GRE)
+        subject.ledger.remember(CONN, "theirs", subject.ledger.entries(CONN)["dc"])
+        await subject.next_process(article())
+        await until(lambda: subject.up(*BOTH))
+        await subject.quiet()
+        await subject.kill()
+        await subject.agent.close()
+        assert (list(subject.charon.conns), [sa.name for sa in subject.charon.sas]) == (["theirs"], ["theirs"])
+        assert subject.ledger.copy() == {}
+
+
+@simulated
+async def test_charon_without_the_commands_that_list_credentials_is_used_as_well() -> None:
+    async with host() as subject:
+        subject.charon.refused = {"get-shared": "unknown command", "get-authorities": "unknown command"}
+        await until(lambda: subject.up(*BOTH))
+        await subject.kill()
+        await subject.agent.close()
         assert subject.charon.conns == {}
-        subject.ledger.full = False
-        assert await until(lambda: subject.up(*BOTH)) <= 2.0
 
 
 # Processes that follow each other, and the teardown

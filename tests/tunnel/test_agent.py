@@ -201,7 +201,7 @@ def test_after_a_kill_everything_is_adopted_and_put_back(host: Namespace, tmp_pa
             assert said, "it ended"
         process.send_signal(signal.SIGKILL)
     assert f"{ENDPOINT}/32" in addresses(host, "lo")
-    assert set(json.loads((tmp_path / "ledger.json").read_text())) == {"link", "endpoint"}
+    assert set(json.loads((tmp_path / "ledger.json").read_text())) == {"format", "link", "endpoint"}
 
     async def main() -> None:
         async with running(tmp_path) as run:
