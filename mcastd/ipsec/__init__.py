@@ -19,10 +19,14 @@ Each CHILD_SA:
                         |
                         +--refused, timeout-->  waiting (back-off with jitter)  --due-->  connecting
 
-- One attempt is in flight per CHILD_SA, and one per peer until the IKE_SA is up: concurrent ``initiate`` commands could
-  make two IKE_SAs. Each attempt has a connection of its own, whose ``control-log`` shows why it fails (``failure``).
-- ``initiate`` always has a timeout. What an attempt leaves half-open is terminated, or charon would continue with it
-  beside the next attempt.
+- One attempt is in flight per peer: concurrent ``initiate`` commands could make two IKE_SAs, and on one that the peer
+  does not answer they would queue in charon. Each attempt has a connection of its own, whose ``control-log`` shows why
+  it fails (``failure``).
+- ``initiate`` always has a timeout, and one whose first request has no answer is given up after 5 s and begun again.
+  What an attempt leaves half-open is terminated, or charon would continue with it beside the next attempt; so is an
+  IKE_SA that has not answered in time, or charon would establish it again itself.
+- A CHILD_SA whose path is silent on all evidence is rekeyed, to see whether the peer answers; if not, the IKE_SA is
+  terminated and established again (``probe``).
 - Two SAs for one CHILD_SA are normal during a rekeying, and terminated when they stay (``duplicate_sas``).
 - An SA depends on addresses, identities, algorithms and selectors. They are recorded in the ledger when they are
   loaded. So a reload, or a start after a crash with another file, takes down exactly the SAs that the new file would
@@ -38,5 +42,6 @@ Each CHILD_SA:
 Modules: ``vici`` (the client), ``charon`` (its interface, and queries), ``messages`` and ``credentials`` (Config <->
 VICI), ``failure`` (log lines -> causes), ``backoff``, ``state`` (what is known of each peer, and its status),
 ``charon_health``, ``duplicate_sas``, ``early_esp`` and ``esp_replay``, ``initiation`` (one attempt), ``attempts``
-(those in flight), ``loading``, ``sa_log`` (their log lines), ``teardown``, and ``agent``, which runs them.
+(those in flight), ``probe`` and ``restarts``, ``loading``, ``sa_log`` (lines about SAs), ``teardown``, and ``agent``,
+which runs them.
 """

@@ -15,10 +15,11 @@ from mcastd.ipsec.duplicate_sas import DuplicateSas
 from mcastd.ipsec.esp_replay import EspReplay, EspSockets
 from mcastd.ipsec.loading import load, must_wait
 from mcastd.ipsec.ownership import CONN, adopt
+from mcastd.ipsec.restarts import Restarts
 from mcastd.ipsec.sa_log import log_change
 from mcastd.ipsec.sas import IkeSa, Section, new_children, spis
 from mcastd.ipsec.state import ChildView, IpsecDesired, IpsecSnapshot, PeerState
-from mcastd.ipsec.teardown import drop_unconfigured, take_down, terminate_child
+from mcastd.ipsec.teardown import drop_unconfigured, take_down
 from mcastd.problems import Problem
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -64,7 +65,7 @@ class IpsecAgent:
         self._listed_at = 0.0  # when that was, monotonic
         self._duplicates = DuplicateSas()  # since when which SAs are duplicates
         self._replay = EspReplay(log, esp_sockets)  # ESP that arrived before its keys
-        self._restarted: dict[str, int] = {}  # by CHILD_SA, the restart that was acted on last
+        self._restarts = Restarts(log)  # CHILD_SAs to be established again, or probed
         self._attempts = Attempts(
             charon,
             log,
@@ -242,7 +243,7 @@ class IpsecAgent:
         if not all(peer.is_loaded for peer in self._peers.values()):
             await self._load_all(control)
             sas = await self._list(control)
-        if await self._restart_children(control):
+        if await self._restarts.apply(control, self._desired, self._peers, _now()):
             sas = await self._list(control)
         now = _now()
         for sa, command in self._duplicates.update(sas, self._peers.keys(), now):
@@ -259,29 +260,9 @@ class IpsecAgent:
         self._take_listing(sas)
         return sas
 
-    async def _restart_children(self, control: Vici) -> bool:
-        """Terminate the CHILD_SAs that are to be established again; returns whether one of them was up.
-
-        If the peer does not answer, the IKE_SA is terminated too. A CHILD_SA that is not up is being tried already.
-        """
-        restarts = self._desired.restarts
-        acted = False
-        for name, (number, reason) in restarts.items():
-            if self._restarted.get(name, 0) == number:
-                continue
-            for peer in self._peers.values():
-                if name in peer.children and peer.children[name].sa is not None and peer.sa is not None:
-                    acted = True
-                    self._log.warning("child_sa_restarted", peer=peer.name, child=name, reason=reason)
-                    await terminate_child(control, peer.name, name, peer.sa.uniqueid)
-            self._restarted[name] = number
-        self._restarted = {name: number for name, number in self._restarted.items() if name in restarts}
-        return acted
-
     def _next_look(self, now: float) -> float:
-        looks = [AUDIT]
-        if self._duplicates.next_deadline is not None:
-            looks.append(self._duplicates.next_deadline - now)
+        deadlines = (self._duplicates.next_deadline, self._restarts.next_deadline())
+        looks = [AUDIT, *(deadline - now for deadline in deadlines if deadline is not None)]
         for peer in self._peers.values():
             next_look = peer.next_try() if peer.is_loaded else peer.load_retry_at
             if next_look is not None:

@@ -2,16 +2,21 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from mcastd.errors import ViciError
-from mcastd.ipsec import charon_health
+from mcastd.ipsec import charon_health, failure
 from mcastd.ipsec.charon import Charon, Vici, list_sas
 from mcastd.ipsec.initiation import initiate
 from mcastd.ipsec.sas import IkeSa
 from mcastd.ipsec.state import ChildState, PeerState
-from mcastd.ipsec.teardown import drop_half_open
-from mcastd.problems import Problem
+from mcastd.ipsec.teardown import drop_half_open, drop_unanswered
+from mcastd.problems import Problem, ProblemCode
 from mcastd.system.log import Logger
+
+# Why an attempt fails that has not ended in time, and those of them that nothing has answered.
+_TIMED_OUT: Final[frozenset[ProblemCode]] = frozenset({"attempt_timeout", "ike_sa_unanswered", "udp_4500_blocked"})
+_UNANSWERED: Final[frozenset[ProblemCode]] = frozenset({"no_answer", "ike_sa_unanswered"})
 
 
 class Attempts:
@@ -39,8 +44,8 @@ class Attempts:
         self._tasks: set[asyncio.Task[None]] = set()  # those in flight
 
     def start_due(self, peer: PeerState, now: float) -> None:
-        """Start an attempt for each CHILD_SA of a peer that is due."""
-        for child in peer.due(now):
+        """Start the attempt for a peer that is due, if there is one."""
+        if (child := peer.due(now)) is not None:
             child.trying_since = now
             peer.attempts += 1
             task = asyncio.create_task(self._attempt(peer, child))
@@ -54,8 +59,24 @@ class Attempts:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _attempt(self, peer: PeerState, child: ChildState) -> None:
-        name = child.desired.name
-        log = self._log.bind(peer=peer.name, child=name)
+        log = self._log.bind(peer=peer.name, child=child.desired.name)
+        try:
+            problem = await self._try(peer, child, log)
+        finally:
+            child.trying_since = None
+        if child.sa is None:
+            now = asyncio.get_running_loop().time()
+            text = "charon reported success, but does not list the CHILD_SA"
+            problem = problem or Problem("child_sa_down", child.desired.name, text)
+            peer.failed(child, now, answered=problem.code not in _UNANSWERED)
+            say = log.debug if problem == child.problem else log.warning
+            child.problem = problem
+            say("attempt_failed", problem=problem.text, next_try_s=round(child.backoff.next_try - now, 1))
+            self._on_change()
+        self._on_end()
+
+    async def _try(self, peer: PeerState, child: ChildState, log: Logger) -> Problem | None:
+        """Initiate a CHILD_SA, and terminate what is left of it if it failed; returns why it did, if charon knows."""
 
         def on_pending(problem: Problem) -> None:
             if problem != child.problem:
@@ -66,24 +87,18 @@ class Attempts:
         problem = await initiate(self._charon, peer.desired.peer, child.desired, on_pending)
         if problem is not None and problem.code == "connection_missing":
             peer.loaded = None  # another program has unloaded it
-        if (control := self._control()) is not None:
-            try:
-                sas = await list_sas(control)
-                in_flight = sum(child.trying_since is not None for child in peer.children.values())
-                if in_flight <= 1 and self._is_configured(peer):
-                    # charon would continue with what is half-open beside the next attempt.
-                    await drop_half_open(control, peer.name, sas)
-                self._on_listing(sas)
-            except ViciError as error:
-                problem = problem or charon_health.problem(error, name)
-        child.trying_since = None
-        if child.sa is None:
-            now = asyncio.get_running_loop().time()
-            peer.failed(child, now)
-            text = "charon reported success, but does not list the CHILD_SA"
-            problem = problem or Problem("child_sa_down", name, text)
-            say = log.debug if problem == child.problem else log.warning
-            child.problem = problem
-            say("attempt_failed", problem=problem.text, next_try_s=round(child.backoff.next_try - now, 1))
-            self._on_change()
-        self._on_end()
+        if (control := self._control()) is None:
+            return problem
+        try:
+            sas = await list_sas(control)
+            in_flight = sum(child.trying_since is not None for child in peer.children.values())
+            if in_flight <= 1 and self._is_configured(peer):
+                # charon would continue with what is half-open beside the next attempt.
+                await drop_half_open(control, peer.name, sas)
+            timed_out = problem is not None and problem.code in _TIMED_OUT
+            if timed_out and await drop_unanswered(control, peer.name, sas):
+                problem = failure.ike_sa_unanswered(peer.desired.peer, child.desired)
+            self._on_listing(sas)
+        except ViciError as error:
+            problem = problem or charon_health.problem(error, child.desired.name)
+        return problem

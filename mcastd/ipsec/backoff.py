@@ -2,7 +2,8 @@
 
 A CHILD_SA that was up and is lost is tried again at once, but only the first time; one that keeps failing, or keeps
 being deleted soon after it is up, is tried less and less often. After ``STABLE`` seconds of being up the back-off
-starts from its minimum again.
+starts from its minimum again. While nothing answers, the pause stays at the minimum: a request costs the network next
+to nothing, and a peer that has been restarted is to be reached within seconds.
 """
 
 from random import Random
@@ -39,6 +40,10 @@ class Backoff:
     def failed(self, now: float) -> None:
         """An attempt failed."""
         self._setback(now, immediate=False)
+
+    def unanswered(self, now: float) -> None:
+        """Nothing answered an attempt."""
+        self.next_try = now + self._minimum
 
     def reset(self, now: float) -> None:
         """Start from the minimum, and try at once: what is tried has changed, or charon has restarted."""

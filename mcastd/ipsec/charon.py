@@ -64,6 +64,6 @@ async def list_conns(control: Vici) -> frozenset[str]:
 
 
 async def remove(control: Vici, command: str, message: Mapping[str, Any]) -> None:
-    """Run a command that removes something; a refusal means that it is gone already."""
+    """Run a command that removes or replaces something; a refusal means that it is gone already."""
     with suppress(ViciRefused):
         await control.command(command, message)

@@ -80,8 +80,14 @@ def so_far(lines: Sequence[str], peer: Peer, child: Child) -> Problem | None:
         return None
     if heard:
         return _problem("udp_4500_blocked", lines, peer, child)
-    on_ike_sa = any(name in _exchange(lines) for name in ("CREATE_CHILD_SA", "QUICK_MODE"))
-    return _problem("ike_sa_unanswered" if on_ike_sa else "no_answer", lines, peer, child)
+    if any(name in _exchange(lines) for name in ("CREATE_CHILD_SA", "QUICK_MODE")):
+        return ike_sa_unanswered(peer, child)
+    return _problem("no_answer", lines, peer, child)
+
+
+def ike_sa_unanswered(peer: Peer, child: Child) -> Problem:
+    """The problem of an attempt on an IKE_SA that is up, if the peer does not answer on it."""
+    return _problem("ike_sa_unanswered", (), peer, child)
 
 
 def _problem(code: ProblemCode, lines: Sequence[str], peer: Peer, child: Child) -> Problem:

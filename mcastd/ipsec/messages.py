@@ -117,6 +117,11 @@ def terminate(which: Mapping[str, str | int], timeout: float, *, force: bool = F
     return {**selected, "timeout": _milliseconds(timeout), "force": "yes" if force else "no", "loglevel": "-1"}
 
 
+def rekey(child_number: int) -> dict[str, Any]:
+    """The ``rekey`` message for one CHILD_SA, by its unique id; charon answers at once, before the exchange."""
+    return {"child-id": str(child_number)}
+
+
 def ike_fingerprint(peer: Peer) -> str:
     """The settings of a peer that an established IKE_SA depends on, without secrets.
 

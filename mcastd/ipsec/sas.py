@@ -75,6 +75,7 @@ class IkeSa(_Sa, frozen=True, kw_only=True, rename="kebab"):
     nat_remote: str = ""
     established: _Count = 0  # since it was established
     reauth_time: int | None = None
+    tasks_active: tuple[str, ...] = ()  # what its exchange in flight is for; empty if no request waits for an answer
     child_sas: dict[str, ChildSa] = {}
 
     @property

@@ -24,7 +24,8 @@ class IpsecDesired:
     """The desired state of IPsec.
 
     ``restarts`` has, by the name of a CHILD_SA, a number and a reason: each time the number changes, the CHILD_SA is
-    established again. ``replay_allowed``: ESP that arrived before its keys may be replayed. The kernel does not check
+    established again. ``probes`` has, in the same form, those whose path is silent on all evidence; the number is that
+    of the silence. ``replay_allowed``: ESP that arrived before its keys may be replayed. The kernel does not check
     the decrypted packets against the traffic selectors then, so the firewall has to. ``receiving`` are the CHILD_SAs
     that decrypt packets: while charon does not answer, they are taken to be as it listed them last.
     """
@@ -33,6 +34,7 @@ class IpsecDesired:
     restarts: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     replay_allowed: bool = False
     receiving: frozenset[str] = frozenset()
+    probes: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -157,16 +159,19 @@ class PeerState:
         """Whether an attempt is in flight."""
         return any(child.trying_since is not None for child in self.children.values())
 
-    def due(self, now: float) -> list[ChildState]:
-        """The CHILD_SAs to try now: until the IKE_SA is up the one that has waited longest, then all that are due."""
-        if self.sa is None and (self.trying or self.hold_until > now):
-            return []
-        ready = sorted((c for c in self._idle() if c.backoff.next_try <= now), key=lambda c: c.backoff.next_try)
-        return ready if self.sa is not None else ready[:1]
+    def due(self, now: float) -> ChildState | None:
+        """The CHILD_SA to try now: of those that are due the one that has waited longest.
+
+        One at a time: without an IKE_SA two attempts could make two, and on one that does not answer they would queue.
+        """
+        if self.trying or (self.sa is None and self.hold_until > now):
+            return None
+        ready = [child for child in self._idle() if child.backoff.next_try <= now]
+        return min(ready, key=lambda child: child.backoff.next_try, default=None)
 
     def next_try(self) -> float | None:
         """When ``due`` returns something next; None if an event has to come first."""
-        if self.sa is None and self.trying:
+        if self.trying:
             return None
         return min((max(self.hold_until, child.backoff.next_try) for child in self._idle()), default=None)
 
@@ -179,9 +184,12 @@ class PeerState:
         for child in self.children.values():
             child.backoff.reset(now)
 
-    def failed(self, child: ChildState, now: float) -> None:
+    def failed(self, child: ChildState, now: float, *, answered: bool = True) -> None:
         """An attempt failed. Without an IKE_SA the other CHILD_SAs wait as well, since they would fail alike."""
-        child.backoff.failed(now)
+        if answered:
+            child.backoff.failed(now)
+        else:
+            child.backoff.unanswered(now)
         if self.sa is None:
             self.hold_until = child.backoff.next_try
 

@@ -60,7 +60,12 @@ async def terminate_child(control: Vici, peer: str, child: str, ike: int) -> Non
     try:
         await control.command("terminate", terminate({"ike": peer, "child": child}, _GENTLE))
     except ViciRefused:
-        await remove(control, "terminate", terminate({"ike-id": ike}, _FORCED, force=True))
+        await terminate_ike(control, ike)
+
+
+async def terminate_ike(control: Vici, ike: int) -> None:
+    """Terminate an IKE_SA, by its unique id, whose peer does not answer: without waiting for it."""
+    await remove(control, "terminate", terminate({"ike-id": ike}, _FORCED, force=True))
 
 
 async def drop_half_open(control: Vici, peer: str, sas: Collection[IkeSa]) -> None:
@@ -68,6 +73,18 @@ async def drop_half_open(control: Vici, peer: str, sas: Collection[IkeSa]) -> No
     for sa in sas:
         if sa.name == peer and sa.state in ("CREATED", "CONNECTING"):
             await remove(control, "terminate", terminate({"ike-id": sa.uniqueid}, _GENTLE, force=True))
+
+
+async def drop_unanswered(control: Vici, peer: str, sas: Collection[IkeSa]) -> bool:
+    """Terminate the listed IKE_SAs of a peer on which a request waits for its answer; returns whether there were any.
+
+    charon would repeat the request and, at last, establish the IKE_SA again itself, with all that has queued behind it.
+    strongSwan 5.9.8 crashes in that if the peer has refused the selectors before.
+    """
+    found = [sa for sa in sas if sa.name == peer and sa.up and sa.tasks_active]
+    for sa in found:
+        await terminate_ike(control, sa.uniqueid)
+    return bool(found)
 
 
 async def drop_unconfigured(control: Vici, peer: str, configured: Collection[str], sas: Collection[IkeSa]) -> None:

@@ -83,6 +83,7 @@ EVENTS: Final = {
     "pim_log_limited": Event("warning", "too many PIM events to log", "1d8deaa2d1154924aa71994b0809115e"),
     "starting": Event("info", "mcastd starts"),
     "stopped": Event("info", "mcastd has stopped"),
+    "child_sa_probed": Event("info", "CHILD_SA is rekeyed, to see whether the peer answers"),
     "peers_removed": Event("info", "peers removed"),
     "tunnel_created": Event("info", "tunnel created"),
     "tunnel_removed": Event("info", "tunnel removed"),

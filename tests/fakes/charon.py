@@ -25,7 +25,9 @@ OVERLAP = 1.0
 GIVE_UP = 60.0
 """Seconds of retransmission after which charon takes a peer to be gone."""
 RETRANSMISSION = 0.5
-"""Seconds between two attempts to reach a peer that does not answer."""
+"""Seconds between two attempts to reach a peer that does not answer on an IKE_SA."""
+FIRST_RETRANSMISSION, GROWTH = 4.0, 1.8
+"""Seconds between the first two attempts to reach a peer that does not answer an IKE_SA_INIT, and how they grow."""
 
 ENDS = ("local_addrs", "remote_addrs")
 """The keys of a connection's addresses."""
@@ -75,6 +77,8 @@ class FakeIkeSa:
     since: float
     config: Mapping[str, Any]
     children: list[FakeChildSa] = field(default_factory=list)
+    tasks: list[str] = field(default_factory=list)  # the requests that wait for an answer
+    forgotten: bool = False  # the peer does not know it, and answers nothing on it
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -91,6 +95,7 @@ class FakeCharon:
         self.refused: dict[str, str] = {}  # a command, and why it is refused
         self.outcomes: dict[str, Refusal | Literal["hang"]] = {}  # by the CHILD_SA's name; else it comes up
         self.peer_silent = False  # the peer answers nothing
+        self.most_waiting = 0  # the most requests that waited on an established IKE_SA at once
         self.conns: dict[str, Mapping[str, Any]] = {}
         self.shared: dict[str, Mapping[str, Any]] = {}
         self.keys: dict[str, bytes] = {}
@@ -151,6 +156,12 @@ class FakeCharon:
             for child in [child for child in ike.children if child.name in names]:
                 self._remove_child(ike, child)
 
+    def peer_dies(self) -> None:
+        """The peer's IKE daemon ends, and its SAs with it; it says nothing until ``peer_silent`` is cleared."""
+        self.peer_silent = True
+        for ike in self.sas:
+            ike.forgotten = True
+
     def rekey(self, name: str) -> None:
         """Either side rekeys a CHILD_SA; the old one goes ``OVERLAP`` seconds later."""
         ike, old = next((ike, child) for ike in self.sas for child in ike.children if child.name == name)
@@ -209,6 +220,8 @@ class FakeCharon:
                     self._initiating[what] -= 1
             case "terminate":
                 await self._terminate(vici, message)
+            case "rekey":
+                self._rekey(message)
             case "list-sas":
                 await vici.pause(LATENCY)
                 self._list_sas(emit)
@@ -284,13 +297,11 @@ class FakeCharon:
         log(f"generating {'CREATE_CHILD_SA' if ikes else 'IKE_SA_INIT'} request 0 [ SA KE No ]")
         log(f"sending packet: from {config['local_addrs'][0]}[500] to {config['remote_addrs'][0]}[500] (462 bytes)")
         ike = max(ikes, key=lambda ike: ike.number) if ikes else self._ike(name, "CONNECTING")
-        give_up = _now() + GIVE_UP
-        await asyncio.sleep(LATENCY)
-        while (self.peer_silent or self.outcomes.get(child) == HANG) and ike in self.sas:
-            if _now() >= give_up:
-                self._remove_ike(ike)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(ike.gone.wait(), RETRANSMISSION)
+        if self.outcomes.get(child) == HANG and not self.peer_silent and ike.state == "CONNECTING":
+            log("received packet: from the peer")
+            log("generating IKE_AUTH request 1 [ IDi AUTH SA TSi TSr ]")
+            log("sending packet: to the peer")
+        await self._exchange(ike, child, "CHILD_CREATE")
         outcome = self.outcomes.get(child)
         log("received packet: from the peer")
         if isinstance(outcome, Refusal):
@@ -306,6 +317,51 @@ class FakeCharon:
             return False
         self._install(ike, child, config)
         return True
+
+    async def _exchange(self, ike: FakeIkeSa, child: str, task: str) -> None:
+        """Send a request, again and again until the peer answers, charon gives up or the IKE_SA is terminated."""
+        ike.tasks.append(task)
+        if ike.state == "ESTABLISHED":
+            self.most_waiting = max(self.most_waiting, len(ike.tasks))
+        give_up = _now() + GIVE_UP
+        pause = RETRANSMISSION if ike.state == "ESTABLISHED" else FIRST_RETRANSMISSION
+        await asyncio.sleep(LATENCY)
+        while ike in self.sas and (self.peer_silent or ike.forgotten or self.outcomes.get(child) == HANG):
+            if _now() >= give_up:
+                self._remove_ike(ike)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ike.gone.wait(), pause)
+            pause *= 1.0 if ike.state == "ESTABLISHED" else GROWTH
+        ike.tasks.remove(task)
+
+    def _rekey(self, message: Mapping[str, Any]) -> None:
+        found = [(ike, child) for ike in self.sas for child in ike.children if _matches(message, ike, child)]
+        if not found:
+            raise ViciRefused("no matching SAs to rekey found")
+        for ike, child in found:
+            if child.state == "INSTALLED":
+                child.state = "REKEYING"
+                rekeying = asyncio.create_task(self._rekeying(ike, child))
+                self._negotiations.add(rekeying)
+                rekeying.add_done_callback(self._negotiations.discard)
+
+    async def _rekeying(self, ike: FakeIkeSa, child: FakeChildSa) -> bool:
+        """charon rekeys a CHILD_SA; returns whether the peer agreed."""
+        await self._exchange(ike, child.name, "CHILD_REKEY")
+        if ike not in self.sas or child not in ike.children:
+            return False
+        child.state = "INSTALLED"
+        if isinstance(outcome := self.outcomes.get(child.name), Refusal):
+            self.log_line(ike, outcome.line)
+            self.log_line(ike, "CHILD_SA rekeying failed, trying again in 15 seconds")
+            return False
+        self.rekey(child.name)
+        return True
+
+    def log_line(self, ike: FakeIkeSa, text: str) -> None:
+        """charon logs a line about an IKE_SA."""
+        said = {"group": b"IKE", "level": b"1", "ikesa-name": ike.name.encode(), "msg": text.encode()}
+        self._emit("log", {**said, "ikesa-uniqueid": str(ike.number).encode()})
 
     async def _terminate(self, vici: "FakeVici", message: Mapping[str, Any]) -> None:
         force, timeout = message["force"] == "yes", int(message["timeout"]) / 1000
@@ -379,6 +435,8 @@ class FakeCharon:
             "responder-spi": b"8a8ae1b11a0bdc11" if ike.state != "CONNECTING" else b"0000000000000000",
             "nat-local": b"yes",
         }
+        if ike.tasks:
+            section["tasks-active"] = [task.encode() for task in ike.tasks[:1]]
         if ike.state != "CONNECTING":
             section |= {"encr-alg": b"AES_CBC", "encr-keysize": b"256", "integ-alg": b"HMAC_SHA2_256_128"}
             section |= {"dh-group": b"MODP_2048", "established": str(age).encode()}
@@ -431,7 +489,7 @@ class FakeVici:
         timeout: float = COMMAND_TIMEOUT,
     ) -> Section:
         def emit(event: str, section: Section) -> None:
-            if event == stream and on_event is not None:
+            if event == stream and on_event is not None and not self._broken.done():
                 on_event(event, section)
 
         async with self._lock:

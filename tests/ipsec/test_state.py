@@ -67,7 +67,8 @@ def update(peer: PeerState, sas: list[IkeSa], now: float) -> list[str | None]:
 
 
 def names(peer: PeerState, now: float) -> list[str]:
-    return [child.desired.name for child in peer.due(now)]
+    """What is due: one CHILD_SA, or none."""
+    return [child.desired.name] if (child := peer.due(now)) is not None else []
 
 
 def number(peer: PeerState, child: str = GRE) -> int | None:
@@ -78,15 +79,17 @@ def number(peer: PeerState, child: str = GRE) -> int | None:
 # What is due
 
 
-def test_one_child_is_tried_until_the_ike_sa_is_up_and_then_all() -> None:
+def test_one_child_is_tried_at_a_time_whether_or_not_the_ike_sa_is_up() -> None:
     peer = state()
     assert (names(peer, 0.0), peer.next_try()) == ([GRE], 0.0)
     peer.children[GRE].trying_since = 0.0
     assert (names(peer, 0.0), peer.next_try()) == ([], None)
     update(peer, listed(), 0.1)
-    assert (names(peer, 0.1), peer.next_try()) == ([TCP], 0.1)
+    assert (names(peer, 0.1), peer.next_try()) == ([], None)
     peer.children[GRE].trying_since = None
-    assert names(peer, 0.1) == [GRE, TCP]
+    assert (names(peer, 0.1), peer.next_try()) == ([GRE], 0.1)
+    update(peer, listed((GRE, 1, "INSTALLED")), 0.1)
+    assert (names(peer, 0.1), peer.next_try()) == ([TCP], 0.1)
 
 
 def test_the_one_that_has_waited_longest_comes_first() -> None:
@@ -98,7 +101,9 @@ def test_the_one_that_has_waited_longest_comes_first() -> None:
     update(peer, listed(), 2.0)
     peer.children[GRE].backoff.next_try = 2.0
     peer.children[TCP].backoff.next_try = 1.0
-    assert names(peer, 2.0) == [TCP, GRE]
+    assert names(peer, 2.0) == [TCP]
+    peer.children[TCP].backoff.next_try = 3.0
+    assert names(peer, 3.0) == [GRE]
 
 
 def test_without_an_ike_sa_the_others_wait_with_the_one_that_failed_and_then_take_their_turn() -> None:
@@ -115,9 +120,9 @@ def test_a_child_that_fails_on_an_ike_sa_that_is_up_delays_no_other() -> None:
     peer.failed(peer.children[GRE], 0.0)
     assert names(peer, 0.0) == [TCP]
     assert peer.next_try() == 0.0
-    peer.children[TCP].trying_since = 0.0
-    assert peer.next_try() == 1.0
     assert peer.hold_until == 0.0
+    peer.failed(peer.children[TCP], 0.0)
+    assert (names(peer, 0.5), peer.next_try()) == ([], 1.0)
 
 
 def test_with_an_ike_sa_nothing_is_held_that_was_held_without() -> None:
@@ -125,7 +130,7 @@ def test_with_an_ike_sa_nothing_is_held_that_was_held_without() -> None:
     peer.hold_until = 100.0
     assert (names(peer, 50.0), peer.next_try()) == ([], 100.0)
     update(peer, listed(), 50.0)
-    assert (names(peer, 50.0), peer.hold_until) == ([GRE, TCP], 50.0)
+    assert (names(peer, 50.0), peer.hold_until) == ([GRE], 50.0)
 
 
 def test_when_the_ike_sa_comes_up_what_failed_for_the_want_of_it_is_due_at_once() -> None:
@@ -135,8 +140,9 @@ def test_when_the_ike_sa_comes_up_what_failed_for_the_want_of_it_is_due_at_once(
     trying = peer.children[TCP]
     trying.trying_since, before = 0.5, trying.backoff.next_try
     update(peer, listed(), 0.6)
-    assert names(peer, 0.6) == [GRE]
+    assert peer.children[GRE].backoff.next_try == 0.6
     assert trying.backoff.next_try == before, "the attempt in flight has a result of its own"
+    trying.trying_since = None
     peer.children[GRE].backoff.failed(0.6)
     update(peer, listed(), 0.7)
     assert names(peer, 0.7) == [], "it was up already"
@@ -173,20 +179,20 @@ def test_coming_up_and_going_down_are_reported_once_and_counted() -> None:
 
 
 def test_a_lost_child_is_due_at_once_and_then_by_its_back_off() -> None:
-    peer = state()
-    for now, due in ((0.0, [TCP, GRE]), (1.0, [TCP])):
+    peer = state(children=(gre(),))
+    for now, due in ((0.0, [GRE]), (1.0, [])):
         update(peer, listed((GRE, 1, "INSTALLED")), now)
         update(peer, listed(), now + 0.1)
         assert names(peer, now + 0.1) == due
 
 
 def test_one_that_was_up_for_long_begins_its_back_off_again() -> None:
-    peer = state()
+    peer = state(children=(gre(),))
     update(peer, listed((GRE, 1, "INSTALLED")), 0.0)
     update(peer, listed(), 0.1)
     update(peer, listed((GRE, 2, "INSTALLED")), 0.2)
     update(peer, listed(), 20.0)
-    assert names(peer, 20.0) == [TCP, GRE]
+    assert names(peer, 20.0) == [GRE]
 
 
 def test_during_a_rekeying_the_child_stays_up_on_the_one_that_is_installed() -> None:
