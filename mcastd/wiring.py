@@ -10,7 +10,8 @@ grown, and the agent acts when it differs from the number that it has acted on.
     tunnels    links up, addresses, MTU     -> keepalive, pim
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
     pim        how much is joined           -> streams     what is expected to arrive
-    streams    what arrives, is decrypted   -> ipsec, pim
+    streams    what arrives, is decrypted   -> ipsec       what is up without charon; is a silent path's peer there?
+                                            -> pim
 """
 
 from collections.abc import Callable, Mapping
@@ -74,14 +75,15 @@ def firewall(inputs: Inputs) -> FirewallDesired:
 
 
 def ipsec(inputs: Inputs) -> IpsecDesired:
-    """The peers, and the CHILD_SAs that pretend to carry a dead path."""
+    """The peers, the CHILD_SAs that pretend to carry a dead path, and what those decrypt that are up."""
     restarts = {
         tunnel.child: (number, f"the path of {tunnel.name} is dead")
         for tunnel in inputs.config.tunnels
         if tunnel.child is not None and (number := inputs.up.dead_paths.get(tunnel.name, 0))
     }
     replay_allowed = inputs.up.guard_in_place and inputs.config.firewall.guard
-    return IpsecDesired(inputs.peers, restarts, replay_allowed)
+    receiving = frozenset(name for name, child in inputs.up.decrypted.items() if child.receiving)
+    return IpsecDesired(inputs.peers, restarts, replay_allowed, receiving, _probes(inputs))
 
 
 def tunnels(inputs: Inputs) -> TunnelsDesired:
@@ -124,6 +126,29 @@ def streams(inputs: Inputs) -> StreamsDesired:
     """What is counted, and what is expected to arrive."""
     children = {name: view.up_count for name, view in inputs.up.children.items() if view.up}
     return StreamsDesired(inputs.config, children, inputs.up.joins, inputs.up.is_joined)
+
+
+def _probes(inputs: Inputs) -> dict[str, tuple[int, str]]:
+    """The CHILD_SAs that decrypted packets and do not now, while a tunnel through them has another sign of silence.
+
+    Each with how often the streams of its tunnels fell silent, and the sign.
+    """
+    up, found = inputs.up, dict[str, tuple[int, str]]()
+    for tunnel in inputs.config.tunnels:
+        child = up.decrypted.get(tunnel.child or "", ChildArrival())
+        arrival = up.arrivals.get(tunnel.name, TunnelArrival())
+        if arrival.all_silent:
+            reason = f"all streams of {tunnel.name} are silent"
+        elif tunnel.name in up.keepalives_stopped:
+            reason = f"the far end's keepalives on {tunnel.name} have stopped"
+        elif tunnel.name in up.hello_overdue:
+            reason = f"the Hello of the PIM neighbour on {tunnel.name} is overdue"
+        else:
+            continue
+        if tunnel.child is not None and child.seen and child.quiet:
+            silences, _ = found.get(tunnel.child, (0, ""))
+            found[tunnel.child] = (silences + arrival.silences, reason)
+    return found
 
 
 def _unguarded(inputs: Inputs) -> frozenset[str]:

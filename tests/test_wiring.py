@@ -13,6 +13,7 @@ from mcastd.config.proposals import esp_of_proposal
 from mcastd.firewall.rules import FirewallDesired
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView
+from mcastd.streams.desired import ChildArrival, TunnelArrival
 from mcastd.tunnel.desired import LinkView
 from mcastd.wiring import Inputs, Up
 
@@ -65,6 +66,42 @@ def test_a_dead_path_restarts_the_child_sa_that_carries_it() -> None:
     assert restarts == {"dc-gre": (2, "the path of gre1 is dead")}
     bare = config(tunnels=(replace(TUNNEL, child=None),))
     assert wiring.ipsec(inputs(bare, dead_paths={"gre1": 2})).restarts == {}
+
+
+QUIET, HEARD = ChildArrival(seen=True, quiet=True), ChildArrival(seen=True, quiet=False, receiving=True)
+
+
+def test_what_decrypts_packets_is_up_without_charon() -> None:
+    assert wiring.ipsec(inputs()).receiving == frozenset()
+    assert wiring.ipsec(inputs(decrypted={"dc-gre": HEARD, "other": QUIET})).receiving == {"dc-gre"}
+
+
+@pytest.mark.parametrize(
+    ("signs", "probe"),
+    [
+        ({}, None),
+        ({"arrivals": {"gre1": TunnelArrival(all_silent=False, silences=7)}}, None),
+        ({"arrivals": {"gre1": TunnelArrival(all_silent=True, silences=7)}}, (7, "all streams of gre1 are silent")),
+        ({"keepalives_stopped": frozenset({"gre1"})}, (0, "the far end's keepalives on gre1 have stopped")),
+        ({"hello_overdue": frozenset({"gre1"})}, (0, "the Hello of the PIM neighbour on gre1 is overdue")),
+        ({"hello_overdue": frozenset({"gre9"}), "arrivals": {"gre9": TunnelArrival(all_silent=True)}}, None),
+    ],
+)
+def test_a_silent_path_is_probed_where_the_child_sa_is_quiet_too(signs: dict[str, Any], probe: Any) -> None:
+    expected = {} if probe is None else {"dc-gre": probe}
+    assert wiring.ipsec(inputs(decrypted={"dc-gre": QUIET}, **signs)).probes == expected
+    for child in (HEARD, ChildArrival(), ChildArrival(seen=False, quiet=True)):
+        assert wiring.ipsec(inputs(decrypted={"dc-gre": child}, **signs)).probes == {}
+    assert wiring.ipsec(inputs(**signs)).probes == {}
+    bare = config(tunnels=(replace(TUNNEL, child=None),))
+    assert wiring.ipsec(inputs(bare, decrypted={"dc-gre": QUIET}, **signs)).probes == {}
+
+
+def test_two_tunnels_through_a_child_sa_count_their_silences_together() -> None:
+    both = config(tunnels=(TUNNEL, replace(TUNNEL, name="gre2")))
+    arrivals = {"gre1": TunnelArrival(all_silent=True, silences=2), "gre2": TunnelArrival(all_silent=True, silences=3)}
+    probes = wiring.ipsec(inputs(both, decrypted={"dc-gre": QUIET}, arrivals=arrivals)).probes
+    assert probes == {"dc-gre": (5, "all streams of gre2 are silent")}
 
 
 def test_a_carrier_has_the_negotiated_algorithms() -> None:
