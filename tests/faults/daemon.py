@@ -75,6 +75,15 @@ def _unlimit(resource: str, value: str) -> Step:
     return lambda lab: lab.sh(CLOUD, f"prlimit --pid {lab.daemon()} --{resource}={value}:")
 
 
+def _few_tasks(lab: Lab) -> None:
+    """Limit the running daemon as ``TasksMax`` does, to what it has."""
+    cgroup, pid = f"/sys/fs/cgroup/pids/{lab.scene.options.prefix}", lab.daemon()
+    back = f"for task in $(cat {cgroup}/cgroup.procs); do echo $task >/sys/fs/cgroup/pids/cgroup.procs; done"
+    lab.injected.callback(lab.host_command, ["sh", "-c", f"{back}; rmdir {cgroup}"])
+    lab.host_command(["sh", "-ec", f"mkdir -p {cgroup}; echo {pid} >{cgroup}/cgroup.procs"])
+    lab.host_command(["sh", "-ec", f"cat {cgroup}/pids.current >{cgroup}/pids.max"])
+
+
 FAULTS = (
     _daemon(
         name="killed-20-times",
@@ -115,6 +124,14 @@ FAULTS = (
         undo=_unlimit("nofile", "1024"),
         lasts=35.0,
         health=("ok", "degraded", "down"),
+    ),
+    _daemon(
+        name="few-threads",
+        what="the daemon may start no more threads and processes (TasksMax)",
+        inject=_few_tasks,
+        lasts=35.0,
+        health=("ok", "degraded", "down"),
+        needs=("pids-cgroup",),
     ),
     _daemon(
         name="little-memory",

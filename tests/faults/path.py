@@ -16,7 +16,7 @@ from mcastd.lab.topology import (
 from tests.faults.fault import Fault, Group
 from tests.faults.steps import both, charon_back, edit, kill, mcastd, sh, sysctl
 
-ARRIVAL = ("all_silent", "keepalives_stopped", "not_receiving")
+ARRIVAL = ("all_silent", "child_sa_silent", "keepalives_stopped")
 """What shows within seconds when nothing arrives by the tunnel."""
 
 _path = partial(Fault, group=Group.PATH, lost=None, codes=ARRIVAL, health=("degraded", "down"))
