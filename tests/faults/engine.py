@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mcastd.errors import LabError
-from tests.faults.fault import Fault, Observed
+from tests.faults.fault import SETTLED, Fault, Observed
 from tests.faults.lab import Lab
 from tests.lab.datapath import RATE
 
@@ -52,7 +52,7 @@ def run(faults: Iterable[Fault], *, injected: bool = True) -> Iterator[tuple[Fau
             except LabError as error:
                 seen = Observed(error=f"the lab failed: {error}")
             yield fault, seen
-            if fault.fresh or seen.error or seen.back is None or seen.settled is None:
+            if seen.error or seen.back is None or seen.settled is None:
                 stack.close()
                 lab = None
 
@@ -73,8 +73,8 @@ def observe(lab: Lab, fault: Fault, *, injected: bool) -> Observed:
             undone = time.monotonic()
             if injected:
                 fault.undo(lab)
-        back = lab.next_packet(fault.recovery + fault.settled)
-        settled = _ok_again(lab, fault.settled)
+        back = lab.next_packet(fault.recovery + SETTLED)
+        settled = _ok_again(lab, SETTLED)
         time.sleep(_AFTER)
         _, lost_now, _ = lab.received()
         left = lab.stop()

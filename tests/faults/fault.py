@@ -55,8 +55,6 @@ class Fault:
     health: tuple[Literal["ok", "degraded", "down"], ...] = ("ok",)  # the worst that status says while it lasts
     doctor: tuple[str, ...] = ()  # the doctor finds one of these; empty: it is not asked
     left: tuple[str, ...] = ()  # what may be left after SIGTERM, by the beginning of the line
-    fresh: bool = False  # the lab is of no use afterwards
-    settled: float = SETTLED
     machine: bool = False  # only in a virtual machine, since it would harm this one
     needs: tuple[str, ...] = ()  # abilities of the kernel (tests/vm/abilities.py)
 
@@ -112,7 +110,7 @@ def _status(fault: Fault, seen: Observed) -> list[str]:
 def _afterwards(fault: Fault, seen: Observed) -> list[str]:
     misses = []
     if seen.settled is None:
-        misses.append(f"health was not ok within {fault.settled:.0f} s")
+        misses.append(f"health was not ok within {SETTLED:.0f} s")
     if left := [line for line in seen.left if not line.startswith(fault.left or ("\0",))]:
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         misses.append(f"left after SIGTERM: {'; '.join(left[:3])}{more}")
