@@ -9,7 +9,7 @@ from typing import Literal
 
 from mcastd.errors import LabError
 from tests.faults.fault import SETTLED, Fault, Observed
-from tests.faults.lab import Lab
+from tests.faults.lab import Lab, LabNotReadyError
 from tests.lab.datapath import RATE
 
 _POLL = 0.2  # seconds between two looks at the status
@@ -46,15 +46,19 @@ def run(faults: Iterable[Fault], *, injected: bool = True) -> Iterator[tuple[Fau
     with ExitStack() as stack:
         lab: Lab | None = None
         for fault in faults:
-            try:
-                lab = lab or stack.enter_context(Lab())
-                seen = observe(lab, fault, injected=injected)
-            except LabError as error:
-                seen = Observed(error=f"the lab failed: {error}")
+            seen: Observed | None = None
+            while seen is None:
+                used = lab is not None
+                try:
+                    lab = lab or stack.enter_context(Lab())
+                    seen = observe(lab, fault, injected=injected)
+                except LabError as error:
+                    if not (used and isinstance(error, LabNotReadyError)):
+                        seen = Observed(error=f"the lab failed: {error}")
+                if seen is None or seen.error or seen.back is None or seen.settled is None:
+                    stack.close()
+                    lab = None
             yield fault, seen
-            if seen.error or seen.back is None or seen.settled is None:
-                stack.close()
-                lab = None
 
 
 def observe(lab: Lab, fault: Fault, *, injected: bool) -> Observed:

@@ -29,6 +29,10 @@ ip route show table all; ip rule; nft list ruleset; cd /proc/sys/net/ipv4 && gre
 _PROMPT = 1.0  # seconds within which status must answer; a daemon that does not is shown by ``mcastd status`` as well
 
 
+class LabNotReadyError(LabError):
+    """The path did not become healthy before anything was injected."""
+
+
 class Lab:
     """A scene, and its daemon as a service. A context manager."""
 
@@ -81,13 +85,16 @@ class Lab:
         return self._manager
 
     def start(self) -> None:
-        """Start the daemon; returns when its feed arrives and all is well."""
+        """Start the daemon; returns when its feed arrives and all is well. Raises LabNotReadyError."""
         self.found = self.host()
         self._manager = ServiceManager(self.scene)
-        self._manager.start()
-        if self.next_packet(30.0) is None:
-            raise LabError("the feed does not arrive")
-        self.scene.wait_for_status("health is ok", lambda status: status.health == "ok", 30.0)
+        try:
+            self._manager.start()
+            if self.next_packet(30.0) is None:
+                raise LabError("the feed does not arrive")
+            self.scene.wait_for_status("health is ok", lambda status: status.health == "ok", 30.0)
+        except LabError as error:
+            raise LabNotReadyError(str(error)) from error
 
     def stop(self) -> tuple[str, ...]:
         """End the daemon by SIGTERM; returns what differs on the host from before its start."""
