@@ -120,6 +120,7 @@ class Composition:
             devices=system.gre_devices,
             ledger=ledger,
             store=system.store(log),
+            history=self.history,
             log=log,
             on_change=on_change,
         )

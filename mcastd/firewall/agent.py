@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Final
 
 from mcastd.config.model import Config
@@ -58,16 +59,17 @@ class FirewallAgent:
         await self.wake.settled()
 
     async def run(self) -> None:
-        """Reconcile at every nudge, after every change to the table that the kernel reports, and periodically."""
+        """Reconcile at every nudge, after changes to table and forwarding that the kernel reports, and periodically."""
         with ExitStack() as stack:
-            changes = None
-            try:
-                changes = stack.enter_context(self._nft.changes(rules.NAME))
-            except HostError as error:
-                self._log.warning("firewall_events_missing", problem=str(error))
+            followed = []
+            for changes in (partial(self._nft.changes, rules.NAME), self._sysctls.changes):
+                try:
+                    followed.append(stack.enter_context(changes()))
+                except HostError as error:
+                    self._log.warning("firewall_events_missing", problem=str(error))
             async with asyncio.TaskGroup() as group:
-                if changes is not None:
-                    group.create_task(self.wake.follow(changes))
+                for one in followed:
+                    group.create_task(self.wake.follow(one))
                 while True:
                     await self.wake.wait(_RETRY_PERIOD if self._problem else _AUDIT_PERIOD)
                     await self._reconcile()

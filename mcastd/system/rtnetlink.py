@@ -34,22 +34,23 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
 _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 4, 15
 _ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
 _U32: Final = struct.Struct("=I")
-_GROUPS: Final = (1, 5, 7, 8, 24)  # RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV4_NETCONF
+ALL: Final = (1, 5, 7, 8, 24)  # RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV4_NETCONF
+SYSCTLS: Final = (24,)
 _SLICE: Final = 32768  # bytes that the kernel makes of a dump at a time
 _LOST: Final = (errno.ENOBUFS, errno.ENOMEM)
 
 
 class Changes:
-    """Notifications of changes of links, addresses, routes and rules, and of ``rp_filter`` and forwarding.
+    """Notifications of changes of links, addresses, routes and rules, and of ``rp_filter`` and forwarding, or some.
 
     They wait in the socket, whose buffer bounds them; what does not fit is one more change. Raises HostError.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, groups: Collection[int] = ALL) -> None:
         """Notice changes from now on."""
         with _host_errors("no notifications from the kernel"):
             self._sock = _open()
-            self._sock.bind((0, sum(1 << (group - 1) for group in _GROUPS)))
+            self._sock.bind((0, sum(1 << (group - 1) for group in groups)))
 
     def close(self) -> None:
         """Close the socket."""

@@ -1,9 +1,12 @@
 """Sysctls under /proc/sys."""
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from mcastd.errors import HostError
+from mcastd.system import rtnetlink
 
 _ROOT = Path("/proc/sys")
 
@@ -16,6 +19,9 @@ class Sysctls(Protocol):
 
     def write(self, name: str, value: str) -> None:
         """Set a sysctl. Raises HostError."""
+
+    def changes(self) -> AbstractContextManager[AsyncIterator[None]]:
+        """Notifications of changes of forwarding and of ``rp_filter``. Raises HostError."""
 
 
 def read(name: str) -> str | None:
@@ -34,3 +40,10 @@ def write(name: str, value: str) -> None:
         (_ROOT / name).write_text(value)
     except OSError as error:
         raise HostError(f"sysctl {name} = {value}: {error.strerror}") from error
+
+
+@contextmanager
+def changes() -> Iterator[AsyncIterator[None]]:
+    """Receive a notification after changes of ``net/ipv4/ip_forward`` and of ``rp_filter``. Raises HostError."""
+    with closing(rtnetlink.Changes(rtnetlink.SYSCTLS)) as found:
+        yield aiter(found)

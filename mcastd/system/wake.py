@@ -31,8 +31,9 @@ class Wake:
     async def follow(self, changes: AsyncIterator[None]) -> None:
         """Nudge after changes that the kernel reports: at once, and while they keep coming for a fifth of the time."""
         async for _ in changes:
-            await asyncio.sleep(max(_DEBOUNCE, self._rests_until - time.monotonic()))
             self.set()
+            await self.settled()
+            await asyncio.sleep(max(_DEBOUNCE, self._rests_until - time.monotonic()))
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Return True when nudged, False after ``timeout`` seconds without a nudge (None: without a limit)."""

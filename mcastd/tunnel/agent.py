@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from mcastd.config.model import Child, Config, Tunnel
 from mcastd.errors import HostError, LinkUnsupported
+from mcastd.history import History
 from mcastd.links import Gre, Link, Xfrm
 from mcastd.problems import Problem
 from mcastd.status import RouteStatus, TunnelState, TunnelStatus
@@ -59,13 +60,15 @@ class TunnelAgent:
         devices: GreDevices,
         ledger: Ledger,
         store: FdStore,
+        history: History,
         log: Logger,
         on_change: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._log = log
         self._on_change = on_change
-        self._host = Host(netlink, sysctls, devices, ledger, store)
+        self._history = history
+        self._host = Host(netlink, sysctls, devices, ledger, store, self._repaired)
         self.wake = Wake()
         self.wake.set()  # an empty configuration has something to do as well: what is in the ledger
         self._desired = TunnelsDesired(Config(), {})
@@ -211,6 +214,10 @@ class TunnelAgent:
         for address in self._ledger.entries(ENDPOINT).keys() - {f"{one}/32" for one in desired}:
             with self._logging("endpoint_not_removed", address=address):
                 await self._host.remove_loopback(address)
+
+    def _repaired(self, subject: str, what: str) -> None:
+        self._history.repaired(subject, what)
+        self._on_change()
 
     @contextmanager
     def _logging(self, event: str, **fields: str) -> Iterator[None]:

@@ -1,11 +1,11 @@
 """What the tunnel agent is configured with, and what it shows to the agents above it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mcastd.config.model import Config, Tunnel
-from mcastd.links import Gre, Xfrm
+from mcastd.links import Gre, Link, Xfrm
 from mcastd.tunnel.addresses import Entry
 from mcastd.tunnel.mtu import Carrier
 
@@ -64,3 +64,13 @@ class LinkView:
 def gre(tunnel: Tunnel) -> Gre:
     """The GRE of a tunnel."""
     return Gre(tunnel.local, tunnel.remote, tunnel.gre)
+
+
+def differences(link: Link, before: LinkDesired, desired: LinkDesired) -> Iterator[str]:
+    """What another program has changed of a link that was made like ``before``, as far as that is still desired."""
+    if before.up and desired.up and not link.up:
+        yield "set up"
+    if before.mtu == desired.mtu != link.mtu:
+        yield "MTU"
+    if not link.multicast:
+        yield "MULTICAST flag"

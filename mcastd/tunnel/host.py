@@ -1,7 +1,7 @@
 """Applies a desired link to the host: the link, its addresses and sysctls. The ledger has what mcastd has made."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Final
 
@@ -12,7 +12,7 @@ from mcastd.system.ledger import Ledger
 from mcastd.system.ledger_file import ENDPOINT_LABEL
 from mcastd.system.sysctl import Sysctls
 from mcastd.tunnel import addresses, marks
-from mcastd.tunnel.desired import LinkDesired, Parameters, TunGre
+from mcastd.tunnel.desired import LinkDesired, Parameters, TunGre, differences
 from mcastd.tunnel.kernel import Netlink
 from mcastd.tunnel.marks import ALIAS, ENDPOINT, LINK, LOOPBACK, RECORDED, is_marked
 from mcastd.tunnel.routing import RouteKeeper
@@ -24,12 +24,21 @@ _IPV6_MTU: Final = 1280
 class Host:
     """The links of mcastd on this host. ``routes`` keeps what is routed through them.
 
-    Its methods raise HostError, and need ``netlink`` to be open.
+    Its methods raise HostError, and need ``netlink`` to be open. ``repaired`` is called with what another program had
+    changed: the thing's name, and what of it.
     """
 
-    def __init__(self, netlink: Netlink, sysctls: Sysctls, devices: GreDevices, ledger: Ledger, store: FdStore) -> None:
+    def __init__(
+        self,
+        netlink: Netlink,
+        sysctls: Sysctls,
+        devices: GreDevices,
+        ledger: Ledger,
+        store: FdStore,
+        repaired: Callable[[str, str], None],
+    ) -> None:
         self.netlink = netlink
-        self.routes = RouteKeeper(netlink, ledger)
+        self.routes = RouteKeeper(netlink, ledger, repaired)
         self.pumps: dict[str, Pump] = {}  # by the link's name, those that run
         self._sysctls = sysctls
         self._devices = devices
@@ -37,6 +46,9 @@ class Host:
         self._store = store
         self._own_links: dict[str, int] = {}  # by name, the indexes of those that this process has seen to be ours
         self._own_ends: set[str] = set()  # addresses that the configuration of this process has had on the loopback
+        self._repaired = repaired
+        self._matched: dict[str, LinkDesired] = {}  # by name, what each link has been made like
+        self._local: set[IPv4Address] = set()  # addresses that this host had at the last look
 
     async def adopt(self) -> list[str]:
         """Record what a previous process has made and the ledger does not have; returns it in words."""
@@ -67,21 +79,29 @@ class Host:
         if link is not None and self._parameters(link) != desired.parameters and not self._adopt(link, desired):
             await self._delete(name)
             link = None
+        before = self._matched.get(name)
+        is_new = link is None
         if link is None:
             link = await self._create(name, desired.parameters)
+        changed = list(differences(link, before, desired)) if before is not None else []
         if link.alias != ALIAS:  # it was made just now, or in an attempt that was not finished
             await self.netlink.disable_ipv6_addresses(link)
             await self.netlink.set_link(link, alias=ALIAS)
-        self._match_rp_filter(desired)
-        if desired.addresses:
-            await self._match_addresses(link, desired)
+            changed.append("alias")
+        changed += self._match_rp_filter(desired, before)
+        changed += await self._match_addresses(link, desired, before)
         await self._match_flags(link, desired)
+        if before is not None and before.parameters == desired.parameters:
+            for what in changed if not is_new else ["link"]:
+                self._repaired(name, what)
+        self._matched[name] = desired
         return await self._existing(name)
 
     async def remove(self, name: str) -> bool:
         """Delete the link and with it its routes; returns False, and forgets it, if it is another program's."""
         link = await self.netlink.link(name)
         await self._delete(name)
+        self._matched.pop(name, None)
         self.routes.forget(name)
         is_foreign = link is not None and not self._is_ours(link)
         self._ledger.forget(LINK, name)
@@ -89,6 +109,8 @@ class Host:
 
     async def add_loopback(self, address: IPv4Address) -> None:
         """Add an address to the loopback, unless it is one of those that this host has."""
+        was_local = address in self._local
+        self._local.add(address)
         if await self.netlink.is_local(address):
             return
         if all(found.interface.ip != address for found in await self.netlink.addresses()):  # on a link that is down
@@ -96,6 +118,8 @@ class Host:
             self._ledger.forget(ENDPOINT, key)
             self._ledger.remember(ENDPOINT, key, ENDPOINT_LABEL)
             await self.netlink.add(Address(LOOPBACK, IPv4Interface(address), label=ENDPOINT_LABEL))
+            if was_local:
+                self._repaired("lo", f"address {address}")
 
     def name_loopbacks(self, addresses: Iterable[IPv4Address]) -> None:
         """The configuration has these addresses on the loopback."""
@@ -107,6 +131,7 @@ class Host:
         mcastd 0.1 gave no label. What it recorded is removed if the configuration has named it.
         """
         label = str(self._ledger.entries(ENDPOINT).get(address) or "")
+        self._local.discard(IPv4Interface(address).ip)
         if label or address in self._own_ends:
             await self.netlink.delete(Address(LOOPBACK, IPv4Interface(address), label=label))
         self._ledger.forget(ENDPOINT, address)
@@ -152,15 +177,21 @@ class Host:
             raise
         return await self._existing(name)
 
-    def _match_rp_filter(self, desired: LinkDesired) -> None:
+    def _match_rp_filter(self, desired: LinkDesired, before: LinkDesired | None) -> list[str]:
+        """Returns what another program had changed."""
         name, value = f"net/ipv4/conf/{desired.name}/rp_filter", desired.rp_filter
-        if value is not None and self._sysctls.read(name) != value:
-            try:
-                self._sysctls.write(name, value)
-            except HostError as error:
-                raise HostError(f'{error}; set it before, in conf/default, or have rp_filter = "keep"') from error
+        if value is None or self._sysctls.read(name) == value:
+            return []
+        try:
+            self._sysctls.write(name, value)
+        except HostError as error:
+            raise HostError(f'{error}; set it before, in conf/default, or have rp_filter = "keep"') from error
+        return ["rp_filter"] if before is not None and before.rp_filter == value else []
 
-    async def _match_addresses(self, link: Link, desired: LinkDesired) -> None:
+    async def _match_addresses(self, link: Link, desired: LinkDesired, before: LinkDesired | None) -> list[str]:
+        """Returns what another program had changed."""
+        if not desired.addresses:
+            return []
         found = [(address.interface, address.peer) for address in await self.netlink.addresses(link)]
         plan = addresses.plan(desired.addresses, found)
         for entry in plan.delete_first:
@@ -169,6 +200,8 @@ class Host:
             await self.netlink.add(Address(link.index, *entry))
         for entry in plan.delete_last:
             await self.netlink.delete(Address(link.index, *entry))
+        differ = plan.delete_first or plan.add or plan.delete_last
+        return ["addresses"] if differ and before is not None and before.addresses == desired.addresses else []
 
     async def _match_flags(self, link: Link, desired: LinkDesired) -> None:
         """MTU, state and MULTICAST. A link that is up stays up: set down, it would lose the routes of applications."""

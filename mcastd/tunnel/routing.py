@@ -1,6 +1,6 @@
 """Applies what is routed through tunnels: routes and rules that carry the mark of mcastd, and no others."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network
 
 from mcastd.links import Link, Route, Rule
@@ -16,9 +16,13 @@ class RouteKeeper:
     The ledger has the tables in which each link has routes, and the rules.
     """
 
-    def __init__(self, netlink: Netlink, ledger: Ledger) -> None:
+    def __init__(self, netlink: Netlink, ledger: Ledger, repaired: Callable[[str, str], None]) -> None:
         self._netlink = netlink
         self._ledger = ledger
+        self._repaired = repaired
+        # By the link's name and table, what has been routed, and to which index.
+        self._routed: dict[tuple[str, int], tuple[int, frozenset[IPv4Network]]] = {}
+        self._rules: frozenset[tuple[IPv4Network, int]] = frozenset()  # those in place
 
     async def match(self, link: Link, table: int, desired: Iterable[IPv4Network]) -> frozenset[IPv4Network]:
         """Route these prefixes and no others through a link that is up; returns those that other routes have taken."""
@@ -31,11 +35,15 @@ class RouteKeeper:
         """Have these rules, each a source and a table, and no others of mcastd."""
         recorded = self._ledger.entries(RULE)
         if not desired and not recorded:
+            self._rules = desired
             return
         found = {(rule.source, rule.table) for rule in await self._netlink.rules() if routes.is_marked(rule)}
         for source, table in sorted(desired - found):
             self._ledger.remember(RULE, f"{source} {table}")
             await self._netlink.add(_rule(source, table))
+            if (source, table) in self._rules:
+                self._repaired("rules", f"from {source} lookup {table}")
+        self._rules = desired
         for key in recorded:
             source_text, _, table_text = key.partition(" ")
             source, table = IPv4Network(source_text), int(table_text)
@@ -47,6 +55,7 @@ class RouteKeeper:
         """The link is gone, and the kernel has deleted its routes."""
         for table in self._tables(name):
             self._ledger.forget(ROUTES, f"{name} {table}")
+            self._routed.pop((name, table), None)
 
     async def _match_table(self, link: Link, table: int, desired: tuple[IPv4Network, ...]) -> frozenset[IPv4Network]:
         recorded = table in self._tables(link.name)
@@ -60,7 +69,15 @@ class RouteKeeper:
             await self._netlink.add(Route(prefix, link.index, table, routes.PROTOCOL))
         for prefix in plan.delete:
             await self._netlink.delete(Route(prefix, link.index, table, routes.PROTOCOL))
+        self._report(link, table, frozenset(plan.add))
+        self._routed[link.name, table] = link.index, frozenset(desired) - plan.taken
         return plan.taken
+
+    def _report(self, link: Link, table: int, added: frozenset[IPv4Network]) -> None:
+        """Take note of the routes that had been there already."""
+        index, routed = self._routed.get((link.name, table), (0, frozenset[IPv4Network]()))
+        if index == link.index and (missing := added & routed):
+            self._repaired(link.name, "routes" if len(missing) > 1 else f"route {min(missing)}")
 
     def _tables(self, name: str) -> set[int]:
         entries = (key.rpartition(" ") for key in self._ledger.entries(ROUTES))

@@ -105,6 +105,7 @@ class FakeKernel:
         self.sysctls = FakeSysctls()
         self.devices = FakeDevices(self)
         self.notifications = Notifications()
+        self.sysctls.report_to(self.notifications)
         self._links: dict[str, FakeLink] = {}
         self._routes: list[FakeRoute] = []
         self._rules: list[Rule] = []

@@ -351,6 +351,14 @@ async def test_forwarding_is_set_and_restored_as_it_was(before: str) -> None:
 
 
 @simulated
+async def test_forwarding_that_another_program_ends_is_on_again_at_once() -> None:
+    async with running() as host:
+        await host.want(FORWARDING)
+        host.sysctls.change(IP_FORWARD, "0")
+        assert await until(lambda: host.sysctls.read(IP_FORWARD) == "1", "on again") < 0.2
+
+
+@simulated
 async def test_forwarding_that_is_refused_is_reported_and_the_table_is_in_place_all_the_same() -> None:
     host = Host()
     host.sysctls.refused.add(IP_FORWARD)

@@ -1,8 +1,12 @@
 import asyncio
-from collections.abc import Coroutine
+import time
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
+import pytest
+
 from mcastd.system.wake import Wake
+from tests.fakes.clock import simulated
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -136,3 +140,53 @@ def test_a_loop_that_comes_around_says_when() -> None:
         assert first < second < wake.turned
 
     run(main())
+
+
+@pytest.mark.parametrize(("took", "most"), [(0.001, 20), (0.1, 3), (1.0, 3)])
+@simulated
+async def test_while_changes_keep_coming_the_loop_works_a_fifth_of_the_time(took: float, most: int) -> None:
+    wake, looks = Wake(), list[float]()
+
+    async def changes() -> AsyncIterator[None]:
+        while True:
+            yield
+
+    async def loop() -> None:
+        while await wake.wait():
+            looks.append(time.monotonic())
+            await asyncio.sleep(took)
+            wake.finished()
+
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop()), group.create_task(wake.follow(changes()))]
+        await asyncio.sleep(11 if took == 1 else 1)
+        for task in tasks:
+            task.cancel()
+    assert looks[0] == began
+    assert 2 <= len(looks) <= most
+
+
+@simulated
+async def test_the_first_change_after_a_while_is_acted_on_at_once() -> None:
+    wake, changed = Wake(), asyncio.Event()
+
+    async def changes() -> AsyncIterator[None]:
+        while True:
+            await changed.wait()
+            changed.clear()
+            yield
+
+    following = asyncio.create_task(wake.follow(changes()))
+    for _ in range(3):
+        await asyncio.sleep(30)
+        assert not await wake.wait(0)  # the periodic look
+        await asyncio.sleep(1)
+        wake.finished()
+        await asyncio.sleep(4)
+        changed.set()
+        now = time.monotonic()
+        assert await wake.wait()
+        assert time.monotonic() == now
+        wake.finished()
+    following.cancel()

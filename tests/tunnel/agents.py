@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mcastd.config.model import Config, Daemon, Datapath, Group, Peer, Tunnel
+from mcastd.history import History
 from mcastd.system import gre_devices, log, sysctl
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
@@ -49,6 +50,7 @@ class Running:
             devices=gre_devices,
             ledger=self.ledger,
             store=store or FdStore(),
+            history=History(log.get_logger()),
             log=log.get_logger(),
             on_change=self._changed,
         )

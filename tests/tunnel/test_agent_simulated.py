@@ -27,6 +27,7 @@ OTHER = tunnel(
     address=IPv4Interface("10.44.8.6/30"), peer_address=None,
 )  # fmt: skip
 FOREIGN = "an interface gre1 exists and mcastd did not make it; remove it, or choose a new name"
+ADDRESSES = ("gre1", "addresses")
 BOTH = pytest.mark.parametrize("in_kernel", [True, False], ids=["GRE of the kernel", "GRE in user space"])
 
 
@@ -231,36 +232,79 @@ async def test_a_deleted_link_is_made_again() -> None:
                 host.kernel.delete_link("gre1")
                 assert await until(host.is_up, "gre1 again") < 0.2
             await host.agent.settled()
+            assert repaired(host) == [("gre1", "link")] * 2
             assert host.link().index != first
             assert host.addresses() == ["10.44.4.6/30 10.44.4.5"]
             assert await until(lambda: host.view().index == host.link().index, "the new index") < 0.2
 
 
-DAMAGE: dict[str, Callable[[FakeKernel], object]] = {
-    "no address": lambda kernel: kernel.delete_address("gre1", kernel.links["gre1"].addresses[0]),
-    "another address": lambda kernel: kernel.add_address("gre1", (IPv4Interface("10.99.0.1/24"), None)),
-    "another MTU": lambda kernel: kernel.set_link("gre1", mtu=1000),
-    "no MULTICAST": lambda kernel: kernel.set_link("gre1", multicast=False),
-    "down": lambda kernel: kernel.set_link("gre1", up=False),
-    "no endpoint": lambda kernel: kernel.delete_address("lo", (IPv4Interface(ENDPOINT), None)),
-}
+DAMAGE: dict[str, tuple[Callable[[FakeKernel], object], tuple[str, str]]] = {
+    "no address": (lambda kernel: kernel.delete_address("gre1", kernel.links["gre1"].addresses[0]), ADDRESSES),
+    "another address": (lambda kernel: kernel.add_address("gre1", (IPv4Interface("10.99.0.1/24"), None)), ADDRESSES),
+    "another MTU": (lambda kernel: kernel.set_link("gre1", mtu=1000), ("gre1", "MTU")),
+    "no MULTICAST": (lambda kernel: kernel.set_link("gre1", multicast=False), ("gre1", "MULTICAST flag")),
+    "down": (lambda kernel: kernel.set_link("gre1", up=False), ("gre1", "set up")),
+    "no endpoint": (
+        lambda kernel: kernel.delete_address("lo", (IPv4Interface(ENDPOINT), None)), ("lo", "address 10.44.6.1"),
+    ),
+    "strict": (lambda kernel: kernel.sysctls.change(RP_FILTER, "1"), ("gre1", "rp_filter")),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def repaired(host: Host) -> list[tuple[str, str]]:
+    """What the log says of repairs: the thing's name, and what of it."""
+    return [(one["subject"], one["what"]) for one in host.log.records if one["event"] == "repaired"]
+
+
+@pytest.mark.parametrize(("damage", "what"), DAMAGE.values(), ids=DAMAGE)
 @simulated
-async def test_a_change_by_another_program_is_undone(damage: Callable[[FakeKernel], object]) -> None:
+async def test_a_change_by_another_program_is_undone_and_logged(
+    damage: Callable[[FakeKernel], object], what: tuple[str, str]
+) -> None:
     def whole() -> object:
-        link = host.link()
-        return link.index, link.mtu, link.up, link.multicast, tuple(link.addresses), host.kernel.loopback()
+        link, rp_filter = host.link(), host.kernel.sysctls.read(RP_FILTER)
+        return link.index, link.mtu, link.up, link.multicast, tuple(link.addresses), host.kernel.loopback(), rp_filter
 
     async with running() as host:
         await host.want(tunnel())
         before = whole()
-        damage(host.kernel)
-        assert whole() != before
-        assert await until(lambda: whole() == before, "as it was") < 0.2
         await host.quiet()
-        assert host.changes == 1 or damage is DAMAGE["down"]
+        assert host.changes == 1
+        for _ in range(2):
+            damage(host.kernel)
+            assert whole() != before
+            assert await until(lambda: whole() == before, "as it was") < 0.2
+            await host.quiet()
+        assert host.changes == 3
+        assert repaired(host) == [what, what]
+
+
+@simulated
+async def test_what_the_configuration_changes_is_not_a_repair() -> None:
+    async with running() as host:
+        await host.want(tunnel(), carrier=DOWN)
+        host.kernel.set_link("gre1", up=False)  # it may be, until the CHILD_SA is up
+        for one in (tunnel(), tunnel(mtu=1300, address=IPv4Interface("10.44.4.6/29")), tunnel(rp_filter="strict")):
+            await host.want(one)
+            await host.quiet()
+        await host.want(tunnel(local=IPv4Address("10.44.6.2")))
+        await host.want()
+        await host.want(tunnel())
+        assert repaired(host) == []
+
+
+@simulated
+async def test_a_link_that_another_program_sets_down_again_and_again_is_a_problem_within_seconds() -> None:
+    async with running() as host:
+        await host.want(tunnel())
+        for _ in range(5):
+            host.kernel.set_link("gre1", up=False)
+            await host.quiet(0.5)
+            assert host.is_up()
+        assert [(one.code, one.subject) for one in host.history.problems()] == [("changed_by_another_program", "gre1")]
+        assert repaired(host) == [("gre1", "set up")] * 3  # and one warning for all that follow
+        await host.quiet(61)
+        assert list(host.history.problems()) == []
 
 
 @simulated

@@ -66,7 +66,7 @@ def test_every_state_of_the_host_becomes_the_desired_one(
         ledger, netlink = MemoryLedger(), FakeNetlink(kernel)
 
         def process() -> Host:
-            return Host(netlink, kernel.sysctls, kernel.devices, ledger, manager.store())
+            return Host(netlink, kernel.sysctls, kernel.devices, ledger, manager.store(), lambda *_: None)
 
         host = process()
         async with netlink:

@@ -49,18 +49,21 @@ async def test_routes_wait_for_the_tunnel_and_stay_while_its_child_sa_is_down() 
         assert host.ledger.copy() == {}
 
 
-DAMAGE: dict[str, Callable[[FakeKernel], object]] = {
-    "a route": lambda kernel: kernel.delete_route(FakeRoute(IPv4Network(RANGE), "gre1", 1000, 103)),
-    "the table": lambda kernel: kernel.flush_routes(1000),
-    "the rule": lambda kernel: kernel.delete_rule(Rule(EVERYWHERE, 1000, 210, 103)),
-    "the state": lambda kernel: kernel.set_link("gre1", up=False),
-    "the link": lambda kernel: kernel.delete_link("gre1"),
+ROUTE, RULE = ("gre1", f"route {RANGE}"), ("rules", "from 0.0.0.0/0 lookup 1000")
+DAMAGE: dict[str, tuple[Callable[[FakeKernel], object], list[tuple[str, str]]]] = {
+    "a route": (lambda kernel: kernel.delete_route(FakeRoute(IPv4Network(RANGE), "gre1", 1000, 103)), [ROUTE]),
+    "the table": (lambda kernel: kernel.flush_routes(1000), [("gre1", "routes")]),
+    "the rule": (lambda kernel: kernel.delete_rule(Rule(EVERYWHERE, 1000, 210, 103)), [RULE]),
+    "the state": (lambda kernel: kernel.set_link("gre1", up=False), [("gre1", "set up"), ("gre1", "routes")]),
+    "the link": (lambda kernel: kernel.delete_link("gre1"), [("gre1", "link")]),
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize(("damage", "repaired"), DAMAGE.values(), ids=DAMAGE)
 @simulated
-async def test_what_another_program_deletes_comes_back(damage: Callable[[FakeKernel], object]) -> None:
+async def test_what_another_program_deletes_comes_back_and_is_logged(
+    damage: Callable[[FakeKernel], object], repaired: list[tuple[str, str]]
+) -> None:
     def found() -> object:
         return host.kernel.through("gre1", 1000) if "gre1" in host.kernel.links else None, rules(host)
 
@@ -68,9 +71,13 @@ async def test_what_another_program_deletes_comes_back(damage: Callable[[FakeKer
         await host.want(routed(route_table=1000, routes=("groups", "sources")), groups=GROUPS)
         before = found()
         assert before == ({RANGE, SOURCE}, {("0.0.0.0/0", 1000)})
+        await host.quiet()
         damage(host.kernel)
         assert found() != before
         assert await until(lambda: found() == before, "as it was") < 0.3
+        await host.quiet()
+        logged = [(one["subject"], one["what"]) for one in host.log.records if one["event"] == "repaired"]
+        assert logged == repaired
 
 
 @simulated

@@ -8,6 +8,7 @@ from typing import Any
 
 from mcastd.config.model import Child, Config, Daemon, Datapath, Group, Peer, Tunnel
 from mcastd.config.proposals import Esp
+from mcastd.history import History
 from mcastd.status import TunnelStatus
 from mcastd.tunnel.agent import TunnelAgent
 from mcastd.tunnel.desired import LinkView, TunnelsDesired
@@ -40,12 +41,14 @@ class Host:
     def _load(self) -> None:
         self.ledger = MemoryLedger(self.ledger.copy())
         self.netlink = FakeNetlink(self.kernel)
+        self.history = History(self.log.logger)
         self.agent = TunnelAgent(
             netlink=self.netlink,
             sysctls=self.kernel.sysctls,
             devices=self.kernel.devices,
             ledger=self.ledger,
             store=self.manager.store(),
+            history=self.history,
             log=self.log.logger,
             on_change=self._changed,
         )
