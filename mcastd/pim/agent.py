@@ -61,7 +61,6 @@ class PimAgent:
         self._open_transport = open_transport
         self._router = Router(rng)
         self._desired = PimDesired()
-        self._applied = self._desired  # the desired state that the loop acted on last
         self._links: dict[str, _Link] = {}  # by the interface's name
         self._waits_until = -inf  # when the loop looks at the router's timers next; -inf while it does not wait
         self._events = 0  # how many events there were since _events_since
@@ -87,14 +86,15 @@ class PimAgent:
 
     async def run(self) -> None:
         """Follow the desired state and the router's timers until cancelled."""
+        applied: PimDesired | None = None  # what was acted on last
         while True:
             now = time.monotonic()
             self._waits_until = min(self._router.next_deadline(), now + _RETRY_PERIOD)
             await self.wake.wait(max(0.0, self._waits_until - now))
             self._waits_until = -inf
-            if self._applied is not self._desired:
-                self._applied = self._desired
-                self._reconcile(self._desired)
+            if applied is not self._desired:
+                applied = self._desired
+                self._reconcile(applied)
             for link in self._links.values():
                 if link.transport is None and time.monotonic() >= link.retry_at:
                     self._open(link)
