@@ -27,6 +27,8 @@ Each CHILD_SA:
   IKE_SA that has not answered in time, or charon would establish it again itself.
 - A CHILD_SA whose path is silent on all evidence is rekeyed, to see whether the peer answers; if not, the IKE_SA is
   terminated and established again (``probe``).
+- A reauthentication or rekeying that failed while the old SA stands is a problem; charon's log alone has it
+  (``renewals``).
 - Two SAs for one CHILD_SA are normal during a rekeying, and terminated when they stay (``duplicate_sas``).
 - An SA depends on addresses, identities, algorithms and selectors. They are recorded in the ledger when they are
   loaded. So a reload, or a start after a crash with another file, takes down exactly the SAs that the new file would
@@ -42,6 +44,6 @@ Each CHILD_SA:
 Modules: ``vici`` (the client), ``charon`` (its interface, and queries), ``messages`` and ``credentials`` (Config <->
 VICI), ``failure`` (log lines -> causes), ``backoff``, ``state`` (what is known of each peer, and its status),
 ``charon_health``, ``duplicate_sas``, ``early_esp`` and ``esp_replay``, ``initiation`` (one attempt), ``attempts``
-(those in flight), ``probe`` and ``restarts``, ``loading``, ``sa_log`` (lines about SAs), ``teardown``, and ``agent``,
-which runs them.
+(those in flight), ``probe`` and ``restarts``, ``renewals``, ``loading``, ``sa_log`` (lines about SAs), ``teardown``,
+and ``agent``, which runs them.
 """

@@ -15,8 +15,9 @@ from mcastd.ipsec.duplicate_sas import DuplicateSas
 from mcastd.ipsec.esp_replay import EspReplay, EspSockets
 from mcastd.ipsec.loading import load, must_wait
 from mcastd.ipsec.ownership import CONN, adopt
+from mcastd.ipsec.renewals import LOG_MARKS, Renewals
 from mcastd.ipsec.restarts import Restarts
-from mcastd.ipsec.sa_log import log_change
+from mcastd.ipsec.sa_log import log_change, log_failure
 from mcastd.ipsec.sas import IkeSa, Section, new_children, spis
 from mcastd.ipsec.state import ChildView, IpsecDesired, IpsecSnapshot, PeerState
 from mcastd.ipsec.teardown import drop_unconfigured, take_down
@@ -65,6 +66,7 @@ class IpsecAgent:
         self._listed_at = 0.0  # when that was, monotonic
         self._duplicates = DuplicateSas()  # since when which SAs are duplicates
         self._replay = EspReplay(log, esp_sockets)  # ESP that arrived before its keys
+        self._renewals = Renewals()  # those that failed while the old SA stands
         self._restarts = Restarts(log)  # CHILD_SAs to be established again, or probed
         self._attempts = Attempts(
             charon,
@@ -114,6 +116,7 @@ class IpsecAgent:
             yield charon
         for peer in self._peers.values():
             yield from peer.problems(now)
+        yield from self._renewals.problems(self._peers, now - self._listed_at)
 
     def _charon_problem(self) -> Problem | None:
         if self._health.problem is None and self._refreshing is not None and not self._refreshing.done():
@@ -171,7 +174,9 @@ class IpsecAgent:
         listener = None
         try:
             await events.register(*EVENTS)
-            listener = asyncio.create_task(events.listen(self._event))
+            with suppress(ViciRefused):
+                await events.register("log")
+            listener = asyncio.create_task(events.listen(self._event, LOG_MARKS))
             listener.add_done_callback(lambda _: self.wake.set())
             await self._adopt(control)
             self._control = control
@@ -219,7 +224,8 @@ class IpsecAgent:
             self.wake.finished()
 
     def _event(self, name: str, message: Section) -> None:
-        self.wake.set()
+        if name != "log" or self._renewals.on_log(message, self._peers):
+            self.wake.set()
         if name in ("child-updown", "child-rekey"):
             with suppress(DecodeError):  # the next listing reports it
                 for peer, child, spi in new_children(message):
@@ -261,7 +267,8 @@ class IpsecAgent:
         return sas
 
     def _next_look(self, now: float) -> float:
-        deadlines = (self._duplicates.next_deadline, self._restarts.next_deadline())
+        machines = (self._restarts.next_deadline(), self._renewals.next_deadline(now))
+        deadlines = (self._duplicates.next_deadline, *machines)
         looks = [AUDIT, *(deadline - now for deadline in deadlines if deadline is not None)]
         for peer in self._peers.values():
             next_look = peer.next_try() if peer.is_loaded else peer.load_retry_at
@@ -304,6 +311,11 @@ class IpsecAgent:
         """Take charon's listing of all SAs."""
         self._listed, self._listed_at = sas, _now()
         self._update(sas)
+        failures = self._renewals.failures
+        for failed in self._renewals.update(sas, self._peers):
+            log_failure(self._log, failed)
+        if self._renewals.failures != failures:
+            self._on_change()
 
     def _update(self, sas: tuple[IkeSa, ...]) -> None:
         """Take all SAs that are up or half-open; those of connections that mcastd has not loaded are left out."""

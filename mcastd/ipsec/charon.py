@@ -1,6 +1,6 @@
 """The interfaces through which charon is reached (tests simulate it here), and what it is asked. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -29,8 +29,11 @@ class Vici(Protocol):
     async def register(self, *events: str) -> None:
         """Subscribe to events."""
 
-    async def listen(self, on_event: EventHandler) -> None:
-        """Pass every event to ``on_event`` until the connection breaks, which raises."""
+    async def listen(self, on_event: EventHandler, log_marks: Sequence[bytes] = ()) -> None:
+        """Pass every event to ``on_event`` until the connection breaks, which raises.
+
+        Of ``log`` only those events in which one of ``log_marks`` occurs: charon logs every message of IKE.
+        """
 
     def close(self) -> None:
         """Close the connection at once."""

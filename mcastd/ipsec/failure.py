@@ -27,6 +27,7 @@ _MARKS: Final[tuple[tuple[ProblemCode, tuple[str, ...]], ...]] = (
     ("ike_proposal", ("didn't accept DH group",)),
     ("ike_not_sent", ("unable to resolve",)),
 )
+MARKS: Final = tuple(mark for _, marks in _MARKS for mark in marks)
 _THEIRS: Final = "AUTHENTICATION_FAILED: the certificate with which {peer.remote} proves to be {peer.remote_id}"
 _REFUSED: Final = "an identity differs: {peer.remote} refused us as {peer.local_id}, asking for {peer.remote_id}"
 _NO_PROPOSAL: Final = "NO_PROPOSAL_CHOSEN: {peer.remote} does not accept our"

@@ -1,5 +1,6 @@
-"""The log lines about SAs that came up or went down."""
+"""The log lines about SAs that came up or went down, or could not be renewed."""
 
+from mcastd.ipsec.renewals import Failure
 from mcastd.ipsec.state import ChildState, PeerState
 from mcastd.problems import Problem
 from mcastd.system.log import Logger
@@ -21,6 +22,12 @@ def log_change(log: Logger, peer: PeerState, child: ChildState | None, gone: Pro
     else:
         began = min((one.trying_since for one in peer.children.values() if one.trying_since is not None), default=None)
         log.info("ike_sa_up", proposal=peer.sa.proposal, **_took(began, now))
+
+
+def log_failure(log: Logger, failed: Failure) -> None:
+    """Log a renewal that failed while the old SA stands."""
+    child = {} if failed.child is None else {"child": failed.child}
+    log.warning(failed.code, peer=failed.peer, **child, problem=failed.reason)
 
 
 def _took(began: float | None, now: float) -> dict[str, object]:

@@ -7,7 +7,7 @@ truncated values; it is used through this module only.
 
 import asyncio
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from mcastd.ipsec.sas import Section
 
 MAX_FRAME: Final = 512 * 1024
 OPEN_TIMEOUT: Final = 2.0
+_LOG: Final = bytes((Packet.EVENT, len("log"))) + b"log"  # what a frame with an event of that name begins with
 
 
 class _Strict(FiniteStream):
@@ -140,11 +141,14 @@ class ViciConnection:
             for event in events:
                 await self._register(event)
 
-    async def listen(self, on_event: EventHandler) -> None:
-        """Pass every event to ``on_event`` until the connection breaks, which raises."""
+    async def listen(self, on_event: EventHandler, log_marks: Sequence[bytes] = ()) -> None:
+        """Pass every event to ``on_event`` until the connection breaks, which raises.
+
+        Of ``log`` only those events in which one of ``log_marks`` occurs; the others are not decoded.
+        """
         async with self._lock:
             while True:
-                kind, name, message = await self._receive()
+                kind, name, message = await self._receive(log_marks)
                 if kind == Packet.EVENT:
                     on_event(name, message)
 
@@ -184,9 +188,12 @@ class ViciConnection:
             self._break(ViciUnreadable("an answer of charon was not waited for"))
             raise
 
-    async def _receive(self) -> tuple[int, str, Section]:
+    async def _receive(self, log_marks: Sequence[bytes] = (b"",)) -> tuple[int, str, Section]:
         try:
-            return decode_packet(await read_frame(self._reader))
+            frame = await read_frame(self._reader)
+            while frame.startswith(_LOG) and not any(mark in frame for mark in log_marks):
+                frame = await read_frame(self._reader)
+            return decode_packet(frame)
         except (OSError, EOFError) as error:
             raise self._break(ViciUnavailable("charon closed the connection")) from error
         except DecodeError as error:

@@ -54,6 +54,8 @@ EVENTS: Final = {
     "child_sa_restarted": Event("warning", "CHILD_SA is established again", "e93759b1c210425bb448a79cd050479a"),
     "attempt_pending": Event("warning", "no success yet", "aa214ae4e9864255b170cfd29d467a8f"),
     "attempt_failed": Event("warning", "attempt to establish a CHILD_SA failed", "c5335029222749979f6edf8d36c70b8e"),
+    "reauth_failed": Event("warning", "reauthentication failed", "1cfd75774ff849e4baa888fd5f71eb82"),
+    "rekey_failed": Event("warning", "rekeying failed", "6d1b2d8317a14132ae00b1a50b08fb6b"),
     "duplicate_sa_removed": Event("warning", "a duplicate SA was removed", "01031c642e99416cb474e11df3027255"),
     "early_esp_lost": Event("warning", "early ESP packets are lost", "6f0c1b52d2e94bd0a6d57a1c3f9be84e"),
     "tunnel_up": Event("info", "tunnel up", "70b0df0395bb474b979dec1310d6bea7"),

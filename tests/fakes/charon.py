@@ -7,11 +7,11 @@ loop whose clock is virtual (``tests.fakes.clock``) only to be quick.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from mcastd.errors import ViciError, ViciNoAnswer, ViciRefused, ViciUnavailable, ViciUnreadable
 from mcastd.ipsec.charon import COMMAND_TIMEOUT, EventHandler
@@ -94,6 +94,7 @@ class FakeCharon:
         ] = {}  # a command, and the value of bytes-in in its answer; "frame": what is no VICI
         self.refused: dict[str, str] = {}  # a command, and why it is refused
         self.outcomes: dict[str, Refusal | Literal["hang"]] = {}  # by the CHILD_SA's name; else it comes up
+        self.unknown_events: set[str] = set()  # those that it does not have
         self.peer_silent = False  # the peer answers nothing
         self.most_waiting = 0  # the most requests that waited on an established IKE_SA at once
         self.conns: dict[str, Mapping[str, Any]] = {}
@@ -184,6 +185,24 @@ class FakeCharon:
         self.sas.append(new)
         self._emit("ike-rekey", {old.name: {"old": self._ike_section(old), "new": self._ike_section(new)}})
         asyncio.get_running_loop().call_later(OVERLAP, self._remove_ike, old)
+
+    async def reauthenticate(self) -> bool:
+        """charon makes a new IKE_SA beside the old one; returns whether the peer agreed to all of it."""
+        (old,) = self.sas
+        self.log_line(old, f"reauthenticating IKE_SA {old.name}[{old.number}]")
+        new = self._ike(old.name, "CONNECTING")
+        await asyncio.sleep(LATENCY)
+        for child in list(old.children):
+            if isinstance(outcome := self.outcomes.get(child.name), Refusal):
+                self.log_line(new, outcome.line)
+                self._remove_ike(new)
+                return False
+        new.state, new.since = "ESTABLISHED", _now()
+        self._updown(new, up=True)
+        for child in list(old.children):
+            self._install(new, child.name, self.conns[old.name])
+        self._remove_ike(old)
+        return True
 
     def event(self, name: str, message: Section) -> None:
         """charon reports an event, whatever is in it."""
@@ -352,6 +371,8 @@ class FakeCharon:
             return False
         child.state = "INSTALLED"
         if isinstance(outcome := self.outcomes.get(child.name), Refusal):
+            self.log_line(ike, f"establishing CHILD_SA {child.name}{{{next(self._numbers)}}} reqid 1")
+            self.log_line(ike, "generating CREATE_CHILD_SA request 3 [ N(REKEY_SA) SA No KE TSi TSr ]")
             self.log_line(ike, outcome.line)
             self.log_line(ike, "CHILD_SA rekeying failed, trying again in 15 seconds")
             return False
@@ -510,12 +531,16 @@ class FakeVici:
             await self.pause(COMMAND_TIMEOUT)
             raise self.break_off(ViciNoAnswer(f"charon did not answer within {COMMAND_TIMEOUT:g} s"))
         await self.pause(0)
+        if unknown := self._charon.unknown_events.intersection(events):
+            raise ViciRefused(f"charon does not know the event {min(unknown)}")
         self._registered.update(events)
 
-    async def listen(self, on_event: EventHandler) -> None:
+    async def listen(self, on_event: EventHandler, log_marks: Sequence[bytes] = ()) -> None:
         while True:
             while self._events:
-                on_event(*self._events.popleft())
+                name, message = self._events.popleft()
+                if name != "log" or any(mark in cast("bytes", message["msg"]) for mark in log_marks):
+                    on_event(name, message)
             self._arrived.clear()
             await self._arrived.wait()
             if self._broken.done():

@@ -35,6 +35,7 @@ charon-systemd {{
   load = {plugins} kernel-netlink socket-default updown vici
   retransmit_timeout = {retransmit_timeout}
   retransmit_tries = 3
+  make_before_break = {make_before_break}
   filelog {{
     log {{
       path = {log}
@@ -59,7 +60,13 @@ class Charon:
     """One charon in one namespace."""
 
     def __init__(
-        self, folder: Path, namespace: str, retransmit_timeout: float = 4.0, *, kernel_esp: bool = False
+        self,
+        folder: Path,
+        namespace: str,
+        retransmit_timeout: float = 4.0,
+        *,
+        kernel_esp: bool = False,
+        make_before_break: bool = False,
     ) -> None:
         self.namespace = namespace
         self.socket = folder / f"{namespace}.vici"
@@ -67,7 +74,13 @@ class Charon:
         self._conf = folder / f"{namespace}.conf"
         plugins = PLUGINS if kernel_esp else f"{PLUGINS} kernel-libipsec"
         self._conf.write_text(
-            CHARON_CONF.format(plugins=plugins, log=self.log, socket=self.socket, retransmit_timeout=retransmit_timeout)
+            CHARON_CONF.format(
+                plugins=plugins,
+                log=self.log,
+                socket=self.socket,
+                retransmit_timeout=retransmit_timeout,
+                make_before_break="yes" if make_before_break else "no",
+            )
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -112,8 +125,8 @@ class Charon:
 class Scene:
     """The cloud's charon, the data centre's, and what the data centre is configured with."""
 
-    def __init__(self, folder: Path, tag: str) -> None:
-        self.cloud = Charon(folder, f"mcastd-test-{tag}-cloud")
+    def __init__(self, folder: Path, tag: str, *, make_before_break: bool = False) -> None:
+        self.cloud = Charon(folder, f"mcastd-test-{tag}-cloud", make_before_break=make_before_break)
         self.dc = Charon(folder, f"mcastd-test-{tag}-dc")
         self.folder = folder
 

@@ -111,6 +111,8 @@ CASES: dict[str, tuple[str, Facts]] = {
     ),
     "keepalives that have stopped, while all else arrives": ("keepalives_stopped", reported("keepalives_stopped")),
     "a Hello that is late": ("hello_overdue", reported("hello_overdue")),
+    "a reauthentication that failed": ("reauth_failed", reported("reauth_failed")),
+    "a rekeying that failed": ("rekey_failed", reported("rekey_failed")),
     "a tunnel that flaps": ("flapping", reported("flapping")),
     "another program": ("changed_by_another_program", reported("changed_by_another_program")),
     "a part that failed": ("agent_failed", reported("agent_failed")),

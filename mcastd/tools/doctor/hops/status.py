@@ -23,6 +23,16 @@ class Reported(Cause):
         "drops PIM (protocol 103) on the way into this host",
         "look for drops of protocol 103 in `nft list ruleset`; ask whether the router or its PIM was restarted",
     )
+    REAUTH_FAILED = either(
+        "the other side, or this one, refused a reauthentication; the path works until the old IKE_SA ends",
+        "correct what the message names, which differs since the IKE_SA was established: the PSK, an identity, a "
+        "certificate, the IKE proposal; then `swanctl --rekey --ike PEER --reauth` shows whether it is accepted",
+    )
+    REKEY_FAILED = either(
+        "the other side, or this one, refused a rekeying; the path works until the old SA ends",
+        "correct what the message names; where it is the ESP proposal, compare the PFS group, which a CHILD_SA that is "
+        "established with its IKE_SA does not use before its first rekeying",
+    )
     FLAPPING = either(
         "it goes down and comes back again and again, and packets are lost each time",
         "`mcastd status` has the times of the last hour, journalctl -u mcastd the reasons: look for another program "
