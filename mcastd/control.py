@@ -16,7 +16,8 @@ import msgspec
 from mcastd.errors import ControlError, ControlRefused, HostError, McastdError
 
 _LINE_LIMIT = 64 * 1024
-_IDLE_TIMEOUT = 30.0
+_IDLE_TIMEOUT = 10.0  # seconds for a request to arrive, and for its answer to be taken
+_CLIENTS = 64  # connections at once; one more closes the one that has been idle longest
 QUICK = 2.0
 """Seconds that a client waits for the answer to a command that the daemon answers at once."""
 
@@ -45,6 +46,8 @@ class ControlServer:
         self._path = path
         self._handlers = handlers
         self._server: asyncio.Server | None = None
+        self._idle: dict[asyncio.StreamWriter, None] = {}  # connections without a request, the longest first
+        self._connections = 0
 
     async def start(self) -> None:
         """Listen. A socket that a crashed daemon left is replaced; the caller holds the lock that says it crashed.
@@ -65,19 +68,28 @@ class ControlServer:
             self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        if self._connections > _CLIENTS:
+            next(iter(self._idle), writer).close()
         try:
-            while True:
+            while not writer.is_closing():
+                self._idle[writer] = None
                 async with asyncio.timeout(_IDLE_TIMEOUT):
                     line = await reader.readline()
+                del self._idle[writer]
                 if not line:
                     return
-                writer.write(msgspec.json.encode(await self._answer(line)) + b"\n")
-                await writer.drain()
+                answer = msgspec.json.encode(await self._answer(line)) + b"\n"
+                async with asyncio.timeout(_IDLE_TIMEOUT):
+                    writer.write(answer)
+                    await writer.drain()
         except (TimeoutError, ConnectionError, ValueError, asyncio.CancelledError):
             # A client that idles, goes away or sends an endless line loses its connection, nothing more; at the
             # daemon's end the loop cancels what is left.
-            return
+            writer.transport.abort()  # close() would wait until the client has taken what was written
         finally:
+            self._connections -= 1
+            self._idle.pop(writer, None)
             writer.close()
 
     async def _answer(self, line: bytes) -> Response:

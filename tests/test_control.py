@@ -104,6 +104,41 @@ def test_clients_that_misbehave_lose_their_connection_and_nothing_more(path: Pat
     serve(path, talk)
 
 
+def test_idle_clients_neither_keep_others_out_nor_use_up_descriptors(path: Path) -> None:
+    async def talk(path: Path) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        crowd = [await asyncio.open_unix_connection(path) for _ in range(300)]
+        await still_answers(path)
+        for reader, _ in crowd[:-100]:
+            assert await reader.read() == b""
+        assert len(os.listdir("/proc/self/fd")) - before < 300 + 2 * control._CLIENTS
+        for _, writer in crowd:
+            writer.close()
+
+    serve(path, talk)
+
+
+def test_a_client_that_takes_no_answers_is_hung_up_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(path: Path) -> None:
+        monkeypatch.setattr(control, "_IDLE_TIMEOUT", 0.05)
+        before = len(os.listdir("/proc/self/fd"))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)
+            client.connect(str(path))
+            request = msgspec.json.encode({"command": "echo", "arguments": {"a": "x" * 60_000}}) + b"\n"
+            while True:
+                try:
+                    client.send(request)
+                except BlockingIOError:
+                    await asyncio.sleep(0.01)
+                except ConnectionError:
+                    break
+        assert len(os.listdir("/proc/self/fd")) == before
+        await still_answers(path)
+
+    serve(path, talk)
+
+
 def test_an_idle_client_is_hung_up_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "_IDLE_TIMEOUT", 0.0)
 
