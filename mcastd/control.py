@@ -104,6 +104,8 @@ class ControlServer:
             return Response(ok=True, result=msgspec.Raw(msgspec.json.encode(await handler(request.arguments))))
         except McastdError as error:
             return Response(ok=False, error=str(error))
+        except Exception as error:  # one command fails, and not the daemon
+            return Response(ok=False, error=f"internal error: {type(error).__name__}: {error}")
 
 
 def ask(path: Path, command: str, arguments: Mapping[str, Any] | None = None, timeout: float = QUICK) -> bytes:

@@ -23,6 +23,10 @@ async def refuse(_arguments: dict[str, Any]) -> None:
     raise McastdError("not today")
 
 
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 Talk = Callable[[Path], Awaitable[None]]
 
 
@@ -106,12 +110,12 @@ def test_clients_that_misbehave_lose_their_connection_and_nothing_more(path: Pat
 
 def test_idle_clients_neither_keep_others_out_nor_use_up_descriptors(path: Path) -> None:
     async def talk(path: Path) -> None:
-        before = len(os.listdir("/proc/self/fd"))
+        before = descriptors()
         crowd = [await asyncio.open_unix_connection(path) for _ in range(300)]
         await still_answers(path)
         for reader, _ in crowd[:-100]:
             assert await reader.read() == b""
-        assert len(os.listdir("/proc/self/fd")) - before < 300 + 2 * control._CLIENTS
+        assert descriptors() - before < 300 + 2 * control._CLIENTS
         for _, writer in crowd:
             writer.close()
 
@@ -121,7 +125,7 @@ def test_idle_clients_neither_keep_others_out_nor_use_up_descriptors(path: Path)
 def test_a_client_that_takes_no_answers_is_hung_up_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def talk(path: Path) -> None:
         monkeypatch.setattr(control, "_IDLE_TIMEOUT", 0.05)
-        before = len(os.listdir("/proc/self/fd"))
+        before = descriptors()
         with socket.socket(socket.AF_UNIX) as client:
             client.setblocking(False)
             client.connect(str(path))
@@ -133,7 +137,7 @@ def test_a_client_that_takes_no_answers_is_hung_up_on(path: Path, monkeypatch: p
                     await asyncio.sleep(0.01)
                 except ConnectionError:
                     break
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert descriptors() == before
         await still_answers(path)
 
     serve(path, talk)

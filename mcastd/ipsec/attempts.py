@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from mcastd.errors import ViciError
@@ -42,15 +43,19 @@ class Attempts:
         self._on_change = on_change
         self._on_end = on_end
         self._tasks: set[asyncio.Task[None]] = set()  # those in flight
+        self._error: BaseException | None = None  # an error that an attempt does not expect
 
     def start_due(self, peer: PeerState, now: float) -> None:
-        """Start the attempt for a peer that is due, if there is one."""
+        """Start the attempt for a peer that is due, if there is one. Raises what an attempt raised."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
         if (child := peer.due(now)) is not None:
             child.trying_since = now
             peer.attempts += 1
             task = asyncio.create_task(self._attempt(peer, child))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._ended, child))
 
     async def close(self) -> None:
         """End them all."""
@@ -58,12 +63,17 @@ class Attempts:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _ended(self, child: ChildState, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        child.trying_since = None  # also where the task was cancelled before it began
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._error = error
+            self._on_end()
+
     async def _attempt(self, peer: PeerState, child: ChildState) -> None:
         log = self._log.bind(peer=peer.name, child=child.desired.name)
-        try:
-            problem = await self._try(peer, child, log)
-        finally:
-            child.trying_since = None
+        problem = await self._try(peer, child, log)
+        child.trying_since = None
         if child.sa is None:
             now = asyncio.get_running_loop().time()
             text = "charon reported success, but does not list the CHILD_SA"
