@@ -17,7 +17,7 @@ from tests.composed import Host, running
 from tests.fakes import clock
 from tests.fakes.clock import until
 
-NAMES = ["firewall", "ipsec", "tunnels", "keepalive", "pim"]
+NAMES = ["firewall", "ipsec", "tunnels", "keepalive", "pim", "streams"]
 
 
 class Fault(Exception):
