@@ -10,8 +10,9 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from mcastd.config.model import Config, Mode
+from mcastd.config.model import Child, Mode
 from mcastd.firewall import rules
 from mcastd.net import bpf
 from mcastd.system import sockets
@@ -92,16 +93,17 @@ class Side:
 
     def guard(self, *, on: bool) -> None:
         """Put the table in place that this side's configuration makes."""
-        argv = ["ip", "netns", "exec", self.made.name, "nft", "-f", "-"]
-        subprocess.run(argv, input=rules.replacement(rules.table(self._config(on=on))), text=True, check=True)
-
-    def _config(self, *, on: bool) -> Config:
         ends: dict[str, Any] = {"local": IPv4Address(self.local), "remote": IPv4Address(self.remote)}
-        changes: dict[str, Any] = {"interface": XFRM} if self.bind else {}
-        carrier = child(
-            mode=self.topology.mode, local_ts=IPv4Network(self.local), remote_ts=IPv4Network(self.remote), **changes
-        )
-        return config(carrier, tunnels=(tunnel(**ends),), guard=on)
+        self.nft(rules.replacement(rules.table(config(self.child(), tunnels=(tunnel(**ends),), guard=on))))
+
+    def nft(self, text: str) -> None:
+        argv = ["ip", "netns", "exec", self.made.name, "nft", "-f", "-"]
+        subprocess.run(argv, input=text, text=True, check=True)
+
+    def child(self, **changes: Any) -> Child:
+        bound: dict[str, Any] = {"interface": XFRM} if self.bind else {}
+        ends: dict[str, Any] = {"local_ts": IPv4Network(self.local), "remote_ts": IPv4Network(self.remote)}
+        return child(mode=self.topology.mode, **ends, **bound, **changes)
 
 
 @dataclass(frozen=True)
@@ -174,10 +176,10 @@ def wait(ready: Callable[[], bool], what: str) -> None:
 
 
 class Wire:
-    """GRE that leaves a side in the clear. Not seen at the receiver, whose interface decrypted packets pass again."""
+    """What leaves a side in the clear. Not seen at the receiver, whose interface decrypted packets pass again."""
 
-    def __init__(self, side: Side) -> None:
-        self._sock = side.made.call(lambda: open_tap("veth0", socket.IPPROTO_GRE))
+    def __init__(self, side: Side, protocol: int = socket.IPPROTO_GRE) -> None:
+        self._sock = side.made.call(lambda: open_tap("veth0", protocol))
         self.leaked = 0
 
     def count(self) -> int:
@@ -238,3 +240,55 @@ def test_what_was_not_decrypted_is_not_received(sides: tuple[Side, Side], sender
 
         wait(thirty, "the packets at the door")
         assert heard(receiver) == (0 if guard else 30)
+
+
+DATA = ("10.45.8.17", "100.15.30.5")
+CHILD_TOPOLOGIES = [Topology("tunnel", DATA), Topology("interface", DATA), Topology("transport", OUTER)]
+
+
+@pytest.mark.parametrize("topology", CHILD_TOPOLOGIES, ids=lambda topology: topology.ident)
+@pytest.mark.parametrize("guard", [True, False], ids=["guard on", "guard off"])
+def test_what_a_child_is_for_leaves_encrypted_or_not_at_all(
+    namespace: Callable[[], Namespace], topology: Topology, guard: bool
+) -> None:
+    """With SNAT, and beside the guard with a NAT rule of another program, which of equal priorities would be first."""
+    here, there = namespace(), namespace()
+    join(here, f"{OUTER[0]}/24", there, f"{OUTER[1]}/24")
+    sides = Side(here, 0, topology), Side(there, 1, topology)
+    side = sides[0]
+    snat = {} if topology.mode == "transport" else {"snat": IPv4Address(side.local)}
+    peer = {"local": IPv4Address(OUTER[0]), "remote": IPv4Address(OUTER[1])}
+    made = config(side.child(**snat), guard=guard)
+    side.nft(rules.replacement(rules.table(replace(made, peers=(replace(made.peers[0], **peer),)))))
+    if guard:
+        side.nft(
+            'table ip theirs { chain c { type nat hook postrouting priority srcnat; oifname "veth0" masquerade\n}\n}'
+        )
+    sources = sorted({side.local, OUTER[0]})
+
+    def send() -> None:
+        for source in sources:
+            with here.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock, suppress(OSError):
+                sock.bind((source, 0))
+                sock.sendto(b"datagram", (side.remote, 5000))
+
+    with (
+        there.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as receiver,
+        closing(Wire(side, socket.IPPROTO_UDP)) as wire,
+    ):
+        receiver.bind((side.remote, 5000))
+        receiver.settimeout(DEADLINE)
+        send()
+        assert wire.count() == (0 if guard else len(sources))
+        if not guard:
+            for _ in sources:
+                receiver.recv(100)
+        for one in sides:
+            one.protect()
+        before = wire.count()
+        send()
+        assert [receiver.recvfrom(100)[1][0] for _ in sources] == [side.local] * len(sources)
+        assert wire.count() == before
+        side.expose()
+        send()
+        assert wire.count() == before + (0 if guard else len(sources))
