@@ -104,7 +104,12 @@ class Composition:
         # The configuration and the peers before a reload, while it is applied.
         self._before: tuple[Config, tuple[PeerWithKey, ...]] | None = None
         self.firewall = FirewallAgent(
-            nftables=system.nftables, sysctls=system.sysctls, ledger=ledger, log=log, on_change=on_change
+            nftables=system.nftables,
+            sysctls=system.sysctls,
+            ledger=ledger,
+            history=self.history,
+            log=log,
+            on_change=on_change,
         )
         self.ipsec = IpsecAgent(
             charon=system.charon(config.daemon.vici_socket),
@@ -127,7 +132,12 @@ class Composition:
         self.keepalive = KeepaliveAgent(log=log, on_change=on_change, open_socket=system.open_keepalive)
         self.pim = PimAgent(log=log, on_change=on_change, rng=rng, open_transport=system.open_pim)
         self.streams = StreamsAgent(
-            nftables=system.nftables, counters=system.counters, ledger=ledger, log=log, on_change=on_change
+            nftables=system.nftables,
+            counters=system.counters,
+            ledger=ledger,
+            history=self.history,
+            log=log,
+            on_change=on_change,
         )
         self.parts: tuple[Part[Any], ...] = (
             Part(self.firewall, wiring.firewall),  # the guard is in place before anything of ours could send
@@ -258,6 +268,7 @@ class Composition:
     def _inputs(self, part: Part[Any]) -> Inputs:
         up = Up(
             guard_in_place=self.firewall.in_place,
+            standing=self.firewall.standing,
             children=self.ipsec.children(),
             links=self.tunnels.links(),
             dead_paths=self.keepalive.dead_paths(),

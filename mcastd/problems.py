@@ -13,13 +13,14 @@ CertificateTrustCode = Literal["certificate_or_identity", "certificate_untrusted
 AgreementCode = Literal["ike_proposal", "esp_proposal", "traffic_selectors", "attempt_refused", "attempt_timeout"]
 HostCode = Literal["capability_missing", "firewall_failed", "host_cannot", "local_address_missing", "state_not_saved"]
 RenewalCode = Literal["reauth_failed", "rekey_failed"]
+GuardCode = Literal["guard_drops"]
 DownCode = Literal["peer_down", "child_sa_down", "tunnel_down"]
 PimCode = Literal["joins_not_joined", "pim_neighbor_missing", "pim_send_failed", "rp_missing"]
 ArrivalCode = Literal["all_silent", "child_sa_silent", "group_silent", "nothing_ever_arrived"]
 DaemonCode = Literal["agent_failed", "changed_by_another_program", "flapping"]
 AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode]
 PathsCode = Literal[PathCode, SilenceCode, ArrivalCode, RenewalCode, DownCode, PimCode]
-OwnCode = Literal[HostCode, DaemonCode]
+OwnCode = Literal[HostCode, GuardCode, DaemonCode]
 ProblemCode = Literal[CharonCode, AuthenticationCode, AgreementCode, PathsCode, OwnCode]
 
 

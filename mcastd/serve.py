@@ -1,6 +1,7 @@
 """Runs the daemon to its end, and takes down what a daemon that has ended left standing."""
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def _run(
     async def run() -> None:
         await Daemon(path, loaded, log, started, journal).run(once=once)
 
+    if sys.version_info < (3, 12):
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())  # no thread for each child process, as from 3.12 on
     try:
         asyncio.run(run())
     except ExceptionGroup as group:

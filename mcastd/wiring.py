@@ -7,6 +7,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
     ipsec      CHILD_SAs up, algorithms     -> tunnels     carriers: MTU, and whether a tunnel may send
     firewall   the guard is in place        -> tunnels     a CHILD_SA whose guard is missing does not carry
                                             -> ipsec       early ESP may be replayed
+    ipsec      CHILD_SAs up                 -> firewall    drops of the guard are a problem
     tunnels    links up, addresses, MTU     -> keepalive, pim
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
     pim        how much is joined           -> streams     what is expected to arrive
@@ -21,7 +22,7 @@ from ipaddress import IPv4Address
 from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
-from mcastd.firewall.rules import FirewallDesired, guarded
+from mcastd.firewall.rules import FirewallDesired, unguarded
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
 from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
@@ -53,6 +54,8 @@ class Up:
     decrypted: Mapping[str, ChildArrival] = field(default_factory=dict)
     # Whether packets of a source (None: any) for a group have just arrived on a tunnel.
     has_arrived: Callable[[str, IPv4Address | None, IPv4Address], bool] = no_stream
+    # The text of the nftables table that is known to be in place, which matters where it is not the desired one.
+    standing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class Inputs:
 
 def firewall(inputs: Inputs) -> FirewallDesired:
     """The table depends on the file alone, so that neither a crash nor a link that flaps opens the guard."""
-    return FirewallDesired(inputs.config, inputs.leaving)
+    up = frozenset(name for name, view in inputs.up.children.items() if view.up)
+    return FirewallDesired(inputs.config, inputs.leaving, up)
 
 
 def ipsec(inputs: Inputs) -> IpsecDesired:
@@ -155,7 +159,7 @@ def _unguarded(inputs: Inputs) -> frozenset[str]:
     """The CHILD_SAs whose tunnels need the guard and do not have it."""
     if inputs.up.guard_in_place:
         return frozenset()
-    names = guarded(inputs.config)
+    names = unguarded(inputs.config, inputs.up.standing)
     return frozenset(tunnel.child for tunnel in inputs.config.tunnels if tunnel.child and tunnel.name in names)
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from mcastd import wiring
 from mcastd.config.model import Child, Config, Firewall, Group, Peer, Pim, Tunnel
 from mcastd.config.proposals import esp_of_proposal
-from mcastd.firewall.rules import FirewallDesired
+from mcastd.firewall.rules import FirewallDesired, table
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView
 from mcastd.streams.desired import ChildArrival, TunnelArrival
@@ -47,7 +47,8 @@ def config(**changes: Any) -> Config:
 def test_the_firewall_depends_on_the_configuration_alone() -> None:
     leaving = Config()
     assert wiring.firewall(Inputs(CONFIG, (), Up(), leaving)) == FirewallDesired(CONFIG, leaving)
-    assert wiring.firewall(inputs()) == FirewallDesired(CONFIG, None)
+    # Of what is up it only counts what is dropped.
+    assert wiring.firewall(inputs()) == FirewallDesired(CONFIG, None, up=frozenset({"dc-gre"}))
 
 
 @pytest.mark.parametrize(
@@ -135,6 +136,8 @@ def test_only_a_tunnel_that_needs_the_guard_waits_for_it() -> None:
     views = {"dc-gre": VIEW, "dc-tcp": VIEW}
     carriers = wiring.tunnels(inputs(both, guard_in_place=False, children=views)).carriers
     assert {name: carrier.up for name, carrier in carriers.items()} == {"dc-gre": False, "dc-tcp": True}
+    standing = table(both)
+    assert wiring.tunnels(inputs(both, guard_in_place=False, standing=standing)).carriers["dc-gre"].up
     unguarded = config(firewall=Firewall(guard=False))
     assert wiring.tunnels(inputs(unguarded, guard_in_place=False)).carriers["dc-gre"].up
 

@@ -1,6 +1,7 @@
 """The firewall agent: keeps the nftables table of mcastd in place, restores it when it was changed, and removes it."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -10,8 +11,10 @@ from mcastd.config.model import Config
 from mcastd.errors import HostError
 from mcastd.firewall import rules, snat
 from mcastd.firewall.child_guard import LEAK_CHILD, LEAK_INVALID
+from mcastd.firewall.guard_drops import GuardDrops
 from mcastd.firewall.match import children
 from mcastd.firewall.rules import FirewallDesired
+from mcastd.history import History
 from mcastd.problems import Problem
 from mcastd.status import FirewallStatus
 from mcastd.system.ledger import Ledger
@@ -22,6 +25,7 @@ from mcastd.system.wake import Wake
 
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the table without a notification
 _RETRY_PERIOD: Final = 1.0  # seconds to the next attempt after a failure
+_COUNT_PERIOD: Final = 1.0  # seconds between two looks at what the guard drops
 _IP_FORWARD: Final = "net/ipv4/ip_forward"
 
 
@@ -31,16 +35,28 @@ class FirewallAgent:
     name = "firewall"
 
     def __init__(
-        self, *, nftables: Nftables, sysctls: Sysctls, ledger: Ledger, log: Logger, on_change: Callable[[], None]
+        self,
+        *,
+        nftables: Nftables,
+        sysctls: Sysctls,
+        ledger: Ledger,
+        history: History,
+        log: Logger,
+        on_change: Callable[[], None],
     ) -> None:
         self._ledger = ledger
+        self._history = history
         self._log = log
         self._on_change = on_change
         self._nft = nftables
         self._sysctls = sysctls
         self.wake = Wake()
         self._desired = FirewallDesired(Config())
-        self._table = NftTable(rules.NAME, nftables=nftables, ledger=ledger, log=log, wake=self.wake)
+        self._table = NftTable(
+            rules.NAME, nftables=nftables, ledger=ledger, log=log, wake=self.wake, repaired=history.repaired
+        )
+        self._forwarding = False  # whether forwarding was as desired at the last look
+        self._drops = GuardDrops()
         self._problem: str | None = None
 
     @property
@@ -48,8 +64,14 @@ class FirewallAgent:
         """Whether the table is the desired one; False until the first reconciliation."""
         return self._table.in_place
 
+    @property
+    def standing(self) -> str:
+        """The text of the table that is in place as far as known, desired or not; empty if none is known to be."""
+        return self._table.standing
+
     def configure(self, desired: FirewallDesired) -> None:
         """Set what the table is made from."""
+        self._drops.expect(time.monotonic(), desired.config, desired.up)
         if desired != self._desired or self._table.untouched:
             self._desired = desired
             self.wake.set()
@@ -70,10 +92,21 @@ class FirewallAgent:
             async with asyncio.TaskGroup() as group:
                 for one in followed:
                     group.create_task(self.wake.follow(one))
+                group.create_task(self._watch_drops())
                 while True:
                     await self.wake.wait(_RETRY_PERIOD if self._problem else _AUDIT_PERIOD)
                     await self._reconcile()
                     self.wake.finished()
+
+    async def _watch_drops(self) -> None:
+        while True:
+            await asyncio.sleep(_COUNT_PERIOD)
+            before = list(self._drops.problems())
+            with suppress(HostError):
+                counts = await self._nft.counts(rules.NAME)
+                self._drops.counted(time.monotonic(), {name: packets for name, (packets, _) in counts.items()})
+            if before != list(self._drops.problems()):
+                self._on_change()
 
     async def refresh(self) -> None:
         """Read the counters, for status."""
@@ -106,12 +139,13 @@ class FirewallAgent:
         )
 
     def problems(self) -> Iterator[Problem]:
-        """The reason why the table is not in place."""
+        """The reason why the table is not in place, and what the guard drops while the SAs are up."""
         if self._problem is not None:
             yield Problem("firewall_failed", rules.NAME, f"firewall: {self._problem}")
+        yield from self._drops.problems()
 
     async def _reconcile(self) -> None:
-        before = (self.in_place, self._problem)
+        before = (self.in_place, self.standing, self._problem)
         problems = []
         try:
             await self._match()
@@ -122,8 +156,8 @@ class FirewallAgent:
         except HostError as error:
             problems.append(str(error))
         self._problem = "; ".join(problems) or None
-        if before != (self.in_place, self._problem):
-            if self._problem is not None and self._problem != before[1]:
+        if before != (self.in_place, self.standing, self._problem):
+            if self._problem is not None and self._problem != before[2]:
                 self._log.error("firewall_failed", problem=self._problem)
             self._on_change()
 
@@ -140,9 +174,12 @@ class FirewallAgent:
         if desired and found != "1":
             self._ledger.remember("sysctl", _IP_FORWARD, found)
             self._sysctls.write(_IP_FORWARD, "1")
+            if self._forwarding:
+                self._history.repaired("net.ipv4.ip_forward", "set to 1")
         elif not desired and before is not None:
             self._sysctls.write(_IP_FORWARD, str(before))
             self._ledger.forget("sysctl", _IP_FORWARD)
+        self._forwarding = desired
 
     def _packets_of(self, counter: str) -> int:
         packets, _ = self._table.counts.get(counter, (0, 0))

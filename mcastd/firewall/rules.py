@@ -27,10 +27,14 @@ _LAST: Final = "srcnat + 200"
 
 @dataclass(frozen=True, slots=True)
 class FirewallDesired:
-    """What the table is made from. ``leaving`` is the configuration before a reload, whose tunnels are guarded too."""
+    """What the table is made from. ``leaving`` is the configuration before a reload, whose tunnels are guarded too.
+
+    ``up`` are the CHILD_SAs that are up, during whose life the guard should drop nothing.
+    """
 
     config: Config
     leaving: Config | None = None
+    up: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,17 @@ def guarded(config: Config) -> frozenset[str]:
         for tunnel in config.tunnels
         if config.firewall.guard and tunnel.encapsulation == "gre" and tunnel.child in found
     )
+
+
+def unguarded(config: Config, standing: str) -> frozenset[str]:
+    """The names of the tunnels whose guard the table ``standing``, which is in place, does not have."""
+    found, lines = guarded(config), {line.strip() for line in standing.splitlines()}
+    missing = {
+        guard.remote
+        for guard in _guards((config,))
+        if not lines.issuperset((*_guard(guard, outgoing=True), *_guard(guard, outgoing=False)))
+    }
+    return frozenset(tunnel.name for tunnel in config.tunnels if tunnel.name in found and tunnel.remote in missing)
 
 
 def _guards(configs: Iterable[Config]) -> list[_Guard]:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from mcastd.config.model import Config
 from mcastd.errors import DecodeError, HostError
+from mcastd.history import History
 from mcastd.net.nfnetlink import Element
 from mcastd.problems import Problem
 from mcastd.streams import table
@@ -40,7 +41,14 @@ class StreamsAgent:
     name = "streams"
 
     def __init__(
-        self, *, nftables: Nftables, counters: Counters, ledger: Ledger, log: Logger, on_change: Callable[[], None]
+        self,
+        *,
+        nftables: Nftables,
+        counters: Counters,
+        ledger: Ledger,
+        history: History,
+        log: Logger,
+        on_change: Callable[[], None],
     ) -> None:
         self._log = log
         self._on_change = on_change
@@ -48,7 +56,9 @@ class StreamsAgent:
         self._counters = counters
         self.wake = Wake()
         self._desired = StreamsDesired()
-        self._table = NftTable(table.NAME, nftables=nftables, ledger=ledger, log=log, wake=self.wake)
+        self._table = NftTable(
+            table.NAME, nftables=nftables, ledger=ledger, log=log, wake=self.wake, repaired=history.repaired
+        )
         self._monitor = Monitor()
         self._monitor.expected_since = time.monotonic()
         self._reading = asyncio.Lock()  # one reading of the streams at a time

@@ -66,7 +66,6 @@ EVENTS: Final = {
     "reconcile_failed": Event("error", "the host refused a change", "44e1755b5b534dd5bbb0e9fdea6578f1"),
     "route_taken": Event("warning", "not routed, another route leads elsewhere", "a6308ebcbdbd4b93b39421593cca00fa"),
     "firewall_failed": Event("error", "nftables table could not be put in place", "ddc224a779bb4a80af4630c751985134"),
-    "firewall_repaired": Event("warning", "nftables table restored after a change", "d37d6b5aa4d24f6b8b591356788530a6"),
     "firewall_events_missing": Event("warning", "no events for the nftables table", "8819aa2a26a44b50a6158b8c206c6e0d"),
     "streams_not_counted": Event("warning", "what arrives cannot be counted", "791daefdbc354e6abf2e5f1f6bd20313"),
     "arrival_stopped": Event("warning", "what should arrive does not", "fcff7ad544694d7b861534184fe02d3d"),

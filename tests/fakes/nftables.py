@@ -39,8 +39,9 @@ class FakeNftables:
     def __init__(self) -> None:
         self.tables: dict[str, FakeTable] = {}
         self.refuses: str | None = None  # why every run of nft fails
+        self.hidden: str | None = None  # why the kernel says nothing of its tables
         self.no_events: str | None = None  # why the kernel reports no changes
-        self.runs: list[str] = []  # "list", or the transaction, in order
+        self.runs: list[str] = []  # the transactions, in order
         self._notifications = Notifications()
         self._handles = count(1)
 
@@ -60,9 +61,17 @@ class FakeNftables:
         self._notifications.report()
 
     async def table(self, name: str) -> Table | None:
-        await self._run("list")
+        await self._look()
         found = self.tables.get(name)
-        return None if found is None else Table("\n".join([*found.counts, *found.rules]), dict(found.counts))
+        return (
+            None
+            if found is None
+            else Table("\n".join([str(found.handle), *found.counts, *found.rules]), dict(found.counts))
+        )
+
+    async def counts(self, name: str) -> dict[str, tuple[int, int]]:
+        await self._look()
+        return dict(self.tables[name].counts) if name in self.tables else {}
 
     @contextmanager
     def changes(self, name: str) -> Iterator[AsyncIterator[None]]:
@@ -104,6 +113,11 @@ class FakeNftables:
         await asyncio.sleep(LATENCY)
         if self.refuses is not None:
             raise HostError(self.refuses)
+
+    async def _look(self) -> None:
+        await asyncio.sleep(0)
+        if self.hidden is not None:
+            raise HostError(self.hidden)
 
     def _apply(self, tables: dict[str, FakeTable], command: str, name: str, part: str | None, body: str | None) -> None:
         if command == "delete table":

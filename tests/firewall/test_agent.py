@@ -15,6 +15,7 @@ import pytest
 from mcastd.config.model import Config, Pim
 from mcastd.firewall.agent import FirewallAgent
 from mcastd.firewall.rules import FirewallDesired
+from mcastd.history import History
 from mcastd.net import bpf
 from mcastd.net.gre import GreOptions
 from mcastd.system import log, sockets, sysctl
@@ -82,6 +83,7 @@ class Running:
             nftables=nftables,
             sysctls=sysctl,
             ledger=Ledger(folder / "ledger.json"),
+            history=History(log.get_logger()),
             log=log.get_logger(),
             on_change=self._changed,
         )

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from mcastd.config.model import Config, Firewall
 from mcastd.firewall.agent import FirewallAgent
-from mcastd.firewall.rules import FirewallDesired, table
+from mcastd.firewall.rules import FirewallDesired, table, unguarded
+from mcastd.history import History
 from mcastd.problems import Problem
 from mcastd.status import FirewallStatus
 from tests.fakes.clock import simulated, until
@@ -38,13 +39,19 @@ class Host:
         self.sysctls = FakeSysctls()
         self.ledger = MemoryLedger()
         self.log = MemoryLog()
+        self.history = History(self.log.logger)
         self.changes = 0
         self.next_process()
 
     def next_process(self) -> FirewallAgent:
         self.ledger = MemoryLedger(self.ledger.copy())
         self.agent = FirewallAgent(
-            ledger=self.ledger, log=self.log.logger, on_change=self._changed, nftables=self.nft, sysctls=self.sysctls
+            ledger=self.ledger,
+            history=self.history,
+            log=self.log.logger,
+            on_change=self._changed,
+            nftables=self.nft,
+            sysctls=self.sysctls,
         )
         return self.agent
 
@@ -167,7 +174,7 @@ async def test_a_change_by_another_program_is_undone_and_counted(damage: Callabl
         assert host.problems() == []
         await asyncio.sleep(100.0)  # the repair is a change as well, and none to repair
         assert (host.status().repairs, host.replacements()) == (1, 2)
-        assert host.log.events() == ["firewall_in_place", "firewall_repaired"]
+        assert host.log.events() == ["firewall_in_place", "repaired"]
 
 
 @simulated
@@ -239,7 +246,7 @@ async def test_without_notifications_a_change_is_found_within_half_a_minute() ->
         await host.want(GUARDED)
         host.nft.delete("mcastd")
         assert 20.0 < await until(lambda: host.handle() is not None, "a repair") < 31.0
-    assert host.log.events() == ["firewall_events_missing", "firewall_in_place", "firewall_repaired"]
+    assert host.log.events() == ["firewall_events_missing", "firewall_in_place", "repaired"]
 
 
 @simulated
@@ -287,12 +294,96 @@ async def test_without_nft_only_guarded_tunnels_are_down_and_it_is_tried_every_s
 
 
 @simulated
+async def test_while_nft_cannot_be_run_what_is_in_place_holds_and_nothing_is_wrong() -> None:
+    async with running() as host:
+        await host.want(GUARDED)
+        host.nft.refuses = "nft: Resource temporarily unavailable"
+        theirs = host.nft.create("theirs")  # a change of the ruleset, but not of ours
+        await asyncio.sleep(100.0)
+        assert (host.agent.in_place, host.problems(), host.replacements()) == (True, [], 1)
+        assert host.nft.tables["theirs"] is theirs
+
+
+@simulated
+async def test_while_the_kernel_says_nothing_of_its_tables_the_last_known_state_holds() -> None:
+    async with running() as host:
+        await host.want(GUARDED)
+        host.nft.hidden = "netfilter: Too many open files"
+        host.nft.create("theirs")
+        await until(lambda: bool(host.problems()), "the failed look")
+        assert host.problems() == [Problem("firewall_failed", "mcastd", f"firewall: {host.nft.hidden}")]
+        assert host.status().in_place
+        await host.want(ELSEWHERE)
+        assert not host.status().in_place
+        await host.want(GUARDED)
+        assert host.status().in_place
+        host.nft.hidden = None
+        assert await until(lambda: not host.problems(), "another try") < 1.1
+        assert host.replacements() == 1
+
+
+@simulated
+async def test_a_table_that_is_gone_and_cannot_be_restored_is_not_in_place() -> None:
+    async with running() as host:
+        await host.want(GUARDED)
+        host.nft.refuses = "nft: no answer within 10 s"
+        host.nft.delete("mcastd")
+        await until(lambda: not host.agent.in_place, "the failed repair")
+        assert (host.agent.standing, host.status().problem) == ("", host.nft.refuses)
+        host.nft.refuses = None
+        assert await until(lambda: host.agent.in_place, "another try") < 1.1
+
+
+@simulated
+async def test_tunnels_whose_guard_is_there_are_known_when_another_table_is_refused() -> None:
+    two = config(child(), child("d"), tunnels=(tunnel(), tunnel("gre2", remote=IPv4Address("10.44.7.2"), child="d")))
+    async with running() as host:
+        await host.want(GUARDED)
+        host.nft.refuses = "nft: no answer within 10 s"
+        await host.want(two, GUARDED)
+        assert not host.agent.in_place
+        assert unguarded(two, host.agent.standing) == {"gre2"}
+        assert unguarded(OPEN, host.agent.standing) == set()
+        host.nft.delete("mcastd")
+        await until(lambda: unguarded(two, host.agent.standing) == {"gre1", "gre2"}, "the change")
+
+
+@simulated
+async def test_drops_of_the_guard_are_a_problem_while_the_sa_is_up() -> None:
+    async with running() as host:
+        host.agent.configure(FirewallDesired(GUARDED, up=frozenset({"c"})))
+        await host.agent.settled()
+        await asyncio.sleep(10.0)
+        before = host.changes
+        host.nft.pass_packets("mcastd", LEAK_OUT, 1)
+        assert await until(lambda: bool(host.problems()), "the problem") <= 1.1
+        assert [(problem.code, problem.subject) for problem in host.problems()] == [("guard_drops", "gre1")]
+        assert host.changes == before + 1
+        assert 29.0 < await until(lambda: not host.problems(), "the end") < 31.0
+        assert host.changes == before + 2
+
+
+@simulated
+async def test_another_program_that_changes_the_table_again_and_again_is_one_warning() -> None:
+    async with running() as host:
+        await host.want(GUARDED)
+        for _ in range(20):
+            if host.handle() is not None:
+                host.nft.delete("mcastd")
+            await asyncio.sleep(1.0)
+        assert host.status().repairs > 10
+        assert host.log.events().count("repaired") == 3
+        assert host.log.events().count("changed_by_another_program") == 1
+        assert {problem.code for problem in host.history.problems()} == {"changed_by_another_program"}
+
+
+@simulated
 async def test_a_status_that_cannot_read_the_counters_shows_the_last_ones() -> None:
     async with running() as host:
         await host.want(GUARDED)
         host.nft.pass_packets("mcastd", LEAK_OUT, 1)
         await host.agent.refresh()
-        host.nft.refuses = "nft: no answer within 10 s"
+        host.nft.hidden = "netfilter: no answer"
         await host.agent.refresh()
         assert host.status().leaks_out == 1
         assert host.status().in_place
@@ -328,6 +419,16 @@ async def test_the_table_is_put_in_place_without_a_ledger_and_forwarding_is_left
 
 
 # Forwarding
+
+
+@simulated
+async def test_forwarding_that_another_program_turned_off_is_turned_on_and_noted() -> None:
+    async with running() as host:
+        await host.want(FORWARDING)
+        assert "repaired" not in host.log.events()
+        host.sysctls.values[IP_FORWARD] = "0"
+        assert await until(lambda: host.sysctls.values[IP_FORWARD] == "1", "the next look") < 31.0
+        assert host.log.events()[-1] == "repaired"
 
 
 @pytest.mark.parametrize("before", ["0", "1"])

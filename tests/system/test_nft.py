@@ -1,16 +1,13 @@
 """What is made of nft's answers, with a program of that name in place of nft(8); the agent's tests use the real one."""
 
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
 
 from mcastd.errors import HostError
 from mcastd.system import nft
-
-LISTING = """{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"table": {"family": "ip", "name": "t", "handle": 7}},
-{"counter": {"name": "a", "handle": 2, "packets": 3, "bytes": 300}}, {"rule": {"expr": [{"drop": null}], "handle": 9}}]}
-"""
 
 
 @pytest.fixture
@@ -25,40 +22,17 @@ def answers(program: Path, script: str) -> None:
     program.chmod(0o755)
 
 
-def test_a_listing_is_split_into_structure_and_counts(program: Path) -> None:
-    answers(program, f"echo '{LISTING}'")
-    first = asyncio.run(nft.table("t"))
-    assert first is not None
-    assert first.counts == {"a": (3, 300)}
-    answers(program, f"echo '{LISTING.replace('9', '8').replace('300', '400').replace('7', '6')}'")
-    again = asyncio.run(nft.table("t"))
-    assert again is not None
-    assert (again.structure, again.counts) == (first.structure, {"a": (3, 400)})
-    answers(program, f"echo '{LISTING.replace('drop', 'accept')}'")
-    other = asyncio.run(nft.table("t"))
-    assert other is not None
-    assert other.structure != first.structure
-
-
-def test_a_table_that_does_not_exist_is_none_and_no_error(program: Path) -> None:
-    answers(program, "echo 'Error: No such file or directory' >&2; exit 1")
-    assert asyncio.run(nft.table("t")) is None
-    with pytest.raises(HostError, match="nft: Error: No such file or directory"):
-        asyncio.run(nft.transaction("delete table ip t"))
-
-
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
         ("echo 'Error: syntax error' >&2; echo more >&2; exit 1", "nft: Error: syntax error"),
         ("exit 3", "nft: exit status 3"),
-        ("echo no", "nft: the listing is not valid JSON "),
     ],
 )
 def test_a_failure_has_a_reason(program: Path, script: str, reason: str) -> None:
     answers(program, script)
     with pytest.raises(HostError, match=reason):
-        asyncio.run(nft.table("t"))
+        asyncio.run(nft.transaction("add table ip t"))
 
 
 def test_without_nft_the_package_is_named(program: Path) -> None:
@@ -73,4 +47,24 @@ def test_one_that_hangs_is_ended(program: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(nft, "_TIMEOUT", 0.05)
     answers(program, "read nothing; exec /bin/sleep 60")
     with pytest.raises(HostError, match="nft: no answer within 0 s"):
-        asyncio.run(nft.table("t"))
+        asyncio.run(nft.transaction("add table ip t"))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("can't start new thread"), "nft: can't start new thread"),
+        (OSError(errno.EMFILE, "Too many open files"), "nft: Too many open files"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "nft: Resource temporarily unavailable"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "nft: Cannot allocate memory"),
+    ],
+)
+def test_a_host_that_can_start_no_process_is_an_error_of_the_host(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    async def start(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    with pytest.raises(HostError, match=reason):
+        asyncio.run(nft.transaction("add table ip t"))
