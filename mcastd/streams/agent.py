@@ -94,8 +94,9 @@ class StreamsAgent:
                 self.wake.finished()
 
     async def refresh(self) -> None:
-        """Read the streams, for status."""
-        await self._count(also_streams=True)
+        """Read what is counted, for status."""
+        self._monitor.ask()
+        await self._count()
 
     async def close(self) -> None:
         """Remove the table."""
@@ -137,14 +138,14 @@ class StreamsAgent:
             await asyncio.sleep(_PERIOD)
             await self._count()
 
-    async def _count(self, *, also_streams: bool = False) -> None:
+    async def _count(self) -> None:
         """Read the named counters and, if they ask for it, the streams."""
         if not self._table.in_place:
             return
         async with self._reading:
             with suppress(HostError, DecodeError):
                 counted = await self._counters.counters(table.NAME)
-                if self._monitor.counted(counted, time.monotonic()) or also_streams:
+                if self._monitor.counted(counted, time.monotonic()):
                     await self._look()
         self._update()
 

@@ -33,7 +33,7 @@ class Monitor:
             tuple[str, IPv4Address | None, IPv4Address], float
         ] = {}  # the last packet, by source and group
         self._looked_at = 0.0  # when the streams were read last
-        self._asked = False  # whether has_arrived has been asked since then
+        self._asked = False  # whether a look was asked for since then
         self.expected_since: float | None = None  # since when streams are expected; None: not now
 
     def configure(self, desired: StreamsDesired, now: float) -> None:
@@ -85,12 +85,16 @@ class Monitor:
         for name, streams in of_tunnel.items():
             self._tunnels[name].looked(streams, self._desired.is_joined, now)
 
+    def ask(self) -> None:
+        """Let the next look come soon."""
+        self._asked = True
+
     def has_arrived(self, tunnel: str, source: IPv4Address | None, group: IPv4Address, now: float) -> bool:
         """Whether a packet for a group, from ``source`` or (None) any, arrived within the last seconds.
 
         The next look then comes soon.
         """
-        self._asked = True
+        self.ask()
         return now - self._last.get((tunnel, source, group), -_HAS_ARRIVED) < _HAS_ARRIVED
 
     def arrivals(self, now: float) -> dict[str, TunnelArrival]:

@@ -2,8 +2,8 @@
 
 ::
 
-    every second    how many packets arrived on the tunnel: fewer than there are streams, or some after a silence,
-                    mean that the streams have to be looked at
+    every second    how many packets arrived on the tunnel: fewer than there are streams, some after a silence, or some
+                    while no stream is known that carries one a second, mean that the streams have to be looked at
     a look          every stream that carried a packet a second is silent for 3 s: all_silent
 """
 
@@ -48,7 +48,7 @@ class Tunnel:
         self._has_arrived = self._has_arrived or packets > self._joined_with
         if self._silent_since is not None:
             return grown > 0
-        return bool(self.busy) and grown <= self._count
+        return grown <= self._count if self.busy else self.joins > 0 and grown > 0
 
     def looked(
         self, streams: Iterable[Stream], is_joined: Callable[[str, IPv4Address | None, IPv4Address], bool], now: float
