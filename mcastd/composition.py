@@ -229,6 +229,7 @@ class Composition:
             self.tunnels.status(now),
             self.keepalive.status(now),
             self.pim.status(now),
+            self.streams.status(now),
         )
 
     def problems(self) -> tuple[Problem, ...]:

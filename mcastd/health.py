@@ -13,7 +13,9 @@ _BLOCKS: Final[frozenset[ProblemCode]] = frozenset(
 )
 
 # What follows from tunnel_down, on the tunnel that it names.
-_FOLLOWS: Final[frozenset[ProblemCode]] = frozenset({"pim_send_failed", "all_silent", "nothing_ever_arrived"})
+_FOLLOWS: Final[frozenset[ProblemCode]] = frozenset(
+    {"pim_send_failed", "all_silent", "group_silent", "nothing_ever_arrived"}
+)
 
 
 def health(problems: Iterable[Problem], config: Config) -> Health:

@@ -1,7 +1,8 @@
 """Builds Status from the agents' snapshots. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -19,6 +20,9 @@ from mcastd.status import (
     Status,
     TunnelStatus,
 )
+from mcastd.streams.desired import StreamsSnapshot
+
+_JUST_JOINED: Final = 3.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Snapshots:
     tunnels: Mapping[str, TunnelStatus]
     keepalive: Mapping[str, KeepaliveStatus]
     pim: PimSnapshot
+    streams: StreamsSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,12 @@ def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
         firewall=agents.firewall,
         peers=agents.ipsec.peers,
         tunnels=tuple(tunnels.values()),
-        groups=tuple(_through(group, tunnels[group.tunnel]) for group in agents.pim.groups if group.tunnel in tunnels),
-        notes=(*process.notes, *agents.ipsec.notes),
+        groups=tuple(
+            _arriving(_through(group, tunnels[group.tunnel]), agents.streams)
+            for group in agents.pim.groups
+            if group.tunnel in tunnels
+        ),
+        notes=(*process.notes, *agents.ipsec.notes, *_note(agents.streams)),
     )
 
 
@@ -89,3 +98,18 @@ def _through(group: GroupStatus, tunnel: TunnelStatus) -> GroupStatus:
         return group
     problem = f"tunnel {tunnel.name} is {tunnel.state}"
     return replace(group, state="not joined", problem=problem, problem_code="tunnel_down")
+
+
+def _arriving(group: GroupStatus, streams: StreamsSnapshot) -> GroupStatus:
+    """A group with what arrives of it."""
+    if streams.problem is not None or group.state != "joined":
+        return group
+    state = streams.groups.get((group.tunnel, group.source, group.group))
+    if state is None and (group.uptime is None or group.uptime < _JUST_JOINED):
+        return group
+    return replace(group, arrival=state or "never_arrived")
+
+
+def _note(streams: StreamsSnapshot) -> Iterator[str]:
+    if streams.problem is not None:
+        yield f"streams are not counted: {streams.problem}"

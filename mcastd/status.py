@@ -14,6 +14,7 @@ SaState = Literal["up", "connecting", "waiting", "down"]
 TunnelState = Literal["up", "waiting", "down"]
 RouteState = Literal["up", "waiting", "taken"]
 PathState = Literal["alive", "dead"]
+ArrivalState = Literal["arriving", "silent", "never_arrived"]
 Health = Literal["ok", "degraded", "down"]
 HistoryEvent = Literal["began", "ended", "repaired"]
 
@@ -189,7 +190,8 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
 class GroupStatus(Struct, frozen=True, kw_only=True):
     """One join on one tunnel. ``source`` None is (*,G); ``problem`` says why it is not joined.
 
-    ``tunnels`` are all on which this group and source are desired.
+    ``tunnels`` are all on which this group and source are desired. ``arrival`` is None where it is not known: not
+    joined, joined just now, or not counted.
     """
 
     group: str
@@ -200,6 +202,7 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
     rp: str | None = None
     upstream: str | None = None
     origins: tuple[str, ...] = ()
+    arrival: ArrivalState | None = None
     uptime: float | None = None
     next_join_in: float | None = None
     problem: str | None = None

@@ -1,5 +1,6 @@
 from dataclasses import replace as changed
 
+import pytest
 from msgspec.structs import replace
 
 from mcastd.ipsec.state import IpsecSnapshot
@@ -7,6 +8,7 @@ from mcastd.pim.settings import PimSnapshot
 from mcastd.problems import Problem
 from mcastd.snapshot import Judgement, Process, Snapshots, build
 from mcastd.status import (
+    ArrivalState,
     FirewallStatus,
     GroupStatus,
     KeepaliveStatus,
@@ -15,6 +17,7 @@ from mcastd.status import (
     ProblemStatus,
     TunnelStatus,
 )
+from mcastd.streams.desired import StreamsSnapshot
 
 PEER = PeerStatus(
     name="dc", state="up", local="192.0.2.1", remote="198.51.100.1", local_id="a", remote_id="b"
@@ -30,6 +33,7 @@ AGENTS = Snapshots(
     tunnels={"gre1": TUNNEL},
     keepalive={"gre1": KEEPALIVE},
     pim=PimSnapshot({"gre1": PIM}, (GROUP,)),
+    streams=StreamsSnapshot(),
 )
 PROCESS = Process(pid=7, uptime=1.5, config_file="/etc/mcastd.toml", config_digest="abc", notes=("a note of the file",))
 
@@ -73,3 +77,27 @@ def test_a_group_is_joined_only_through_a_tunnel_that_is_up() -> None:
 def test_a_group_of_a_tunnel_that_the_configuration_does_not_have_is_not_shown() -> None:
     elsewhere = replace(GROUP, tunnel="gre9")
     assert build(changed(AGENTS, pim=PimSnapshot({}, (elsewhere,))), PROCESS, OK).groups == ()
+
+
+@pytest.mark.parametrize(
+    ("uptime", "groups", "problem", "shown"),
+    [
+        (60.0, {("gre1", None, "239.1.1.1"): "arriving"}, None, "arriving"),
+        (1.0, {("gre1", None, "239.1.1.1"): "silent"}, None, "silent"),
+        (60.0, {("gre2", None, "239.1.1.1"): "arriving"}, None, "never_arrived"),
+        (60.0, {("gre1", "100.15.30.5", "239.1.1.1"): "arriving"}, None, "never_arrived"),
+        (2.9, {}, None, None),
+        (None, {}, None, None),
+        (60.0, {("gre1", None, "239.1.1.1"): "arriving"}, "nft: no such program", None),
+    ],
+)
+def test_a_joined_group_shows_what_arrives_of_it(
+    uptime: float | None,
+    groups: dict[tuple[str, str | None, str], ArrivalState],
+    problem: str | None,
+    shown: ArrivalState | None,
+) -> None:
+    pim = PimSnapshot({}, (replace(GROUP, uptime=uptime),))
+    status = build(changed(AGENTS, pim=pim, streams=StreamsSnapshot(groups, problem)), PROCESS, OK)
+    assert [group.arrival for group in status.groups] == [shown]
+    assert (f"streams are not counted: {problem}" in status.notes) is (problem is not None)

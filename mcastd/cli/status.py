@@ -8,6 +8,7 @@ Examples: mcastd status
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -71,6 +72,10 @@ def _lines(status: Status, everything: bool) -> Iterator[str]:
     if status.groups:
         yield ""
         yield _GROUP.format("group", "tunnel", "state", "rp", "upstream", "for", "origin")
+        states = Counter(group.arrival for group in status.groups)
+        quiet = f"{states['silent']} silent, {states['never_arrived']} never arrived"
+        if states["silent"] or states["never_arrived"]:
+            yield f"  of {len(status.groups)} groups {quiet}"
     shown = status.groups if everything else status.groups[:_SHOWN_GROUPS]
     yield from map(_group, shown)
     yield from _more(len(status.groups) - len(shown), " (--all)")
@@ -169,7 +174,8 @@ def _pim(pim: PimStatus) -> Iterator[str]:
 
 
 def _group(group: GroupStatus) -> str:
-    note = f"  {group.problem}" if group.problem else ""
+    arrival = "" if group.arrival in (None, "arriving") else f"  {group.arrival.replace('_', ' ')}"
+    note = f"  {group.problem}" if group.problem else arrival
     entry, origin = f"({group.source or '*'}, {group.group})", ",".join(group.origins)
     rp, upstream, age = group.rp or "", group.upstream or "", _after("", group.uptime).lstrip()
     return _GROUP.format(entry, group.tunnel, group.state, rp, upstream, age, origin) + note

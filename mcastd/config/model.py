@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from mcastd.config import value_types as values
+from mcastd.config.hours import Hours
 from mcastd.config.schema import Implied, Inline
 from mcastd.net.gre import PLAIN, GreOptions
 
@@ -67,6 +68,13 @@ class Firewall(Struct, frozen=True, kw_only=True):
     """drop what should be encrypted and is not, and IGMP towards PIM neighbors"""
     ip_forward: bool = False
     """forward for machines behind this host (net.ipv4.ip_forward)"""
+
+
+class Streams(Struct, frozen=True, kw_only=True):
+    """``[streams]``: what is expected to arrive."""
+
+    hours: Annotated[tuple[Hours, ...], values.array(values.HOURS)] = ()
+    """when streams are expected: outside, silence is no problem; empty: always"""
 
 
 class Child(Struct, frozen=True, kw_only=True):
@@ -264,6 +272,8 @@ class Group(Struct, frozen=True, kw_only=True):
     """tunnel to join it on; required if there are several"""
     sources: tuple[IPv4Address, ...] = ()
     """sources to join, (S,G) each; empty: every source, (*,G)"""
+    max_silence: Annotated[float | None, Meta(ge=1.0, le=86400.0)] = None
+    """silence after which the group is a problem; without it, it never is"""
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -271,6 +281,7 @@ class Config(Struct, frozen=True, kw_only=True):
 
     daemon: Daemon = Daemon()
     firewall: Firewall = Firewall()
+    streams: Streams = Streams()
     peers: tuple[Peer, ...] = ()
     tunnels: tuple[Tunnel, ...] = ()
     groups: tuple[Group, ...] = ()

@@ -7,6 +7,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
+from mcastd.config.hours import Hours
+from mcastd.config.hours import parse as parse_hours
 from mcastd.config.line_numbers import KeyPath
 from mcastd.config.proposals import Protocol, problem_with
 from mcastd.config.report import Report, dotted, shown
@@ -241,6 +243,21 @@ def _identity(value: str) -> str:
 
 
 IDENTITY: Final = _of("an IKE identity", "", _identity, _example("222.45.67.1", "vpn.example.com", "%any"))
+
+
+def _hours(value: str) -> Hours:
+    try:
+        return parse_hours(value)
+    except ValueError as error:
+        raise WrongValueError(f"{shown(value)}: {error}") from None
+
+
+HOURS: Final = _of(
+    "hours of the week",
+    Hours("", (), 0, 0),
+    _hours,
+    _example("Mon-Fri 07:00-23:00", "Sun-Fri 17:00-16:00 America/Chicago"),
+)
 
 
 def file_path(*, absolute: bool = False, longest: int = 4095) -> ValueType:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
@@ -13,7 +14,7 @@ from mcastd.history import History
 from mcastd.net.nfnetlink import Element
 from mcastd.problems import Problem
 from mcastd.streams import table
-from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival
+from mcastd.streams.desired import ChildArrival, StreamsDesired, StreamsSnapshot, TunnelArrival
 from mcastd.streams.monitor import Monitor
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -60,7 +61,6 @@ class StreamsAgent:
             table.NAME, nftables=nftables, ledger=ledger, log=log, wake=self.wake, repaired=history.repaired
         )
         self._monitor = Monitor()
-        self._monitor.expected_since = time.monotonic()
         self._reading = asyncio.Lock()  # one reading of the streams at a time
         self._problem: str | None = None  # why nothing is counted
         self._problems: tuple[Problem, ...] = ()  # as of the last reading
@@ -114,8 +114,9 @@ class StreamsAgent:
         """Whether a packet for a group, from ``source`` or (None) any, arrived within the last seconds."""
         return self._monitor.has_arrived(tunnel, source, group, time.monotonic())
 
-    def status(self, now: float) -> None:
-        """Nothing of its own: the groups show what arrives."""
+    def status(self, now: float) -> StreamsSnapshot:
+        """The state of what has arrived, as of the last reading."""
+        return StreamsSnapshot(self._monitor.groups(now), self._problem)
 
     def problems(self) -> Iterator[Problem]:
         """What should arrive and does not."""
@@ -159,6 +160,7 @@ class StreamsAgent:
     def _update(self) -> None:
         """Take over what follows from the readings, and report what has changed by it."""
         now = time.monotonic()
+        self._monitor.expect(datetime.now(UTC), now)
         before = self._arrivals, self._decrypted, self._problems
         self._arrivals, self._decrypted = self._monitor.arrivals(now), self._monitor.decrypted(now)
         self._problems = tuple(self._monitor.problems(now))

@@ -49,8 +49,11 @@ class Child:
         age = now - self._last
         return ChildArrival(seen=True, quiet=age >= _QUIET, receiving=age < _RECEIVING)
 
-    def is_silent(self, now: float) -> bool:
-        """Whether it has decrypted packets and does so no more."""
-        if self._last is None or not self._up_count:
+    def is_silent(self, now: float, *, is_expected: bool) -> bool:
+        """Whether it has decrypted packets and does so no more.
+
+        While no streams are expected, only where something went on when they were silent.
+        """
+        if self._last is None or not self._up_count or not (is_expected or self._gaps):
             return False
         return now - self._last >= max(_SILENT, _GAPS * max(self._gaps, default=0.0))

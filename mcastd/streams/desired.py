@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from mcastd.config.model import Config
+from mcastd.status import ArrivalState
 
 
 def no_stream(_tunnel: str, _source: IPv4Address | None, _group: IPv4Address) -> bool:
@@ -24,6 +25,17 @@ class StreamsDesired:
     children: Mapping[str, int] = field(default_factory=dict)
     joins: Mapping[str, int] = field(default_factory=dict)
     is_joined: Callable[[str, IPv4Address | None, IPv4Address], bool] = field(default=no_stream, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsSnapshot:
+    """What status shows: the state of what has arrived, by tunnel, source (None: any) and group as text.
+
+    ``problem`` is why it is not known; then mcastd has only the counters of the tunnels' interfaces.
+    """
+
+    groups: Mapping[tuple[str, str | None, str], ArrivalState] = field(default_factory=dict)
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,14 @@ when its last packet arrived, so nothing is lost by a look that is late.
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, TypeAlias
 
+from mcastd.config.model import Config
 from mcastd.net.nfnetlink import Element
 from mcastd.problems import Problem
+from mcastd.status import ArrivalState
 from mcastd.streams import table
 from mcastd.streams.decryption import Child
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival
@@ -18,7 +21,12 @@ from mcastd.streams.tunnels import Tunnel
 
 _LOOK_PERIOD: Final = (2.0, 10.0)  # seconds between two looks where nothing asks for one: with few streams, with many
 _STREAMS_A_SECOND: Final = 500  # that are read where nothing asks for a look, and ten times as many where it does
+_NAMED: Final = 5  # groups in the text of a problem
 _HAS_ARRIVED: Final = 5.0  # seconds; a packet before that may be older than the join that is asked for
+
+
+Place: TypeAlias = tuple[str, IPv4Address | None, IPv4Address]
+"""A tunnel, a source (None: any) and a group."""
 
 
 class Monitor:
@@ -34,10 +42,16 @@ class Monitor:
         ] = {}  # the last packet, by source and group
         self._looked_at = 0.0  # when the streams were read last
         self._asked = False  # whether a look was asked for since then
-        self.expected_since: float | None = None  # since when streams are expected; None: not now
+        self._limited: dict[Place, tuple[float, float]] = {}  # the groups with max_silence: it, and since when they are
+        self._expected_since: float | None = None  # since when streams are expected; None: not now
 
     def configure(self, desired: StreamsDesired, now: float) -> None:
         """Set what is counted and what is expected."""
+        if desired.config is not self._desired.config:
+            before = self._limited
+            self._limited = {
+                place: (limit, before[place][1] if place in before else now) for place, limit in _limits(desired.config)
+            }
         self._desired = desired
         tunnels = {tunnel.name for tunnel in desired.config.tunnels}
         self._tunnels = {name: self._tunnels.get(name) or Tunnel() for name in sorted(tunnels)}
@@ -48,9 +62,17 @@ class Monitor:
         for name, child in self._children.items():
             child.configure(desired.children.get(name, 0))
 
+    def expect(self, moment: datetime, now: float) -> None:
+        """Take the time of day, which says whether streams are expected."""
+        hours = self._desired.config.streams.hours
+        if hours and not any(one.contain(moment) for one in hours):
+            self._expected_since = None
+        elif self._expected_since is None:
+            self._expected_since = now
+
     def counted(self, packets: Mapping[str, int], now: float) -> bool:
         """Take the named counters; returns whether the streams are to be read."""
-        asked = self._asked
+        asked = self._asked or bool(self._limited)
         for name, tunnel in self._tunnels.items():
             if table.TUNNEL + name in packets:
                 asked |= tunnel.counted(packets[table.TUNNEL + name])
@@ -97,9 +119,19 @@ class Monitor:
         self.ask()
         return now - self._last.get((tunnel, source, group), -_HAS_ARRIVED) < _HAS_ARRIVED
 
+    def groups(self, now: float) -> dict[tuple[str, str | None, str], ArrivalState]:
+        """The state of what has arrived, as of the last look: silent if every stream of it is."""
+        states: dict[tuple[str, str | None, str], ArrivalState] = {}
+        for stream in self._streams.values():
+            tunnel, source, group, _ = stream.key
+            state: ArrivalState = "silent" if stream.is_silent(now) else "arriving"
+            for place in ((tunnel, str(source), str(group)), (tunnel, None, str(group))):
+                states[place] = state if states.get(place) != "arriving" else "arriving"
+        return states
+
     def arrivals(self, now: float) -> dict[str, TunnelArrival]:
         """What arrives on each tunnel, by its name."""
-        return {name: tunnel.arrival(self.expected_since, now) for name, tunnel in self._tunnels.items()}
+        return {name: tunnel.arrival(self._expected_since, now) for name, tunnel in self._tunnels.items()}
 
     def decrypted(self, now: float) -> dict[str, ChildArrival]:
         """What each CHILD_SA decrypts, by its name."""
@@ -112,13 +144,36 @@ class Monitor:
             name, tunnel = configured.name, self._tunnels[configured.name]
             if configured.child is not None:
                 joins[configured.child] = joins.get(configured.child, 0) + tunnel.joins
-            if tunnel.arrival(self.expected_since, now).all_silent:
+            if tunnel.arrival(self._expected_since, now).all_silent:
                 text = f"nothing arrives on tunnel {name}: all streams of at least one packet a second are silent"
                 yield Problem("all_silent", name, text)
-            if tunnel.nothing_ever_arrived(self.expected_since, now):
+            if tunnel.nothing_ever_arrived(self._expected_since, now):
                 text = f"nothing has ever arrived on tunnel {name}, on which groups are joined"
                 yield Problem("nothing_ever_arrived", name, text)
+            if silent := self._beyond_limit(name):
+                more = f" and {len(silent) - _NAMED} more" if len(silent) > _NAMED else ""
+                names = ", ".join(map(str, silent[:_NAMED])) + more
+                yield Problem("group_silent", name, f"silent on tunnel {name} beyond max_silence: {names}")
         for name, child in self._children.items():
-            if joins.get(name) and child.is_silent(now):
+            if joins.get(name) and child.is_silent(now, is_expected=self._expected_since is not None):
                 text = f"CHILD_SA {name}, through which groups are joined, decrypts no packets any more"
                 yield Problem("child_sa_silent", name, text)
+
+    def _beyond_limit(self, tunnel: str) -> list[IPv4Address]:
+        """The groups that were silent, at the last look, for longer than they may be."""
+        if self._expected_since is None:
+            return []
+        begin = self._expected_since
+        return [
+            place[2]
+            for place, (limit, since) in self._limited.items()
+            if place[0] == tunnel and self._looked_at - max(self._last.get(place, since), since, begin) >= limit
+        ]
+
+
+def _limits(config: Config) -> Iterator[tuple[Place, float]]:
+    """The groups with max_silence, and that."""
+    for group in config.groups:
+        if group.max_silence is not None:
+            for source in group.sources or (None,):
+                yield (group.tunnel, source, group.group), group.max_silence

@@ -58,6 +58,7 @@ def test_every_section_is_named(made: ModuleType) -> None:
     assert [header for header, _ in made.sections()] == [
         "[daemon]",
         "[firewall]",
+        "[streams]",
         "[peers.NAME]",
         "[peers.NAME.children.NAME]",
         "[tunnels.NAME]",

@@ -1,11 +1,17 @@
 """The streams agent among all others, in virtual time: what it finds out about what arrives."""
 
 import asyncio
+import time
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 
 import pytest
+from msgspec.structs import replace
 
+from mcastd.config.hours import parse
+from mcastd.config.model import Config, Streams
 from mcastd.streams.agent import StreamsAgent
+from mcastd.streams.desired import TunnelArrival
 from mcastd.streams.table import NAME
 from mcastd.system import capabilities
 from tests.composed import ARTICLE, Process, running
@@ -184,6 +190,65 @@ async def test_packets_from_before_a_child_sa_was_established_again_do_not_count
         assert not agent(process).decrypted()[CHILD].seen
         streams(process).decrypts(CHILD)
         await until(lambda: agent(process).decrypted()[CHILD].seen, "seen")
+
+
+# Hours, and groups by themselves
+
+
+def between(text: str) -> Config:
+    return replace(ARTICLE, streams=Streams(hours=(parse(text),)))
+
+
+def outside_now() -> str:
+    """Hours on another day."""
+    return f"{['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'][(datetime.now(UTC).weekday() + 3) % 7]} 10:00-11:00 UTC"
+
+
+@simulated
+async def test_outside_the_hours_silence_is_no_problem_and_still_counted() -> None:
+    async with running(between(outside_now())) as process:
+        await arriving(process)
+        streams(process).arrives(GROUP, rate=0)
+        streams(process).decrypts(CHILD, 0.0)
+        await with_hellos(process, 120.0)
+        assert codes(process) == set()
+        assert agent(process).arrivals()["gre1"] == TunnelArrival(all_silent=False, silences=1)
+        await process.apply(between("Mon-Sun 00:00-24:00"))
+        assert 3.0 <= await until(lambda: "all_silent" in codes(process), "all_silent") < 5.0
+
+
+@simulated
+async def test_a_group_beyond_its_max_silence_is_a_problem() -> None:
+    silent = replace(ARTICLE.groups[0], group=IPv4Address("239.1.1.2"), max_silence=5.0)
+    async with running(replace(ARTICLE, groups=(*ARTICLE.groups, silent))) as process:
+        streams(process).arrives("239.1.1.2", rate=2.0)
+        await arriving(process)
+        streams(process).arrives("239.1.1.2", rate=0)
+        assert 4.0 <= await until(lambda: "group_silent" in codes(process), "group_silent") < 7.0
+        assert "239.1.1.2" in process.problems()[0]
+        streams(process).arrives("239.1.1.2", rate=2.0)
+        assert await until(lambda: codes(process) == set(), "ok") < 2.1
+
+
+@simulated
+async def test_the_rows_of_the_groups_show_what_arrives() -> None:
+    never = replace(ARTICLE.groups[0], group=IPv4Address("239.1.1.2"))
+    async with running(replace(ARTICLE, groups=(*ARTICLE.groups, never))) as process:
+        streams(process).arrives(GROUP, port=6000)
+        await arriving(process)
+
+        async def row() -> str | None:
+            await process.agents.refresh()
+            return agent(process).status(time.monotonic()).groups.get(("gre1", None, GROUP))
+
+        assert await row() == "arriving"
+        streams(process).arrives(GROUP, rate=0)
+        await asyncio.sleep(10.0)
+        assert await row() == "arriving"
+        streams(process).arrives(GROUP, port=6000, rate=0)
+        await asyncio.sleep(4.0)
+        assert await row() == "silent"
+        assert ("gre1", None, "239.1.1.2") not in agent(process).status(time.monotonic()).groups
 
 
 # What has arrived
