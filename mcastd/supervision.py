@@ -43,6 +43,9 @@ class Supervisor:
                 self._failures.append(time.monotonic())
                 self._text = _cause(error)
                 self._log.error("agent_failed", part=self._agent.name, problem=traceback.format_exc())
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    return  # it failed while it was ended
                 self._on_change()
                 if self._recent() == _FAILURES:
                     raise
