@@ -11,6 +11,7 @@ from mcastd.config.load import Loaded, load
 from mcastd.config.model import Config
 from mcastd.errors import ConfigError, ConfigProblem, McastdError
 from mcastd.ipsec.messages import PeerWithKey
+from mcastd.system import own_networks
 from mcastd.system.log import Logger
 from mcastd.system.notify import notify, reloading
 
@@ -38,7 +39,7 @@ class Reload:
             began = time.monotonic()
             notify(reloading())
             try:
-                loaded = await asyncio.to_thread(load, self._path)
+                loaded = await asyncio.to_thread(lambda: load(self._path, host=own_networks.read()))
                 peers = with_keys(loaded.config)
                 self._refuse_fixed(loaded.config)
                 log_notes(self._log, loaded.notes)

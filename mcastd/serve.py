@@ -10,7 +10,7 @@ from mcastd.config.model import Config
 from mcastd.daemon import Daemon
 from mcastd.errors import ConfigError, McastdError
 from mcastd.reload import log_notes
-from mcastd.system import capabilities
+from mcastd.system import capabilities, own_networks
 from mcastd.system.journal import Journal
 from mcastd.system.log import Logger
 
@@ -20,7 +20,7 @@ def serve(path: Path, log: Logger, started: float, journal: Journal | None) -> N
 
     ``journal`` is where ``log`` goes, if it goes there.
     """
-    loaded = load(path)
+    loaded = load(path, host=own_networks.read())
     log_notes(log, loaded.notes)
     for capability, what in capabilities.missing():
         log.error("capability_missing", capability=capability, without=f"mcastd cannot {what}")

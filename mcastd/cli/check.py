@@ -9,6 +9,7 @@ from mcastd.cli import add_config_argument
 from mcastd.config.load import load
 from mcastd.config.model import Config
 from mcastd.errors import ConfigError
+from mcastd.system import own_networks
 
 VALID: Final = 0
 REFUSED: Final = 2
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check ``arguments.config``; returns the exit code."""
     path: Path = arguments.config
     try:
-        loaded = load(path)
+        loaded = load(path, host=own_networks.read())
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from mcastd.config import charon_settings, checks, credentials, implied
+from mcastd.config.checks.host import Host
 from mcastd.config.line_numbers import scan
 from mcastd.config.model import Config
 from mcastd.config.report import Report, dotted
@@ -18,6 +19,7 @@ from mcastd.errors import ConfigError, ConfigProblem
 LARGEST: Final = 4 << 20
 """Bytes; 10,000 groups take a tenth of it."""
 
+_UNKNOWN: Final = Host()
 _AT_LINE: Final = re.compile(r" \(at line (\d+), column (\d+)\)")
 _AT_END: Final = " (at end of document)"
 _TWICE: Final = re.compile(r"Cannot (?:declare|mutate immutable namespace) \((.*?),?\)(?: twice)?")
@@ -32,21 +34,23 @@ class Loaded(Struct, frozen=True, kw_only=True):
     notes: tuple[ConfigProblem, ...] = ()
 
 
-def load(path: Path, *, check_files: bool = True) -> Loaded:
+def load(path: Path, *, check_files: bool = True, host: Host = _UNKNOWN) -> Loaded:
     """Read and check a file. Raises ConfigError with every problem in it, by line.
 
-    ``check_files`` also checks the files with keys and certificates that it names, and strongSwan's settings.
+    ``check_files`` also checks the files with keys and certificates that it names, and strongSwan's settings; ``host``
+    is what its selectors are checked against.
     """
-    return loads(_read(path), path, check_files=check_files)
+    return loads(_read(path), path, check_files=check_files, host=host)
 
 
-def loads(text: str, path: Path, *, check_files: bool = True) -> Loaded:
+def loads(text: str, path: Path, *, check_files: bool = True, host: Host = _UNKNOWN) -> Loaded:
     """Like ``load``, for a text that is or will be in the file ``path``."""
     document = _parse(path, text)
     report = Report(path, scan(text))
     implied.complete(document, report)
     config = read_table(Config, document, report, ())
     checks.check(config, report)
+    checks.host.check(config, host, report)
     if check_files:
         for note in charon_settings.notes(config):
             report.note(charon_settings.WHERE, note)

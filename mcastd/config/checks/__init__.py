@@ -4,9 +4,11 @@ Values that are wrong by themselves take no part: a rule names the keys that it 
 of them is wrong already.
 """
 
-from mcastd.config.checks import children, groups, peers, pim, tunnels
+from mcastd.config.checks import children, groups, host, peers, pim, tunnels
 from mcastd.config.model import Config
 from mcastd.config.report import Report
+
+__all__ = ["check", "host"]
 
 
 def check(config: Config, report: Report) -> None:

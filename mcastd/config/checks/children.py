@@ -5,6 +5,7 @@ from ipaddress import IPv4Network
 from itertools import combinations
 from typing import NamedTuple
 
+from mcastd.config.checks.host import refuse, takes_everything
 from mcastd.config.checks.peers import name_for_charon
 from mcastd.config.model import Child, Config, Peer
 from mcastd.config.report import Report, Table
@@ -32,6 +33,8 @@ def check(config: Config, report: Report) -> None:
         name_for_charon(child.name, at)
         _keys_of_the_mode(child, at)
         _selectors_of_transport_mode(peer, child, at)
+        if takes_everything(peer, child):
+            refuse(at, child, "all that this host sends, also to its gateway,")
         _snat_inside_selectors(child, at)
     _names_differ(found, report)
     for first, second in combinations(found, 2):

@@ -1,0 +1,70 @@
+"""Rules about the networks of this host: selectors that would take its own traffic into a CHILD_SA. Pure.
+
+In tunnel mode the kernel encrypts all that matches the selectors, whatever its route. With the host's address in
+``local_ts`` and its gateway, or a connected network, in ``remote_ts``, the host loses both when the SA comes up.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from mcastd.config.model import Child, Config, Peer
+from mcastd.config.report import Report, Table
+
+
+@dataclass(frozen=True)
+class OwnNetwork:
+    """A network that is connected to this host, or its gateway (a /32), and the host's address towards it."""
+
+    interface: str
+    network: IPv4Network
+    address: IPv4Address
+    is_gateway: bool = False
+
+    def __str__(self) -> str:
+        what = f"the gateway {self.network[0]}" if self.is_gateway else f"the network {self.network}"
+        return f"{what} of {self.interface}"
+
+
+@dataclass(frozen=True)
+class Host:
+    """What this host has. The rules apply to peers whose ``local`` is one of ``addresses``: the file is for it."""
+
+    addresses: frozenset[IPv4Address] = frozenset()
+    networks: tuple[OwnNetwork, ...] = ()
+
+
+def check(config: Config, host: Host, report: Report) -> None:
+    """Refuse selectors that would take what this host sends to its gateway or to a connected network."""
+    ours = {tunnel.name for tunnel in config.tunnels}
+    ours |= {child.interface for peer in config.peers for child in peer.children if child.interface}
+    networks = [one for one in host.networks if one.interface not in ours]
+    for peer in config.peers:
+        for child in peer.children if peer.local in host.addresses else ():
+            taken = next(_taken(peer, child, networks), None)
+            if taken is not None and not takes_everything(peer, child):
+                at = report.table("peers", peer.name, "children", child.name)
+                refuse(at, child, f"{taken}, to which this host sends from {taken.address}")
+
+
+def _taken(peer: Peer, child: Child, networks: list[OwnNetwork]) -> Iterator[OwnNetwork]:
+    if child.mode != "tunnel" or child.protocol != "any":
+        return
+    if child.remote_ts == IPv4Network(peer.remote):
+        return  # the peer alone, which IKE and ESP still reach; it may be the gateway or on a connected network
+    for one in networks:
+        if one.address in child.local_ts and one.network.subnet_of(child.remote_ts):
+            yield one
+
+
+def takes_everything(peer: Peer, child: Child) -> bool:
+    """Whether the selectors take all that a host with ``local`` sends, whatever its networks are."""
+    everything = peer.local in child.local_ts and child.remote_ts.prefixlen == 0
+    return everything and child.mode == "tunnel" and child.protocol == "any"
+
+
+def refuse(at: Table, child: Child, what: str) -> None:
+    """Report selectors that take ``what``."""
+    text = f'{child.remote_ts} from {child.local_ts} takes {what} into the CHILD_SA; allowed: mode = "interface" with '
+    text += 'an if_id, narrower selectors, or protocol = "gre"'
+    at.refuse("remote_ts", text, "local_ts", "mode", "protocol")
