@@ -115,6 +115,7 @@ class Composition:
             charon=system.charon(config.daemon.vici_socket),
             esp_sockets=system.esp_sockets,
             ledger=ledger,
+            history=self.history,
             log=log,
             on_change=on_change,
             rng=rng,

@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 CharonCode = Literal["charon_gone", "charon_refused", "charon_unclear", "connection_missing", "connection_not_ours"]
+ForeignCode = Literal["removed_from_charon"]
 PathCode = Literal["ike_not_sent", "ike_sa_unanswered", "no_answer", "udp_4500_blocked", "path_dead"]
 SilenceCode = Literal["keepalives_stopped", "hello_overdue"]
 IdentityCode = Literal["peer_identity", "peer_psk", "psk_or_identity"]
@@ -20,7 +21,7 @@ ArrivalCode = Literal["all_silent", "child_sa_silent", "group_silent", "nothing_
 DaemonCode = Literal["agent_failed", "changed_by_another_program", "flapping"]
 AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode]
 PathsCode = Literal[PathCode, SilenceCode, ArrivalCode, RenewalCode, DownCode, PimCode]
-OwnCode = Literal[HostCode, GuardCode, DaemonCode]
+OwnCode = Literal[HostCode, GuardCode, DaemonCode, ForeignCode]
 ProblemCode = Literal[CharonCode, AuthenticationCode, AgreementCode, PathsCode, OwnCode]
 
 

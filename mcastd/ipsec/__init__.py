@@ -38,12 +38,14 @@ Each CHILD_SA:
   packets all the same. When an answer cannot be read, or does not come for a while, the last listing counts
   (``charon_health``).
 - ESP that arrives before the keys of its SA is kept, and replayed once they are installed (``early_esp``).
+- Another program may remove from charon what was loaded, or replace it; a look every 5 s finds that out
+  (``contents``), and it is loaded again (``loader``).
 - A connection in charon that is not in the ledger belongs to another program: it is not touched, and is reported as a
   problem.
 
 Modules: ``vici`` (the client), ``charon`` (its interface, and queries), ``messages`` and ``credentials`` (Config <->
 VICI), ``failure`` (log lines -> causes), ``backoff``, ``state`` (what is known of each peer, and its status),
 ``charon_health``, ``duplicate_sas``, ``early_esp`` and ``esp_replay``, ``initiation`` (one attempt), ``attempts``
-(those in flight), ``probe`` and ``restarts``, ``renewals``, ``loading``, ``sa_log`` (lines about SAs), ``teardown``,
-and ``agent``, which runs them.
+(those in flight), ``probe`` and ``restarts``, ``renewals``, ``loader`` and ``contents``, ``loading`` (of one peer),
+``sa_log`` (lines about SAs), ``teardown``, and ``agent``, which runs them.
 """

@@ -7,15 +7,16 @@ from random import Random
 from typing import Final
 
 from mcastd.errors import DecodeError, ViciError, ViciRefused
-from mcastd.ipsec import charon_health
+from mcastd.history import History
+from mcastd.ipsec import charon_health, loader, renewals
 from mcastd.ipsec.attempts import Attempts
-from mcastd.ipsec.charon import Charon, Vici, list_conns, list_sas, remove
+from mcastd.ipsec.charon import Charon, Vici, list_sas, remove
 from mcastd.ipsec.charon_health import CharonHealth, surviving
 from mcastd.ipsec.duplicate_sas import DuplicateSas
 from mcastd.ipsec.esp_replay import EspReplay, EspSockets
-from mcastd.ipsec.loading import load, must_wait
+from mcastd.ipsec.loader import Loader
 from mcastd.ipsec.ownership import CONN, adopt
-from mcastd.ipsec.renewals import LOG_MARKS, Renewals
+from mcastd.ipsec.renewals import Renewals
 from mcastd.ipsec.restarts import Restarts
 from mcastd.ipsec.sa_log import log_change, log_failure
 from mcastd.ipsec.sas import IkeSa, Section, new_children, spis
@@ -30,9 +31,9 @@ AUDIT: Final = 30.0  # seconds between two looks at charon without an event
 RECONNECT_MIN: Final = 0.05  # seconds between two sessions with charon
 RECONNECT_MAX: Final = 1.0
 REFRESH_TIMEOUT: Final = 1.0  # seconds that status waits for charon
-LOAD_RETRY: Final = 0.25  # seconds, while an attempt is in the way
 CLOSE_TIMEOUT: Final = 2.8  # seconds
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey")
+LOG_MARKS: Final = (*loader.LOG_MARKS, *renewals.LOG_MARKS)  # of the lines of charon's log that matter here
 
 
 class IpsecAgent:
@@ -46,6 +47,7 @@ class IpsecAgent:
         charon: Charon,
         esp_sockets: EspSockets,
         ledger: Ledger,
+        history: History,
         log: Logger,
         on_change: Callable[[], None],
         rng: Random,
@@ -62,6 +64,7 @@ class IpsecAgent:
         self._control: Vici | None = None  # the connection for commands, while there is a session
         self._adopted = False  # whether connections of a previous process have been looked for
         self._health = CharonHealth()  # whether charon can be used
+        self._loader = Loader(charon, ledger, history, log, on_change)  # of connections and credentials
         self._listed: tuple[IkeSa, ...] = ()  # what charon listed last
         self._listed_at = 0.0  # when that was, monotonic
         self._duplicates = DuplicateSas()  # since when which SAs are duplicates
@@ -114,6 +117,7 @@ class IpsecAgent:
         charon, now = self._charon_problem(), _now()
         if charon is not None and self._peers:
             yield charon
+        yield from self._loader.problems()
         for peer in self._peers.values():
             yield from peer.problems(now)
         yield from self._renewals.problems(self._peers, now - self._listed_at)
@@ -180,6 +184,7 @@ class IpsecAgent:
             listener.add_done_callback(lambda _: self.wake.set())
             await self._adopt(control)
             self._control = control
+            self._loader.new_session()
             for peer in self._peers.values():
                 peer.loaded = None
                 if self._health.gone or not self._health.failures:
@@ -224,7 +229,7 @@ class IpsecAgent:
             self.wake.finished()
 
     def _event(self, name: str, message: Section) -> None:
-        if name != "log" or self._renewals.on_log(message, self._peers):
+        if name != "log" or self._loader.on_log(message) | self._renewals.on_log(message, self._peers):
             self.wake.set()
         if name in ("child-updown", "child-rekey"):
             with suppress(DecodeError):  # the next listing reports it
@@ -247,7 +252,7 @@ class IpsecAgent:
             self._log.info("peers_removed", peers=", ".join(sorted(removed)))
         sas = await self._list(control)
         if not all(peer.is_loaded for peer in self._peers.values()):
-            await self._load_all(control)
+            await self._loader.load_all(control, self._peers)
             sas = await self._list(control)
         if await self._restarts.apply(control, self._desired, self._peers, _now()):
             sas = await self._list(control)
@@ -259,6 +264,8 @@ class IpsecAgent:
             if peer.is_loaded:
                 await drop_unconfigured(control, peer.name, peer.children, sas)
                 self._attempts.start_due(peer, now)
+        if await self._loader.look(control, self._peers):
+            self.wake.set()
         return self._next_look(now)
 
     async def _list(self, control: Vici) -> tuple[IkeSa, ...]:
@@ -268,44 +275,13 @@ class IpsecAgent:
 
     def _next_look(self, now: float) -> float:
         machines = (self._restarts.next_deadline(), self._renewals.next_deadline(now))
-        deadlines = (self._duplicates.next_deadline, *machines)
+        deadlines = (self._loader.next_look, self._duplicates.next_deadline, *machines)
         looks = [AUDIT, *(deadline - now for deadline in deadlines if deadline is not None)]
         for peer in self._peers.values():
             next_look = peer.next_try() if peer.is_loaded else peer.load_retry_at
             if next_look is not None:
                 looks.append(next_look - now)
         return max(0.01, min(looks))
-
-    async def _load_all(self, control: Vici) -> None:
-        present = await list_conns(control)
-        now = _now()
-        for peer in self._peers.values():
-            if peer.is_loaded or peer.load_retry_at > now:
-                continue
-            if must_wait(self._ledger, peer):
-                peer.load_retry_at = now + LOAD_RETRY
-                continue
-            if peer.name in present and not self._ledger.has(CONN, peer.name):
-                reason = f"charon has a connection named {peer.name} that mcastd did not load and does not touch"
-                text = f"{reason}: rename the peer here, or remove that connection"
-                self._not_loaded(peer, Problem("connection_not_ours", peer.name, text), now + AUDIT)
-                continue
-            desired = peer.desired
-            try:
-                await load(self._charon, control, self._ledger, peer)
-            except ViciRefused as error:
-                text = f"charon refused the connection: {error}"
-                self._not_loaded(peer, Problem("charon_refused", peer.name, text), now + AUDIT)
-            else:
-                peer.loaded = desired
-                peer.problem = None
-
-    def _not_loaded(self, peer: PeerState, problem: Problem, retry_at: float) -> None:
-        peer.load_retry_at = retry_at
-        if peer.problem != problem:
-            peer.problem = problem
-            self._log.warning("peer_not_loaded", peer=peer.name, problem=problem.text)
-            self._on_change()
 
     def _take_listing(self, sas: tuple[IkeSa, ...]) -> None:
         """Take charon's listing of all SAs."""

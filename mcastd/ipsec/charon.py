@@ -5,7 +5,8 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from mcastd.errors import DecodeError, ViciRefused, ViciUnreadable
-from mcastd.ipsec.sas import IkeSa, Section, ike_sas
+from mcastd.ipsec.contents import Connection, Contents
+from mcastd.ipsec.sas import IkeSa, Section, as_text, ike_sas
 
 COMMAND_TIMEOUT: Final = 5.0
 
@@ -59,11 +60,41 @@ async def list_sas(control: Vici) -> tuple[IkeSa, ...]:
         raise ViciUnreadable(f"charon listed an SA that cannot be read ({error.reason})") from error
 
 
-async def list_conns(control: Vici) -> frozenset[str]:
-    """Return the names of all loaded connections, also of those that another program loaded."""
-    names: list[str] = []
-    await control.command("list-conns", stream="list-conn", on_event=lambda _name, section: names.extend(section))
-    return frozenset(names)
+async def list_conns(control: Vici) -> dict[str, Connection]:
+    """Return all loaded connections by name, also those that another program loaded."""
+    found: dict[str, Connection] = {}
+    await control.command("list-conns", stream="list-conn", on_event=lambda _name, conns: found.update(as_text(conns)))
+    return found
+
+
+async def list_contents(control: Vici, *, certificates: bool) -> Contents:
+    """Return what charon has loaded; ``certificates``: also what certificates need. Some milliseconds."""
+    connections, shared = await list_conns(control), await _listed(control, "get-shared", "keys")
+    if not certificates:
+        return Contents(connections, shared)
+    keys = await _listed(control, "get-keys", "keys")
+    authorities = await _listed(control, "get-authorities", "authorities")
+    return Contents(connections, shared, keys, authorities, await _certificates(control))
+
+
+async def _listed(control: Vici, command: str, key: str) -> frozenset[str] | None:
+    """The names that a command lists; None where charon does not know it."""
+    try:
+        names = (await control.command(command)).get(key, [])
+    except ViciRefused:
+        return None
+    return frozenset(name.decode(errors="replace") for name in names if isinstance(name, bytes))
+
+
+async def _certificates(control: Vici) -> frozenset[bytes] | None:
+    found: list[Section] = []
+    try:
+        await control.command(
+            "list-certs", {"type": "X509"}, stream="list-cert", on_event=lambda _, one: found.append(one)
+        )
+    except ViciRefused:
+        return None
+    return frozenset(data for one in found if isinstance(data := one.get("data"), bytes))
 
 
 async def remove(control: Vici, command: str, message: Mapping[str, Any]) -> None:

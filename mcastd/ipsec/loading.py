@@ -15,15 +15,19 @@ from mcastd.system.ledger import Ledger
 _TIMEOUT: Final = 1.0
 
 
-async def load(charon: Charon, control: Vici, ledger: Ledger, state: PeerState) -> None:
-    """Load a peer's credentials and connection. Raises ViciRefused if charon does not accept them."""
+async def load(charon: Charon, control: Vici, ledger: Ledger, state: PeerState) -> str | None:
+    """Load a peer's credentials and connection; return the id of its private key.
+
+    Raises ViciRefused if charon does not accept them.
+    """
     desired, peer = state.desired, state.desired.peer
     await _drop_outdated(charon, control, ledger, state)
     _record(ledger, CONN, peer.name, messages.ike_fingerprint(peer))
     for child in peer.children:
         _record(ledger, CHILD, f"{peer.name}/{child.name}", messages.child_fingerprint(child))
-    await _load_credentials(control, ledger, desired)
+    key = await _load_credentials(control, ledger, desired)
     await control.command("load-conn", messages.connection(desired))
+    return key
 
 
 def must_wait(ledger: Ledger, state: PeerState) -> bool:
@@ -37,7 +41,7 @@ def must_wait(ledger: Ledger, state: PeerState) -> bool:
     )
 
 
-async def _load_credentials(control: Vici, ledger: Ledger, desired: PeerWithKey) -> None:
+async def _load_credentials(control: Vici, ledger: Ledger, desired: PeerWithKey) -> str | None:
     """Load what the peer authenticates with, and unload what it does not authenticate with any more."""
     name, found = desired.peer.name, desired.certificates
     shared, authorities = credentials.shared_id(name), credentials.authorities(desired)
@@ -60,6 +64,7 @@ async def _load_credentials(control: Vici, ledger: Ledger, desired: PeerWithKey)
             await unload_key(control, ledger, name, other)
     if found is not None and (certificate := credentials.trusted(found)) is not None:
         await control.command("load-cert", certificate)
+    return key
 
 
 async def _load_key(control: Vici, ledger: Ledger, peer: str, found: Certificates) -> str:

@@ -91,7 +91,7 @@ class IkeSa(_Sa, frozen=True, kw_only=True, rename="kebab"):
 
 def ike_sas(section: Section) -> tuple[IkeSa, ...]:
     """The IKE_SAs of one ``list-sa`` event. Raises DecodeError for a value that is not valid for its key."""
-    found = {name: {**_text(body), "name": name} for name, body in section.items() if isinstance(body, dict)}
+    found = {name: {**as_text(body), "name": name} for name, body in section.items() if isinstance(body, dict)}
     try:
         return tuple(msgspec.convert(list(found.values()), list[IkeSa], strict=False))
     except msgspec.ValidationError as error:
@@ -123,7 +123,8 @@ def _replacements(body: Section) -> Section:
     }
 
 
-def _text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
+    """A section with all its values as text."""
     if isinstance(value, dict):
-        return {key: _text(one) for key, one in value.items()}
-    return [_text(one) for one in value] if isinstance(value, list) else value.decode(errors="replace")
+        return {key: as_text(one) for key, one in value.items()}
+    return [as_text(one) for one in value] if isinstance(value, list) else value.decode(errors="replace")

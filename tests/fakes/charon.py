@@ -29,7 +29,6 @@ RETRANSMISSION = 0.5
 FIRST_RETRANSMISSION, GROWTH = 4.0, 1.8
 """Seconds between the first two attempts to reach a peer that does not answer an IKE_SA_INIT, and how they grow."""
 
-ENDS = ("local_addrs", "remote_addrs")
 """The keys of a connection's addresses."""
 
 Emit = Callable[[str, Section], None]
@@ -101,7 +100,8 @@ class FakeCharon:
         self.shared: dict[str, Mapping[str, Any]] = {}
         self.keys: dict[str, bytes] = {}
         self.authorities: dict[str, Mapping[str, Any]] = {}
-        self.certificates: list[Mapping[str, Any]] = []
+        self.certificates: list[Mapping[str, Any]] = []  # each load-cert
+        self.store: set[bytes] = set()  # certificates that it knows, also from connections
         self.sas: list[FakeIkeSa] = []
         self.commands: list[tuple[str, Mapping[str, Any]]] = []  # what was asked, in order
         self.connections: list[FakeVici] = []
@@ -129,7 +129,7 @@ class FakeCharon:
         self.runs, self.socket = False, socket
         for ike in self.sas:
             ike.gone.set()
-        for things in (self.conns, self.shared, self.keys, self.authorities, self.sas):
+        for things in (self.conns, self.shared, self.keys, self.authorities, self.sas, self.store):
             things.clear()
         self.disconnect()
 
@@ -204,6 +204,36 @@ class FakeCharon:
         self._remove_ike(old)
         return True
 
+    def swanctl_load_creds(self, *keys: str, clear: bool = False) -> None:
+        """Another program loads the credentials of its own files, pre-shared keys of these names for everybody."""
+        if clear:
+            self.clear_creds()
+        for key in keys:
+            self._load_shared({"id": key, "owners": ["%any"]})
+        for key in self.shared.keys() - set(keys):
+            del self.shared[key]
+            self.log(f"unloaded shared key with id '{key}'")
+        for key in list(self.keys):
+            del self.keys[key]
+            self.log(f"unloaded private key with id {key}")
+
+    def swanctl_load_all(self, conns: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Another program loads all that is in its own files, these connections, and unloads all else."""
+        self.swanctl_load_creds()
+        self.authorities.clear()
+        self._load_conn(conns or {})
+        self.conns = {name: conn for name, conn in self.conns.items() if name in (conns or {})}
+
+    def clear_creds(self) -> None:
+        """Another program clears the credentials, of which charon logs nothing."""
+        self.shared.clear()
+        self.keys.clear()
+        self.store.clear()
+
+    def log(self, line: str) -> None:
+        """charon logs a line."""
+        self._emit("log", {"group": b"CFG", "level": b"1", "thread": b"7", "msg": line.encode()})
+
     def event(self, name: str, message: Section) -> None:
         """charon reports an event, whatever is in it."""
         self._emit(name, message)
@@ -246,31 +276,48 @@ class FakeCharon:
                 self._list_sas(emit)
             case "list-conns":
                 for conn, config in self.conns.items():
-                    local, remote = ([end.encode() for end in config.get(key, ())] for key in ENDS)
-                    emit("list-conn", {conn: {"local_addrs": local, "remote_addrs": remote}})
+                    emit("list-conn", {conn: _listed_connection(config)})
             case "load-conn":
-                self.conns.update(message)
+                self._load_conn(message)
             case "load-shared":
-                self.shared[message["id"]] = message
-            case "load-authority":
-                self.authorities.update(message)
-            case "load-cert":
-                self.certificates.append(message)
+                self._load_shared(message)
             case "get-shared":
                 return {"keys": [key.encode() for key in self.shared]}
             case "get-authorities":
                 return {"authorities": [name.encode() for name in self.authorities]}
+            case "list-certs":
+                for certificate in self.store:
+                    emit("list-cert", {"type": b"X509", "data": certificate})
+            case "load-authority":
+                self.authorities.update(message)
+            case "load-cert":
+                self.certificates.append(message)
+                self.store.add(message["data"])
             case "get-keys":
                 return {"keys": [key.encode() for key in self.keys]}
             case "load-key":
                 key = f"key-of-{message['data'].decode()}"
                 self.keys[key] = message["data"]
+                self.log("loaded ANY private key")
                 return {"id": key.encode()}
             case "unload-conn" | "unload-shared" | "unload-authority" | "unload-key":
                 self._unload(name, message)
             case _:
                 raise ViciRefused(f"charon does not know the command {name}")
         return {"success": b"yes"}
+
+    def _load_shared(self, message: Mapping[str, Any]) -> None:
+        others = {name: key for name, key in self.shared.items() if name != message["id"]}
+        self.shared = {message["id"]: message, **others}  # of equal keys the one loaded last counts
+        owners = ", ".join(f"'{owner}'" for owner in message["owners"])
+        self.log(f"loaded IKE shared key with id '{message['id']}' for: {owners}")
+
+    def _load_conn(self, conns: Mapping[str, Mapping[str, Any]]) -> None:
+        for name, config in conns.items():
+            self.log(f"{'replaced' if name in self.conns else 'added'} vici connection: {name}")
+            self.conns[name] = config
+            for certificate in config.get("local", {}).get("certs", ()):
+                self.store.add(certificate)
 
     def _unload(self, name: str, message: Mapping[str, Any]) -> None:
         stores: dict[str, dict[str, Any]] = {
@@ -577,6 +624,20 @@ def _matches(message: Mapping[str, Any], ike: FakeIkeSa, child: FakeChildSa | No
     if "child" in message:
         return child is not None and (message["ike"], message["child"]) == (ike.name, child.name)
     return child is None and (message.get("ike-id") == str(ike.number) or message.get("ike") == ike.name)
+
+
+def _listed_connection(config: Mapping[str, Any]) -> Section:
+    """A connection as ``list-conns`` has it: without its proposals."""
+    ends: Section = {
+        key: [one.encode() for one in config.get(key, ["%any"])] for key in ("local_addrs", "remote_addrs")
+    }
+    for side in ("local", "remote"):
+        ends[f"{side}-1"] = {"id": config.get(side, {}).get("id", "%any").encode(), "groups": [], "certs": []}
+    children: Section = {}
+    for name, child in config.get("children", {}).items():
+        selectors: Section = {f"{side}-ts": [ts.encode() for ts in child[f"{side}_ts"]] for side in ("local", "remote")}
+        children[name] = {"mode": child.get("mode", "tunnel").upper().encode(), **selectors}
+    return {**ends, "children": children}
 
 
 def _seconds(value: str) -> int:

@@ -9,6 +9,7 @@ from random import Random
 
 from mcastd.config.credentials import Certificates
 from mcastd.config.model import Peer
+from mcastd.history import History
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import IpsecDesired, IpsecSnapshot
@@ -32,6 +33,7 @@ class Running:
             charon=ViciSocket(socket or scene.cloud.socket),
             esp_sockets=sockets,
             ledger=Ledger(ledger),
+            history=History(get_logger()),
             log=get_logger(),
             on_change=self._count,
             rng=Random(1),

@@ -230,7 +230,7 @@ async def list_sas(charon: Charon) -> tuple[IkeSa, ...]:
 async def list_conns(charon: Charon) -> frozenset[str]:
     control = await ViciSocket(charon.socket).connect()
     try:
-        return await charon_seam.list_conns(control)
+        return frozenset(await charon_seam.list_conns(control))
     finally:
         control.close()
 

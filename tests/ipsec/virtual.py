@@ -8,6 +8,7 @@ from random import Random
 
 from mcastd.config.credentials import Certificates
 from mcastd.config.model import Peer
+from mcastd.history import History
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import IpsecDesired, IpsecSnapshot
@@ -39,6 +40,7 @@ class Host:
             charon=self.charon,
             esp_sockets=self.esp,
             ledger=self.ledger,
+            history=History(self.log.logger, lambda: asyncio.get_running_loop().time()),
             log=self.log.logger,
             on_change=self._changed,
             rng=Random(1),

@@ -1,0 +1,141 @@
+"""Connections and credentials that another program removes from charon, or replaces there, in virtual time."""
+
+import asyncio
+
+from mcastd.config.credentials import Certificates
+from mcastd.ipsec.loader import LONGEST_PAUSE, LOOK, SOON
+from tests.fakes.charon import WRONG_PSK, FakeCharon
+from tests.fakes.clock import simulated, until
+from tests.ipsec.charons import article
+from tests.ipsec.test_agent_simulated import CERTIFIED
+from tests.ipsec.virtual import BOTH, Host, host, up
+
+AT_ONCE = SOON + 0.5
+KEY = "mcastd-dc"
+REPLACED = "the connection or key of dc was replaced in charon by another program"
+FOREIGN = {"remote_addrs": ["192.0.2.1"], "children": {"x": {"local_ts": ["10.0.0.0/8"], "remote_ts": ["0.0.0.0/0"]}}}
+
+
+def repaired(subject: Host) -> list[str]:
+    return [record["what"] for record in subject.log.records if record["event"] == "repaired"]
+
+
+def is_complete(charon: FakeCharon) -> bool:
+    return KEY in charon.shared and charon.conns.get("dc", {}).get("remote_addrs") == ["177.54.214.20"]
+
+
+@simulated
+async def test_a_key_that_another_program_unloads_is_loaded_again_and_nothing_goes_down() -> None:
+    async with up() as subject:
+        before = subject.charon.spis()
+        subject.charon.swanctl_load_creds("ike-1")
+        assert await until(lambda: is_complete(subject.charon)) < AT_ONCE
+        assert repaired(subject) == ["the pre-shared key of dc was removed from charon by another program"]
+        assert (subject.charon.spis(), subject.up_counts()) == (before, [1, 1])
+        assert list(subject.charon.shared) == [KEY, "ike-1"]  # of equal keys charon takes the one loaded last
+
+
+@simulated
+async def test_cleared_credentials_of_which_charon_logs_nothing_are_loaded_again_within_a_look() -> None:
+    async with up() as subject:
+        subject.charon.clear_creds()
+        assert await until(lambda: is_complete(subject.charon)) <= LOOK + 0.1
+        assert repaired(subject) == ["the pre-shared key of dc was removed from charon by another program"]
+
+
+@simulated
+async def test_a_peer_that_ends_the_ike_sa_meanwhile_is_back_within_seconds() -> None:
+    async with up() as subject:
+        subject.charon.clear_creds()
+        subject.charon.outcomes = dict.fromkeys(BOTH, WRONG_PSK)
+        subject.charon.delete()
+        await until(lambda: is_complete(subject.charon))
+        subject.charon.outcomes = {}
+        assert await until(lambda: subject.up(*BOTH)) < 2.0
+
+
+@simulated
+async def test_a_connection_that_another_program_unloads_or_replaces_is_loaded_again() -> None:
+    async with up() as subject:
+        subject.charon.swanctl_load_all()
+        await until(lambda: is_complete(subject.charon))
+        await subject.quiet(10.0)
+        subject.charon.swanctl_load_all({"dc": FOREIGN})
+        assert await until(lambda: is_complete(subject.charon)) < AT_ONCE
+        await subject.quiet(10.0)
+        assert repaired(subject) == [
+            "the connection and the pre-shared key of dc were removed from charon by another program",
+            f"the pre-shared key of dc was removed from charon by another program; {REPLACED}",
+        ]
+        subject.charon.conns["dc"] = FOREIGN  # nothing is logged
+        assert await until(lambda: is_complete(subject.charon)) <= LOOK + 0.1
+        assert repaired(subject)[2:] == [REPLACED]
+        assert subject.up_counts() == [1, 1]
+
+
+@simulated
+async def test_a_connection_of_the_same_name_that_differs_in_its_proposals_alone_is_known_by_the_log() -> None:
+    async with up() as subject:
+        ours = subject.charon.conns["dc"]
+        subject.charon.swanctl_load_all({"dc": {**ours, "proposals": ["aes128-sha1-modp1024"]}})
+        subject.charon.shared[KEY] = {"id": KEY}
+        await until(lambda: subject.charon.conns["dc"] == ours)
+        assert repaired(subject) == [REPLACED]
+
+
+@simulated
+async def test_private_keys_and_certificates_are_loaded_again() -> None:
+    peer, found = article(**CERTIFIED), Certificates(local=b"cert", key=b"one", authorities=(b"ca",))
+    async with host(peer, certificates=found) as subject:
+        await subject.both_up()
+        charon = subject.charon
+        charon.swanctl_load_creds()
+        assert await until(lambda: bool(charon.keys)) < AT_ONCE
+        await subject.quiet(10.0)
+        charon.clear_creds()
+        assert await until(lambda: bool(charon.keys) and charon.store == {b"cert"}) <= LOOK + 0.1
+        await subject.quiet(10.0)
+        charon.authorities.clear()
+        assert await until(lambda: bool(charon.authorities)) <= LOOK + 0.1
+        assert repaired(subject) == [
+            "the private key of dc was removed from charon by another program",
+            "the private key and the certificate of dc were removed from charon by another program",
+            "the CA certificate of dc was removed from charon by another program",
+        ]
+
+
+@simulated
+async def test_a_program_that_does_so_again_and_again_is_named_once_and_followed_ever_more_slowly() -> None:
+    async with up() as subject:
+        loads = len(subject.charon.asked("load-conn"))
+        for _ in range(600):
+            subject.charon.swanctl_load_all({"dc": FOREIGN})
+            await asyncio.sleep(1.0)
+        assert 600 / LONGEST_PAUSE <= len(subject.charon.asked("load-conn")) - loads < 20
+        assert len(repaired(subject)) <= 600 / LONGEST_PAUSE + 3
+        assert subject.log.events().count("changed_by_another_program") == 1
+        (problem,) = [one for one in subject.agent.problems() if one.code == "removed_from_charon"]
+        assert problem.subject == "dc"
+        await until(lambda: is_complete(subject.charon))
+        assert list(subject.agent.problems()) == []
+
+
+@simulated
+async def test_nothing_is_loaded_while_charon_has_all_that_was_loaded() -> None:
+    async with up() as subject:
+        commands = subject.charon.commands
+        del commands[:]
+        await subject.quiet(3600.0)
+        assert {name for name, _ in commands} == {"list-sas", "list-conns", "get-shared"}
+        assert len(commands) <= 3 * 3600 / LOOK + 3
+        assert repaired(subject) == []
+
+
+@simulated
+async def test_charon_s_own_restart_is_no_repair() -> None:
+    async with up() as subject:
+        subject.charon.end()
+        await subject.quiet()
+        subject.charon.start()
+        await subject.both_up()
+        assert repaired(subject) == []
