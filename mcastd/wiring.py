@@ -17,6 +17,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Address
 
 from mcastd.config.model import Child, Config, Peer, Tunnel
@@ -117,7 +118,16 @@ def pim(inputs: Inputs) -> PimDesired:
     """
     interfaces = [
         PimInterface(
-            tunnel.name, link.index, link.mtu, link.address, link.secondary, tunnel.pim, link.up, link.up_count
+            name=tunnel.name,
+            ifindex=link.index,
+            mtu=link.mtu,
+            address=link.address,
+            secondary=link.secondary,
+            config=tunnel.pim,
+            up=link.up,
+            up_count=link.up_count,
+            silences=inputs.up.arrivals.get(tunnel.name, TunnelArrival()).silences,
+            has_arrived=partial(inputs.up.has_arrived, tunnel.name),
         )
         for tunnel in inputs.config.tunnels
         if tunnel.pim is not None and (link := inputs.up.links.get(tunnel.name)) is not None and link.up_count

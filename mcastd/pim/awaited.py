@@ -11,6 +11,8 @@ from typing import Final
 
 PERIOD: Final = 3.0
 DURATION: Final = 60.0
+UNCERTAIN: Final = 5.0
+"""Seconds after a join in which a packet that has just arrived may be from before it: of a neighbour that restarted."""
 
 
 class Awaited:
@@ -18,23 +20,26 @@ class Awaited:
 
     def __init__(self) -> None:
         self.deadline = inf
-        self._until: dict[IPv4Address, float] = {}  # by the group, until when it is awaited
+        self._joined_at: dict[IPv4Address, float] = {}  # by the group
 
     def add(self, groups: Iterable[IPv4Address], now: float) -> None:
         """Groups were joined."""
-        self._until.update(dict.fromkeys(groups, now + DURATION))
-        if self._until:
+        self._joined_at.update(dict.fromkeys(groups, now))
+        if self._joined_at:
             self.deadline = min(self.deadline, now + PERIOD)
 
     def clear(self) -> None:
         """Nothing is joined any more."""
-        self._until.clear()
+        self._joined_at.clear()
         self.deadline = inf
 
-    def due(self, now: float, is_awaited: Callable[[IPv4Address], bool]) -> list[IPv4Address]:
-        """The groups to join again now; those that ``is_awaited`` denies are not asked for again."""
+    def due(self, now: float, is_missing: Callable[[IPv4Address], bool]) -> list[IPv4Address]:
+        """The groups to join again now; one of which nothing ``is_missing`` is not looked at again."""
         if now < self.deadline:
             return []
-        self._until = {group: end for group, end in self._until.items() if now < end and is_awaited(group)}
-        self.deadline = now + PERIOD if self._until else inf
-        return list(self._until)
+        candidates = {group: since for group, since in self._joined_at.items() if now < since + DURATION}
+        missing = list(filter(is_missing, candidates))
+        uncertain = {group: since for group, since in candidates.items() if now < since + UNCERTAIN}
+        self._joined_at = {group: candidates[group] for group in missing} | uncertain
+        self.deadline = now + PERIOD if self._joined_at else inf
+        return missing

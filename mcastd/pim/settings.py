@@ -9,16 +9,13 @@ from mcastd.pim.packet import Hello, LanPruneDelay
 from mcastd.status import GroupStatus, PimStatus
 
 
-def _arrived(_source: IPv4Address | None, _group: IPv4Address) -> bool:
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class PimInterface:
     """An interface that speaks PIM: its MTU in bytes, its primary address and the others.
 
     ``up`` is that the path under it is up, ``up_count`` how often it came up, and ``silences`` how often all streams
-    of it fell silent together. ``has_arrived`` says of a source, None for any, and a group whether a packet has come.
+    of it fell silent together. ``has_arrived`` says of a source, None for any, and a group whether packets come;
+    without it that is not known.
     """
 
     name: str
@@ -30,7 +27,7 @@ class PimInterface:
     up: bool = True
     up_count: int = 1
     silences: int = 0
-    has_arrived: Callable[[IPv4Address | None, IPv4Address], bool] = field(default=_arrived, compare=False)
+    has_arrived: Callable[[IPv4Address | None, IPv4Address], bool] | None = field(default=None, compare=False)
 
     def is_own(self, address: IPv4Address) -> bool:
         """Whether the address is one of the interface's."""

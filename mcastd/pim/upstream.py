@@ -147,7 +147,8 @@ class Upstream:
             self._flushed_at = now
         if repetition.groups and config.join_repeats:
             heappush(self._repetitions, repetition)
-        self._awaited.add(filter(self._is_awaited, repetition.groups), now)
+        if self._settings.has_arrived is not None:
+            self._awaited.add(repetition.groups, now)
         if self._groups and self._refresh_at == inf:
             self._refresh_at = now + config.join_prune_period
         return update
@@ -257,7 +258,7 @@ class Upstream:
 
     def due(self, now: float) -> list[bytes]:
         """The Joins whose time has come: the periodic refresh, and repetitions of new ones."""
-        repeated = dict.fromkeys([*self._repeated(now), *self._awaited.due(now, self._is_awaited)])
+        repeated = dict.fromkeys([*self._repeated(now), *self._awaited.due(now, self._is_missing)])
         if now >= self._refresh_at:
             self._refresh_at = now + self._settings.config.join_prune_period if self._groups else inf
             return self._refresh()
@@ -282,10 +283,10 @@ class Upstream:
                 heappush(waiting, repetition)
         return [group for repetition in due for group in repetition.groups]
 
-    def _is_awaited(self, group: IPv4Address) -> bool:
+    def _is_missing(self, group: IPv4Address) -> bool:
         """Whether a packet of any of a group's entries has yet to come."""
         state, has_arrived = self._groups.get(group), self._settings.has_arrived
-        if state is None:
+        if state is None or has_arrived is None:
             return False
         star = state.advertised.rp is not None and not has_arrived(None, group)
         return star or any(not has_arrived(source, group) for source in state.advertised.sources)

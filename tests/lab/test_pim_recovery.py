@@ -10,6 +10,7 @@ import pytest
 from mcastd.lab.commands import command, wait_for
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CHILD_GRE, CLOUD, DC, GROUP, TUNNEL
+from tests.lab.datapath import RATE
 from tests.lab.pim_scene import (
     HELLO,
     JOIN_PRUNE,
@@ -111,6 +112,21 @@ def test_the_new_generation_id_is_answered_with_hello_and_joins_at_once(running:
         wait_for("our answer", lambda: len(answers()) >= 2)
         assert answers()[:2] == [HELLO, JOIN_PRUNE]
     wait_for_more(running)
+
+
+def test_a_router_that_forgets_the_joins_alone_is_joined_when_the_feed_is_silent(standing_scene: Scene) -> None:
+    with as_new(standing_scene) as scene:
+        configure(scene, pim="join_repeats = 0")
+        start(scene)
+        wait_for_more(scene, count=3 * int(RATE))
+        assert (scene.status().groups[0].next_join_in or 0.0) > 40.0, "a refresh would bring it"
+        before = generation_id(scene)
+        scene.dc.frr("clear ip mroute")
+        cleared = time.monotonic()
+        wait_for("silence", lambda: time.monotonic() - (scene.feed.received()[GROUP].last or 0.0) > 1.0, BACK)
+        wait_for_more(scene)
+        assert time.monotonic() - cleared < 2 * BACK
+        assert generation_id(scene) == before
 
 
 def test_a_tunnel_that_flaps_at_the_data_centre_comes_back_with_its_feed(running: Scene) -> None:

@@ -49,7 +49,16 @@ def test_what_has_arrived_is_not_asked_for_again() -> None:
 
     assert awaited.due(3.0, is_missing) == GROUPS[:1]
     assert awaited.due(6.0, is_missing) == GROUPS[:1]
-    assert asked == [*GROUPS, GROUPS[0]]
+    assert awaited.due(9.0, is_missing) == GROUPS[:1]
+    assert asked == [*GROUPS, *GROUPS, GROUPS[0]]
+
+
+def test_a_packet_from_before_the_join_does_not_end_the_repetitions() -> None:
+    """A neighbour restarted: its last packets came seconds ago, and it may act on no Join for a while."""
+    awaited = Awaited()
+    awaited.add(GROUPS[:1], 100.0)
+    assert awaited.due(103.0, lambda _group: False) == []
+    assert awaited.due(106.0, lambda _group: True) == GROUPS[:1]
 
 
 def test_a_group_that_is_joined_again_is_awaited_for_another_minute() -> None:
