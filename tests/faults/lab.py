@@ -26,7 +26,7 @@ _HOST = """
 ip -o link | sed 's/^[0-9]*: //; s/ state .*//'; ip -o -4 addr | sed 's/^[0-9]*: //; s/ *valid_lft.*//'
 ip route show table all; ip rule; nft list ruleset; cd /proc/sys/net/ipv4 && grep -s . conf/*/rp_filter ip_forward
 """
-_PROMPT = 1.0  # seconds within which status must answer; a daemon that does not is shown by ``mcastd status`` as well
+_PROMPT = 5.0  # seconds within which status must answer; while charon hangs it waits for it
 
 
 class LabNotReadyError(LabError):
