@@ -61,6 +61,7 @@ FAULTS = (
             f"ip route add default via {CLIENT_ADDRESS} dev eth1 table 99; ip rule add to {DC_PUBLIC} table 99 pref 50",
         ),
         undo=sh(CLOUD, "ip rule del pref 50; ip route flush table 99"),
+        codes=("route_to_peer", *ARRIVAL),
         doctor=("route_to_peer",),
     ),
     _path(
@@ -68,6 +69,7 @@ FAULTS = (
         what="another program adds the remote GRE endpoint to lo",
         inject=sh(CLOUD, f"ip address add {GRE_DC}/32 dev lo"),
         undo=sh(CLOUD, f"ip address del {GRE_DC}/32 dev lo"),
+        codes=("remote_is_local", *ARRIVAL),
         doctor=("remote_is_local",),
     ),
     _path(
@@ -75,6 +77,7 @@ FAULTS = (
         what="the default route is deleted",
         inject=sh(CLOUD, "ip route del default"),
         undo=sh(CLOUD, _DEFAULT),
+        codes=("no_way", *ARRIVAL),
         doctor=("no_way",),
     ),
     _path(
@@ -82,6 +85,7 @@ FAULTS = (
         what="eth0 loses its address",
         inject=sh(CLOUD, "ip address flush dev eth0"),
         undo=sh(CLOUD, f"ip address add {VM}/24 dev eth0; {_DEFAULT}"),
+        codes=("local_address_missing", "no_way", *ARRIVAL),
         doctor=("no_way",),
     ),
     _path(
@@ -113,7 +117,7 @@ FAULTS = (
         inject=sh(CLOUD, "ip rule del pref 220"),
         undo=sh(CLOUD, "ip rule | grep -q ^220: || ip rule add pref 220 table 220"),
         lost=None,
-        codes=(*ARRIVAL, "changed_by_another_program"),
+        codes=("rule_220_missing", *ARRIVAL),
         health=("degraded", "down"),
         doctor=("rule_220_missing",),
     ),
@@ -148,7 +152,8 @@ FAULTS = (
         what="the interface of the default route is put into a VRF",
         inject=sh(CLOUD, _VRF),
         undo=sh(CLOUD, f"ip link set eth0 nomaster; ip link del vrf0; {_DEFAULT}"),
-        doctor=("peer_in_vrf", "no_way"),
+        codes=("peer_in_vrf", *ARRIVAL),
+        doctor=("peer_in_vrf",),
         needs=("vrf",),
     ),
     _path(
