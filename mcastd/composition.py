@@ -33,9 +33,9 @@ from mcastd.pim.transport import OpenTransport, SocketTransport
 from mcastd.problems import Problem
 from mcastd.snapshot import Judgement, Snapshots
 from mcastd.status import ProblemStatus
-from mcastd.streams.agent import Counters, StreamsAgent
+from mcastd.streams.agent import Counters, Memberships, StreamsAgent
 from mcastd.supervision import Supervisor
-from mcastd.system import capabilities, gre_devices, netlink, nft, nft_counters, sockets, sysctl
+from mcastd.system import capabilities, gre_devices, memberships, netlink, nft, nft_counters, sockets, sysctl
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -73,6 +73,7 @@ class System:
     sysctls: Sysctls = sysctl
     nftables: Nftables = nft
     counters: Counters = nft_counters
+    memberships: Callable[[], Memberships] = memberships.joined
     charon: Callable[[Path], Charon] = ViciSocket
     esp_sockets: EspSockets = sockets
     netlink: Callable[[], Netlink] = netlink.Netlink
@@ -135,6 +136,7 @@ class Composition:
         self.streams = StreamsAgent(
             nftables=system.nftables,
             counters=system.counters,
+            memberships=system.memberships,
             ledger=ledger,
             history=self.history,
             log=log,

@@ -45,6 +45,7 @@ class Host:
             self.streams.arrives(str(group.group))
         for child in ARTICLE.peers[0].children:
             self.streams.decrypts(child.name)
+        self.memberships: dict[str, frozenset[IPv4Address]] = {}  # what applications have joined
         self.charon = FakeCharon()
         self.esp = FakeEspSockets()
         self.manager = FakeServiceManager()
@@ -65,6 +66,7 @@ class Host:
             sysctls=self.kernel.sysctls,
             nftables=self.nft,
             counters=self.streams,
+            memberships=lambda: self.memberships,
             charon=lambda _: self.charon,
             esp_sockets=self.esp,
             netlink=lambda: self.netlink,

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from mcastd.config.model import Config
 from mcastd.errors import DecodeError, HostError
@@ -36,6 +36,10 @@ class Counters(Protocol):
         """The elements of a set, in parts. Raises HostError."""
 
 
+Memberships: TypeAlias = Mapping[str, Collection[IPv4Address]]
+"""The groups that sockets of this host have joined, by interface."""
+
+
 class StreamsAgent:
     """What arrives. ``on_change`` is called after ``arrivals``, ``decrypted`` or the problems have changed."""
 
@@ -46,6 +50,7 @@ class StreamsAgent:
         *,
         nftables: Nftables,
         counters: Counters,
+        memberships: Callable[[], Memberships],
         ledger: Ledger,
         history: History,
         log: Logger,
@@ -55,6 +60,7 @@ class StreamsAgent:
         self._on_change = on_change
         self._nft = nftables
         self._counters = counters
+        self._memberships = memberships
         self.wake = Wake()
         self._desired = StreamsDesired()
         self._table = NftTable(
@@ -148,6 +154,11 @@ class StreamsAgent:
                 counted = await self._counters.counters(table.NAME)
                 if self._monitor.counted(counted, time.monotonic()):
                     await self._look()
+            now = time.monotonic()
+            # A file of one line for each join: read only when that may explain something.
+            tunnels = self._monitor.undelivered(now)
+            joined = self._memberships() if tunnels else {}
+            self._monitor.joined({name: joined.get(name, ()) for name in tunnels}, now)
         self._update()
 
     async def _look(self) -> None:

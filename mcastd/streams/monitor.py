@@ -4,7 +4,7 @@ Every second it takes the named counters, and says whether the set of streams is
 when its last packet arrived, so nothing is lost by a look that is late.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Final, TypeAlias
@@ -15,8 +15,9 @@ from mcastd.problems import Problem
 from mcastd.status import ArrivalState
 from mcastd.streams import table
 from mcastd.streams.decryption import Child
+from mcastd.streams.delivery import Delivery
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival
-from mcastd.streams.stream import Stream
+from mcastd.streams.stream import SILENCE, Stream
 from mcastd.streams.tunnels import Tunnel
 
 _LOOK_PERIOD: Final = (2.0, 10.0)  # seconds between two looks where nothing asks for one: with few streams, with many
@@ -35,6 +36,8 @@ class Monitor:
     def __init__(self) -> None:
         self._desired = StreamsDesired()
         self._tunnels: dict[str, Tunnel] = {}
+        self._deliveries: dict[str, Delivery] = {}  # by the tunnel's name
+        self._dropped: dict[str, list[IPv4Address]] = {}  # what arrives on a tunnel, is joined and not delivered
         self._children: dict[str, Child] = {}
         self._streams: dict[bytes, Stream] = {}  # by the key of the kernel's element
         self._last: dict[
@@ -55,6 +58,7 @@ class Monitor:
         self._desired = desired
         tunnels = {tunnel.name for tunnel in desired.config.tunnels}
         self._tunnels = {name: self._tunnels.get(name) or Tunnel() for name in sorted(tunnels)}
+        self._deliveries = {name: self._deliveries.get(name) or Delivery() for name in self._tunnels}
         for name, tunnel in self._tunnels.items():
             tunnel.configure(desired.joins.get(name, 0), now)
         children = {child.name for peer in desired.config.peers for child in peer.children}
@@ -76,6 +80,9 @@ class Monitor:
         for name, tunnel in self._tunnels.items():
             if table.TUNNEL + name in packets:
                 asked |= tunnel.counted(packets[table.TUNNEL + name])
+                delivery = self._deliveries[name]
+                delivery.counted(packets[table.TUNNEL + name], packets.get(table.DELIVERED + name, 0), now)
+                asked |= delivery.is_missing(now)
         for name, child in self._children.items():
             if table.CHILD + name in packets:
                 child.counted(packets[table.CHILD + name], now)
@@ -110,6 +117,17 @@ class Monitor:
     def ask(self) -> None:
         """Let the next look come soon."""
         self._asked = True
+
+    def undelivered(self, now: float) -> list[str]:
+        """The tunnels on which packets arrive of which none is delivered, which is right if none is joined here."""
+        return [name for name, delivery in self._deliveries.items() if delivery.is_missing(now)]
+
+    def joined(self, groups: Mapping[str, Iterable[IPv4Address]], now: float) -> None:
+        """Take what sockets of this host have joined on these tunnels."""
+        self._dropped = {
+            name: sorted(group for group in joined if now - self._last.get((name, None, group), -SILENCE) < SILENCE)
+            for name, joined in groups.items()
+        }
 
     def has_arrived(self, tunnel: str, source: IPv4Address | None, group: IPv4Address, now: float) -> bool:
         """Whether a packet for a group, from ``source`` or (None) any, arrived within the last seconds.
@@ -154,6 +172,11 @@ class Monitor:
                 more = f" and {len(silent) - _NAMED} more" if len(silent) > _NAMED else ""
                 names = ", ".join(map(str, silent[:_NAMED])) + more
                 yield Problem("group_silent", name, f"silent on tunnel {name} beyond max_silence: {names}")
+
+        for name, dropped in self._dropped.items():
+            if dropped:
+                text = f"this host drops what arrives on tunnel {name} for {dropped[0]}: its firewall, or rp_filter"
+                yield Problem("not_delivered", name, text)
         for name, child in self._children.items():
             if joins.get(name) and child.is_silent(now, is_expected=self._expected_since is not None):
                 text = f"CHILD_SA {name}, through which groups are joined, decrypts no packets any more"

@@ -11,13 +11,14 @@ from mcastd.net.nfnetlink import Element
 NAME: Final = "mcastd_streams"
 """The name of the table, in the family ``ip``."""
 SET: Final = "streams"
-TUNNEL, CHILD = "tunnel-", "child-"
+TUNNEL, DELIVERED, CHILD = "tunnel-", "delivered-", "child-"
 """Prefixes of the counters' names; the name of a tunnel or of a CHILD_SA follows."""
 TIMEOUT: Final = 2 * 86400.0
 """Seconds without a packet after which a stream leaves the set."""
 
 _SIZE: Final = 65536  # streams; the counters of the tunnels go on where the set is full
 _CHAIN: Final = "arriving"
+_BEHIND: Final = "delivered"  # the chain behind the filters of this host
 # Before the kernel reassembles fragments, which keep their port in the first one alone: a datagram is counted once.
 _PRIORITY: Final = "raw - 200"
 _STREAMS: Final = "ip daddr 224.0.0.0/4 ip daddr != 224.0.0.0/24"
@@ -41,7 +42,10 @@ def table(config: Config) -> str:
         return ""
     children = [child for peer in config.peers for child in peer.children]
     alone = {tunnel.child: tunnel.name for tunnel in config.tunnels if tunnel.encapsulation == "none"}
-    names = [*(TUNNEL + tunnel.name for tunnel in config.tunnels), *(CHILD + child.name for child in children)]
+    names = [
+        *(kind + tunnel.name for tunnel in config.tunnels for kind in (TUNNEL, DELIVERED)),
+        *(CHILD + child.name for child in children),
+    ]
     rules = [
         # The counter comes first: a packet without a port, and a full set, end the rule.
         *(
@@ -60,6 +64,13 @@ def table(config: Config) -> str:
             f"\t\ttype filter hook prerouting priority {_PRIORITY}; policy accept;",
             *(f"\t\t{rule}" for rule in rules),
             "\t}",
+            f"\tchain {_BEHIND} {{",
+            "\t\ttype filter hook input priority 1000; policy accept;",
+            *(
+                f'\t\tiifname "{tunnel.name}" {_STREAMS} counter name {DELIVERED}{tunnel.name}'
+                for tunnel in config.tunnels
+            ),
+            "\t}",
             "}",
             "",
         )
@@ -75,9 +86,7 @@ def transaction(text: str, counters: Iterable[str]) -> str:
     return "\n".join(
         (
             f"add table ip {NAME}",
-            f"add chain ip {NAME} {_CHAIN}",
-            f"flush chain ip {NAME} {_CHAIN}",
-            f"delete chain ip {NAME} {_CHAIN}",
+            *(f"{verb} chain ip {NAME} {chain}" for chain in (_CHAIN, _BEHIND) for verb in ("add", "flush", "delete")),
             *(f"delete counter ip {NAME} {name}" for name in surplus),
             text,
         )

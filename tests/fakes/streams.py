@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 from mcastd.errors import HostError
 from mcastd.net.nfnetlink import Element
-from mcastd.streams.table import CHILD, NAME, TIMEOUT, TUNNEL
+from mcastd.streams.table import CHILD, DELIVERED, NAME, TIMEOUT, TUNNEL
 from tests.fakes.nftables import FakeNftables
 
 SOURCE = "100.15.30.5"
@@ -41,6 +41,7 @@ class FakeStreams:
 
     def __init__(self, nft: FakeNftables) -> None:
         self.looks = 0  # how often the streams were read
+        self.delivers = True  # whether the host passes on what arrives
         self.refuses: str | None = None  # why the kernel does not answer
         self._nft = nft
         self._flows: dict[bytes | str, Flow] = {}  # by the key of a stream, or the name of a CHILD_SA
@@ -110,6 +111,9 @@ class FakeStreams:
                 counted = table.counts[flow.counter]
                 table.counts[flow.counter] = (counted[0] + packets, counted[1] + packets * 100)
                 if isinstance(name, bytes):
+                    if self.delivers:
+                        behind = flow.counter.replace(TUNNEL, DELIVERED, 1)
+                        table.counts[behind] = (table.counts[behind][0] + packets, 0)
                     element = self._set.setdefault(name, Counted())
                     element.packets += packets
                     element.last = now - flow.due / flow.rate

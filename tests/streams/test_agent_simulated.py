@@ -289,3 +289,29 @@ async def test_the_counts_survive_a_reload_and_a_restart_and_the_table_goes_with
         await until(lambda: NAME in host.nft.tables, "restored")
         await second.end()
         assert host.is_empty()
+
+
+# What arrives and is not delivered
+
+
+@simulated
+async def test_what_a_firewall_of_this_host_drops_is_a_problem_within_five_seconds() -> None:
+    async with running() as process:
+        await arriving(process)
+        process.host.memberships = {"gre1": frozenset({IPv4Address(GROUP)})}
+        streams(process).delivers = False
+        await asyncio.sleep(5.0)
+        assert codes(process) == {"not_delivered"}
+        streams(process).delivers = True
+        await asyncio.sleep(2.0)
+        assert codes(process) == set()
+
+
+@simulated
+async def test_what_no_application_has_joined_is_not_delivered_and_no_problem() -> None:
+    async with running() as process:
+        await arriving(process)
+        process.host.memberships = {"gre1": frozenset({IPv4Address("239.9.9.9")})}
+        streams(process).delivers = False
+        await asyncio.sleep(20.0)
+        assert codes(process) == set()

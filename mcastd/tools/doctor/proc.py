@@ -3,11 +3,12 @@
 A fact from another file is added by its path in ``FILES``, a field of ``Proc`` and a function that parses it.
 """
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
+
+from mcastd.net import memberships
 
 FILES: Final = (
     *("net/dev", "net/igmp", "net/ip_mr_vif", "net/mcfilter", "net/netstat", "net/snmp", "net/udp", "net/xfrm_stat"),
@@ -51,7 +52,7 @@ def parse(before: Mapping[str, str], after: Mapping[str, str]) -> Proc:
     drops = {one.inode: one.drops for one in udp_sockets(before.get("net/udp", ""))}
     sockets = udp_sockets(after.get("net/udp", ""))
     return Proc(
-        memberships=memberships(after.get("net/igmp", "")),
+        memberships=memberships.parse(after.get("net/igmp", "")),
         source_filters=source_filters(after.get("net/mcfilter", "")),
         multicast_routers=multicast_routers(after.get("net/ip_mr_vif", "")),
         sockets=tuple(one._replace(drops=one.drops - drops.get(one.inode, one.drops)) for one in sockets),
@@ -66,19 +67,6 @@ def rp_filters(texts: Mapping[str, str]) -> dict[str, int]:
     """``/proc/sys/net/ipv4/conf/*/rp_filter``, of which the larger one of ``all`` and the interface applies."""
     found = {path.split("/")[4]: int(text) for path, text in texts.items() if path.endswith("/rp_filter")}
     return {name: max(value, found.get("all", 0)) for name, value in found.items()}
-
-
-def memberships(text: str) -> dict[str, frozenset[IPv4Address]]:
-    """``/proc/net/igmp``."""
-    found: dict[str, set[IPv4Address]] = {}
-    groups: set[IPv4Address] = set()
-    for line in text.splitlines()[1:]:
-        fields = line.split()
-        if fields and not line.startswith("\t\t"):
-            groups = found.setdefault(fields[1].rstrip(":"), set())
-        elif fields:
-            groups.add(_address(fields[0]))
-    return {name: frozenset(groups) for name, groups in found.items()}
 
 
 def source_filters(text: str) -> dict[tuple[str, IPv4Address], frozenset[IPv4Address]]:
@@ -104,7 +92,7 @@ def udp_sockets(text: str) -> tuple[UdpSocket, ...]:
 def _udp_socket(fields: list[str]) -> UdpSocket:
     address, _, port = fields[1].partition(":")
     waiting = int(fields[4].partition(":")[2], 16)
-    return UdpSocket(_address(address), int(port, 16), waiting, int(fields[9]), int(fields[-1]))
+    return UdpSocket(memberships.address(address), int(port, 16), waiting, int(fields[9]), int(fields[-1]))
 
 
 def received(text: str) -> dict[str, int]:
@@ -139,8 +127,3 @@ def _pairs(text: str) -> Iterator[tuple[str, int]]:
         protocol, _, rest = names.partition(":")
         for name, value in zip(rest.split(), values.partition(":")[2].split(), strict=False):
             yield f"{protocol}.{name}", int(value)
-
-
-def _address(text: str) -> IPv4Address:
-    """An address as the kernel prints it: its bytes in memory as a number in host byte order."""
-    return IPv4Address(int(text, 16).to_bytes(4, sys.byteorder))

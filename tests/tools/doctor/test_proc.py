@@ -1,6 +1,7 @@
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from mcastd.net import memberships
 from mcastd.tools.doctor import proc
 
 IGMP = """\
@@ -40,7 +41,7 @@ Udp: 5 6
 
 
 def test_memberships_by_interface() -> None:
-    found = proc.memberships(IGMP)
+    found = memberships.parse(IGMP)
     assert found["gre1"] == {IPv4Address("239.1.1.1"), IPv4Address("224.0.0.1")}
     assert found["lo"] == {IPv4Address("224.0.0.1")}
 
@@ -104,7 +105,7 @@ def test_what_rose_between_the_beginning_and_the_end() -> None:
 
 def test_this_hosts_own_files_are_read() -> None:
     net = Path("/proc/net")
-    assert IPv4Address("224.0.0.1") in proc.memberships((net / "igmp").read_text())["lo"]
+    assert IPv4Address("224.0.0.1") in memberships.parse((net / "igmp").read_text())["lo"]
     assert "lo" in proc.received((net / "dev").read_text())
     counted = proc.counters((net / "snmp").read_text(), (net / "netstat").read_text())
     assert {"Udp.InDatagrams", "Udp.InCsumErrors", "TcpExt.IPReversePathFilter"} <= counted.keys()
