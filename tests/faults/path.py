@@ -51,7 +51,8 @@ FAULTS = (
         what="a firewall of this host with policy drop accepts established connections, UDP 500 and 4500 alone",
         inject=sh(CLOUD, _ONLY_IKE),
         undo=sh(CLOUD, "nft delete table inet another"),
-        doctor=("dropped_here", "input_drops"),
+        codes=("not_delivered", *ARRIVAL),
+        doctor=("dropped_here",),
     ),
     _path(
         name="peer-rule",
