@@ -13,6 +13,7 @@ from tests.faults.lab import Lab, LabNotReadyError
 from tests.lab.datapath import RATE
 
 _POLL = 0.2  # seconds between two looks at the status
+_BEFORE = 5.0  # seconds of a healthy path before a fault: what it carries has to be known
 _AFTER = 1.0  # seconds for the last gap to show
 _HEALTH: tuple[Literal["ok", "degraded", "down"], ...] = ("ok", "degraded", "down")
 _SILENT = 1.0  # seconds: a shorter gap of the feed is not the sign of a fault
@@ -67,7 +68,7 @@ def observe(lab: Lab, fault: Fault, *, injected: bool) -> Observed:
     with lab.set_up:
         fault.setup(lab)
         lab.start()
-        time.sleep(_AFTER)
+        time.sleep(_BEFORE)
         _, lost, _ = lab.received()
         with lab.injected:
             if injected:
