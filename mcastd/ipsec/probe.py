@@ -38,11 +38,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Rekey:
-    """Rekey the CHILD_SA of that name."""
+    """Rekey the CHILD_SA of that name; ``again``: the peer has answered before in this silence."""
 
     child: str
     target: Target
     reason: str
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Probes:
 
     def _one(self, name: str, target: Target, silence: tuple[int, str] | None, now: float) -> Effect | None:
         number, reason = silence or (0, "")
+        again = False
         match self._states.get(name):
             case _Asked(spi=spi) if target.spi != spi:
                 self._states[name] = _Answered(now + PAUSE, number)
@@ -99,8 +101,9 @@ class Probes:
             case _Asked(until=until) if now >= until:
                 self._states[name] = _Answered(now + PAUSE, number)
             case _Answered(until=until, silence=before) if now >= until or number > before:
+                again = number <= before
                 del self._states[name]
         if silence is None or name in self._states:
             return None
         self._states[name] = _Asked(now + ANSWER_WITHIN, target.spi)
-        return Rekey(name, target, reason)
+        return Rekey(name, target, reason, again)

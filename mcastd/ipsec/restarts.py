@@ -39,7 +39,8 @@ class Restarts:
         for effect in self._probes.update(desired.probes, left, now):
             target = effect.target
             if isinstance(effect, Rekey):
-                self._log.info("child_sa_probed", peer=target.peer, child=effect.child, reason=effect.reason)
+                say = self._log.debug if effect.again else self._log.info
+                say("child_sa_probed", peer=target.peer, child=effect.child, reason=effect.reason)
                 await remove(control, "rekey", messages.rekey(target.number))
             else:
                 self._log.warning("child_sa_restarted", peer=target.peer, child=effect.child, reason=effect.reason)

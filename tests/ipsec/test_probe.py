@@ -49,7 +49,7 @@ def test_it_is_asked_once() -> None:
 def test_an_answer_is_another_spi_and_it_is_not_asked_again_for_a_while() -> None:
     probes = answered()
     assert probes.update(SILENT, {GRE: RENEWED}, PAUSE) == []
-    assert probes.update(SILENT, {GRE: RENEWED}, 1.0 + PAUSE) == [Rekey(GRE, RENEWED, REASON)]
+    assert probes.update(SILENT, {GRE: RENEWED}, 1.0 + PAUSE) == [Rekey(GRE, RENEWED, REASON, again=True)]
 
 
 def test_a_refusal_is_an_answer() -> None:

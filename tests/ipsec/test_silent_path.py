@@ -39,7 +39,7 @@ async def test_a_peer_that_answers_is_asked_once_a_minute_and_nothing_breaks() -
         assert len(subject.charon.asked("rekey")) == 6
         assert (subject.up_counts(), subject.charon.asked("terminate")) == ([1, 1], [])
         assert subject.charon.installed() == list(BOTH)
-        assert log(subject)[2:] == ["child_sa_probed"] * 6
+        assert log(subject)[2:] == ["child_sa_probed"]
 
 
 @simulated
