@@ -55,6 +55,10 @@ class Running:
         number, _ = self._desired.restarts.get(name, (0, ""))
         self._configure(restarts={**self._desired.restarts, name: (number + 1, "its path is dead")})
 
+    def probe(self, name: str, number: int) -> None:
+        """Its path is silent for the time of that number; 0: it is not any more."""
+        self._configure(probes={name: (number, "its streams are silent")} if number else {})
+
     def allow_replay(self, allowed: bool) -> None:
         self._configure(replay_allowed=allowed)
 

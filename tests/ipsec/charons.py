@@ -96,6 +96,15 @@ class Charon:
     def running(self) -> bool:
         return self._process is not None
 
+    @property
+    def pid(self) -> int | None:
+        """The process, while it runs and has not crashed."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def wait_ready(self) -> None:
         asyncio.run(self._ready())
 
