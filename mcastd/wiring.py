@@ -87,8 +87,7 @@ def ipsec(inputs: Inputs) -> IpsecDesired:
         if tunnel.child is not None and (number := inputs.up.dead_paths.get(tunnel.name, 0))
     }
     replay_allowed = inputs.up.guard_in_place and inputs.config.firewall.guard
-    receiving = frozenset(name for name, child in inputs.up.decrypted.items() if child.receiving)
-    return IpsecDesired(inputs.peers, restarts, replay_allowed, receiving, _probes(inputs))
+    return IpsecDesired(inputs.peers, restarts, replay_allowed, _receiving(inputs), _probes(inputs))
 
 
 def tunnels(inputs: Inputs) -> TunnelsDesired:
@@ -140,6 +139,18 @@ def streams(inputs: Inputs) -> StreamsDesired:
     """What is counted, and what is expected to arrive."""
     children = {name: view.up_count for name, view in inputs.up.children.items() if view.up}
     return StreamsDesired(inputs.config, children, inputs.up.joins, inputs.up.is_joined)
+
+
+def _receiving(inputs: Inputs) -> frozenset[str]:
+    """The CHILD_SAs that decrypt packets, and with them those of the same peer that no tunnel goes through."""
+    proven = {name for name, child in inputs.up.decrypted.items() if child.receiving}
+    tunnels = {tunnel.child for tunnel in inputs.config.tunnels}
+    found = set[str]()
+    for peer in inputs.config.peers:
+        names = {child.name for child in peer.children}
+        if names & proven:
+            found |= names & proven | names - tunnels
+    return frozenset(found)
 
 
 def _probes(inputs: Inputs) -> dict[str, tuple[int, str]]:

@@ -75,6 +75,12 @@ QUIET, HEARD = ChildArrival(seen=True, quiet=True), ChildArrival(seen=True, quie
 def test_what_decrypts_packets_is_up_without_charon() -> None:
     assert wiring.ipsec(inputs()).receiving == frozenset()
     assert wiring.ipsec(inputs(decrypted={"dc-gre": HEARD, "other": QUIET})).receiving == {"dc-gre"}
+    tcp = replace(CHILD, name="dc-tcp")
+    both = config(peers=(replace(PEER, children=(CHILD, tcp)), replace(PEER, name="dr", children=())))
+    assert wiring.ipsec(inputs(both, decrypted={"dc-gre": HEARD})).receiving == {"dc-gre", "dc-tcp"}
+    assert wiring.ipsec(inputs(both, decrypted={"dc-gre": QUIET})).receiving == frozenset()
+    tunnels = replace(both, tunnels=(TUNNEL, replace(TUNNEL, name="gre2", child="dc-tcp")))
+    assert wiring.ipsec(inputs(tunnels, decrypted={"dc-gre": HEARD})).receiving == {"dc-gre"}
 
 
 @pytest.mark.parametrize(
