@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -168,9 +168,11 @@ def test_an_event_that_cannot_be_read_ends_nothing(
 ) -> None:
     genuine = ViciConnection.listen
 
-    async def listen(self: ViciConnection, on_event: Callable[[str, Section], None]) -> None:
+    async def listen(
+        self: ViciConnection, on_event: Callable[[str, Section], None], log_marks: Sequence[bytes] = ()
+    ) -> None:
         on_event("child-updown", {"up": b"yes", **message})
-        await genuine(self, on_event)
+        await genuine(self, on_event, log_marks)
 
     monkeypatch.setattr(ViciConnection, "listen", listen)
 
