@@ -9,7 +9,7 @@ from mcastd.status import Health
 
 # What says that nothing can arrive through the tunnel, CHILD_SA or peer that it names. The rest is evidence.
 _BLOCKS: Final[frozenset[ProblemCode]] = frozenset(
-    {"tunnel_down", "path_dead", "pim_neighbor_missing", "child_sa_down", "peer_down"}
+    {"tunnel_down", "path_dead", "nothing_joined", "child_sa_down", "child_sa_silent", "peer_down"}
 )
 
 # What follows from tunnel_down, on the tunnel that it names.

@@ -19,9 +19,7 @@ _TIMES: Final = 100  # of one entry that are kept; more are counted as so many
 _ENTRIES: Final = 500  # the least recent are dropped
 _FLAPS: Final = 3  # beginnings within a minute
 _REPAIRS: Final = 3  # repairs within a minute that are logged one by one
-_CAN_FLAP: Final[frozenset[ProblemCode]] = frozenset(
-    {"tunnel_down", "child_sa_down", "peer_down", "pim_neighbor_missing"}
-)
+_CAN_FLAP: Final[frozenset[ProblemCode]] = frozenset({"tunnel_down", "child_sa_down", "peer_down", "nothing_joined"})
 
 Key = tuple[HistoryEvent, str, str]
 """What happened, to what, and the problem's code or the repair's text."""

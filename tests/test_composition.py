@@ -73,7 +73,7 @@ async def test_without_the_guard_nothing_is_sent_and_the_rest_comes_up() -> None
         await until(lambda: all(view.up for view in process.agents.ipsec.children().values()), "the CHILD_SAs")
         await asyncio.sleep(60.0)
         assert process.problems() == [
-            f"firewall: {host.nft.refuses}", "tunnel gre1 is waiting", "1 of 1 joins not joined",
+            f"firewall: {host.nft.refuses}", "tunnel gre1 is waiting", "1 of 1 joins not joined on gre1",
         ]  # fmt: skip
         assert (host.kernel.links["gre1"].up, host.pim.opened) == (False, [])
         assert all(not sock.sent for sock in host.keepalives)
@@ -308,7 +308,7 @@ async def test_problems_are_those_of_the_agents_and_of_the_process(monkeypatch: 
     async with running(host=host) as process:
         await asyncio.sleep(5.0)
         found = [(problem.code, problem.subject) for problem in process.agents.problems()]
-        assert found == [("peer_down", "dc-tun"), ("tunnel_down", "gre1"), ("joins_not_joined", "pim")]
+        assert found == [("peer_down", "dc-tun"), ("tunnel_down", "gre1"), ("nothing_joined", "gre1")]
         await asyncio.sleep(3600.0)
         judgement = process.agents.judgement()
         # The wall clock did not go on.

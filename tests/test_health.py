@@ -31,7 +31,10 @@ def test_the_summary_is_the_problems_or_what_is_up() -> None:
         ((("child_sa_down", "dc-tun-gre"),), "down"),
         # The tunnel does not depend on it.
         ((("child_sa_down", "dc-tun-tcp"),), "degraded"),
-        ((("pim_neighbor_missing", "gre1"),), "down"),
+        ((("nothing_joined", "gre1"),), "down"),
+        ((("joins_not_joined", "gre1"),), "degraded"),
+        ((("all_silent", "gre1"), ("keepalives_stopped", "gre1")), "degraded"),
+        ((("child_sa_silent", "dc-tun-gre"),), "down"),
         ((("agent_failed", "pim"), ("path_dead", "gre1")), "down"),
     ],
 )

@@ -4,7 +4,7 @@ from mcastd.status import HistoryStatus
 from tests.fakes.memory import MemoryLog
 
 DOWN = Problem("tunnel_down", "gre1", "tunnel gre1 is down")
-UNJOINED = Problem("joins_not_joined", "pim", "1 of 2 joins not joined")
+UNJOINED = Problem("joins_not_joined", "gre1", "1 of 2 joins not joined on gre1")
 
 
 class Scene:

@@ -19,7 +19,7 @@ from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
 from mcastd.pim.settings import PimDesired, PimInterface, PimSnapshot, PimState
 from mcastd.pim.transport import OpenTransport, SocketTransport, Transport
-from mcastd.problems import Problem
+from mcastd.problems import Problem, ProblemCode
 from mcastd.system.log import Logger
 from mcastd.system.wake import Wake
 
@@ -169,10 +169,11 @@ class PimAgent:
                 yield Problem("pim_send_failed", name, f"PIM cannot send on {name}: {link.problem}")
         for name in self.hello_overdue():
             yield Problem("hello_overdue", name, f"the Hello of the PIM neighbor on {name} is overdue")
-        desired, now = self.joins_desired(), time.monotonic()
-        missing = desired - sum(self._router.joined(name, now) for name in self._desired.tunnels)
-        if missing:
-            yield Problem("joins_not_joined", "pim", f"{missing} of {desired} joins not joined")
+        now = time.monotonic()
+        for name, desired in self.joins_by_tunnel().items():
+            if missing := desired - self._router.joined(name, now):
+                code: ProblemCode = "nothing_joined" if missing == desired else "joins_not_joined"
+                yield Problem(code, name, f"{missing} of {desired} joins not joined on {name}")
 
     # Effects
 

@@ -271,7 +271,7 @@ async def test_a_link_that_cannot_be_opened_is_opened_at_once_when_its_path_is_u
     async with running() as bench:
         bench.host.open_error = errno.ENODEV
         await bench.want(replace(QUIET, up=False))
-        assert [problem.code for problem in bench.problems()] == ["joins_not_joined"]
+        assert [problem.code for problem in bench.problems()] == ["nothing_joined"]
         bench.host.open_error = None
         await bench.want(replace(QUIET, up_count=2))
         assert MessageType.JOIN_PRUNE in kinds(bench.transport.take())
@@ -317,7 +317,7 @@ async def test_bad_packets_are_counted_and_the_others_of_the_batch_are_read() ->
 async def test_auto_rp_arrives_by_udp() -> None:
     async with running() as bench:
         await bench.want(with_pim(auto_rp=True, rp=(), join_repeats=0))
-        assert [problem.code for problem in bench.problems()] == ["joins_not_joined"]
+        assert [problem.code for problem in bench.problems()] == ["nothing_joined"]
         assert bench.groups()[0].problem_code == "rp_missing"
         bench.transport.take()
         bench.transport.auto_rp(IPv4Address("10.1.1.9"), RP_DISCOVERY, mapping())
@@ -342,7 +342,7 @@ async def test_packets_after_the_end_of_a_link_do_nothing() -> None:
 @simulated
 async def test_joins_that_are_not_joined_are_a_problem_until_the_neighbor_is_up() -> None:
     groups = (*ONE, Group(group=SSM_GROUP, tunnel=NAME, sources=(SOURCE, SOURCE + 1)))
-    missing = [Problem("joins_not_joined", "pim", "3 of 3 joins not joined")]
+    missing = [Problem("nothing_joined", "gre1", "3 of 3 joins not joined on gre1")]
     async with running() as bench:
         assert bench.problems() == []
         await bench.want(groups=groups)
@@ -363,13 +363,13 @@ async def test_joins_that_are_not_joined_are_a_problem_until_the_neighbor_is_up(
 async def test_without_a_configured_neighbor_nothing_is_joined_until_one_is_up() -> None:
     async with running() as bench:
         await bench.want(with_pim(neighbor=None, join_repeats=0))
-        assert bench.problems() == [Problem("joins_not_joined", "pim", "1 of 1 joins not joined")]
+        assert bench.problems() == [Problem("nothing_joined", "gre1", "1 of 1 joins not joined on gre1")]
         assert bench.groups()[0].problem == "no Hello of a PIM neighbor has been received"
         bench.hello(OTHER)
         await asyncio.sleep(0.1)
         assert bench.problems() == []
         bench.hello(OTHER, replace(THEIRS, holdtime=0))
-        assert [problem.code for problem in bench.problems()] == ["joins_not_joined"]
+        assert [problem.code for problem in bench.problems()] == ["nothing_joined"]
 
 
 @simulated
@@ -379,7 +379,7 @@ async def test_one_join_without_a_rendezvous_point_is_one_of_many() -> None:
     own = with_pim(join_repeats=0, static_neighbor=True, rp=ranges)
     async with running() as bench:
         await bench.want(own, groups=groups)
-        assert bench.problems() == [Problem("joins_not_joined", "pim", "1 of 2 joins not joined")]
+        assert bench.problems() == [Problem("joins_not_joined", "gre1", "1 of 2 joins not joined on gre1")]
 
 
 @simulated
@@ -529,7 +529,7 @@ async def test_a_configured_neighbor_that_stays_silent_is_a_change() -> None:
         assert bench.problems() == []
         took = await until(lambda: bench.changes > before)
         assert 5.9 < took < 6.1
-        assert bench.problems() == [Problem("joins_not_joined", "pim", "1 of 1 joins not joined")]
+        assert bench.problems() == [Problem("nothing_joined", "gre1", "1 of 1 joins not joined on gre1")]
         assert bench.log.events("info")[-1] == "pim_neighbor_missing"
         await asyncio.sleep(100)
         assert bench.changes == before + 1
