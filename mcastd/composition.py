@@ -18,7 +18,7 @@ from mcastd import wiring
 from mcastd.agents import Agent, Desired
 from mcastd.config.model import Config, digest
 from mcastd.errors import McastdError
-from mcastd.firewall.agent import FirewallAgent
+from mcastd.firewall.agent import Conntrack, FirewallAgent
 from mcastd.health import health, independent, summary
 from mcastd.history import History
 from mcastd.ipsec.agent import IpsecAgent
@@ -35,7 +35,7 @@ from mcastd.snapshot import Judgement, Snapshots
 from mcastd.status import ProblemStatus
 from mcastd.streams.agent import Counters, Memberships, StreamsAgent
 from mcastd.supervision import Supervisor
-from mcastd.system import capabilities, gre_devices, memberships, netlink, nft, nft_counters, sockets, sysctl
+from mcastd.system import capabilities, conntrack, gre_devices, memberships, netlink, nft, nft_counters, sockets, sysctl
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -72,6 +72,7 @@ class System:
     store: Callable[[Logger], FdStore] = FdStore.inherited
     sysctls: Sysctls = sysctl
     nftables: Nftables = nft
+    conntrack: Conntrack = conntrack
     counters: Counters = nft_counters
     memberships: Callable[[], Memberships] = memberships.joined
     charon: Callable[[Path], Charon] = ViciSocket
@@ -106,6 +107,7 @@ class Composition:
         self._before: tuple[Config, tuple[PeerWithKey, ...]] | None = None
         self.firewall = FirewallAgent(
             nftables=system.nftables,
+            conntrack=system.conntrack,
             sysctls=system.sysctls,
             ledger=ledger,
             history=self.history,

@@ -19,6 +19,7 @@ from mcastd.pim.packet import Hello, encode_hello
 from mcastd.system.ledger import Ledger
 from tests.fakes.charon import FakeCharon
 from tests.fakes.clock import until
+from tests.fakes.conntrack import FakeConntrack
 from tests.fakes.esp import FakeEspSockets
 from tests.fakes.gre_socket import FakeGreSocket
 from tests.fakes.kernel import FakeKernel
@@ -40,6 +41,7 @@ class Host:
         self.kernel = FakeKernel()
         self.netlink = FakeNetlink(self.kernel)
         self.nft = FakeNftables()
+        self.conntrack = FakeConntrack()
         self.streams = FakeStreams(self.nft)
         for group in ARTICLE.groups:
             self.streams.arrives(str(group.group))
@@ -65,6 +67,7 @@ class Host:
             store=lambda _: self.manager.store(),
             sysctls=self.kernel.sysctls,
             nftables=self.nft,
+            conntrack=self.conntrack,
             counters=self.streams,
             memberships=lambda: self.memberships,
             charon=lambda _: self.charon,

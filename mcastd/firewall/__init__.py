@@ -17,7 +17,8 @@ and because all packets pass there: those of the kernel's GRE, of any kind of ra
 with a transformation (``rt ipsec exists``) means that an IPsec policy applies. ESP in user space and XFRM interfaces
 have no such policy at that point; they are recognised by the interface, and neither lets a packet out without an SA.
 Without GRE (``encapsulation = "none"``) no guard of GRE is needed: what is sent into an XFRM interface is encrypted or
-dropped, and what arrives in the clear arrives on another interface. ``child_guard`` says what a CHILD_SA is for.
+dropped, and what arrives in the clear arrives on another interface. ``child_guard`` says what a CHILD_SA is for,
+``guard_drops`` when it is a problem that the guard drops it, ``flows`` which connections began before SNAT was there.
 
 On tunnels with PIM the kernel's own IGMP reports must not reach the other side: a router that processes them keeps
 sending what PIM has pruned.

@@ -5,20 +5,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from mcastd.config.model import Config
 from mcastd.errors import HostError
-from mcastd.firewall import rules, snat
+from mcastd.firewall import flows, rules, snat
 from mcastd.firewall.child_guard import LEAK_CHILD, LEAK_INVALID
+from mcastd.firewall.flows import Translation
 from mcastd.firewall.guard_drops import GuardDrops
 from mcastd.firewall.match import children
 from mcastd.firewall.rules import FirewallDesired
 from mcastd.history import History
+from mcastd.net.flow import Flow
 from mcastd.problems import Problem
 from mcastd.status import FirewallStatus
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
+from mcastd.system.nft_listing import Table
 from mcastd.system.nft_table import Nftables, NftTable
 from mcastd.system.sysctl import Sysctls
 from mcastd.system.wake import Wake
@@ -27,6 +30,13 @@ _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the table without a 
 _RETRY_PERIOD: Final = 1.0  # seconds to the next attempt after a failure
 _COUNT_PERIOD: Final = 1.0  # seconds between two looks at what the guard drops
 _IP_FORWARD: Final = "net/ipv4/ip_forward"
+
+
+class Conntrack(Protocol):
+    """The function of ``mcastd.system.conntrack`` that is used here; tests replace it."""
+
+    async def forget(self, concerned: Callable[[Flow], bool]) -> int:
+        """Delete the entries of the connections that ``concerned`` is true for. Raises HostError."""
 
 
 class FirewallAgent:
@@ -38,6 +48,7 @@ class FirewallAgent:
         self,
         *,
         nftables: Nftables,
+        conntrack: Conntrack,
         sysctls: Sysctls,
         ledger: Ledger,
         history: History,
@@ -49,6 +60,7 @@ class FirewallAgent:
         self._log = log
         self._on_change = on_change
         self._nft = nftables
+        self._conntrack = conntrack
         self._sysctls = sysctls
         self.wake = Wake()
         self._desired = FirewallDesired(Config())
@@ -57,6 +69,8 @@ class FirewallAgent:
         )
         self._forwarding = False  # whether forwarding was as desired at the last look
         self._drops = GuardDrops()
+        # What SNAT did when the table was put in place last; None before that.
+        self._translations: tuple[Translation, ...] | None = None
         self._problem: str | None = None
 
     @property
@@ -163,11 +177,31 @@ class FirewallAgent:
 
     async def _match(self) -> None:
         config, leaving = self._desired.config, self._desired.leaving
-        await self._table.match(
-            rules.table(config, leaving),
-            lambda _found: rules.replacement(rules.table(config, leaving, self._table.counts)),
-            guard=config.firewall.guard,
-        )
+        repairs = self._table.repairs
+        replaced: list[Table | None] = []
+
+        def commands(found: Table | None) -> str:
+            replaced.append(found)
+            return rules.replacement(rules.table(config, leaving, self._table.counts))
+
+        await self._table.match(rules.table(config, leaving), commands, guard=config.firewall.guard)
+        if replaced:
+            before = replaced[0] if self._table.repairs == repairs else None
+            await self._forget_flows(tuple(flows.translations(config)), before)
+
+    async def _forget_flows(self, wanted: tuple[Translation, ...], before: Table | None) -> None:
+        """Have connections translated that began before the rules for them; ``before`` is the table that had some."""
+        known = self._translations if before is not None else ()
+        inherited = before.counts if before is not None and self._translations is None else {}
+        self._translations = wanted
+        new = flows.new(wanted, known or (), inherited)
+        try:
+            count = await self._conntrack.forget(lambda flow: any(one.misses(flow) for one in new)) if new else 0
+        except HostError as error:
+            self._log.warning("flows_not_forgotten", problem=str(error))
+            return
+        if count:
+            self._log.info("flows_forgotten", count=count)
 
     def _match_forwarding(self, *, desired: bool) -> None:
         found, before = self._sysctls.read(_IP_FORWARD), self._ledger.entries("sysctl").get(_IP_FORWARD)

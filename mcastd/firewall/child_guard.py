@@ -39,7 +39,7 @@ def child_guards(configs: Iterable[Config]) -> list[str]:
     peers: list[str] = []
     others: list[str] = []
     for config in (one for one in configs if one.firewall.guard):
-        found = [child for child in children(config).values() if _is_meant(config, child)]
+        found = [child for child in children(config).values() if is_meant(config, child)]
         wide = [child for child in found if not is_between_gateways(config, child)]
         links = one_of(f'"{name}"' for name in _encrypted(config))
         exempt += [f"{match} accept" for match in ike_and_esp(peers_within(config, found))]
@@ -49,7 +49,7 @@ def child_guards(configs: Iterable[Config]) -> list[str]:
     return list(dict.fromkeys((*exempt, *between_gateways, *peers, *others)))
 
 
-def _is_meant(config: Config, child: Child) -> bool:
+def is_meant(config: Config, child: Child) -> bool:
     """Whether the selectors say what a CHILD_SA is for."""
     if child.mode != "interface":
         return True

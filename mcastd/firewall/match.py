@@ -42,8 +42,13 @@ def snat_sources(config: Config, child: Child) -> str:
     # nft refuses a set with overlapping members.
     if child.snat_from:
         return one_of(collapse_addresses(child.snat_from))
+    return f"!= {one_of(inside(config, child))}"
+
+
+def inside(config: Config, child: Child) -> Iterator[IPv4Network]:
+    """The local selectors of all CHILD_SAs towards the same addresses."""
     others = children(config).values()
-    return f"!= {one_of(collapse_addresses(o.local_ts for o in others if o.remote_ts.overlaps(child.remote_ts)))}"
+    return collapse_addresses(one.local_ts for one in others if one.remote_ts.overlaps(child.remote_ts))
 
 
 def is_between_gateways(config: Config, child: Child) -> bool:

@@ -66,6 +66,7 @@ EVENTS: Final = {
     "reconcile_failed": Event("error", "the host refused a change", "44e1755b5b534dd5bbb0e9fdea6578f1"),
     "route_taken": Event("warning", "not routed, another route leads elsewhere", "a6308ebcbdbd4b93b39421593cca00fa"),
     "firewall_failed": Event("error", "nftables table could not be put in place", "ddc224a779bb4a80af4630c751985134"),
+    "flows_not_forgotten": Event("warning", "connections keep an old translation", "a09e022ff5834e6fb6761d6c1ef05dec"),
     "firewall_events_missing": Event("warning", "no events for the nftables table", "8819aa2a26a44b50a6158b8c206c6e0d"),
     "streams_not_counted": Event("warning", "what arrives cannot be counted", "791daefdbc354e6abf2e5f1f6bd20313"),
     "arrival_stopped": Event("warning", "what should arrive does not", "fcff7ad544694d7b861534184fe02d3d"),
@@ -97,5 +98,6 @@ EVENTS: Final = {
     "auto_rp_changed": Event("info", "Auto-RP mappings"),
     "firewall_in_place": Event("info", "nftables table in place"),
     "arrival_resumed": Event("info", "what should arrive does again"),
+    "flows_forgotten": Event("info", "connections that began before SNAT are translated"),
     "firewall_removed": Event("info", "nftables table removed"),
 }

@@ -8,7 +8,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Final, NamedTuple
 
 from mcastd.errors import HostError
@@ -48,7 +48,7 @@ class NetfilterError(HostError):
         self.code = code
 
 
-async def ask(subsystem: int, kind: int, request: bytes = b"", *, dump: bool = False) -> AsyncIterator[Message]:
+async def ask(subsystem: int, kind: int, request: bytes = b"", *, dump: bool = False) -> AsyncGenerator[Message, None]:
     """The messages of the answer to a request for IPv4; of an acknowledgement, none. Raises HostError."""
     body = _GENERIC.pack(socket.AF_INET, 0, 0) + request
     flags = _REQUEST | (_DUMP if dump else _ACK)

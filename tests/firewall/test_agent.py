@@ -18,7 +18,7 @@ from mcastd.firewall.rules import FirewallDesired
 from mcastd.history import History
 from mcastd.net import bpf
 from mcastd.net.gre import GreOptions
-from mcastd.system import log, sockets, sysctl
+from mcastd.system import conntrack, log, sockets, sysctl
 from mcastd.system import nft as nftables
 from mcastd.system.ledger import Ledger
 from tests.firewall.test_rules import child, config, tunnel
@@ -81,6 +81,7 @@ class Running:
         self.changes = 0
         self.agent = FirewallAgent(
             nftables=nftables,
+            conntrack=conntrack,
             sysctls=sysctl,
             ledger=Ledger(folder / "ledger.json"),
             history=History(log.get_logger()),

@@ -12,9 +12,11 @@ from mcastd.config.model import Config, Firewall
 from mcastd.firewall.agent import FirewallAgent
 from mcastd.firewall.rules import FirewallDesired, table, unguarded
 from mcastd.history import History
+from mcastd.net.flow import Flow
 from mcastd.problems import Problem
 from mcastd.status import FirewallStatus
 from tests.fakes.clock import simulated, until
+from tests.fakes.conntrack import FakeConntrack
 from tests.fakes.memory import MemoryLedger, MemoryLog
 from tests.fakes.nftables import FakeNftables
 from tests.fakes.sysctls import FakeSysctls
@@ -36,6 +38,7 @@ class Host:
 
     def __init__(self) -> None:
         self.nft = FakeNftables()
+        self.conntrack = FakeConntrack()
         self.sysctls = FakeSysctls()
         self.ledger = MemoryLedger()
         self.log = MemoryLog()
@@ -51,6 +54,7 @@ class Host:
             log=self.log.logger,
             on_change=self._changed,
             nftables=self.nft,
+            conntrack=self.conntrack,
             sysctls=self.sysctls,
         )
         return self.agent
@@ -416,6 +420,45 @@ async def test_the_table_is_put_in_place_without_a_ledger_and_forwarding_is_left
         await until(lambda: host.sysctls.read(IP_FORWARD) == "1", "another try")
         assert host.status().problem is None
         assert host.ledger.entries("sysctl") == {IP_FORWARD: "0"}
+
+
+# Connections that are older than the table
+
+SNAT = config(child(snat=IPv4Address("10.44.6.1")), tunnels=(tunnel(),))
+OLDER = Flow(int(IPv4Address("192.0.2.1")), int(IPv4Address("10.44.7.1")), int(IPv4Address("192.0.2.1")), 17)
+
+
+@simulated
+async def test_connections_that_began_before_snat_are_forgotten_once() -> None:
+    host = Host()
+    host.conntrack.flows.append(OLDER)
+    async with running(host):
+        await host.want(SNAT)
+        assert (host.conntrack.flows, host.conntrack.looks) == ([], 1)
+        assert host.log.events() == ["firewall_in_place", "flows_forgotten"]
+        await host.want(config(child(snat=IPv4Address("10.44.6.1"), mss=1200), tunnels=(tunnel(),)))
+        assert host.conntrack.looks == 1
+        host.conntrack.flows.append(OLDER)  # while the table is away
+        host.nft.delete("mcastd")
+        await until(lambda: host.status().repairs == 1, "a repair")
+        assert (host.conntrack.flows, host.conntrack.looks) == ([], 2)
+        await host.want(OPEN)
+        await host.want(SNAT)
+        assert host.conntrack.looks == 3
+    host.next_process()
+    async with running(host):
+        await host.want(SNAT)
+        assert host.conntrack.looks == 3
+
+
+@simulated
+async def test_connections_that_cannot_be_forgotten_are_a_warning() -> None:
+    host = Host()
+    host.conntrack.refuses = "netfilter: Invalid argument"
+    async with running(host):
+        await host.want(SNAT)
+        assert (host.agent.in_place, host.problems()) == (True, [])
+        assert host.log.events() == ["firewall_in_place", "flows_not_forgotten"]
 
 
 # Forwarding

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,6 +18,7 @@ from mcastd.config.model import Child, Config
 from mcastd.firewall import rules
 from mcastd.net import bpf
 from mcastd.system import sockets
+from tests.firewall.test_agent import running
 from tests.firewall.test_rules import child, config
 from tests.namespaces import DEADLINE, Namespace, join
 
@@ -54,6 +56,7 @@ class Scene:
             f"link add ipsec0 type veth peer name ipsec0 netns {beyond.name}",
             f"link add docker0 type veth peer name veth0 netns {container.name}",
             "address add 172.17.0.1/16 dev docker0",
+            "address add 10.9.9.1/32 dev ipsec0",
             "link set ipsec0 up",
             "link set docker0 up",
         )
@@ -180,6 +183,24 @@ def test_where_another_nat_rule_was_first_what_it_translated_is_dropped(scene: S
     scene.nft("table ip raw { chain c { type filter hook prerouting priority raw; notrack\n}\n}")
     scene.send(CLIENT)
     assert scene.in_the_clear() == []
+
+
+def test_connections_that_are_older_than_the_table_are_translated_by_it(scene: Scene, tmp_path: Path) -> None:
+    """By the agent; without it they are dropped, as above."""
+    scene.another_program(MASQUERADES["by interface"])
+    scene.up()
+    for source in (CLIENT, INSIDE):
+        scene.send(source, own_port=4000)
+    assert not {packet.source for packet in scene.encrypted()} & {NATTED, INSIDE}
+
+    async def main() -> None:
+        async with running(tmp_path) as agent:
+            await agent.want(config(CHILD))
+
+    scene.vm.run(main)
+    for source in (CLIENT, INSIDE):
+        scene.send(source, own_port=4000)
+    assert [packet.source for packet in scene.encrypted()] == [NATTED, INSIDE]
 
 
 def test_what_no_child_is_for_is_left_alone(scene: Scene) -> None:
