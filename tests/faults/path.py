@@ -70,7 +70,7 @@ FAULTS = (
         what="another program adds the remote GRE endpoint to lo",
         inject=sh(CLOUD, f"ip address add {GRE_DC}/32 dev lo"),
         undo=sh(CLOUD, f"ip address del {GRE_DC}/32 dev lo"),
-        codes=("remote_is_local", *ARRIVAL),
+        codes=("remote_is_local", "guard_drops", *ARRIVAL),
         doctor=("remote_is_local",),
     ),
     _path(
@@ -118,7 +118,7 @@ FAULTS = (
         inject=sh(CLOUD, "ip rule del pref 220"),
         undo=sh(CLOUD, "ip rule | grep -q ^220: || ip rule add pref 220 table 220"),
         lost=None,
-        codes=("rule_220_missing", *ARRIVAL),
+        codes=("rule_220_missing", "guard_drops", *ARRIVAL),
         health=("degraded", "down"),
         doctor=("rule_220_missing",),
     ),
