@@ -167,8 +167,8 @@ FAULTS = (
         setup=_REAUTHENTICATION,
         inject=both(lambda lab: lab.scene.dc.load(psk=_NEW_PSK), _reauthenticate),
         undo=both(lambda lab: lab.scene.dc.load(), mcastd("reload"), _reauthenticate),
-        codes=("psk_or_identity", "peer_psk", "renewal_failed"),
+        codes=("reauth_failed", "psk_or_identity", "peer_psk"),
         health=("degraded",),
-        doctor=("authentication",),
+        doctor=("reauth_failed", "authentication"),
     ),
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 from ipaddress import IPv4Address
+from typing import get_args
 
 import pytest
 from msgspec.structs import replace
@@ -10,6 +11,7 @@ from mcastd.config.model import digest
 from mcastd.errors import ConfigProblem
 from mcastd.links import NextHop
 from mcastd.net.gre import GreOptions
+from mcastd.problems import ProblemCode
 from mcastd.status import (
     HistoryStatus,
     KeepaliveStatus,
@@ -46,12 +48,18 @@ from tests.tools.doctor.observed import (
     guard,
     keepalive,
     peer,
+    reported,
     seen,
     status,
     tunnel,
     wire,
     without_gre,
 )
+
+
+def literals(of: object) -> list[ProblemCode]:
+    """The values of a Literal, also of one made of others."""
+    return list(get_args(of))
 
 
 def test_a_healthy_path_passes_every_hop() -> None:
@@ -257,6 +265,11 @@ def test_what_was_seen_beside_it_is_told(seen_: Facts, words: str) -> None:
 )
 def test_what_is_no_fault(well: Facts) -> None:
     assert walk(well).finding is None
+
+
+@pytest.mark.parametrize("code", literals(ProblemCode))
+def test_something_is_broken_as_long_as_status_has_a_problem(code: ProblemCode) -> None:
+    assert walk(reported(code)).finding is not None
 
 
 def test_what_was_repaired_is_a_note_and_what_began_once_is_none() -> None:
