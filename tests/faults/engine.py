@@ -101,6 +101,8 @@ def _hold(lab: Lab, fault: Fault, until: float) -> tuple[Watch, str | None]:
     watch, doctor = Watch(), None
     while time.monotonic() < until:
         watch.look(lab)
+        if fault.until_shown and not watch.codes.keys().isdisjoint(fault.codes):
+            break
         time.sleep(_POLL)
     if fault.doctor:
         with suppress(ValueError):

@@ -48,6 +48,7 @@ class Fault:
     undo: Step = nothing
     setup: Step = nothing
     lasts: float = 7.0  # seconds
+    until_shown: bool = False  # it ends sooner, when status has shown one of the codes
     lost: float | None = 0.0  # of the feed, in seconds, at most, from the injection to the end; None: not bounded
     recovery: float = 10.0  # seconds from the undoing until the feed arrives
     codes: tuple[str, ...] = ()  # status shows one of them within ``within`` seconds of the first sign

@@ -19,7 +19,7 @@ from tests.faults.steps import both, charon_back, edit, kill, mcastd, sh, sysctl
 ARRIVAL = ("all_silent", "child_sa_silent", "keepalives_stopped")
 """What shows within seconds when nothing arrives by the tunnel."""
 
-_path = partial(Fault, group=Group.PATH, lost=None, codes=ARRIVAL, health=("degraded", "down"))
+_path = partial(Fault, group=Group.PATH, lost=None, codes=ARRIVAL, health=("degraded", "down"), until_shown=True)
 
 _ONLY_IKE = """nft 'table inet another { chain input { type filter hook input priority filter; policy drop;
   ct state established,related accept
