@@ -5,7 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 CharonCode = Literal["charon_gone", "charon_refused", "charon_unclear", "connection_missing", "connection_not_ours"]
-ForeignCode = Literal["removed_from_charon"]
+ForeignCode = Literal["foreign_connection", "foreign_sa", "removed_from_charon"]
 PathCode = Literal["ike_not_sent", "ike_sa_unanswered", "no_answer", "udp_4500_blocked", "path_dead"]
 SilenceCode = Literal["keepalives_stopped", "hello_overdue"]
 IdentityCode = Literal["peer_identity", "peer_psk", "psk_or_identity"]

@@ -46,6 +46,6 @@ Each CHILD_SA:
 Modules: ``vici`` (the client), ``charon`` (its interface, and queries), ``messages`` and ``credentials`` (Config <->
 VICI), ``failure`` (log lines -> causes), ``backoff``, ``state`` (what is known of each peer, and its status),
 ``charon_health``, ``duplicate_sas``, ``early_esp`` and ``esp_replay``, ``initiation`` (one attempt), ``attempts``
-(those in flight), ``probe`` and ``restarts``, ``renewals``, ``loader`` and ``contents``, ``loading`` (of one peer),
-``sa_log`` (lines about SAs), ``teardown``, and ``agent``, which runs them.
+(those in flight), ``probe`` and ``restarts``, ``renewals``, ``loader``, ``contents`` and ``foreign``, ``loading``
+(of one peer), ``sa_log`` (lines about SAs), ``teardown``, and ``agent``, which runs them.
 """

@@ -76,6 +76,7 @@ class IpsecAgent:
             log,
             control=lambda: self._control,
             is_configured=lambda peer: self._peers.get(peer.name) is peer,
+            blamed=self._loader.blamed,
             on_listing=self._take_listing,
             on_change=on_change,
             on_end=self.wake.set,
@@ -264,7 +265,7 @@ class IpsecAgent:
             if peer.is_loaded:
                 await drop_unconfigured(control, peer.name, peer.children, sas)
                 self._attempts.start_due(peer, now)
-        if await self._loader.look(control, self._peers):
+        if await self._loader.look(control, self._peers, self._listed):
             self.wake.set()
         return self._next_look(now)
 

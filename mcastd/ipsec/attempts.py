@@ -30,15 +30,20 @@ class Attempts:
         *,
         control: Callable[[], Vici | None],
         is_configured: Callable[[PeerState], bool],
+        blamed: Callable[[PeerState, Problem], Problem | None],
         on_listing: Callable[[tuple[IkeSa, ...]], None],
         on_change: Callable[[], None],
         on_end: Callable[[], None],
     ) -> None:
-        """``control`` is the connection for commands, while there is one; ``on_listing`` takes all SAs."""
+        """``control`` is the connection for commands, while there is one; ``on_listing`` takes all SAs.
+
+        ``blamed`` says what a failure is put down to; None if the peer is to be tried again without a pause.
+        """
         self._charon = charon
         self._log = log
         self._control = control
         self._is_configured = is_configured
+        self._blamed = blamed
         self._on_listing = on_listing
         self._on_change = on_change
         self._on_end = on_end
@@ -79,9 +84,12 @@ class Attempts:
             text = "charon reported success, but does not list the CHILD_SA"
             problem = problem or Problem("child_sa_down", child.desired.name, text)
             peer.failed(child, now, answered=problem.code not in _UNANSWERED)
-            say = log.debug if problem == child.problem else log.warning
-            child.problem = problem
-            say("attempt_failed", problem=problem.text, next_try_s=round(child.backoff.next_try - now, 1))
+            blamed = self._blamed(peer, problem)
+            if blamed is None:
+                peer.hold_until = now
+            say = log.debug if blamed is None or blamed == child.problem else log.warning
+            child.problem = blamed or child.problem
+            say("attempt_failed", problem=(blamed or problem).text, next_try_s=round(child.backoff.next_try - now, 1))
             self._on_change()
         self._on_end()
 

@@ -6,20 +6,21 @@ look comes sooner; of unloaded connections and cleared credentials it says nothi
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from math import inf
-from typing import Final
+from typing import Final, get_args
 
 from mcastd.errors import ViciRefused
 from mcastd.history import History
+from mcastd.ipsec import foreign
 from mcastd.ipsec.charon import Charon, Vici, list_contents
 from mcastd.ipsec.contents import Contents, Loaded, lost
 from mcastd.ipsec.credentials import shared_id
 from mcastd.ipsec.loading import load, must_wait
 from mcastd.ipsec.ownership import CONN
-from mcastd.ipsec.sas import Section
+from mcastd.ipsec.sas import IkeSa, Section
 from mcastd.ipsec.state import PeerState
-from mcastd.problems import Problem
+from mcastd.problems import AuthenticationCode, Problem
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 
@@ -28,12 +29,15 @@ SOON: Final = 0.5  # seconds from a line in charon's log to the look: swanctl lo
 OWN: Final = 1.0  # seconds for which such lines may be about what was loaded from here
 ATTEMPT_RETRY: Final = 0.25  # seconds, while an attempt is in the way
 REFUSED_RETRY: Final = 30.0  # seconds
-FREE_REPAIRS: Final = 3  # in a row that are made at once; each one after these waits longer
+QUICKLY: Final = 15.0  # seconds from a repair to the next loss, if another program does it again and again
+AT_ONCE: Final = 5  # repairs after such losses in a row that are made at once; each one after these waits longer
 LONGEST_PAUSE: Final = 60.0  # seconds between two repairs
-IN_A_ROW: Final = 300.0  # seconds at most between two repairs in a row
 
 # Lines of charon's log about what it has loaded (strongSwan 5.9.8, src/libcharon/plugins/vici).
 LOG_MARKS: Final = (b"vici connection: ", b"shared key with id ", b" private key", b"loaded certificate ")
+_AUTHENTICATION: Final[frozenset[str]] = frozenset(get_args(AuthenticationCode))
+_BY_KEY: Final = ("peer_psk", "psk_or_identity")
+_LISTED: Final = 3  # keys of other programs
 _LOADED: Final = re.compile(r"vici connection: (.+)|^loaded .*shared key with id '([^']*)'")
 
 
@@ -52,7 +56,10 @@ class Loader:
         self._loaded: dict[str, Loaded] = {}  # by peer, what was loaded in this session with charon
         self._loaded_at: dict[str, float] = {}  # by peer, when; infinite while that is under way
         self._replaced: set[str] = set()  # connections and keys that another program loaded, by charon's log
-        self._repairs: dict[str, tuple[int, float]] = {}  # by peer, how many in a row, and when the last one was
+        self._repairs: dict[str, tuple[int, float]] = {}  # by peer, quick losses in a row, and when the last repair was
+        self._suspected: set[str] = set()  # peers for which all was loaded again since an authentication failed
+        self._others: tuple[str, ...] = ()  # the ids of other programs' pre-shared keys, as listed last
+        self._foreign: tuple[Problem, ...] = ()  # what has our traffic selectors, as listed last
         self._missing: dict[str, str] = {}  # by peer, what is not in charon any more, until it is loaded again
 
     def new_session(self) -> None:
@@ -60,9 +67,14 @@ class Loader:
         self._loaded.clear()
         self._replaced.clear()
         self._missing.clear()
+        self._foreign = ()
 
     def problems(self) -> Iterator[Problem]:
-        """What another program has removed or replaced; if it does so again and again, until the next repair is due."""
+        """What another program has with our traffic selectors, and what it has removed or replaced.
+
+        If it removes that again and again, until the next repair is due.
+        """
+        yield from self._foreign
         for name, what in self._missing.items():
             yield Problem("removed_from_charon", name, f"{what}; it is loaded again within a minute")
 
@@ -80,8 +92,11 @@ class Loader:
     def _is_foreign(self, peer: str, name: str) -> bool:
         return name in (peer, shared_id(peer)) and _now() - self._loaded_at[peer] > OWN
 
-    async def look(self, control: Vici, peers: Mapping[str, PeerState]) -> bool:
-        """Look, when it is due, whether charon has what was loaded; returns whether something has to be loaded."""
+    async def look(self, control: Vici, peers: Mapping[str, PeerState], sas: Iterable[IkeSa]) -> bool:
+        """Look, when it is due, whether charon has what was loaded; returns whether something has to be loaded.
+
+        ``sas`` are all that charon has.
+        """
         now = _now()
         if now < self.next_look:
             return False
@@ -93,6 +108,8 @@ class Loader:
         if not watched:
             return False
         contents = await self._list(control, peers.values())
+        self._take_foreign(contents, peers, sas)
+        self._suspected = {name for name in self._suspected if name in peers and peers[name].sa is None}
         found = False
         for peer in watched:
             if what := lost(self._loaded[peer.name], contents, is_replaced=peer.name in replaced):
@@ -104,17 +121,43 @@ class Loader:
                     self._on_change()
         return found
 
+    def _take_foreign(self, contents: Contents, peers: Mapping[str, PeerState], sas: Iterable[IkeSa]) -> None:
+        """Take note of what is not ours."""
+        found = tuple(foreign.problems([peer.desired.peer for peer in peers.values()], contents.connections, sas))
+        if found != self._foreign:
+            self._foreign = found
+            self._on_change()
+
+    def blamed(self, peer: PeerState, problem: Problem) -> Problem | None:
+        """What the failure of an attempt is put down to; None if the peer is to be tried again without a pause.
+
+        After a failed authentication all is loaded again, and only a second failure counts: another program may have
+        loaded another key under our name, or after ours one for the same identities, which charon prefers to ours.
+        """
+        if problem.code not in _AUTHENTICATION:
+            return problem
+        peer.loaded = None
+        if peer.name not in self._suspected:
+            self._suspected.add(peer.name)
+            return None
+        if not self._others or problem.code not in _BY_KEY:
+            return problem
+        more = f" and {len(self._others) - _LISTED} more" if len(self._others) > _LISTED else ""
+        keys = ", ".join(self._others[:_LISTED]) + more
+        text = f"charon also has pre-shared keys of other programs ({keys}), but does not say for which identities"
+        return Problem(problem.code, problem.subject, f"{problem.text}; {text}")
+
     def _repair_at(self, name: str, now: float) -> float:
-        """When to load a peer again: at once, or later where another program removes it again and again."""
-        count, last = self._repairs.get(name, (0, now))
-        if count < FREE_REPAIRS or now - last > IN_A_ROW:
-            return now
-        return max(now, last + min(LONGEST_PAUSE, LOOK * 2.0 ** (count - FREE_REPAIRS + 1)))
+        """When to load a peer again: at once, or later if another program removes it soon after each time."""
+        count, last = self._repairs.get(name, (0, -inf))
+        count = count + 1 if now - last <= QUICKLY else 0
+        self._repairs[name] = count, last
+        return now + (min(LONGEST_PAUSE, LOOK * 2.0 ** (count - AT_ONCE)) if count > AT_ONCE else 0.0)
 
     def _repaired(self, peer: PeerState, what: str) -> None:
         now = _now()
-        count, last = self._repairs.get(peer.name, (0, now))
-        self._repairs[peer.name] = (count + 1 if now - last <= IN_A_ROW else 1, now)
+        count, _ = self._repairs.get(peer.name, (0, now))
+        self._repairs[peer.name] = count, now
         self._history.repaired(peer.name, what)
         if peer.sa is None:
             peer.try_all(now)  # that may be why the attempts have failed
@@ -168,7 +211,10 @@ class Loader:
             self._on_change()
 
     async def _list(self, control: Vici, peers: Collection[PeerState]) -> Contents:
-        return await list_contents(control, certificates=any(peer.desired.certificates for peer in peers))
+        contents = await list_contents(control, certificates=any(peer.desired.certificates for peer in peers))
+        ours = {shared_id(peer.name) for peer in peers}
+        self._others = tuple(sorted((contents.shared or frozenset()) - ours))
+        return contents
 
 
 def _now() -> float:

@@ -51,6 +51,8 @@ class ChildSa(_Sa, frozen=True, kw_only=True, rename="kebab"):
     life_time: int = 0  # until it ends
     install_time: _Count = 0  # since it was installed
     if_id_in: _IfId | None = None
+    local_ts: tuple[str, ...] = ()  # as charon writes traffic selectors
+    remote_ts: tuple[str, ...] = ()
 
     @property
     def up(self) -> bool:

@@ -8,7 +8,7 @@ from tests.fakes.charon import WRONG_PSK, FakeCharon
 from tests.fakes.clock import simulated, until
 from tests.ipsec.charons import article
 from tests.ipsec.test_agent_simulated import CERTIFIED
-from tests.ipsec.virtual import BOTH, Host, host, up
+from tests.ipsec.virtual import BOTH, GRE, Host, host, up
 
 AT_ONCE = SOON + 0.5
 KEY = "mcastd-dc"
@@ -111,13 +111,22 @@ async def test_a_program_that_does_so_again_and_again_is_named_once_and_followed
         for _ in range(600):
             subject.charon.swanctl_load_all({"dc": FOREIGN})
             await asyncio.sleep(1.0)
-        assert 600 / LONGEST_PAUSE <= len(subject.charon.asked("load-conn")) - loads < 20
-        assert len(repaired(subject)) <= 600 / LONGEST_PAUSE + 3
+        assert 600 / LONGEST_PAUSE <= len(subject.charon.asked("load-conn")) - loads < 25
+        assert len(repaired(subject)) <= 600 / LONGEST_PAUSE + 5
         assert subject.log.events().count("changed_by_another_program") == 1
         (problem,) = [one for one in subject.agent.problems() if one.code == "removed_from_charon"]
         assert problem.subject == "dc"
         await until(lambda: is_complete(subject.charon))
         assert list(subject.agent.problems()) == []
+
+
+@simulated
+async def test_a_program_that_does_so_every_minute_is_followed_at_once() -> None:
+    async with up() as subject:
+        for _ in range(20):
+            subject.charon.swanctl_load_creds()
+            assert await until(lambda: is_complete(subject.charon)) < AT_ONCE
+            await asyncio.sleep(60.0)
 
 
 @simulated
@@ -139,3 +148,54 @@ async def test_charon_s_own_restart_is_no_repair() -> None:
         subject.charon.start()
         await subject.both_up()
         assert repaired(subject) == []
+
+
+@simulated
+async def test_a_failed_authentication_loads_ours_again_before_anything_is_blamed() -> None:
+    async with host() as subject:
+        subject.charon.outcomes = dict.fromkeys(BOTH, WRONG_PSK)
+        subject.charon.swanctl_load_creds("ike-1", "ike-2")
+        await until(lambda: subject.peer().attempts == 2)
+        assert subject.peer().problem is None
+        assert len(subject.charon.asked("load-shared")) == 2
+        await until(lambda: subject.peer().problem is not None)
+        assert (subject.peer().problem_code, subject.peer().attempts) == ("psk_or_identity", 2)
+        assert "other programs (ike-1, ike-2), but does not say for which identities" in str(subject.peer().problem)
+        assert subject.log.events().count("peer_not_loaded") == 0
+        subject.charon.outcomes = {}
+        await subject.both_up()
+        assert next(iter(subject.charon.shared)) == KEY
+
+
+@simulated
+async def test_a_key_loaded_after_ours_for_the_same_identities_costs_one_attempt() -> None:
+    async with up() as subject:
+        charon = subject.charon
+
+        def is_accepted() -> bool:
+            return next(iter(charon.shared)) == KEY
+
+        charon._load_shared({"id": "ike-1", "owners": ["222.45.67.1", "177.54.214.20"]})
+        charon.outcomes = dict.fromkeys(BOTH, WRONG_PSK)
+        charon.delete()
+        await until(is_accepted)
+        charon.outcomes = {}
+        assert await until(lambda: subject.up(*BOTH)) < 0.5
+        assert "attempt_failed" not in subject.log.events(without="debug")
+
+
+@simulated
+async def test_a_foreign_connection_and_its_sa_are_named_while_they_are_there() -> None:
+    def named(subject: Host) -> list[str]:
+        return [problem.code for problem in subject.agent.problems() if problem.subject == GRE]
+
+    async with up() as subject:
+        ours = subject.charon.conns["dc"]
+        subject.charon.conns["theirs"] = {**ours, "children": {"x": ours["children"][GRE]}}
+        assert await until(lambda: named(subject) == ["foreign_connection"]) <= LOOK + 0.1
+        subject.charon.peer_initiates("theirs", "x")
+        assert await until(lambda: named(subject) == ["foreign_connection", "foreign_sa"]) <= LOOK + 0.1
+        del subject.charon.conns["theirs"]
+        subject.charon.sas = [ike for ike in subject.charon.sas if ike.name == "dc"]
+        assert await until(lambda: named(subject) == []) <= LOOK + 0.1
+        assert subject.up_counts() == [1, 1]

@@ -1,5 +1,6 @@
 """The hops on this host: privilege, configuration, kernel, daemon, charon."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from mcastd.config import charon_settings
@@ -45,6 +46,24 @@ class Host(Cause):
         "charon refuses the connection that mcastd loads",
         "rename the peer, remove the other connection, or load the plugin for the algorithm that charon names",
     )
+    FOREIGN_SELECTORS = here(
+        "another program has a connection or an SA with the traffic selectors of a CHILD_SA of the file: the two take "
+        "turns, or it takes the packets",
+        "swanctl --list-conns; swanctl --list-sas: remove the other connection (/etc/swanctl/conf.d, /etc/ipsec.conf, "
+        "NetworkManager), or give it other traffic selectors",
+    )
+    REMOVED_FROM_CHARON = here(
+        "another program removes or replaces again and again what mcastd loads into charon",
+        "find what runs `swanctl --load-all` or `--load-creds` (timers, hooks of certbot, configuration management) "
+        "and let it stop; rename a connection of the same name in /etc/swanctl",
+    )
+
+
+_OF_OTHERS: Final[Mapping[str, Cause]] = {
+    "foreign_connection": Host.FOREIGN_SELECTORS,
+    "foreign_sa": Host.FOREIGN_SELECTORS,
+    "removed_from_charon": Host.REMOVED_FROM_CHARON,
+}
 
 
 def privilege(facts: Facts) -> Found:
@@ -101,6 +120,9 @@ def charon(facts: Facts) -> Found:
     if facts.status is not None and facts.status.charon is not None and facts.peers:
         unclear = facts.status.charon_code == "charon_unclear"
         yield (Host.CHARON_UNCLEAR if unclear else Host.CHARON_ABSENT).found(facts.status.charon)
+    for problem in facts.status.problems if facts.status is not None else ():
+        if (cause := _OF_OTHERS.get(problem.code)) is not None:
+            yield cause.found(f"{problem.subject}: {problem.text}")
     for peer in facts.peers:
         if peer.problem_code in ("charon_refused", "connection_not_ours"):
             yield Host.CHARON_REFUSES.found(f"peer {peer.name}: {peer.problem}")
