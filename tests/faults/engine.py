@@ -86,6 +86,7 @@ def observe(lab: Lab, fault: Fault, *, injected: bool) -> Observed:
     sign = watch.silent_since or began
     return Observed(
         lost=lost_now - lost,
+        lasted=undone - began,
         rate=RATE,
         shown={code: max(0.0, when - sign) for code, when in watch.codes.items()},
         worst=watch.worst,

@@ -65,6 +65,7 @@ class Observed:
     """What came of a fault. Times are in seconds; ``shown`` and ``unhealthy`` count from the first sign."""
 
     lost: int = 0  # packets
+    lasted: float = 0.0  # from the injection to the undoing, the doctor's look included
     rate: float = 1000.0  # packets a second that are sent
     shown: dict[str, float] = field(default_factory=dict)  # when each code was first shown
     worst: Literal["ok", "degraded", "down"] = "ok"

@@ -53,7 +53,7 @@ def _row(fault: Fault, seen: Observed) -> str:
     cells = (
         f"`{fault.name}`",
         fault.what,
-        f"{seen.lost} ({fault.lasts:.0f} s)",
+        f"{seen.lost} ({seen.lasted:.0f} s)",
         _back(seen),
         _shown(seen),
         f"no: {'; '.join(misses)}" if misses else "yes",

@@ -23,6 +23,7 @@ FAULT = Fault(
 )
 AS_EXPECTED = Observed(
     lost=2000,
+    lasted=7.0,
     shown={"all_silent": 3.1, "keepalives_stopped": 6.0},
     worst="degraded",
     doctor="nothing_comes_back",
