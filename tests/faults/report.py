@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from tests.faults.list import FAULTS
 _HEAD = """\
 # Reliability
 
-What came of each fault that `./dev faults` injects into the lab: real charon, FRR and NAT, a feed of {rate:.0f} packets
-a second. `./dev faults --write docs/reliability.md` writes this page; [testing.md](testing.md) says how to add one.
+What came of each fault that `./dev faults` injects into the lab: real charon, FRR and NAT, a feed of 1,000 packets a
+second. `./dev faults --write docs/reliability.md` writes this page; [testing.md](testing.md) says how to add one.
 
 - *Lost* are the packets of the feed from the injection to the end, so with a path that is cut also those of the
   seconds for which it was cut (in brackets, how long the fault lasted).
@@ -25,6 +25,7 @@ a second. `./dev faults --write docs/reliability.md` writes this page; [testing.
 
 Last written on {day}: {machine}.
 """
+_RATE = 1000.0  # packets a second in the lab
 _TABLE = "| fault | what happens | lost | back | shown | as expected |\n|---|---|---|---|---|---|\n"
 _ROW = re.compile(r"^\| `([a-z0-9-]+)` \|.*$", re.MULTILINE)
 
@@ -37,10 +38,20 @@ def line(fault: Fault, seen: Observed) -> str:
 
 def write(path: Path, results: Iterable[tuple[Fault, Observed]]) -> None:
     """Write the page; the rows of faults that are not among the results stay as they are."""
-    found = _ROW.finditer(path.read_text()) if path.exists() else ()
-    rows = {match[1]: match[0] for match in found} | {fault.name: _row(fault, seen) for fault, seen in results}
-    rate = max((seen.rate for _, seen in results), default=0.0)
-    text = _HEAD.format(rate=rate, day=date.today().isoformat(), machine=_machine())
+    _write(path, _rows(path) | {fault.name: _row(fault, seen) for fault, seen in results})
+
+
+def merge(path: Path, other: Path) -> None:
+    """Take the rows of another page, which a virtual machine has written, into this one."""
+    _write(path, _rows(path) | _rows(other))
+
+
+def _rows(path: Path) -> dict[str, str]:
+    return {match[1]: match[0] for match in _ROW.finditer(path.read_text())} if path.exists() else {}
+
+
+def _write(path: Path, rows: Mapping[str, str]) -> None:
+    text = _HEAD.format(day=date.today().isoformat(), machine=_machine())
     for group in Group:
         its = [rows[name] for name, fault in FAULTS.items() if fault.group is group and name in rows]
         if its:
@@ -50,10 +61,11 @@ def write(path: Path, results: Iterable[tuple[Fault, Observed]]) -> None:
 
 def _row(fault: Fault, seen: Observed) -> str:
     misses = judge(fault, seen)
+    where = "" if seen.rate == _RATE else f" at {seen.rate:.0f} packets a second, in a virtual machine"
     cells = (
         f"`{fault.name}`",
         fault.what,
-        f"{seen.lost} ({seen.lasted:.0f} s)",
+        f"{seen.lost} ({seen.lasted:.0f} s){where}",
         _back(seen),
         _shown(seen),
         f"no: {'; '.join(misses)}" if misses else "yes",
