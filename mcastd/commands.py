@@ -6,7 +6,7 @@ from typing import Any
 
 from mcastd.composition import Composition
 from mcastd.control import Handler
-from mcastd.errors import ControlRefused
+from mcastd.errors import ControlRefused, HostError
 from mcastd.handover import COMMAND, Handover
 from mcastd.net.prefix_table import in_ranges
 from mcastd.status import Status
@@ -46,13 +46,19 @@ class Commands:
             raise ControlRefused(f"{group} is source-specific: name the source to join")
         self._agents.pim.join(group, source, tunnel, origin=COMMAND)
         self._handover.joined(group, source, tunnel)
-        return "joined"
+        return self._saved("joined", group, source, "it will be forgotten at a restart")
 
     async def _on_leave(self, arguments: dict[str, Any]) -> str:
         entry = self._entry(arguments)
         self._agents.pim.leave(*entry, origin=COMMAND)
         self._handover.left(*entry)
-        return "left"
+        return self._saved("left", *entry[:2], "it will be joined again after a restart")
+
+    def _saved(self, done: str, group: IPv4Address, source: IPv4Address | None, otherwise: str) -> str:
+        """What was done. Raises HostError if it was done, and the next process will not know of it."""
+        if not self._handover.is_saved(group, source):
+            raise HostError(f"{done}; but {otherwise}: {self._handover.problem}")
+        return done
 
     def _entry(self, arguments: dict[str, Any]) -> tuple[IPv4Address, IPv4Address | None, str]:
         """The group, the source or None, and the tunnel that the arguments name."""

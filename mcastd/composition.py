@@ -7,7 +7,7 @@ import asyncio
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -97,6 +97,7 @@ class Composition:
         self.ledger = ledger
         for warning in ledger.warnings:
             log.warning("ledger_damaged", problem=warning)
+        self.own_problems: Callable[[], Iterable[Problem]] = tuple  # those of the process
         self._log = log
         self._on_change = on_change
         self.history = History(log)
@@ -164,6 +165,7 @@ class Composition:
         for part in self.parts:
             part.configure(self._inputs(part))
             part.supervisor = Supervisor(part.agent, self._log, self._on_change)
+            part.agent.wake.turn()
             part.task = group.create_task(part.supervisor.run())
             if part is self.parts[0]:
                 await part.agent.settled()
@@ -219,8 +221,8 @@ class Composition:
                 self._log.error("teardown_failed", part=part.agent.name, problem=traceback.format_exc())
 
     def turned(self) -> dict[str, float]:
-        """When the loop of each agent last ran, monotonic."""
-        return {part.agent.name: part.agent.wake.turned for part in self.parts}
+        """When the loop of each agent that has begun last ran, monotonic."""
+        return {part.agent.name: part.agent.wake.turned for part in self.parts if part.task is not None}
 
     async def refresh(self) -> None:
         """Read the counters that are read on demand only, right before ``snapshots``."""
@@ -245,7 +247,7 @@ class Composition:
                     Problem("capability_missing", name, f"no {name}: mcastd cannot {what}")
                     for name, what in capabilities.missing()
                 ),
-                *self._state_not_saved(),
+                *self.own_problems(),
                 *(part.supervisor.problem for part in self.parts if part.supervisor and part.supervisor.problem),
                 *(problem for part in self.parts for problem in part.agent.problems()),
                 *self.history.problems(),
@@ -253,10 +255,6 @@ class Composition:
         )
         self.history.observe(found)
         return found
-
-    def _state_not_saved(self) -> Iterator[Problem]:
-        if self.ledger.problem is not None:
-            yield Problem("state_not_saved", "ledger.json", self.ledger.problem)
 
     def judgement(self) -> Judgement:
         """How things are now."""

@@ -48,6 +48,7 @@ class ControlServer:
         self._server: asyncio.Server | None = None
         self._idle: dict[asyncio.StreamWriter, None] = {}  # connections without a request, the longest first
         self._connections = 0
+        self._inode = 0  # of the socket that it listens on
 
     async def start(self) -> None:
         """Listen. A socket that a crashed daemon left is replaced; the caller holds the lock that says it crashed.
@@ -58,8 +59,20 @@ class ControlServer:
             self._path.unlink(missing_ok=True)
             self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LINE_LIMIT)
             self._path.chmod(0o660)
+            self._inode = self._path.stat().st_ino
         except OSError as error:
             raise HostError(f"control socket {self._path}: {error.strerror or error}") from error
+
+    async def keep(self) -> None:
+        """Listen, again if the socket was removed. Raises HostError."""
+        try:
+            is_there = self._server is not None and self._path.stat().st_ino == self._inode
+        except OSError:
+            is_there = False
+        if not is_there:
+            if self._server is not None:
+                self._server.close()
+            await self.start()
 
     async def close(self) -> None:
         """Stop listening and remove the socket."""

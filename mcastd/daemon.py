@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,14 +16,18 @@ from mcastd.composition import Composition
 from mcastd.config.load import Loaded
 from mcastd.control import ControlServer
 from mcastd.handover import Handover
+from mcastd.problems import Problem
 from mcastd.reload import Reload, with_keys
+from mcastd.runtime_files import RuntimeFiles
+from mcastd.start import Start
 from mcastd.status import Status
-from mcastd.system import runtime
 from mcastd.system.journal import Journal
 from mcastd.system.log import Logger
 from mcastd.system.notify import notify
+from mcastd.system.runtime import RuntimeDirectory
 from mcastd.system.watchdog import feed_watchdog
 
+_READY_AFTER: Final = 10.0  # seconds
 _RECONCILE_PERIOD: Final = 10.0  # seconds
 _REPORT_AFTER: Final = 0.2  # seconds; changes that come together are one line for the service manager
 HAND_OVER: Final = signal.SIGUSR2
@@ -42,12 +47,18 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()  # reloads begun by SIGHUP
         self._report: asyncio.TimerHandle | None = None
         daemon = loaded.config.daemon
-        self._lock = runtime.claim(daemon.runtime_dir)
+        self._directory = RuntimeDirectory(daemon.runtime_dir)
+        self._directory.claim()
         self._agents = Composition(loaded.config, self._changed.set, log, random.Random(os.urandom(16)))
         self._handover = Handover(daemon.runtime_dir, self._agents.pim, log)
         self._reload = Reload(path, loaded, self._agents, log)
         commands = Commands(self._agents, self._handover, self._reload.reload, self.status)
         self._control = ControlServer(daemon.control_socket, commands.handlers())
+        self._start = Start(self._agents, log, self._changed.set)
+        self._files = RuntimeFiles(
+            self._directory, self._control, self._agents.ledger, self._handover, log, self._changed.set
+        )
+        self._agents.own_problems = self._own_problems
 
     async def run(self, *, once: bool = False) -> None:
         """Bring everything up and keep it so until SIGTERM or SIGINT; then put back what was found.
@@ -57,15 +68,13 @@ class Daemon:
         """
         self._handle_signals()
         config = self._agents.config
-        peers = with_keys(config)
-        # While the nftables table of the previous process, whose file may have been another one, still guards them.
-        await self._agents.tunnels.inherit(config)
+        with_keys(config)  # a key that cannot be read is refused before anything begins
         self._handover.inherit([tunnel.name for tunnel in config.tunnels if tunnel.pim is not None])
         try:
             async with asyncio.TaskGroup() as group:
-                await self._agents.start(group, peers)
-                await self._control.start()
                 tasks = [
+                    group.create_task(self._files.run()),
+                    group.create_task(self._start.run(group)),
                     group.create_task(self._reconcile()),
                     group.create_task(self._become_ready(once)),
                     group.create_task(feed_watchdog(self._agents.turned, self._log)),
@@ -83,7 +92,7 @@ class Daemon:
                     self._handover.forget()
         finally:
             await self._control.close()
-            os.close(self._lock)
+            self._directory.close()
 
     def status(self) -> Status:
         """Everything, as it is now."""
@@ -94,6 +103,11 @@ class Daemon:
         digest = self._agents.config_digest
         process = snapshot.Process(os.getpid(), now - self._started, str(self._path), digest, tuple(notes))
         return snapshot.build(self._agents.snapshots(now), process, self._agents.judgement())
+
+    def _own_problems(self) -> Iterator[Problem]:
+        yield from self._files.problems()
+        if self._start.problem is not None:
+            yield self._start.problem
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -129,8 +143,15 @@ class Daemon:
                 self._report = asyncio.get_running_loop().call_later(_REPORT_AFTER, self._report_now)
 
     async def _become_ready(self, once: bool) -> None:
-        """READY is when the configuration is applied; whether the far ends answer is for status."""
-        await self._agents.settled()
+        """READY is when the configuration is applied or the host has refused it, and after ten seconds in any case.
+
+        Whether the far ends answer is for status.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_READY_AFTER):
+                await self._start.tried.wait()
+                if self._start.problem is None:
+                    await self._agents.settled()
         self._handover.remember()
         self._report_now()
         notify("READY=1")

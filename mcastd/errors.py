@@ -10,6 +10,7 @@ McastdError
  |    +-- ViciRefused        it answered that it will not
  +-- HostError           the host refused a change (netlink, sysctl, sockets)
  |    +-- LinkUnsupported    the kernel has no links of this kind
+ |    +-- AlreadyRunning     another daemon has the runtime directory
  +-- ControlError        the daemon does not answer on its control socket
  |    +-- ControlRefused     it answered that it will not
  +-- PeerConfigError     the other side's kind of device cannot do what was agreed on
@@ -82,6 +83,10 @@ class HostError(McastdError):
 
 class LinkUnsupported(HostError):
     """The kernel has no links of this kind (GRE, XFRM), so that none can be made."""
+
+
+class AlreadyRunning(HostError):
+    """Another daemon has the lock of the runtime directory."""
 
 
 class ControlError(McastdError):

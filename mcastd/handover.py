@@ -5,51 +5,25 @@
 are in no configuration, are a file each in ``joins/``: one more costs the same beside 10,000 others.
 """
 
+import contextlib
 from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
 from mcastd.errors import McastdError
+from mcastd.handover_file import LARGEST, VERSION, Entry, Join, Neighbor, State, decode, decode_join, entry
 from mcastd.pim.agent import PimAgent
 from mcastd.pim.settings import PimState
 from mcastd.system import files
 from mcastd.system.log import Logger
 
-Entry = tuple[IPv4Address, IPv4Address | None]
-"""A group and its source; None: (*,G)."""
 COMMAND: Final = "command"
 """The origin of what is joined by ``mcastd join``."""
-
-
-class Join(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A join by command: (*,G) where ``source`` is None. ``tunnel`` is the first of ``tunnels``."""
-
-    tunnel: str
-    group: str
-    source: str | None = None
-    tunnels: tuple[str, ...] = ()
-
-
-class Neighbor(msgspec.Struct, frozen=True):
-    """A PIM neighbour and its Hello, as a PIM message."""
-
-    tunnel: str
-    address: str
-    hello: bytes
-
-
-class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``handover.json``: Generation IDs by tunnel, and neighbours; ``joins`` are those of mcastd 0.1.
-
-    Another version may have written it: unknown fields are ignored, missing ones are as after a first start.
-    """
-
-    generation_ids: dict[str, Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]] = {}
-    neighbors: tuple[Neighbor, ...] = ()
-    joins: tuple[Join, ...] = ()
+_SLICE: Final = 500  # files that are written at a time: some 30 ms
 
 
 class Handover:
@@ -63,19 +37,16 @@ class Handover:
         self._kept: State | None = None  # what the file holds
         self._tunnels: dict[Entry, tuple[str, ...]] = {}  # of each join by command; empty where it has just been left
         self._unsaved: set[Entry] = set()  # joins whose file is not what it should be
-        self._failing = False  # the last write failed, which has been logged
+        self.problem: str | None = None  # why a file is not what it should be
 
     def inherit(self, tunnels: Collection[str]) -> None:
         """Let PIM go on as the previous process did, on those of ``tunnels``. What cannot be read counts as absent."""
-        try:
-            state = msgspec.json.decode(self._file.read_bytes(), type=State)
-            hellos = [(one.tunnel, IPv4Address(one.address), one.hello) for one in state.neighbors]
-        except (OSError, ValueError):
-            state, hellos = State(), []
-        self._pim.inherit(PimState(state.generation_ids, tuple(hellos)))
+        state = self._inherited_state()
+        hellos = tuple((one.tunnel, IPv4Address(one.address), one.hello) for one in state.neighbors)
+        self._pim.inherit(PimState(state.generation_ids, hellos))
         for join in (*state.joins, *self._inherited_joins()):
             try:
-                group, source = IPv4Address(join.group), IPv4Address(join.source) if join.source else None
+                group, source = entry(join)
                 self._tunnels[group, source] = ()
                 for tunnel in join.tunnels or (join.tunnel,):
                     if tunnel in tunnels:
@@ -98,57 +69,106 @@ class Handover:
         self._tunnels[group, source] = tuple(name for name in known if name != tunnel)
         self._keep(group, source)
 
+    def is_saved(self, group: IPv4Address, source: IPv4Address | None) -> bool:
+        """Whether the next process will know what was joined or left."""
+        return (group, source) not in self._unsaved
+
     def remember(self) -> None:
         """Keep what PIM has now. Costs the same however many joins there are."""
         pim = self._pim.state()
         neighbors = (Neighbor(tunnel, str(address), hello) for tunnel, address, hello in pim.hellos)
-        state = State(dict(pim.generation_ids), tuple(neighbors))
-        if state != self._kept and self._write(self._file, state):
+        state = State(VERSION, dict(pim.generation_ids), tuple(neighbors))
+        if state != self._kept:
+            if not self._write(self._file, state):
+                return
             self._kept = state
-        for entry in list(self._unsaved):
-            self._keep(*entry)
+        for unsaved in list(islice(self._unsaved, _SLICE)):
+            if not self._keep(*unsaved):
+                return
+        if not self._unsaved:
+            self.problem = None
+
+    def keep(self) -> None:
+        """Write again what was removed, or could not be written before."""
+        with contextlib.suppress(OSError):
+            if not self._file.exists():
+                self._kept = None
+            if not self._folder.is_dir():
+                self._unsaved.update(self._tunnels)
+        self.remember()
 
     def forget(self) -> None:
         """Remove the files: the next process starts without a past."""
-        self._file.unlink(missing_ok=True)
-        for file in self._join_files():
-            file.unlink(missing_ok=True)
-        if self._folder.is_dir():
+        for file in (self._file, *self._join_files()):
+            _remove(file)
+        with contextlib.suppress(OSError):
             self._folder.rmdir()
+
+    def _inherited_state(self) -> State:
+        try:
+            state, wrong = decode(_read(self._file))
+        except FileNotFoundError:
+            return State()
+        except (OSError, ValueError) as error:
+            aside = files.keep_aside(self._file)
+            self._log.warning(
+                "handover_damaged", problem=f"{self._file} cannot be read: {files.reason(error)}; {aside}"
+            )
+            return State()
+        for one in wrong:
+            self._log.warning("handover_damaged", problem=f"{self._file}: an entry is not used: {one}")
+        return state
 
     def _inherited_joins(self) -> Iterator[Join]:
         for file in self._join_files():
             if file.suffix == ".new":  # not completed, so the join was not answered
-                file.unlink(missing_ok=True)
+                _remove(file)
                 continue
             try:
-                yield msgspec.json.decode(file.read_bytes(), type=Join)
+                yield decode_join(_read(file))
             except (OSError, ValueError) as error:
-                self._log.warning("join_not_inherited", problem=f"{file}: {error}")
+                self._log.warning("join_not_inherited", problem=f"{file}: {files.reason(error)}")
 
     def _join_files(self) -> list[Path]:
-        return sorted(self._folder.iterdir()) if self._folder.is_dir() else []
+        try:
+            return sorted(self._folder.iterdir())
+        except OSError:
+            return []
 
-    def _keep(self, group: IPv4Address, source: IPv4Address | None) -> None:
+    def _keep(self, group: IPv4Address, source: IPv4Address | None) -> bool:
         """Make the file of a join what it should be; one that cannot be written is tried again by ``remember``."""
         file = self._folder / (f"{group}" if source is None else f"{group},{source}")
         tunnels = self._tunnels[group, source]
-        if not tunnels:
-            file.unlink(missing_ok=True)
-            del self._tunnels[group, source]
-        elif not self._write(file, Join(tunnels[0], str(group), str(source) if source else None, tunnels)):
+        join = Join(tunnels[0], str(group), str(source) if source else None, tunnels) if tunnels else None
+        if not self._write(file, join):
             self._unsaved.add((group, source))
-            return
-        self._unsaved.discard((group, source))
-
-    def _write(self, file: Path, content: State | Join) -> bool:
-        try:
-            file.parent.mkdir(exist_ok=True)
-            files.replace(file, msgspec.json.encode(content))
-        except OSError as error:
-            if not self._failing:
-                self._log.error("state_not_saved", file=str(file), problem=error.strerror)
-            self._failing = True
             return False
-        self._failing = False
+        self._unsaved.discard((group, source))
+        if join is None:
+            del self._tunnels[group, source]
         return True
+
+    def _write(self, file: Path, content: State | Join | None) -> bool:
+        """Replace a file, or remove it; returns whether that was possible, and if not keeps the reason."""
+        try:
+            if content is None:
+                file.unlink(missing_ok=True)
+            else:
+                file.parent.mkdir(exist_ok=True)
+                files.replace(file, msgspec.json.encode(content))
+        except OSError as error:
+            if self.problem is None:
+                self._log.error("state_not_saved", file=str(file), problem=error.strerror)
+            self.problem = f"{file}: {error.strerror}"
+            return False
+        return True
+
+
+def _read(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(LARGEST + 1)
+
+
+def _remove(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.unlink()

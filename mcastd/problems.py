@@ -12,7 +12,8 @@ IdentityCode = Literal["peer_identity", "peer_psk", "psk_or_identity"]
 CertificateCode = Literal["certificate_issuer_unknown", "certificate_key_mismatch", "certificate_not_pinned"]
 CertificateTrustCode = Literal["certificate_or_identity", "certificate_untrusted"]
 AgreementCode = Literal["ike_proposal", "esp_proposal", "traffic_selectors", "attempt_refused", "attempt_timeout"]
-HostCode = Literal["capability_missing", "firewall_failed", "host_cannot", "local_address_missing", "state_not_saved"]
+HostCode = Literal["capability_missing", "firewall_failed", "host_cannot", "local_address_missing"]
+StateCode = Literal["control_socket_failed", "start_failed", "state_not_saved"]
 RenewalCode = Literal["reauth_failed", "rekey_failed"]
 GuardCode = Literal["guard_drops"]
 DownCode = Literal["peer_down", "child_sa_down", "tunnel_down"]
@@ -21,7 +22,7 @@ ArrivalCode = Literal["all_silent", "child_sa_silent", "group_silent", "not_deli
 DaemonCode = Literal["agent_failed", "changed_by_another_program", "flapping"]
 AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode]
 PathsCode = Literal[PathCode, SilenceCode, ArrivalCode, RenewalCode, DownCode, PimCode]
-OwnCode = Literal[HostCode, GuardCode, DaemonCode, ForeignCode]
+OwnCode = Literal[HostCode, StateCode, GuardCode, DaemonCode, ForeignCode]
 ProblemCode = Literal[CharonCode, AuthenticationCode, AgreementCode, PathsCode, OwnCode]
 
 

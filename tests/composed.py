@@ -133,7 +133,7 @@ class Process:
         await self.agents.tunnels.inherit(self.agents.config)
         async with asyncio.TaskGroup() as group:
             await self.agents.start(group, peers(self.agents.config))
-            reconciling = group.create_task(self._reconcile())
+            reconciling = group.create_task(self.reconcile())
             await self._stop.wait()
             reconciling.cancel()
             if self._leaves_standing:
@@ -141,7 +141,7 @@ class Process:
             else:
                 await self.agents.close()
 
-    async def _reconcile(self) -> None:
+    async def reconcile(self) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()

@@ -1,6 +1,8 @@
 """What the control socket's commands do with a PIM agent that has no interface yet."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
@@ -14,10 +16,11 @@ from msgspec.structs import replace
 from mcastd.commands import Commands
 from mcastd.composition import Composition
 from mcastd.config.model import Config, Pim, Tunnel
-from mcastd.errors import ControlRefused, McastdError
+from mcastd.errors import ControlRefused, HostError, McastdError
 from mcastd.handover import COMMAND, Handover
 from mcastd.pim.agent import PimAgent
 from mcastd.status import Status
+from mcastd.system import files
 from tests.fakes.memory import MemoryLog
 
 GRE1 = Tunnel(
@@ -128,3 +131,36 @@ def test_the_counters_are_read_before_the_status(make: Callable[..., Bench]) -> 
     assert bench.ask("status") is bench.status
     assert bench.agents.refreshed == 1
     assert bench.ask("reload") == "reloaded"
+
+
+def test_what_cannot_be_saved_is_done_and_the_answer_says_that_it_will_be_forgotten(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make(GRE1)
+    bench.ask("join", group="239.1.1.8")
+
+    def full(path: Path, _content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replace", full)
+        for _ in range(2):
+            with pytest.raises(HostError, match=r"^joined; but it will be forgotten at a restart: .*No space left"):
+                bench.ask("join", group=str(GROUP))
+        assert bench.joins() == {("gre1", GROUP, None), ("gre1", IPv4Address("239.1.1.8"), None)}
+        bench.ask("leave", group=str(GROUP))
+    bench.ask("join", group=str(GROUP))
+    assert bench.kept() == {"239.1.1.7", "239.1.1.8"}
+
+
+def test_a_leave_that_cannot_be_saved_says_so(make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make(GRE1)
+    bench.ask("join", group=str(GROUP))
+
+    def read_only(_path: Path, *, missing_ok: bool) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(HostError, match=r"^left; but it will be joined again after a restart: .*Read-only"):
+        bench.ask("leave", group=str(GROUP))
+    assert bench.joins() == set()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from base64 import b64encode
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
@@ -10,6 +11,8 @@ from random import Random
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mcastd.config.model import Pim, RpRange
 from mcastd.handover import COMMAND, Handover
@@ -17,9 +20,10 @@ from mcastd.pim.agent import PimAgent
 from mcastd.pim.effects import Send
 from mcastd.pim.packet import Hello, MessageType, encode_hello
 from mcastd.pim.router import Router
-from mcastd.pim.settings import PimInterface, PimState
+from mcastd.pim.settings import PimDesired, PimInterface, PimState
 from mcastd.system import log
 from mcastd.system.log import get_logger
+from tests.fakes.memory import MemoryLog
 
 GROUP, CHANNEL, SOURCE = IPv4Address("239.1.1.7"), IPv4Address("232.1.1.1"), IPv4Address("100.15.30.10")
 OURS, THEIRS = IPv4Address("10.44.4.6"), IPv4Address("10.44.4.5")
@@ -28,6 +32,17 @@ CONFIG = Pim(rp=(RpRange(address=IPv4Address("100.15.30.253"), groups=(IPv4Netwo
 INTERFACE = PimInterface("gre1", 7, 1398, OURS, (), CONFIG)
 
 
+ANYTHING = st.binary(max_size=100) | st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(("gre1", "239.1.1.1")),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(("generation_ids", "neighbors", "joins", "tunnel", "group", "address", "hello", "tunnels")),
+            inner,
+            max_size=5,
+        )
+    ),
+).map(lambda found: json.dumps(found).encode())
 FIXTURE = Path(__file__).parent / "fixtures" / "0.1.0" / "handover.json"
 
 
@@ -138,6 +153,92 @@ def test_one_join_that_cannot_be_read_does_not_lose_the_others(tmp_path: Path) -
     def act(pim: PimAgent, handover: Handover) -> None:
         handover.inherit(["gre1"])
         assert joins(pim) == {("gre1", GROUP, None)}
+
+    process(tmp_path, act)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 5000, b"null"])
+def test_a_file_that_cannot_be_read_is_kept_aside(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "handover.json").write_bytes(content)
+    process(tmp_path, lambda _, handover: handover.inherit(["gre1"]))
+    assert (tmp_path / "handover.json.unreadable").read_bytes() == content
+    assert not (tmp_path / "handover.json").exists()
+
+
+def test_an_entry_that_cannot_be_used_does_not_lose_the_others(tmp_path: Path) -> None:
+    good, join = {"tunnel": "gre1", "address": "10.44.4.5", "hello": ""}, {"tunnel": "gre1", "group": "239.1.1.7"}
+    file = {
+        "version": 1,
+        "generation_ids": {"gre1": 42, "gre2": -1, "gre3": 1 << 32, "gre4": "x", "gre5": True, "gre6": 1.5},
+        "neighbors": [7, good, {**good, "address": "x"}, {**good, "hello": 7}, {**good, "tunnel": None}],
+        "joins": [join, {**join, "group": None}, {**join, "tunnels": [7]}, [join], {**join, "source": "x"}],
+    }
+    (tmp_path / "handover.json").write_text(json.dumps(file))
+    lines = MemoryLog()
+
+    def act(pim: PimAgent, _: Handover) -> None:
+        Handover(tmp_path, pim, lines.logger).inherit(["gre1"])
+        assert pim.state() == PimState({"gre1": 42}, (("gre1", THEIRS, b""),))
+        assert joins(pim) == {("gre1", GROUP, None)}
+
+    process(tmp_path, act)
+    assert lines.events() == ["handover_damaged"] * 13
+    assert "gre5" in str(lines.records)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ANYTHING, ANYTHING)
+def test_whatever_is_in_the_files_it_is_no_error(tmp_path: Path, state: bytes, join: bytes) -> None:
+    (tmp_path / "handover.json").write_bytes(state)
+    (tmp_path / "joins").mkdir(exist_ok=True)
+    (tmp_path / "joins" / "239.1.1.1").write_bytes(join)
+
+    def act(pim: PimAgent, handover: Handover) -> None:
+        handover.inherit(["gre1"])
+        pim.configure(PimDesired((INTERFACE,), (), ("gre1",)))
+        handover.remember()
+        handover.forget()
+
+    process(tmp_path, act)
+    assert [file for file in tmp_path.iterdir() if file.suffix != ".unreadable"] == []
+
+
+def test_what_stands_in_the_way_of_the_files_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "handover.json").mkdir()
+    (tmp_path / "joins" / "239.1.1.1").mkdir(parents=True)
+
+    def act(_: PimAgent, handover: Handover) -> None:
+        handover.inherit(["gre1"])
+        handover.keep()
+        handover.forget()
+
+    process(tmp_path, act)
+
+
+def test_a_neighbour_whose_tunnel_is_not_up_yet_is_handed_over_again(tmp_path: Path) -> None:
+    hello = encode_hello(Hello(holdtime=105, generation_id=9))
+    file = {"neighbors": [{"tunnel": "gre1", "address": str(THEIRS), "hello": b64encode(hello).decode()}]}
+    (tmp_path / "handover.json").write_text(json.dumps(file))
+
+    def act(pim: PimAgent, handover: Handover) -> None:
+        handover.inherit(["gre1"])
+        assert pim.state().hellos == (("gre1", THEIRS, hello),)
+        handover.remember()
+
+    for _ in range(3):
+        process(tmp_path, act)
+
+
+def test_many_joins_are_written_again_in_slices(tmp_path: Path) -> None:
+    def act(pim: PimAgent, handover: Handover) -> None:
+        for number in range(1200):
+            handover.joined(IPv4Address((239 << 24) + number), None, "gre1")
+        shutil.rmtree(tmp_path / "joins")
+        sizes = []
+        for _ in range(3):
+            handover.keep()
+            sizes.append(len(list((tmp_path / "joins").iterdir())))
+        assert sizes == [500, 1000, 1200]
 
     process(tmp_path, act)
 

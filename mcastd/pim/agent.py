@@ -121,7 +121,7 @@ class PimAgent:
             for name, interface in self._router.interfaces.items()
             for neighbor in interface.neighbors.all()
         )
-        return PimState(dict(self._router.generation_ids), hellos)
+        return PimState(dict(self._router.generation_ids), (*hellos, *self._router.inherited()))
 
     def inherit(self, state: PimState) -> None:
         """Go on as the previous process: call before ``configure``, and join what it had joined.

@@ -3,7 +3,7 @@
 Every input takes ``now`` (seconds, monotonic) and returns effects to carry out in order.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
 from math import inf
 from random import Random
@@ -38,6 +38,11 @@ class Router:
         self.generation_ids.update(state.generation_ids)
         for name, neighbor, hello in state.hellos:
             self._inherited.setdefault(name, []).append((neighbor, hello))
+
+    def inherited(self) -> Iterator[tuple[str, IPv4Address, bytes]]:
+        """The Hellos that were inherited for interfaces which do not run yet."""
+        for name, hellos in self._inherited.items():
+            yield from ((name, neighbor, hello) for neighbor, hello in hellos)
 
     def configure(self, interfaces: Iterable[PimInterface], groups: tuple[Group, ...], now: float) -> list[Effect]:
         """Run on these interfaces, and join these groups for the configuration."""

@@ -35,10 +35,18 @@ EVENTS: Final = {
     ),
     "state_not_saved": Event("error", "state for a restart could not be saved", "56a51c9c726c48028b7579d1fe8691e0"),
     "ledger_damaged": Event("warning", "the ledger is damaged", "b2d049d40eaf40efb0422d47947e0679"),
+    "handover_damaged": Event("warning", "a handover file is damaged", "8c459733fc154e5e8c880eeab8ebc163"),
     "inherited_by_mark": Event(
         "warning", "taken over by its mark, the ledger does not have it", "332e7a3ac7f74aafbf72ff46f0a002ab"
     ),
     "link_not_ours": Event("warning", "another program's interface stays", "9b2537f38b9045ba85fd6fbac95cb409"),
+    "runtime_directory_made": Event(
+        "warning", "the runtime directory is made again", "16247f1fbbbd41c2ba83db55dbf72d88"
+    ),
+    "start_failed": Event("error", "the start failed and is tried again", "fb5cc311cbd44a55a272129268d1694a"),
+    "control_socket_failed": Event(
+        "error", "the control socket could not be bound", "6c26bcdfcb5e42a4be3e4090502a46fe"
+    ),
     "join_not_inherited": Event("warning", "a join was not inherited", "3bafdf44bc9c494eb1ab8b023443411a"),
     "teardown_timeout": Event("error", "teardown did not end in time", "a8015fff9a8442c093d221e2136b03db"),
     "teardown_failed": Event("error", "teardown failed", "491bd3a8060a4f22b6ef6c8a603a2fa2"),

@@ -1,4 +1,4 @@
-"""Files that are replaced atomically."""
+"""Files that are replaced atomically, and such that cannot be read."""
 
 import contextlib
 from pathlib import Path
@@ -14,3 +14,18 @@ def replace(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             new.unlink()  # what of it was written would keep others from writing
         raise
+
+
+def keep_aside(path: Path) -> str:
+    """Move a file that cannot be read to where it can be looked into; returns in words what became of it."""
+    aside = path.with_name(f"{path.name}.unreadable")
+    try:
+        path.replace(aside)
+    except OSError as error:
+        return f"it stays ({error.strerror})"
+    return f"it is kept as {aside}"
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be read, without its name."""
+    return str(error.strerror or error) if isinstance(error, OSError) else str(error)

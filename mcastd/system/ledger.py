@@ -38,8 +38,7 @@ class Ledger:
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            self.warnings = (f"{path} cannot be read: {reason}; {self._keep_aside()}", _LOST)
+            self.warnings = (f"{path} cannot be read: {files.reason(error)}; {files.keep_aside(path)}", _LOST)
         else:
             self.warnings = tuple(f"{path}: an entry is not used: {one}" for one in wrong)
         self.is_incomplete = bool(self.warnings)
@@ -108,12 +107,3 @@ class Ledger:
                 files.replace(self._path, ledger_file.encode(self._entries))
         except OSError as error:
             raise HostError(f"{self._path}: {error.strerror}; mcastd records in it what it has to restore") from error
-
-    def _keep_aside(self) -> str:
-        """Move the file out of the way, where what happened to it can be looked into."""
-        aside = self._path.with_name(f"{self._path.name}.unreadable")
-        try:
-            self._path.replace(aside)
-        except OSError as error:
-            return f"it stays ({error.strerror})"
-        return f"it is kept as {aside}"

@@ -22,16 +22,16 @@ def notify(state: str, descriptors: Sequence[int] = ()) -> None:
     if not path:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        sock.settimeout(_SEND_TIMEOUT)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.settimeout(_SEND_TIMEOUT)
             sock.connect(address)
             if descriptors:
                 socket.send_fds(sock, [state.encode()], list(descriptors))
             else:
                 sock.send(state.encode())
-        except OSError:
-            return  # the service manager has gone, which does not concern traffic
+    except OSError:
+        return  # no service manager, or no descriptor for a socket: neither concerns traffic
 
 
 def reloading() -> str:

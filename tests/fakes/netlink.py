@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
@@ -29,6 +30,7 @@ class FakeNetlink:
         self.refused: dict[str, int] = {}
         self.meanwhile: dict[str, Callable[[], object]] = {}
         self.watched: set[IPv4Network] = set()  # of which changes of routes are noticed
+        self.asked: Counter[str] = Counter()  # how often, by operation
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -154,6 +156,7 @@ class FakeNetlink:
     async def _request(self, operation: str, what: object = "") -> None:
         assert self._open, "the socket is not open"
         await asyncio.sleep(LATENCY)
+        self.asked[operation] += 1
         if operation in self.meanwhile:
             self.meanwhile.pop(operation)()
         if operation in self.refused:

@@ -1,34 +1,69 @@
+import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
-from mcastd.errors import HostError
-from mcastd.system import notify, runtime, sysctl
+from mcastd.errors import AlreadyRunning, HostError
+from mcastd.system import notify, sysctl
+from mcastd.system.runtime import RuntimeDirectory
 
 
 def test_the_directory_is_made_and_a_second_claim_is_refused(tmp_path: Path) -> None:
-    directory = tmp_path / "run" / "mcastd"
-    lock = runtime.claim(directory)
-    with pytest.raises(HostError, match=f"{directory}: another mcastd is running with this directory"):
-        runtime.claim(directory)
-    os.close(lock)
-    again = runtime.claim(directory)
-    assert stat.S_IMODE(directory.stat().st_mode) & 0o022 == 0
-    os.close(again)
+    path = tmp_path / "run" / "mcastd"
+    first, second = RuntimeDirectory(path), RuntimeDirectory(path)
+    assert first.hold()
+    assert not first.hold()
+    for claim in (second.hold, second.claim):
+        with pytest.raises(AlreadyRunning, match=f"{path}: another mcastd is running with this directory"):
+            claim()
+    first.close()
+    assert second.hold()
+    assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0
+    second.close()
 
 
-def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_named_and_refuses_no_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    directory = RuntimeDirectory(tmp_path / "file" / "mcastd")
     with pytest.raises(HostError, match="file/mcastd: Not a directory; mcastd keeps its state in this directory"):
-        runtime.claim(tmp_path / "file" / "mcastd")
+        directory.hold()
+    directory.claim()
+
+
+def test_a_lock_that_was_removed_is_taken_again(tmp_path: Path) -> None:
+    directory = RuntimeDirectory(tmp_path / "mcastd")
+    directory.claim()
+    shutil.rmtree(directory.path)
+    assert directory.hold()
+    assert not directory.hold()
+    with pytest.raises(AlreadyRunning):
+        RuntimeDirectory(directory.path).hold()
+    directory.close()
+
+
+def test_the_lock_of_a_directory_that_is_read_only_can_be_taken(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch(0o444)
+    directory = RuntimeDirectory(tmp_path)
+    assert directory.hold()
+    directory.close()
 
 
 def test_the_lock_is_not_handed_to_children(tmp_path: Path) -> None:
-    lock = runtime.claim(tmp_path)
-    assert not os.get_inheritable(lock)
-    os.close(lock)
+    directory = RuntimeDirectory(tmp_path)
+    directory.claim()
+    held = [int(one.name) for one in Path("/proc/self/fd").iterdir() if _is(int(one.name), tmp_path / "lock")]
+    assert [os.get_inheritable(one) for one in held] == [False]
+    directory.close()
+
+
+def _is(descriptor: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except OSError:
+        return False
 
 
 def test_sysctls_are_read_and_one_that_is_not_there_is_none() -> None:
@@ -43,6 +78,15 @@ def test_a_sysctl_that_the_host_refuses_is_named_with_its_value() -> None:
 
 def test_notify_without_systemd_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    notify.notify("READY=1")
+
+
+def test_notify_without_a_descriptor_for_its_socket_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_arguments: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
+    monkeypatch.setattr("mcastd.system.notify.socket.socket", none_left)
     notify.notify("READY=1")
 
 
