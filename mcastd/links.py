@@ -24,7 +24,10 @@ class Xfrm:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network interface. ``kind`` is the kernel's (``gre``, ``tun``, ``veth``, ...), ``mtu`` is in bytes."""
+    """A network interface. ``kind`` is the kernel's (``gre``, ``tun``, ``veth``, ...), ``mtu`` is in bytes.
+
+    ``master`` is the index of the VRF, bridge or bond that it belongs to.
+    """
 
     index: int
     name: str
@@ -34,6 +37,7 @@ class Link:
     multicast: bool
     parameters: Gre | Xfrm | None = None
     alias: str = ""
+    master: int | None = None
 
     def __str__(self) -> str:
         return f"link {self.name}"

@@ -5,7 +5,7 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from random import Random
 from typing import cast
@@ -39,6 +39,8 @@ class Host:
 
     def __init__(self) -> None:
         self.kernel = FakeKernel()
+        for peer in ARTICLE.peers:
+            self.kernel.add_address("eth0", (IPv4Interface((peer.local, 24)), None))
         self.netlink = FakeNetlink(self.kernel)
         self.nft = FakeNftables()
         self.conntrack = FakeConntrack()

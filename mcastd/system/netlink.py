@@ -237,6 +237,7 @@ def _link(message: Any) -> Link:
         multicast=bool(flags & IFF_MULTICAST),
         parameters=_parameters(kind, info.get("data")) if kind in ("gre", "xfrm") else None,
         alias=message.get("ifalias") or "",
+        master=message.get("master"),
     )
 
 

@@ -37,6 +37,7 @@ _U32: Final = struct.Struct("=I")
 ALL: Final = (1, 5, 7, 8, 24)  # RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV4_NETCONF
 SYSCTLS: Final = (24,)
 _SLICE: Final = 32768  # bytes that the kernel makes of a dump at a time
+_COMPARED: Final = 200  # networks: a longer filter is refused (net.core.optmem_max)
 _LOST: Final = (errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -58,11 +59,10 @@ class Changes:
 
     def limit_routes(self, networks: Collection[IPv4Network]) -> None:
         """Notice only changes of routes that overlap with these networks; of all routes, if they are too many."""
-        try:
-            sockets.attach_filter(self._sock, bpf.accept_changes_of(collapse_addresses(networks)))
-        except OSError:
-            with _host_errors("no filter for notifications"):
-                sockets.attach_filter(self._sock, bpf.accept_changes_of([IPv4Network("0.0.0.0/0")]))
+        compared = list(collapse_addresses(networks))
+        with _host_errors("no filter for notifications"):
+            program = bpf.accept_changes_of(compared if len(compared) <= _COMPARED else [IPv4Network("0.0.0.0/0")])
+            sockets.attach_filter(self._sock, program)
 
     async def __aiter__(self) -> AsyncIterator[None]:
         """Return after changes, once for all that came meanwhile."""

@@ -10,4 +10,7 @@ with GRE in user space also while the CHILD_SA is down, nothing may leave throug
 An XFRM interface is below a GRE link, or in its place. It is up from the start: without an SA it drops what is sent
 into it, so that GRE cannot take another path. Routes (``routes``, pure, and ``routing``) lead through links that are
 up, and carry the mark of mcastd; the kernel deletes them with the link.
+
+What another program has changed is repaired and logged. Whether packets to the peers and to the far ends leave this
+host as they should is looked at with each change as well (``ways``); what leads them elsewhere is a problem in status.
 """

@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, Literal
 
@@ -13,7 +13,7 @@ from mcastd.errors import HostError, LinkUnsupported
 from mcastd.history import History
 from mcastd.links import Gre, Link, Xfrm
 from mcastd.problems import Problem
-from mcastd.status import RouteStatus, TunnelState, TunnelStatus
+from mcastd.status import TunnelStatus
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -26,25 +26,14 @@ from mcastd.tunnel.host import Host
 from mcastd.tunnel.kernel import Netlink
 from mcastd.tunnel.marks import ENDPOINT
 from mcastd.tunnel.mtu import Carrier, interface_mtu, tunnel_mtu
+from mcastd.tunnel.report import State, link_state, tunnel_status
 from mcastd.tunnel.userspace import GreDevices, Pump
+from mcastd.tunnel.ways import Ways
 
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the host without a notification
 _RETRY_PERIOD: Final = 1.0  # seconds to the next attempt after a failure
-_RULES, _NETLINK = "rules", "netlink"  # parts that are not interfaces
+_RULES, _NETLINK, _WAYS = _PARTS = "rules", "netlink", "routes"  # parts that are not interfaces
 _RP_FILTER: Final = {"loose": "2", "strict": "1", "keep": None}
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What is known of a tunnel."""
-
-    link: LinkView | None = None  # None if there is none
-    mtu_reason: str | None = None
-    problem: str | None = None
-    routed: bool = False  # whether its routes are in place
-    taken: frozenset[IPv4Network] = frozenset()  # prefixes that routes of other programs lead elsewhere
-    up_count: int = 0  # how often the link and its CHILD_SA came up
-    carrier_count: int = 0  # the carrier's up_count then
 
 
 class TunnelAgent:
@@ -69,6 +58,7 @@ class TunnelAgent:
         self._on_change = on_change
         self._history = history
         self._host = Host(netlink, sysctls, devices, ledger, store, self._repaired)
+        self._ways = Ways(netlink)
         self.wake = Wake()
         self.wake.set()  # an empty configuration has something to do as well: what is in the ledger
         self._desired = TunnelsDesired(Config(), {})
@@ -77,7 +67,7 @@ class TunnelAgent:
         self._children: Mapping[str, Child] = {}  # CHILD_SAs of the configuration, by name
         self._prefixes: Mapping[str, tuple[IPv4Network, ...]] = {}  # to be routed, by the tunnel's name
         self._datapath: Literal["kernel", "userspace"] | None = None  # what does GRE; None until the first link is made
-        self._states: dict[str, _State] = {}  # by the tunnel's name
+        self._states: dict[str, State] = {}  # by the tunnel's name
         self._problems: dict[str, str] = {}  # of XFRM interfaces below GRE, by name, and of the rules
 
     def configure(self, desired: TunnelsDesired) -> None:
@@ -151,13 +141,27 @@ class TunnelAgent:
 
     def status(self, now: float) -> dict[str, TunnelStatus]:
         """The tunnels, by name, without what the agents above know."""
-        return {tunnel.name: self._tunnel_status(tunnel) for tunnel in self._desired.config.tunnels}
+        found = {}
+        for tunnel in self._desired.config.tunnels:
+            state, prefixes = self._states.get(tunnel.name, State()), self._prefixes.get(tunnel.name, ())
+            if tunnel.route_table is not None and state.problem is None:
+                state = replace(state, problem=self._problems.get(_RULES))
+            pump = self.pumps.get(tunnel.name)
+            dropped = dict(pump.dropped) if pump is not None else {}
+            found[tunnel.name] = tunnel_status(tunnel, state, self._datapath_of(tunnel), prefixes, dropped)
+        return found
 
     def problems(self) -> Iterator[Problem]:
-        """The tunnels that are not up."""
+        """The tunnels that are not up, what the host refuses, and what is sent where it should not."""
         for tunnel in self._desired.config.tunnels:
-            if (state := _link_state(self._states.get(tunnel.name, _State()))) != "up":
-                yield Problem("tunnel_down", tunnel.name, f"tunnel {tunnel.name} is {state}")
+            state = self._states.get(tunnel.name, State())
+            if (shown := link_state(state)) != "up":
+                yield Problem("tunnel_down", tunnel.name, f"tunnel {tunnel.name} is {shown}")
+            elif state.problem is not None:
+                yield Problem("reconcile_failed", tunnel.name, state.problem)
+        for part in self._problems.keys() & set(_PARTS):
+            yield Problem("reconcile_failed", part, f"{part}: {self._problems[part]}")
+        yield from self._ways.problems
 
     def _take_desired(self) -> None:
         """Begin to work on the desired state that was configured last."""
@@ -186,7 +190,7 @@ class TunnelAgent:
                 await self._remove(name)
         for name in self._states.keys() - tunnels.keys():
             del self._states[name]
-        for name in self._problems.keys() - interfaces.keys() - {_RULES}:
+        for name in self._problems.keys() - interfaces.keys() - {_RULES, _WAYS}:
             del self._problems[name]
         for name, child in interfaces.items():
             await self._reconcile_interface(name, child)
@@ -197,6 +201,9 @@ class TunnelAgent:
             with self._logging("address_not_added", address=str(address)):
                 await self._host.add_loopback(address)
         await self._remove_loopbacks(_loopbacks(self._current.config))
+        with self._reporting(_WAYS):
+            up = [name for name, view in self.links().items() if view.up]
+            await self._ways.look(self._current.config, self._current.carriers, up)
         self._set_forwarding()
         if before != (self.links(), list(self.problems())):
             self._on_change()
@@ -259,12 +266,12 @@ class TunnelAgent:
                 raise HostError(f"{name}: a route that is not mcastd's leads {min(taken)} elsewhere; remove it")
 
     async def _reconcile_tunnel(self, tunnel: Tunnel) -> None:
-        old = self._states.get(tunnel.name, _State())
+        old = self._states.get(tunnel.name, State())
         began = time.monotonic()
         try:
             state = await self._match(tunnel, old)
         except HostError as error:
-            state = _State(problem=str(error), up_count=old.up_count)
+            state = await self._failed(tunnel, old, str(error))
         self._states[tunnel.name] = state
         if state.problem is not None and old.problem != state.problem:
             self._log.error("tunnel_failed", tunnel=tunnel.name, problem=state.problem)
@@ -281,7 +288,17 @@ class TunnelAgent:
                 took_ms=round((time.monotonic() - began) * 1000),
             )
 
-    async def _match(self, tunnel: Tunnel, old: _State) -> _State:
+    async def _failed(self, tunnel: Tunnel, old: State, problem: str) -> State:
+        """What is known after a look that failed: the link stays, unless it is another one or none."""
+        up = _carrier(self._current, tunnel).up and old.link is not None and old.link.up
+        with suppress(HostError):
+            link = await self._host.find(tunnel.name)
+            if old.link is None or link is None or link.index != old.link.index:
+                return State(problem=problem, up_count=old.up_count)
+            up = up and link.up
+        return replace(old, link=replace(old.link, up=up) if old.link else None, problem=problem)
+
+    async def _match(self, tunnel: Tunnel, old: State) -> State:
         """Make the link and the routes of a tunnel as desired; raises HostError if there is no link then."""
         carrier = _carrier(self._current, tunnel)
         child = self._children.get(tunnel.child or "")
@@ -295,7 +312,7 @@ class TunnelAgent:
         count = old.up_count + (up and not (was_up and carrier.up_count == old.carrier_count))
         secondary = tuple(address.ip for address in tunnel.addresses)
         view = LinkView(link.index, link.mtu, tunnel.address.ip, up, count, secondary)
-        state = _State(view, reason, up_count=count, carrier_count=carrier.up_count)
+        state = State(view, reason, up_count=count, carrier_count=carrier.up_count)
         if not link.up:  # the kernel accepts no routes through it yet
             return state
         try:
@@ -350,25 +367,6 @@ class TunnelAgent:
     def _datapath_of(self, tunnel: Tunnel) -> str | None:
         return "kernel" if tunnel.encapsulation == "none" else self._datapath
 
-    def _tunnel_status(self, tunnel: Tunnel) -> TunnelStatus:
-        state = self._states.get(tunnel.name, _State())
-        pump = self.pumps.get(tunnel.name)
-        return TunnelStatus(
-            name=tunnel.name,
-            state=_link_state(state),
-            datapath=self._datapath_of(tunnel),
-            encapsulation=tunnel.encapsulation,
-            local=str(tunnel.local),
-            remote=str(tunnel.remote),
-            address=str(tunnel.address),
-            addresses=tuple(map(str, tunnel.addresses)),
-            mtu=state.link.mtu if state.link else None,
-            mtu_reason=state.mtu_reason,
-            problem=state.problem or (self._problems.get(_RULES) if tunnel.route_table else None),
-            dropped=dict(pump.dropped) if pump else {},
-            routes=tuple(_route_status(tunnel, state, prefix) for prefix in self._prefixes.get(tunnel.name, ())),
-        )
-
 
 def _snat(config: Config) -> set[IPv4Address]:
     """The addresses of SNAT that are to be on the loopback."""
@@ -385,17 +383,3 @@ def _carrier(desired: TunnelsDesired, tunnel: Tunnel) -> Carrier:
     if tunnel.child is None:
         return Carrier(up=True, up_count=1, remote=tunnel.remote)
     return desired.carriers.get(tunnel.child, Carrier())
-
-
-def _link_state(state: _State) -> TunnelState:
-    return "down" if state.link is None else "up" if state.link.up else "waiting"
-
-
-def _route_status(tunnel: Tunnel, state: _State, prefix: IPv4Network) -> RouteStatus:
-    taken = prefix in state.taken
-    return RouteStatus(
-        prefix=str(prefix),
-        table=tunnel.route_table or routes.MAIN_TABLE,
-        state="taken" if taken else "up" if state.routed else "waiting",
-        problem="a route that is not mcastd's leads it elsewhere" if taken else None,
-    )

@@ -57,9 +57,11 @@ class FakeLink:
     solicited: bool = False  # whether it has been up with IPv6: then router solicitations have been sent
     tun: socket.socket | None = None
     received: list[bytes] = field(default_factory=list)
+    master: int | None = None
 
     def shown(self) -> Link:
-        return Link(self.index, self.name, self.kind, self.mtu, self.up, self.multicast, self.parameters, self.alias)
+        own = self.index, self.name, self.kind, self.mtu, self.up, self.multicast
+        return Link(*own, self.parameters, self.alias, self.master)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ class FakeNetlink:
 
     async def is_local(self, address: IPv4Address) -> bool:
         await self._request("is_local")
-        return any(own.ip == address for link in self._kernel.links.values() if link.up for own, _ in link.addresses)
+        links = [link for link in self._kernel.links.values() if link.up and link.master is None]
+        return any(own.ip == address for link in links for own, _ in link.addresses)
 
     async def addresses(self, link: Link | None = None) -> tuple[Address, ...]:
         await self._request("addresses")

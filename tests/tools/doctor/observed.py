@@ -186,9 +186,9 @@ def negotiated(code: ProblemCode, *, ike: bool = False) -> Facts:
     return facts(status=status(peers=(peer(children=(down,)),)))
 
 
-def reported(code: ProblemCode) -> Facts:
+def reported(code: ProblemCode, subject: str = "gre1") -> Facts:
     """All passes, and the daemon's status has a problem."""
-    problem = ProblemStatus(code, "gre1", "2026-01-01T00:00:00Z", "something is wrong")
+    problem = ProblemStatus(code, subject, "2026-01-01T00:00:00Z", "something is wrong")
     return facts(status=status(problems=(problem,)))
 
 

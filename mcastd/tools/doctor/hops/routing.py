@@ -26,6 +26,10 @@ class Routing(Cause):
         "the sockets of charon and mcastd are outside of the VRF of the interface, and their packets do not reach it",
         "ip link set {interface} nomaster, or run strongSwan and mcastd in the VRF: ip vrf exec {vrf} ...",
     )
+    TUNNEL_IN_VRF = here(
+        "mcastd and applications outside of the VRF get nothing from the interface, and send nothing into it",
+        "ip link set {tunnel} nomaster, and stop what puts it there",
+    )
     RULE_220_MISSING = here(
         "charon's routes into IPsec are in table 220, and no ip rule leads there: GRE does not reach IPsec",
         "ip rule add pref 220 table 220; stop what removes it (systemd-networkd does: set "
@@ -39,10 +43,16 @@ def routes(facts: Facts) -> Found:
         if tunnel.encapsulation == "gre" and (interface := facts.addresses.get(tunnel.remote)) is not None:
             saw = f"{tunnel.remote}, the remote endpoint of {tunnel.name}, is an address of {interface}"
             yield Routing.REMOTE_IS_LOCAL.found(saw, remote=tunnel.remote, interface=interface)
-    if facts.rule_220_missing and any(view.seen.unanswered for view in facts.views()):
+        if (vrf := facts.vrfs.get(tunnel.name)) is not None:
+            yield Routing.TUNNEL_IN_VRF.found(f"{tunnel.name} is in the VRF {vrf}", tunnel=tunnel.name)
+    reported = {(one.code, one.subject): one.text for one in facts.status.problems} if facts.status else {}
+    is_reported = any(code == "rule_220_missing" for code, _ in reported)
+    if facts.rule_220_missing and (is_reported or any(view.seen.unanswered for view in facts.views())):
         yield Routing.RULE_220_MISSING.found("table 220 has routes, and no ip rule leads to it")
     for peer in facts.peers:
-        if not any(facts.passed(child)[0] for child in peer.children):
+        if (text := reported.get(("route_to_peer", peer.name))) is not None:
+            yield Routing.ROUTE_TO_PEER.found(text, remote=peer.remote, local=peer.local, peer=peer.name)
+        elif not any(facts.passed(child)[0] for child in peer.children):
             yield from _to_peer(facts, peer)
 
 

@@ -52,6 +52,10 @@ class Reported(Cause):
         "a part of mcastd has failed; it is started again, and the others go on",
         "journalctl -u mcastd has the reason; `mcastd support` collects what a report of it needs",
     )
+    RECONCILE_FAILED = here(
+        "the host refuses what mcastd asks of it; it is tried again each second",
+        "the message says what: memory, descriptors (LimitNOFILE), a read-only /proc/sys, a missing capability",
+    )
     STATE_NOT_SAVED = here(
         "what a restart needs could not be written: joins by command and settings from before are lost with it",
         "df and ls -ld of daemon.runtime_dir: make room there, make it writable",
