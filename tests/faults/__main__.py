@@ -29,7 +29,7 @@ _INSIDE = [".venv/bin/python", "-m", "tests.faults"]
 def main() -> int:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="./dev faults", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*FAULTS, []], help="which; --list lists them")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which; --list lists them")
     parser.add_argument("--list", action="store_true", help="list the faults, and run none")
     parser.add_argument("--sample", type=int, metavar="N", help="run N of them, chosen by the seed")
     parser.add_argument("--seed", default=_seed(), help="of --sample (default: the commit, or else the day)")
@@ -41,6 +41,8 @@ def main() -> int:
         help="in a virtual machine, over the kernel's datapath; without names, those that this kernel cannot have",
     )
     asked = parser.parse_args()
+    if unknown := [name for name in asked.names if name not in FAULTS]:
+        parser.error(f"there is no fault {', '.join(unknown)}; --list lists them")
     chosen = [FAULTS[name] for name in asked.names] or list(FAULTS.values())
     if asked.list:
         for fault in chosen:
