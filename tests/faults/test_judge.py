@@ -2,9 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from mcastd.problems import ProblemCode
+from mcastd.tools.doctor import walk  # noqa: F401  # it declares all causes
+from mcastd.tools.doctor.finding import Cause
 from tests.faults import charon, daemon, far, files, host, path, report
 from tests.faults.fault import Fault, Group, Observed, judge, nothing
 from tests.faults.list import FAULTS
@@ -93,6 +97,13 @@ def test_the_page_has_no_rows_of_faults_that_there_are_no_more(tmp_path: Path) -
     page.write_text("| `what-was` | x | 1 | 1 | 1 | yes |\n")
     report.write(page, [(FAULTS["path-cut"], AS_EXPECTED)])
     assert "what-was" not in page.read_text()
+
+
+def test_every_code_is_one_of_status_and_every_finding_one_of_the_doctor() -> None:
+    codes = {code for fault in FAULTS.values() for code in fault.codes}
+    assert codes <= set(get_args(ProblemCode))
+    findings = {found for fault in FAULTS.values() for found in fault.doctor}
+    assert findings <= {cause.name.lower() for declared in Cause.__subclasses__() for cause in declared}
 
 
 def test_each_fault_has_a_name_of_its_own() -> None:

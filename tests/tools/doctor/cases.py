@@ -121,7 +121,6 @@ CASES: dict[str, tuple[str, Facts]] = {
     "a rekeying that failed": ("rekey_failed", reported("rekey_failed")),
     "a tunnel that flaps": ("flapping", reported("flapping")),
     "another program": ("changed_by_another_program", reported("changed_by_another_program")),
-    "a key that is gone": ("removed_from_charon", reported("removed_from_charon")),
     "a part that failed": ("agent_failed", reported("agent_failed")),
     "a full file system": ("state_not_saved", reported("state_not_saved")),
     "what nothing else explains": ("reported", reported("capability_missing")),

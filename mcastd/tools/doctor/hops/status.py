@@ -43,11 +43,6 @@ class Reported(Cause):
         "find it and let it leave that alone: NetworkManager (unmanaged-devices), systemd-networkd, a firewall "
         "service, configuration management; journalctl -u mcastd has the times",
     )
-    REMOVED_FROM_CHARON = here(
-        "another program removes what mcastd has loaded into charon, and mcastd loads it again",
-        "find what runs `swanctl --load-creds`, `--load-all` or `systemctl reload strongswan` (hooks of certbot, "
-        "configuration management): these unload whatever is not in swanctl's own files",
-    )
     AGENT_FAILED = here(
         "a part of mcastd has failed; it is started again, and the others go on",
         "journalctl -u mcastd has the reason; `mcastd support` collects what a report of it needs",
