@@ -35,7 +35,7 @@ from mcastd.snapshot import Judgement, Snapshots
 from mcastd.status import ProblemStatus
 from mcastd.streams.agent import Counters, Memberships, StreamsAgent
 from mcastd.supervision import Supervisor
-from mcastd.system import capabilities, conntrack, gre_devices, memberships, netlink, nft, nft_counters, sockets, sysctl
+from mcastd.system import capabilities, conntrack, counters, gre_devices, memberships, netlink, nft, sockets, sysctl
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -73,7 +73,7 @@ class System:
     sysctls: Sysctls = sysctl
     nftables: Nftables = nft
     conntrack: Conntrack = conntrack
-    counters: Counters = nft_counters
+    counters: Counters = counters
     memberships: Callable[[], Memberships] = memberships.joined
     charon: Callable[[Path], Charon] = ViciSocket
     esp_sockets: EspSockets = sockets

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -27,13 +27,16 @@ _RETRY_PERIOD: Final = 5.0  # seconds to the next attempt after a failure
 
 
 class Counters(Protocol):
-    """The functions of ``mcastd.system.nft_counters`` that are used here; tests replace them."""
+    """The functions of ``mcastd.system.counters`` that are used here; tests replace them."""
 
     async def counters(self, table: str) -> dict[str, int]:
         """The packets of each named counter of a table. Raises HostError."""
 
     def elements(self, table: str, name: str) -> AsyncGenerator[list[Element], None]:
         """The elements of a set, in parts. Raises HostError."""
+
+    async def received(self, names: Iterable[str]) -> dict[str, int]:
+        """How many packets interfaces have received; those that do not exist are left out."""
 
 
 Memberships: TypeAlias = Mapping[str, Collection[IPv4Address]]
@@ -147,18 +150,20 @@ class StreamsAgent:
 
     async def _count(self) -> None:
         """Read the named counters and, if they ask for it, the streams."""
-        if not self._table.in_place:
-            return
         async with self._reading:
             with suppress(HostError, DecodeError):
-                counted = await self._counters.counters(table.NAME)
-                if self._monitor.counted(counted, time.monotonic()):
-                    await self._look()
+                if self._table.in_place:
+                    counted = await self._counters.counters(table.NAME)
+                    if self._monitor.counted(counted, time.monotonic()):
+                        await self._look()
+                elif self._problem is not None:
+                    tunnels = [tunnel.name for tunnel in self._desired.config.tunnels]
+                    self._monitor.received(await self._counters.received(tunnels), time.monotonic())
             now = time.monotonic()
             # A file of one line for each join: read only when that may explain something.
-            tunnels = self._monitor.undelivered(now)
-            joined = self._memberships() if tunnels else {}
-            self._monitor.joined({name: joined.get(name, ()) for name in tunnels}, now)
+            undelivered = self._monitor.undelivered(now)
+            joined = self._memberships() if undelivered else {}
+            self._monitor.joined({name: joined.get(name, ()) for name in undelivered}, now)
         self._update()
 
     async def _look(self) -> None:

@@ -17,6 +17,7 @@ from mcastd.streams import table
 from mcastd.streams.decryption import Child
 from mcastd.streams.delivery import Delivery
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival
+from mcastd.streams.interfaces import Interface, any_stream
 from mcastd.streams.stream import SILENCE, Stream
 from mcastd.streams.tunnels import Tunnel
 
@@ -40,9 +41,8 @@ class Monitor:
         self._dropped: dict[str, list[IPv4Address]] = {}  # what arrives on a tunnel, is joined and not delivered
         self._children: dict[str, Child] = {}
         self._streams: dict[bytes, Stream] = {}  # by the key of the kernel's element
-        self._last: dict[
-            tuple[str, IPv4Address | None, IPv4Address], float
-        ] = {}  # the last packet, by source and group
+        self._last: dict[Place, float] = {}  # when the last packet arrived
+        self._interfaces: dict[str, Interface] = {}  # by the tunnel's name, where nftables is missing
         self._looked_at = 0.0  # when the streams were read last
         self._asked = False  # whether a look was asked for since then
         self._limited: dict[Place, tuple[float, float]] = {}  # the groups with max_silence: it, and since when they are
@@ -89,6 +89,16 @@ class Monitor:
         shortest, longest = _LOOK_PERIOD
         period = len(self._streams) / _STREAMS_A_SECOND
         return now - self._looked_at >= (period / 10 if asked else min(max(period, shortest), longest))
+
+    def received(self, packets: Mapping[str, int], now: float) -> None:
+        """Take, where nftables is missing, how many packets the interfaces have received."""
+        for name, tunnel in self._tunnels.items():
+            if name not in packets:
+                continue
+            interface = self._interfaces.setdefault(name, Interface(name, packets[name], now))
+            interface.received(packets[name], now)
+            tunnel.counted(interface.stream.packets)
+            tunnel.looked((interface.stream,) if tunnel.joins else (), any_stream, now)
 
     def stream(self, element: Element, now: float) -> None:
         """Take one stream. Raises DecodeError."""

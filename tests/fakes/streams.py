@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -47,6 +47,7 @@ class FakeStreams:
         self._flows: dict[bytes | str, Flow] = {}  # by the key of a stream, or the name of a CHILD_SA
         self._set: dict[bytes, Counted] = {}  # the elements
         self._table: int | None = None  # the handle of the table that they are in
+        self._interfaces: dict[str, int] = {}  # packets by the tunnel's name
         self._at = time.monotonic()  # until when packets have been delivered
 
     # What the agent uses.
@@ -67,6 +68,11 @@ class FakeStreams:
         for start in range(0, len(elements), _PART):
             yield elements[start : start + _PART]
             await asyncio.sleep(0)
+
+    async def received(self, names: Iterable[str]) -> dict[str, int]:
+        await asyncio.sleep(0)
+        self._deliver()
+        return {name: self._interfaces.get(name, 0) for name in names}
 
     # What arrives.
 
@@ -107,6 +113,9 @@ class FakeStreams:
         for name, flow in self._flows.items():
             flow.due += flow.rate * period
             packets, flow.due = int(flow.due), flow.due % 1.0
+            if flow.counter.startswith(TUNNEL):
+                tunnel = flow.counter.removeprefix(TUNNEL)
+                self._interfaces[tunnel] = self._interfaces.get(tunnel, 0) + packets
             if table is not None and packets and flow.counter in table.counts:
                 counted = table.counts[flow.counter]
                 table.counts[flow.counter] = (counted[0] + packets, counted[1] + packets * 100)

@@ -1,4 +1,4 @@
-"""What the named counters and the sets of an nftables table have counted, read by netlink.
+"""What the kernel has counted, read by netlink: counters and sets of an nftables table, and packets of interfaces.
 
 nft(8) takes a quarter of a second for 10,000 elements, and its JSON blocks the event loop. Here each datagram of the
 kernel, of at most some hundred elements, is one step, and the loop runs in between. Every question has a socket of its
@@ -8,8 +8,12 @@ own, so that what is left of an answer that was given up is not taken for the ne
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import suppress
 from typing import Final
+
+from pyroute2.iproute.linux import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from mcastd.errors import DecodeError, HostError
 from mcastd.net import nfnetlink
@@ -30,6 +34,17 @@ async def elements(table: str, name: str) -> AsyncGenerator[list[Element], None]
     """The elements of a set of a table of the family ``ip``, in parts. Raises HostError."""
     async for message in _messages(nfnetlink.ask_elements(table, name)):
         yield list(nfnetlink.elements(message))
+
+
+async def received(names: Iterable[str]) -> dict[str, int]:
+    """How many packets interfaces have received, by their name; those that do not exist are left out."""
+    found = {}
+    async with AsyncIPRoute() as ipr:
+        for name in names:
+            with suppress(NetlinkError):
+                for link in await ipr.link("get", ifname=name):
+                    found[name] = int(link.get("stats64")["rx_packets"])
+    return found
 
 
 async def _messages(request: bytes) -> AsyncIterator[bytes]:

@@ -1,0 +1,216 @@
+"""The streams agent with real nftables, in namespaces: what the kernel counts, and what outlives a process."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from mcastd.config.model import Config
+from mcastd.errors import HostError
+from mcastd.history import History
+from mcastd.streams.agent import StreamsAgent
+from mcastd.streams.desired import StreamsDesired
+from mcastd.streams.table import NAME, SET
+from mcastd.system import counters, log
+from mcastd.system import nft as nftables
+from mcastd.system.ledger import Ledger
+from tests.firewall.test_rules import child, config, tunnel
+from tests.loops import looping
+from tests.namespaces import Namespace, join, until
+
+pytestmark = pytest.mark.root
+
+GROUP, LINK_LOCAL = "239.1.1.1", "224.0.0.13"
+CONFIG = config(child(), tunnels=(tunnel(name="veth0"),))
+DROP = """
+table ip theirs {
+    chain early { type filter hook prerouting priority raw; policy drop; }
+}
+"""
+
+
+@pytest.fixture
+def cable(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
+    """This host, whose cable is the tunnel, and the other end."""
+    host, other = namespace(), namespace()
+    join(host, "10.44.4.6/30", other, "10.44.4.5/30")
+    other.ip("route", "add", "224.0.0.0/4", "dev", "veth0")
+    return host, other
+
+
+def nft(namespace: Namespace, *words: str, text: str = "") -> str:
+    argv = ("ip", "netns", "exec", namespace.name, "nft", *words)
+    return subprocess.run(argv, input=text, check=True, capture_output=True, text=True).stdout
+
+
+def send(namespace: Namespace, *groups: str, packets: int = 1, port: int = 5000) -> None:
+    def sending() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for _ in range(packets):
+                for group in groups:
+                    sock.sendto(b"x" * 20, (group, port))
+
+    namespace.call(sending)
+
+
+class Running:
+    """A running agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.changes = 0
+        self.agent = StreamsAgent(
+            nftables=nftables,
+            counters=counters,
+            ledger=Ledger(folder / "ledger.json"),
+            history=History(log.get_logger()),
+            log=log.get_logger(),
+            on_change=self._changed,
+        )
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    async def want(self, desired: Config) -> None:
+        self.agent.configure(
+            StreamsDesired(desired, {"c": 1}, {"veth0": 1}, lambda *place: place[2] == IPv4Address(GROUP))
+        )
+        await self.agent.settled()
+
+    async def row(self) -> str | None:
+        await self.agent.refresh()
+        return self.agent.status(time.monotonic()).groups.get(("veth0", None, GROUP))
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Running]:
+    """An agent whose loop runs; it is not closed, as in a crash."""
+    host = Running(folder)
+    async with looping(host.agent.run()):
+        yield host
+
+
+def test_what_arrives_counts_also_where_another_table_drops_it(
+    cable: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    host, other = cable
+    nft(host, "-f", "-", text=DROP)
+
+    async def scenario() -> None:
+        async with running(tmp_path) as one:
+            await one.want(CONFIG)
+            assert await one.row() is None
+            send(other, GROUP, LINK_LOCAL, packets=3)
+            await until(lambda: "packets 3" in nft(host, "list", "counter", "ip", NAME, "tunnel-veth0"), "counted")
+            assert await one.row() == "arriving"
+            assert one.agent.has_arrived("veth0", IPv4Address("10.44.4.5"), IPv4Address(GROUP))
+            assert LINK_LOCAL not in nft(host, "list", "set", "ip", NAME, SET)
+            await one.agent.close()
+            assert NAME not in nft(host, "list", "tables")
+
+    host.run(scenario)
+
+
+def test_silence_of_all_streams_is_found_in_what_the_kernel_says(
+    cable: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    host, other = cable
+
+    async def scenario() -> None:
+        async with running(tmp_path) as one:
+            await one.want(CONFIG)
+            end = time.monotonic() + 9.0
+            while time.monotonic() < end:
+                send(other, GROUP, packets=10)
+                await asyncio.sleep(0.05)
+            assert list(one.agent.problems()) == []
+            await until(lambda: [problem.code for problem in one.agent.problems()] == ["all_silent"], "all_silent")
+            assert time.monotonic() - end > 2.9
+            assert one.agent.arrivals()["veth0"].silences == 1
+            send(other, GROUP, packets=10)
+            await until(lambda: not list(one.agent.problems()), "it arrives again")
+
+    host.run(scenario)
+
+
+def test_the_counts_survive_another_process_and_another_configuration(
+    cable: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    host, other = cable
+    both = config(child(), tunnels=(tunnel(name="veth0"), tunnel(name="gre2", remote=IPv4Address("10.44.7.2"))))
+
+    async def scenario() -> None:
+        async with running(tmp_path) as one:
+            await one.want(CONFIG)
+            send(other, GROUP, packets=5)
+        async with running(tmp_path) as one:
+            for desired in (CONFIG, both, CONFIG):
+                await one.want(desired)
+                assert (await counters.counters(NAME))["tunnel-veth0"] == 5
+                assert ("tunnel-gre2" in await counters.counters(NAME)) is (desired is both)
+                assert await one.row() == "arriving"
+            nft(host, "flush", "chain", "ip", NAME, "arriving")
+            await until(lambda: "tunnel-veth0" in nft(host, "list", "chain", "ip", NAME, "arriving"), "restored")
+            assert (await counters.counters(NAME))["tunnel-veth0"] == 5
+            nft(host, "delete", "table", "ip", NAME)
+            await until(lambda: NAME in nft(host, "list", "tables"), "restored")
+            await one.agent.close()
+            assert NAME not in nft(host, "list", "tables")
+
+    host.run(scenario)
+
+
+def test_a_table_of_that_name_that_is_not_ours_stays_and_the_interface_is_read(
+    cable: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    host, other = cable
+    nft(host, "add", "table", "ip", NAME)
+
+    async def scenario() -> None:
+        async with running(tmp_path) as one:
+            await one.want(CONFIG)
+            problem = one.agent.status(0.0).problem
+            assert problem is not None
+            assert "mcastd did not make it" in problem
+            before = (await counters.received(["veth0", "nope"]))["veth0"]
+            send(other, GROUP, packets=5)
+            await asyncio.sleep(0.1)
+            assert (await counters.received(["veth0"]))["veth0"] >= before + 5
+            await one.agent.close()
+            assert NAME in nft(host, "list", "tables")
+
+    host.run(scenario)
+
+
+def test_ten_thousand_streams_are_read_in_parts(cable: tuple[Namespace, Namespace], tmp_path: Path) -> None:
+    host, other = cable
+    groups = [f"239.2.{n // 250}.{n % 250}" for n in range(10_000)]
+
+    async def scenario() -> None:
+        async with running(tmp_path) as one:
+            await one.want(CONFIG)
+            for start in range(0, len(groups), 500):
+                send(other, *groups[start : start + 500])
+                await asyncio.sleep(0.01)
+            parts = [part async for part in counters.elements(NAME, SET)]
+            assert sum(map(len, parts)) > 9000
+            assert max(map(len, parts)) <= 400
+            await one.agent.refresh()
+            assert len(one.agent.status(time.monotonic()).groups) > 18000
+
+    host.run(scenario)
+
+
+def test_what_cannot_be_read_is_a_host_error(namespace: Callable[[], Namespace]) -> None:
+    async def scenario() -> None:
+        assert await counters.counters(NAME) == {}
+        with pytest.raises(HostError, match="nftables: No such file or directory"):
+            async for _ in counters.elements(NAME, SET):
+                pass
+
+    namespace().run(scenario)
