@@ -11,7 +11,7 @@ from typing import Any
 from mcastd.ipsec import vici
 from mcastd.keepalive import packet as keepalive_packet
 from mcastd.keepalive import reflect
-from mcastd.net import gre, ipv4
+from mcastd.net import gre, ipv4, nfnetlink
 from mcastd.pim import auto_rp_packet, messages, packet
 from tests.fuzz.targets import TARGETS
 
@@ -29,6 +29,7 @@ DECODERS: dict[ModuleType, tuple[str, ...]] = {
     ),
     auto_rp_packet: ("decode_udp", "decode_auto_rp", "_entry", "_groups"),
     ipv4: ("parse",),
+    nfnetlink: ("part", "counter", "elements", "_attributes", "_required", "_number"),
     gre: ("decode", "behind_cmd"),
     keepalive_packet: ("carried",),
     reflect: ("reflect",),

@@ -1,6 +1,7 @@
 """What is fuzzed: every decoder, and the PIM machine behind its checksum. Only DecodeError may come out."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
@@ -10,7 +11,7 @@ from mcastd.errors import DecodeError
 from mcastd.ipsec import vici
 from mcastd.keepalive.packet import Endpoints, carried
 from mcastd.keepalive.reflect import reflect
-from mcastd.net import gre, ipv4
+from mcastd.net import gre, ipv4, nfnetlink
 from mcastd.net.checksum import internet_checksum
 from mcastd.net.gre import GreOptions
 from mcastd.pim import auto_rp_packet, messages, packet
@@ -19,6 +20,7 @@ from mcastd.pim.bootstrap_rps import MAX_RPS, MAX_SCOPES
 from mcastd.pim.neighbor import MAX_NEIGHBORS
 from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface
+from mcastd.streams.table import key
 from tests.pim.encoders import seal
 
 UPSTREAM, LEAF, OTHER = (IPv4Address(f"10.44.4.{n}") for n in (5, 6, 7))
@@ -126,6 +128,16 @@ def _repair_checksum(packet: bytearray, at: int) -> None:
         packet[at + 4 : at + 6] = internet_checksum(bytes(packet[at:])).to_bytes(2, "big")
 
 
+def nftables_answer(data: bytes) -> None:
+    """A datagram of the kernel, read as counters and as elements."""
+    for message in nfnetlink.part(data).messages:
+        with suppress(DecodeError):
+            nfnetlink.counter(message)
+        for element in nfnetlink.elements(message):
+            with suppress(DecodeError):
+                key(element)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "pim_header": decoder(packet.unseal),
     "pim_hello": decoder(packet.decode_hello),
@@ -141,5 +153,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "gre": decoder(gre.decode),
     "keepalive": decoder(lambda data: reflect(data, ENDPOINTS)),
     "keepalive_gre": decoder(keepalive_received),
+    "nfnetlink": decoder(nftables_answer),
     "vici": decoder(vici.decode_packet),
 }

@@ -23,6 +23,26 @@ class Reported(Cause):
         "drops PIM (protocol 103) on the way into this host",
         "look for drops of protocol 103 in `nft list ruleset`; ask whether the router or its PIM was restarted",
     )
+    ALL_SILENT = either(
+        "every stream of the tunnel fell silent at once: the path is cut, their router has forgotten our joins, or the "
+        "sources have stopped",
+        "if it is the end of the session, set the hours of the feed ([streams] hours); else ask whether the sources "
+        "send, and whether the tunnel is among the outgoing interfaces of the groups",
+    )
+    NOTHING_EVER_ARRIVED = either(
+        "nothing has arrived on the tunnel since groups are joined on it",
+        "ask whether the sources send, and whether the tunnel is among the outgoing interfaces of the groups",
+    )
+    CHILD_SA_SILENT = either(
+        "the CHILD_SA is up, and nothing comes out of it any more: the other side has lost it, sends elsewhere, or ESP "
+        "is dropped on the way",
+        "ask whether their SA still exists and encrypts (`show crypto ipsec sa`: encaps); look for drops of ESP or UDP "
+        "4500 in `nft list ruleset`",
+    )
+    GROUP_SILENT = either(
+        "a group was silent for longer than its max_silence",
+        "ask whether its source sends; `mcastd status` shows which groups arrive",
+    )
     REAUTH_FAILED = either(
         "the other side, or this one, refused a reauthentication; the path works until the old IKE_SA ends",
         "correct what the message names, which differs since the IKE_SA was established: the PSK, an identity, a "
