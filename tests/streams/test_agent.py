@@ -17,7 +17,7 @@ from mcastd.history import History
 from mcastd.streams.agent import StreamsAgent
 from mcastd.streams.desired import StreamsDesired
 from mcastd.streams.table import NAME, SET
-from mcastd.system import counters, log
+from mcastd.system import counters, log, memberships
 from mcastd.system import nft as nftables
 from mcastd.system.ledger import Ledger
 from tests.firewall.test_rules import child, config, tunnel
@@ -67,6 +67,7 @@ class Running:
         self.agent = StreamsAgent(
             nftables=nftables,
             counters=counters,
+            memberships=memberships.joined,
             ledger=Ledger(folder / "ledger.json"),
             history=History(log.get_logger()),
             log=log.get_logger(),

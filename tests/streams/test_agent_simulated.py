@@ -315,6 +315,8 @@ async def test_what_no_application_has_joined_is_not_delivered_and_no_problem() 
         streams(process).delivers = False
         await asyncio.sleep(20.0)
         assert codes(process) == set()
+
+
 @simulated
 async def test_without_nftables_the_interfaces_show_that_all_streams_are_silent() -> None:
     host = Host()
