@@ -150,7 +150,7 @@ class Peer(Struct, frozen=True, kw_only=True):
     initiate_timeout: Annotated[float, Meta(ge=0.1, le=3600.0)] = 15.0
     """how long one attempt to connect may take; one without any answer ends after 5s"""
     retry_min: Annotated[float, Meta(ge=0.01, le=3600.0)] = 1.0
-    """pause after the first failed attempt; it doubles with each further one that the peer answers"""
+    """first pause after a failed attempt; doubled after each that the peer answers"""
     retry_max: Annotated[float, Meta(ge=0.01, le=86400.0)] = 60.0
     """longest pause between attempts"""
     children: tuple[Child, ...] = ()
