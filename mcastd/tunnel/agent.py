@@ -98,6 +98,7 @@ class TunnelAgent:
             try:
                 async with netlink, netlink.changes() as changes, asyncio.TaskGroup() as group:
                     self._limit_routes()
+                    self.wake.set()  # for what has changed before
                     group.create_task(self.wake.follow(changes))
                     await self._reconcile_forever()
             except* HostError as errors:
@@ -106,7 +107,6 @@ class TunnelAgent:
             self._on_change()
             await self.wake.wait(_RETRY_PERIOD)
             self.wake.finished()
-            self.wake.set()
 
     async def _reconcile_forever(self) -> None:
         while True:

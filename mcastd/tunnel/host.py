@@ -217,7 +217,11 @@ class Host:
             await self.netlink.set_link(link, mtu=mtu, up=True if up != link.up else None, multicast=not link.multicast)
 
     def _start(self, pump: Pump) -> None:
-        pump.start(asyncio.get_running_loop())
+        try:
+            pump.start(asyncio.get_running_loop())
+        except OSError as error:
+            pump.close()
+            raise HostError(f"{pump.name}: its descriptors cannot be polled: {error.strerror}") from error
         self.pumps[pump.name] = pump
         for part, descriptor in pump.descriptors.items():
             self._store.keep(f"{pump.name}.{part}", descriptor)

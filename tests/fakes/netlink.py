@@ -35,6 +35,8 @@ class FakeNetlink:
 
     async def __aenter__(self) -> Self:
         assert not self._open, "it is open already"
+        if "open" in self.refused:
+            raise HostError(f"netlink: {os.strerror(self.refused['open'])}")
         self._open = True
         return self
 

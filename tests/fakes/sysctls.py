@@ -13,9 +13,12 @@ class FakeSysctls:
     def __init__(self, values: dict[str, str] | None = None) -> None:
         self.values = {"net/ipv4/ip_forward": "0", **(values or {})}
         self.refused: set[str] = set()
+        self.unreadable = False  # no descriptor is left
         self._reports = [Notifications()]
 
     def read(self, name: str) -> str | None:
+        if self.unreadable:
+            raise HostError(f"sysctl {name}: Too many open files")
         return self.values.get(name)
 
     def write(self, name: str, value: str) -> None:

@@ -1,10 +1,13 @@
 """The tunnel agent on a kernel in memory, in virtual time: what ``test_agent`` shows on a real one, and the races."""
 
 import asyncio
+import contextlib
 import errno
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -530,6 +533,48 @@ async def test_what_the_host_refuses_is_a_problem_until_it_works(operation: str)
 
 
 @simulated
+async def test_without_a_descriptor_for_netlink_the_agent_waits_for_one() -> None:
+    async with running() as host:
+        host.netlink.refused["open"] = errno.EMFILE
+        await host.want(tunnel())
+        await until(lambda: "netlink: Too many open files" in host.codes()[-1], "the problem")
+        await host.quiet(10.0)
+        del host.netlink.refused["open"]
+        assert await host.until("up") < 1.2
+        assert host.codes() == []
+
+
+@pytest.mark.parametrize("operation", ["link", "addresses", "link_towards", "is_local", "routes", "sysctls"])
+@simulated
+async def test_a_look_that_fails_leaves_the_tunnel_up_and_is_a_problem_until_one_succeeds(operation: str) -> None:
+    async with running() as host:
+        await host.want(tunnel(routes=(IPv4Network("239.0.0.0/8"),)), peers=peers())
+        before = host.agent.links()
+        host.netlink.refused[operation] = errno.ENOBUFS
+        host.kernel.sysctls.unreadable = operation == "sysctls"
+        host.kernel.notifications.report()
+        await until(lambda: bool(host.codes()), "the problem")
+        await host.quiet(10.0)
+        assert {problem.code for problem in host.agent.problems()} == {"reconcile_failed"}
+        assert host.agent.links() == before
+        host.netlink.refused.clear()
+        host.kernel.sysctls.unreadable = False
+        assert await until(lambda: not host.codes(), "none") < 1.2
+        assert host.agent.links() == before
+
+
+@simulated
+async def test_a_tun_that_cannot_be_polled_is_a_problem_and_made_again() -> None:
+    async with running(gre=False) as host:
+        with mock.patch.object(
+            asyncio.get_running_loop(), "add_reader", side_effect=OSError(errno.ENOMEM, "no memory")
+        ):
+            await host.want(tunnel())
+        assert host.status().problem == "gre1: its descriptors cannot be polled: no memory"
+        assert await host.until("up") < 1.2
+
+
+@simulated
 async def test_a_refused_value_is_a_problem_and_another_one_works() -> None:
     async with running() as host:
         await host.want(tunnel(mtu=40))
@@ -753,6 +798,37 @@ async def test_a_tun_that_the_service_manager_closes_meanwhile_is_removed_withou
         assert host.kernel.names() == {"lo", "eth0"}
         assert host.log.events()[-1] == "tunnel_removed"
         assert host.ledger.copy() == {}
+
+
+@pytest.mark.parametrize("by", ["the service manager", "another program"])
+@simulated
+async def test_whenever_the_tun_goes_at_the_end_nothing_is_left_and_nothing_fails(by: str) -> None:
+    """Before, between and after any two requests of the teardown, each of which takes half a millisecond."""
+    for step in range(24):
+        async with running(gre=False) as host:
+            await host.want(tunnel(routes=(IPv4Network("239.0.0.0/8"),), route_table=1000))
+            await host.end()
+            host.manager.lag = 0.02 if by == "another program" else step * 0.00025
+            if by == "another program":
+                asyncio.get_running_loop().call_later(step * 0.00025, suppressed(host.kernel.delete_link), "gre1")
+            began = time.monotonic()
+            await host.agent.close()
+            assert time.monotonic() - began < 24 * 0.00025
+            await host.quiet(1.0)
+            assert host.kernel.names() == {"lo", "eth0"}
+            assert (host.kernel.loopback(), host.ledger.copy(), host.manager.kept) == (set(), {}, {})
+            assert host.log.events()[-1] == "tunnel_removed"
+            assert all(record["level"] == "info" for record in host.log.records)
+
+
+def suppressed(function: Callable[[str], object]) -> Callable[[str], None]:
+    """Without an error, where there is nothing to do any more."""
+
+    def call(name: str) -> None:
+        with contextlib.suppress(OSError):
+            function(name)
+
+    return call
 
 
 @simulated
