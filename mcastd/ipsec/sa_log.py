@@ -27,7 +27,12 @@ def log_change(log: Logger, peer: PeerState, child: ChildState | None, gone: Pro
 def log_failure(log: Logger, failed: Failure) -> None:
     """Log a renewal that failed while the old SA stands."""
     child = {} if failed.child is None else {"child": failed.child}
-    log.warning(failed.code, peer=failed.peer, **child, problem=failed.reason)
+    log.warning(
+        "rekey_failed" if failed.code == "rekey_failed" else "reauth_failed",
+        peer=failed.peer,
+        **child,
+        problem=failed.reason,
+    )
 
 
 def _took(began: float | None, now: float) -> dict[str, object]:

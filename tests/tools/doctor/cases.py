@@ -64,7 +64,6 @@ CASES: dict[str, tuple[str, Facts]] = {
     ),
     "another program's connection": ("foreign_selectors", reported("foreign_connection")),
     "another program's SA": ("foreign_selectors", reported("foreign_sa")),
-    "another program unloads ours": ("removed_from_charon", reported("removed_from_charon")),
     "the first attempt": ("not_up", facts(status=status(peers=(peer(state="connecting"),)))),
     "a child without an address": ("host_cannot", negotiated("local_address_missing")),
     "a child that the kernel refuses": ("host_cannot", negotiated("host_cannot")),

@@ -1,6 +1,5 @@
 """The hops on this host: privilege, configuration, kernel, daemon, charon."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from mcastd.config import charon_settings
@@ -52,18 +51,6 @@ class Host(Cause):
         "swanctl --list-conns; swanctl --list-sas: remove the other connection (/etc/swanctl/conf.d, /etc/ipsec.conf, "
         "NetworkManager), or give it other traffic selectors",
     )
-    REMOVED_FROM_CHARON = here(
-        "another program removes or replaces again and again what mcastd loads into charon",
-        "find what runs `swanctl --load-all` or `--load-creds` (timers, hooks of certbot, configuration management) "
-        "and let it stop; rename a connection of the same name in /etc/swanctl",
-    )
-
-
-_OF_OTHERS: Final[Mapping[str, Cause]] = {
-    "foreign_connection": Host.FOREIGN_SELECTORS,
-    "foreign_sa": Host.FOREIGN_SELECTORS,
-    "removed_from_charon": Host.REMOVED_FROM_CHARON,
-}
 
 
 def privilege(facts: Facts) -> Found:
@@ -121,8 +108,8 @@ def charon(facts: Facts) -> Found:
         unclear = facts.status.charon_code == "charon_unclear"
         yield (Host.CHARON_UNCLEAR if unclear else Host.CHARON_ABSENT).found(facts.status.charon)
     for problem in facts.status.problems if facts.status is not None else ():
-        if (cause := _OF_OTHERS.get(problem.code)) is not None:
-            yield cause.found(f"{problem.subject}: {problem.text}")
+        if problem.code in ("foreign_connection", "foreign_sa"):
+            yield Host.FOREIGN_SELECTORS.found(f"{problem.subject}: {problem.text}")
     for peer in facts.peers:
         if peer.problem_code in ("charon_refused", "connection_not_ours"):
             yield Host.CHARON_REFUSES.found(f"peer {peer.name}: {peer.problem}")
