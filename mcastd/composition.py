@@ -83,17 +83,27 @@ class System:
     open_pim: OpenTransport = SocketTransport
 
 
-_REAL: Final = System()
+REAL: Final = System()
+"""The host itself."""
 
 
 class Composition:
     """All agents. ``config`` is the configuration in effect."""
 
     def __init__(
-        self, config: Config, on_change: Callable[[], None], log: Logger, rng: Random, system: System = _REAL
+        self,
+        config: Config,
+        on_change: Callable[[], None],
+        log: Logger,
+        rng: Random,
+        system: System = REAL,
+        directory: Path | None = None,
     ) -> None:
-        """``on_change`` is the reconcile nudge, upon which ``configure`` is to be called."""
-        ledger = system.ledger(config.daemon.runtime_dir / "ledger.json")
+        """``on_change`` is the reconcile nudge, upon which ``configure`` is to be called.
+
+        ``directory`` is where the ledger is, if not where the configuration says.
+        """
+        ledger = system.ledger((directory or config.daemon.runtime_dir) / "ledger.json")
         self.ledger = ledger
         for warning in ledger.warnings:
             log.warning("ledger_damaged", problem=warning)
@@ -158,6 +168,13 @@ class Composition:
         """Give every agent what follows from its configuration and from what is up now."""
         for part in self.parts:
             part.configure(self._inputs(part))
+
+    def prepare(self, peers: tuple[PeerWithKey, ...]) -> None:
+        """Configure the agents that take down by their configuration, for a ``close`` without a ``start``."""
+        self._peers = peers
+        for part in self.parts:
+            if part.agent is not self.pim:
+                part.configure(self._inputs(part))
 
     async def start(self, group: asyncio.TaskGroup, peers: tuple[PeerWithKey, ...]) -> None:
         """Run every agent in ``group``, after the guard is in place."""

@@ -60,11 +60,11 @@ class Daemon:
         )
         self._agents.own_problems = self._own_problems
 
-    async def run(self, *, once: bool = False) -> None:
+    async def run(self) -> None:
         """Bring everything up and keep it so until SIGTERM or SIGINT; then put back what was found.
 
         HAND_OVER ends it too, but leaves everything standing for a successor, and so does every error: then the caller
-        ends with exit status 1. ``once`` stops as soon as all is settled.
+        ends with exit status 1.
         """
         self._handle_signals()
         config = self._agents.config
@@ -76,7 +76,7 @@ class Daemon:
                     group.create_task(self._files.run()),
                     group.create_task(self._start.run(group)),
                     group.create_task(self._reconcile()),
-                    group.create_task(self._become_ready(once)),
+                    group.create_task(self._become_ready()),
                     group.create_task(feed_watchdog(self._agents.turned, self._log)),
                 ]
                 await self._stop.wait()
@@ -142,7 +142,7 @@ class Daemon:
             if "NOTIFY_SOCKET" in os.environ and self._report is None:
                 self._report = asyncio.get_running_loop().call_later(_REPORT_AFTER, self._report_now)
 
-    async def _become_ready(self, once: bool) -> None:
+    async def _become_ready(self) -> None:
         """READY is when the configuration is applied or the host has refused it, and after ten seconds in any case.
 
         Whether the far ends answer is for status.
@@ -157,8 +157,6 @@ class Daemon:
         notify("READY=1")
         took = round((time.monotonic() - self._started) * 1000)
         self._log.info("ready", config=str(self._path), took_ms=took)
-        if once:
-            self._stop.set()
 
     def _report_now(self) -> None:
         """Give the service manager one line of how things are."""

@@ -2,9 +2,10 @@
 
 import asyncio
 import sys
-import time
+import tomllib
 from pathlib import Path
 
+from mcastd import cleanup
 from mcastd.config.load import Loaded, load
 from mcastd.config.model import Config
 from mcastd.daemon import Daemon
@@ -13,6 +14,7 @@ from mcastd.reload import log_notes
 from mcastd.system import capabilities, own_networks
 from mcastd.system.journal import Journal
 from mcastd.system.log import Logger
+from mcastd.system.runtime import RuntimeDirectory
 
 
 def serve(path: Path, log: Logger, started: float, journal: Journal | None) -> None:
@@ -30,23 +32,33 @@ def serve(path: Path, log: Logger, started: float, journal: Journal | None) -> N
 def clean_up(path: Path, log: Logger) -> None:
     """Take down what a daemon that has ended left standing; a no-op where nothing was left.
 
-    With a valid file it does what a daemon does that starts and stops, so that Prunes and a goodbye are sent. With an
-    invalid one it takes down what the ledger has. Raises HostError, also while a daemon runs.
+    With an invalid file it does so without Prunes and goodbyes. Raises HostError, also while a daemon runs.
     """
     try:
-        loaded = load(path)
+        config = load(path, check_files=False).config
+        directory = config.daemon.runtime_dir
     except ConfigError:
-        loaded = Loaded(config=Config())
-    directory = loaded.config.daemon.runtime_dir
-    if (directory / "ledger.json").exists():
-        _run(path, loaded, log, time.monotonic(), once=True)
+        config, directory = Config(), _directory_of(path)
+    lock = RuntimeDirectory(directory)
+    if directory.exists():
+        lock.claim()
+    try:
+        asyncio.run(cleanup.clean_up(config, directory, log))
+    finally:
+        lock.close()
 
 
-def _run(
-    path: Path, loaded: Loaded, log: Logger, started: float, journal: Journal | None = None, *, once: bool = False
-) -> None:
+def _directory_of(path: Path) -> Path:
+    """The runtime directory of a file that is invalid."""
+    try:
+        return Path(tomllib.loads(path.read_text())["daemon"]["runtime_dir"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Config().daemon.runtime_dir
+
+
+def _run(path: Path, loaded: Loaded, log: Logger, started: float, journal: Journal | None) -> None:
     async def run() -> None:
-        await Daemon(path, loaded, log, started, journal).run(once=once)
+        await Daemon(path, loaded, log, started, journal).run()
 
     if sys.version_info < (3, 12):
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())  # no thread for each child process, as from 3.12 on

@@ -1,7 +1,8 @@
 """Remove what a daemon that has ended left in place, as systemctl stop does after a crash.
 
-SAs, interfaces, addresses and joins are removed, as if the daemon had been stopped. If nothing is left, nothing
-happens. While a daemon is running, the exit code is 1.
+SAs, interfaces, addresses, routes, rules and settings are put back, and nothing is begun: no SA is initiated. Prunes
+and a goodbye are sent only through tunnels that are still up. If nothing is left, nothing happens. The exit code is 1
+while a daemon is running, and if something could not be removed.
 
 Example: mcastd cleanup
 """

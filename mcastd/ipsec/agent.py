@@ -170,6 +170,9 @@ class IpsecAgent:
         """Remove from charon what this process and previous ones have put there, within 3 seconds."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
+                if self._charon.has_socket():
+                    with closing(await self._charon.connect()) as control:
+                        await self._adopt(control)
                 await take_down(self._charon, self._ledger, tuple(self._ledger.entries(CONN)))
         except (ViciError, TimeoutError) as error:
             self._log.warning("charon_teardown_failed", reason=str(error) or "it takes too long")

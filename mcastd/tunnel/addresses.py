@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from mcastd.config.model import Tunnel
+from mcastd.config.model import Config, Tunnel
 
 Entry = tuple[IPv4Interface, IPv4Address | None]
 """An address, and the far end of a point-to-point address."""
@@ -22,6 +22,17 @@ class AddressPlan:
 def addresses(tunnel: Tunnel) -> tuple[Entry, ...]:
     """The addresses of a tunnel, the primary one first."""
     return (tunnel.address, tunnel.peer_address), *((address, None) for address in tunnel.addresses)
+
+
+def snat(config: Config) -> set[IPv4Address]:
+    """The addresses of SNAT that are to be on the loopback."""
+    children = (child for peer in config.peers for child in peer.children)
+    return {child.snat for child in children if child.snat is not None and child.snat_loopback}
+
+
+def loopbacks(config: Config) -> set[IPv4Address]:
+    """The addresses that may be mcastd's on the loopback: of SNAT, and the tunnels' endpoints."""
+    return snat(config) | {tunnel.local for tunnel in config.tunnels if tunnel.encapsulation == "gre"}
 
 
 def plan(desired: Sequence[Entry], found: Sequence[Entry]) -> AddressPlan:

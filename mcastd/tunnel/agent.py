@@ -20,13 +20,14 @@ from mcastd.system.log import Logger
 from mcastd.system.sysctl import Sysctls
 from mcastd.system.wake import Wake
 from mcastd.tunnel import routes
-from mcastd.tunnel.addresses import addresses
+from mcastd.tunnel.addresses import addresses, loopbacks, snat
 from mcastd.tunnel.desired import LinkDesired, LinkView, TunGre, TunnelsDesired, gre
 from mcastd.tunnel.host import Host
 from mcastd.tunnel.kernel import Netlink
 from mcastd.tunnel.marks import ENDPOINT
 from mcastd.tunnel.mtu import Carrier, interface_mtu, tunnel_mtu
 from mcastd.tunnel.report import State, link_state, tunnel_status
+from mcastd.tunnel.standing import standing
 from mcastd.tunnel.userspace import GreDevices, Pump
 from mcastd.tunnel.ways import Ways
 
@@ -74,7 +75,7 @@ class TunnelAgent:
         """Set the tunnels, the XFRM interfaces and loopback addresses of CHILD_SAs, and the routes."""
         if desired != self._desired:
             self._desired = desired
-            self._host.name_loopbacks(_loopbacks(desired.config))
+            self._host.name_loopbacks(loopbacks(desired.config))
             self._set_forwarding()
             self.wake.set()
 
@@ -123,13 +124,22 @@ class TunnelAgent:
         """
         desired = {tunnel.name: gre(tunnel) for tunnel in config.tunnels if tunnel.encapsulation == "gre"}
         async with self._host.netlink:
-            for found in await self._host.adopt():
-                self._log.warning("inherited_by_mark", what=found)
+            await self._adopt()
             for name in self._host.made():
                 link = await self._host.find(name)
                 if link is not None and isinstance(link.parameters, Gre) and link.parameters != desired.get(name):
                     await self._host.remove(name)
                     self._log.info("tunnel_removed", tunnel=name)
+
+    async def standing(self, config: Config) -> dict[str, LinkView]:
+        """Find what the previous process left; returns the tunnels of ``config`` that are up. Raises HostError."""
+        async with self._host.netlink:
+            await self._adopt()
+            return await standing(self._host, config)
+
+    async def _adopt(self) -> None:
+        for found in await self._host.adopt():
+            self._log.warning("inherited_by_mark", what=found)
 
     async def close(self) -> None:
         """Remove what mcastd has made, as the ledger has it: rules, links with their routes, then endpoints."""
@@ -197,10 +207,10 @@ class TunnelAgent:
         for tunnel in tunnels.values():
             await self._reconcile_tunnel(tunnel)
         await self._match_rules(frozenset(rule for tunnel in tunnels.values() for rule in routes.rules(tunnel)))
-        for address in _snat(self._current.config):
+        for address in snat(self._current.config):
             with self._logging("address_not_added", address=str(address)):
                 await self._host.add_loopback(address)
-        await self._remove_loopbacks(_loopbacks(self._current.config))
+        await self._remove_loopbacks(loopbacks(self._current.config))
         with self._reporting(_WAYS):
             up = [name for name, view in self.links().items() if view.up]
             await self._ways.look(self._current.config, self._current.carriers, up)
@@ -366,17 +376,6 @@ class TunnelAgent:
 
     def _datapath_of(self, tunnel: Tunnel) -> str | None:
         return "kernel" if tunnel.encapsulation == "none" else self._datapath
-
-
-def _snat(config: Config) -> set[IPv4Address]:
-    """The addresses of SNAT that are to be on the loopback."""
-    children = (child for peer in config.peers for child in peer.children)
-    return {child.snat for child in children if child.snat is not None and child.snat_loopback}
-
-
-def _loopbacks(config: Config) -> set[IPv4Address]:
-    """The addresses that may be mcastd's on the loopback: of SNAT, and the tunnels' endpoints."""
-    return _snat(config) | {tunnel.local for tunnel in config.tunnels if tunnel.encapsulation == "gre"}
 
 
 def _carrier(desired: TunnelsDesired, tunnel: Tunnel) -> Carrier:
