@@ -13,6 +13,7 @@ import pytest
 
 from mcastd.config.model import Peer
 from mcastd.ipsec.agent import IpsecAgent
+from mcastd.ipsec.credentials import shared_id
 from mcastd.ipsec.esp_replay import EspReplay
 from mcastd.ipsec.messages import initiate, terminate
 from mcastd.ipsec.sas import Section
@@ -20,6 +21,8 @@ from mcastd.ipsec.state import ChildView
 from mcastd.ipsec.vici import ViciConnection
 from tests.ipsec.agents import BOTH, Running, both_up, eventually, running, spis
 from tests.ipsec.charons import (
+    CLOUD,
+    DC,
     DEADLINE,
     PSK,
     Scene,
@@ -339,6 +342,8 @@ def test_a_connection_of_another_program_is_not_touched(scene: Scene, ledger: Pa
     async def test() -> None:
         await load(scene.dc, mirrored(article()))
         await load(scene.cloud, article())
+        await command(scene.cloud, "load-shared", {"id": "theirs", "type": "IKE", "data": PSK, "owners": [CLOUD, DC]})
+        await command(scene.cloud, "unload-shared", {"id": shared_id("dc")})  # by which mcastd would know it as its own
         await command(scene.cloud, "initiate", initiate("dc", "dc-tun-gre", 5))
         before = await spis(scene)
         async with running(scene, ledger) as agent:
