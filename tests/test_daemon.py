@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd import daemon as module
-from mcastd import reload
+from mcastd import reload, start
 from mcastd.composition import Composition
 from mcastd.config.load import Loaded
 from mcastd.config.model import Config
@@ -32,8 +32,8 @@ class Scene:
         config = replace(ARTICLE, daemon=replace(ARTICLE.daemon, runtime_dir=folder))
         monkeypatch.setattr(capabilities, "missing", lambda: ())
         monkeypatch.setattr(module, "Composition", self._composed)
-        monkeypatch.setattr(module, "with_keys", peers)
-        monkeypatch.setattr(reload, "with_keys", peers)
+        for caller in (module, start, reload):
+            monkeypatch.setattr(caller, "with_keys", peers)
         self.agents: Composition
         self.daemon = Daemon(Path("mcastd.toml"), Loaded(config=config), self.host.log.logger, time.monotonic(), None)
 

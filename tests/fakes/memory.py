@@ -28,6 +28,10 @@ class MemoryLedger(Ledger):
         memory.warnings, memory.is_incomplete = read.warnings, read.is_incomplete
         return memory
 
+    def keep(self) -> None:
+        if self.problem is not None:
+            self.save()
+
     def _save(self) -> None:
         if self.full:
             raise HostError("ledger.json: No space left on device")
