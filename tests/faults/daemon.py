@@ -8,7 +8,7 @@ from mcastd.daemon import HAND_OVER
 from mcastd.lab.topology import CLOUD
 from tests.faults.fault import Fault, Group, Step
 from tests.faults.lab import Lab
-from tests.faults.steps import process, sh, signal_daemon
+from tests.faults.steps import between_keepalives, process, sh, signal_daemon
 
 _daemon = partial(Fault, group=Group.DAEMON)
 _TIMES = 20
@@ -88,13 +88,13 @@ FAULTS = (
     _daemon(
         name="killed-20-times",
         what="the daemon is killed (SIGKILL) and started again, 20 times",
-        inject=_restarts(signal.SIGKILL),
+        inject=between_keepalives(_restarts(signal.SIGKILL)),
         health=("ok", "degraded"),
     ),
     _daemon(
         name="restarted-20-times",
         what="the daemon is restarted by a handover (SIGUSR2), 20 times",
-        inject=_restarts(HAND_OVER),
+        inject=between_keepalives(_restarts(HAND_OVER)),
         health=("ok", "degraded"),
     ),
     _daemon(

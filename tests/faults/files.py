@@ -8,7 +8,7 @@ from functools import partial
 from mcastd.lab.topology import TUNNEL
 from tests.faults.fault import Fault, Group, Step
 from tests.faults.lab import Lab
-from tests.faults.steps import both, mcastd
+from tests.faults.steps import between_keepalives, both, mcastd
 
 _files = partial(Fault, group=Group.FILES)
 _JOINED = "239.1.1.7"
@@ -104,14 +104,14 @@ FAULTS = (
     _files(
         name="ledger-damaged",
         what="the daemon is killed, its ledger is damaged, and it is started again: in ten ways",
-        inject=_damage("ledger.json"),
+        inject=between_keepalives(_damage("ledger.json")),
         health=("ok", "degraded"),
         left=("conf/", "missing: conf/"),  # settings from before, which are lost with the file
     ),
     _files(
         name="handover-damaged",
         what="the daemon is killed, what it hands over is damaged, and it is started again: in ten ways",
-        inject=_damage("handover.json"),
+        inject=between_keepalives(_damage("handover.json")),
         lost=1.0,
         health=("ok", "degraded"),
     ),

@@ -52,6 +52,14 @@ def process(node: str, code: str) -> Step:
     return run
 
 
+def between_keepalives(step: Step) -> Step:
+    """Do something for which their keepalives pause: one a second comes here, and three missed take their line down.
+
+    A Cisco's come every 10 seconds, so that it notices nothing of a restart.
+    """
+    return both(kill("cisco", signal.SIGSTOP), step, kill("cisco", signal.SIGCONT))
+
+
 def edit(old: str, new: str) -> Step:
     """Change the daemon's configuration."""
     return lambda lab: lab.edit(old, new)
