@@ -106,7 +106,8 @@ FAULTS = (
         what="the daemon is killed, its ledger is damaged, and it is started again: in ten ways",
         inject=between_keepalives(_damage("ledger.json")),
         health=("ok", "degraded"),
-        left=("conf/", "missing: conf/"),  # settings from before, which are lost with the file
+        # Settings from before, which are lost with the file, and what was unreadable, which is kept for people.
+        left=("conf/", "missing: conf/", "file ledger.json.unreadable"),
     ),
     _files(
         name="handover-damaged",

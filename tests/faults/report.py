@@ -23,6 +23,8 @@ second. `./dev faults --write docs/reliability.md` writes this page; [testing.md
   the feed fell silent or, where it did not, the injection. Then what `mcastd doctor` found.
 - *As expected* compares that with what `tests/faults` requires; where it is "no", it says what differs.
 
+Each row is of the last run of that fault; a fault without a row has not been run yet.
+
 Last written on {day}: {machine}.
 """
 _RATE = 1000.0  # packets a second in the lab
