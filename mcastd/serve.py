@@ -2,27 +2,33 @@
 
 import asyncio
 import sys
+import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from mcastd import cleanup
 from mcastd.config.load import Loaded, load
 from mcastd.config.model import Config
 from mcastd.daemon import Daemon
-from mcastd.errors import ConfigError, McastdError
+from mcastd.errors import ConfigError, HostError, McastdError
 from mcastd.reload import log_notes
 from mcastd.system import capabilities, own_networks
 from mcastd.system.journal import Journal
 from mcastd.system.log import Logger
+from mcastd.system.notify import notify
 from mcastd.system.runtime import RuntimeDirectory
+
+T = TypeVar("T")
 
 
 def serve(path: Path, log: Logger, started: float, journal: Journal | None) -> None:
-    """Run until a signal ends it. Raises ConfigError and HostError before anything is changed.
+    """Run until a signal ends it. Raises ConfigError, and AlreadyRunning if another daemon runs.
 
     ``journal`` is where ``log`` goes, if it goes there.
     """
-    loaded = load(path, host=own_networks.read())
+    loaded = patiently(lambda: load(path, host=own_networks.read()), log)
     log_notes(log, loaded.notes)
     for capability, what in capabilities.missing():
         log.error("capability_missing", capability=capability, without=f"mcastd cannot {what}")
@@ -48,6 +54,26 @@ def clean_up(path: Path, log: Logger) -> None:
         lock.close()
 
 
+def patiently(step: Callable[[], T], log: Logger) -> T:
+    """Do what the host may refuse at the start, such as a descriptor; ready, and tried again after 1 to 60 s."""
+    pause = 1.0
+    while True:
+        try:
+            return step()
+        except (HostError, OSError) as error:
+            log.error("start_failed", problem=str(error))
+            notify(f"STATUS=the start failed and is tried again: {error}\nREADY=1")
+        time.sleep(pause)
+        pause = min(2 * pause, 60.0)
+
+
+def _runner() -> asyncio.Runner:
+    """With its event loop, which needs descriptors."""
+    runner = asyncio.Runner()
+    runner.get_loop()
+    return runner
+
+
 def _directory_of(path: Path) -> Path:
     """The runtime directory of a file that is invalid."""
     try:
@@ -63,7 +89,8 @@ def _run(path: Path, loaded: Loaded, log: Logger, started: float, journal: Journ
     if sys.version_info < (3, 12):
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())  # no thread for each child process, as from 3.12 on
     try:
-        asyncio.run(run())
+        with patiently(_runner, log) as runner:
+            runner.run(run())
     except ExceptionGroup as group:
         # One agent's end ends the others; what people need to know is the error that began it.
         cause = group.exceptions[0]

@@ -1,5 +1,6 @@
 """Reads a file into a ``Config``, or refuses it with everything that is wrong in it."""
 
+import errno
 import re
 import tomllib
 from codecs import BOM_UTF8
@@ -14,12 +15,13 @@ from mcastd.config.line_numbers import scan
 from mcastd.config.model import Config
 from mcastd.config.report import Report, dotted
 from mcastd.config.schema import read_table
-from mcastd.errors import ConfigError, ConfigProblem
+from mcastd.errors import ConfigError, ConfigProblem, HostError
 
 LARGEST: Final = 4 << 20
 """Bytes; 10,000 groups take a tenth of it."""
 
 _UNKNOWN: Final = Host()
+_SHORTAGES: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO))  # of the host, not of the file
 _AT_LINE: Final = re.compile(r" \(at line (\d+), column (\d+)\)")
 _AT_END: Final = " (at end of document)"
 _TWICE: Final = re.compile(r"Cannot (?:declare|mutate immutable namespace) \((.*?),?\)(?: twice)?")
@@ -35,7 +37,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
 
 
 def load(path: Path, *, check_files: bool = True, host: Host = _UNKNOWN) -> Loaded:
-    """Read and check a file. Raises ConfigError with every problem in it, by line.
+    """Read and check a file. Raises ConfigError with every problem in it, by line; HostError if the host cannot.
 
     ``check_files`` also checks the files with keys and certificates that it names, and strongSwan's settings; ``host``
     is what its selectors are checked against.
@@ -70,6 +72,8 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise HostError(f"{path}: {error.strerror}") from error
         raise _refused(path, 1, f"it cannot be read: {error.strerror}") from error
     if len(content) > LARGEST:
         raise _refused(path, 1, f"it is too large; allowed: at most {LARGEST} bytes")

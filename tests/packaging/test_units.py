@@ -13,7 +13,8 @@ OLDEST = 249
 SINCE = {
     "After": 0, "AmbientCapabilities": 229, "BindPaths": 233, "CapabilityBoundingSet": 0, "ConditionPathExists": 0,
     "Description": 0, "DeviceAllow": 208, "DevicePolicy": 208, "Documentation": 0, "ExecReload": 0, "ExecStart": 0,
-    "ExecStartPost": 0, "ExecStop": 0, "FileDescriptorStoreMax": 219, "Group": 0, "LockPersonality": 235,
+    "ExecStartPost": 0, "ExecStop": 0, "FileDescriptorStoreMax": 219, "Group": 0, "LimitCORE": 0, "LimitNOFILE": 0,
+    "LockPersonality": 235,
     "MemoryDenyWriteExecute": 231, "NoNewPrivileges": 187, "PartOf": 0, "PrivateDevices": 209, "PrivateMounts": 239,
     "PrivateTmp": 0, "ProtectClock": 245, "ProtectControlGroups": 232, "ProtectHome": 214,
     "ProtectHostname": 242, "ProtectKernelLogs": 244, "ProtectKernelModules": 232, "ProtectKernelTunables": 232,
@@ -22,7 +23,8 @@ SINCE = {
     "RestartKillSignal": 244, "RestartPreventExitStatus": 189, "RestartSec": 0, "RestrictAddressFamilies": 211,
     "RestrictNamespaces": 233, "RestrictRealtime": 231, "RestrictSUIDSGID": 242, "RuntimeDirectory": 211,
     "RuntimeDirectoryMode": 211, "RuntimeDirectoryPreserve": 235, "StartLimitIntervalSec": 230,
-    "SystemCallArchitectures": 209, "SystemCallErrorNumber": 209, "SystemCallFilter": 187, "TimeoutStopSec": 188,
+    "SystemCallArchitectures": 209, "SystemCallErrorNumber": 209, "SystemCallFilter": 187, "TasksMax": 227,
+    "TimeoutStopSec": 188,
     "Type": 0, "UMask": 0, "User": 0, "WantedBy": 0, "Wants": 0, "WatchdogSec": 0,
 }  # fmt: skip
 
@@ -55,3 +57,8 @@ def test_it_has_the_two_capabilities_and_no_more() -> None:
         found = directives(PACKAGING / "systemd" / name)
         assert found["CapabilityBoundingSet"] == found["AmbientCapabilities"] == ["CAP_NET_ADMIN CAP_NET_RAW"]
         assert found["User"] == ["mcastd"]
+
+
+def test_it_has_limits_and_no_core_with_keys_in_it() -> None:
+    found = directives(PACKAGING / "systemd" / "mcastd.service")
+    assert (found["LimitNOFILE"], found["LimitCORE"], found["TasksMax"]) == (["4096"], ["0"], ["64"])
