@@ -17,6 +17,9 @@ _FOLLOWS: Final[frozenset[ProblemCode]] = frozenset(
     {"pim_send_failed", "all_silent", "group_silent", "nothing_ever_arrived"}
 )
 
+_SUMMED: Final = 5  # problems in the summary, which is a line of systemctl status
+_LONGEST: Final = 300  # characters of each
+
 
 def health(problems: Iterable[Problem], config: Config) -> Health:
     """``down`` if nothing that is desired can arrive by any tunnel of a peer, ``degraded`` if anything is wrong."""
@@ -43,5 +46,12 @@ def independent(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def summary(problems: Sequence[Problem], peers: int, tunnels: int, joins: int) -> str:
-    """The problems or, without any, how many peers, tunnels and joins there are, all of which are up."""
-    return "; ".join(one.text for one in problems) or f"up: {peers} peer(s), {tunnels} tunnel(s), {joins} join(s)"
+    """The first problems or, without any, how many peers, tunnels and joins there are, all of which are up."""
+    if not problems:
+        return f"up: {peers} peer(s), {tunnels} tunnel(s), {joins} join(s)"
+    more = [f"and {len(problems) - _SUMMED} more"] if len(problems) > _SUMMED else []
+    return "; ".join([*(_shortened(one.text) for one in problems[:_SUMMED]), *more])
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

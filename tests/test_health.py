@@ -21,6 +21,14 @@ def test_the_summary_is_the_problems_or_what_is_up() -> None:
     assert health.summary((), 1, 1, 2) == "up: 1 peer(s), 1 tunnel(s), 2 join(s)"
 
 
+def test_the_summary_of_many_problems_is_short() -> None:
+    many = [Problem("peer_down", f"p{number}", f"peer p{number} is down: {'x' * 1000}") for number in range(1000)]
+    text = health.summary(many, 1000, 0, 0)
+    assert text.startswith("peer p0 is down")
+    assert text.endswith("; and 995 more")
+    assert len(text) < 2000
+
+
 @pytest.mark.parametrize(
     ("problems", "expected"),
     [

@@ -54,6 +54,7 @@ _TEXTS: Final[dict[ProblemCode, str]] = {
 }
 # The exchanges in which the CHILD_SA is negotiated; in all others it is the IKE_SA.
 _CHILD_EXCHANGES: Final = ("IKE_AUTH", "CREATE_CHILD_SA", "QUICK_MODE")
+_LONGEST: Final = 200  # characters of what the peer said, e.g. its identity
 _TIMED_OUT: Final = ("not established after", "peer not responding", "giving up after")
 
 
@@ -110,4 +111,5 @@ def _exchange(lines: Sequence[str]) -> str:
 
 
 def _after(lines: Sequence[str], mark: str) -> str | None:
-    return next((line[line.index(mark) + len(mark) :].strip() for line in lines if mark in line), None)
+    found = next((line[line.index(mark) + len(mark) :].strip() for line in lines if mark in line), None)
+    return found if found is None or len(found) <= _LONGEST else f"{found[:_LONGEST]}..."

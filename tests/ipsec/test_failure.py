@@ -193,3 +193,11 @@ def test_a_group_asked_for_in_ike_sa_init_is_not_a_failure_by_itself() -> None:
         "received TS_UNACCEPTABLE notify, no CHILD_SA built",
     ]
     assert explain(lines, article(), tcp(), FAILED).code == "traffic_selectors"
+
+
+def test_what_the_peer_says_of_itself_is_shortened() -> None:
+    lines = [*AUTH_OK, f"IDir 'CN={'x' * 5000}' does not match to '177.54.214.20'"]
+    problem = explain(lines, article(), gre(), FAILED)
+    assert problem.code == "peer_identity"
+    assert "'CN=xxx" in problem.text
+    assert len(problem.text) < 400
