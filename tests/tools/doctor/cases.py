@@ -122,6 +122,7 @@ CASES: dict[str, tuple[str, Facts]] = {
     "a group that may not be silent": ("group_silent", reported("group_silent")),
     "a reauthentication that failed": ("reauth_failed", reported("reauth_failed")),
     "a rekeying that failed": ("rekey_failed", reported("rekey_failed")),
+    "packets that the guard drops": ("guard_drops", reported("guard_drops")),
     "a tunnel that flaps": ("flapping", reported("flapping")),
     "another program": ("changed_by_another_program", reported("changed_by_another_program")),
     "a part that failed": ("agent_failed", reported("agent_failed")),

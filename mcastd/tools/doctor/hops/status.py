@@ -53,6 +53,11 @@ class Reported(Cause):
         "correct what the message names; where it is the ESP proposal, compare the PFS group, which a CHILD_SA that is "
         "established with its IKE_SA does not use before its first rekeying",
     )
+    GUARD_DROPS = here(
+        "packets that the SA is for are dropped, since this host would send them unencrypted although the SA is up",
+        "compare ip xfrm policy, ip rule and ip route get with the selectors; look for NAT rules of other programs that "
+        "change their source (`nft list ruleset`): a connection that began under them keeps it (conntrack -L)",
+    )
     FLAPPING = either(
         "it goes down and comes back again and again, and packets are lost each time",
         "`mcastd status` has the times of the last hour, journalctl -u mcastd the reasons: look for another program "
