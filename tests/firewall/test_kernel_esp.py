@@ -243,11 +243,15 @@ def test_what_was_not_decrypted_is_not_received(sides: tuple[Side, Side], sender
 
 
 DATA = ("10.45.8.17", "100.15.30.5")
-CHILD_TOPOLOGIES = [Topology("tunnel", DATA), Topology("interface", DATA), Topology("transport", OUTER)]
+CHILD_CASES = [
+    pytest.param(Topology("tunnel", DATA), True, id="tunnel"),
+    pytest.param(Topology("interface", DATA), True, id="interface"),
+    pytest.param(Topology("transport", OUTER), True, id="transport"),
+    pytest.param(Topology("tunnel", DATA), False, id="guard off"),
+]
 
 
-@pytest.mark.parametrize("topology", CHILD_TOPOLOGIES, ids=lambda topology: topology.ident)
-@pytest.mark.parametrize("guard", [True, False], ids=["guard on", "guard off"])
+@pytest.mark.parametrize(("topology", "guard"), CHILD_CASES)
 def test_what_a_child_is_for_leaves_encrypted_or_not_at_all(
     namespace: Callable[[], Namespace], topology: Topology, guard: bool
 ) -> None:

@@ -55,8 +55,8 @@ class Reported(Cause):
     )
     GUARD_DROPS = here(
         "packets that the SA is for are dropped, since this host would send them unencrypted although the SA is up",
-        "compare ip xfrm policy, ip rule and ip route get with the selectors; look for NAT rules of other programs that "
-        "change their source (`nft list ruleset`): a connection that began under them keeps it (conntrack -L)",
+        "compare ip xfrm policy, ip rule and ip route get with the selectors; look for NAT rules of other programs "
+        "that change their source (`nft list ruleset`): a connection that began under them keeps it (conntrack -L)",
     )
     FLAPPING = either(
         "it goes down and comes back again and again, and packets are lost each time",
