@@ -27,12 +27,17 @@ class ViciProxy:
         """End it, and all that is connected."""
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
+        self._loop.close()
 
     async def _serve(self) -> None:
         self._path.unlink(missing_ok=True)
         async with await asyncio.start_unix_server(self._connected, self._path):
             self._listening.set()
             await self._ended.wait()
+            connections = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in connections:
+                task.cancel()
+            await asyncio.gather(*connections, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.mode != "closed":
@@ -42,10 +47,13 @@ class ViciProxy:
                     asyncio.create_task(self._pass(reader, questions)),
                     asyncio.create_task(self._answer(answers, writer)),
                 ]
-                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-                for task in both:
-                    task.cancel()
-                questions.close()
+                try:
+                    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for task in both:
+                        task.cancel()
+                    questions.close()
+                    writer.close()
         writer.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
