@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 _DEBOUNCE: Final = 0.05  # seconds; changes that come together are one nudge
-_REST: Final = 4.0  # how often as long as the last iteration the loop rests while changes keep coming
+_SHARE: Final = 0.2  # of the time that iterations may take while changes keep coming
+_BURST: Final = 1.0  # seconds without changes whose share may be used up at once
 
 
 class Wake:
@@ -60,7 +61,7 @@ class Wake:
     def finished(self) -> None:
         """What the last ``wait`` returned for has been dealt with."""
         now = time.monotonic()
-        self._rests_until = now + _REST * (now - self._began)
+        self._rests_until = max(self._rests_until, now - _BURST) + (now - self._began) / _SHARE
         self._finished = self._taken
         self._done.set()
 

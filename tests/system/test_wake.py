@@ -142,7 +142,7 @@ def test_a_loop_that_comes_around_says_when() -> None:
     run(main())
 
 
-@pytest.mark.parametrize(("took", "most"), [(0.001, 20), (0.1, 3), (1.0, 3)])
+@pytest.mark.parametrize(("took", "most"), [(0.001, 220), (0.1, 25), (1.0, 4)])
 @simulated
 async def test_while_changes_keep_coming_the_loop_works_a_fifth_of_the_time(took: float, most: int) -> None:
     wake, looks = Wake(), list[float]()
@@ -160,7 +160,7 @@ async def test_while_changes_keep_coming_the_loop_works_a_fifth_of_the_time(took
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(loop()), group.create_task(wake.follow(changes()))]
-        await asyncio.sleep(11 if took == 1 else 1)
+        await asyncio.sleep(11)
         for task in tasks:
             task.cancel()
     assert looks[0] == began
