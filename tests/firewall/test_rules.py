@@ -124,11 +124,7 @@ def test_an_xfrm_interface_tells_by_its_name() -> None:
     assert "ipsec0" not in text
 
 
-CHILD_TS: dict[str, Any] = {
-    "local_ts": IPv4Network("10.45.8.16/28"),
-    "remote_ts": IPv4Network("100.15.30.0/24"),
-    "mss": 0,
-}
+DATA: dict[str, Any] = {"local_ts": IPv4Network("10.45.8.16/28"), "remote_ts": IPv4Network("100.15.30.0/24"), "mss": 0}
 
 
 def leaving(*children: Child, **changes: Any) -> list[str]:
@@ -137,21 +133,21 @@ def leaving(*children: Child, **changes: Any) -> list[str]:
 
 def test_a_child_is_guarded_by_the_sources_of_packets_and_of_their_connections() -> None:
     clear = 'rt ipsec missing oifname != { "lo", "ipsec0" } counter name leak-child-c drop'
-    assert leaving(child(**CHILD_TS)) == [
+    assert leaving(child(**DATA)) == [
         f"ip daddr 100.15.30.0/24 ip saddr 10.45.8.16/28 {clear}",
         f"ip daddr 100.15.30.0/24 {FIRST} 10.45.8.16/28 {clear}",
     ]
-    assert leaving(child(**CHILD_TS), guard=False) == []
-    only_gre = leaving(child(**CHILD_TS, protocol="gre"))
+    assert leaving(child(**DATA), guard=False) == []
+    only_gre = leaving(child(**DATA, protocol="gre"))
     assert only_gre == [f"ip daddr 100.15.30.0/24 ip saddr 10.45.8.16/28 ip protocol 47 {clear}"]
-    chosen = leaving(child(**CHILD_TS, snat=IPv4Address("10.45.8.17"), snat_from=(IPv4Network("192.168.0.0/16"),)))
+    chosen = leaving(child(**DATA, snat=IPv4Address("10.45.8.17"), snat_from=(IPv4Network("192.168.0.0/16"),)))
     assert chosen[3] == f"ip daddr 100.15.30.0/24 {FIRST} 192.168.0.0/16 {clear}"
     invalid = clear.replace("leak-child-c", "leak-invalid-c")
     assert chosen[4] == f"ip daddr 100.15.30.0/24 ct state invalid,untracked ip saddr 192.168.0.0/16 {invalid}"
 
 
 def test_the_peer_is_exempt_unless_a_child_is_for_its_address_alone() -> None:
-    around = CHILD_TS | {"remote_ts": IPv4Network("177.54.0.0/16")}
+    around = DATA | {"remote_ts": IPv4Network("177.54.0.0/16")}
     exempt = [f"{match} accept" for match in (*CARRIES_SAS, PEER)]
     natted = rules.table(config(child(**around, snat=IPv4Address("10.45.8.17"))))
     assert chain(natted, "nat")[:4] == exempt
@@ -163,7 +159,7 @@ def test_the_peer_is_exempt_unless_a_child_is_for_its_address_alone() -> None:
     assert found[3].startswith(f"{PEER}/32 ip saddr 10.1.1.246/32 rt ipsec missing")
     assert found[5] == exempt[3]
     assert found[6].startswith("ip daddr 177.54.0.0/16 ")
-    assert not any("accept" in rule for rule in leaving(child(**CHILD_TS)))
+    assert not any("accept" in rule for rule in leaving(child(**DATA)))
 
 
 def test_what_an_xfrm_interface_is_for_is_what_the_routes_say_where_the_selectors_do_not() -> None:
@@ -176,12 +172,12 @@ def test_what_an_xfrm_interface_is_for_is_what_the_routes_say_where_the_selector
     assert not guards("0.0.0.0/0", "0.0.0.0/0")
     assert not guards("10.45.8.16/28", "0.0.0.0/0")
     assert not guards("0.0.0.0/0", "10.0.0.0/8")  # of which this host's own network is a part
-    (rule, *_) = leaving(child(mode="interface", if_id=7, interface="xfrm7", **CHILD_TS))
+    (rule, *_) = leaving(child(mode="interface", if_id=7, interface="xfrm7", **DATA))
     assert 'oifname != { "lo", "xfrm7" }' in rule
 
 
 def test_what_goes_into_a_tunnel_of_ours_is_not_for_another_child() -> None:
-    (rule, *_) = (one for one in leaving(child(), child("d", **CHILD_TS), tunnels=(tunnel(),)) if "child-d" in one)
+    (rule, *_) = (one for one in leaving(child(), child("d", **DATA), tunnels=(tunnel(),)) if "child-d" in one)
     assert 'oifname != { "lo", "ipsec0", "gre1" }' in rule
     (rule, *_) = (one for one in leaving(child(), tunnels=(tunnel(child=None),)) if "child-c" in one)
     assert "gre1" not in rule
