@@ -15,7 +15,7 @@ from mcastd.lab.topology import CLOUD, DC, GROUP
 from tests.faults.vici_proxy import ViciProxy
 from tests.lab.datapath import RATE
 
-pytestmark = [pytest.mark.root, pytest.mark.alone]
+pytestmark = pytest.mark.root
 
 BACK = 10.0  # seconds from the start of the other side's charon to the feed
 STALL = 20.0  # seconds; after 15.5 s without an answer charon counts as gone
@@ -38,6 +38,7 @@ def start(scene: Scene) -> None:
     scene.wait_for_status("everything is up", lambda status: status.healthy)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("away", [2.0, 25.0])
 def test_the_feed_is_back_within_seconds_of_the_other_sides_charon(scene: Scene, away: float) -> None:
     start(scene)
@@ -53,6 +54,7 @@ def test_the_feed_is_back_within_seconds_of_the_other_sides_charon(scene: Scene,
     scene.wait_for_status("everything is up", lambda status: status.healthy)
 
 
+@pytest.mark.alone
 def test_a_charon_that_does_not_answer_for_long_costs_no_packet(scene: Scene) -> None:
     path, charon = scene.folder / CLOUD / "proxy.vici", scene.vici(CLOUD)
     proxy = ViciProxy(path, charon)
