@@ -9,14 +9,12 @@ from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import GROUP
 
-pytestmark = [pytest.mark.root, pytest.mark.also_kernel]
+pytestmark = pytest.mark.root
 
 
 def test_a_sender_that_stops_is_shown_within_five_seconds_and_its_return_as_well() -> None:
-    with Scene(Options(prefix="mcastd-test-streams", groups=(), rate=200)) as scene:
-        scene.config.write_text(scene.config.read_text() + f'\n[[groups]]\ngroup = "{GROUP}"\n')
-        sender = scene.feed.send(GROUP)
-        scene.feed.receive(GROUP)
+    with Scene(Options(prefix="mcastd-test-streams", rate=200)) as scene:
+        (sender,) = (one for one in scene.state.record.processes if one.name == "source")
         scene.start_daemon()
         wait_for("the feed", lambda: scene.feed.received()[GROUP].received > 100)
         status = scene.wait_for_status("everything is up", lambda status: status.healthy)
