@@ -1,6 +1,7 @@
 """Files that are replaced atomically, and such that cannot be read."""
 
 import contextlib
+import shutil
 from pathlib import Path
 
 
@@ -20,6 +21,11 @@ def keep_aside(path: Path) -> str:
     """Move a file that cannot be read to where it can be looked into; returns in words what became of it."""
     aside = path.with_name(f"{path.name}.unreadable")
     try:
+        # A folder is not replaced by a file, nor a file by a folder.
+        if aside.is_dir() and not aside.is_symlink():
+            shutil.rmtree(aside)
+        else:
+            aside.unlink(missing_ok=True)
         path.replace(aside)
     except OSError as error:
         return f"it stays ({error.strerror})"

@@ -29,6 +29,9 @@ _DBUS = ["dbus.socket", "dbus.service"]
 _DROP_IN = Path("/etc/systemd/system/mcastd.service.d/surprise.conf")
 
 
+_NOT_SAVED = "ledger.json: No space left on device"
+
+
 class Surprises(Scenario):
     """The steps, in order."""
 
@@ -167,7 +170,7 @@ class Surprises(Scenario):
         run("mount", "-t", "tmpfs", "-o", "size=64k,mode=0755,uid=mcastd,gid=mcastd", "tmpfs", str(RUNTIME))
         run("dd", "if=/dev/zero", f"of={RUNTIME}/full", "bs=4k")
         started, _ = run("systemctl", "start", "mcastd")
-        wait_for("charon", lambda: (status := self._status()) is not None and status.peers[0].problem)
+        wait_for("what is not saved", lambda: (status := self._status()) is not None and _NOT_SAVED in status.summary)
         self._note("full", started=started, text=run("mcastd", "status")[1])
         (RUNTIME / "full").unlink()
         self._wait_until_healthy()
