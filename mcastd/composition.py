@@ -176,9 +176,14 @@ class Composition:
             if part.agent is not self.pim:
                 part.configure(self._inputs(part))
 
+    def expect(self, peers: tuple[PeerWithKey, ...]) -> None:
+        """Give every agent what is desired before any of them runs, so that status shows what is not up."""
+        self._peers = peers
+        self.configure()
+
     async def start(self, group: asyncio.TaskGroup, peers: tuple[PeerWithKey, ...]) -> None:
         """Run every agent in ``group``, after the guard is in place."""
-        self._peers = peers
+        self.expect(peers)
         for part in self.parts:
             part.configure(self._inputs(part))
             part.supervisor = Supervisor(part.agent, self._log, self._on_change)

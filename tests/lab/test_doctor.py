@@ -368,7 +368,7 @@ def test_pim_that_this_host_does_not_let_out(scene: Scene) -> None:
 def test_another_neighbor_than_the_configured_one(scene: Scene) -> None:
     edit(scene, 'neighbor = "10.44.4.5"', 'neighbor = "10.44.4.4"')
     edit(scene, f'address = "{TUNNEL_CLOUD}"', 'address = "10.44.4.6/29"')
-    started(scene, "a neighbour", lambda status: status.tunnels[0].pim and status.tunnels[0].pim.neighbors)
+    started(scene, "a Hello", lambda status: status.tunnels[0].pim and status.tunnels[0].pim.dropped)
     finds(scene, "wrong_neighbor", "neighbor")
 
 

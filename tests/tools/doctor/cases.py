@@ -239,7 +239,8 @@ CASES: dict[str, tuple[str, Facts]] = {
         facts(status=status(tunnels=(tunnel(pim=PimStatus(running=True, problem="Operation not permitted")),))),
     ),
     "no PIM socket": ("pim_not_running", facts(status=status(tunnels=(tunnel(pim=PimStatus(running=False)),)))),
-    "Hellos that are refused": ("hello_refused", facts(status=unheard(dropped={"neighbor_not_accepted": 3}))),
+    "Hellos that are refused": ("hello_refused", facts(status=unheard(dropped={"checksum": 3}))),
+    "Hellos of other routers alone": ("wrong_neighbor", facts(status=unheard(dropped={"neighbor_not_accepted": 3}))),
     "errors of the host beside no Hello": ("no_neighbor", facts(status=unheard(dropped={"enetdown": 3}))),
     "not joined yet": (
         "not_joined",

@@ -19,7 +19,8 @@ class Pim(Cause):
 
     WRONG_NEIGHBOR = either(
         "Joins are addressed to the configured neighbour, which is not on the link, so no router processes them",
-        "set tunnels.{tunnel}.pim.neighbor to the address that was heard or remove it; or ask for the agreed address",
+        "set tunnels.{tunnel}.pim.neighbor to the address that is heard (`mcastd trace` shows it) or remove it; or ask "
+        "for the agreed address",
     )
     PIM_NOT_RUNNING = here(
         "the socket of PIM could not be opened", "journalctl -u mcastd says why; CAP_NET_RAW is needed"
@@ -60,6 +61,9 @@ def neighbor(facts: Facts) -> Found:
         heard = {address for one in pim.neighbors for address in (one.address, *one.secondary_addresses)}
         if configured is not None and heard and str(configured) not in heard:
             saw = f"{', '.join(sorted(heard))} is heard on {name}, the configured neighbour {configured} is not"
+            yield Pim.WRONG_NEIGHBOR.found(saw, tunnel=name)
+        if configured is not None and not heard and (others := pim.dropped.get("neighbor_not_accepted")):
+            saw = f"{others} Hellos of other routers are heard on {name}, none of the configured neighbour {configured}"
             yield Pim.WRONG_NEIGHBOR.found(saw, tunnel=name)
         if pim.running and pim.problem is not None:
             yield Gre.SENDING_REFUSED.found(f"PIM cannot send on {name}: {pim.problem}", tunnel=name)
