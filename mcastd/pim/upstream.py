@@ -147,7 +147,7 @@ class Upstream:
             self._flushed_at = now
         if repetition.groups and config.join_repeats:
             heappush(self._repetitions, repetition)
-        if self._settings.has_arrived is not None:
+        if self._settings.has_arrived is not None and config.join_repeats:
             self._awaited.add(repetition.groups, now)
         if self._groups and self._refresh_at == inf:
             self._refresh_at = now + config.join_prune_period

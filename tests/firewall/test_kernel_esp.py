@@ -94,7 +94,9 @@ class Side:
     def guard(self, *, on: bool) -> None:
         """Put the table in place that this side's configuration makes."""
         ends: dict[str, Any] = {"local": IPv4Address(self.local), "remote": IPv4Address(self.remote)}
-        self.nft(rules.replacement(rules.table(config(self.child(), tunnels=(tunnel(**ends),), guard=on))))
+        made = config(self.child(), tunnels=(tunnel(**ends),), guard=on)
+        peer = replace(made.peers[0], local=IPv4Address(self.outer), remote=IPv4Address(self.peer))
+        self.nft(rules.replacement(rules.table(replace(made, peers=(peer,)))))
 
     def nft(self, text: str) -> None:
         argv = ["ip", "netns", "exec", self.made.name, "nft", "-f", "-"]

@@ -246,9 +246,14 @@ def test_without_the_guard_the_tunnel_stays_down_and_the_status_says_why(scene: 
 
 
 def test_a_flush_under_the_feed_is_repaired(running: Scene) -> None:
-    rules = ["nft", "list", "ruleset"]
-    before = [line for line in running.command(CLOUD, rules).splitlines() if "packets" not in line]
+
+    def tables() -> list[str]:
+        listing = running.command(CLOUD, ["nft", "list", "ruleset"])
+        lines = (line for line in listing.splitlines(keepends=True) if "packets" not in line)
+        return sorted("".join(lines).split("table ip "))
+
+    before = tables()
     running.command(CLOUD, ["nft", "flush", "ruleset"])
     running.wait_for_status("the repair", lambda _: firewall(running).repairs == 1)
-    assert [line for line in running.command(CLOUD, rules).splitlines() if "packets" not in line] == before
+    wait_for("both tables", lambda: tables() == before)
     wait_for_more(running)
