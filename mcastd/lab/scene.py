@@ -181,7 +181,8 @@ class Scene(Nodes):
         answers: list[Status] = []
 
         def satisfied() -> bool:
-            with suppress(ControlError):
+            # IndexError: the agents have not begun, and have no rows yet.
+            with suppress(ControlError, IndexError):
                 answers.append(self.status())
                 return bool(ready(answers[-1]))
             return False
