@@ -89,6 +89,7 @@ FAULTS = (
         name="killed-20-times",
         what="the daemon is killed (SIGKILL) and started again, 20 times",
         inject=between_keepalives(_restarts(signal.SIGKILL)),
+        lost=0.02,  # in user space, the packet in hand of each
         health=("ok", "degraded"),
     ),
     _daemon(
