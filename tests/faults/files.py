@@ -115,5 +115,6 @@ FAULTS = (
         inject=between_keepalives(_damage("handover.json")),
         lost=1.0,
         health=("ok", "degraded"),
+        left=("file handover.json.unreadable",),  # kept for people
     ),
 )
