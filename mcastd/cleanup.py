@@ -36,6 +36,7 @@ async def clean_up(config: Config, directory: Path, log: Logger, system: System 
     agents.prepare(peers)
     await agents.close()
     handover.forget()
+    (directory / config.daemon.control_socket.name).unlink(missing_ok=True)  # of a daemon that was killed
     left = [f"{kind} {key}" for kind in _KINDS for key in agents.ledger.entries(kind)]
     if left:
         raise HostError(f"this could not be taken down, the log says why: {', '.join(left)}")

@@ -62,6 +62,7 @@ async def test_everything_is_taken_down_with_prunes_and_a_goodbye_and_nothing_is
     tmp_path: Path, kernel: bool
 ) -> None:
     async with left_standing(tmp_path, kernel=kernel) as host:
+        (tmp_path / "control.sock").touch()
         await clean_up(ARTICLE, tmp_path, host.log.logger, host.system())
         assert host.is_empty()
         assert begun(host) == set()

@@ -141,7 +141,8 @@ class StreamsAgent:
         except HostError as error:
             self._problem = str(error)
             if self._problem != before:
-                self._log.warning("streams_not_counted", problem=self._problem)
+                # Not a warning: what arrives is then seen by the interfaces' counters.
+                self._log.info("streams_not_counted", problem=self._problem)
 
     async def _read(self) -> None:
         while True:

@@ -76,7 +76,7 @@ EVENTS: Final = {
     "firewall_failed": Event("error", "nftables table could not be put in place", "ddc224a779bb4a80af4630c751985134"),
     "flows_not_forgotten": Event("warning", "connections keep an old translation", "a09e022ff5834e6fb6761d6c1ef05dec"),
     "firewall_events_missing": Event("warning", "no events for the nftables table", "8819aa2a26a44b50a6158b8c206c6e0d"),
-    "streams_not_counted": Event("warning", "what arrives cannot be counted", "791daefdbc354e6abf2e5f1f6bd20313"),
+    "streams_not_counted": Event("info", "what arrives cannot be counted", "791daefdbc354e6abf2e5f1f6bd20313"),
     "arrival_stopped": Event("warning", "what should arrive does not", "fcff7ad544694d7b861534184fe02d3d"),
     "keepalives_answered": Event("info", "GRE keepalives are answered", "2d72394e91294f539054c347f534bb10"),
     "keepalives_stopped": Event("warning", "GRE keepalives have stopped", "e2c074aef6794c7f9f66156b49f970eb"),
