@@ -46,7 +46,12 @@ FAULTS = (
         lost=1.0,
         health=("ok", "degraded"),
     ),
-    _host(name="tunnel-mtu", what="the tunnel's MTU is changed", inject=sh(CLOUD, f"ip link set {TUNNEL} mtu 1200")),
+    _host(
+        name="tunnel-mtu",
+        what="the tunnel's MTU is changed",
+        inject=sh(CLOUD, f"ip link set {TUNNEL} mtu 1200"),
+        lost=0.1,
+    ),
     _host(
         name="tunnel-multicast",
         what="the tunnel's MULTICAST flag is taken away",
