@@ -23,7 +23,8 @@ from tests.lab.datapath import RATE
 from tests.lab.service_manager import ServiceManager
 
 _HOST = """
-ip -o link | sed 's/^[0-9]*: //; s/ state .*//'; ip -o -4 addr | sed 's/^[0-9]*: //; s/ *valid_lft.*//'
+ip -o link | sed 's/^[0-9]*: //; s/ state .*//; s/NO-CARRIER,//; s/,LOWER_UP//'
+ip -o -4 addr | sed 's/^[0-9]*: //; s/ *valid_lft.*//'
 ip route show table all; ip rule; nft list ruleset; cd /proc/sys/net/ipv4 && grep -s . conf/*/rp_filter ip_forward
 """
 _PROMPT = 5.0  # seconds within which status must answer; while charon hangs it waits for it
