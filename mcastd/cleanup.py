@@ -1,37 +1,51 @@
 """Takes down what a daemon that has ended left standing. It begins nothing: no connection is loaded, no SA initiated.
 
-Prunes and the goodbye leave only through tunnels that are still up, on SAs that are still up. What the ledger does not
-have is found by its marks.
+Prunes and the goodbye leave only on SAs that are still up: through the tunnel's interface or, where that is gone (one
+in user space is gone with its process), as GRE of a raw socket. What the ledger does not have is found by its marks.
 """
 
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Final
 
 from mcastd import wiring
 from mcastd.composition import REAL, Composition, System
-from mcastd.config.model import Config
+from mcastd.config.model import Config, Tunnel
 from mcastd.errors import HostError, ViciError
 from mcastd.handover import Handover
 from mcastd.ipsec.charon import Charon, list_sas
 from mcastd.ipsec.messages import PeerWithKey
+from mcastd.pim.settings import PimInterface
+from mcastd.pim.transport import Transport
 from mcastd.system.log import Logger
+from mcastd.tunnel.desired import LinkView
 from mcastd.wiring import Inputs, Up
 
+_MTU: Final = 1280  # bytes; where the interface and its MTU are gone, what fits anyway
 _KINDS: Final = ("link", "endpoint", "rule", "nftables", "sysctl", "vici-conn")
 
 
 async def clean_up(config: Config, directory: Path, log: Logger, system: System = REAL) -> None:
     """Take everything down; a no-op where nothing was left. Raises HostError for what could not be."""
-    agents = Composition(config, lambda: None, log, Random(), system, directory)
+    gone: dict[str, Tunnel] = {}  # tunnels without an interface, by name
+
+    def open_pim(settings: PimInterface, on_arrival: Callable[[], None]) -> Transport:
+        tunnel = gone.get(settings.name)
+        return system.open_pim(settings, on_arrival) if tunnel is None else system.open_pim_over_gre(tunnel)
+
+    agents = Composition(config, lambda: None, log, Random(), replace(system, open_pim=open_pim), directory)
     handover = Handover(directory, agents.pim, log)
     peers = tuple(PeerWithKey(peer, None) for peer in config.peers)
     links = await agents.tunnels.standing(config)
     up = await _established(system.charon(config.daemon.vici_socket))
     carried = {tunnel.name for tunnel in config.tunnels if tunnel.child is None or tunnel.child in up}
     handover.inherit([tunnel.name for tunnel in config.tunnels if tunnel.pim is not None])
-    standing = {name: link for name, link in links.items() if name in carried}
+    gone.update((one.name, one) for one in config.tunnels if one.encapsulation == "gre" and one.name not in links)
+    views = links | {name: LinkView(0, _MTU, one.address.ip, True, 1) for name, one in gone.items()}
+    standing = {name: link for name, link in views.items() if name in carried}
     agents.pim.take_leave(wiring.pim(Inputs(config, peers, Up(links=standing))))
     agents.prepare(peers)
     await agents.close()

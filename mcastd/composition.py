@@ -16,7 +16,7 @@ from typing import Any, Final, Generic
 
 from mcastd import wiring
 from mcastd.agents import Agent, Desired
-from mcastd.config.model import Config, digest
+from mcastd.config.model import Config, Tunnel, digest
 from mcastd.errors import McastdError
 from mcastd.firewall.agent import Conntrack, FirewallAgent
 from mcastd.health import health, independent, summary
@@ -29,7 +29,7 @@ from mcastd.ipsec.vici import ViciSocket
 from mcastd.keepalive.agent import KeepaliveAgent, open_socket
 from mcastd.keepalive.packet import Endpoints
 from mcastd.pim.agent import PimAgent
-from mcastd.pim.transport import OpenTransport, SocketTransport
+from mcastd.pim.transport import GreTransport, OpenTransport, SocketTransport, Transport
 from mcastd.problems import Problem
 from mcastd.snapshot import Judgement, Snapshots
 from mcastd.status import ProblemStatus
@@ -81,6 +81,7 @@ class System:
     gre_devices: GreDevices = gre_devices
     open_keepalive: Callable[[Endpoints], socket.socket] = open_socket
     open_pim: OpenTransport = SocketTransport
+    open_pim_over_gre: Callable[[Tunnel], Transport] = GreTransport
 
 
 REAL: Final = System()

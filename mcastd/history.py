@@ -32,16 +32,22 @@ class History:
         self._log = log
         self._clock = clock
         self._since: dict[tuple[ProblemCode, str], float] = {}  # when each problem that is there now began
+        self._observed = False  # whether the state at the start is known
         self._entries: dict[Key, deque[float]] = {}  # when each happened, the most recent entry last
         self._warned: set[str] = set()  # what another program is changing, which has been logged
 
     def observe(self, problems: Iterable[Problem]) -> None:
-        """Take note of the problems that there are now; to be called after each change."""
+        """Take note of the problems that there are now; to be called after each change.
+
+        What was there from the start has not gone down: it is no beginning.
+        """
         now = self._clock()
         keys = {(problem.code, problem.subject) for problem in problems}
         for code, subject in keys - self._since.keys():
             self._since[code, subject] = now
-            self._add("began", subject, code, now)
+            if self._observed:
+                self._add("began", subject, code, now)
+        self._observed = True
         for code, subject in self._since.keys() - keys:
             del self._since[code, subject]
             self._add("ended", subject, code, now)

@@ -78,6 +78,7 @@ class Host:
             gre_devices=self.kernel.devices,
             open_keepalive=self._open_keepalive,
             open_pim=self.pim.open,
+            open_pim_over_gre=self.pim.open_over_gre,
         )
 
     @property

@@ -14,6 +14,7 @@ class Scene:
         self.now = 5000.0
         self.log = MemoryLog()
         self.history = History(self.log.logger, lambda: self.now)
+        self.history.observe([])
 
     def flap(self, problem: Problem, times: int, every: float) -> None:
         for _ in range(times):
@@ -61,6 +62,16 @@ def test_what_begins_three_times_within_a_minute_flaps() -> None:
     scene.flap(DOWN, times=1, every=19.0)
     assert scene.codes() == [("flapping", "gre1")]
     scene.now += 1.0
+    assert scene.codes() == []
+
+
+def test_what_is_down_at_the_start_has_not_gone_down() -> None:
+    scene = Scene()
+    scene.history = History(scene.log.logger, lambda: scene.now)
+    scene.history.observe([DOWN])
+    assert scene.history.since(DOWN) == 5000.0
+    scene.flap(DOWN, times=3, every=10.0)
+    assert [(entry.event, entry.count) for entry in scene.history.status()] == [("ended", 3), ("began", 2)]
     assert scene.codes() == []
 
 

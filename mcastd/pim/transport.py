@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
-from mcastd.net import bpf, ipv4
+from mcastd.config.model import Tunnel
+from mcastd.net import bpf, gre, ipv4
 from mcastd.pim.auto_rp_packet import AUTO_RP_PORT, RP_ANNOUNCE, RP_DISCOVERY
 from mcastd.pim.packet import ALL_PIM_ROUTERS
 from mcastd.pim.settings import PimInterface
@@ -72,6 +73,33 @@ class SocketTransport:
         for sock in (self._pim, self._auto_rp):
             asyncio.get_running_loop().remove_reader(sock)
             sock.close()
+
+
+class GreTransport:
+    """Sends through a tunnel whose interface is gone, as one in user space is with its process. Nothing is received.
+
+    Opening it raises OSError if the tunnel's local endpoint is gone, or CAP_NET_RAW is missing. Like keepalives, what
+    is sent has no GRE sequence number.
+    """
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self._source = tunnel.address.ip
+        self._header = tunnel.gre.header(gre.PROTOCOL_IPV4)
+        self._sock = sockets.raw_gre(tunnel.local, tunnel.remote, tunnel.gre.ttl, bpf.ACCEPT_NOTHING)
+
+    def send(self, destination: IPv4Address, payload: bytes) -> None:
+        """Send a PIM message. Raises OSError."""
+        tos = ipv4.INTERNETWORK_CONTROL
+        packet = ipv4.encode(payload, self._source, destination, protocol=ipv4.PIM, tos=tos, ttl=1)
+        self._sock.send(self._header.encode(packet))
+
+    def receive(self) -> Iterator[bytes]:
+        """Nothing."""
+        return iter(())
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
 
 
 def _open_pim(settings: PimInterface) -> socket.socket:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 
+from mcastd.config.model import Tunnel
 from mcastd.net import ipv4
 from mcastd.pim.packet import ALL_PIM_ROUTERS
 from mcastd.pim.settings import PimInterface
@@ -14,7 +15,7 @@ from tests import pcap
 class FakeTransport:
     """``sent`` has what left, with its destination; ``arrives`` and ``fails`` are what the kernel does."""
 
-    def __init__(self, settings: PimInterface, on_arrival: Callable[[], None]) -> None:
+    def __init__(self, settings: PimInterface | None, on_arrival: Callable[[], None]) -> None:
         self.settings = settings
         self.sent: list[tuple[IPv4Address, bytes]] = []
         self.send_error: int | None = None  # what sending fails with
@@ -69,6 +70,11 @@ class FakeHost:
         self.opened: list[FakeTransport] = []
         self.open_error: int | None = None
         self.tries = 0
+
+    def open_over_gre(self, _tunnel: Tunnel) -> FakeTransport:
+        """Through the tunnel, without its interface."""
+        self.opened.append(FakeTransport(None, lambda: None))
+        return self.opened[-1]
 
     def open(self, settings: PimInterface, on_arrival: Callable[[], None]) -> FakeTransport:
         self.tries += 1

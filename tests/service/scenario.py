@@ -56,11 +56,6 @@ def drop_in(unit: str, name: str, text: str) -> None:
     (folder / f"{name}.conf").write_text(f"[Service]\n{text}\n")
 
 
-def _is_joined(status: Status) -> bool:
-    peers = all(one.state == "up" for peer in status.peers for one in peer.children)
-    return peers and bool(status.groups) and all(group.state == "joined" for group in status.groups)
-
-
 class Scenario:
     """The steps, in order."""
 
@@ -92,10 +87,6 @@ class Scenario:
 
     def _wait_until_healthy(self) -> None:
         wait_for("health", lambda: (status := self._status()) is not None and status.healthy, _PATIENCE, 0.1)
-
-    def _wait_until_joined(self) -> None:
-        """Not for health, which says for a minute that the tunnel flaps after it was down three times."""
-        wait_for("the joins", lambda: (status := self._status()) is not None and _is_joined(status), _PATIENCE, 0.1)
 
     def _wait_for_more(self) -> None:
         before = self._scene.feed.received()[GROUP].received
@@ -188,7 +179,7 @@ class Scenario:
         before, began = self._pid("strongswan"), time.monotonic()
         lose()
         wait_for("another charon", lambda: self._pid("strongswan") not in (0, before), _PATIENCE, 0.2)
-        self._wait_until_joined()
+        self._wait_until_healthy()
         self._wait_for_more()
         self._note(step, took=time.monotonic() - began)
 
