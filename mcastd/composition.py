@@ -167,26 +167,26 @@ class Composition:
 
     def configure(self) -> None:
         """Give every agent what follows from its configuration and from what is up now."""
+        up = self._up()
         for part in self.parts:
-            part.configure(self._inputs(part))
+            part.configure(self._inputs(part, up))
 
     def prepare(self, peers: tuple[PeerWithKey, ...]) -> None:
         """Configure the agents that take down by their configuration, for a ``close`` without a ``start``."""
         self._peers = peers
         for part in self.parts:
             if part.agent is not self.pim:
-                part.configure(self._inputs(part))
+                part.configure(self._inputs(part, self._up()))
 
     def expect(self, peers: tuple[PeerWithKey, ...]) -> None:
         """Give every agent what is desired before any of them runs, so that status shows what is not up."""
         self._peers = peers
         self.configure()
 
-    async def start(self, group: asyncio.TaskGroup, peers: tuple[PeerWithKey, ...]) -> None:
-        """Run every agent in ``group``, after the guard is in place."""
-        self.expect(peers)
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        """Run every agent in ``group`` after the guard is in place; ``expect`` comes first."""
         for part in self.parts:
-            part.configure(self._inputs(part))
+            part.configure(self._inputs(part, self._up()))
             part.supervisor = Supervisor(part.agent, self._log, self._on_change)
             part.agent.wake.turn()
             part.task = group.create_task(part.supervisor.run())
@@ -213,7 +213,7 @@ class Composition:
         try:
             for part in (self.parts[0], *reversed(self.parts)):
                 part.is_behind = False
-                part.configure(self._inputs(part))
+                part.configure(self._inputs(part, self._up()))
                 await part.agent.settled()
             await self.settled()
         finally:
@@ -292,8 +292,8 @@ class Composition:
         """One line of how things are. Like ``problems`` it costs the same however many joins there are."""
         return summary(problems, len(self.config.peers), len(self.config.tunnels), self.pim.joins_desired())
 
-    def _inputs(self, part: Part[Any]) -> Inputs:
-        up = Up(
+    def _up(self) -> Up:
+        return Up(
             guard_in_place=self.firewall.in_place,
             standing=self.firewall.standing,
             children=self.ipsec.children(),
@@ -307,6 +307,8 @@ class Composition:
             decrypted=self.streams.decrypted(),
             has_arrived=self.streams.has_arrived,
         )
+
+    def _inputs(self, part: Part[Any], up: Up) -> Inputs:
         if self._before is None:
             return Inputs(self.config, self._peers, up)
         if part.is_behind:

@@ -7,6 +7,7 @@ by ``{"ok": false, "error": "why"}``.
 import asyncio
 import contextlib
 import socket
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 
 from mcastd.errors import ControlError, ControlRefused, HostError, McastdError
+from mcastd.system.log import Logger
 
 _LINE_LIMIT = 64 * 1024
 _IDLE_TIMEOUT = 10.0  # seconds for a request to arrive, and for its answer to be taken
@@ -42,9 +44,10 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True):
 class ControlServer:
     """Answers questions with the handlers it was given, one a command."""
 
-    def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, path: Path, handlers: Mapping[str, Handler], log: Logger) -> None:
         self._path = path
         self._handlers = handlers
+        self._log = log
         self._server: asyncio.Server | None = None
         self._idle: dict[asyncio.StreamWriter, None] = {}  # connections without a request, the longest first
         self._connections = 0
@@ -75,21 +78,25 @@ class ControlServer:
             await self.start()
 
     async def close(self) -> None:
-        """Stop listening and remove the socket."""
+        """Stop listening, and remove the socket unless it is another daemon's by now."""
         if self._server is not None:
             self._server.close()
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                if self._path.stat().st_ino == self._inode:
+                    self._path.unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
         if self._connections > _CLIENTS:
-            next(iter(self._idle), writer).close()
+            longest = next(iter(self._idle), writer)
+            self._idle.pop(longest, None)  # at once: many may come in one turn of the loop
+            longest.close()
         try:
             while not writer.is_closing():
                 self._idle[writer] = None
                 async with asyncio.timeout(_IDLE_TIMEOUT):
                     line = await reader.readline()
-                del self._idle[writer]
+                self._idle.pop(writer, None)
                 if not line:
                     return
                 answer = msgspec.json.encode(await self._answer(line)) + b"\n"
@@ -118,6 +125,7 @@ class ControlServer:
         except McastdError as error:
             return Response(ok=False, error=str(error))
         except Exception as error:  # one command fails, and not the daemon
+            self._log.error("command_failed", command=request.command, problem=traceback.format_exc())
             return Response(ok=False, error=f"internal error: {type(error).__name__}: {error}")
 
 

@@ -53,7 +53,7 @@ class Daemon:
         self._handover = Handover(daemon.runtime_dir, self._agents.pim, log)
         self._reload = Reload(path, loaded, self._agents, log)
         commands = Commands(self._agents, self._handover, self._reload.reload, self.status)
-        self._control = ControlServer(daemon.control_socket, commands.handlers())
+        self._control = ControlServer(daemon.control_socket, commands.handlers(), log)
         self._start = Start(self._agents, log, self._changed.set)
         self._files = RuntimeFiles(
             self._directory, self._control, self._agents.ledger, self._handover, log, self._changed.set
@@ -89,7 +89,8 @@ class Daemon:
                 else:
                     self._log.info("stopping")
                     await self._agents.close()
-                    self._handover.forget()
+                    if self._files.are_ours:
+                        self._handover.forget()
         finally:
             await self._control.close()
             self._directory.close()
@@ -138,7 +139,9 @@ class Daemon:
                     await self._changed.wait()
             self._changed.clear()
             self._agents.configure()
-            self._handover.remember()
+            if self._files.are_ours:
+                self._handover.remember()
+            self._agents.problems()  # for the history
             if "NOTIFY_SOCKET" in os.environ and self._report is None:
                 self._report = asyncio.get_running_loop().call_later(_REPORT_AFTER, self._report_now)
 

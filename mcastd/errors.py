@@ -18,7 +18,12 @@ McastdError
  +-- LabError            the lab's scene could not be built or used
 """
 
+import errno
 from dataclasses import dataclass
+from typing import Final
+
+SHORTAGES: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO))
+"""Error numbers of what the host lacks for now, whatever file it was about."""
 
 
 class McastdError(Exception):

@@ -59,8 +59,8 @@ class Handover:
     def joined(self, group: IPv4Address, source: IPv4Address | None, tunnel: str) -> None:
         """Keep a join by command."""
         known = self._tunnels.setdefault((group, source), ())
-        if tunnel not in known:
-            self._tunnels[group, source] = (*known, tunnel)
+        if tunnel not in known or (group, source) in self._unsaved:
+            self._tunnels[group, source] = tuple(dict.fromkeys((*known, tunnel)))
             self._keep(group, source)
 
     def left(self, group: IPv4Address, source: IPv4Address | None, tunnel: str) -> None:
@@ -78,15 +78,15 @@ class Handover:
         pim = self._pim.state()
         neighbors = (Neighbor(tunnel, str(address), hello) for tunnel, address, hello in pim.hellos)
         state = State(VERSION, dict(pim.generation_ids), tuple(neighbors))
-        if state != self._kept:
-            if not self._write(self._file, state):
-                return
+        if state != self._kept and self._write(self._file, state):
             self._kept = state
         for unsaved in list(islice(self._unsaved, _SLICE)):
             if not self._keep(*unsaved):
-                return
-        if not self._unsaved:
+                break
+        if state == self._kept and not self._unsaved:
             self.problem = None
+        elif self.problem is None:
+            self.problem = f"{len(self._unsaved)} joins are not written yet"
 
     def keep(self) -> None:
         """Write again what was removed, or could not be written before."""
@@ -106,7 +106,7 @@ class Handover:
 
     def _inherited_state(self) -> State:
         try:
-            state, wrong = decode(_read(self._file))
+            state, wrong = decode(files.read(self._file, LARGEST + 1))
         except FileNotFoundError:
             return State()
         except (OSError, ValueError) as error:
@@ -125,7 +125,7 @@ class Handover:
                 _remove(file)
                 continue
             try:
-                yield decode_join(_read(file))
+                yield decode_join(files.read(file, LARGEST + 1))
             except (OSError, ValueError) as error:
                 self._log.warning("join_not_inherited", problem=f"{file}: {files.reason(error)}")
 
@@ -162,11 +162,6 @@ class Handover:
             self.problem = f"{file}: {error.strerror}"
             return False
         return True
-
-
-def _read(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return opened.read(LARGEST + 1)
 
 
 def _remove(file: Path) -> None:

@@ -6,7 +6,7 @@ import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from mcastd import cleanup
 from mcastd.config.load import Loaded, load
@@ -21,6 +21,7 @@ from mcastd.system.notify import notify
 from mcastd.system.runtime import RuntimeDirectory
 
 T = TypeVar("T")
+_WATCHDOG_PERIOD: Final = 10.0  # seconds; a third of the unit's WatchdogSec=
 
 
 def serve(path: Path, log: Logger, started: float, journal: Journal | None) -> None:
@@ -63,8 +64,16 @@ def patiently(step: Callable[[], T], log: Logger) -> T:
         except (HostError, OSError) as error:
             log.error("start_failed", problem=str(error))
             notify(f"STATUS=the start failed and is tried again: {error}\nREADY=1")
-        time.sleep(pause)
+        _rest(pause)
         pause = min(2 * pause, 60.0)
+
+
+def _rest(seconds: float) -> None:
+    """Wait, and notify the service manager's watchdog meanwhile: this is on purpose."""
+    while seconds > 0:
+        time.sleep(min(seconds, _WATCHDOG_PERIOD))
+        notify("WATCHDOG=1")
+        seconds -= _WATCHDOG_PERIOD
 
 
 def _runner() -> asyncio.Runner:

@@ -7,7 +7,6 @@ from typing import Final
 from mcastd.composition import Composition
 from mcastd.errors import HostError
 from mcastd.problems import Problem
-from mcastd.reload import with_keys
 from mcastd.system.log import Logger
 
 _PAUSE: Final = (1.0, 60.0)  # seconds to the next try: at first, and at most
@@ -26,7 +25,7 @@ class Start:
     async def run(self, group: asyncio.TaskGroup) -> None:
         """Find what the previous process left, and start the agents in ``group``."""
         await self._inherit()
-        await self._agents.start(group, with_keys(self._agents.config))
+        await self._agents.start(group)
         self.tried.set()
 
     async def _inherit(self) -> None:

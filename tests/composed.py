@@ -135,7 +135,8 @@ class Process:
         """What ``Daemon.run`` does with the agents."""
         await self.agents.tunnels.inherit(self.agents.config)
         async with asyncio.TaskGroup() as group:
-            await self.agents.start(group, peers(self.agents.config))
+            self.agents.expect(peers(self.agents.config))
+            await self.agents.start(group)
             reconciling = group.create_task(self.reconcile())
             await self._stop.wait()
             reconciling.cancel()

@@ -13,6 +13,7 @@ from mcastd import control
 from mcastd.cli import main
 from mcastd.control import ControlServer, ask
 from mcastd.errors import ControlError, ControlRefused, McastdError
+from tests.fakes.memory import MemoryLog
 
 
 async def echo(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -27,12 +28,17 @@ def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
+async def fail(_arguments: dict[str, Any]) -> None:
+    raise KeyError("x")
+
+
+LOG = MemoryLog()
 Talk = Callable[[Path], Awaitable[None]]
 
 
 def serve(path: Path, talk: Talk) -> None:
     async def run() -> None:
-        server = ControlServer(path, {"echo": echo, "refuse": refuse, "join": refuse})
+        server = ControlServer(path, {"echo": echo, "refuse": refuse, "join": refuse, "break": fail}, LOG.logger)
         await server.start()
         try:
             async with asyncio.timeout(20):
@@ -108,16 +114,32 @@ def test_clients_that_misbehave_lose_their_connection_and_nothing_more(path: Pat
     serve(path, talk)
 
 
-def test_idle_clients_neither_keep_others_out_nor_use_up_descriptors(path: Path) -> None:
+def test_idle_clients_neither_keep_others_out_nor_use_up_descriptors(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def talk(path: Path) -> None:
+        monkeypatch.setattr(control, "_IDLE_TIMEOUT", 600.0)
         before = descriptors()
-        crowd = [await asyncio.open_unix_connection(path) for _ in range(300)]
+        crowd: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        for _ in range(4):  # asyncio accepts up to 100 in one turn of the loop
+            crowd += await asyncio.gather(*(asyncio.open_unix_connection(path) for _ in range(75)))
         await still_answers(path)
         for reader, _ in crowd[:-100]:
             assert await reader.read() == b""
         assert descriptors() - before < 300 + 2 * control._CLIENTS
         for _, writer in crowd:
             writer.close()
+
+    serve(path, talk)
+
+
+def test_a_command_that_fails_is_answered_and_logged(path: Path) -> None:
+    async def talk(path: Path) -> None:
+        with pytest.raises(ControlRefused, match="internal error: KeyError: 'x'"):
+            await asyncio.to_thread(ask, path, "break")
+        assert LOG.events()[-1] == "command_failed"
+        assert "Traceback" in LOG.records[-1]["problem"]
+        await still_answers(path)
 
     serve(path, talk)
 

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd import daemon as module
-from mcastd import reload, start
+from mcastd import reload
 from mcastd.composition import Composition
 from mcastd.config.load import Loaded
 from mcastd.config.model import Config
@@ -32,7 +32,7 @@ class Scene:
         config = replace(ARTICLE, daemon=replace(ARTICLE.daemon, runtime_dir=folder))
         monkeypatch.setattr(capabilities, "missing", lambda: ())
         monkeypatch.setattr(module, "Composition", self._composed)
-        for caller in (module, start, reload):
+        for caller in (module, reload):
             monkeypatch.setattr(caller, "with_keys", peers)
         self.agents: Composition
         self.daemon = Daemon(Path("mcastd.toml"), Loaded(config=config), self.host.log.logger, time.monotonic(), None)
@@ -147,3 +147,20 @@ async def raising(_timeout: float | None = None) -> bool:
 
 def raising_now() -> None:
     raise MemoryError
+
+
+@simulated
+async def test_what_happens_between_two_questions_is_in_the_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a service manager too, which is given a line at each change."""
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    scene = Scene(tmp_path, monkeypatch)
+    async with scene.running() as task:
+        scene.host.charon.delete()
+        await asyncio.sleep(60.0)
+        found = {(entry.event, entry.what) for entry in scene.agents.history.status()}
+        assert {("began", "tunnel_down"), ("ended", "tunnel_down")} <= found
+        os.kill(os.getpid(), HAND_OVER)
+        await task
+    scene.host.close()

@@ -40,7 +40,7 @@ class Bench:
         self.ledger = Ledger(path / "ledger.json")
         self.pim = PimAgent(log=self.log.logger, on_change=lambda: None, rng=Random(1))
         self.handover = Handover(path, self.pim, self.log.logger)
-        self.control = ControlServer(path / "control.sock", {})
+        self.control = ControlServer(path / "control.sock", {}, self.log.logger)
         self.files = RuntimeFiles(
             self.directory, self.control, self.ledger, self.handover, self.log.logger, self._changed
         )
@@ -188,3 +188,34 @@ async def test_a_directory_that_another_daemon_has_taken_is_left_to_it(tmp_path:
         other.close()
         await until(lambda: bench.codes() == [], "taken again")
         assert bench.present() == ALL
+
+
+@simulated
+async def test_a_directory_that_may_not_be_searched_is_a_problem_and_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    async with running(tmp_path / "run") as bench:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "exists", refuse)
+            patch.setattr(files, "replace", refuse)
+            await asyncio.sleep(10.0)
+            assert "state_not_saved ledger" in bench.codes()
+        await until(lambda: bench.codes() == [], "all is saved")
+
+
+@simulated
+async def test_joins_that_are_still_to_be_written_are_a_problem_and_are_known_by_one_more_join(tmp_path: Path) -> None:
+    async with running(tmp_path / "run") as bench:
+        groups = [IPv4Address("239.2.0.0") + number for number in range(1200)]
+        for group in groups:
+            bench.handover.joined(group, None, "gre1")
+        shutil.rmtree(bench.path / "joins")
+        await until(lambda: bench.codes() == ["state_not_saved handover"], "what is not written is shown")
+        last = next(group for group in groups if not bench.handover.is_saved(group, None))
+        bench.handover.joined(last, None, "gre1")
+        assert bench.handover.is_saved(last, None)
+        await until(lambda: bench.codes() == [], "all is saved")
+        assert len(list((bench.path / "joins").iterdir())) == 1201

@@ -14,18 +14,21 @@ from tests.fakes.memory import MemoryLog
 
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), HostError("no room")])
 def test_it_is_tried_again_after_one_to_sixty_seconds(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    log, pauses, said = MemoryLog(), list[float](), list[str]()
+    log, pauses, tries, said = MemoryLog(), list[float](), list[float](), list[str]()
     monkeypatch.setattr("mcastd.serve.time.sleep", pauses.append)
     monkeypatch.setattr(serve, "notify", said.append)
 
     def step() -> str:
-        if len(pauses) < 9:
+        tries.append(sum(pauses))
+        if len(tries) < 10:
             raise error
         return "done"
 
     assert serve.patiently(step, log.logger) == "done"
-    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
-    assert set(said) == {f"STATUS=the start failed and is tried again: {error}\nREADY=1"}
+    assert tries == [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 123.0, 183.0, 243.0]
+    assert set(said) == {f"STATUS=the start failed and is tried again: {error}\nREADY=1", "WATCHDOG=1"}
+    assert max(pauses) <= 10.0, "a third of WatchdogSec="
+    assert said.count("WATCHDOG=1") == len(pauses)
     assert log.events() == ["start_failed"] * 9
 
 

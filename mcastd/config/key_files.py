@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from mcastd.errors import SHORTAGES, HostError
+
 GROUP: Final = "mcastd"
 """The group of the service, which may read a key."""
 
@@ -47,6 +49,8 @@ def _read(path: Path, longest: int, forbidden: int, what: str, allowed: str) -> 
                 raise KeyFileError(f"{path} is not a regular file")
             content = file.read(longest + 1)
     except OSError as error:
+        if error.errno in SHORTAGES:
+            raise HostError(f"{path}: {error.strerror}") from error
         raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
     mode = f"mode {found.st_mode & 0o777:04o}"
     if found.st_mode & forbidden:

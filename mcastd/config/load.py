@@ -1,6 +1,5 @@
 """Reads a file into a ``Config``, or refuses it with everything that is wrong in it."""
 
-import errno
 import re
 import tomllib
 from codecs import BOM_UTF8
@@ -15,13 +14,12 @@ from mcastd.config.line_numbers import scan
 from mcastd.config.model import Config
 from mcastd.config.report import Report, dotted
 from mcastd.config.schema import read_table
-from mcastd.errors import ConfigError, ConfigProblem, HostError
+from mcastd.errors import SHORTAGES, ConfigError, ConfigProblem, HostError
 
 LARGEST: Final = 4 << 20
 """Bytes; 10,000 groups take a tenth of it."""
 
 _UNKNOWN: Final = Host()
-_SHORTAGES: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO))  # of the host, not of the file
 _AT_LINE: Final = re.compile(r" \(at line (\d+), column (\d+)\)")
 _AT_END: Final = " (at end of document)"
 _TWICE: Final = re.compile(r"Cannot (?:declare|mutate immutable namespace) \((.*?),?\)(?: twice)?")
@@ -72,7 +70,7 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as error:
-        if error.errno in _SHORTAGES:
+        if error.errno in SHORTAGES:
             raise HostError(f"{path}: {error.strerror}") from error
         raise _refused(path, 1, f"it cannot be read: {error.strerror}") from error
     if len(content) > LARGEST:

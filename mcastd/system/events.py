@@ -25,6 +25,7 @@ EVENTS: Final = {
     "configuration_note": Event("warning", "configuration note", "19768ae7db654e6087740ebf961df619"),
     "capability_missing": Event("error", "a capability is missing", "ebbb87f9449540d289f331907bcafc0e"),
     "agent_failed": Event("error", "an agent failed and is restarted", "c30ae352f6ae4760b8339adf0f74d7c5"),
+    "command_failed": Event("error", "a command on the control socket failed", "2bfd8a53ce62480da9a5bdf1df95d435"),
     "repaired": Event("warning", "repaired what another program had changed", "c09eb05f1029447fb2322e3a52b30888"),
     "changed_by_another_program": Event(
         "warning", "another program keeps changing this", "1c5b6d9a5ae04a3e99ba3d00894bb3d9"

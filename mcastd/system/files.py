@@ -1,8 +1,15 @@
 """Files that are replaced atomically, and such that cannot be read."""
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
+
+
+def read(path: Path, longest: int) -> bytes:
+    """Up to ``longest`` bytes of a file; nothing of a pipe, whose writer is not waited for. Raises OSError."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        return file.read(longest) or b""
 
 
 def replace(path: Path, content: bytes) -> None:

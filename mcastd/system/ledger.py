@@ -32,9 +32,7 @@ class Ledger:
         self.is_incomplete = False  # whether a previous process has made what the file did not have
         self.problem: str | None = None  # why the file is not what it should be
         try:
-            with path.open("rb") as file:
-                content = file.read(LARGEST + 1)
-            self._entries, wrong = ledger_file.decode(content)
+            self._entries, wrong = ledger_file.decode(files.read(path, LARGEST + 1))
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
@@ -96,8 +94,14 @@ class Ledger:
 
     def keep(self) -> None:
         """Write the file again if it was removed, or could not be written before."""
-        if self.problem is not None or (self._entries and not self._path.exists()):
+        if self.problem is not None or (any(self._entries.values()) and not self._is_there()):
             self.save()
+
+    def _is_there(self) -> bool:
+        try:
+            return self._path.exists()
+        except OSError:  # a directory that may not be searched; saving says so
+            return False
 
     def _save(self) -> None:
         try:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,8 @@ def test_what_cannot_be_written_leaves_the_old_content(tmp_path: Path, monkeypat
     with pytest.raises(OSError, match="No space left"):
         files.replace(path, b"new")
     assert path.read_bytes() == b"old"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ledger.json")
+    assert files.read(tmp_path / "ledger.json", 100) == b""
