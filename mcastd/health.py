@@ -8,9 +8,10 @@ from mcastd.problems import Problem, ProblemCode
 from mcastd.status import Health
 
 # What says that nothing can arrive through the tunnel, CHILD_SA or peer that it names. The rest is evidence.
-_BLOCKS: Final[frozenset[ProblemCode]] = frozenset(
-    {"tunnel_down", "path_dead", "nothing_joined", "child_sa_down", "child_sa_silent", "peer_down"}
-)
+# These may have the same name: a peer and its CHILD_SA often do.
+_TUNNEL: Final[frozenset[ProblemCode]] = frozenset({"tunnel_down", "path_dead", "nothing_joined"})
+_CHILD: Final[frozenset[ProblemCode]] = frozenset({"child_sa_down", "child_sa_silent"})
+_PEER: Final[frozenset[ProblemCode]] = frozenset({"peer_down"})
 
 # What follows from tunnel_down, on the tunnel that it names.
 _FOLLOWS: Final[frozenset[ProblemCode]] = frozenset(
@@ -24,18 +25,21 @@ _LONGEST: Final = 300  # characters of each
 def health(problems: Iterable[Problem], config: Config) -> Health:
     """``down`` if nothing that is desired can arrive by any tunnel of a peer, ``degraded`` if anything is wrong."""
     found = tuple(problems)
-    blocked = {problem.subject for problem in found if problem.code in _BLOCKS}
-    if any(_is_down(peer, config, blocked) for peer in config.peers):
+    if any(_is_down(peer, config, found) for peer in config.peers):
         return "down"
     return "degraded" if found else "ok"
 
 
-def _is_down(peer: Peer, config: Config, blocked: set[str]) -> bool:
+def _is_down(peer: Peer, config: Config, problems: Iterable[Problem]) -> bool:
     """A peer is down by itself, or with each of its tunnels or, without any tunnel, with each of its CHILD_SAs."""
-    children = {child.name for child in peer.children}
-    tunnels = [tunnel for tunnel in config.tunnels if tunnel.child in children]
-    ways = [{tunnel.name, tunnel.child} for tunnel in tunnels] or [{name} for name in children]
-    return peer.name in blocked or all(way & blocked for way in ways)
+    tunnels, children, peers = (
+        {problem.subject for problem in problems if problem.code in codes} for codes in (_TUNNEL, _CHILD, _PEER)
+    )
+    names = {child.name for child in peer.children}
+    ways = [tunnel for tunnel in config.tunnels if tunnel.child in names]
+    if peer.name in peers or not ways:
+        return peer.name in peers or names <= children
+    return all(tunnel.name in tunnels or tunnel.child in children for tunnel in ways)
 
 
 def independent(problems: Iterable[Problem]) -> tuple[Problem, ...]:

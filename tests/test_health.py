@@ -50,6 +50,21 @@ def test_health_of_the_article_s_path(problems: tuple[tuple[ProblemCode, str], .
     assert health.health([Problem(code, subject, "") for code, subject in problems], ARTICLE) == expected
 
 
+def test_a_peer_a_child_sa_and_a_tunnel_of_one_name_are_three_things() -> None:
+    (peer,), (tunnel,) = ARTICLE.peers, ARTICLE.tunnels
+    gre, tcp = peer.children
+    peer = replace(peer, name="dc", children=(replace(gre, name="gre"), replace(tcp, name="dc")))
+    config = replace(ARTICLE, peers=(peer,), tunnels=(replace(tunnel, name="dc", child="gre"),))
+
+    def found(code: ProblemCode, subject: str) -> str:
+        return health.health([Problem(code, subject, "")], config)
+
+    assert [found("child_sa_down", name) for name in ("dc", "gre")] == ["degraded", "down"]
+    assert [found("child_sa_silent", name) for name in ("dc", "gre")] == ["degraded", "down"]
+    assert [found("tunnel_down", name) for name in ("dc", "gre")] == ["down", "degraded"]
+    assert [found("peer_down", name) for name in ("dc", "gre")] == ["down", "degraded"]
+
+
 def test_one_tunnel_of_two_that_is_down_is_degraded() -> None:
     (first,) = ARTICLE.tunnels
     two = replace(ARTICLE, tunnels=(first, replace(first, name="gre2")))
