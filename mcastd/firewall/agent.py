@@ -64,6 +64,7 @@ class FirewallAgent:
         self._sysctls = sysctls
         self.wake = Wake()
         self._desired = FirewallDesired(Config())
+        self._configured = False  # whether that was ever set; until then not even an empty table is desired
         self._table = NftTable(
             rules.NAME, nftables=nftables, ledger=ledger, log=log, wake=self.wake, repaired=history.repaired
         )
@@ -71,7 +72,9 @@ class FirewallAgent:
         self._drops = GuardDrops()
         # What SNAT did when the table was put in place last; None before that.
         self._translations: tuple[Translation, ...] | None = None
-        self._problem: str | None = None
+        self._unforgotten: frozenset[Translation] = frozenset()  # whose older connections are still to be forgotten
+        self._problem: str | None = None  # why the table or forwarding is not as desired
+        self._flows_problem: str | None = None  # why older connections are not forgotten
 
     @property
     def in_place(self) -> bool:
@@ -86,8 +89,8 @@ class FirewallAgent:
     def configure(self, desired: FirewallDesired) -> None:
         """Set what the table is made from."""
         self._drops.expect(time.monotonic(), desired.config, desired.up)
-        if desired != self._desired or self._table.untouched:
-            self._desired = desired
+        if desired != self._desired or not self._configured:
+            self._desired, self._configured = desired, True
             self.wake.set()
 
     async def settled(self) -> None:
@@ -108,7 +111,7 @@ class FirewallAgent:
                     group.create_task(self.wake.follow(one))
                 group.create_task(self._watch_drops())
                 while True:
-                    await self.wake.wait(_RETRY_PERIOD if self._problem else _AUDIT_PERIOD)
+                    await self.wake.wait(_RETRY_PERIOD if self._problem or self._flows_problem else _AUDIT_PERIOD)
                     await self._reconcile()
                     self.wake.finished()
 
@@ -153,13 +156,16 @@ class FirewallAgent:
         )
 
     def problems(self) -> Iterator[Problem]:
-        """The reason why the table is not in place, and what the guard drops while the SAs are up."""
+        """Why the table is not in place, or older connections are as before it, and what the guard should not drop."""
         if self._problem is not None:
             yield Problem("firewall_failed", rules.NAME, f"firewall: {self._problem}")
+        if self._flows_problem is not None:
+            text = f"connections keep an old translation, and the guard drops them: {self._flows_problem}"
+            yield Problem("reconcile_failed", "conntrack", text)
         yield from self._drops.problems()
 
     async def _reconcile(self) -> None:
-        before = (self.in_place, self.standing, self._problem)
+        before = (self.in_place, self.standing, self._problem, self._flows_problem)
         problems = []
         try:
             await self._match()
@@ -170,7 +176,7 @@ class FirewallAgent:
         except HostError as error:
             problems.append(str(error))
         self._problem = "; ".join(problems) or None
-        if before != (self.in_place, self.standing, self._problem):
+        if before != (self.in_place, self.standing, self._problem, self._flows_problem):
             if self._problem is not None and self._problem != before[2]:
                 self._log.error("firewall_failed", problem=self._problem)
             self._on_change()
@@ -185,21 +191,32 @@ class FirewallAgent:
             return rules.replacement(rules.table(config, leaving, self._table.counts))
 
         await self._table.match(rules.table(config, leaving), commands, guard=config.firewall.guard)
+        wanted = tuple(flows.translations(config))
         if replaced:
-            before = replaced[0] if self._table.repairs == repairs else None
-            await self._forget_flows(tuple(flows.translations(config)), before)
+            self._find_new(wanted, replaced[0] if self._table.repairs == repairs else None)
+        self._unforgotten &= frozenset(wanted)
+        if self._unforgotten:
+            await self._forget_flows(self._unforgotten)
+        if not self._unforgotten:
+            self._flows_problem = None
 
-    async def _forget_flows(self, wanted: tuple[Translation, ...], before: Table | None) -> None:
-        """Have connections translated that began before the rules for them; ``before`` is the table that had some."""
+    def _find_new(self, wanted: tuple[Translation, ...], before: Table | None) -> None:
+        """Find what the rules translate since just now; ``before`` is the table that had some of them."""
         known = self._translations if before is not None else ()
         inherited = before.counts if before is not None and self._translations is None else {}
         self._translations = wanted
-        new = flows.new(wanted, known or (), inherited)
+        self._unforgotten |= frozenset(flows.new(wanted, known or (), inherited))
+
+    async def _forget_flows(self, new: frozenset[Translation]) -> None:
+        """Have connections translated that began before the rules for them."""
         try:
-            count = await self._conntrack.forget(lambda flow: any(one.misses(flow) for one in new)) if new else 0
+            count = await self._conntrack.forget(lambda flow: any(one.misses(flow) for one in new))
         except HostError as error:
-            self._log.warning("flows_not_forgotten", problem=str(error))
+            if str(error) != self._flows_problem:
+                self._log.warning("flows_not_forgotten", problem=str(error))
+            self._flows_problem = str(error)
             return
+        self._unforgotten = frozenset()
         if count:
             self._log.info("flows_forgotten", count=count)
 

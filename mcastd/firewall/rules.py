@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -29,12 +30,12 @@ _LAST: Final = "srcnat + 200"
 class FirewallDesired:
     """What the table is made from. ``leaving`` is the configuration before a reload, whose tunnels are guarded too.
 
-    ``up`` are the CHILD_SAs that are up, during whose life the guard should drop nothing.
+    ``up`` are the CHILD_SAs that are up, during whose life the guard should drop nothing: the table is not made from it.
     """
 
     config: Config
     leaving: Config | None = None
-    up: frozenset[str] = frozenset()
+    up: frozenset[str] = attribute(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class FakeNftables:
         self.hidden: str | None = None  # why the kernel says nothing of its tables
         self.no_events: str | None = None  # why the kernel reports no changes
         self.runs: list[str] = []  # the transactions, in order
+        self.looks = 0  # how often a table was listed
         self._notifications = Notifications()
         self._handles = count(1)
 
@@ -61,6 +62,7 @@ class FakeNftables:
         self._notifications.report()
 
     async def table(self, name: str) -> Table | None:
+        self.looks += 1
         await self._look()
         found = self.tables.get(name)
         return (

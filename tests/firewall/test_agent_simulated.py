@@ -298,6 +298,25 @@ async def test_without_nft_only_guarded_tunnels_are_down_and_it_is_tried_every_s
 
 
 @simulated
+async def test_what_the_agents_nudge_each_other_with_starts_no_nft() -> None:
+    """Neither where nft has never worked, nor for a CHILD_SA that comes up or goes down."""
+    host = Host()
+    host.nft.refuses = "nft: no such program; install the package nftables"
+    async with running(host):
+        await host.want(GUARDED)
+        for number in range(20):
+            host.agent.configure(FirewallDesired(GUARDED, up=frozenset({"c"} if number % 2 else ())))
+            await asyncio.sleep(0.01)
+        assert len(host.nft.runs) == 1
+        host.nft.refuses = None
+        await until(lambda: host.status().in_place, "the table")
+        looks = host.nft.looks
+        host.agent.configure(FirewallDesired(GUARDED, up=frozenset()))
+        await asyncio.sleep(0.5)
+        assert host.nft.looks == looks
+
+
+@simulated
 async def test_while_nft_cannot_be_run_what_is_in_place_holds_and_nothing_is_wrong() -> None:
     async with running() as host:
         await host.want(GUARDED)
@@ -355,8 +374,8 @@ async def test_tunnels_whose_guard_is_there_are_known_when_another_table_is_refu
 @simulated
 async def test_drops_of_the_guard_are_a_problem_while_the_sa_is_up() -> None:
     async with running() as host:
+        await host.want(GUARDED)
         host.agent.configure(FirewallDesired(GUARDED, up=frozenset({"c"})))
-        await host.agent.settled()
         await asyncio.sleep(10.0)
         before = host.changes
         host.nft.pass_packets("mcastd", LEAK_OUT, 1)
@@ -452,13 +471,35 @@ async def test_connections_that_began_before_snat_are_forgotten_once() -> None:
 
 
 @simulated
-async def test_connections_that_cannot_be_forgotten_are_a_warning() -> None:
+async def test_connections_that_cannot_be_forgotten_are_a_problem_until_they_are() -> None:
     host = Host()
+    host.conntrack.flows.append(OLDER)
     host.conntrack.refuses = "netfilter: Invalid argument"
     async with running(host):
         await host.want(SNAT)
-        assert (host.agent.in_place, host.problems()) == (True, [])
+        assert host.agent.in_place
+        assert [(one.code, one.subject) for one in host.problems()] == [("reconcile_failed", "conntrack")]
+        await asyncio.sleep(10.0)
+        assert 10 <= host.conntrack.looks <= 12
         assert host.log.events() == ["firewall_in_place", "flows_not_forgotten"]
+        host.conntrack.refuses = None
+        assert await until(lambda: not host.problems(), "another try") < 1.1
+        assert host.conntrack.flows == []
+        assert host.log.events()[2:] == ["flows_forgotten"]
+        assert (host.changes, host.replacements()) == (2, 1)
+
+
+@simulated
+async def test_connections_that_no_rule_translates_any_more_are_not_forgotten() -> None:
+    host = Host()
+    host.conntrack.flows.append(OLDER)
+    host.conntrack.refuses = "netfilter: Invalid argument"
+    async with running(host):
+        await host.want(SNAT)
+        await host.want(OPEN)
+        host.conntrack.refuses = None
+        await asyncio.sleep(100.0)
+        assert (host.conntrack.flows, host.problems()) == ([OLDER], [])
 
 
 # Forwarding
