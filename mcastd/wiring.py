@@ -12,6 +12,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
     pim        how much is joined           -> streams     what is expected to arrive
     streams    what arrives, is decrypted   -> ipsec       what is up without charon; is a silent path's peer there?
+                                            -> tunnels     another way to a peer works
                                             -> pim
 """
 
@@ -91,14 +92,14 @@ def ipsec(inputs: Inputs) -> IpsecDesired:
 
 
 def tunnels(inputs: Inputs) -> TunnelsDesired:
-    """The tunnels, and by the CHILD_SA's name what carries each."""
+    """The tunnels, by the CHILD_SA's name what carries each, and the peers that are heard."""
     unguarded = _unguarded(inputs)
     carriers = {
         child.name: _carrier(peer, child, inputs.up.children.get(child.name), child.name not in unguarded)
         for peer in inputs.config.peers
         for child in peer.children
     }
-    return TunnelsDesired(inputs.config, carriers)
+    return TunnelsDesired(inputs.config, carriers, _heard(inputs))
 
 
 def keepalive(inputs: Inputs) -> tuple[KeepaliveTunnel, ...]:
@@ -151,6 +152,14 @@ def _receiving(inputs: Inputs) -> frozenset[str]:
         if names & proven:
             found |= names & proven | names - tunnels
     return frozenset(found)
+
+
+def _heard(inputs: Inputs) -> frozenset[str]:
+    """The peers whose packets are decrypted, while the keepalives on none of their tunnels have stopped."""
+    receiving, stopped = _receiving(inputs), inputs.up.keepalives_stopped
+    missed = {tunnel.child for tunnel in inputs.config.tunnels if tunnel.name in stopped}
+    found = ((peer.name, {child.name for child in peer.children}) for peer in inputs.config.peers)
+    return frozenset(name for name, children in found if children & receiving and not children & missed)
 
 
 def _probes(inputs: Inputs) -> dict[str, tuple[int, str]]:

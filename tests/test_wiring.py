@@ -84,6 +84,18 @@ def test_what_decrypts_packets_is_up_without_charon() -> None:
     assert wiring.ipsec(inputs(tunnels, decrypted={"dc-gre": HEARD})).receiving == {"dc-gre"}
 
 
+def test_a_peer_is_heard_while_its_packets_are_decrypted_and_no_keepalives_have_stopped() -> None:
+    def heard(**up: Any) -> frozenset[str]:
+        return wiring.tunnels(inputs(both, **up)).heard
+
+    both = config(peers=(PEER, replace(PEER, name="dr", children=(replace(CHILD, name="dr-gre"),))))
+    assert heard() == frozenset()
+    assert heard(decrypted={"dc-gre": HEARD, "dr-gre": QUIET}) == {PEER.name}
+    assert heard(decrypted={"dc-gre": HEARD, "dr-gre": HEARD}) == {PEER.name, "dr"}
+    stopped = frozenset({"gre1"})
+    assert heard(decrypted={"dc-gre": HEARD, "dr-gre": HEARD}, keepalives_stopped=stopped) == {"dr"}
+
+
 @pytest.mark.parametrize(
     ("signs", "probe"),
     [

@@ -30,7 +30,7 @@ _LAST: Final = "srcnat + 200"
 class FirewallDesired:
     """What the table is made from. ``leaving`` is the configuration before a reload, whose tunnels are guarded too.
 
-    ``up`` are the CHILD_SAs that are up, during whose life the guard should drop nothing: the table is not made from it.
+    ``up``, from which it is not made, are the CHILD_SAs that are up: during their life the guard should drop nothing.
     """
 
     config: Config

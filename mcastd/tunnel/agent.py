@@ -213,7 +213,7 @@ class TunnelAgent:
         await self._remove_loopbacks(loopbacks(self._current.config))
         with self._reporting(_WAYS):
             up = [name for name, view in self.links().items() if view.up]
-            await self._ways.look(self._current.config, self._current.carriers, up)
+            await self._ways.look(self._current, up, time.monotonic())
         self._set_forwarding()
         if before != (self.links(), list(self.problems())):
             self._on_change()

@@ -12,10 +12,14 @@ from mcastd.tunnel.mtu import Carrier
 
 @dataclass(frozen=True, slots=True)
 class TunnelsDesired:
-    """The configuration, and by its name what each CHILD_SA is to the tunnel that it carries."""
+    """The configuration, and by its name what each CHILD_SA is to the tunnel that it carries.
+
+    ``heard`` are the peers whose packets are decrypted, by name.
+    """
 
     config: Config
     carriers: Mapping[str, Carrier]
+    heard: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

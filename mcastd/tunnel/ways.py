@@ -2,19 +2,23 @@
 
 The kernel is asked for the route to each, as charon's packets and GRE take it, and the answer compared with what is
 expected. So a rule, a route or an address that another program changes is a problem at once, not when packets are
-missed: what arrives goes on until the other side forgets the joins.
+missed: what arrives goes on until the other side forgets the joins. Where a peer is still heard after that, the other
+way works, as after a fail-over to another uplink.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from ipaddress import IPv4Address
 from typing import Final
 
-from mcastd.config.model import Child, Config, Peer, Tunnel
+from mcastd.config.model import Child, Peer, Tunnel
 from mcastd.links import Link
 from mcastd.problems import Problem
+from mcastd.tunnel.desired import TunnelsDesired
 from mcastd.tunnel.kernel import Netlink
-from mcastd.tunnel.mtu import Carrier
 
+# Seconds for which a peer has to be heard until another way to it is known to work. It forgets joins after 210 s
+# (RFC 7761, section 4.11), and it is heard for up to 30 s after its last packet.
+_WORKS: Final = 240.0
 _CHARONS_TUN: Final = "ipsec0"  # of ESP in user space (kernel-libipsec)
 _CHARONS_TABLE: Final = 220  # of its routes into IPsec, and the priority of the rule that leads there
 
@@ -27,18 +31,25 @@ class Ways:
         self.problems: tuple[Problem, ...] = ()
         # By the peer's name, how often its CHILD_SAs had come up, and the interface by which it was reached then.
         self._known: dict[str, tuple[int, str]] = {}
+        # By the peer's name, another interface by which it is reached now, and since when it is heard meanwhile.
+        self._other: dict[str, tuple[str, float]] = {}
 
-    async def look(self, config: Config, carriers: Mapping[str, Carrier], up: Collection[str]) -> None:
-        """Compare the ways to all peers, and those of the tunnels that are up; raises HostError."""
+    async def look(self, desired: TunnelsDesired, up: Collection[str], now: float) -> None:
+        """Compare the ways to all peers, and those of the tunnels that are ``up``; raises HostError.
+
+        ``now`` is in seconds, monotonic.
+        """
+        config = desired.config
         children = {child.name: child for peer in config.peers for child in peer.children}
-        found = [await self._to_peer(peer, carriers) for peer in config.peers]
+        found = [await self._to_peer(peer, desired, now) for peer in config.peers]
         tunnels = [tunnel for tunnel in config.tunnels if tunnel.name in up]
         found += [await self._tunnel(tunnel, children.get(tunnel.child or "")) for tunnel in tunnels]
         self.problems = tuple(problem for problem in found if problem is not None)
 
-    async def _to_peer(self, peer: Peer, carriers: Mapping[str, Carrier]) -> Problem | None:
+    async def _to_peer(self, peer: Peer, desired: TunnelsDesired, now: float) -> Problem | None:
         """The way of IKE, and of ESP in UDP: from our address to the peer's."""
-        local, remote = peer.local, peer.remote
+        local, remote, carriers = peer.local, peer.remote, desired.carriers
+        other = self._other.pop(peer.name, None)
         if not await self._netlink.is_local(local):
             return await self._without_address(peer)
         if await self._netlink.is_local(remote):
@@ -55,6 +66,12 @@ class Ways:
             known = self._known[peer.name] = count, way.name
         if way.name == known[1] or not count or await self._has(way, local):
             return None
+        if peer.name in desired.heard:
+            since = other[1] if other is not None and other[0] == way.name else now
+            if now - since >= _WORKS:
+                self._known[peer.name] = count, way.name
+                return None
+            self._other[peer.name] = way.name, since
         text = f"packets to {remote} leave by {way.name}, and left by {known[1]} when the SAs were negotiated"
         return Problem("route_to_peer", peer.name, f"{text}; ip rule; ip route get {remote} from {local}")
 

@@ -110,6 +110,39 @@ async def test_another_way_by_which_the_sas_are_negotiated_again_is_no_problem()
 
 
 @simulated
+async def test_another_way_by_which_the_peer_is_heard_for_minutes_is_no_problem() -> None:
+    """As after a fail-over to another uplink, with the local address on lo; 210 s is how long joins outlive one."""
+    heard = frozenset({"dc"})
+    async with running() as host:
+        host.kernel.make_link("eth1", "veth", up=True)
+        host.kernel.add_route(FakeRoute(EVERYWHERE, "eth1", 99))
+        await host.want(tunnel(), peers=peers(), heard=heard)
+        host.kernel.add_rule(ELSEWHERE)
+        assert await until(lambda: codes(host) == {("route_to_peer", "dc")}, "the problem") < 1
+        await host.quiet(200.0)
+        await host.want(tunnel(), peers=peers())  # silent for a moment: the time begins again
+        await host.want(tunnel(), peers=peers(), heard=heard)
+        assert 240.0 <= await until(lambda: codes(host) == set(), "none", seconds=400.0) <= 271.0
+        host.kernel.delete_rule(ELSEWHERE)  # our address is there
+        await host.quiet()
+        assert codes(host) == set()
+        host.kernel.add_rule(ELSEWHERE)
+        await host.quiet()
+        assert codes(host) == set()
+
+
+@simulated
+async def test_another_way_by_which_the_peer_is_not_heard_stays_a_problem() -> None:
+    async with running() as host:
+        host.kernel.make_link("eth1", "veth", up=True)
+        host.kernel.add_route(FakeRoute(EVERYWHERE, "eth1", 99))
+        await host.want(tunnel(), peers=peers(), heard=frozenset({"dr"}))
+        host.kernel.add_rule(ELSEWHERE)
+        await host.quiet(1000.0)
+        assert codes(host) == {("route_to_peer", "dc")}
+
+
+@simulated
 async def test_gre_that_does_not_go_into_its_xfrm_interface_is_a_problem() -> None:
     async with running() as host:
         host.kernel.make_link("eth1", "veth", up=True)

@@ -92,9 +92,10 @@ class Host:
         groups: tuple[Group, ...] = (),
         peers: tuple[Peer, ...] = (),
         carriers: Mapping[str, Carrier] | None = None,
+        heard: frozenset[str] = frozenset(),
     ) -> None:
         config = Config(daemon=Daemon(datapath=datapath), peers=peers, tunnels=tunnels, groups=groups)
-        self.agent.configure(TunnelsDesired(config, {CHILD: carrier} | dict(carriers or {})))
+        self.agent.configure(TunnelsDesired(config, {CHILD: carrier} | dict(carriers or {}), heard))
 
     async def want(self, *tunnels: Tunnel, **rest: Any) -> None:
         """Configure, and wait until it is applied."""
