@@ -64,11 +64,14 @@ class _Keeper:
             self._close_socket()
         elif self._socket is None:
             self._open()
-        if desired.up and self._socket is not None:
+        is_up = desired.up and self._socket is not None
+        if is_up:
             self.prober.start(now)
-            self.theirs.resume(now)
         else:
             self.prober.stop()
+        if is_up and keepalive.reply:
+            self.theirs.resume(now)
+        else:
             self.theirs.pause()
 
     def close(self) -> None:

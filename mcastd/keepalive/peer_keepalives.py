@@ -4,14 +4,15 @@
                            coming --path down--> paused --path up--> coming
 
 The period is not known in advance (a Cisco's default is 10 s), and two keepalives may arrive close together after a
-delay, so that the largest of the last gaps counts for it. Times are monotonic seconds.
+delay, so that the largest of the last gaps counts for it. Until there has been a gap, none is missing. A silence that
+has ended is no gap, but two in a row are: the period has become longer. Times are monotonic seconds.
 """
 
 from collections import deque
 from typing import Final
 
 FIRST_PERIOD: Final = 10.0
-"""Taken for the period until there has been a gap."""
+"""Taken for the period until there has been a gap; by it alone they have not stopped."""
 MISSED: Final = 3
 TOLERANCE: Final = 1.0
 _GAPS: Final = 4
@@ -24,8 +25,11 @@ class PeerKeepalives:
         self.answered = 0
         self.last: float | None = None
         self.stopped = False
-        self.next_deadline: float | None = None  # when they are taken to have stopped; None if that is known already
-        self._gaps: deque[float] = deque(maxlen=_GAPS)  # between the last ones, silences left out
+        self.next_deadline: float | None = (
+            None  # when they are taken to have stopped; None: it has passed, or none is expected
+        )
+        self._gaps: deque[float] = deque(maxlen=_GAPS)  # between the last ones, single silences left out
+        self._was_silence = False  # whether the last gap was one
         self._gap_began: float | None = None  # when the last one came, if the path has not been down since
 
     @property
@@ -35,9 +39,10 @@ class PeerKeepalives:
 
     def received(self, now: float) -> bool:
         """One came and was answered; True if they begin with it, or come again."""
-        begins = self.next_deadline is None
-        if not begins and self._gap_began is not None:
+        begins = self.last is None or self.stopped
+        if self._gap_began is not None and (self._was_silence or not self.stopped):
             self._gaps.append(now - self._gap_began)
+        self._was_silence = self.stopped
         self.answered += 1
         self.last, self._gap_began, self.stopped = now, now, False
         self._expect(now)
@@ -59,5 +64,5 @@ class PeerKeepalives:
         """True, once, when they have stopped."""
         if self.next_deadline is None or now < self.next_deadline:
             return False
-        self.next_deadline, self.stopped = None, True
-        return True
+        self.next_deadline, self.stopped = None, bool(self._gaps)
+        return self.stopped

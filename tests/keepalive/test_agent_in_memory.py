@@ -129,6 +129,26 @@ async def test_keepalives_are_not_missing_while_the_path_is_down_or_they_are_not
 
 
 @simulated
+async def test_those_that_are_not_to_be_answered_any_more_do_not_stop() -> None:
+    async with running() as bench:
+        await bench.ask(3, every=10.0)
+        await bench.want(changed(TUNNEL, keepalive=Keepalive(reply=False)))
+        await asyncio.sleep(100.0)
+        assert "keepalives_stopped" not in bench.log.events()
+        await bench.want()
+        took = await until(lambda: bench.codes() == ["keepalives_stopped"], seconds=60)
+        assert 30.9 < took < 31.1
+
+
+@simulated
+async def test_a_period_of_a_minute_is_no_alarm() -> None:
+    async with running() as bench:
+        await bench.ask(4, every=60.0)
+        assert (bench.log.events(), bench.codes()) == (["keepalives_answered"], [])
+        assert 119.0 < await until(lambda: bench.codes() == ["keepalives_stopped"], seconds=180) < 122.0
+
+
+@simulated
 async def test_two_that_come_close_together_raise_no_alarm() -> None:
     async with running() as bench:
         await bench.ask(3, every=10.0)

@@ -51,6 +51,27 @@ def test_a_silence_is_no_gap() -> None:
     assert found.period == 2.0
 
 
+def test_before_there_has_been_a_gap_none_is_missing() -> None:
+    """A period of a minute: the second comes long after three of ten seconds."""
+    found = after(0.0)
+    assert not found.due(31.0)
+    assert (found.stopped, found.next_deadline) == (False, None)
+    assert not found.received(60.0), "they have not begun again"
+    assert (found.period, found.next_deadline) == (60.0, 60.0 + 3 * 60.0 + 1.0)
+
+
+@given(st.lists(st.floats(1.0, 600.0), max_size=8), st.floats(1.0, 600.0))
+def test_any_constant_period_is_no_alarm_any_more_after_two_of_it(before: list[float], period: float) -> None:
+    found, now = PeerKeepalives(), 0.0
+    found.received(now)
+    for n, gap in enumerate([*before, *[period] * 10]):
+        now += gap
+        stopped = found.due(now)
+        assert not stopped or n < len(before) + 2
+        found.received(now)
+        assert not found.stopped
+
+
 def test_while_the_path_is_down_none_is_missing() -> None:
     found = after(0.0, 10.0)
     found.pause()

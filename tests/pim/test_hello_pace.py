@@ -72,6 +72,39 @@ def test_a_flood_does_not_make_the_period_vanish() -> None:
     assert after(0.0, *(10.0 + n / 1000 for n in range(20))).period == 1.0
 
 
+def test_a_period_close_to_the_holdtime_is_known_after_one_gap() -> None:
+    """``ip pim hello 60 90``."""
+    pace = HelloPace(90.0, 0.0)
+    assert pace.due(60.0)
+    pace.received(90.0, 60.0)
+    assert (pace.period, pace.is_overdue) == (60.0, False)
+
+
+def test_a_period_that_became_longer_is_followed_after_the_second_gap() -> None:
+    pace = after(0.0, 10.0, 20.0, 30.0)
+    for time in (60.0, 90.0):
+        assert pace.due(time)
+        pace.received(HOLDTIME, time)
+    assert pace.period == 30.0
+
+
+@given(
+    st.floats(1.0, 300.0),
+    st.floats(0.1, 0.99),
+    st.lists(st.floats(0.01, 0.99), max_size=8),
+)
+def test_any_constant_period_below_the_holdtime_is_overdue_at_most_in_three_gaps(
+    holdtime: float, part: float, before: list[float]
+) -> None:
+    """Whatever came before: ``before`` are gaps, as parts of the holdtime like the period."""
+    pace, now = HelloPace(holdtime, 0.0), 0.0
+    for n, gap in enumerate([*before, *[part] * 10]):
+        now += gap * holdtime
+        assert not pace.due(now) or n < len(before) + 3
+        pace.received(holdtime, now)
+        assert not pace.is_overdue
+
+
 @given(st.lists(st.floats(1.0, 60.0), min_size=3, max_size=40))
 def test_a_pace_that_varies_by_less_than_two_is_never_overdue(gaps: list[float]) -> None:
     longest = max(gaps)

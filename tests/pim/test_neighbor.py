@@ -3,6 +3,7 @@
 from ipaddress import IPv4Address
 from math import inf
 
+from mcastd.pim.hello_pace import LIMIT
 from mcastd.pim.neighbor import MAX_NEIGHBORS, Change, Neighbors
 from mcastd.pim.packet import Hello
 
@@ -13,6 +14,9 @@ def test_holdtime_absent_is_105_forever_is_forever_and_zero_is_goodbye() -> None
     table = Neighbors()
     assert table.hello(A, Hello(), 10.0) == (Change.NEW, [])
     assert [neighbor.expires for neighbor in table.all()] == [115.0]
+    assert table.next_deadline() == 10.0 + LIMIT * 30.0, "its next Hello is overdue sooner"
+    assert table.overdue(table.next_deadline()) == table.all()
+    assert table.next_deadline() == 115.0
     assert table.hello(A, Hello(holdtime=0xFFFF), 20.0) == (Change.NONE, [])
     assert table.next_deadline() == inf
     assert table.hello(B, Hello(holdtime=0), 20.0) == (Change.NONE, [])
