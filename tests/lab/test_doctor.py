@@ -353,9 +353,19 @@ def test_keepalives_are_not_answered(running: Scene) -> None:
 # Multicast
 
 
+def _hears_no_neighbor(status: Status) -> bool:
+    group = status.groups[0]
+    return group.problem_code == "pim_neighbor_missing" and "no Hello of" in (group.problem or "")
+
+
+def _drops_hellos(status: Status) -> bool:
+    pim = status.tunnels[0].pim
+    return pim is not None and pim.dropped.get("neighbor_not_accepted", 0) > 0
+
+
 def test_pim_is_not_allowed(scene: Scene) -> None:
     with dropping(scene, DC, "output", f'oifname "{TUNNEL}" ip protocol 103'):
-        started(scene, "no Hello", lambda status: status.groups[0].problem_code == "pim_neighbor_missing")
+        started(scene, "no Hello", _hears_no_neighbor)
         finds(scene, "no_neighbor", "neighbor")
 
 
@@ -368,7 +378,7 @@ def test_pim_that_this_host_does_not_let_out(scene: Scene) -> None:
 def test_another_neighbor_than_the_configured_one(scene: Scene) -> None:
     edit(scene, 'neighbor = "10.44.4.5"', 'neighbor = "10.44.4.4"')
     edit(scene, f'address = "{TUNNEL_CLOUD}"', 'address = "10.44.4.6/29"')
-    started(scene, "a Hello", lambda status: status.tunnels[0].pim and status.tunnels[0].pim.dropped)
+    started(scene, "a Hello", _drops_hellos)
     finds(scene, "wrong_neighbor", "neighbor")
 
 

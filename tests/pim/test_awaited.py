@@ -7,7 +7,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcastd.pim.awaited import DURATION, PERIOD, Awaited
+from mcastd.pim.awaited import DURATION, PERIOD, SLICE, Awaited
 
 GROUPS = [IPv4Address("239.1.1.0") + n for n in range(5)]
 
@@ -51,6 +51,19 @@ def test_what_has_arrived_is_not_asked_for_again() -> None:
     assert awaited.due(6.0, is_missing) == GROUPS[:1]
     assert awaited.due(9.0, is_missing) == GROUPS[:1]
     assert asked == [*GROUPS, *GROUPS, GROUPS[0]]
+
+
+def test_many_are_looked_at_in_slices_and_each_is_joined_once_in_the_period() -> None:
+    awaited, many = Awaited(), [IPv4Address("239.2.0.0") + n for n in range(10_000)]
+    awaited.add(many, 0.0)
+    joined: list[tuple[float, IPv4Address]] = []
+    while (now := awaited.deadline) < 3 * PERIOD:
+        found = awaited.due(now, lambda _group: True)
+        assert len(found) <= SLICE
+        joined += [(now, group) for group in found]
+    assert [group for _, group in joined] == [*many, *many]
+    first, second = joined[: len(many)], joined[len(many) :]
+    assert all(later[0] - sooner[0] <= PERIOD + 1e-6 for sooner, later in zip(first, second, strict=True))
 
 
 def test_a_packet_from_before_the_join_does_not_end_the_repetitions() -> None:

@@ -136,19 +136,42 @@ async def _rule_220_missing(netlink: Netlink) -> bool:
 
 def _vrfs() -> dict[str, str]:
     """The VRF of each interface that is in one."""
-    masters = {entry.parent.name: entry.resolve() for entry in _INTERFACES.glob("*/master")}
-    return {name: it.name for name, it in masters.items() if "DEVTYPE=vrf" in (it / "uevent").read_text()}
+    found: dict[str, str] = {}
+    for entry in _INTERFACES.glob("*/master"):
+        with suppress(OSError):  # it may have gone meanwhile
+            master = entry.resolve()
+            if "DEVTYPE=vrf" in (master / "uevent").read_text():
+                found[entry.parent.name] = master.name
+    return found
+
+
+class _Chain(msgspec.Struct):
+    """A chain as nft(8) lists it; a base chain has a hook and a policy."""
+
+    family: str
+    table: str
+    name: str
+    hook: str | None = None
+    policy: str | None = None
+
+
+class _Entry(msgspec.Struct):
+    chain: _Chain | None = None
+
+
+class _Listing(msgspec.Struct):
+    nftables: list[_Entry]
 
 
 def _dropping_chains() -> tuple[str, ...]:
     """The chains of nftables' hook input whose policy is drop; none if nft(8) does not say."""
     try:
         listed = subprocess.run(["nft", "-j", "list", "chains"], check=False, capture_output=True, timeout=_TIMEOUT)
-        entries = msgspec.json.decode(listed.stdout)["nftables"]
+        entries = msgspec.json.decode(listed.stdout, type=_Listing).nftables
     except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):
         return ()
-    chains = [entry["chain"] for entry in entries if entry.get("chain", {}).get("hook") == "input"]
-    return tuple(f"{one['family']} {one['table']} {one['name']}" for one in chains if one.get("policy") == "drop")
+    chains = [entry.chain for entry in entries if entry.chain is not None and entry.chain.hook == "input"]
+    return tuple(f"{one.family} {one.table} {one.name}" for one in chains if one.policy == "drop")
 
 
 async def _tunnel(netlink: Netlink, config: Config, tunnel: Tunnel, seen: TunnelFacts) -> TunnelFacts:

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,26 @@ def test_the_chains_of_input_that_drop(namespace: Callable[[], Namespace]) -> No
     assert host.call(collect._dropping_chains) == ()
     host.call(lambda: subprocess.run(["nft", RULES], check=True))
     assert host.call(collect._dropping_chains) == ("inet closed in",)
+
+
+@pytest.mark.parametrize("listed", ["", "[]", "{}", '{"nftables": [{"chain": {}}]}', '{"nftables": 1}'])
+def test_what_nft_lists_and_cannot_be_read_is_no_chain(
+    listed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nft").write_text(f"#!/bin/sh\necho '{listed}'\n")
+    (tmp_path / "nft").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert collect._dropping_chains() == ()
+
+
+def test_an_interface_that_goes_away_meanwhile_is_in_no_vrf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("red", "gone", "gre1", "gre2"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "red" / "uevent").write_text("DEVTYPE=vrf\n")
+    (tmp_path / "gre1" / "master").symlink_to(tmp_path / "gone")
+    (tmp_path / "gre2" / "master").symlink_to(tmp_path / "red")
+    monkeypatch.setattr(collect, "_INTERFACES", tmp_path)
+    assert collect._vrfs() == {"gre2": "red"}
 
 
 def test_charons_table_without_its_rule(namespace: Callable[[], Namespace]) -> None:
