@@ -10,12 +10,14 @@ import socket
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mcastd.errors import ControlError, ControlRefused, HostError, McastdError
-from mcastd.system.log import Logger
+
+if TYPE_CHECKING:  # the commands are clients, which do not log
+    from mcastd.system.log import Logger
 
 _LINE_LIMIT = 64 * 1024
 _IDLE_TIMEOUT = 10.0  # seconds for a request to arrive, and for its answer to be taken
@@ -44,7 +46,7 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True):
 class ControlServer:
     """Answers questions with the handlers it was given, one a command."""
 
-    def __init__(self, path: Path, handlers: Mapping[str, Handler], log: Logger) -> None:
+    def __init__(self, path: Path, handlers: Mapping[str, Handler], log: "Logger") -> None:
         self._path = path
         self._handlers = handlers
         self._log = log

@@ -133,9 +133,9 @@ class Process:
 
     async def run(self) -> None:
         """What ``Daemon.run`` does with the agents."""
+        self.agents.expect(peers(self.agents.config))
         await self.agents.tunnels.inherit(self.agents.config)
         async with asyncio.TaskGroup() as group:
-            self.agents.expect(peers(self.agents.config))
             await self.agents.start(group)
             reconciling = group.create_task(self.reconcile())
             await self._stop.wait()

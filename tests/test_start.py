@@ -5,24 +5,18 @@ import contextlib
 import errno
 from collections.abc import AsyncIterator
 
-import pytest
-
 from mcastd.problems import Problem
 from mcastd.start import Start
-from tests.composed import Host, Process
+from tests.composed import Host, Process, peers
 from tests.fakes.clock import simulated, until
 
 REFUSED = Problem("start_failed", "host", "the start failed and is tried again: links: Operation not permitted")
 
 
-@pytest.fixture(autouse=True)
-def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcastd.reload.read_psk", lambda _peer: b"a key")
-
-
 @contextlib.asynccontextmanager
 async def starting(host: Host) -> AsyncIterator[tuple[Process, Start]]:
     process = Process(host)
+    process.agents.expect(peers(process.agents.config))
     start = Start(process.agents, host.log.logger, process.nudge)
     async with asyncio.TaskGroup() as group:
         reconciling = group.create_task(process.reconcile())
