@@ -6,23 +6,27 @@ nothing. Each CHILD_SA:
     state     input                                         effect         next state
     --------  --------------------------------------------  -------------  ----------------------------------
     idle      silent                                        Rekey          asked, for ANSWER_WITHIN
-    asked     it has another SPI: the peer agreed           -              answered, for PAUSE
-    asked     time over, no request waits: it refused       -              answered, for PAUSE
+    asked     it has another SPI: the peer agreed           -              answered, for its pause
+    asked     time over, no request waits: it refused       -              answered, for its pause
     asked     time over, the request waits for an answer    Reestablish    idle
     asked     not silent any more                           -              idle
-    answered  time over, or silent once more (its number)   (see idle)     idle
+    answered  time over, and silent                         Rekey          asked, the pause doubled
+    answered  silent once more (its number)                 Rekey          asked, the pause is PAUSE again
+    answered  not silent for PAUSE                          -              idle
     any       it is down                                    -              idle
 
-A probe that was answered shows that the silence is not the SA's: it is not repeated for ``PAUSE`` seconds, unless
-packets came and the streams fell silent once more. In between a single packet, such as a keepalive, does not count.
+A probe that was answered shows that the silence is not the SA's: it is not repeated for ``PAUSE`` seconds, then twice
+as long each time, up to ``LONGEST_PAUSE``, unless packets came and the streams fell silent once more. In between a
+single packet, such as a keepalive, does not count. A peer that dies in a long silence is found by charon's own DPD.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 ANSWER_WITHIN: Final = 5.0
 PAUSE: Final = 60.0
+LONGEST_PAUSE: Final = 3600.0
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,22 @@ Effect = Rekey | Reestablish
 
 @dataclass(frozen=True)
 class _Asked:
-    until: float
+    deadline: float
     spi: str  # the inbound SPI before the rekeying
+    silence: int  # the number of the silence that the probe is for
+    pause: float  # if the peer answers
 
 
 @dataclass(frozen=True)
 class _Answered:
     until: float
     silence: int  # the number of the silence that the probe was for
+    pause: float
+    heard_since: float | None = None  # since when it is not silent
+
+    @property
+    def deadline(self) -> float:
+        return self.until if self.heard_since is None else self.heard_since + PAUSE
 
 
 class Probes:
@@ -85,25 +97,35 @@ class Probes:
 
     def next_deadline(self) -> float | None:
         """When ``update`` is to be called next, if nothing else happens."""
-        return min((state.until for state in self._states.values()), default=None)
+        return min((state.deadline for state in self._states.values()), default=None)
 
     def _one(self, name: str, target: Target, silence: tuple[int, str] | None, now: float) -> Effect | None:
         number, reason = silence or (0, "")
-        again = False
+        pause = PAUSE
         match self._states.get(name):
-            case _Asked(spi=spi) if target.spi != spi:
-                self._states[name] = _Answered(now + PAUSE, number)
+            case _Asked() as asked if target.spi != asked.spi:
+                self._states[name] = _Answered(now + asked.pause, asked.silence, asked.pause)
             case _Asked() if silence is None:
                 del self._states[name]
-            case _Asked(until=until) if now >= until and target.waits:
+            case _Asked(deadline=deadline) if now >= deadline and target.waits:
                 del self._states[name]
                 return Reestablish(name, target, f"{reason}, and the peer does not answer")
-            case _Asked(until=until) if now >= until:
-                self._states[name] = _Answered(now + PAUSE, number)
-            case _Answered(until=until, silence=before) if now >= until or number > before:
-                again = number <= before
+            case _Asked() as asked if now >= asked.deadline:
+                self._states[name] = _Answered(now + asked.pause, asked.silence, asked.pause)
+            case _Answered() as answered if silence is None:
+                heard_since = now if answered.heard_since is None else answered.heard_since
+                if now >= heard_since + PAUSE:
+                    del self._states[name]
+                else:
+                    self._states[name] = replace(answered, heard_since=heard_since)
+            case _Answered() as answered if number > answered.silence:
                 del self._states[name]
+            case _Answered() as answered if now >= answered.until:
+                pause = min(LONGEST_PAUSE, 2 * answered.pause)
+                del self._states[name]
+            case _Answered() as answered:
+                self._states[name] = replace(answered, heard_since=None)
         if silence is None or name in self._states:
             return None
-        self._states[name] = _Asked(now + ANSWER_WITHIN, target.spi)
-        return Rekey(name, target, reason, again)
+        self._states[name] = _Asked(now + ANSWER_WITHIN, target.spi, number, pause)
+        return Rekey(name, target, reason, again=pause > PAUSE)
