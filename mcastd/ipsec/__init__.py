@@ -24,7 +24,8 @@ Each CHILD_SA:
   it fails (``failure``).
 - ``initiate`` always has a timeout, and one whose first request has no answer is given up after 5 s and begun again.
   What an attempt leaves half-open is terminated, or charon would continue with it beside the next attempt; so is an
-  IKE_SA that has not answered in time, or charon would establish it again itself.
+  IKE_SA that has not answered in time, or charon would establish it again itself. That costs the CHILD_SAs that work,
+  so a request that is ignored on one IKE_SA after the other is made ever more rarely (``backoff``).
 - A CHILD_SA whose path is silent on all evidence is rekeyed, to see whether the peer answers; if not, the IKE_SA is
   terminated and established again (``probe``).
 - A reauthentication or rekeying that failed while the old SA stands is a problem; charon's log alone has it

@@ -15,9 +15,8 @@ from mcastd.ipsec.teardown import drop_half_open, drop_unanswered
 from mcastd.problems import Problem, ProblemCode
 from mcastd.system.log import Logger
 
-# Why an attempt fails that has not ended in time, and those of them that nothing has answered.
+# Why an attempt fails that has not ended in time.
 _TIMED_OUT: Final[frozenset[ProblemCode]] = frozenset({"attempt_timeout", "ike_sa_unanswered", "udp_4500_blocked"})
-_UNANSWERED: Final[frozenset[ProblemCode]] = frozenset({"no_answer", "ike_sa_unanswered"})
 
 
 class Attempts:
@@ -83,10 +82,13 @@ class Attempts:
             now = asyncio.get_running_loop().time()
             text = "charon reported success, but does not list the CHILD_SA"
             problem = problem or Problem("child_sa_down", child.desired.name, text)
-            peer.failed(child, now, answered=problem.code not in _UNANSWERED)
             blamed = self._blamed(peer, problem)
-            if blamed is None:
-                peer.hold_until = now
+            if problem.code == "ike_sa_unanswered":
+                child.backoff.ignored(now)
+            elif blamed is None:
+                child.backoff.next_try = now
+            else:
+                peer.failed(child, now, answered=problem.code != "no_answer")
             say = log.debug if blamed is None or blamed == child.problem else log.warning
             child.problem = blamed or child.problem
             say("attempt_failed", problem=(blamed or problem).text, next_try_s=round(child.backoff.next_try - now, 1))

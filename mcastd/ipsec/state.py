@@ -190,6 +190,8 @@ class PeerState:
             child.backoff.failed(now)
         else:
             child.backoff.unanswered(now)
+            for one in self.children.values():
+                one.backoff.peer_is_silent()
         if self.sa is None:
             self.hold_until = child.backoff.next_try
 
@@ -219,7 +221,7 @@ class PeerState:
                 self.problem = None
                 self.hold_until = now
                 for child in self._idle():
-                    child.backoff.reset(now)  # it was the IKE_SA that failed
+                    child.backoff.new_ike_sa(now)
             changed.append(None)
         changed += [child for name, child in self.children.items() if child.update(installed(mine, name), now)]
         return changed

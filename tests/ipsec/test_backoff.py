@@ -3,7 +3,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcastd.ipsec.backoff import STABLE, Backoff
+from mcastd.ipsec.backoff import IGNORED, LONGEST_IGNORED, STABLE, Backoff
 
 
 def test_first_try_is_due_at_once_and_failures_are_tried_ever_more_rarely() -> None:
@@ -36,6 +36,21 @@ def test_being_up_for_long_forgets_the_past() -> None:
     backoff.up(100.0)
     backoff.lost(100.0 + STABLE)
     assert backoff.next_try == 100.0 + STABLE
+
+
+def test_what_is_ignored_on_one_ike_sa_after_the_other_is_tried_ever_more_rarely() -> None:
+    backoff, now, waits = Backoff(1.0, 10.0, Random(1)), 0.0, []
+    for _ in range(10):
+        backoff.ignored(now)
+        backoff.new_ike_sa(now + 0.5)
+        waits.append(backoff.next_try - now)
+        now = backoff.next_try
+    assert waits == [0.5, *(min(LONGEST_IGNORED, IGNORED * 2.0**n) for n in range(9))]
+    backoff.peer_is_silent()
+    backoff.new_ike_sa(now)
+    assert backoff.next_try == now
+    backoff.ignored(now)
+    assert backoff.next_try == now + 1.0
 
 
 def test_jitter_comes_from_the_given_source_of_chance() -> None:

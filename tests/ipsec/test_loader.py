@@ -6,7 +6,7 @@ from mcastd.config.credentials import Certificates
 from mcastd.ipsec.loader import LONGEST_PAUSE, LOOK, SOON
 from tests.fakes.charon import WRONG_PSK, FakeCharon
 from tests.fakes.clock import simulated, until
-from tests.ipsec.charons import article
+from tests.ipsec.charons import article, gre
 from tests.ipsec.test_agent_simulated import CERTIFIED
 from tests.ipsec.virtual import BOTH, GRE, Host, host, up
 
@@ -182,6 +182,16 @@ async def test_a_key_loaded_after_ours_for_the_same_identities_costs_one_attempt
         charon.outcomes = {}
         assert await until(lambda: subject.up(*BOTH)) < 0.5
         assert "attempt_failed" not in subject.log.events(without="debug")
+
+
+@simulated
+async def test_a_peer_with_one_child_is_tried_again_without_a_pause_as_well() -> None:
+    async with host(article(children=(gre(),), retry_min=30.0)) as subject:
+        subject.charon.outcomes[GRE] = WRONG_PSK
+        await until(lambda: subject.peer().attempts == 1)
+        assert await until(lambda: subject.peer().attempts == 2) < 0.5
+        await subject.quiet(25.0)
+        assert subject.peer().attempts == 2, "the second failure counts"
 
 
 @simulated

@@ -162,3 +162,41 @@ async def test_no_more_than_one_request_waits_behind_one_that_is_not_answered() 
         subject.charon.peer_dies()
         await until(lambda: ike not in subject.charon.sas)
         assert subject.charon.most_waiting == 2
+
+
+@simulated
+async def test_a_child_that_the_peer_ignores_costs_the_others_less_and_less() -> None:
+    """Each time charon would give up the IKE_SA as well, in up to 165 s."""
+    async with host() as subject:
+        subject.charon.outcomes[TCP] = HANG
+        await subject.quiet(HOUR)
+        assert subject.child(TCP).problem_code == "ike_sa_unanswered"
+        (first, second), later = subject.up_counts(), subject.charon.asked("initiate")
+        assert (first <= 9, second) == (True, 0)
+        await subject.quiet(10 * HOUR)
+        assert subject.up_counts()[0] - first <= 10
+        assert len(subject.charon.asked("initiate")) - len(later) <= 20
+        assert subject.up(GRE)
+
+
+@simulated
+async def test_a_child_that_the_peer_ignored_before_it_was_restarted_is_tried_at_once() -> None:
+    async with host() as subject:
+        subject.charon.outcomes[TCP] = HANG
+        await subject.quiet(HOUR)
+        subject.charon.peer_dies()
+        subject.charon.delete()
+        await subject.quiet(60.0)
+        subject.charon.outcomes.clear()
+        subject.charon.peer_silent = False
+        await until(lambda: subject.up(*BOTH), seconds=10.0)
+
+
+@simulated
+async def test_a_reload_tries_what_the_peer_has_ignored_at_once() -> None:
+    async with host() as subject:
+        subject.charon.outcomes[TCP] = HANG
+        await subject.quiet(HOUR)
+        subject.charon.outcomes.clear()
+        subject.configure(article(children=(gre(), tcp(lifetime=1234.0))))
+        await until(lambda: subject.up(*BOTH), seconds=2.0)
