@@ -97,6 +97,7 @@ class IpsecAgent:
             elif state.desired != peer:
                 state.configure(peer, now)
             self._peers[state.name] = state
+        self._loader.forget_all_but(self._peers)
         self.wake.set()
 
     async def settled(self) -> None:

@@ -92,18 +92,28 @@ class Loader:
     def _is_foreign(self, peer: str, name: str) -> bool:
         return name in (peer, shared_id(peer)) and _now() - self._loaded_at[peer] > OWN
 
+    def forget_all_but(self, peers: Mapping[str, PeerState]) -> None:
+        """Forget the peers that are not configured any more, and what was found of them."""
+        known = (self._loaded, self._loaded_at, self._repairs, self._missing)
+        for name in {name for one in known for name in one} - peers.keys():
+            for one in known:
+                one.pop(name, None)
+        self._replaced &= peers.keys()
+        self._suspected &= peers.keys()
+        children = {name for peer in peers.values() for name in peer.children}
+        self._foreign = tuple(problem for problem in self._foreign if problem.subject in children)
+
     async def look(self, control: Vici, peers: Mapping[str, PeerState], sas: Iterable[IkeSa]) -> bool:
         """Look, when it is due, whether charon has what was loaded; returns whether something has to be loaded.
 
         ``sas`` are all that charon has.
         """
+        self.forget_all_but(peers)  # a reload may have come while something was loaded
         now = _now()
         if now < self.next_look:
             return False
         self.next_look = now + LOOK
         replaced, self._replaced = self._replaced, set()
-        for name in self._loaded.keys() - peers.keys():
-            del self._loaded[name]
         watched = [peers[name] for name in self._loaded if peers[name].is_loaded]
         if not watched:
             return False

@@ -121,6 +121,40 @@ async def test_a_program_that_does_so_again_and_again_is_named_once_and_followed
 
 
 @simulated
+async def test_nothing_is_said_of_what_was_removed_from_a_peer_that_is_configured_no_more() -> None:
+    async with up() as subject:
+
+        def codes() -> list[str]:
+            return [problem.code for problem in subject.agent.problems()]
+
+        ours = subject.charon.conns["dc"]
+        subject.charon.conns["theirs"] = {**ours, "children": {"x": ours["children"][GRE]}}
+        while "removed_from_charon" not in codes():
+            subject.charon.swanctl_load_all({"dc": FOREIGN, "theirs": subject.charon.conns["theirs"]})
+            await asyncio.sleep(1.0)
+        assert "foreign_connection" in codes()
+        subject.configure(article(name="other", children=(gre(name="third"),)))
+        assert not {"removed_from_charon", "foreign_connection"} & set(codes())
+        await until(lambda: subject.up("third"))
+        await subject.quiet(2 * LOOK)
+        assert "foreign_connection" in codes()
+        assert {problem.subject for problem in subject.agent.problems()} == {"third"}
+
+
+@simulated
+async def test_a_reload_while_something_is_loaded_leaves_nothing_of_the_peer_before() -> None:
+    subject = Host()
+    subject.configure(article())
+    subject.start()
+    await until(lambda: bool(subject.charon.asked("load-conn")))
+    subject.configure(article(name="other"))
+    await until(lambda: subject.up(*BOTH))
+    await subject.quiet(2 * LOOK)
+    assert subject.agent._loader._loaded.keys() == {"other"}
+    await subject.kill()
+
+
+@simulated
 async def test_a_program_that_does_so_every_minute_is_followed_at_once() -> None:
     async with up() as subject:
         for _ in range(20):
