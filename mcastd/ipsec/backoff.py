@@ -5,9 +5,9 @@ being deleted soon after it is up, is tried less and less often. After ``STABLE`
 starts from its minimum again. While nothing answers, the pause stays at the minimum: a request costs the network next
 to nothing, and a peer that has been restarted is to be reached within seconds.
 
-An exchange on an IKE_SA that is up and is not answered costs that IKE_SA, and with it the CHILD_SAs that work. The first
-time the peer may have been restarted. If it has answered on another IKE_SA since, and ignores the same exchange again,
-the pause is ``IGNORED`` seconds, and doubles each time up to ``LONGEST_IGNORED``, whatever the bounds.
+An exchange that is not answered on an IKE_SA that is up costs that IKE_SA, and with it the CHILD_SAs that work. The
+first time the peer may have been restarted. If it has answered on another IKE_SA since, and ignores this again, the
+pause is ``IGNORED`` seconds, and doubles each time up to ``LONGEST_IGNORED``, whatever the bounds.
 """
 
 from random import Random
