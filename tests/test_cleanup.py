@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
@@ -132,18 +133,29 @@ async def test_where_nothing_was_left_nothing_happens(tmp_path: Path) -> None:
             await clean_up(ARTICLE, tmp_path / "absent", host.log.logger, host.system())
         assert (host.log.records, host.netlink.changed, host.nft.runs, begun(host)) == ([], [], [], set())
         assert not (tmp_path / "absent").exists()
+        host.kernel.add_address("lo", (IPv4Interface("10.44.6.1/32"), None))
+        host.ledger.remember("endpoint", "10.44.6.1/32")
+        await clean_up(ARTICLE, tmp_path / "absent", host.log.logger, host.system())
+        assert host.is_empty()
+        assert len(host.netlink.changed) == 1
     finally:
         host.close()
 
 
 @simulated
 async def test_another_programs_table_and_connection_stay(tmp_path: Path) -> None:
-    host = Host()
-    try:
-        host.nft.create("mcastd")
-        host.charon.conns["dc"] = {}
+    """They have the names of ours; of what is ours nothing stays."""
+    async with left_standing(tmp_path) as host:
+        theirs = host.nft.create("mcastd")
+        host.ledger.forget("nftables", "ip mcastd")
+        (name,) = host.charon.conns
+        host.charon.conns[name] = {}
+        host.charon.shared.clear()  # the mark
+        for kind, entries in host.ledger.copy().items():
+            for key in entries if kind.startswith("vici-") else ():
+                host.ledger.forget(kind, key)
+        assert len(host.nft.tables) == 2
         await clean_up(ARTICLE, tmp_path, host.log.logger, host.system())
         await asyncio.sleep(1.0)
-        assert (list(host.nft.tables), list(host.charon.conns)) == (["mcastd"], ["dc"])
-    finally:
-        host.close()
+        assert (host.nft.tables, host.charon.conns) == ({"mcastd": theirs}, {name: {}})
+        assert (host.kernel.names(), host.kernel.loopback(), host.ledger.copy()) == ({"lo", "eth0"}, set(), {})

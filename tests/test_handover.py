@@ -32,7 +32,7 @@ CONFIG = Pim(rp=(RpRange(address=IPv4Address("100.15.30.253"), groups=(IPv4Netwo
 INTERFACE = PimInterface("gre1", 7, 1398, OURS, (), CONFIG)
 
 
-ANYTHING = st.binary(max_size=100) | st.recursive(
+VALUES: st.SearchStrategy[object] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(("gre1", "239.1.1.1")),
     lambda inner: (
         st.lists(inner, max_size=3)
@@ -42,7 +42,9 @@ ANYTHING = st.binary(max_size=100) | st.recursive(
             max_size=5,
         )
     ),
-).map(lambda found: json.dumps(found).encode())
+)
+ANYTHING = st.binary(max_size=100) | VALUES.map(lambda found: json.dumps(found).encode())
+UNKNOWN = st.dictionaries(st.text(max_size=8).filter(lambda key: key not in ("source", "tunnels")), VALUES, max_size=3)
 FIXTURE = Path(__file__).parent / "fixtures" / "0.1.0" / "handover.json"
 
 
@@ -201,6 +203,30 @@ def test_whatever_is_in_the_files_it_is_no_error(tmp_path: Path, state: bytes, j
 
     process(tmp_path, act)
     assert [file for file in tmp_path.iterdir() if file.suffix != ".unreadable"] == []
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(UNKNOWN, st.lists(VALUES, max_size=3))
+def test_whatever_is_beside_an_entry_it_is_used(tmp_path: Path, fields: dict[str, object], others: list[object]) -> None:
+    group, neighbor = {"tunnel": "gre1", "group": str(GROUP)}, {"tunnel": "gre1", "address": str(THEIRS), "hello": ""}
+    file = {
+        **fields,
+        "generation_ids": {**fields, "gre1": 42},
+        "neighbors": [*others, neighbor],
+        "joins": [*others, group],
+    }
+    (tmp_path / "handover.json").write_text(json.dumps(file))
+    (tmp_path / "joins").mkdir(exist_ok=True)
+    (tmp_path / "joins" / "239.0.0.1").write_text(json.dumps(others))
+    (tmp_path / "joins" / str(CHANNEL)).write_text(json.dumps({**fields, "tunnel": "gre1", "group": str(CHANNEL)}))
+
+    def act(pim: PimAgent, handover: Handover) -> None:
+        handover.inherit(["gre1"])
+        assert pim.state().generation_ids["gre1"] == 42
+        assert ("gre1", THEIRS, b"") in pim.state().hellos
+        assert joins(pim) >= {("gre1", GROUP, None), ("gre1", CHANNEL, None)}
+
+    process(tmp_path, act)
 
 
 def test_what_stands_in_the_way_of_the_files_is_no_error(tmp_path: Path) -> None:

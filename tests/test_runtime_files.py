@@ -120,6 +120,8 @@ async def test_what_is_there_is_left_as_it_is(tmp_path: Path) -> None:
         before = {file: file.stat() for file in (*bench.path.iterdir(), *(bench.path / "joins").iterdir())}
         await asyncio.sleep(600.0)
         assert {file: file.stat() for file in before} == before
+        assert bench.present() == ALL
+        assert await bench.answers()
         assert (bench.changes, bench.log.records) == (0, [])
 
 

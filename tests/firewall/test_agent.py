@@ -307,9 +307,11 @@ def test_igmp_in_gre_is_kept_and_nothing_else_of_it(
         host.run(main)
 
 
-def test_snat_and_the_clamping_behind_it_count_by_packets(namespace: Callable[[], Namespace], tmp_path: Path) -> None:
+def test_snat_and_the_guard_behind_it_count_by_packets(namespace: Callable[[], Namespace], tmp_path: Path) -> None:
+    """The cable stands for ESP in user space, into which the guard lets what SNAT has translated."""
     host, other = namespace(), namespace()
     join(host, "192.0.2.1/24", other, "192.0.2.2/24")
+    host.batch("link set veth0 down", "link set veth0 name ipsec0", "link set ipsec0 up")
     host.ip("addr", "add", "10.45.8.17/32", "dev", "lo")
     other.ip("route", "add", "10.45.8.16/28", "via", "192.0.2.1")
     natted = child(
@@ -328,7 +330,7 @@ def test_snat_and_the_clamping_behind_it_count_by_packets(namespace: Callable[[]
 
     async def main() -> None:
         async with running(tmp_path) as run:
-            await run.want(config(natted, guard=False))
+            await run.want(config(natted))
             with await asyncio.to_thread(connect) as client:
                 accepted, address = server.accept()
                 with accepted:
@@ -339,6 +341,7 @@ def test_snat_and_the_clamping_behind_it_count_by_packets(namespace: Callable[[]
             await run.agent.refresh()
             assert run.agent.status(0.0).snat_packets >= 3
             assert run.agent.status(0.0).mss_clamped == 2
+            assert run.agent.status(0.0).leaks_by_child == {"c": 0}
 
     with server:
         host.run(main)

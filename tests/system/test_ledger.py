@@ -220,6 +220,22 @@ def test_whatever_is_in_the_file_it_is_no_error_and_no_more_than_entries(path: P
     path.unlink(missing_ok=True)
 
 
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+KINDS = st.sampled_from(sorted(USABLE.keys() - {"link"})) | st.text()
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(KINDS, VALUES | st.lists(VALUES) | st.dictionaries(st.text(), VALUES)),
+    st.dictionaries(st.text(), VALUES | st.lists(VALUES)),
+)
+def test_whatever_is_beside_an_entry_it_is_used(path: Path, kinds: dict[str, object], links: dict[str, object]) -> None:
+    path.write_text(json.dumps({**kinds, "link": {**links, "gre1": "kernel"}}))
+    ledger = Ledger(path)
+    assert ledger.entries("link")["gre1"] == "kernel"
+    assert path.exists(), "it is a ledger"
+
+
 # A file that cannot be read or written
 
 

@@ -180,6 +180,26 @@ def test_rules_come_and_go_and_twice_is_a_no_op(namespace: Callable[[], Namespac
     namespace().run(main)
 
 
+def test_changes_of_links_addresses_and_routes_are_reported(pair: tuple[Namespace, Namespace]) -> None:
+    """Without a limit, of whatever route."""
+    commands = [
+        ("addr", "add", "10.44.4.6/30", "dev", "veth0"),
+        ("link", "set", "veth0", "mtu", "1400"),
+        ("route", "add", "198.51.100.0/24", "via", "192.0.2.2"),
+        ("rule", "add", "from", "10.9.0.0/16", "lookup", "1000"),
+        ("addr", "del", "10.44.4.6/30", "dev", "veth0"),
+    ]
+
+    async def main() -> None:
+        for command in commands:
+            async with Netlink().changes() as changes:
+                pair[0].ip(*command)
+                async with asyncio.timeout(DEADLINE):
+                    await anext(changes)
+
+    pair[0].run(main)
+
+
 WATCHED = [IPv4Network("198.51.100.7/32"), IPv4Network("239.0.0.0/8")]
 
 
@@ -187,6 +207,7 @@ WATCHED = [IPv4Network("198.51.100.7/32"), IPv4Network("239.0.0.0/8")]
     "command",
     [
         "ip addr add 10.44.4.6/30 dev veth0",
+        "ip addr del 192.0.2.1/24 dev veth0",
         "ip link set veth0 mtu 1400",
         "ip rule add from 10.9.0.0/16 lookup 1000",
         "sysctl -qw net.ipv4.conf.veth0.rp_filter=1",

@@ -294,6 +294,9 @@ async def test_what_the_configuration_changes_is_not_a_repair() -> None:
         await host.want()
         await host.want(tunnel())
         assert repaired(host) == []
+        host.kernel.set_link("gre1", mtu=1000)
+        await host.quiet()
+        assert repaired(host) == [("gre1", "MTU")]
 
 
 @simulated
