@@ -14,6 +14,7 @@ from mcastd.config.model import Config
 from mcastd.daemon import Daemon
 from mcastd.errors import ConfigError, HostError, McastdError
 from mcastd.reload import log_notes
+from mcastd.start import failure, pauses
 from mcastd.system import capabilities, own_networks
 from mcastd.system.journal import Journal
 from mcastd.system.log import Logger
@@ -47,9 +48,8 @@ def clean_up(path: Path, log: Logger) -> None:
     except ConfigError:
         config, directory = Config(), _directory_of(path)
     lock = RuntimeDirectory(directory)
-    if directory.exists():
-        lock.claim()
     try:
+        lock.claim_for_cleanup()
         asyncio.run(cleanup.clean_up(config, directory, log))
     finally:
         lock.close()
@@ -57,15 +57,14 @@ def clean_up(path: Path, log: Logger) -> None:
 
 def patiently(step: Callable[[], T], log: Logger) -> T:
     """Do what the host may refuse at the start, such as a descriptor; ready, and tried again after 1 to 60 s."""
-    pause = 1.0
+    wait = pauses()
     while True:
         try:
             return step()
         except (HostError, OSError) as error:
             log.error("start_failed", problem=str(error))
-            notify(f"STATUS=the start failed and is tried again: {error}\nREADY=1")
-        _rest(pause)
-        pause = min(2 * pause, 60.0)
+            notify(f"STATUS={failure(error)}\nREADY=1")
+        _rest(next(wait))
 
 
 def _rest(seconds: float) -> None:

@@ -1,15 +1,25 @@
 """Begins the daemon's work, and tries again where the host refuses it: a host error does not end the process."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
 
 from mcastd.composition import Composition
 from mcastd.errors import HostError
 from mcastd.problems import Problem
 from mcastd.system.log import Logger
 
-_PAUSE: Final = (1.0, 60.0)  # seconds to the next try: at first, and at most
+
+def pauses() -> Iterator[float]:
+    """Seconds to the next try: one at first, and sixty at most."""
+    pause = 1.0
+    while True:
+        yield pause
+        pause = min(2 * pause, 60.0)
+
+
+def failure(error: Exception) -> str:
+    """What is shown until the next try."""
+    return f"the start failed and is tried again: {error}"
 
 
 class Start:
@@ -30,19 +40,18 @@ class Start:
 
     async def _inherit(self) -> None:
         """While the previous process's nftables table, whose file may have been another one, still guards its links."""
-        pause, longest = _PAUSE
+        wait = pauses()
         while True:
             try:
                 await self._agents.tunnels.inherit(self._agents.config)
             except (HostError, OSError) as error:
-                found = Problem("start_failed", "host", f"the start failed and is tried again: {error}")
+                found = Problem("start_failed", "host", failure(error))
                 if found != self.problem:
                     self._log.error("start_failed", problem=str(error))
                     self.problem = found
                     self._on_change()
                 self.tried.set()
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, longest)
+                await asyncio.sleep(next(wait))
             else:
                 self.problem = None
                 return

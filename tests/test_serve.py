@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mcastd import serve
+from mcastd import cleanup, serve
 from mcastd.config.load import load
-from mcastd.errors import ConfigError, HostError
+from mcastd.errors import AlreadyRunning, ConfigError, HostError
+from mcastd.system.runtime import RuntimeDirectory
 from tests.fakes.memory import MemoryLog
 
 
@@ -42,3 +43,24 @@ def test_a_file_that_the_host_cannot_read_is_not_a_refused_one(tmp_path: Path, m
     monkeypatch.setattr(Path, "open", short)
     with pytest.raises(HostError, match="Too many open files"):
         load(tmp_path / "present")
+
+
+def test_a_cleanup_touches_nothing_of_a_daemon_that_has_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaned: list[Path] = []
+
+    async def clean_up(_config: object, directory: Path, _log: object) -> None:
+        cleaned.append(directory)
+
+    monkeypatch.setattr(cleanup, "clean_up", clean_up)
+    file, directory = tmp_path / "mcastd.toml", tmp_path / "mcastd.toml" / "run"
+    file.write_text(f'[daemon]\nruntime_dir = "{directory}"\n')
+    daemon = RuntimeDirectory(directory)
+    daemon.claim()
+    with pytest.raises(AlreadyRunning):
+        serve.clean_up(file, MemoryLog().logger)
+    daemon.close()
+    assert cleaned == []
+    serve.clean_up(file, MemoryLog().logger)
+    assert cleaned == [directory]

@@ -1,21 +1,48 @@
-"""The runtime directory, and the lock file that prevents a second daemon from using it."""
+"""The runtime directory, the lock file that prevents a second daemon from using it, and the name of a daemon that runs.
 
+The name is an abstract socket address (unix(7)), which belongs to the network namespace: a daemon has it also while it
+cannot make the directory, or another program has just removed it. Since any user may take it, no start depends on it.
+"""
+
+import contextlib
+import errno
 import fcntl
 import os
+import socket
 from pathlib import Path
+from typing import Final
 
 from mcastd.errors import AlreadyRunning, HostError
 
+_LONGEST: Final = 100  # bytes of the path in the name, of the 108 that an address has
+
 
 class RuntimeDirectory:
-    """The directory. Its lock is held until ``close``, or until another program removes it."""
+    """The directory. Its lock is held until ``close``, or until another program removes it; the name until ``close``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None  # the descriptor of the lock file, once it is held
+        self._name: socket.socket | None = None  # bound to the name, once it is taken
 
     def claim(self) -> None:
-        """Take the directory at the start, if it can be used. Raises AlreadyRunning."""
+        """Take the directory and the name at the start, if they can be used. Raises AlreadyRunning."""
+        self._claim()
+        with contextlib.suppress(OSError):
+            self._take_name()
+
+    def claim_for_cleanup(self) -> None:
+        """Take the name, and the directory if it exists. Raises AlreadyRunning, HostError if the name cannot be used."""
+        try:
+            self._take_name()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise self._already_running() from None
+            raise HostError(f"{self.path}: whether an mcastd is running is not known: {error.strerror}") from error
+        if self.path.exists():
+            self._claim()
+
+    def _claim(self) -> None:
         try:
             self.hold()
         except AlreadyRunning:
@@ -42,14 +69,27 @@ class RuntimeDirectory:
         except OSError as error:
             os.close(found)
             if isinstance(error, BlockingIOError):
-                raise AlreadyRunning(f"{self.path}: another mcastd is running with this directory") from None
+                raise self._already_running() from None
             raise HostError(f"{lock}: {error.strerror}") from error
-        self.close()
+        self._release()
         self._lock = found
         return True
 
     def close(self) -> None:
-        """Release the lock."""
+        """Release the lock and the name."""
+        self._release()
+        if self._name is not None:
+            self._name.close()
+            self._name = None
+
+    def _take_name(self) -> None:
+        self._name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._name.bind(b"\0mcastd:" + os.fsencode(self.path)[-_LONGEST:])
+
+    def _already_running(self) -> AlreadyRunning:
+        return AlreadyRunning(f"{self.path}: another mcastd is running with this directory")
+
+    def _release(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -31,6 +31,7 @@ def test_a_directory_that_cannot_be_made_is_named_and_refuses_no_start(tmp_path:
     with pytest.raises(HostError, match="file/mcastd: Not a directory; mcastd keeps its state in this directory"):
         directory.hold()
     directory.claim()
+    directory.close()
 
 
 def test_a_lock_that_was_removed_is_taken_again(tmp_path: Path) -> None:
@@ -48,6 +49,60 @@ def test_the_lock_of_a_directory_that_is_read_only_can_be_taken(tmp_path: Path) 
     (tmp_path / "lock").touch(0o444)
     directory = RuntimeDirectory(tmp_path)
     assert directory.hold()
+    directory.close()
+
+
+def test_a_cleanup_is_refused_while_a_daemon_runs_that_has_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / ("mcastd" * 30)
+    daemon, cleanup = RuntimeDirectory(path), RuntimeDirectory(path)
+    daemon.claim()
+    with pytest.raises(AlreadyRunning, match="another mcastd is running with this directory"):
+        cleanup.claim_for_cleanup()
+    cleanup.close()
+    daemon.close()
+    cleanup.claim_for_cleanup()
+    cleanup.close()
+
+
+def test_a_cleanup_is_refused_while_a_daemon_runs_whose_directory_was_removed(tmp_path: Path) -> None:
+    path = tmp_path / "mcastd"
+    daemon, cleanup = RuntimeDirectory(path), RuntimeDirectory(path)
+    daemon.claim()
+    shutil.rmtree(path)
+    for _ in range(2):
+        with pytest.raises(AlreadyRunning):
+            cleanup.claim_for_cleanup()
+        cleanup.close()
+        daemon.hold()
+    daemon.close()
+    cleanup.claim_for_cleanup()
+    with pytest.raises(AlreadyRunning):
+        RuntimeDirectory(path).hold()
+    cleanup.close()
+
+
+def test_a_name_that_is_taken_prevents_no_start(tmp_path: Path) -> None:
+    first, second = RuntimeDirectory(tmp_path / "mcastd"), RuntimeDirectory(tmp_path / "mcastd")
+    first.claim_for_cleanup()
+    second.claim()
+    assert not second.hold(), "it has the directory"
+    second.close()
+    first.close()
+
+
+def test_where_it_is_not_known_whether_a_daemon_runs_a_cleanup_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_arguments: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("mcastd.system.runtime.socket.socket", none_left)
+    directory = RuntimeDirectory(tmp_path)
+    with pytest.raises(HostError, match="whether an mcastd is running is not known: Too many open files"):
+        directory.claim_for_cleanup()
+    directory.claim()
+    assert not directory.hold()
     directory.close()
 
 
