@@ -89,8 +89,7 @@ class Daemon:
                 else:
                     self._log.info("stopping")
                     await self._agents.close()
-                    if self._files.are_ours:
-                        self._handover.forget()
+                    self._handover.forget()
         finally:
             await self._control.close()
             self._directory.close()
@@ -139,8 +138,7 @@ class Daemon:
                     await self._changed.wait()
             self._changed.clear()
             self._agents.configure()
-            if self._files.are_ours:
-                self._handover.remember()
+            self._handover.remember()
             self._agents.problems()  # for the history
             if "NOTIFY_SOCKET" in os.environ and self._report is None:
                 self._report = asyncio.get_running_loop().call_later(_REPORT_AFTER, self._report_now)

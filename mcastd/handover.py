@@ -38,6 +38,7 @@ class Handover:
         self._tunnels: dict[Entry, tuple[str, ...]] = {}  # of each join by command; empty where it has just been left
         self._unsaved: set[Entry] = set()  # joins whose file is not what it should be
         self.problem: str | None = None  # why a file is not what it should be
+        self.is_ours = True  # the files are not another daemon's, of which nothing is written or removed
 
     def inherit(self, tunnels: Collection[str]) -> None:
         """Let PIM go on as the previous process did, on those of ``tunnels``. What cannot be read counts as absent."""
@@ -99,6 +100,8 @@ class Handover:
 
     def forget(self) -> None:
         """Remove the files: the next process starts without a past."""
+        if not self.is_ours:
+            return
         for file in (self._file, *self._join_files()):
             _remove(file)
         with contextlib.suppress(OSError):
@@ -150,6 +153,9 @@ class Handover:
 
     def _write(self, file: Path, content: State | Join | None) -> bool:
         """Replace a file, or remove it; returns whether that was possible, and if not keeps the reason."""
+        if not self.is_ours:
+            self.problem = f"{file} is another daemon's"
+            return False
         try:
             if content is None:
                 file.unlink(missing_ok=True)

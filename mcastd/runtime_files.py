@@ -28,6 +28,7 @@ class Files(Protocol):
     """What is used of ``mcastd.handover.Handover``."""
 
     problem: str | None
+    is_ours: bool
 
     def keep(self) -> None:
         """Write again what was removed."""
@@ -51,7 +52,6 @@ class RuntimeFiles:
         self._handover = handover
         self._log = log
         self._on_change = on_change
-        self.are_ours = True  # the files there are not another daemon's
         self._no_directory: str | None = None  # why the directory cannot be used
         self._no_socket: str | None = None  # why the control socket cannot be bound
 
@@ -72,12 +72,12 @@ class RuntimeFiles:
             if self._hold():
                 self._log.warning("runtime_directory_made", directory=str(self._directory.path))
         except AlreadyRunning as error:  # what is there now is another daemon's
-            if self.are_ours:
+            if self._ledger.is_ours:
                 self._log.error("state_not_saved", file=str(self._directory.path), problem=str(error))
-            self.are_ours = False
+            self._ledger.is_ours = self._handover.is_ours = False
             self._no_directory = str(error)
             return
-        self.are_ours = True
+        self._ledger.is_ours = self._handover.is_ours = True
         self._ledger.keep()
         self._handover.keep()
         try:

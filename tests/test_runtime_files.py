@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from mcastd.control import ControlServer
-from mcastd.errors import AlreadyRunning
+from mcastd.errors import AlreadyRunning, HostError
 from mcastd.handover import COMMAND, Handover
 from mcastd.pim.agent import PimAgent
 from mcastd.pim.settings import PimState
@@ -190,6 +190,34 @@ async def test_a_directory_that_another_daemon_has_taken_is_left_to_it(tmp_path:
         other.close()
         await until(lambda: bench.codes() == [], "taken again")
         assert bench.present() == ALL
+
+
+@simulated
+async def test_the_files_of_another_daemon_are_neither_written_nor_removed(tmp_path: Path) -> None:
+    async with running(tmp_path / "run") as bench:
+        shutil.rmtree(bench.path)
+        other = Bench(bench.path)
+        other.begin()
+        before = {file: file.stat() for file in (*bench.path.iterdir(), *(bench.path / "joins").iterdir())}
+        await until(lambda: bench.codes() == ["state_not_saved directory"], "a problem")
+        bench.ledger.remember("link", "gre2", "kernel")
+        bench.handover.joined(GROUP + 1, None, "gre1")
+        assert not bench.handover.is_saved(GROUP + 1, None)
+        bench.pim.inherit(PimState({"gre1": 43}, ()))
+        bench.handover.remember()
+        assert bench.codes() == ["state_not_saved directory", "state_not_saved ledger", "state_not_saved handover"]
+        with pytest.raises(HostError, match="is another daemon's"):
+            bench.ledger.remember("sysctl", "net/ipv4/ip_forward", "0")
+        for name in ("gre1", "gre2"):
+            bench.ledger.forget("link", name)
+        bench.handover.forget()
+        assert {file: file.stat() for file in before} == before
+        assert bench.present() == {"lock", "ledger.json", "handover.json", "joins"}
+        bench.ledger.remember("link", "gre3", "kernel")
+        other.directory.close()
+        await until(lambda: bench.codes() == [], "taken again")
+        assert Ledger(bench.path / "ledger.json").entries("link") == {"gre3": "kernel"}
+        assert len(list((bench.path / "joins").iterdir())) == 2
 
 
 @simulated

@@ -31,6 +31,7 @@ class Ledger:
         self.warnings: tuple[str, ...] = ()  # what of the file could not be used
         self.is_incomplete = False  # whether a previous process has made what the file did not have
         self.problem: str | None = None  # why the file is not what it should be
+        self.is_ours = True  # the file is not another daemon's, of which nothing is written or removed
         try:
             self._entries, wrong = ledger_file.decode(files.read(path, LARGEST + 1))
         except FileNotFoundError:
@@ -104,6 +105,8 @@ class Ledger:
             return False
 
     def _save(self) -> None:
+        if not self.is_ours:
+            raise HostError(f"{self._path} is another daemon's; mcastd records in it what it has to restore")
         try:
             if not any(self._entries.values()):
                 self._path.unlink(missing_ok=True)

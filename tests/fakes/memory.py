@@ -19,6 +19,7 @@ class MemoryLedger(Ledger):
         self.warnings = ()
         self.is_incomplete = False
         self.problem = None
+        self.is_ours = True
         self.full = False
 
     @classmethod
