@@ -207,7 +207,9 @@ def test_whatever_is_in_the_files_it_is_no_error(tmp_path: Path, state: bytes, j
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(UNKNOWN, st.lists(VALUES, max_size=3))
-def test_whatever_is_beside_an_entry_it_is_used(tmp_path: Path, fields: dict[str, object], others: list[object]) -> None:
+def test_whatever_is_beside_an_entry_it_is_used(
+    tmp_path: Path, fields: dict[str, object], others: list[object]
+) -> None:
     group, neighbor = {"tunnel": "gre1", "group": str(GROUP)}, {"tunnel": "gre1", "address": str(THEIRS), "hello": ""}
     file = {
         **fields,

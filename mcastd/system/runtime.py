@@ -18,7 +18,7 @@ _LONGEST: Final = 100  # bytes of the path in the name, of the 108 that an addre
 
 
 class RuntimeDirectory:
-    """The directory. Its lock is held until ``close``, or until another program removes it; the name until ``close``."""
+    """The directory. The name and its lock are held until ``close``, the lock unless another program removes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,7 +32,7 @@ class RuntimeDirectory:
             self._take_name()
 
     def claim_for_cleanup(self) -> None:
-        """Take the name, and the directory if it exists. Raises AlreadyRunning, HostError if the name cannot be used."""
+        """Take the name, and the directory if it exists. Raises AlreadyRunning, and HostError if that is not known."""
         try:
             self._take_name()
         except OSError as error:
