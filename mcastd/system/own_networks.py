@@ -12,6 +12,7 @@ from mcastd.config.checks.host import Host, OwnNetwork
 _PROC: Final = Path("/proc/thread-self/net")  # of the thread: tests enter namespaces by thread
 _LOCAL: Final = re.compile(r"\|-- (\S+)\n\s+/32 host LOCAL")
 _RTF_UP, _RTF_GATEWAY, _RTF_REJECT = 0x1, 0x2, 0x200
+_HOST: Final = "FFFFFFFF"  # the mask of one address
 _DISCARD: Final = 9  # a port; nothing is sent to it
 
 
@@ -26,15 +27,26 @@ def read(folder: Path = _PROC) -> Host:
 
 
 def _networks(routes: str) -> Iterator[OwnNetwork]:
+    for interface, at, mask, is_gateway in _distinct(routes):
+        network = IPv4Network(f"{_address(at)}/{_address(mask)}")
+        neighbor = network[0] if network.prefixlen > 30 else network[1]
+        if not network.is_multicast and (address := _source(neighbor)) is not None:
+            yield OwnNetwork(interface, network, address, is_gateway)
+
+
+def _distinct(routes: str) -> dict[tuple[str, str, str, bool], None]:
+    """Each gateway and each connected network once, in order, as the kernel has it: a router has routes by thousands.
+
+    Interface, address, mask, and whether it is a gateway.
+    """
+    found = {}
     for line in routes.splitlines()[1:]:
         interface, destination, gateway, flags, _, _, _, mask, *_ = line.split()
         if not int(flags, 16) & _RTF_UP or int(flags, 16) & _RTF_REJECT:
             continue
         is_gateway = bool(int(flags, 16) & _RTF_GATEWAY)
-        network = IPv4Network(f"{_address(gateway)}/32" if is_gateway else f"{_address(destination)}/{_address(mask)}")
-        neighbor = network[0] if network.prefixlen > 30 else network[1]
-        if not network.is_multicast and (address := _source(neighbor)) is not None:
-            yield OwnNetwork(interface, network, address, is_gateway)
+        found[(interface, gateway, _HOST, True) if is_gateway else (interface, destination, mask, False)] = None
+    return found
 
 
 def _source(destination: IPv4Address) -> IPv4Address | None:
