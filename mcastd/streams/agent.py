@@ -24,6 +24,7 @@ from mcastd.system.wake import Wake
 _PERIOD: Final = 1.0  # seconds between two readings of the named counters
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the table without a notification
 _RETRY_PERIOD: Final = 5.0  # seconds to the next attempt after a failure
+_UNREAD: Final = 3.0  # seconds without a successful reading after which nothing is counted
 
 
 class Counters(Protocol):
@@ -36,7 +37,7 @@ class Counters(Protocol):
         """The elements of a set, in parts. Raises HostError."""
 
     async def received(self, names: Iterable[str]) -> dict[str, int]:
-        """How many packets interfaces have received; those that do not exist are left out."""
+        """How many packets interfaces have received; those that do not exist are left out. Raises HostError."""
 
 
 Memberships: TypeAlias = Mapping[str, Collection[IPv4Address]]
@@ -66,21 +67,24 @@ class StreamsAgent:
         self._memberships = memberships
         self.wake = Wake()
         self._desired = StreamsDesired()
+        self._is_configured = False  # whether it was configured once
         self._table = NftTable(
             table.NAME, nftables=nftables, ledger=ledger, log=log, wake=self.wake, repaired=history.repaired
         )
         self._monitor = Monitor()
         self._reading = asyncio.Lock()  # one reading of the streams at a time
-        self._problem: str | None = None  # why nothing is counted
+        self._missing: str | None = None  # why there is no table
+        self._problem: str | None = None  # why nothing is counted: that, or why it could not be read for some seconds
+        self._read_at = 0.0  # when it was read last, successfully or as there is no table yet, monotonic
         self._problems: tuple[Problem, ...] = ()  # as of the last reading
         self._arrivals: dict[str, TunnelArrival] = {}  # likewise
         self._decrypted: dict[str, ChildArrival] = {}  # likewise
 
     def configure(self, desired: StreamsDesired) -> None:
         """Set what is counted and what is expected to arrive; other joins alone do not concern the table."""
-        if desired.config != self._desired.config or self._table.untouched:
+        if desired.config != self._desired.config or not self._is_configured:
             self.wake.set()
-        self._desired = desired
+        self._desired, self._is_configured = desired, True
         self._monitor.configure(desired, time.monotonic())
 
     async def settled(self) -> None:
@@ -98,7 +102,7 @@ class StreamsAgent:
                 group.create_task(self.wake.follow(changes))
             group.create_task(self._read())
             while True:
-                await self.wake.wait(_RETRY_PERIOD if self._problem else _AUDIT_PERIOD)
+                await self.wake.wait(_RETRY_PERIOD if self._missing else _AUDIT_PERIOD)
                 await self._reconcile(self._desired.config)
                 self.wake.finished()
 
@@ -119,6 +123,11 @@ class StreamsAgent:
         """What each CHILD_SA decrypts, by its name; empty where nftables is missing."""
         return self._decrypted
 
+    @property
+    def is_counting(self) -> bool:
+        """Whether streams are counted, so that it can be known what has arrived."""
+        return self._problem is None
+
     def has_arrived(self, tunnel: str, source: IPv4Address | None, group: IPv4Address) -> bool:
         """Whether a packet for a group, from ``source`` or (None) any, arrived within the last seconds."""
         return self._monitor.has_arrived(tunnel, source, group, time.monotonic())
@@ -132,17 +141,25 @@ class StreamsAgent:
         yield from self._problems
 
     async def _reconcile(self, config: Config) -> None:
-        text, before = table.table(config), self._problem
+        text = table.table(config)
         try:
             await self._table.match(
                 text, lambda found: table.transaction(text, found.counts if found is not None else ())
             )
-            self._problem = None
+            self._missing = None
         except HostError as error:
-            self._problem = str(error)
-            if self._problem != before:
-                # Not a warning: what arrives is then seen by the interfaces' counters.
-                self._log.info("streams_not_counted", problem=self._problem)
+            self._missing = str(error)
+            if not self._table.in_place:
+                self._set_problem(self._missing)
+
+    def _set_problem(self, problem: str | None) -> None:
+        if problem == self._problem:
+            return
+        self._problem = problem
+        if problem is not None:
+            # Not a warning: without a table what arrives is then seen by the interfaces' counters.
+            self._log.info("streams_not_counted", problem=problem)
+        self._on_change()
 
     async def _read(self) -> None:
         while True:
@@ -152,40 +169,51 @@ class StreamsAgent:
     async def _count(self) -> None:
         """Read the named counters and, if they ask for it, the streams."""
         async with self._reading:
-            with suppress(HostError, DecodeError):
-                if self._table.in_place:
-                    counted = await self._counters.counters(table.NAME)
-                    if self._monitor.counted(counted, time.monotonic()):
-                        await self._look()
-                elif self._problem is not None:
-                    tunnels = [tunnel.name for tunnel in self._desired.config.tunnels]
+            tunnels = [tunnel.name for tunnel in self._desired.config.tunnels]
+            missing = None if self._table.in_place else self._missing
+            try:
+                if tunnels and self._table.in_place:
+                    await self._count_table()
+                elif missing is not None:
                     self._monitor.received(await self._counters.received(tunnels), time.monotonic())
-            now = time.monotonic()
-            # A file of one line for each join: read only when that may explain something.
-            undelivered = self._monitor.undelivered(now)
-            joined = self._memberships() if undelivered else {}
-            self._monitor.joined({name: joined.get(name, ()) for name in undelivered}, now)
+                self._read_at = time.monotonic()
+                self._set_problem(missing)
+            except (HostError, DecodeError) as error:
+                if time.monotonic() - self._read_at >= _UNREAD:
+                    self._set_problem(missing or str(error))
         self._update()
+
+    async def _count_table(self) -> None:
+        counted = await self._counters.counters(table.NAME)
+        asks = self._monitor.counted(counted, time.monotonic())
+        # A file of one line for each join: read only when that may explain something.
+        undelivered = self._monitor.undelivered()
+        joined = self._memberships() if undelivered else {}
+        self._monitor.joined({name: joined.get(name, ()) for name in undelivered}, time.monotonic())
+        if asks:
+            await self._look()
 
     async def _look(self) -> None:
         async with aclosing(self._counters.elements(table.NAME, table.SET)) as parts:
             async for part in parts:
                 for element in part:
                     self._monitor.stream(element, time.monotonic())
-        self._monitor.looked(time.monotonic())
+        for _ in self._monitor.look(time.monotonic()):
+            await asyncio.sleep(0)
 
     def _update(self) -> None:
         """Take over what follows from the readings, and report what has changed by it."""
         now = time.monotonic()
         self._monitor.expect(datetime.now(UTC), now)
         before = self._arrivals, self._decrypted, self._problems
-        self._arrivals, self._decrypted = self._monitor.arrivals(now), self._monitor.decrypted(now)
+        self._arrivals, self._decrypted = self._monitor.arrivals(now), self._monitor.decrypted()
         self._problems = tuple(self._monitor.problems(now))
         if before != (self._arrivals, self._decrypted, self._problems):
-            for one in self._problems:
-                if one not in before[2]:
+            then, problems = ({(one.code, one.subject): one for one in found} for found in (before[2], self._problems))
+            for key, one in problems.items():
+                if key not in then:
                     self._log.warning("arrival_stopped", code=one.code, subject=one.subject, problem=one.text)
-            for one in before[2]:
-                if one not in self._problems:
+            for key, one in then.items():
+                if key not in problems:
                     self._log.info("arrival_resumed", code=one.code, subject=one.subject)
             self._on_change()

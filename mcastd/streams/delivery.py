@@ -16,17 +16,20 @@ class Delivery:
     """What arrives and what is delivered. Times are monotonic, in seconds."""
 
     def __init__(self) -> None:
-        self._arrived = 0  # packets, as counted by the kernel
+        self._arrived: int | None = None  # packets, as counted by the kernel; None before the first reading
         self._delivered = 0  # likewise
         self._then = (0.0, 0)  # when one was last known to be delivered, or none to arrive; what had arrived by then
 
     def counted(self, arrived: int, delivered: int, now: float) -> None:
         """Take the packets that the kernel has counted by now."""
-        if delivered != self._delivered or arrived == self._arrived:
+        if self._arrived is None or delivered != self._delivered or arrived <= self._arrived:
             self._then = (now, arrived)
         self._arrived, self._delivered = arrived, delivered
 
+    def may_be_missing(self) -> bool:
+        """Whether packets have arrived since one was last delivered."""
+        return (self._arrived or 0) - self._then[1] >= _SOME
+
     def is_missing(self, now: float) -> bool:
         """Whether packets have arrived, and none has been delivered, for some seconds."""
-        since, arrived = self._then
-        return now - since >= SILENCE and self._arrived - arrived >= _SOME
+        return now - self._then[0] >= SILENCE and self.may_be_missing()

@@ -43,18 +43,20 @@ class TunnelArrival:
     """What arrives on a tunnel.
 
     ``all_silent``: every stream that carried at least one packet a second is silent. ``silences`` is how often all of
-    them fell silent together.
+    them fell silent together. ``receiving``: a packet within the last 70 s; where nftables is missing, of any kind.
     """
 
     all_silent: bool = False
     silences: int = 0
+    receiving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ChildArrival:
     """What a CHILD_SA decrypts.
 
-    ``seen``: a packet since it was established; ``quiet``: none for 3 s; ``receiving``: one within the last 30 s.
+    ``seen``: a packet since it was established; ``quiet``: none for 3 s; ``receiving``: one within the
+    last 40 s, or longer where the gaps between packets were long.
     """
 
     seen: bool = False

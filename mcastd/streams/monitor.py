@@ -1,13 +1,14 @@
 """All that arrives: the tunnels, their streams and the CHILD_SAs, from what the kernel has counted. Sans-IO.
 
 Every second it takes the named counters, and says whether the set of streams is to be read. An element of the set says
-when its last packet arrived, so nothing is lost by a look that is late.
+when its last packet arrived, so nothing is lost by a look that is late. What was read is worked off in steps, since
+there may be tens of thousands of streams.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from ipaddress import IPv4Address
-from typing import Final, TypeAlias
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final, NamedTuple
 
 from mcastd.config.model import Config
 from mcastd.net.nfnetlink import Element
@@ -19,16 +20,24 @@ from mcastd.streams.delivery import Delivery
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival
 from mcastd.streams.interfaces import Interface, any_stream
 from mcastd.streams.stream import SILENCE, Stream
-from mcastd.streams.tunnels import Tunnel
+from mcastd.streams.tunnels import Look, Tunnel
 
 _LOOK_PERIOD: Final = (2.0, 10.0)  # seconds between two looks where nothing asks for one: with few streams, with many
 _STREAMS_A_SECOND: Final = 500  # that are read where nothing asks for a look, and ten times as many where it does
 _NAMED: Final = 5  # groups in the text of a problem
 _HAS_ARRIVED: Final = 5.0  # seconds; a packet before that may be older than the join that is asked for
+_JOINED: Final = 0.5  # seconds; the time of a packet is known to some hundredths
+_STEP: Final = 256  # streams that are worked off at once: half a millisecond
+_LINK_LOCAL: Final = IPv4Network("224.0.0.0/24")  # is not counted
 
 
-Place: TypeAlias = tuple[str, IPv4Address | None, IPv4Address]
-"""A tunnel, a source (None: any) and a group."""
+class Limited(NamedTuple):
+    """A group with ``max_silence`` (``limit``), and since when it is limited."""
+
+    tunnel: str
+    group: IPv4Address
+    limit: float
+    since: float
 
 
 class Monitor:
@@ -38,14 +47,16 @@ class Monitor:
         self._desired = StreamsDesired()
         self._tunnels: dict[str, Tunnel] = {}
         self._deliveries: dict[str, Delivery] = {}  # by the tunnel's name
+        # By the tunnel's name, while nothing is delivered: what sockets have joined, and since when that is known.
+        self._listening: dict[str, dict[IPv4Address, float]] = {}
         self._dropped: dict[str, list[IPv4Address]] = {}  # what arrives on a tunnel, is joined and not delivered
         self._children: dict[str, Child] = {}
         self._streams: dict[bytes, Stream] = {}  # by the key of the kernel's element
-        self._last: dict[Place, float] = {}  # when the last packet arrived
+        self._last: dict[bytes, float] = {}  # when the last packet arrived, by ``table.place``
         self._interfaces: dict[str, Interface] = {}  # by the tunnel's name, where nftables is missing
         self._looked_at = 0.0  # when the streams were read last
         self._asked = False  # whether a look was asked for since then
-        self._limited: dict[Place, tuple[float, float]] = {}  # the groups with max_silence: it, and since when they are
+        self._limited: dict[bytes, Limited] = {}  # the groups with max_silence, by ``table.place``
         self._expected_since: float | None = None  # since when streams are expected; None: not now
 
     def configure(self, desired: StreamsDesired, now: float) -> None:
@@ -53,7 +64,8 @@ class Monitor:
         if desired.config is not self._desired.config:
             before = self._limited
             self._limited = {
-                place: (limit, before[place][1] if place in before else now) for place, limit in _limits(desired.config)
+                place: one._replace(since=before[place].since) if place in before else one
+                for place, one in _limits(desired.config, now)
             }
         self._desired = desired
         tunnels = {tunnel.name for tunnel in desired.config.tunnels}
@@ -76,13 +88,16 @@ class Monitor:
 
     def counted(self, packets: Mapping[str, int], now: float) -> bool:
         """Take the named counters; returns whether the streams are to be read."""
+        if self._interfaces:
+            self._interfaces.clear()
+            self._forget()
         asked = self._asked or bool(self._limited)
         for name, tunnel in self._tunnels.items():
             if table.TUNNEL + name in packets:
-                asked |= tunnel.counted(packets[table.TUNNEL + name])
+                asked |= tunnel.counted(packets[table.TUNNEL + name], now)
                 delivery = self._deliveries[name]
                 delivery.counted(packets[table.TUNNEL + name], packets.get(table.DELIVERED + name, 0), now)
-                asked |= delivery.is_missing(now)
+                asked |= delivery.may_be_missing() and bool(self._listening.get(name))
         for name, child in self._children.items():
             if table.CHILD + name in packets:
                 child.counted(packets[table.CHILD + name], now)
@@ -92,13 +107,28 @@ class Monitor:
 
     def received(self, packets: Mapping[str, int], now: float) -> None:
         """Take, where nftables is missing, how many packets the interfaces have received."""
+        if not self._interfaces:
+            self._forget()
         for name, tunnel in self._tunnels.items():
             if name not in packets:
                 continue
             interface = self._interfaces.setdefault(name, Interface(name, packets[name], now))
             interface.received(packets[name], now)
-            tunnel.counted(interface.stream.packets)
-            tunnel.looked((interface.stream,) if tunnel.joins else (), any_stream, now)
+            tunnel.counted(packets[name], now)
+            if not tunnel.joins:
+                interface.stream.busy = False  # joined again, it has to carry packets first
+            look = Look()
+            look.add(interface.stream, any_stream, now)
+            tunnel.looked(look, now)
+
+    def _forget(self) -> None:
+        """What is counted from now on is counted elsewhere: by the table, or of the interfaces alone."""
+        self._deliveries = {name: Delivery() for name in self._tunnels}
+        self._listening, self._dropped, self._looked_at = {}, {}, 0.0
+        for tunnel in self._tunnels.values():
+            tunnel.forget()
+        for child in self._children.values():
+            child.forget()
 
     def stream(self, element: Element, now: float) -> None:
         """Take one stream. Raises DecodeError."""
@@ -109,34 +139,53 @@ class Monitor:
         else:
             stream.counted(element.packets, seen, now)
 
-    def looked(self, now: float) -> None:
-        """All streams have been read."""
-        self._looked_at, self._asked = now, False
-        self._streams = {key: stream for key, stream in self._streams.items() if now - stream.seen < table.TIMEOUT}
-        of_tunnel: dict[str, list[Stream]] = {name: [] for name in self._tunnels}
-        self._last = {}
-        for stream in self._streams.values():
-            tunnel, source, group, _ = stream.key
-            if tunnel in of_tunnel:
-                of_tunnel[tunnel].append(stream)
-            for key in ((tunnel, source, group), (tunnel, None, group)):
-                self._last[key] = max(self._last.get(key, 0.0), stream.seen)
-        for name, streams in of_tunnel.items():
-            self._tunnels[name].looked(streams, self._desired.is_joined, now)
+    def look(self, now: float) -> Iterator[None]:
+        """All streams have been read by now: work them off, in steps, between which nothing else is read."""
+        self._asked = False
+        looks, last, gone = {name: Look() for name in self._tunnels}, dict[bytes, float](), list[bytes]()
+        for number, (key, stream) in enumerate(self._streams.items(), 1):
+            if number % _STEP == 0:
+                yield
+            if now - stream.seen >= table.TIMEOUT:
+                gone.append(key)
+                continue
+            if (look := looks.get(stream.key.tunnel)) is not None:
+                look.add(stream, self._desired.is_joined, now)
+            for place in table.places(key):
+                last[place] = max(last.get(place, 0.0), stream.seen)
+        for key in gone:
+            del self._streams[key]
+        for name, look in looks.items():
+            if name in self._tunnels:  # it may have been removed meanwhile
+                self._tunnels[name].looked(look, now)
+        self._last, self._looked_at = last, now
 
     def ask(self) -> None:
         """Let the next look come soon."""
         self._asked = True
 
-    def undelivered(self, now: float) -> list[str]:
+    def undelivered(self) -> list[str]:
         """The tunnels on which packets arrive of which none is delivered, which is right if none is joined here."""
-        return [name for name, delivery in self._deliveries.items() if delivery.is_missing(now)]
+        return [name for name, delivery in self._deliveries.items() if delivery.may_be_missing()]
 
     def joined(self, groups: Mapping[str, Iterable[IPv4Address]], now: float) -> None:
-        """Take what sockets of this host have joined on these tunnels."""
-        self._dropped = {
-            name: sorted(group for group in joined if now - self._last.get((name, None, group), -SILENCE) < SILENCE)
+        """Take, before the next look, what sockets of this host have joined by now on these tunnels.
+
+        What the last look saw arrive some time after a socket had joined it should have been delivered by now.
+        """
+        before, recent = self._listening, self._looked_at - SILENCE
+        self._listening = {
+            name: {group: before.get(name, {}).get(group, now) for group in joined if group not in _LINK_LOCAL}
             for name, joined in groups.items()
+        }
+        self._dropped = {
+            name: sorted(
+                group
+                for group, since in joined.items()
+                if max(since + _JOINED, recent) < self._last.get(table.place(name, None, group), 0.0)
+            )
+            for name, joined in self._listening.items()
+            if self._deliveries[name].is_missing(now)
         }
 
     def has_arrived(self, tunnel: str, source: IPv4Address | None, group: IPv4Address, now: float) -> bool:
@@ -145,7 +194,7 @@ class Monitor:
         The next look then comes soon.
         """
         self.ask()
-        return now - self._last.get((tunnel, source, group), -_HAS_ARRIVED) < _HAS_ARRIVED
+        return now - self._last.get(table.place(tunnel, source, group), -_HAS_ARRIVED) < _HAS_ARRIVED
 
     def groups(self, now: float) -> dict[tuple[str, str | None, str], ArrivalState]:
         """The state of what has arrived, as of the last look: silent if every stream of it is."""
@@ -161,24 +210,27 @@ class Monitor:
         """What arrives on each tunnel, by its name."""
         return {name: tunnel.arrival(self._expected_since, now) for name, tunnel in self._tunnels.items()}
 
-    def decrypted(self, now: float) -> dict[str, ChildArrival]:
+    def decrypted(self) -> dict[str, ChildArrival]:
         """What each CHILD_SA decrypts, by its name."""
-        return {name: child.arrival(now) for name, child in self._children.items()}
+        return {name: child.arrival() for name, child in self._children.items()}
 
     def problems(self, now: float) -> Iterator[Problem]:
         """What should arrive and does not."""
-        joins: dict[str, int] = {}
+        joined, busy = set[str](), set[str]()  # the CHILD_SAs through which something is joined, of these with streams
+        beyond_limit = self._beyond_limit()
         for configured in self._desired.config.tunnels:
             name, tunnel = configured.name, self._tunnels[configured.name]
-            if configured.child is not None:
-                joins[configured.child] = joins.get(configured.child, 0) + tunnel.joins
+            if configured.child is not None and tunnel.joins:
+                joined.add(configured.child)
+                if tunnel.busy:
+                    busy.add(configured.child)
             if tunnel.arrival(self._expected_since, now).all_silent:
                 text = f"nothing arrives on tunnel {name}: all streams of at least one packet a second are silent"
                 yield Problem("all_silent", name, text)
-            if tunnel.nothing_ever_arrived(self._expected_since, now):
+            if tunnel.nothing_ever_arrived(self._expected_since):
                 text = f"nothing has ever arrived on tunnel {name}, on which groups are joined"
                 yield Problem("nothing_ever_arrived", name, text)
-            if silent := self._beyond_limit(name):
+            if silent := beyond_limit.get(name):
                 more = f" and {len(silent) - _NAMED} more" if len(silent) > _NAMED else ""
                 names = ", ".join(map(str, silent[:_NAMED])) + more
                 yield Problem("group_silent", name, f"silent on tunnel {name} beyond max_silence: {names}")
@@ -188,25 +240,27 @@ class Monitor:
                 text = f"this host drops what arrives on tunnel {name} for {dropped[0]}: its firewall, or rp_filter"
                 yield Problem("not_delivered", name, text)
         for name, child in self._children.items():
-            if joins.get(name) and child.is_silent(now, is_expected=self._expected_since is not None):
+            is_expected = self._expected_since is not None and name in busy
+            if name in joined and child.is_silent(is_expected=is_expected):
                 text = f"CHILD_SA {name}, through which groups are joined, decrypts no packets any more"
                 yield Problem("child_sa_silent", name, text)
 
-    def _beyond_limit(self, tunnel: str) -> list[IPv4Address]:
-        """The groups that were silent, at the last look, for longer than they may be."""
-        if self._expected_since is None:
-            return []
+    def _beyond_limit(self) -> dict[str, list[IPv4Address]]:
+        """The groups that were silent, at the last look, for longer than they may be, by the tunnel's name."""
+        found: dict[str, list[IPv4Address]] = {}
         begin = self._expected_since
-        return [
-            place[2]
-            for place, (limit, since) in self._limited.items()
-            if place[0] == tunnel and self._looked_at - max(self._last.get(place, since), since, begin) >= limit
-        ]
+        if begin is None:
+            return found
+        for place, one in self._limited.items():
+            if self._looked_at - max(self._last.get(place, one.since), one.since, begin) >= one.limit:
+                found.setdefault(one.tunnel, []).append(one.group)
+        return found
 
 
-def _limits(config: Config) -> Iterator[tuple[Place, float]]:
-    """The groups with max_silence, and that."""
+def _limits(config: Config, now: float) -> Iterator[tuple[bytes, Limited]]:
+    """The groups with max_silence, which are limited from now on."""
     for group in config.groups:
         if group.max_silence is not None:
             for source in group.sources or (None,):
-                yield (group.tunnel, source, group.group), group.max_silence
+                place = table.place(group.tunnel, source, group.group)
+                yield place, Limited(group.tunnel, group.group, group.max_silence, now)

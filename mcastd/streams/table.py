@@ -103,6 +103,16 @@ def key(element: Element) -> Key:
     return Key(name, source, group, int.from_bytes(raw[_IFNAME + 8 : _IFNAME + 10], "big"))
 
 
+def place(tunnel: str, source: IPv4Address | None, group: IPv4Address) -> bytes:
+    """A tunnel, a source (None: any) and a group as ``places`` has them."""
+    return tunnel.encode().ljust(_IFNAME, b"\0") + (source.packed if source is not None else b"") + group.packed
+
+
+def places(element: bytes) -> tuple[bytes, bytes]:
+    """Where a stream is, out of the key of its element: by its source, and by any."""
+    return element[: _IFNAME + 8], element[:_IFNAME] + element[_IFNAME + 4 : _IFNAME + 8]
+
+
 def _decrypted(child: Child, alone: str | None) -> Iterator[str]:
     """Count what a CHILD_SA has decrypted: by the kernel, by charon in user space, or from its XFRM interface."""
     ends = _field("saddr", child.remote_ts.with_prefixlen) + _field("daddr", child.local_ts.with_prefixlen)

@@ -2,12 +2,14 @@
 
 ::
 
-    every second    how many packets arrived on the tunnel: fewer than there are streams, some after a silence, or some
-                    while no stream is known that carries one a second, mean that the streams have to be looked at
+    every second    how many packets arrived on the tunnel: fewer than there are streams that are not silent, some after
+                    a silence, or some while no stream is known that carries one a second, mean that the streams have to
+                    be looked at
     a look          every stream that carried a packet a second is silent for 3 s: all_silent
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -15,6 +17,27 @@ from mcastd.streams.desired import TunnelArrival
 from mcastd.streams.stream import SILENCE, Stream
 
 _NOTHING_EVER: Final = 60.0  # seconds with a join and without a packet after which that is a problem
+_RECEIVING: Final = 70.0  # seconds; where nftables is missing Hellos count, of which one may be lost
+
+
+@dataclass(slots=True)
+class Look:
+    """What one look at the streams of a tunnel finds."""
+
+    count: int = 0  # streams that are not silent
+    busy: int = 0  # joined streams that carry or carried a packet a second
+    last: float = 0.0  # the last packet of these
+
+    def add(
+        self, stream: Stream, is_joined: Callable[[str, IPv4Address | None, IPv4Address], bool], now: float
+    ) -> None:
+        """Take one stream of the tunnel, as it is now."""
+        if stream.busy and is_joined(stream.key.tunnel, stream.key.source, stream.key.group):
+            self.busy += 1
+            self.last = max(self.last, stream.seen)
+        else:
+            stream.busy = False  # joined again, it has to carry packets first
+        self.count += not stream.is_silent(now)
 
 
 class Tunnel:
@@ -24,8 +47,10 @@ class Tunnel:
         self.joins = 0  # how many are desired
         self.busy = 0  # of the joined streams, how many carry or carried a packet a second, at the last look
         self.silences = 0  # how often all of these fell silent together
-        self._count = 0  # all streams, at the last look
-        self._packets = 0  # all packets, as counted by the kernel
+        self._count = 0  # the streams that were not silent, at the last look
+        self._packets: int | None = None  # all packets, as counted by the kernel; None before the first reading
+        self._read_at = 0.0  # when that was
+        self._arrived_at: float | None = None  # when they were more than before, last
         self._joined_at: float | None = None  # since when there is a join; None without one
         self._joined_with = 0  # the packets then; those in the time of a previous process count as well
         self._has_arrived = False  # whether there was one since then
@@ -35,14 +60,21 @@ class Tunnel:
         """Set how many joins there are."""
         if joins and not self.joins:
             self._joined_at = now
-            self._joined_with, self._has_arrived = self._packets, False
+            self._joined_with, self._has_arrived = self._packets or 0, False
         elif not joins:
             self._joined_at = None
         self.joins = joins
 
-    def counted(self, packets: int) -> bool:
+    def forget(self) -> None:
+        """What is counted from now on is counted elsewhere; then any packet has arrived since there is a join."""
+        self._packets, self._joined_with = None, 0
+
+    def counted(self, packets: int, now: float) -> bool:
         """Take the packets that the kernel has counted by now; returns whether the streams are to be looked at."""
-        grown, self._packets = packets - self._packets, packets
+        grown, is_first = packets - (self._packets or 0), self._packets is None
+        self._packets, self._read_at = packets, now
+        if grown > 0 and not is_first:
+            self._arrived_at = now
         if grown < 0:  # another program removed the table: it is counted from 0 again
             self._joined_with = packets
         self._has_arrived = self._has_arrived or packets > self._joined_with
@@ -50,31 +82,22 @@ class Tunnel:
             return grown > 0
         return grown <= self._count if self.busy else self.joins > 0 and grown > 0
 
-    def looked(
-        self, streams: Iterable[Stream], is_joined: Callable[[str, IPv4Address | None, IPv4Address], bool], now: float
-    ) -> None:
-        """Take all streams of the tunnel, as they are now."""
-        self._count, busy, last = 0, 0, 0.0
-        for stream in streams:
-            self._count += 1
-            if stream.busy and is_joined(stream.key.tunnel, stream.key.source, stream.key.group):
-                busy += 1
-                last = max(last, stream.seen)
-            else:
-                stream.busy = False  # joined again, it has to carry packets first
-        self.busy = busy
+    def looked(self, look: Look, now: float) -> None:
+        """Take what a look at all streams of the tunnel has found by now."""
+        self._count, self.busy = look.count, look.busy
         was_silent = self._silent_since is not None
-        self._silent_since = last if busy and now - last >= SILENCE else None
+        self._silent_since = look.last if look.busy and now - look.last >= SILENCE else None
         self.silences += self._silent_since is not None and not was_silent
 
     def arrival(self, expected_since: float | None, now: float) -> TunnelArrival:
         """What the other agents need to know; ``expected_since`` is since when streams are expected, None: not now."""
         since = self._silent_since
         silent = since is not None and expected_since is not None and now - max(since, expected_since) >= SILENCE
-        return TunnelArrival(silent, self.silences)
+        receiving = self._arrived_at is not None and self._read_at - self._arrived_at < _RECEIVING
+        return TunnelArrival(silent, self.silences, receiving)
 
-    def nothing_ever_arrived(self, expected_since: float | None, now: float) -> bool:
-        """Whether nothing has arrived since there is a join, for a minute."""
+    def nothing_ever_arrived(self, expected_since: float | None) -> bool:
+        """Whether nothing has arrived since there is a join, for a minute, as of the last reading."""
         if self._joined_at is None or expected_since is None or self._has_arrived:
             return False
-        return now - max(self._joined_at, expected_since) >= _NOTHING_EVER
+        return self._read_at - max(self._joined_at, expected_since) >= _NOTHING_EVER

@@ -63,11 +63,6 @@ class NftTable:
         self.repairs = 0  # how often a change by another program was undone
         self._repaired = -_REPAIR_PERIOD  # when that was done last, monotonic
 
-    @property
-    def untouched(self) -> bool:
-        """Whether no table was put in place or removed yet."""
-        return self._applied is None
-
     async def match(self, text: str, transaction: Callable[[Table | None], str], **logged: object) -> None:
         """Make ``text`` the table; an empty text removes it. Raises HostError.
 

@@ -39,7 +39,7 @@ def _distinct(routes: str) -> dict[tuple[str, str, str, bool], None]:
 
     Interface, address, mask, and whether it is a gateway.
     """
-    found = {}
+    found = dict[tuple[str, str, str, bool], None]()
     for line in routes.splitlines()[1:]:
         interface, destination, gateway, flags, _, _, _, mask, *_ = line.split()
         if not int(flags, 16) & _RTF_UP or int(flags, 16) & _RTF_REJECT:

@@ -17,8 +17,8 @@ from mcastd.tunnel.desired import TunnelsDesired
 from mcastd.tunnel.kernel import Netlink
 
 # Seconds for which a peer has to be heard until another way to it is known to work. It forgets joins after 210 s
-# (RFC 7761, section 4.11), and it is heard for up to 30 s after its last packet.
-_WORKS: Final = 240.0
+# (RFC 7761, section 4.11), and it is heard for up to 40 s after the last packet of a feed.
+_WORKS: Final = 250.0
 _CHARONS_TUN: Final = "ipsec0"  # of ESP in user space (kernel-libipsec)
 _CHARONS_TABLE: Final = 220  # of its routes into IPsec, and the priority of the rule that leads there
 

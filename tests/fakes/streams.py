@@ -71,7 +71,7 @@ class FakeStreams:
 
     async def received(self, names: Iterable[str]) -> dict[str, int]:
         await asyncio.sleep(0)
-        self._deliver()
+        self._answer()
         return {name: self._interfaces.get(name, 0) for name in names}
 
     # What arrives.

@@ -172,10 +172,31 @@ async def test_a_child_sa_that_decrypts_nothing_any_more_is_a_problem() -> None:
         await arriving(process)
         streams(process).decrypts(CHILD, 0.0)
         assert await until(lambda: agent(process).decrypted()[CHILD].quiet, "quiet") < 4.1
-        assert await until(lambda: not agent(process).decrypted()[CHILD].receiving, "not receiving") < 28.1
+        assert await until(lambda: not agent(process).decrypted()[CHILD].receiving, "not receiving") < 38.1
         assert await until(lambda: "child_sa_silent" in codes(process), "child_sa_silent") < 12.0
         streams(process).decrypts(CHILD)
         assert await until(lambda: codes(process) == set(), "ok") < 1.1
+
+
+@simulated
+async def test_while_the_counters_cannot_be_read_nothing_has_ended_and_that_is_shown() -> None:
+    async with running() as process:
+        await arriving(process)
+        counting = agent(process)
+        decrypted, arrivals = counting.decrypted(), counting.arrivals()
+        streams(process).refuses = "nftables: Cannot allocate memory"
+        await asyncio.sleep(2.0)
+        assert counting.status(0.0).problem is None
+        await with_hellos(process, 120.0)
+        assert codes(process) == set()
+        assert (counting.decrypted(), counting.arrivals()) == (decrypted, arrivals)
+        assert counting.status(0.0).problem == streams(process).refuses
+        assert not counting.is_counting
+        streams(process).refuses = None
+        await asyncio.sleep(1.1)
+        assert counting.status(0.0).problem is None
+        assert codes(process) == set()
+        assert process.host.log.events().count("streams_not_counted") == 1
 
 
 @simulated
@@ -228,6 +249,22 @@ async def test_a_group_beyond_its_max_silence_is_a_problem() -> None:
         assert "239.1.1.2" in process.problems()[0]
         streams(process).arrives("239.1.1.2", rate=2.0)
         assert await until(lambda: codes(process) == set(), "ok") < 2.1
+
+
+@simulated
+async def test_another_group_beyond_its_max_silence_is_not_another_problem() -> None:
+    others = tuple(replace(ARTICLE.groups[0], group=IPv4Address(f"239.1.1.{n}"), max_silence=5.0) for n in (2, 3))
+    async with running(replace(ARTICLE, groups=(*ARTICLE.groups, *others))) as process:
+        for one in others:
+            streams(process).arrives(str(one.group), rate=2.0)
+        await arriving(process)
+        for one in others:
+            streams(process).arrives(str(one.group), rate=0)
+            await with_hellos(process, 20.0)
+        assert codes(process) == {"group_silent"}
+        assert "239.1.1.2, 239.1.1.3" in process.problems()[0]
+        events = process.host.log.events()
+        assert (events.count("arrival_stopped"), events.count("arrival_resumed")) == (1, 0)
 
 
 @simulated
@@ -315,6 +352,36 @@ async def test_what_no_application_has_joined_is_not_delivered_and_no_problem() 
         streams(process).delivers = False
         await asyncio.sleep(20.0)
         assert codes(process) == set()
+
+
+@simulated
+async def test_a_table_that_cannot_be_made_is_not_tried_again_at_every_change() -> None:
+    host = Host()
+    host.nft.refuses = "nft: no such program; install the package nftables"
+    async with running(replace(ARTICLE, firewall=Firewall(guard=False)), host) as process:
+        await asyncio.sleep(20.0)
+        looks = host.nft.looks
+        for _ in range(100):
+            process.nudge()
+            await asyncio.sleep(0.01)
+        assert host.nft.looks - looks <= 2
+        assert not agent(process).is_counting
+    host.close()
+
+
+@simulated
+async def test_without_nftables_a_status_that_is_asked_for_is_no_silence() -> None:
+    host = Host()
+    host.nft.refuses = "nft: no such program; install the package nftables"
+    host.streams.arrives(GROUP, rate=10.0)
+    async with running(replace(ARTICLE, firewall=Firewall(guard=False)), host) as process:
+        await asyncio.sleep(20.0)
+        for _ in range(100):
+            await process.agents.refresh()
+            await asyncio.sleep(0.15)
+            assert not {"all_silent", "nothing_ever_arrived"} & codes(process)
+        assert agent(process).arrivals()["gre1"] == TunnelArrival(receiving=True)
+    host.close()
 
 
 @simulated

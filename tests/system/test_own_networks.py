@@ -38,9 +38,7 @@ def test_without_proc_nothing_is_known(tmp_path: Path) -> None:
     assert own_networks.read(tmp_path) == Host()
 
 
-def test_a_gateway_of_twenty_thousand_routes_is_asked_for_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gateway_of_twenty_thousand_routes_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # iface, destination, gateway (10.1.1.1), flags (up, gateway), refcnt, use, metric, mask, mtu, window, irtt
     routes = [f"eth0 {number:04X}000A 0101010A 0003 0 0 0 FFFFFFFF 0 0 0" for number in range(20_000)]
     (tmp_path / "route").write_text("\n".join(["head", *routes, "eth0 0001010A 00000000 0001 0 0 0 00FFFFFF 0 0 0"]))
