@@ -300,12 +300,13 @@ class Composition:
             links=self.tunnels.links(),
             dead_paths=self.keepalive.dead_paths(),
             keepalives_stopped=self.keepalive.keepalives_stopped(),
+            keepalives_arriving=self.keepalive.keepalives_arriving(),
             hello_overdue=self.pim.hello_overdue(),
             joins=self.pim.joins_by_tunnel(),
             is_joined=self.pim.is_joined,
             arrivals=self.streams.arrivals(),
             decrypted=self.streams.decrypted(),
-            has_arrived=self.streams.has_arrived,
+            has_arrived=self.streams.has_arrived if self.streams.is_counting else None,
         )
 
     def _inputs(self, part: Part[Any], up: Up) -> Inputs:

@@ -10,6 +10,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
     ipsec      CHILD_SAs up                 -> firewall    drops of the guard are a problem
     tunnels    links up, addresses, MTU     -> keepalive, pim
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
+               the far end's arrive         -> ipsec       what is up without charon
     pim        how much is joined           -> streams     what is expected to arrive
     streams    what arrives, is decrypted   -> ipsec       what is up without charon; is a silent path's peer there?
                                             -> tunnels     another way to a peer works
@@ -18,8 +19,8 @@ grown, and the agent acts when it differs from the number that it has acted on.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from ipaddress import IPv4Address
+from typing import TypeAlias
 
 from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.other_side import carrier
@@ -32,6 +33,20 @@ from mcastd.pim.settings import PimDesired, PimInterface
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival, no_stream
 from mcastd.tunnel.desired import LinkView, TunnelsDesired
 from mcastd.tunnel.mtu import Carrier
+
+HasArrived: TypeAlias = Callable[[str, IPv4Address | None, IPv4Address], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedOn:
+    """``has_arrived`` for one tunnel; two of the same are equal."""
+
+    has_arrived: HasArrived
+    tunnel: str
+
+    def __call__(self, source: IPv4Address | None, group: IPv4Address) -> bool:
+        """Whether packets of a source (None: any) for a group have just arrived."""
+        return self.has_arrived(self.tunnel, source, group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +63,16 @@ class Up:
     # The tunnels on which the far end's keepalives have stopped, and those whose PIM neighbour's Hello is overdue.
     keepalives_stopped: frozenset[str] = frozenset()
     hello_overdue: frozenset[str] = frozenset()
+    # The tunnels on which the far end's keepalives arrive.
+    keepalives_arriving: frozenset[str] = frozenset()
     # By the tunnel's name, how many joins are desired, and whether they include a source (None: any) and a group.
     joins: Mapping[str, int] = field(default_factory=dict)
     is_joined: Callable[[str, IPv4Address | None, IPv4Address], bool] = no_stream
     # By the tunnel's and by the CHILD_SA's name, what arrives; empty until it is known.
     arrivals: Mapping[str, TunnelArrival] = field(default_factory=dict)
     decrypted: Mapping[str, ChildArrival] = field(default_factory=dict)
-    # Whether packets of a source (None: any) for a group have just arrived on a tunnel.
-    has_arrived: Callable[[str, IPv4Address | None, IPv4Address], bool] = no_stream
+    # Whether packets of a source (None: any) for a group have just arrived on a tunnel; None while it is not counted.
+    has_arrived: HasArrived | None = None
     # The text of the nftables table that is known to be in place, which matters where it is not the desired one.
     standing: str = ""
 
@@ -116,6 +133,7 @@ def pim(inputs: Inputs) -> PimDesired:
 
     On a path that is down its state is kept, and ages by itself; when it comes back, ``up_count`` has grown.
     """
+    arrived = inputs.up.has_arrived
     interfaces = [
         PimInterface(
             name=tunnel.name,
@@ -127,7 +145,7 @@ def pim(inputs: Inputs) -> PimDesired:
             up=link.up,
             up_count=link.up_count,
             silences=inputs.up.arrivals.get(tunnel.name, TunnelArrival()).silences,
-            has_arrived=partial(inputs.up.has_arrived, tunnel.name),
+            has_arrived=arrived and ArrivedOn(arrived, tunnel.name),
         )
         for tunnel in inputs.config.tunnels
         if tunnel.pim is not None and (link := inputs.up.links.get(tunnel.name)) is not None and link.up_count
@@ -143,9 +161,18 @@ def streams(inputs: Inputs) -> StreamsDesired:
 
 
 def _receiving(inputs: Inputs) -> frozenset[str]:
-    """The CHILD_SAs that decrypt packets, and with them those of the same peer that no tunnel goes through."""
-    proven = {name for name, child in inputs.up.decrypted.items() if child.receiving}
-    tunnels = {tunnel.child for tunnel in inputs.config.tunnels}
+    """The CHILD_SAs that decrypt packets, and with them those of the same peer that no tunnel goes through.
+
+    What arrives by a tunnel has been decrypted, also where only interfaces are counted, or keepalives.
+    """
+    up, tunnels = inputs.up, {tunnel.child for tunnel in inputs.config.tunnels}
+    proven = {name for name, child in up.decrypted.items() if child.receiving}
+    proven |= {
+        tunnel.child
+        for tunnel in inputs.config.tunnels
+        if tunnel.child is not None
+        and (tunnel.name in up.keepalives_arriving or up.arrivals.get(tunnel.name, TunnelArrival()).receiving)
+    }
     found = set[str]()
     for peer in inputs.config.peers:
         names = {child.name for child in peer.children}
@@ -156,7 +183,8 @@ def _receiving(inputs: Inputs) -> frozenset[str]:
 
 def _heard(inputs: Inputs) -> frozenset[str]:
     """The peers whose packets are decrypted, while the keepalives on none of their tunnels have stopped."""
-    receiving, stopped = _receiving(inputs), inputs.up.keepalives_stopped
+    receiving = {name for name, child in inputs.up.decrypted.items() if child.receiving}
+    stopped = inputs.up.keepalives_stopped
     missed = {tunnel.child for tunnel in inputs.config.tunnels if tunnel.name in stopped}
     found = ((peer.name, {child.name for child in peer.children}) for peer in inputs.config.peers)
     return frozenset(name for name, children in found if children & receiving and not children & missed)

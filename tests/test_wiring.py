@@ -84,6 +84,38 @@ def test_what_decrypts_packets_is_up_without_charon() -> None:
     assert wiring.ipsec(inputs(tunnels, decrypted={"dc-gre": HEARD})).receiving == {"dc-gre"}
 
 
+@pytest.mark.parametrize(
+    ("up", "found"),
+    [
+        ({"keepalives_arriving": frozenset({"gre1"})}, {"dc-gre"}),
+        ({"keepalives_arriving": frozenset({"gre9"})}, set()),
+        ({"arrivals": {"gre1": TunnelArrival(receiving=True)}}, {"dc-gre"}),
+        ({"arrivals": {"gre1": TunnelArrival(silences=3)}}, set()),
+    ],
+)
+def test_what_arrives_by_a_tunnel_was_decrypted_also_where_that_is_not_counted(
+    up: dict[str, Any], found: set[str]
+) -> None:
+    assert wiring.ipsec(inputs(decrypted={"dc-gre": ChildArrival()}, **up)).receiving == found
+    assert wiring.ipsec(inputs(config(tunnels=(replace(TUNNEL, child=None),)), **up)).receiving == set()
+
+
+def test_pim_is_asked_to_do_nothing_else_while_nothing_changes() -> None:
+    class Agent:
+        def has_arrived(self, tunnel: str, _source: IPv4Address | None, _group: IPv4Address) -> bool:
+            return tunnel == "gre1"
+
+    agent = Agent()
+    desired = wiring.pim(inputs(has_arrived=agent.has_arrived))
+    assert desired == wiring.pim(inputs(has_arrived=agent.has_arrived))
+    has_arrived = desired.interfaces[0].has_arrived
+    assert has_arrived is not None
+    assert has_arrived(None, GROUPS[0].group)
+    without = wiring.pim(inputs())
+    assert without.interfaces[0].has_arrived is None, "it is not known"
+    assert without != desired
+
+
 def test_a_peer_is_heard_while_its_packets_are_decrypted_and_no_keepalives_have_stopped() -> None:
     def heard(**up: Any) -> frozenset[str]:
         return wiring.tunnels(inputs(both, **up)).heard

@@ -164,9 +164,11 @@ class _Keeper:
         if not self._rate.take(now):
             raise DecodeError("rate")
         sockets.send_as(sock, answer.gre, tos=answer.tos, ttl=answer.ttl)
+        was_arriving = self.theirs.arriving
         if self.theirs.received(now):
             self._log.info("keepalives_answered", peer=str(self._desired.tunnel.remote))
             self._agent.wake.set()  # there is a deadline now
+        if not was_arriving:
             self._agent.on_change()
 
     def _carry_out(self, effects: list[Effect]) -> None:
@@ -248,6 +250,10 @@ class KeepaliveAgent:
     def keepalives_stopped(self) -> frozenset[str]:
         """The tunnels on which the far end's keepalives have stopped."""
         return frozenset(name for name, keeper in self._keepers.items() if keeper.keepalives_stopped)
+
+    def keepalives_arriving(self) -> frozenset[str]:
+        """The tunnels on which the far end's keepalives arrive."""
+        return frozenset(name for name, keeper in self._keepers.items() if keeper.theirs.arriving)
 
     def status(self, now: float) -> dict[str, KeepaliveStatus]:
         """The keepalives of each GRE tunnel, by its name."""

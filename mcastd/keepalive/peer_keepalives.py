@@ -37,6 +37,11 @@ class PeerKeepalives:
         """The period that they seem to have, in seconds."""
         return max(self._gaps, default=FIRST_PERIOD)
 
+    @property
+    def arriving(self) -> bool:
+        """Whether one has come since the path is up, and they have not stopped."""
+        return self._gap_began is not None and not self.stopped
+
     def received(self, now: float) -> bool:
         """One came and was answered; True if they begin with it, or come again."""
         begins = self.last is None or self.stopped

@@ -1,7 +1,7 @@
 """What one interface is configured with, and what follows from that for its Hellos and Joins."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mcastd.config.model import Group, Pim
@@ -27,7 +27,7 @@ class PimInterface:
     up: bool = True
     up_count: int = 1
     silences: int = 0
-    has_arrived: Callable[[IPv4Address | None, IPv4Address], bool] | None = field(default=None, compare=False)
+    has_arrived: Callable[[IPv4Address | None, IPv4Address], bool] | None = None
 
     def is_own(self, address: IPv4Address) -> bool:
         """Whether the address is one of the interface's."""

@@ -149,6 +149,23 @@ async def test_a_period_of_a_minute_is_no_alarm() -> None:
 
 
 @simulated
+async def test_it_is_said_whether_the_far_ends_keepalives_arrive() -> None:
+    async with running() as bench:
+        assert bench.agent.keepalives_arriving() == frozenset()
+        await bench.ask(3, every=10.0)
+        assert bench.agent.keepalives_arriving() == {"gre1"}
+        await bench.want(up=False)
+        assert bench.agent.keepalives_arriving() == frozenset()
+        await bench.want()
+        before = bench.changes
+        await bench.ask(3, every=10.0)
+        assert bench.agent.keepalives_arriving() == {"gre1"}
+        assert bench.changes == before + 1
+        await until(lambda: bench.status().stopped)
+        assert bench.agent.keepalives_arriving() == frozenset()
+
+
+@simulated
 async def test_two_that_come_close_together_raise_no_alarm() -> None:
     async with running() as bench:
         await bench.ask(3, every=10.0)

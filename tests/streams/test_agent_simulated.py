@@ -385,6 +385,21 @@ async def test_without_nftables_a_status_that_is_asked_for_is_no_silence() -> No
 
 
 @simulated
+async def test_without_nftables_a_charon_that_is_silent_takes_nothing_down_that_arrives() -> None:
+    host = Host()
+    host.nft.refuses = "nft: no such program; install the package nftables"
+    async with running(replace(ARTICLE, firewall=Firewall(guard=False)), host) as process:
+        await asyncio.sleep(20.0)
+        assert process.agents.tunnels.links()["gre1"].up
+        host.charon.silent = True
+        await asyncio.sleep(600.0)
+        assert process.agents.tunnels.links()["gre1"].up
+        host.streams.stop()
+        await until(lambda: not process.agents.tunnels.links()["gre1"].up, "down", 75.0)
+    host.close()
+
+
+@simulated
 async def test_without_nftables_the_interfaces_show_that_all_streams_are_silent() -> None:
     host = Host()
     host.nft.refuses = "nft: no such program; install the package nftables"
