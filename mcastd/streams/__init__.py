@@ -13,5 +13,6 @@ The machines are sans-IO and take ``now``::
     stream.Stream      one stream: does it carry a packet a second, since when is it silent
     tunnels.Tunnel     all streams of a tunnel together: all_silent, nothing_ever_arrived
     interfaces.Interface   one tunnel where nftables is missing, as one stream
+    rows.Rows          what has arrived, for status
     decryption.Child   one CHILD_SA: seen, quiet, receiving; child_sa_silent
 """

@@ -134,7 +134,7 @@ class StreamsAgent:
 
     def status(self, now: float) -> StreamsSnapshot:
         """The state of what has arrived, as of the last reading."""
-        return StreamsSnapshot(self._monitor.groups(now), self._problem)
+        return StreamsSnapshot(self._monitor.groups(), self._problem)
 
     def problems(self) -> Iterator[Problem]:
         """What should arrive and does not."""

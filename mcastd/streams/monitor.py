@@ -19,6 +19,7 @@ from mcastd.streams.decryption import Child
 from mcastd.streams.delivery import Delivery
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival
 from mcastd.streams.interfaces import Interface, any_stream
+from mcastd.streams.rows import Row, Rows
 from mcastd.streams.stream import SILENCE, Stream
 from mcastd.streams.tunnels import Look, Tunnel
 
@@ -53,6 +54,7 @@ class Monitor:
         self._children: dict[str, Child] = {}
         self._streams: dict[bytes, Stream] = {}  # by the key of the kernel's element
         self._last: dict[bytes, float] = {}  # when the last packet arrived, by ``table.place``
+        self._arriving: set[bytes] = set()  # of these, where a stream was not silent at the last look
         self._interfaces: dict[str, Interface] = {}  # by the tunnel's name, where nftables is missing
         self._looked_at = 0.0  # when the streams were read last
         self._asked = False  # whether a look was asked for since then
@@ -143,6 +145,7 @@ class Monitor:
         """All streams have been read by now: work them off, in steps, between which nothing else is read."""
         self._asked = False
         looks, last, gone = {name: Look() for name in self._tunnels}, dict[bytes, float](), list[bytes]()
+        arriving = set[bytes]()
         for number, (key, stream) in enumerate(self._streams.items(), 1):
             if number % _STEP == 0:
                 yield
@@ -151,14 +154,17 @@ class Monitor:
                 continue
             if (look := looks.get(stream.key.tunnel)) is not None:
                 look.add(stream, self._desired.is_joined, now)
-            for place in table.places(key):
+            places = table.places(key)
+            for place in places:
                 last[place] = max(last.get(place, 0.0), stream.seen)
+            if not stream.is_silent(now):
+                arriving.update(places)
         for key in gone:
             del self._streams[key]
         for name, look in looks.items():
             if name in self._tunnels:  # it may have been removed meanwhile
                 self._tunnels[name].looked(look, now)
-        self._last, self._looked_at = last, now
+        self._last, self._arriving, self._looked_at = last, arriving, now
 
     def ask(self) -> None:
         """Let the next look come soon."""
@@ -196,15 +202,9 @@ class Monitor:
         self.ask()
         return now - self._last.get(table.place(tunnel, source, group), -_HAS_ARRIVED) < _HAS_ARRIVED
 
-    def groups(self, now: float) -> dict[tuple[str, str | None, str], ArrivalState]:
+    def groups(self) -> Mapping[Row, ArrivalState]:
         """The state of what has arrived, as of the last look: silent if every stream of it is."""
-        states: dict[tuple[str, str | None, str], ArrivalState] = {}
-        for stream in self._streams.values():
-            tunnel, source, group, _ = stream.key
-            state: ArrivalState = "silent" if stream.is_silent(now) else "arriving"
-            for place in ((tunnel, str(source), str(group)), (tunnel, None, str(group))):
-                states[place] = state if states.get(place) != "arriving" else "arriving"
-        return states
+        return Rows(self._last, self._arriving)
 
     def arrivals(self, now: float) -> dict[str, TunnelArrival]:
         """What arrives on each tunnel, by its name."""

@@ -113,6 +113,13 @@ def places(element: bytes) -> tuple[bytes, bytes]:
     return element[: _IFNAME + 8], element[:_IFNAME] + element[_IFNAME + 4 : _IFNAME + 8]
 
 
+def parts(place: bytes) -> tuple[str, IPv4Address | None, IPv4Address]:
+    """The tunnel, the source (None: any) and the group of a place."""
+    source = place[_IFNAME:-4]
+    name = place[:_IFNAME].rstrip(b"\0").decode(errors="replace")
+    return name, IPv4Address(source) if source else None, IPv4Address(place[-4:])
+
+
 def _decrypted(child: Child, alone: str | None) -> Iterator[str]:
     """Count what a CHILD_SA has decrypted: by the kernel, by charon in user space, or from its XFRM interface."""
     ends = _field("saddr", child.remote_ts.with_prefixlen) + _field("daddr", child.local_ts.with_prefixlen)

@@ -172,3 +172,28 @@ def test_what_is_not_known_without_nftables_is_no_problem_then() -> None:
     assert codes(monitor, 1060.0) == set()
     counted(monitor, 1070.0, 107_000)
     assert codes(monitor, 1070.0) == set()
+
+
+# The rows of status
+
+
+def test_a_row_is_silent_if_every_stream_of_it_was_at_the_last_look() -> None:
+    monitor = wanting(CONFIG)
+    monitor.stream(Element(key("gre1", SOURCE, str(GROUP), 5000), 1, TIMEOUT), 1000.0)
+    monitor.stream(Element(key("gre1", "100.15.30.6", str(GROUP), 5000), 1, TIMEOUT - 90.0), 1000.0)
+    list(monitor.look(1000.0))
+    rows = monitor.groups()
+    assert dict(rows) == {
+        ("gre1", SOURCE, str(GROUP)): "arriving",
+        ("gre1", "100.15.30.6", str(GROUP)): "silent",
+        ("gre1", None, str(GROUP)): "arriving",
+    }
+    assert (len(rows), rows.get(("gre1", None, str(OTHER)))) == (3, None)
+    list(monitor.look(1090.0))
+    assert set(monitor.groups().values()) == {"silent"}
+
+
+def test_status_converts_no_stream_that_it_does_not_show() -> None:
+    monitor = wanting(CONFIG)
+    look(monitor, 1000.0, [(f"239.2.{n // 250}.{n % 250}", 100, 1000.0) for n in range(1000)])
+    assert calls(lambda: monitor.groups().get(("gre1", None, "239.2.0.7"))) < 50
