@@ -69,16 +69,16 @@ async def list_conns(control: Vici) -> dict[str, Connection]:
 
 async def list_contents(control: Vici, *, certificates: bool) -> Contents:
     """Return what charon has loaded; ``certificates``: also what certificates need. Some milliseconds."""
-    connections, shared = await list_conns(control), await _listed(control, "get-shared", "keys")
+    connections, shared = await list_conns(control), await list_names(control, "get-shared", "keys")
     if not certificates:
         return Contents(connections, shared)
-    keys = await _listed(control, "get-keys", "keys")
-    authorities = await _listed(control, "get-authorities", "authorities")
+    keys = await list_names(control, "get-keys", "keys")
+    authorities = await list_names(control, "get-authorities", "authorities")
     return Contents(connections, shared, keys, authorities, await _certificates(control))
 
 
-async def _listed(control: Vici, command: str, key: str) -> frozenset[str] | None:
-    """The names that a command lists; None where charon does not know it."""
+async def list_names(control: Vici, command: str, key: str) -> frozenset[str] | None:
+    """Return the names that a command lists; None where charon does not know it."""
     try:
         names = (await control.command(command)).get(key, [])
     except ViciRefused:

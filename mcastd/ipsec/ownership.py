@@ -9,10 +9,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from mcastd.config.model import Peer
-from mcastd.errors import ViciRefused
 from mcastd.ipsec import messages
-from mcastd.ipsec.charon import Vici
-from mcastd.ipsec.sas import Section
+from mcastd.ipsec.charon import Vici, list_conns, list_names
+from mcastd.ipsec.contents import Connection
 from mcastd.system.ledger import Ledger
 from mcastd.system.ledger_file import Value
 
@@ -30,17 +29,23 @@ _AUTHORITY: Final = re.compile(r"mcastd-(.+)-\d+")
 async def adopt(control: Vici, ledger: Ledger, peers: Iterable[Peer]) -> list[str]:
     """Record connections that a previous process loaded and the ledger does not have; returns their names.
 
-    Their SAs count as made with the present configuration, if the peer's address is the same. Raises ViciError.
+    Their SAs count as made with the present configuration, if the peer's address is the same. Where the ledger was read
+    whole, only what it could not be given for want of room is missing in it: what else has our mark is another's.
+    Raises ViciError.
     """
     marks, configured = await _marks(control), {peer.name: peer for peer in peers}
-    candidates = marks.keys() | (configured.keys() if ledger.is_incomplete else set())
+    is_whole = ledger.is_whole
+    if is_whole:
+        candidates = marks.keys() & configured.keys()
+    else:
+        candidates = marks.keys() | (configured.keys() if ledger.is_incomplete else set())
     names = sorted(name for name in candidates if not ledger.has(CONN, name))
-    connections = await _connections(control) if names else {}
+    connections = await list_conns(control) if names else {}
     found = []
     for name in names:
         made_as = messages.ike_fingerprint(configured[name]) if name in configured else None
         has_ends = _has_ends(connections.get(name, {}), made_as)
-        if name in marks or has_ends:
+        if has_ends or (name in marks and not is_whole):
             ledger.found(CONN, name, made_as if has_ends else _OTHER)
             for kind, key in marks.get(name, ()):
                 ledger.found(kind, key)
@@ -50,7 +55,7 @@ async def adopt(control: Vici, ledger: Ledger, peers: Iterable[Peer]) -> list[st
 
 async def confirmed(control: Vici, ledger: Ledger, names: Collection[str]) -> list[str]:
     """Those of the ledger's connections that are not another program's. Raises ViciError."""
-    connections, marks, recorded = await _connections(control), await _marks(control), ledger.entries(CONN)
+    connections, marks, recorded = await list_conns(control), await _marks(control), ledger.entries(CONN)
     return [
         name
         for name in names
@@ -58,40 +63,19 @@ async def confirmed(control: Vici, ledger: Ledger, names: Collection[str]) -> li
     ]
 
 
-async def _connections(control: Vici) -> dict[str, Section]:
-    """The connections that are loaded, by name."""
-    found: dict[str, Section] = {}
-
-    def keep(_event: str, section: Section) -> None:
-        found.update((name, inner) for name, inner in section.items() if isinstance(inner, dict))
-
-    await control.command("list-conns", stream="list-conn", on_event=keep)
-    return found
-
-
 async def _marks(control: Vici) -> Mapping[str, list[tuple[str, str]]]:
     """By the connection's name what carries it in its own name, as the ledger's kinds and keys."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for key in await _names(control, "get-shared", "keys"):
+    for key in sorted(await list_names(control, "get-shared", "keys") or ()):
         if key.startswith("mcastd-"):
             found.setdefault(key.removeprefix("mcastd-"), []).append((SHARED, key))
-    for authority in await _names(control, "get-authorities", "authorities"):
+    for authority in sorted(await list_names(control, "get-authorities", "authorities") or ()):
         if (match := _AUTHORITY.fullmatch(authority)) is not None:
             found.setdefault(match[1], []).append((AUTHORITY, f"{match[1]}/{authority}"))
     return found
 
 
-async def _names(control: Vici, command: str, key: str) -> list[str]:
-    """What charon has loaded; nothing where it does not know the command."""
-    try:
-        names = (await control.command(command)).get(key, [])
-    except ViciRefused:
-        return []
-    return [name.decode(errors="replace") for name in names if isinstance(name, bytes)] if names else []
-
-
-def _has_ends(connection: Section, fingerprint: Value) -> bool:
+def _has_ends(connection: Connection, fingerprint: Value) -> bool:
     """Whether a connection is between the addresses of a fingerprint."""
-    ends = [connection.get(key) for key in ("local_addrs", "remote_addrs")]
-    shown = {text.decode(errors="replace") for end in ends if isinstance(end, list) for text in end}
+    shown = {end for key in ("local_addrs", "remote_addrs") for end in connection.get(key, ())}
     return len(shown) == 2 and shown == set(_END.findall(str(fingerprint)))

@@ -32,6 +32,7 @@ class Ledger:
         self.is_incomplete = False  # whether a previous process has made what the file did not have
         self.problem: str | None = None  # why the file is not what it should be
         self.is_ours = True  # the file is not another daemon's, of which nothing is written or removed
+        self._had_file = False  # whether there was one with entries
         try:
             self._entries, wrong = ledger_file.decode(files.read(path, LARGEST + 1))
         except FileNotFoundError:
@@ -41,6 +42,12 @@ class Ledger:
         else:
             self.warnings = tuple(f"{path}: an entry is not used: {one}" for one in wrong)
         self.is_incomplete = bool(self.warnings)
+        self._had_file = any(self._entries.values())
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file was there, and nothing is known to be missing in it."""
+        return self._had_file and not self.is_incomplete
 
     def remember(self, kind: str, key: str, before: Value = None) -> None:
         """Record the value before a change, unless one is recorded already.

@@ -20,13 +20,14 @@ class MemoryLedger(Ledger):
         self.is_incomplete = False
         self.problem = None
         self.is_ours = True
+        self._had_file = bool(self._entries)
         self.full = False
 
     @classmethod
     def of(cls, read: Ledger) -> "MemoryLedger":
         """What is found in a file, without the file."""
         memory = cls(read._entries)
-        memory.warnings, memory.is_incomplete = read.warnings, read.is_incomplete
+        memory.warnings, memory.is_incomplete, memory._had_file = read.warnings, read.is_incomplete, read._had_file
         return memory
 
     def keep(self) -> None:

@@ -776,6 +776,39 @@ async def test_a_peer_that_is_configured_no_more_is_found_by_its_mark_and_remove
 
 
 @simulated
+async def test_with_a_whole_ledger_the_connections_of_another_mcastd_are_left_alone() -> None:
+    async with up() as subject:
+        charon = subject.charon
+        charon.conns["other"] = {**charon.conns["dc"], "remote_addrs": ["198.51.100.1"]}
+        charon.shared["mcastd-other"] = {"id": "mcastd-other"}
+        charon.peer_initiates("other", GRE)
+        await subject.next_process(article())
+        await until(lambda: subject.up(*BOTH))
+        await subject.quiet()
+        assert "inherited_by_mark" not in subject.log.events()
+        await subject.kill()
+        await subject.agent.close()
+        assert (list(charon.conns), list(charon.shared)) == (["other"], ["mcastd-other"])
+        assert [sa.name for sa in charon.sas] == ["other"]
+
+
+@simulated
+async def test_what_a_full_ledger_could_not_take_is_found_by_its_mark_if_it_is_configured() -> None:
+    peers = (article(), article(name="other", remote=IPv4Address("198.51.100.1"), children=(gre(name="third"),)))
+    async with up(*peers[:1]) as subject:
+        before = subject.ledger.copy()
+        subject.configure(*peers)
+        await until(lambda: subject.up(*BOTH, "third"))
+        spis = subject.charon.spis()
+        subject.ledger = MemoryLedger(before)
+        await subject.next_process(*peers)
+        await until(lambda: subject.up(*BOTH, "third"))
+        await subject.quiet()
+        assert subject.charon.spis() == spis
+        assert "inherited_by_mark" in subject.log.events()
+
+
+@simulated
 async def test_a_ledger_that_names_another_programs_connection_does_not_have_it_removed() -> None:
     async with up() as subject:
         theirs = {**subject.charon.conns["dc"], "remote_addrs": ["198.51.100.1"]}

@@ -299,3 +299,16 @@ def test_what_is_found_by_its_mark_is_recorded_and_shows_that_the_file_was_not_c
     assert ledger.found("link", "gre2", "kernel")
     assert [ledger.is_incomplete] == [True]
     assert Ledger(path).entries("link") == {"gre1": "kernel", "gre2": "kernel"}
+
+
+def test_a_file_is_whole_if_it_was_there_with_entries_and_nothing_is_known_to_be_missing(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.remember("link", "gre1", "kernel")
+    assert not ledger.is_whole
+    again = Ledger(path)
+    assert [again.is_whole] == [True]
+    assert again.found("link", "gre2", "kernel")
+    assert [again.is_whole] == [False]
+    for content in (b"", b"{}", b'{"format": {"version": 1}}', b'{"link": {"gre1": 1.5}}'):
+        path.write_bytes(content)
+        assert not Ledger(path).is_whole
