@@ -16,13 +16,10 @@ from mcastd.config.other_side import carrier, endpoint_seen
 from mcastd.lab import topology
 from mcastd.lab.charon import list_sas
 from mcastd.lab.commands import command, listening, python, wait_for, works
+from mcastd.lab.frr import start_frr
 from mcastd.lab.nodes import Nodes
 from mcastd.lab.topology import DC, DcIpsec
 from mcastd.tools.peerconfig import PSK, linux
-
-_FRR = Path("/usr/lib/frr")
-# FRR writes crash logs under /var/tmp; a tmpfs in the mount namespace of ``ip netns exec`` keeps them off the host.
-_PRIVATE_TMP = ["sh", "-c", 'mount -t tmpfs tmpfs /var/tmp && exec "$@"', "sh"]
 
 
 class CiscoStats(msgspec.Struct, frozen=True):
@@ -55,7 +52,7 @@ class DataCentre:
         The cloud's configuration must have been written.
         """
         self._agreed = self._agreement(mtu)
-        zebra = self._start_frr("zebra", "")
+        zebra = start_frr(self._nodes, DC, "zebra", "")
         self._start_tunnel()
         wait_for("FRR's zebra", lambda: listening(zebra))
         self.start_pimd()
@@ -71,7 +68,7 @@ class DataCentre:
 
     def start_pimd(self) -> None:
         """Start FRR's pimd, also again after it was killed."""
-        self._start_frr("pimd", linux.frr_conf(self._agreed, inside="lan0"))
+        start_frr(self._nodes, DC, "pimd", linux.frr_conf(self._agreed, inside="lan0"))
 
     def _start_tunnel(self) -> None:
         ip = ["ip", "-n", self._nodes.namespace(DC)]
@@ -99,16 +96,6 @@ class DataCentre:
         if not works([*ip, *linux.gre_link(self._agreed, tunnel).split()]):
             self._nodes.start(DC, "gre", python("mcastd.lab.dcgre", *ends))
             wait_for("the data centre's GRE interface", lambda: works([*ip, "link", "show", tunnel.name]))
-
-    def _start_frr(self, daemon: str, configuration: str) -> Path:
-        frr = self._folder / "frr"
-        conf = frr / f"{daemon}.conf"
-        conf.write_text(configuration)
-        command(["chown", "-R", "frr:frr", str(frr)])
-        sockets = ["-z", str(frr / "zserv.api"), "--vty_socket", str(frr), "-P", "0", "-i", str(frr / f"{daemon}.pid")]
-        argv = [str(_FRR / daemon), *sockets, "-f", str(conf), "--log", "stdout"]
-        self._nodes.start(DC, daemon, [*_PRIVATE_TMP, *argv])
-        return frr / "zserv.api"
 
     def _pim_is_up(self) -> bool:
         if not (self._folder / "frr" / "pimd.vty").exists():

@@ -1,5 +1,6 @@
 """The streams of a scene: the processes that send them, and the applications on the VM that receive them."""
 
+import itertools
 from pathlib import Path
 
 import msgspec
@@ -33,7 +34,6 @@ class Feed:
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
-        self._folder = nodes.folder / CLOUD
         self._receivers: dict[Path, Process] = {}  # by the control socket of each
 
     def send(self, *groups: str, source: str = topology.SOURCE_ADDRESS) -> Process:
@@ -44,30 +44,35 @@ class Feed:
         options = ["--source", source, "--port", topology.PORT, "--rate", self._nodes.options.rate]
         return self._nodes.start(SOURCE, "source", python("mcastd.lab.source", *plain, *options))
 
-    def receive(self, *groups: str, anywhere: bool = False) -> None:
-        """Start an application on the VM that joins each of the groups on the tunnel once that exists.
+    def receive(
+        self, *groups: str, anywhere: bool = False, node: str = CLOUD, interface: str = topology.TUNNEL
+    ) -> Process:
+        """Start an application in a node, the VM, that joins each of the groups on an interface once that exists.
 
-        ``anywhere``: it names no interface, so that the VM's routing table decides.
+        ``anywhere``: it names no interface, so that the node's routing table decides.
         """
-        path = self._folder / f"receiver{len(self._sockets())}.sock"
+        paths = (self._nodes.folder / node / f"receiver{number}.sock" for number in itertools.count())
+        path = next(path for path in paths if not path.exists())
         options = ["--port", topology.PORT, "--socket", path]
-        options += [] if anywhere else ["--interface", topology.TUNNEL]
-        self._receivers[path] = self._nodes.start(CLOUD, "receiver", python("mcastd.lab.receiver", *groups, *options))
+        options += [] if anywhere else ["--interface", interface]
+        process = self._nodes.start(node, "receiver", python("mcastd.lab.receiver", *groups, *options))
+        self._receivers[path] = process
         wait_for("the receiver", lambda: listening(path))
+        return process
 
-    def stop_receiving(self) -> None:
-        """End the applications that this object started; their counters are lost."""
-        for path, process in self._receivers.items():
-            self._nodes.stop(process)
-            path.unlink()
-        self._receivers.clear()
+    def stop_receiving(self, node: str | None = None) -> None:
+        """End the applications that this object started, of one node or of all; their counters are lost."""
+        for path, process in list(self._receivers.items()):
+            if node is None or path.parent.name == node:
+                self._nodes.stop(process)
+                path.unlink()
+                del self._receivers[path]
 
-    def received(self) -> dict[str, StreamStats]:
-        """The counters of each group, by ``GROUP`` or ``GROUP@SOURCE``."""
+    def received(self, node: str = CLOUD) -> dict[str, StreamStats]:
+        """The counters of each group at a node, the VM, by ``GROUP`` or ``GROUP@SOURCE``."""
         streams = [
-            entry for path in self._sockets() for entry in msgspec.json.decode(ask(path), type=list[StreamStats])
+            entry
+            for path in sorted((self._nodes.folder / node).glob("receiver*.sock"))
+            for entry in msgspec.json.decode(ask(path), type=list[StreamStats])
         ]
         return {f"{entry.group}@{entry.source}" if entry.source else entry.group: entry for entry in streams}
-
-    def _sockets(self) -> list[Path]:
-        return sorted(self._folder.glob("receiver*.sock"))

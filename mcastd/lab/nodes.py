@@ -11,14 +11,14 @@ from mcastd.errors import LabError
 from mcastd.lab import topology
 from mcastd.lab.commands import command, python, signals_held
 from mcastd.lab.state import Process, SceneState, end
-from mcastd.lab.topology import DC
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How scenes differ. A group is ``GROUP`` or ``GROUP@SOURCE``; ``rate`` is in packets/s, the period in seconds.
 
-    ``mode`` is one of ``topology.MODES``; ``drop_in`` gives charon the settings that VICI cannot set.
+    ``mode`` is one of ``topology.MODES``; ``drop_in`` gives charon the settings that VICI cannot set. With nodes in
+    ``lan`` (of ``topology.LAN_NODES``) there is a segment behind the VM, a bridge with or without IGMP snooping.
     """
 
     prefix: str = "mcastd"
@@ -27,6 +27,8 @@ class Options:
     keepalive_period: float = 1.0
     mode: str = "tunnel"
     drop_in: bool = True
+    lan: tuple[str, ...] = ()
+    snooping: bool = True
 
 
 class Nodes:
@@ -38,6 +40,12 @@ class Nodes:
         self.config = self.folder / "mcastd.toml"
         self.state = SceneState(self.folder)
         self._children: dict[int, subprocess.Popen[bytes]] = {}  # started by this object, by pid
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes of this scene."""
+        lan = self.options.lan
+        return (*topology.NODES, *((topology.LAN, *lan) if lan else ()))
 
     def namespace(self, node: str) -> str:
         """The name of a node's network namespace."""
@@ -55,7 +63,7 @@ class Nodes:
         """The command line that runs ``argv`` in a node; vtysh, swanctl and mcastd use the sockets of the scene."""
         program, *rest = argv
         if program == "vtysh":
-            argv = [program, "--vty_socket", str(self.folder / DC / "frr"), *rest]
+            argv = [program, "--vty_socket", str(self.folder / node / "frr"), *rest]
         elif program == "swanctl":
             settings = f"STRONGSWAN_CONF={self.strongswan_conf(node)}"
             argv = ["env", settings, program, *rest, "--uri", f"unix://{self.vici(node)}"]
@@ -121,6 +129,12 @@ class Nodes:
         for process in self.state.record.processes:
             if process.name == name and process.alive:
                 os.kill(process.pid, number)
+
+    def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
+        """Stop every process with that name."""
+        for process in self.state.record.processes:
+            if process.name == name and process.alive:
+                self.stop(process, number)
 
     def ended_parts(self) -> str:
         """The processes other than mcastd that have ended unexpectedly, each with the end of its log."""

@@ -19,9 +19,10 @@ from mcastd.lab.commands import command, require_programs, signals_held, wait_fo
 from mcastd.lab.datacentre import DataCentre
 from mcastd.lab.feed import Feed
 from mcastd.lab.filters import Filters
+from mcastd.lab.lan import Lan
 from mcastd.lab.nodes import Nodes, Options
 from mcastd.lab.state import Process, end
-from mcastd.lab.topology import CLOUD, NODES, DcIpsec
+from mcastd.lab.topology import CLOUD, DcIpsec
 from mcastd.status import Status
 
 _TEARDOWN_TIMEOUT = 10.0  # seconds for the daemon
@@ -37,6 +38,7 @@ class Scene(Nodes):
         self.psk = secrets.token_urlsafe(24)  # the pre-shared key of both sides
         self.dc = DataCentre(self, DcIpsec(self.psk))  # the other side
         self.feed = Feed(self)  # the streams
+        self.lan = Lan(self)  # the segment behind the VM, on demand
         self._filters = Filters(self)
         self.exec_time = 0.0  # when the daemon was last started (monotonic)
         self._daemon: Process | None = None
@@ -75,16 +77,16 @@ class Scene(Nodes):
             record = self.state.record
             if record.kept and all(process.alive for process in record.processes if process.name != _DAEMON):
                 raise LabError("the lab is up already: run `mcastd lab down` first, or use it with `mcastd lab exec`")
-            self.state.refuse_foreign([self.namespace(node) for node in NODES])
+            self.state.refuse_foreign([self.namespace(node) for node in self.nodes])
         except BaseException:
             self.state.unlock()
             raise
 
     def _build(self) -> None:
         self.state.clear()
-        for folder in ("log", "cloud", "dc", "dc/frr"):
+        for folder in ("log", *self.nodes, *(f"{node}/frr" for node in self.nodes)):
             (self.folder / folder).mkdir()
-        for node in NODES:
+        for node in self.nodes:
             self.state.make_namespace(self.namespace(node))
         self._connect_nodes()
         self._write_config()
@@ -98,12 +100,12 @@ class Scene(Nodes):
 
     def _connect_nodes(self) -> None:
         without_ipv6 = topology.WITHOUT_IPV6 if topology.IPV6.exists() else {}
-        for node in NODES:
+        for node in self.nodes:
             sysctls = without_ipv6 | topology.SYSCTLS[node]
             script = "\n".join(f"echo {value} > /proc/sys/net/{name}" for name, value in sysctls.items())
             self.command(node, ["sh", "-ec", script])
-        names = {node: self.namespace(node) for node in NODES}
-        for node, lines in topology.LINKS.items():
+        names = {node: self.namespace(node) for node in self.nodes}
+        for node, lines in topology.links(self.options.lan, snooping=self.options.snooping).items():
             command(["ip", "-n", names[node], "-batch", "-"], text=lines.format(**names))
         self._filters.start()
 

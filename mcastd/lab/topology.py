@@ -119,6 +119,52 @@ SYSCTLS = {
     SOURCE: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "0"},
     CLIENT: {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/ip_forward": "0"},
 }
+# The segment behind the VM, on demand: a bridge, and on it the VM's eth1, the client and other nodes.
+LAN, HOST_V2, HOST_V1, ROUTER, SECOND = LAN_NODES = ("lan", "hostv2", "hostv1", "router", "second")
+_LAN_ADDRESSES = {
+    HOST_V2: "192.168.50.3",
+    HOST_V1: "192.168.50.4",
+    ROUTER: "192.168.30.1",  # lower than the VM's address: it wins an election of the querier
+    SECOND: "192.168.40.1",
+}
+SECOND_TUNNEL, SECOND_VM, SECOND_DC = "gre2", "10.99.0.2", "10.99.0.1"
+SECOND_CLOUD_ADDRESS, SECOND_DC_ADDRESS = "10.44.5.6/30", "10.44.5.5/30"
+SYSCTLS |= {
+    LAN: {"ipv4/ip_forward": "0"},
+    HOST_V2: {"ipv4/conf/all/force_igmp_version": "2"},
+    HOST_V1: {"ipv4/conf/all/force_igmp_version": "1"},
+    ROUTER: SYSCTLS[INTERNET],
+    SECOND: SYSCTLS[CLIENT],
+}
+
+
+def links(lan: tuple[str, ...] = (), *, snooping: bool = True) -> dict[str, str]:
+    """The ``ip -batch`` lines of each node, with the nodes ``lan`` on a segment behind the VM, if there are any."""
+    if not lan:
+        return LINKS
+    ports = {CLOUD: "eth1", CLIENT: "eth0", SECOND: "eth1", HOST_V2: "eth0", HOST_V1: "eth0", ROUTER: "eth0"}
+    bridge = f"link set lo up\nlink add br0 type bridge mcast_snooping {int(snooping)}\nlink set br0 up\n"
+    for node in (CLOUD, CLIENT, *lan):
+        bridge += f"link add {node} type veth peer name {ports[node]} netns {{{node}}}\nlink set {node} master br0 up\n"
+    found = {LAN: bridge}
+    for node in lan:
+        port = ports[node]
+        found[node] = f"link set lo up\naddress add {_LAN_ADDRESSES[node]}/16 dev {port}\nlink set {port} up\n"
+    found |= LINKS
+    if SECOND in lan:  # its tunnel is not encrypted
+        found[SECOND] += f"""
+            link add eth0 type veth peer name vm2 netns {{dc}}
+            address add {SECOND_VM}/30 dev eth0
+            link set eth0 up
+            route add default via {SECOND_DC}
+        """
+        found[DC] += f"address add {SECOND_DC}/30 dev vm2\nlink set vm2 up\n"
+    found[CLOUD] = found[CLOUD].replace("link add eth1 type veth peer name eth0 netns {client}", "")
+    for node, address in ((CLOUD, VM_SUBNET), (CLIENT, CLIENT_ADDRESS)):
+        found[node] = found[node].replace(f"{address}/24", f"{address}/16")
+    return found
+
+
 IPV6 = Path("/proc/sys/net/ipv6")
 """Exists if the kernel has IPv6."""
 WITHOUT_IPV6 = {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"}
@@ -266,3 +312,25 @@ def group_toml(group: str) -> str:
     address, _, source = group.partition("@")
     sources = f'sources = ["{source}"]\n' if source else ""
     return f'\n[[groups]]\ngroup = "{address}"\ntunnel = "{TUNNEL}"\n{sources}'
+
+
+def second_toml(*, vici: Path, strongswan: Path, runtime: Path) -> str:
+    """The configuration of the daemon in the node ``second``: the same feed by a tunnel without IPsec."""
+    return f"""\
+[daemon]
+vici_socket = "{vici}"
+strongswan_conf = "{strongswan}"
+runtime_dir = "{runtime}"
+
+[tunnels.{SECOND_TUNNEL}]
+local = "{SECOND_VM}"
+remote = "{SECOND_DC}"
+address = "{SECOND_CLOUD_ADDRESS}"
+
+[tunnels.{SECOND_TUNNEL}.pim]
+neighbor = "{SECOND_DC_ADDRESS.split("/")[0]}"
+
+[[tunnels.{SECOND_TUNNEL}.pim.rp]]
+address = "{RP}"
+groups = ["{RP_GROUPS}"]
+"""

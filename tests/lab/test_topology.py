@@ -58,3 +58,18 @@ def test_without_nftables_the_same_configuration_makes_no_rule(tmp_path: Path) -
 
 def test_a_psk_is_in_no_representation() -> None:
     assert "secret words" not in repr(DcIpsec("secret words"))
+
+
+def test_without_a_segment_behind_the_vm_the_scene_is_as_it_was() -> None:
+    assert topology.links() is topology.LINKS
+    assert set(topology.SYSCTLS) == {*topology.NODES, *topology.LAN_NODES}
+
+
+def test_on_a_segment_behind_the_vm_every_node_has_a_port_of_the_bridge() -> None:
+    lines = topology.links((topology.HOST_V2, topology.SECOND), snooping=False)
+    assert set(lines) == {*topology.NODES, topology.LAN, topology.HOST_V2, topology.SECOND}
+    assert lines[topology.LAN].count(" master br0 up") == 4
+    assert "mcast_snooping 0" in lines[topology.LAN]
+    assert "link add eth1" not in lines[topology.CLOUD]
+    assert f"address add {topology.VM_SUBNET}/16 dev eth1" in lines[topology.CLOUD]
+    assert next(iter(lines)) == topology.LAN  # its ports are the other nodes' interfaces
