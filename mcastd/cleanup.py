@@ -37,7 +37,7 @@ async def clean_up(config: Config, directory: Path, log: Logger, system: System 
         return system.open_pim(settings, on_arrival) if tunnel is None else system.open_pim_over_gre(tunnel)
 
     agents = Composition(config, lambda: None, log, Random(), replace(system, open_pim=open_pim), directory)
-    handover = Handover(directory, agents.pim, log)
+    handover = Handover(directory, agents.pim, agents.wanted, log)
     peers = tuple(PeerWithKey(peer, None) for peer in config.peers)
     links = await agents.tunnels.standing(config)
     up = await _established(system.charon(config.daemon.vici_socket))
@@ -46,6 +46,7 @@ async def clean_up(config: Config, directory: Path, log: Logger, system: System 
     gone.update((one.name, one) for one in config.tunnels if one.encapsulation == "gre" and one.name not in links)
     views = links | {name: LinkView(0, _MTU, one.address.ip, True, 1) for name, one in gone.items()}
     standing = {name: link for name, link in views.items() if name in carried}
+    agents.want_file()
     agents.pim.take_leave(wiring.pim(Inputs(config, peers, Up(links=standing))))
     agents.prepare(peers)
     await agents.close()

@@ -6,10 +6,10 @@ from typing import Any
 
 from mcastd.composition import Composition
 from mcastd.control import Handler
-from mcastd.errors import ControlRefused, HostError
-from mcastd.handover import COMMAND, Handover
-from mcastd.net.prefix_table import in_ranges
+from mcastd.errors import ControlRefused, HostError, McastdError
+from mcastd.handover import Handover
 from mcastd.status import Status
+from mcastd.wanted import COMMAND, require_joinable
 
 
 class Commands:
@@ -41,18 +41,20 @@ class Commands:
     async def _on_join(self, arguments: dict[str, Any]) -> str:
         group, source, tunnel = self._entry(arguments)
         pims = {one.name: one.pim for one in self._agents.config.tunnels if one.pim is not None}
-        # PIM itself knows the ranges of a tunnel only once its link exists.
-        if source is None and in_ranges(group, pims[tunnel].ssm_ranges):
-            raise ControlRefused(f"{group} is source-specific: name the source to join")
-        self._agents.pim.join(group, source, tunnel, origin=COMMAND)
+        require_joinable(group, source, pims[tunnel].ssm_ranges)
+        self._agents.wanted.join(tunnel, group, source, COMMAND)
         self._handover.joined(group, source, tunnel)
         return self._saved("joined", group, source, "it will be forgotten at a restart")
 
     async def _on_leave(self, arguments: dict[str, Any]) -> str:
-        entry = self._entry(arguments)
-        self._agents.pim.leave(*entry, origin=COMMAND)
-        self._handover.left(*entry)
-        return self._saved("left", *entry[:2], "it will be joined again after a restart")
+        group, source, tunnel = self._entry(arguments)
+        if not self._agents.wanted.leave(tunnel, group, source, COMMAND):
+            others = ", ".join(self._agents.wanted.of(tunnel).origins(group, source))
+            entry = f"{group}" if source is None else f"{group} from {source}"
+            hint = f"; it is desired by: {others}" if others else ""
+            raise McastdError(f"{entry} was not joined on {tunnel} by command{hint}")
+        self._handover.left(group, source, tunnel)
+        return self._saved("left", group, source, "it will be joined again after a restart")
 
     def _saved(self, done: str, group: IPv4Address, source: IPv4Address | None, otherwise: str) -> str:
         """What was done. Raises HostError if it was done, and the next process will not know of it."""

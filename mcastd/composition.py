@@ -16,7 +16,7 @@ from typing import Any, Final, Generic
 
 from mcastd import wiring
 from mcastd.agents import Agent, Desired
-from mcastd.config.model import Config, Tunnel, digest
+from mcastd.config.model import Config, Group, Tunnel, digest
 from mcastd.errors import McastdError
 from mcastd.firewall.agent import Conntrack, FirewallAgent
 from mcastd.health import health, independent, summary
@@ -44,6 +44,7 @@ from mcastd.system.sysctl import Sysctls
 from mcastd.tunnel.agent import TunnelAgent
 from mcastd.tunnel.kernel import Netlink
 from mcastd.tunnel.userspace import GreDevices
+from mcastd.wanted import FILE, Wanted
 from mcastd.wiring import Inputs, Up
 
 _CLOSE_TIMEOUT: Final = 5.0
@@ -112,6 +113,9 @@ class Composition:
         self._log = log
         self._on_change = on_change
         self.history = History(log)
+        # What is desired from upstream, by tunnel, and by receivers behind this host, by downstream interface.
+        self.wanted, self.downstream = (Wanted(lambda: time.monotonic()) for _ in range(2))
+        self._groups: tuple[Group, ...] = ()  # those of the file that are desired
         self.config = config
         self.config_digest = digest(config)
         self._peers: tuple[PeerWithKey, ...] = ()  # those of the configuration, with their keys
@@ -146,7 +150,7 @@ class Composition:
             on_change=on_change,
         )
         self.keepalive = KeepaliveAgent(log=log, on_change=on_change, open_socket=system.open_keepalive)
-        self.pim = PimAgent(log=log, on_change=on_change, rng=rng, open_transport=system.open_pim)
+        self.pim = PimAgent(log=log, on_change=on_change, rng=rng, wanted=self.wanted, open_transport=system.open_pim)
         self.streams = StreamsAgent(
             nftables=system.nftables,
             counters=system.counters,
@@ -182,6 +186,15 @@ class Composition:
         """Give every agent what is desired before any of them runs, so that status shows what is not up."""
         self._peers = peers
         self.configure()
+        self.want_file()
+
+    def want_file(self) -> None:
+        """Desire what the file desires; called after PIM has its configuration, by whose RPs it is joined."""
+        if self.config.groups is not self._groups:
+            self._groups = self.config.groups
+            entries = wiring.file_entries(self.config)
+            for name in {**self.wanted.memberships(), **entries}:
+                self.wanted.replace(name, FILE, entries.get(name, ()))
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Run every agent in ``group`` after the guard is in place; ``expect`` comes first."""
@@ -214,6 +227,8 @@ class Composition:
             for part in (self.parts[0], *reversed(self.parts)):
                 part.is_behind = False
                 part.configure(self._inputs(part, self._up()))
+                if part.agent is self.pim:
+                    self.want_file()
                 await part.agent.settled()
             await self.settled()
         finally:
@@ -290,7 +305,10 @@ class Composition:
 
     def summary(self, problems: tuple[Problem, ...]) -> str:
         """One line of how things are. Like ``problems`` it costs the same however many joins there are."""
-        return summary(problems, len(self.config.peers), len(self.config.tunnels), self.pim.joins_desired())
+        return summary(problems, len(self.config.peers), len(self.config.tunnels), sum(self._joins().values()))
+
+    def _joins(self) -> dict[str, int]:
+        return self.wanted.counts(tunnel.name for tunnel in self.config.tunnels)
 
     def _up(self) -> Up:
         return Up(
@@ -302,8 +320,8 @@ class Composition:
             keepalives_stopped=self.keepalive.keepalives_stopped(),
             keepalives_arriving=self.keepalive.keepalives_arriving(),
             hello_overdue=self.pim.hello_overdue(),
-            joins=self.pim.joins_by_tunnel(),
-            is_joined=self.pim.is_joined,
+            joins=self._joins(),
+            is_joined=self.wanted.is_wanted,
             arrivals=self.streams.arrivals(),
             decrypted=self.streams.decrypted(),
             has_arrived=self.streams.has_arrived if self.streams.is_counting else None,

@@ -50,7 +50,7 @@ class Daemon:
         self._directory = RuntimeDirectory(daemon.runtime_dir)
         self._directory.claim()
         self._agents = Composition(loaded.config, self._changed.set, log, random.Random(os.urandom(16)))
-        self._handover = Handover(daemon.runtime_dir, self._agents.pim, log)
+        self._handover = Handover(daemon.runtime_dir, self._agents.pim, self._agents.wanted, log)
         self._reload = Reload(path, loaded, self._agents, log)
         commands = Commands(self._agents, self._handover, self._reload.reload, self.status)
         self._control = ControlServer(daemon.control_socket, commands.handlers(), log)

@@ -20,19 +20,19 @@ from mcastd.pim.agent import PimAgent
 from mcastd.pim.settings import PimState
 from mcastd.system import files
 from mcastd.system.log import Logger
+from mcastd.wanted import COMMAND, Wanted
 
-COMMAND: Final = "command"
-"""The origin of what is joined by ``mcastd join``."""
 _SLICE: Final = 500  # files that are written at a time: some 30 ms
 
 
 class Handover:
     """The files, each replaced atomically when what it says has changed, so that a crash hands over as well."""
 
-    def __init__(self, directory: Path, pim: PimAgent, log: Logger) -> None:
+    def __init__(self, directory: Path, pim: PimAgent, wanted: Wanted, log: Logger) -> None:
         self._file = directory / "handover.json"
         self._folder = directory / "joins"
         self._pim = pim
+        self._wanted = wanted
         self._log = log
         self._kept: State | None = None  # what the file holds
         self._tunnels: dict[Entry, tuple[str, ...]] = {}  # of each join by command; empty where it has just been left
@@ -41,7 +41,7 @@ class Handover:
         self.is_ours = True  # the files are not another daemon's, of which nothing is written or removed
 
     def inherit(self, tunnels: Collection[str]) -> None:
-        """Let PIM go on as the previous process did, on those of ``tunnels``. What cannot be read counts as absent."""
+        """Go on as the previous process did, with its joins on those of ``tunnels``; what cannot be read is absent."""
         state = self._inherited_state()
         hellos = tuple((one.tunnel, IPv4Address(one.address), one.hello) for one in state.neighbors)
         self._pim.inherit(PimState(state.generation_ids, hellos))
@@ -51,7 +51,7 @@ class Handover:
                 self._tunnels[group, source] = ()
                 for tunnel in join.tunnels or (join.tunnel,):
                     if tunnel in tunnels:
-                        self._pim.join(group, source, tunnel, origin=COMMAND)
+                        self._wanted.join(tunnel, group, source, COMMAND)
                         self._tunnels[group, source] += (tunnel,)
                 self._keep(group, source)
             except (ValueError, McastdError) as error:

@@ -11,7 +11,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
     tunnels    links up, addresses, MTU     -> keepalive, pim
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
                the far end's arrive         -> ipsec       what is up without charon
-    pim        how much is joined           -> streams     what is expected to arrive
+               how much is wanted           -> streams     what is expected to arrive
     streams    what arrives, is decrypted   -> ipsec       what is up without charon; is a silent path's peer there?
                                             -> tunnels     another way to a peer works
                                             -> pim
@@ -29,6 +29,7 @@ from mcastd.firewall.rules import FirewallDesired, unguarded
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
 from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
+from mcastd.membership import GroupSource
 from mcastd.pim.settings import PimDesired, PimInterface
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival, no_stream
 from mcastd.tunnel.desired import LinkView, TunnelsDesired
@@ -128,6 +129,15 @@ def keepalive(inputs: Inputs) -> tuple[KeepaliveTunnel, ...]:
     )
 
 
+def file_entries(config: Config) -> dict[str, list[GroupSource]]:
+    """What the file desires, by tunnel."""
+    found: dict[str, list[GroupSource]] = {tunnel.name: [] for tunnel in config.tunnels}
+    for group in config.groups:
+        sources: tuple[IPv4Address | None, ...] = group.sources or (None,)
+        found.setdefault(group.tunnel, []).extend((group.group, source) for source in sources)
+    return found
+
+
 def pim(inputs: Inputs) -> PimDesired:
     """PIM on the tunnels that have been up once.
 
@@ -151,7 +161,7 @@ def pim(inputs: Inputs) -> PimDesired:
         if tunnel.pim is not None and (link := inputs.up.links.get(tunnel.name)) is not None and link.up_count
     ]
     tunnels = tuple(tunnel.name for tunnel in inputs.config.tunnels if tunnel.pim is not None)
-    return PimDesired(tuple(interfaces), inputs.config.groups, tunnels)
+    return PimDesired(tuple(interfaces), tunnels)
 
 
 def streams(inputs: Inputs) -> StreamsDesired:

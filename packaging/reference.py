@@ -24,7 +24,7 @@ from mcastd.config.value_types import spell  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "configuration.md"
 EXAMPLE = ROOT / "etc" / "mcastd.toml"
-_HEADER = re.compile(r"\[\[?([^]]+)\]\]?")
+_HEADER = re.compile(r"(?:# )?\[\[?([^]]+)\]\]?")
 _KEY = re.compile(r"(# )?(\w+) =(?: ([^#]*?))? *(?:#.*)?")
 _COMMENT_COLUMN = 40
 
@@ -34,7 +34,7 @@ def help_of(key: Key) -> str:
     (declaration,) = ast.parse(inspect.getsource(key.declared_in)).body
     assert isinstance(declaration, ast.ClassDef)
     for field, below in pairwise(declaration.body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.target.id == key.name:
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.target.id == key.field:
             assert isinstance(below, ast.Expr), key.name
             assert isinstance(below.value, ast.Constant), key.name
             return str(below.value.value)

@@ -38,7 +38,7 @@ async def left_standing(folder: Path, *, kernel: bool = True) -> AsyncIterator[H
         await process.up()
         host.hello()
         await until(process.joined, "joined")
-        Handover(folder, process.agents.pim, host.log.logger).remember()
+        Handover(folder, process.agents.pim, process.agents.wanted, host.log.logger).remember()
         await process.end(leaves_standing=True)
         host.log.records.clear()
         host.charon.commands.clear()

@@ -17,10 +17,11 @@ from mcastd.commands import Commands
 from mcastd.composition import Composition
 from mcastd.config.model import Config, Pim, Tunnel
 from mcastd.errors import ControlRefused, HostError, McastdError
-from mcastd.handover import COMMAND, Handover
+from mcastd.handover import Handover
 from mcastd.pim.agent import PimAgent
 from mcastd.status import Status
 from mcastd.system import files
+from mcastd.wanted import COMMAND, FILE, Wanted
 from tests.fakes.memory import MemoryLog
 
 GRE1 = Tunnel(
@@ -37,7 +38,7 @@ class FakeAgents:
     """What the commands need of the composition."""
 
     config: Config
-    pim: PimAgent
+    wanted: Wanted
     refreshed: int = 0
 
     async def refresh(self) -> None:
@@ -48,9 +49,10 @@ class Bench:
     def __init__(self, folder: Path, *tunnels: Tunnel) -> None:
         log = MemoryLog().logger
         self.folder = folder
-        pim = PimAgent(log=log, on_change=lambda: None, rng=Random(1))
-        self.agents = FakeAgents(Config(tunnels=tunnels), pim)
-        handover = Handover(folder, pim, log)
+        wanted = Wanted(lambda: 0.0)
+        pim = PimAgent(log=log, on_change=lambda: None, rng=Random(1), wanted=wanted)
+        self.agents = FakeAgents(Config(tunnels=tunnels), wanted)
+        handover = Handover(folder, pim, wanted, log)
         self.status = cast("Status", object())
         commands = Commands(cast("Composition", self.agents), handover, self._reload, lambda: self.status)
         self.handlers = commands.handlers()
@@ -65,7 +67,7 @@ class Bench:
         return asyncio.run(main())
 
     def joins(self) -> set[tuple[str, IPv4Address, IPv4Address | None]]:
-        return set(self.agents.pim.joins(COMMAND))
+        return set(self.agents.wanted.of_origin(COMMAND))
 
     def kept(self) -> set[str]:
         return {file.name for file in (self.folder / "joins").iterdir()}
@@ -124,6 +126,13 @@ def test_what_cannot_be_joined_is_refused_and_not_kept(
 def test_what_was_not_joined_cannot_be_left(make: Callable[..., Bench]) -> None:
     with pytest.raises(McastdError, match="was not joined on gre1 by command"):
         make(GRE1).ask("leave", group=str(GROUP))
+
+
+def test_leaving_what_another_origin_wants_says_who(make: Callable[..., Bench]) -> None:
+    bench = make(GRE1)
+    bench.agents.wanted.join("gre1", GROUP, None, FILE)
+    with pytest.raises(McastdError, match="desired by: file"):
+        bench.ask("leave", group=str(GROUP))
 
 
 def test_the_counters_are_read_before_the_status(make: Callable[..., Bench]) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from mcastd.composition import Composition
 from mcastd.config.model import Config, Daemon, Group, Pim, Tunnel
-from mcastd.handover import COMMAND, Handover
+from mcastd.handover import Handover
 from mcastd.pim.settings import PimDesired
+from mcastd.wanted import COMMAND
 from tests.fakes.clock import simulated
 from tests.fakes.memory import MemoryLog
 from tests.loops import looping
@@ -47,14 +48,15 @@ async def cost(folder: Path, joins: int, *, by_command: bool) -> tuple[int, int,
     groups = () if by_command else tuple(Group(group=FIRST + n, tunnel="gre1") for n in range(joins))
     config = Config(daemon=Daemon(runtime_dir=folder), tunnels=(TUNNEL,), groups=groups)
     agents = Composition(config, lambda: None, log, Random(1))
-    handover = Handover(folder, agents.pim, log)
+    handover = Handover(folder, agents.pim, agents.wanted, log)
     async with looping(agents.pim.run()):
-        agents.pim.configure(PimDesired((), groups, ("gre1",)))
+        agents.pim.configure(PimDesired((), ("gre1",)))
+        agents.want_file()
         await agents.pim.settled()
         for n in range(joins if by_command else 0):
-            agents.pim.join(FIRST + n, None, "gre1", origin=COMMAND)
+            agents.wanted.join("gre1", FIRST + n, None, COMMAND)
             handover.joined(FIRST + n, None, "gre1")
-        assert agents.pim.joins_desired() == joins
+        assert agents.wanted.counts(("gre1",)) == {"gre1": joins}
         agents.configure()
 
         def one_more() -> None:

@@ -15,15 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcastd.config.model import Pim, RpRange
-from mcastd.handover import COMMAND, Handover
+from mcastd.handover import Handover
 from mcastd.pim.agent import PimAgent
 from mcastd.pim.effects import Send
 from mcastd.pim.packet import Hello, MessageType, encode_hello
-from mcastd.pim.router import Router
 from mcastd.pim.settings import PimDesired, PimInterface, PimState
 from mcastd.system import log
 from mcastd.system.log import get_logger
+from mcastd.wanted import COMMAND, FILE, Wanted
 from tests.fakes.memory import MemoryLog
+from tests.simulator.world import WantedRouter
 
 GROUP, CHANNEL, SOURCE = IPv4Address("239.1.1.7"), IPv4Address("232.1.1.1"), IPv4Address("100.15.30.10")
 OURS, THEIRS = IPv4Address("10.44.4.6"), IPv4Address("10.44.4.5")
@@ -48,41 +49,49 @@ UNKNOWN = st.dictionaries(st.text(max_size=8).filter(lambda key: key not in ("so
 FIXTURE = Path(__file__).parent / "fixtures" / "0.1.0" / "handover.json"
 
 
-def process(directory: Path, act: Callable[[PimAgent, Handover], None]) -> None:
+class WantedPim(PimAgent):
+    """PIM, and what is wanted of it."""
+
+    def __init__(self) -> None:
+        self.wanted = Wanted(lambda: 0.0)
+        super().__init__(log=get_logger(), on_change=lambda: None, rng=Random(1), wanted=self.wanted)
+
+
+def process(directory: Path, act: Callable[[WantedPim, Handover], None]) -> None:
     """One process with PIM, without an interface."""
 
     async def main() -> None:
-        pim = PimAgent(log=get_logger(), on_change=lambda: None, rng=Random(1))
-        act(pim, Handover(directory, pim, get_logger()))
+        pim = WantedPim()
+        act(pim, Handover(directory, pim, pim.wanted, get_logger()))
 
     asyncio.run(main())
 
 
-def joins(pim: PimAgent) -> set[tuple[str, IPv4Address, IPv4Address | None]]:
-    return set(pim.joins(COMMAND))
+def joins(pim: WantedPim) -> set[tuple[str, IPv4Address, IPv4Address | None]]:
+    return set(pim.wanted.of_origin(COMMAND))
 
 
-def join(pim: PimAgent, handover: Handover, group: IPv4Address, source: IPv4Address | None, tunnel: str) -> None:
+def join(pim: WantedPim, handover: Handover, group: IPv4Address, source: IPv4Address | None, tunnel: str) -> None:
     """What ``mcastd join`` does."""
-    pim.join(group, source, tunnel, origin=COMMAND)
+    pim.wanted.join(tunnel, group, source, COMMAND)
     handover.joined(group, source, tunnel)
 
 
 def test_joins_by_command_and_generation_ids_come_back(tmp_path: Path) -> None:
-    def first(pim: PimAgent, handover: Handover) -> None:
+    def first(pim: WantedPim, handover: Handover) -> None:
         pim.inherit(PimState({"gre1": 42}, ()))
         for entry in ((GROUP, None, "gre1"), (CHANNEL, SOURCE, "gre1"), (GROUP, None, "gone"), (CHANNEL, SOURCE, "x")):
             join(pim, handover, *entry)
         handover.left(CHANNEL, SOURCE, "x")
-        pim.join(IPv4Address("239.9.9.9"), None, "gre1", origin="file")
+        pim.wanted.join("gre1", IPv4Address("239.9.9.9"), None, FILE)
         handover.remember()
 
-    def second(pim: PimAgent, handover: Handover) -> None:
+    def second(pim: WantedPim, handover: Handover) -> None:
         handover.inherit(["gre1", "x"])
         assert pim.state().generation_ids == {"gre1": 42}
         assert joins(pim) == {("gre1", GROUP, None), ("gre1", CHANNEL, SOURCE)}
 
-    def third(pim: PimAgent, handover: Handover) -> None:
+    def third(pim: WantedPim, handover: Handover) -> None:
         handover.inherit(["x"])
         assert joins(pim) == set(), "gre1 is gone"
         handover.forget()
@@ -95,11 +104,11 @@ def test_joins_by_command_and_generation_ids_come_back(tmp_path: Path) -> None:
 
 
 def test_a_group_on_two_tunnels_is_one_file_with_both(tmp_path: Path) -> None:
-    def first(pim: PimAgent, handover: Handover) -> None:
+    def first(pim: WantedPim, handover: Handover) -> None:
         join(pim, handover, GROUP, None, "gre1")
         join(pim, handover, GROUP, None, "gre2")
 
-    def second(pim: PimAgent, handover: Handover) -> None:
+    def second(pim: WantedPim, handover: Handover) -> None:
         handover.inherit(["gre1", "gre2"])
         assert joins(pim) == {("gre1", GROUP, None), ("gre2", GROUP, None)}
 
@@ -113,7 +122,7 @@ def test_the_state_of_0_1_0_is_inherited(tmp_path: Path) -> None:
     (tmp_path / "handover.json").write_bytes(FIXTURE.read_bytes())
     expected = {("gre1", IPv4Address("239.1.1.77"), None), ("gre1", IPv4Address("232.1.1.5"), SOURCE)}
 
-    def act(pim: PimAgent, handover: Handover) -> None:
+    def act(pim: WantedPim, handover: Handover) -> None:
         handover.inherit(["gre1"])
         assert pim.state().generation_ids == {"gre1": 2476971391}
         assert joins(pim) == expected
@@ -139,7 +148,7 @@ def test_the_state_of_0_1_0_is_inherited(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_counts_as_absent(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "handover.json").write_bytes(content)
 
-    def act(pim: PimAgent, handover: Handover) -> None:
+    def act(pim: WantedPim, handover: Handover) -> None:
         handover.inherit(["gre1"])
         assert pim.state().generation_ids == {}
         assert joins(pim) == set()
@@ -152,7 +161,7 @@ def test_one_join_that_cannot_be_read_does_not_lose_the_others(tmp_path: Path) -
     for name, content in (("239.0.0.1", b"{"), ("239.0.0.2", b'{"tunnel": "gre1", "group": "x"}'), ("a.new", b"")):
         (tmp_path / "joins" / name).write_bytes(content)
 
-    def act(pim: PimAgent, handover: Handover) -> None:
+    def act(pim: WantedPim, handover: Handover) -> None:
         handover.inherit(["gre1"])
         assert joins(pim) == {("gre1", GROUP, None)}
 
@@ -178,8 +187,8 @@ def test_an_entry_that_cannot_be_used_does_not_lose_the_others(tmp_path: Path) -
     (tmp_path / "handover.json").write_text(json.dumps(file))
     lines = MemoryLog()
 
-    def act(pim: PimAgent, _: Handover) -> None:
-        Handover(tmp_path, pim, lines.logger).inherit(["gre1"])
+    def act(pim: WantedPim, _: Handover) -> None:
+        Handover(tmp_path, pim, pim.wanted, lines.logger).inherit(["gre1"])
         assert pim.state() == PimState({"gre1": 42}, (("gre1", THEIRS, b""),))
         assert joins(pim) == {("gre1", GROUP, None)}
 
@@ -195,9 +204,9 @@ def test_whatever_is_in_the_files_it_is_no_error(tmp_path: Path, state: bytes, j
     (tmp_path / "joins").mkdir(exist_ok=True)
     (tmp_path / "joins" / "239.1.1.1").write_bytes(join)
 
-    def act(pim: PimAgent, handover: Handover) -> None:
+    def act(pim: WantedPim, handover: Handover) -> None:
         handover.inherit(["gre1"])
-        pim.configure(PimDesired((INTERFACE,), (), ("gre1",)))
+        pim.configure(PimDesired((INTERFACE,), ("gre1",)))
         handover.remember()
         handover.forget()
 
@@ -222,7 +231,7 @@ def test_whatever_is_beside_an_entry_it_is_used(
     (tmp_path / "joins" / "239.0.0.1").write_text(json.dumps(others))
     (tmp_path / "joins" / str(CHANNEL)).write_text(json.dumps({**fields, "tunnel": "gre1", "group": str(CHANNEL)}))
 
-    def act(pim: PimAgent, handover: Handover) -> None:
+    def act(pim: WantedPim, handover: Handover) -> None:
         handover.inherit(["gre1"])
         assert pim.state().generation_ids["gre1"] == 42
         assert ("gre1", THEIRS, b"") in pim.state().hellos
@@ -235,7 +244,7 @@ def test_what_stands_in_the_way_of_the_files_is_no_error(tmp_path: Path) -> None
     (tmp_path / "handover.json").mkdir()
     (tmp_path / "joins" / "239.1.1.1").mkdir(parents=True)
 
-    def act(_: PimAgent, handover: Handover) -> None:
+    def act(_: WantedPim, handover: Handover) -> None:
         handover.inherit(["gre1"])
         handover.keep()
         handover.forget()
@@ -248,7 +257,7 @@ def test_a_neighbour_whose_tunnel_is_not_up_yet_is_handed_over_again(tmp_path: P
     file = {"neighbors": [{"tunnel": "gre1", "address": str(THEIRS), "hello": b64encode(hello).decode()}]}
     (tmp_path / "handover.json").write_text(json.dumps(file))
 
-    def act(pim: PimAgent, handover: Handover) -> None:
+    def act(pim: WantedPim, handover: Handover) -> None:
         handover.inherit(["gre1"])
         assert pim.state().hellos == (("gre1", THEIRS, hello),)
         handover.remember()
@@ -258,7 +267,7 @@ def test_a_neighbour_whose_tunnel_is_not_up_yet_is_handed_over_again(tmp_path: P
 
 
 def test_many_joins_are_written_again_in_slices(tmp_path: Path) -> None:
-    def act(pim: PimAgent, handover: Handover) -> None:
+    def act(pim: WantedPim, handover: Handover) -> None:
         for number in range(1200):
             handover.joined(IPv4Address((239 << 24) + number), None, "gre1")
         shutil.rmtree(tmp_path / "joins")
@@ -285,7 +294,7 @@ def test_of_another_versions_file_it_takes_what_it_knows(tmp_path: Path) -> None
     }
     (tmp_path / "handover.json").write_text(json.dumps(file))
 
-    def act(pim: PimAgent, handover: Handover) -> None:
+    def act(pim: WantedPim, handover: Handover) -> None:
         handover.inherit(["gre1"])
         assert pim.state().generation_ids == {"gre1": 42}
         assert joins(pim) == {("gre1", GROUP, None), ("gre1", CHANNEL, None)}
@@ -296,7 +305,7 @@ def test_of_another_versions_file_it_takes_what_it_knows(tmp_path: Path) -> None
 def test_what_is_not_new_is_not_written_again(tmp_path: Path) -> None:
     path = tmp_path / "handover.json"
 
-    def act(pim: PimAgent, handover: Handover) -> None:
+    def act(pim: WantedPim, handover: Handover) -> None:
         pim.inherit(PimState({"gre1": 42}, ()))
         handover.remember()
         path.unlink()
@@ -314,7 +323,7 @@ def test_what_could_not_be_written_is_written_as_soon_as_it_can_and_logged_once(
 ) -> None:
     fresh = tmp_path / "handover.new"
 
-    def act(pim: PimAgent, handover: Handover) -> None:
+    def act(pim: WantedPim, handover: Handover) -> None:
         fresh.mkdir()
         (tmp_path / "joins").touch()
         join(pim, handover, GROUP, None, "gre1")
@@ -334,20 +343,20 @@ def test_what_could_not_be_written_is_written_as_soon_as_it_can_and_logged_once(
 
 
 def test_a_hello_that_cannot_be_read_is_counted_and_dropped() -> None:
-    router = Router(Random(1))
+    router = WantedRouter(Random(1))
     router.inherit(PimState({}, (("gre1", THEIRS, b"no Hello"),)))
-    router.configure((INTERFACE,), (), NOW)
+    router.want((INTERFACE,), (), NOW)
     assert router.interfaces["gre1"].neighbors.all() == []
     assert sum(router.interfaces["gre1"].dropped.values()) == 1
 
 
 def test_a_neighbour_that_was_heard_before_is_sent_our_joins_at_once() -> None:
-    def sent(router: Router) -> list[MessageType]:
+    def sent(router: WantedRouter) -> list[MessageType]:
         router.join(GROUP, None, "gre1", COMMAND, NOW)
-        effects = router.configure((INTERFACE,), (), NOW)
+        effects = router.want((INTERFACE,), (), NOW)
         return [effect.kind for effect in effects if isinstance(effect, Send)]
 
-    router = Router(Random(1))
+    router = WantedRouter(Random(1))
     router.inherit(PimState({}, (("gre1", THEIRS, encode_hello(Hello(holdtime=105, generation_id=9))),)))
     assert MessageType.JOIN_PRUNE in sent(router)
-    assert MessageType.JOIN_PRUNE not in sent(Router(Random(1)))
+    assert MessageType.JOIN_PRUNE not in sent(WantedRouter(Random(1)))

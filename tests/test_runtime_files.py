@@ -14,13 +14,14 @@ import pytest
 
 from mcastd.control import ControlServer
 from mcastd.errors import AlreadyRunning, HostError
-from mcastd.handover import COMMAND, Handover
+from mcastd.handover import Handover
 from mcastd.pim.agent import PimAgent
 from mcastd.pim.settings import PimState
 from mcastd.runtime_files import RuntimeFiles
 from mcastd.system import files
 from mcastd.system.ledger import Ledger
 from mcastd.system.runtime import RuntimeDirectory
+from mcastd.wanted import COMMAND, Wanted
 from tests.fakes.clock import simulated, until
 from tests.fakes.memory import MemoryLog
 
@@ -38,8 +39,9 @@ class Bench:
         self.directory = RuntimeDirectory(path)
         self.directory.claim()
         self.ledger = Ledger(path / "ledger.json")
-        self.pim = PimAgent(log=self.log.logger, on_change=lambda: None, rng=Random(1))
-        self.handover = Handover(path, self.pim, self.log.logger)
+        self.wanted = Wanted(lambda: 0.0)
+        self.pim = PimAgent(log=self.log.logger, on_change=lambda: None, rng=Random(1), wanted=self.wanted)
+        self.handover = Handover(path, self.pim, self.wanted, self.log.logger)
         self.control = ControlServer(path / "control.sock", {}, self.log.logger)
         self.files = RuntimeFiles(
             self.directory, self.control, self.ledger, self.handover, self.log.logger, self._changed
@@ -52,7 +54,7 @@ class Bench:
         """What a daemon that has been up for a while has written."""
         self.ledger.remember("link", "gre1", "kernel")
         self.pim.inherit(PimState({"gre1": 42}, ()))
-        self.pim.join(GROUP, None, "gre1", COMMAND)
+        self.wanted.join("gre1", GROUP, None, COMMAND)
         self.handover.joined(GROUP, None, "gre1")
         self.handover.remember()
 

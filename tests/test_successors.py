@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from mcastd.handover import COMMAND, Handover
+from mcastd.handover import Handover
 from mcastd.system import capabilities
+from mcastd.wanted import COMMAND
 from tests.composed import ARTICLE, Host, Process
 from tests.fakes.clock import simulated, until
 
@@ -29,7 +30,7 @@ def capable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def inherited(host: Host, folder: Path, number: int) -> tuple[Process, Handover]:
     process = Process(host, CONFIGURATIONS[number % len(CONFIGURATIONS)])
-    handover = Handover(folder, process.agents.pim, host.log.logger)
+    handover = Handover(folder, process.agents.pim, process.agents.wanted, host.log.logger)
     handover.inherit(["gre1"])
     return process, handover
 
@@ -46,7 +47,7 @@ async def test_nothing_is_lost_and_nothing_is_left(tmp_path: Path, kernel: bool,
             process, handover = inherited(host, tmp_path, number if changes else 0)
             process.start()
             if number == 0:
-                process.agents.pim.join(GROUP, None, "gre1", COMMAND)
+                process.agents.wanted.join("gre1", GROUP, None, COMMAND)
                 handover.joined(GROUP, None, "gre1")
             if number % 3 == 2:  # killed before it has done anything
                 await process.end(leaves_standing=True)
@@ -55,7 +56,7 @@ async def test_nothing_is_lost_and_nothing_is_left(tmp_path: Path, kernel: bool,
             await until(lambda process=process: process.agents.pim.state().generation_ids != {}, "PIM")  # type: ignore[misc]
             handover.remember()
             seen |= {(host.kernel.links["gre1"].index, *process.agents.pim.state().generation_ids.items())}
-            assert ("gre1", GROUP, None) in set(process.agents.pim.joins(COMMAND))
+            assert ("gre1", GROUP, None) in set(process.agents.wanted.of_origin(COMMAND))
             await process.end(leaves_standing=True)
         assert changes or len(seen) == 1, "one link and one Generation ID all the time"
         assert host.charon.asked("initiate") == host.charon.asked("initiate")[:2], "of the first process alone"

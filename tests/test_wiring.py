@@ -225,9 +225,12 @@ def test_pim_runs_on_a_path_that_has_been_up_and_keeps_its_state_while_it_is_dow
     assert wiring.pim(inputs(config(tunnels=(replace(TUNNEL, pim=None),)))).interfaces == ()
 
 
-def test_the_groups_are_passed_on_as_they_are() -> None:
-    """Whatever their number, comparing them with the last ones costs nothing."""
-    assert wiring.pim(inputs()).groups is CONFIG.groups
+def test_what_the_file_desires_is_by_tunnel() -> None:
+    group, source = IPv4Address("232.1.1.1"), IPv4Address("10.9.0.1")
+    groups = (Group(group=group, tunnel="gre2", sources=(source, source + 1)), Group(group=group, tunnel="gre2"))
+    both = config(tunnels=(TUNNEL, replace(TUNNEL, name="gre2")), groups=groups)
+    expected = {"gre1": [], "gre2": [(group, source), (group, source + 1), (group, None)]}
+    assert wiring.file_entries(both) == expected
 
 
 def test_pim_knows_which_tunnels_are_to_have_it_before_they_are_up() -> None:

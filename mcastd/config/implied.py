@@ -8,7 +8,7 @@ from mcastd.config.report import Report, dotted
 
 
 def complete(document: dict[str, Any], report: Report) -> None:
-    """Add traffic selectors by the mode of a child, endpoints of a tunnel without GRE, and the tunnel of a group."""
+    """Add traffic selectors by the mode of a child, endpoints of a tunnel without GRE, and the only tunnel."""
     peer_of: dict[str, dict[str, Any]] = {}
     for peer in _tables(document.get("peers")).values():
         for name, child in _tables(peer.get("children")).items():
@@ -28,6 +28,11 @@ def complete(document: dict[str, Any], report: Report) -> None:
             group["tunnel"] = next(iter(tunnels), "")
             if len(tunnels) != 1:
                 _report_missing_tunnel(tunnels, ("groups", index, "tunnel"), report)
+    for name, forward in _tables(document.get("forward")).items():
+        if "from" not in forward:
+            forward["from"] = list(tunnels)[:1]
+            if len(tunnels) != 1:
+                _report_missing_tunnel(tunnels, ("forward", name, "from"), report)
 
 
 def _report_missing_tunnel(tunnels: Mapping[str, object], path: KeyPath, report: Report) -> None:

@@ -23,10 +23,11 @@ RpSource = Literal["static", "bootstrap", "auto_rp"]
 Mode = Literal["tunnel", "transport", "interface"]
 Encapsulation = Literal["gre", "none"]
 RouteWord = Literal["groups", "rp", "sources"]
+UpstreamProtocol = Literal["pim", "igmp", "none"]
 
 SSM_RANGE: Final = IPv4Network("232.0.0.0/8")
 MAX_JOINS: Final = 20_000
-"""On one tunnel: those of the file, and together with them those of commands and applications."""
+"""On one interface: those of the file, and together with them those of commands, applications and hosts."""
 MAX_REPLAY_WINDOW: Final = 4096
 """In packets."""
 MAX_LIFETIME: Final = 30 * 86400.0
@@ -38,6 +39,7 @@ _ROUTE_WORDS: Final = {"groups": "groups", "rp": "rp", "sources": "sources"}
 Identity = Annotated[str, values.IDENTITY]
 Lifetime = Annotated[float, Meta(ge=1.0, le=MAX_LIFETIME)]
 Positive = Annotated[int, Meta(ge=1, le=2**32 - 1)]
+Ranges = Annotated[tuple[IPv4Network, ...], values.array(values.prefix(values.MULTICAST))]
 GroupRanges = Annotated[tuple[IPv4Network, ...], values.array(values.prefix(values.MULTICAST), least=1)]
 
 
@@ -200,7 +202,7 @@ class Pim(Struct, frozen=True, kw_only=True):
     """mapping agents that are accepted; empty: all"""
     rp_preference: Annotated[tuple[RpSource, ...], values.preference("static", "bootstrap", "auto_rp")] = ("static",)
     """order of the sources of RPs: "static", "bootstrap", "auto_rp", or an array"""
-    ssm_ranges: Annotated[tuple[IPv4Network, ...], values.array(values.prefix(values.MULTICAST))] = (SSM_RANGE,)
+    ssm_ranges: Ranges = (SSM_RANGE,)
     """groups that are joined with sources only and have no RP"""
     hello_period: Annotated[float, Meta(ge=1.0, le=18000.0)] = 30.0
     """time between Hellos"""
@@ -252,15 +254,32 @@ class Tunnel(Struct, frozen=True, kw_only=True):
     """sources to which the rule for route_table is limited"""
     rp_filter: RpFilter = "loose"
     """reverse path filter of the interface: "loose", "strict", or "keep": unchanged"""
+    upstream: Annotated[UpstreamProtocol | None, Implied('"pim" with a table pim, else "none"')] = None
+    """how groups are joined: by PIM, by IGMP, or not: the far end sends unasked"""
+    follow: Annotated[
+        bool | tuple[IPv4Network, ...], values.or_boolean(values.array(values.prefix(values.MULTICAST)))
+    ] = True
+    """join what applications on this host join: true, or in these ranges"""
+    follow_except: Ranges = ()
+    """ranges of groups that are not followed"""
+    follow_limit: Annotated[int, Meta(ge=1, le=MAX_JOINS)] = 1000
+    """how many entries of applications are followed"""
+    linger: Annotated[float, Meta(ge=0.0, le=3600.0)] = 5.0
+    """time for which a group stays joined when the last application has left it"""
     keepalive: Annotated[Keepalive, Implied("see below")] = Keepalive()
     """GRE keepalives"""
     pim: Pim | None = None
-    """PIM; without this table nothing is joined on the tunnel"""
+    """PIM-SM on the tunnel"""
 
     @property
     def own_addresses(self) -> tuple[IPv4Interface, ...]:
         """All of our addresses on the tunnel, the primary one first."""
         return (self.address, *self.addresses)
+
+    @property
+    def upstream_protocol(self) -> UpstreamProtocol:
+        """How groups are joined on the tunnel; it is "pim" only if there is ``pim``."""
+        return self.upstream or ("none" if self.pim is None else "pim")
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -276,6 +295,38 @@ class Group(Struct, frozen=True, kw_only=True):
     """silence after which the group is a problem; without it, it never is"""
 
 
+class Forward(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """``[forward.NAME]``: multicast routing from tunnels to machines behind an interface, which ask by IGMP."""
+
+    name: str
+    from_: Annotated[
+        tuple[str, ...], values.array(values.text("name of a tunnel"), least=1), Implied("the only tunnel")
+    ]
+    """tunnels whose groups are forwarded; required if there are several"""
+    groups: Ranges = ()
+    """groups that are forwarded; empty: all that the tunnels can join"""
+    static: Annotated[tuple[IPv4Address, ...], values.array(values.GROUP_ADDRESS)] = ()
+    """groups that are forwarded whether a machine asks for them or not"""
+    igmp_version: Literal[3, 2, 1] = 3
+    """IGMP version of the querier, which serves hosts of the older ones too"""
+    query_interval: Annotated[float, Meta(ge=1.0, le=31744.0)] = 125.0
+    """time between general queries"""
+    robustness: Annotated[int, Meta(ge=1, le=7)] = 2
+    """how many packets in a row may be lost, and one more"""
+    query_response_interval: Annotated[float, Meta(ge=0.1, le=3174.0)] = 10.0
+    """time in which hosts answer a general query"""
+    last_member_query_interval: Annotated[float, Meta(ge=0.1, le=25.5)] = 1.0
+    """time in which others answer when a host has left a group"""
+    fast_leave: bool = False
+    """stop at once when the last known host of a group leaves, without asking others"""
+    ttl_threshold: Annotated[int, Meta(ge=1, le=255)] = 1
+    """TTL that a packet has to exceed to be forwarded"""
+    max_groups: Annotated[int, Meta(ge=1, le=MAX_JOINS)] = 4000
+    """how many groups the machines may ask for"""
+    max_groups_per_host: Annotated[int, Meta(ge=1, le=MAX_JOINS)] = 1000
+    """how many groups each of them may ask for"""
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """A whole, valid file."""
 
@@ -285,6 +336,7 @@ class Config(Struct, frozen=True, kw_only=True):
     peers: tuple[Peer, ...] = ()
     tunnels: tuple[Tunnel, ...] = ()
     groups: tuple[Group, ...] = ()
+    forward: tuple[Forward, ...] = ()
 
 
 def digest(config: Config) -> str:

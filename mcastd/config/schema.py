@@ -54,6 +54,7 @@ class Key:
     values: ValueType
     default: Any  # NODEFAULT: it is required
     declared_in: type[Struct]
+    field: str  # the name of the struct's field: another one where the key is a word of Python
     holds: type[Struct] | None = None  # the struct of the tables below this key
     implied: str | None = None  # the text of Implied
 
@@ -68,7 +69,9 @@ def keys(struct: type[Struct]) -> tuple[Key, ...]:
             found += keys(base)
         elif field.name != "name":
             implied = next((one.text for one in extras if isinstance(one, Implied)), None)
-            found.append(Key(field.name, _type(base, extras), field.default, struct, _struct_in(base), implied))
+            holds = _struct_in(base)
+            values = _type(base, extras)
+            found.append(Key(field.encode_name, values, field.default, struct, field.name, holds, implied))
     return tuple(found)
 
 
@@ -84,9 +87,9 @@ def read_table(struct: type[S], value: object, report: Report, path: KeyPath, **
         where = (*path, key.name)
         otherwise = key.values.stand_in if key.default is NODEFAULT else key.default
         if key.name in table:
-            values[key.name] = key.values.read(table[key.name], report, where, otherwise)
+            values[key.field] = key.values.read(table[key.name], report, where, otherwise)
         else:
-            values[key.name] = otherwise
+            values[key.field] = otherwise
             if key.default is NODEFAULT and not report.is_wrong(path):
                 report.wrong(where, f"it is missing from [{dotted(path)}]")
     return _nested(struct, values)
@@ -97,7 +100,7 @@ def _nested(struct: type[S], values: dict[str, Any]) -> S:
     for field in fields(struct):
         if get_origin(field.type) is Annotated and Inline in get_args(field.type):
             inner = get_args(field.type)[0]
-            values[field.name] = inner(**{key.name: values.pop(key.name) for key in keys(inner)})
+            values[field.name] = inner(**{key.field: values.pop(key.field) for key in keys(inner)})
     return struct(**values)
 
 

@@ -283,6 +283,15 @@ def or_word(other: ValueType, words: Mapping[str, Any]) -> ValueType:
     return replace(other, allowed=f"{other.allowed}, or {listed}", parse=parse)
 
 
+def or_boolean(other: ValueType) -> ValueType:
+    """``true``, ``false``, or another type."""
+
+    def parse(value: object, report: Report, path: KeyPath) -> Any:
+        return value if isinstance(value, bool) else other.parse(value, report, path)
+
+    return replace(other, allowed=f"true, false, or {other.allowed}", parse=parse, stand_in=True)
+
+
 def auto(other: ValueType) -> ValueType:
     """Another type, or ``"auto"``, which is None."""
     return replace(or_word(other, {"auto": None}), stand_in=None)

@@ -5,7 +5,7 @@ import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 from math import inf
 from random import Random
@@ -22,6 +22,7 @@ from mcastd.pim.transport import OpenTransport, SocketTransport, Transport
 from mcastd.problems import Problem, ProblemCode
 from mcastd.system.log import Logger
 from mcastd.system.wake import Wake
+from mcastd.wanted import Wanted
 
 _RETRY_PERIOD: Final = 30.0  # seconds between two tries to open a transport
 _MAX_ENTRIES: Final = 20  # entries of one change that get a line in the log each; more become one line
@@ -53,32 +54,30 @@ class PimAgent:
         log: Logger,
         on_change: Callable[[], None],
         rng: Random,
+        wanted: Wanted,
         open_transport: OpenTransport = SocketTransport,
     ) -> None:
+        """``wanted`` is what to join; the Join or Prune of a change has been sent when the change returns."""
         self.wake = Wake()
         self._log = log
         self._on_change = on_change
         self._open_transport = open_transport
-        self._router = Router(rng)
+        self._router = Router(rng, wanted)
+        self._wanted = wanted
+        wanted.listen(self._on_wanted)
+        self._changed: dict[str, dict[IPv4Address, None]] = {}  # groups, by interface, whose change waits for the loop
         self._desired = PimDesired()
+        self._applied: PimDesired | None = None  # what the loop acted on last
         self._links: dict[str, _Link] = {}  # by the interface's name
         self._waits_until = -inf  # when the loop looks at the router's timers next; -inf while it does not wait
         self._events = 0  # how many events there were since _events_since
         self._events_since = 0.0
 
     def configure(self, desired: PimDesired) -> None:
-        """Set the interfaces to run PIM on, and the groups to join; their Hellos and Joins are sent by the loop."""
+        """Set the interfaces to run PIM on; their Hellos and Joins are sent by the loop."""
         if desired != self._desired:
             self._desired = desired
             self.wake.set()
-
-    def join(self, group: IPv4Address, source: IPv4Address | None, tunnel: str, origin: str = "command") -> None:
-        """Join for ``origin``; the Join has been sent when this returns. Raises McastdError."""
-        self._carry_out(self._router.join(group, source, tunnel, origin, time.monotonic()))
-
-    def leave(self, group: IPv4Address, source: IPv4Address | None, tunnel: str, origin: str = "command") -> None:
-        """Remove a join of ``origin``; the last origin to leave prunes. Raises McastdError if there was none."""
-        self._carry_out(self._router.leave(group, source, tunnel, origin, time.monotonic()))
 
     async def settled(self) -> None:
         """Return when the Hellos and Joins of the last ``configure`` have been sent."""
@@ -86,15 +85,15 @@ class PimAgent:
 
     async def run(self) -> None:
         """Follow the desired state and the router's timers until cancelled."""
-        applied: PimDesired | None = None  # what was acted on last
+        self._applied = None
         while True:
             now = time.monotonic()
             self._waits_until = min(self._router.next_deadline(), now + _RETRY_PERIOD)
             await self.wake.wait(max(0.0, self._waits_until - now))
             self._waits_until = -inf
-            if applied is not self._desired:
-                applied = self._desired
-                self._reconcile(applied)
+            if self._applied is not self._desired:
+                self._applied = self._desired
+                self._reconcile(self._applied)
             for link in self._links.values():
                 if link.transport is None and time.monotonic() >= link.retry_at:
                     self._open(link)
@@ -117,7 +116,7 @@ class PimAgent:
         for settings in desired.interfaces:
             self._links[settings.name] = link = _Link(settings)
             self._open(link)
-        self._router.configure(desired.interfaces, desired.groups, time.monotonic())
+        self._router.configure(desired.interfaces, time.monotonic())
 
     # State for the next process
 
@@ -147,24 +146,6 @@ class PimAgent:
         }
         return PimSnapshot(interfaces, group_statuses(self._router, now))
 
-    def joins(self, origin: str) -> tuple[tuple[str, IPv4Address, IPv4Address | None], ...]:
-        """The joins of ``origin``, as (tunnel, group, source)."""
-        memberships = self._router.memberships.items()
-        return tuple((name, *entry) for name, membership in memberships for entry in membership.of_origin(origin))
-
-    def joins_desired(self) -> int:
-        """How many joins are desired on the configured tunnels. Costs the same for one and for many."""
-        return sum(self.joins_by_tunnel().values())
-
-    def joins_by_tunnel(self) -> dict[str, int]:
-        """How many joins are desired on each of the configured tunnels."""
-        return {name: len(self._router.memberships.get(name, ())) for name in self._desired.tunnels}
-
-    def is_joined(self, tunnel: str, source: IPv4Address | None, group: IPv4Address) -> bool:
-        """Whether what ``source`` sends to ``group`` is desired on a tunnel."""
-        membership = self._router.memberships.get(tunnel)
-        return membership is not None and bool(membership.origins(group, None) or membership.origins(group, source))
-
     def hello_overdue(self) -> frozenset[str]:
         """The tunnels on which the Hello of the upstream neighbour is overdue."""
         return frozenset(name for name, interface in self._router.interfaces.items() if interface.hello_overdue)
@@ -177,7 +158,7 @@ class PimAgent:
         for name in self.hello_overdue():
             yield Problem("hello_overdue", name, f"the Hello of the PIM neighbor on {name} is overdue")
         now = time.monotonic()
-        for name, desired in self.joins_by_tunnel().items():
+        for name, desired in self._wanted.counts(self._desired.tunnels).items():
             if missing := desired - self._router.joined(name, now):
                 code: ProblemCode = "nothing_joined" if missing == desired else "joins_not_joined"
                 yield Problem(code, name, f"{missing} of {desired} joins not joined on {name}")
@@ -190,7 +171,7 @@ class PimAgent:
         stale = [name for name, link in self._links.items() if link.settings.is_another(interfaces.get(name))]
         if stale:  # their goodbyes leave before their sockets are closed
             staying = [link.settings for name, link in self._links.items() if name not in stale]
-            self._carry_out(self._router.configure(staying, desired.groups, now))
+            self._carry_out(self._router.configure(staying, now))
             for name in stale:
                 _close(self._links.pop(name))
         relinked = [name for name, link in self._links.items() if link.settings.up_count != interfaces[name].up_count]
@@ -199,9 +180,17 @@ class PimAgent:
             link.settings = settings
             if link.transport is None:
                 self._open(link)
-        self._carry_out(self._router.configure(desired.interfaces, desired.groups, now))
+        changed, self._changed = self._changed, {}
+        self._carry_out(self._router.configure(desired.interfaces, now, changed))
         for name in relinked:
             self._carry_out(self._router.relink(name, now))
+
+    def _on_wanted(self, name: str, groups: Sequence[IPv4Address]) -> None:
+        """Join and prune at once, or by the rendezvous points of a configuration that is yet to be applied."""
+        if self._applied is self._desired:
+            self._carry_out(self._router.changed(name, groups, time.monotonic()))
+        else:
+            self._changed.setdefault(name, {}).update(dict.fromkeys(groups))
 
     def _carry_out(self, found: Iterable[effects.Effect]) -> None:
         changed = False

@@ -13,11 +13,11 @@ from math import inf
 from typing import Final, NamedTuple
 
 from mcastd.errors import DecodeError
+from mcastd.membership import NONE, Membership
 from mcastd.pim import effects, messages
 from mcastd.pim.auto_rp_packet import decode_auto_rp, decode_udp
 from mcastd.pim.bootstrap_rps import BS_PERIOD, require_acceptable
 from mcastd.pim.hello_timer import HelloTimer
-from mcastd.pim.membership import NONE, Membership
 from mcastd.pim.neighbor import MAX_ADDRESSES, Change, Neighbors
 from mcastd.pim.pacing import Pacer
 from mcastd.pim.packet import ALL_PIM_ROUTERS, MessageType, decode_hello, decode_join_prune, encode_hello, unseal

@@ -23,6 +23,7 @@ def pim_status(
     interface = router.interfaces.get(name)
     if interface is None:
         return PimStatus(running=False, problem=problem, problem_code=code, dropped=dict(errors))
+    refused = router.wanted.of(name).refused
     return PimStatus(
         running=running,
         problem=problem,
@@ -32,7 +33,7 @@ def pim_status(
         auto_rp=tuple(_auto_rp(interface, mapping, now) for mapping in interface.rps.auto_rp.mappings()),
         sent=dict(interface.sent),
         received=dict(interface.received),
-        dropped={**interface.dropped, **errors},
+        dropped={**interface.dropped, **errors, **({"too_many_joins": refused} if refused else {})},
     )
 
 
@@ -74,7 +75,7 @@ def group_statuses(router: Router, now: float) -> tuple[GroupStatus, ...]:
     """Every desired (*,G) and (S,G) of every interface, also of those that do not run."""
     return tuple(
         _group(router, name, group, source, origins, now)
-        for name, membership in router.memberships.items()
+        for name, membership in router.wanted.memberships().items()
         for group, source, origins in membership.entries()
     )
 
@@ -82,7 +83,8 @@ def group_statuses(router: Router, now: float) -> tuple[GroupStatus, ...]:
 def _group(
     router: Router, name: str, group: IPv4Address, source: IPv4Address | None, origins: tuple[str, ...], now: float
 ) -> GroupStatus:
-    tunnels = tuple(other for other, membership in router.memberships.items() if membership.origins(group, source))
+    wanted = router.wanted.memberships().items()
+    tunnels = tuple(other for other, membership in wanted if membership.origins(group, source))
     base = GroupStatus(
         group=str(group),
         source=_text(source),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from mcastd.config.model import Group, Pim
+from mcastd.config.model import Pim
 from mcastd.pim.packet import Hello, LanPruneDelay
 from mcastd.status import GroupStatus, PimStatus
 
@@ -59,10 +59,9 @@ class PimInterface:
 
 @dataclass(frozen=True, slots=True)
 class PimDesired:
-    """The interfaces to run PIM on, the groups of the configuration, and all tunnels with PIM, also those never up."""
+    """The interfaces to run PIM on, and all tunnels with PIM, also those never up."""
 
     interfaces: tuple[PimInterface, ...] = ()
-    groups: tuple[Group, ...] = ()
     tunnels: tuple[str, ...] = ()
 
 

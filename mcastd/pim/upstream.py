@@ -15,10 +15,10 @@ from ipaddress import IPv4Address
 from math import inf
 from typing import Final, NamedTuple
 
+from mcastd.membership import NONE
 from mcastd.pim.awaited import Awaited
 from mcastd.pim.effects import Entry
 from mcastd.pim.join_prune_packing import FOR_RP, FOR_RPT, messages, records, room_for_groups
-from mcastd.pim.membership import NONE
 from mcastd.pim.packet import SPARSE, encode_source
 from mcastd.pim.settings import PimInterface
 

@@ -42,6 +42,14 @@ def interfaces(*if_ids: int) -> str:
     return TEXT + "".join(f'\n{table}proposals = ["aes256gcm16"]\n' for table in tables)
 
 
+GRE2 = '\n[tunnels.gre2]\nlocal = "10.9.0.1"\nremote = "10.9.0.2"\naddress = "10.9.0.1/30"\n'
+
+
+def forward(name: str, lines: str = "") -> str:
+    """The example with a downstream interface."""
+    return f"{TEXT}\n[forward.{name}]\n{lines}\n"
+
+
 def renamed(part: str, name: str) -> str:
     return TEXT.replace(part, name)
 
@@ -100,10 +108,52 @@ def renamed(part: str, name: str) -> str:
             "the same local, remote and key as tunnels.gre1",
         ),
         (
-            TEXT + '\n[[groups]]\ngroup = "239.1.1.2"\ntunnel = "gre2"\n'
-            '[tunnels.gre2]\nlocal = "10.9.0.1"\nremote = "10.9.0.2"\naddress = "10.9.0.1/30"\n',
-            "groups[1].tunnel",
-            "gre2 has no PIM",
+            renamed('mtu = "auto"', 'upstream = "igmp"'),
+            "tunnels.gre1.upstream",
+            'the tunnel has a table pim; allowed: "pim", or remove the table',
+        ),
+        (
+            TEXT + f'{GRE2}upstream = "pim"\n',
+            "tunnels.gre2.upstream",
+            'there is no table [tunnels.gre2.pim]; allowed: "igmp" or "none"',
+        ),
+        (renamed('mtu = "auto"', 'follow = ["224.0.0.0/25"]'), "tunnels.gre1.follow[0]", "never leaves its link"),
+        (renamed('mtu = "auto"', 'follow = ["10.0.0.0/8"]'), "tunnels.gre1.follow[0]", "not within 224.0.0.0/4"),
+        (renamed('mtu = "auto"', 'follow = "all"'), "tunnels.gre1.follow", "allowed: true, false, or an array"),
+        (
+            renamed('mtu = "auto"', 'follow = false\nfollow_except = ["239.1.0.0/16"]'),
+            "tunnels.gre1.follow_except",
+            "nothing is followed",
+        ),
+        (forward("eth1", GRE2), "forward.eth1.from", "it is missing; allowed: one of gre1, gre2"),
+        (forward("gre1"), "forward.gre1", "gre1 is tunnels.gre1; allowed: an interface to machines"),
+        (forward("lo"), "forward.lo", "taken by the system"),
+        (forward("eth1", 'from = ["gre2"]'), "forward.eth1.from[0]", 'there is no tunnel "gre2"; allowed: gre1'),
+        (forward("eth1", 'from = ["gre1", "gre1"]'), "forward.eth1.from[1]", "gre1 is named twice"),
+        (forward("eth1", "from = []"), "forward.eth1.from", "it is empty"),
+        (forward("eth1", 'groups = ["224.0.0.0/24"]'), "forward.eth1.groups[0]", "never leaves its link"),
+        (forward("eth1", 'static = ["224.0.0.9"]'), "forward.eth1.static[0]", "which never leaves its link"),
+        (
+            forward("eth1", 'groups = ["239.1.0.0/16"]\nstatic = ["239.2.0.1"]'),
+            "forward.eth1.static[0]",
+            "239.2.0.1 is in none of groups",
+        ),
+        (forward("eth1", 'static = ["239.2.0.1", "239.2.0.1"]'), "forward.eth1.static[1]", "is there already"),
+        (forward("eth1", 'static = ["232.2.0.1"]'), "forward.eth1.static[0]", "232.2.0.1 is SSM on gre1"),
+        (
+            forward("eth1", 'query_interval = "10s"'),
+            "forward.eth1.query_response_interval",
+            "10 s is not less than query_interval, 10 s",
+        ),
+        (
+            forward("eth1", 'igmp_version = 2\nquery_response_interval = "26s"'),
+            "forward.eth1.query_response_interval",
+            "26 s does not fit a query of IGMPv2",
+        ),
+        (
+            forward("eth1", "max_groups = 10"),
+            "forward.eth1.max_groups_per_host",
+            "1000 is more than max_groups, 10",
         ),
         (
             TEXT + '\n[[tunnels.gre1.pim.rp]]\naddress = "10.0.0.1"\ngroups = ["239.0.0.0/8"]\n',

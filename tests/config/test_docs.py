@@ -66,4 +66,5 @@ def test_every_section_is_named(made: ModuleType) -> None:
         "[tunnels.NAME.pim]",
         "[[tunnels.NAME.pim.rp]]",
         "[[groups]]",
+        "[forward.NAME]",
     ]

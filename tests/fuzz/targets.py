@@ -18,10 +18,10 @@ from mcastd.pim import auto_rp_packet, messages, packet
 from mcastd.pim.auto_rp_cache import MAX_MAPPINGS
 from mcastd.pim.bootstrap_rps import MAX_RPS, MAX_SCOPES
 from mcastd.pim.neighbor import MAX_NEIGHBORS
-from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface
 from mcastd.streams.table import key
 from tests.pim.encoders import seal
+from tests.simulator.world import WantedRouter
 
 UPSTREAM, LEAF, OTHER = (IPv4Address(f"10.44.4.{n}") for n in (5, 6, 7))
 ENDPOINTS = Endpoints(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"))
@@ -70,8 +70,8 @@ class Machine:
     def _begin(self) -> None:
         self._history: list[bytes] = []
         self._now = 1000.0
-        self._router = Router(Random(1))
-        self._router.configure((PimInterface("gre1", 7, 1398, LEAF, (), PIM),), GROUPS, self._now)
+        self._router = WantedRouter(Random(1))
+        self._router.want((PimInterface("gre1", 7, 1398, LEAF, (), PIM),), GROUPS, self._now)
 
     def __call__(self, data: bytes) -> None:
         """The first byte says from whom, to whom, how much later and of which protocol the rest, a message, comes."""

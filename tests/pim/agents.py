@@ -12,26 +12,33 @@ from mcastd.pim.agent import PimAgent
 from mcastd.pim.settings import PimDesired, PimInterface
 from mcastd.status import GroupStatus, PimStatus
 from mcastd.system.log import get_logger
+from mcastd.wanted import Wanted
 from tests.loops import looping
 from tests.namespaces import DEADLINE
+from tests.simulator.world import want_file
 
 
 class Running:
     """An agent on one interface. ``want`` returns when its Hellos and Joins have left."""
 
     def __init__(self) -> None:
-        self.agent = PimAgent(log=get_logger(), on_change=lambda: None, rng=Random())
-        self.join, self.leave = self.agent.join, self.agent.leave
+        self.wanted = Wanted(time.monotonic)
+        self.agent = PimAgent(log=get_logger(), on_change=lambda: None, rng=Random(), wanted=self.wanted)
         self._desired = PimDesired((), ())
+        self._groups: tuple[Group, ...] = ()
 
     async def want(self, interface: PimInterface | None, groups: tuple[Group, ...]) -> None:
         """Configure: with no interface, the path is gone."""
-        await self._configure(PimDesired(() if interface is None else (interface,), groups))
+        self.agent.configure(PimDesired(() if interface is None else (interface,)))
+        if groups is not self._groups:
+            self._groups = groups
+            want_file(self.wanted, groups)
+        await self._configure(PimDesired(() if interface is None else (interface,)))
 
     async def path_is_back(self) -> None:
         """The path under the interface went down and came up again."""
         interfaces = tuple(replace(one, up_count=one.up_count + 1) for one in self._desired.interfaces)
-        await self._configure(PimDesired(interfaces, self._desired.groups))
+        await self._configure(PimDesired(interfaces))
 
     async def _configure(self, desired: PimDesired) -> None:
         self._desired = desired

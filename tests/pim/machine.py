@@ -10,7 +10,7 @@ from mcastd.pim.packet import ALL_PIM_ROUTERS, Hello, JoinPrune, MessageType, de
 from mcastd.pim.report import pim_status
 from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface
-from tests.simulator.world import NAME, UPSTREAM, settings
+from tests.simulator.world import NAME, UPSTREAM, WantedRouter, settings
 
 GROUP, SSM_GROUP, SOURCE = IPv4Address("239.1.2.3"), IPv4Address("232.1.2.3"), IPv4Address("10.9.0.1")
 OTHER = IPv4Address("10.44.4.7")
@@ -18,10 +18,10 @@ OTHER_RP = IPv4Address("100.15.30.99")
 NOW = 100.0
 
 
-def started(own: PimInterface | None = None, *groups: IPv4Address) -> Router:
-    router = Router(Random(1))
+def started(own: PimInterface | None = None, *groups: IPv4Address) -> WantedRouter:
+    router = WantedRouter(Random(1))
     wanted = tuple(Group(group=group, tunnel=NAME) for group in groups)
-    router.configure((own or settings(),), wanted, NOW)
+    router.want((own or settings(),), wanted, NOW)
     return router
 
 

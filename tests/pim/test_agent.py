@@ -15,6 +15,7 @@ from mcastd.net import bpf, ipv4
 from mcastd.pim.auto_rp_packet import RP_ANNOUNCE, RP_DISCOVERY
 from mcastd.pim.settings import PimInterface
 from mcastd.system import sockets
+from mcastd.wanted import COMMAND
 from tests import pcap
 from tests.frr import Frr
 from tests.namespaces import Namespace, join, until
@@ -54,10 +55,10 @@ def test_frr_takes_our_joins_and_leaves(pair: tuple[Namespace, Namespace], frr: 
     async def main() -> None:
         async with running() as pim:
             await pim.want(interface(), ONE)
-            pim.join(SSM_GROUP, SOURCE, "veth0")
+            pim.wanted.join("veth0", SSM_GROUP, SOURCE, COMMAND)
             await until(lambda: frr.joins() == {("*", str(GROUP)), (str(SOURCE), str(SSM_GROUP))}, "joined")
             await until(lambda: pim.status().neighbors, "FRR's Hello")
-            pim.leave(SSM_GROUP, SOURCE, "veth0")
+            pim.wanted.leave("veth0", SSM_GROUP, SOURCE, COMMAND)
             await until(lambda: frr.joins() == {("*", str(GROUP))}, "pruned")
             assert frr.neighbors() == {str(LEAF)}
             states = [(group.group, group.state, group.upstream) for group in pim.groups()]

@@ -12,13 +12,13 @@ from random import Random
 import pytest
 
 from mcastd.config.model import Group, RpRange
-from mcastd.errors import McastdError
 from mcastd.pim.agent import PimAgent
 from mcastd.pim.auto_rp_packet import RP_DISCOVERY
 from mcastd.pim.packet import Hello, JoinPrune, MessageType, decode_hello, decode_join_prune, encode_hello, unseal
 from mcastd.pim.settings import PimDesired, PimInterface, PimState
 from mcastd.problems import Problem
 from mcastd.status import GroupStatus, PimStatus
+from mcastd.wanted import COMMAND, FILE, Wanted
 from tests.fakes.clock import simulated, until
 from tests.fakes.memory import MemoryLog
 from tests.fakes.pim_transport import FakeHost, FakeTransport
@@ -27,7 +27,7 @@ from tests.pim.machine import GROUP, OTHER, OTHER_RP, SOURCE, SSM_GROUP
 from tests.pim.test_auto_rp import mapping
 from tests.pim.test_bootstrap import bootstrap
 from tests.simulator.reference import Reference
-from tests.simulator.world import LEAF, NAME, RP, UPSTREAM, settings, with_pim
+from tests.simulator.world import LEAF, NAME, RP, UPSTREAM, settings, want_file, with_pim
 
 QUIET = with_pim(join_repeats=0)
 ONE = (Group(group=GROUP, tunnel=NAME),)
@@ -42,15 +42,24 @@ class Bench:
         self.host = FakeHost()
         self.log = MemoryLog()
         self.changes = 0
+        self.wanted = Wanted(lambda: time.monotonic())
+        self._groups: tuple[Group, ...] = ()
         self.agent = PimAgent(
-            log=self.log.logger, on_change=self._changed, rng=Random(seed), open_transport=self.host.open
+            log=self.log.logger,
+            on_change=self._changed,
+            rng=Random(seed),
+            wanted=self.wanted,
+            open_transport=self.host.open,
         )
 
     def _changed(self) -> None:
         self.changes += 1
 
     async def want(self, *interfaces: PimInterface, groups: tuple[Group, ...] = ONE) -> None:
-        self.agent.configure(PimDesired(interfaces, groups, (NAME, SECOND)))
+        self.agent.configure(PimDesired(interfaces, (NAME, SECOND)))
+        if groups is not self._groups:
+            self._groups = groups
+            want_file(self.wanted, groups)
         await self.agent.settled()
 
     @property
@@ -74,6 +83,9 @@ class Bench:
 
     def problems(self) -> list[Problem]:
         return list(self.agent.problems())
+
+    def joins(self) -> int:
+        return sum(self.wanted.counts((NAME, SECOND)).values())
 
 
 @contextlib.asynccontextmanager
@@ -120,23 +132,22 @@ async def test_joins_and_leaves_have_been_sent_when_the_calls_return() -> None:
         bench.hello()
         await asyncio.sleep(1)
         bench.transport.take()
-        bench.agent.join(SSM_GROUP, SOURCE, NAME)
+        bench.wanted.join(NAME, SSM_GROUP, SOURCE, COMMAND)
         assert [message.groups[0].joined[0].address for message in join_prunes(bench.transport.take())] == [SOURCE]
-        assert bench.agent.joins("command") == ((NAME, SSM_GROUP, SOURCE),)
-        assert bench.agent.joins_desired() == 1
+        assert bench.wanted.of_origin(COMMAND) == ((NAME, SSM_GROUP, SOURCE),)
+        assert bench.joins() == 1
         await asyncio.sleep(1)
-        bench.agent.leave(SSM_GROUP, SOURCE, NAME)
+        bench.wanted.leave(NAME, SSM_GROUP, SOURCE, COMMAND)
         assert [message.groups[0].pruned[0].address for message in join_prunes(bench.transport.take())] == [SOURCE]
-        with pytest.raises(McastdError, match="was not joined on gre1 by command"):
-            bench.agent.leave(SSM_GROUP, SOURCE, NAME)
-        assert bench.agent.joins("command") == ()
+        assert not bench.wanted.leave(NAME, SSM_GROUP, SOURCE, COMMAND)
+        assert bench.wanted.of_origin(COMMAND) == ()
 
 
 @simulated
 async def test_a_join_that_is_merged_is_sent_by_the_loop() -> None:
     async with running() as bench:
         await bench.want(QUIET)
-        bench.agent.join(GROUP + 1, None, NAME)  # within 20 ms of the first
+        bench.wanted.join(NAME, GROUP + 1, None, COMMAND)  # within 20 ms of the first
         bench.transport.take()
         took = await until(lambda: join_prunes(bench.transport.take()) != [])
         assert took < 0.05
@@ -178,8 +189,8 @@ async def test_against_the_reference_router() -> None:
             await until(holds, f"{expected}", 7.0)
 
         reference.restart(time.monotonic())
-        bench.agent.join(SSM_GROUP, SOURCE, NAME)
-        bench.agent.join(GROUP, None, NAME)
+        bench.wanted.join(NAME, SSM_GROUP, SOURCE, COMMAND)
+        bench.wanted.join(NAME, GROUP, None, COMMAND)
         both: set[tuple[IPv4Address, IPv4Address | None]] = {(GROUP, None), (SSM_GROUP, SOURCE)}
         await joined(both)
         await asyncio.sleep(10)
@@ -187,7 +198,7 @@ async def test_against_the_reference_router() -> None:
         assert [status.state for status in bench.groups()] == ["joined", "joined"]
         reference.restart(time.monotonic())
         await joined(both)
-        bench.agent.leave(GROUP, None, NAME)
+        bench.wanted.leave(NAME, GROUP, None, COMMAND)
         await joined({(SSM_GROUP, SOURCE)})
         await asyncio.sleep(5)
         await joined({(SSM_GROUP, SOURCE)})
@@ -255,7 +266,7 @@ async def test_a_socket_that_cannot_be_opened_is_a_problem_and_is_tried_again() 
         status = bench.status()
         assert (status.running, status.problem_code, status.dropped) == (False, "pim_send_failed", {"eperm": 1})
         await asyncio.sleep(29)
-        bench.agent.join(GROUP + 1, None, NAME)
+        bench.wanted.join(NAME, GROUP + 1, None, COMMAND)
         assert bench.host.tries == 1
         bench.host.open_error = None
         await asyncio.sleep(2)
@@ -284,14 +295,14 @@ async def test_an_error_of_sending_is_logged_once_and_its_end_as_well() -> None:
         bench.hello()
         bench.transport.send_error = errno.ENOBUFS
         changes = bench.changes
-        bench.agent.join(GROUP + 1, None, NAME)
+        bench.wanted.join(NAME, GROUP + 1, None, COMMAND)
         await asyncio.sleep(1)
-        bench.agent.join(GROUP + 2, None, NAME)
+        bench.wanted.join(NAME, GROUP + 2, None, COMMAND)
         assert bench.changes > changes
         assert bench.status().problem == "No buffer space available"
         assert bench.status().dropped["enobufs"] >= 2
         bench.transport.send_error = None
-        bench.agent.join(GROUP + 3, None, NAME)
+        bench.wanted.join(NAME, GROUP + 3, None, COMMAND)
         await asyncio.sleep(1)
         assert bench.status().problem is None
         assert bench.problems() == []
@@ -346,7 +357,7 @@ async def test_joins_that_are_not_joined_are_a_problem_until_the_neighbor_is_up(
     async with running() as bench:
         assert bench.problems() == []
         await bench.want(groups=groups)
-        assert (bench.agent.joins_desired(), bench.problems()) == (3, missing)
+        assert (bench.joins(), bench.problems()) == (3, missing)
         await bench.want(QUIET, groups=groups)
         assert bench.problems() == []
         await asyncio.sleep(7)
@@ -398,10 +409,10 @@ async def test_a_group_on_two_tunnels_names_both() -> None:
 async def test_joins_of_a_tunnel_that_is_not_configured_any_more_do_not_count() -> None:
     async with running() as bench:
         await bench.want(QUIET, groups=())
-        bench.agent.join(GROUP, None, NAME)
-        bench.agent.configure(PimDesired((), (), (SECOND,)))
+        bench.wanted.join(NAME, GROUP, None, COMMAND)
+        bench.agent.configure(PimDesired((), (SECOND,)))
         await bench.agent.settled()
-        assert (bench.agent.joins_desired(), bench.problems()) == (0, [])
+        assert (bench.wanted.counts((SECOND,)), bench.problems()) == ({SECOND: 0}, [])
 
 
 @simulated
@@ -415,14 +426,14 @@ async def test_changes_and_problems_do_not_walk_the_joins(monkeypatch: pytest.Mo
         def refuse(*_arguments: object) -> None:
             raise AssertionError("every join is walked")
 
-        monkeypatch.setattr("mcastd.pim.membership.Membership.entries", refuse)
-        monkeypatch.setattr("mcastd.pim.membership.Membership.groups", refuse)
-        monkeypatch.setattr("mcastd.pim.membership.Membership.replace", refuse)
-        bench.agent.join(IPv4Address("239.200.0.1"), None, NAME)
+        monkeypatch.setattr("mcastd.membership.Membership.entries", refuse)
+        monkeypatch.setattr("mcastd.membership.Membership.groups", refuse)
+        monkeypatch.setattr("mcastd.membership.Membership.replace", refuse)
+        bench.wanted.join(NAME, IPv4Address("239.200.0.1"), None, COMMAND)
         await bench.want(replace(QUIET, up=False), groups=groups)
         await bench.want(QUIET, groups=groups)
-        assert (bench.agent.joins_desired(), bench.problems()) == (1001, [])
-        assert len(bench.agent.joins("command")) == 1
+        assert (bench.joins(), bench.problems()) == (1001, [])
+        assert len(bench.wanted.of_origin(COMMAND)) == 1
         bench.agent.state()
         await asyncio.sleep(100)
 
@@ -438,7 +449,7 @@ async def test_every_event_is_logged_with_its_tunnel() -> None:
         bench.hello(hello=replace(THEIRS, generation_id=2))
         await asyncio.sleep(2)
         bench.hello(hello=replace(THEIRS, holdtime=0))
-        bench.agent.leave(GROUP, None, NAME, origin="file")
+        bench.wanted.leave(NAME, GROUP, None, FILE)
         expected = ["joined", "pim_neighbor_up", "pim_neighbor_restarted", "joined", "pim_neighbor_down", "pruned"]
         assert bench.log.events() == expected
         joined = bench.log.records[0]

@@ -12,10 +12,9 @@ from mcastd.pim.effects import AutoRpChanged, Effect, Joined, Pruned
 from mcastd.pim.messages import Bootstrap, RpEntry, RpRangeEntry
 from mcastd.pim.packet import ALL_PIM_ROUTERS, GroupSet, SourceEntry
 from mcastd.pim.report import group_statuses, pim_status
-from mcastd.pim.router import Router
 from tests.pim.encoders import encode_auto_rp, encode_bootstrap
 from tests.pim.machine import GROUP, NOW, OTHER, OTHER_RP, SSM_GROUP, dropped, hello, join_prunes, started
-from tests.simulator.world import NAME, RP, UPSTREAM, with_pim
+from tests.simulator.world import NAME, RP, UPSTREAM, WantedRouter, with_pim
 
 AGENT = IPv4Address("10.1.1.9")
 ALL = IPv4Network("224.0.0.0/4")
@@ -29,7 +28,7 @@ def mapping(
     return struct.pack("!HHHH", 496, 496, 8 + len(message), 0) + message
 
 
-def using(**changes: object) -> Router:
+def using(**changes: object) -> WantedRouter:
     return started(
         with_pim(**{"auto_rp": True, "rp": (), "join_repeats": 0, "static_neighbor": True, **changes}), GROUP
     )
@@ -106,9 +105,9 @@ def test_turning_it_on_and_off_moves_the_joins() -> None:
     router.auto_rp_received(NAME, AGENT, mapping(), NOW + 1)
     groups = (Group(group=GROUP, tunnel=NAME),)
     on = with_pim(auto_rp=True, rp=(), join_repeats=0)
-    assert joined(router.configure((on,), groups, NOW + 2)) == [GroupSet(GROUP, (SourceEntry(OTHER_RP, 7),))]
+    assert joined(router.want((on,), groups, NOW + 2)) == [GroupSet(GROUP, (SourceEntry(OTHER_RP, 7),))]
     off = with_pim(rp=(), join_repeats=0)
-    assert joined(router.configure((off,), groups, NOW + 3)) == [GroupSet(GROUP, (), (SourceEntry(OTHER_RP, 7),))]
+    assert joined(router.want((off,), groups, NOW + 3)) == [GroupSet(GROUP, (), (SourceEntry(OTHER_RP, 7),))]
 
 
 BOOTSTRAP_RP, AUTO_RP = IPv4Address("100.15.30.1"), IPv4Address("100.15.30.2")
@@ -141,8 +140,8 @@ def test_which_of_three_sources_wins_is_configured(preference: tuple[RpSource, .
 def test_where_the_preferred_source_has_none_the_next_one_is_asked(
     preference: tuple[RpSource, ...], expected: IPv4Address
 ) -> None:
-    router = Router(Random(1))
-    router.configure((with_pim(bootstrap=True, auto_rp=True, rp=(), rp_preference=preference),), (), NOW)
+    router = WantedRouter(Random(1))
+    router.want((with_pim(bootstrap=True, auto_rp=True, rp=(), rp_preference=preference),), (), NOW)
     hello(router)
     entry = RpRangeEntry(ALL, 1, (RpEntry(BOOTSTRAP_RP, 150, 0),))
     bootstrap = encode_bootstrap(Bootstrap(1, 30, 64, OTHER, (entry,)))

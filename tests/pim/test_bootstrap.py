@@ -12,7 +12,7 @@ from mcastd.pim.packet import ALL_PIM_ROUTERS, GroupSet, SourceEntry
 from mcastd.pim.router import Router
 from tests.pim.encoders import encode_bootstrap
 from tests.pim.machine import GROUP, NOW, OTHER, OTHER_RP, dropped, hello, join_prunes, started
-from tests.simulator.world import EVERY_ROUTER, LEAF, NAME, RP, UPSTREAM, with_pim
+from tests.simulator.world import EVERY_ROUTER, LEAF, NAME, RP, UPSTREAM, WantedRouter, with_pim
 
 
 def bootstrap(no_forward: bool = False, rp: IPv4Address = OTHER_RP) -> bytes:
@@ -20,7 +20,7 @@ def bootstrap(no_forward: bool = False, rp: IPv4Address = OTHER_RP) -> bytes:
     return encode_bootstrap(Bootstrap(1, 30, 64, OTHER, (entry,)), no_forward)
 
 
-def learning() -> Router:
+def learning() -> WantedRouter:
     return started(with_pim(bootstrap=True, rp=(), join_repeats=0, accept_neighbors=EVERY_ROUTER), GROUP)
 
 

@@ -10,10 +10,9 @@ from mcastd.pim.effects import NeighborUp
 from mcastd.pim.messages import SCOPED
 from mcastd.pim.packet import ALL_PIM_ROUTERS, seal
 from mcastd.pim.report import group_statuses
-from mcastd.pim.router import Router
 from tests import pcap
 from tests.pim.machine import GROUP, NOW, OTHER, dropped, hello, join_prunes, started
-from tests.simulator.world import EVERY_ROUTER, LEAF, NAME, RP, UPSTREAM, with_pim
+from tests.simulator.world import EVERY_ROUTER, LEAF, NAME, RP, UPSTREAM, WantedRouter, with_pim
 
 HELLO, REGISTER, STOP, JOIN, BSM, ASSERT, GRAFT, ACK, CANDIDATE, REFRESH = range(10)
 PACKET = pcap.ipv4(seal(HELLO, b""), OTHER, ALL_PIM_ROUTERS)
@@ -137,7 +136,7 @@ LOOKALIKES: dict[str, tuple[str, str]] = {
 }
 
 
-def living() -> Router:
+def living() -> WantedRouter:
     """A router that has joined a group at a neighbour, and hears another one."""
     router = started(with_pim(bootstrap=True, join_repeats=0, accept_neighbors=EVERY_ROUTER), GROUP)
     hello(router)
@@ -146,7 +145,7 @@ def living() -> Router:
     return router
 
 
-def assert_unmoved(router: Router) -> None:
+def assert_unmoved(router: WantedRouter) -> None:
     """Everything is as it was, and goes on."""
     interface = router.interfaces[NAME]
     assert [neighbor.address for neighbor in interface.neighbors.all()] == [UPSTREAM, OTHER]

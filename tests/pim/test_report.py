@@ -11,7 +11,7 @@ from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
 from mcastd.status import GroupStatus, NeighborStatus, PimStatus
 from tests.pim.machine import GROUP, NOW, OTHER, SOURCE, SSM_GROUP, hello, started
-from tests.simulator.world import EVERY_ROUTER, NAME, RP, UPSTREAM, with_pim
+from tests.simulator.world import EVERY_ROUTER, NAME, RP, UPSTREAM, WantedRouter, with_pim
 
 QUIET = with_pim(join_repeats=0)
 
@@ -78,7 +78,7 @@ def test_counters_of_the_machine_and_of_the_host_are_shown_together() -> None:
 
 
 def test_an_interface_that_does_not_run_shows_why() -> None:
-    router = Router(Random(1))
+    router = WantedRouter(Random(1))
     expected = PimStatus(running=False, problem="no", problem_code="pim_send_failed", dropped={"enodev": 1})
     assert pim_status(router, NAME, True, {"enodev": 1}, NOW, "no") == expected
     assert pim_status(router, NAME, True, {}, NOW) == PimStatus(running=False)
@@ -146,7 +146,7 @@ def test_a_configured_neighbor_has_six_seconds_for_its_first_hello(
 def test_a_join_on_an_interface_that_does_not_run_and_on_one_that_does() -> None:
     router = started(QUIET)
     groups = (Group(group=GROUP, tunnel=NAME), Group(group=GROUP, tunnel="gre2"))
-    router.configure((QUIET,), groups, NOW)
+    router.want((QUIET,), groups, NOW)
     hello(router, now=NOW + 1)
     first, second = group_statuses(router, NOW + 2)
     assert (first.tunnel, first.tunnels, first.state) == (NAME, (NAME, "gre2"), "joined")
@@ -161,5 +161,5 @@ def test_nothing_counts_as_joined_while_the_path_is_down() -> None:
     router = started(QUIET, GROUP)
     hello(router, now=NOW + 1)
     assert router.joined(NAME, NOW + 2) == 1
-    router.configure((replace(QUIET, up=False),), (Group(group=GROUP, tunnel=NAME),), NOW + 3)
+    router.want((replace(QUIET, up=False),), (Group(group=GROUP, tunnel=NAME),), NOW + 3)
     assert router.joined(NAME, NOW + 4) == 0

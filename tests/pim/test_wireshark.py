@@ -23,11 +23,10 @@ from mcastd.pim.messages import (
     encode_register_stop,
 )
 from mcastd.pim.packet import ALL_PIM_ROUTERS, MessageType, SourceEntry, decode_hello, decode_join_prune, unseal
-from mcastd.pim.router import Router
 from tests import pcap
 from tests.pim.encoders import encode_assert, encode_bootstrap, encode_candidate_rp, encode_join_prune, seal
 from tests.pim.oracle import DECODERS, assert_agreed
-from tests.simulator.world import LEAF, NAME, UPSTREAM, settings
+from tests.simulator.world import LEAF, NAME, UPSTREAM, WantedRouter, settings
 
 GROUP, SOURCE = IPv4Address("239.1.2.3"), IPv4Address("10.9.0.1")
 SENT_TYPES = {MessageType.HELLO, MessageType.JOIN_PRUNE, MessageType.REGISTER_STOP}
@@ -39,10 +38,10 @@ REGISTER_STOP = bytes.fromhex("2200162801000020ef0102030100c0a8140a")
 
 def everything_sent() -> list[Send]:
     """What the machine sends in a life with joins, exclusions, leaves, a refresh, a Register and a goodbye."""
-    router = Router(Random(1))
+    router = WantedRouter(Random(1))
     own = replace(settings(), secondary=(IPv4Address("10.1.1.246"),))
     groups = tuple(Group(group=IPv4Address("239.2.0.0") + n, tunnel=NAME) for n in range(300))
-    effects = router.configure((own,), groups, 0.0)
+    effects = router.want((own,), groups, 0.0)
     effects += router.join(GROUP, None, NAME, "test", 1.0, frozenset({SOURCE, SOURCE + 1}))
     effects += router.join(GROUP, None, NAME, "test", 2.0, frozenset({SOURCE + 1}))
     effects += router.join(IPv4Address("232.1.2.3"), SOURCE, NAME, "test", 3.0)

@@ -1,14 +1,17 @@
 """A point-to-point link in simulated time, with mcastd's machine at one end and the reference at the other."""
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
 
-from mcastd.config.model import Group, Pim, RpRange
+from mcastd.config.model import Config, Group, Pim, RpRange
 from mcastd.pim.effects import Effect, Event, Send
 from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface
+from mcastd.wanted import FILE, Wanted
+from mcastd.wiring import file_entries
 from tests.simulator.reference import Reference
 
 UPSTREAM = IPv4Address("10.44.4.5")
@@ -35,6 +38,51 @@ class Weather:
     duplicate: float = 0.0
 
 
+def want_file(wanted: Wanted, groups: tuple[Group, ...]) -> None:
+    """Desire these groups for the file."""
+    entries = file_entries(Config(groups=groups))
+    for name in {**wanted.memberships(), **entries}:
+        wanted.replace(name, FILE, entries.get(name, ()))
+
+
+class WantedRouter(Router):
+    """A router, and what is wanted of it: the effects of a change are returned, as the agent carries them out."""
+
+    def __init__(self, rng: Random) -> None:
+        super().__init__(rng, Wanted(lambda: 0.0))
+        self._groups: tuple[Group, ...] = ()
+        self._changed: dict[str, dict[IPv4Address, None]] = {}
+        self.wanted.listen(lambda name, groups: self._changed.setdefault(name, {}).update(dict.fromkeys(groups)))
+
+    def want(self, interfaces: Iterable[PimInterface], groups: tuple[Group, ...], now: float) -> list[Effect]:
+        """Run on these interfaces, and join what a file has."""
+        if groups is not self._groups:
+            self._groups = groups
+            want_file(self.wanted, groups)
+        changed, self._changed = self._changed, {}
+        return self.configure(interfaces, now, changed)
+
+    def join(
+        self,
+        group: IPv4Address,
+        source: IPv4Address | None,
+        name: str,
+        origin: str,
+        now: float,
+        excluded: frozenset[IPv4Address] = frozenset(),
+    ) -> list[Effect]:
+        self.wanted.join(name, group, source, origin, excluded)
+        return self._effects(now)
+
+    def leave(self, group: IPv4Address, source: IPv4Address | None, name: str, origin: str, now: float) -> list[Effect]:
+        assert self.wanted.leave(name, group, source, origin)
+        return self._effects(now)
+
+    def _effects(self, now: float) -> list[Effect]:
+        changed, self._changed = self._changed, {}
+        return [effect for name, groups in changed.items() for effect in self.changed(name, groups, now)]
+
+
 class Leaf:
     """mcastd's router with one interface on the link."""
 
@@ -47,12 +95,12 @@ class Leaf:
 
     def restart(self, now: float) -> None:
         """Killed, and started again with the same file."""
-        self.router = Router(self.world.random)
-        self._do(self.router.configure((self.settings,), self.groups, now))
+        self.router = WantedRouter(self.world.random)
+        self._do(self.router.want((self.settings,), self.groups, now))
 
     def configure(self, groups: tuple[Group, ...], now: float) -> None:
         self.groups = groups
-        self._do(self.router.configure((self.settings,), groups, now))
+        self._do(self.router.want((self.settings,), groups, now))
 
     def join(self, group: IPv4Address, source: IPv4Address | None = None, origin: str = "test") -> None:
         self._do(self.router.join(group, source, NAME, origin, self.world.now))
@@ -88,8 +136,7 @@ class Leaf:
                 self.events.append(effect)
 
     def wanted(self) -> set[tuple[IPv4Address, IPv4Address | None]]:
-        membership = self.router.memberships.get(NAME)
-        return {(group, source) for group, source, _ in membership.entries()} if membership else set()
+        return {(group, source) for group, source, _ in self.router.wanted.of(NAME).entries()}
 
 
 class World:

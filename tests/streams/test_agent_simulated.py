@@ -14,6 +14,7 @@ from mcastd.streams.agent import StreamsAgent
 from mcastd.streams.desired import TunnelArrival
 from mcastd.streams.table import NAME
 from mcastd.system import capabilities
+from mcastd.wanted import COMMAND
 from tests.composed import ARTICLE, Process, running
 from tests.fakes.clock import simulated, until
 from tests.fakes.streams import FakeStreams
@@ -122,15 +123,15 @@ async def test_what_arrives_without_a_join_is_no_evidence() -> None:
 @simulated
 async def test_a_group_that_is_left_and_joined_again_is_no_problem() -> None:
     async with running() as process:
-        pim = process.agents.pim
-        pim.join(IPv4Address("239.1.1.2"), None, "gre1")
+        wanted = process.agents.wanted
+        wanted.join("gre1", IPv4Address("239.1.1.2"), None, COMMAND)
         streams(process).arrives("239.1.1.2")
         streams(process).arrives(GROUP, rate=0)
         await arriving(process)
-        pim.leave(IPv4Address("239.1.1.2"), None, "gre1")
+        wanted.leave("gre1", IPv4Address("239.1.1.2"), None, COMMAND)
         streams(process).arrives("239.1.1.2", rate=0)
         await with_hellos(process, 60.0)
-        pim.join(IPv4Address("239.1.1.2"), None, "gre1")
+        wanted.join("gre1", IPv4Address("239.1.1.2"), None, COMMAND)
         await with_hellos(process, 20.0)
         assert (codes(process), agent(process).arrivals()["gre1"].silences) == (set(), 0)
 

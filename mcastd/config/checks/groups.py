@@ -4,7 +4,7 @@ from collections import Counter
 
 from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import MAX_JOINS, Config, Group, Pim
-from mcastd.config.report import Report, Table, dotted, shown
+from mcastd.config.report import Report, Table, shown
 
 
 def check(config: Config, report: Report) -> None:
@@ -19,11 +19,7 @@ def check(config: Config, report: Report) -> None:
         if tunnel is None:
             names = ", ".join(sorted(tunnels)) or "none is defined"
             at.refuse("tunnel", f"there is no tunnel {shown(group.tunnel)}; allowed: {names}", ("tunnels",))
-        elif tunnel.pim is None:
-            table = ("tunnels", tunnel.name)
-            text = f"{tunnel.name} has no PIM; allowed: a tunnel with a table [{dotted((*table, 'pim'))}]"
-            at.refuse("tunnel", text, table)
-        elif not group.sources:
+        elif tunnel.pim is not None and not group.sources:
             _rp_of_every_source(group, tunnel.pim, at, report.table("tunnels", tunnel.name, "pim"))
 
 

@@ -4,9 +4,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from mcastd import membership
 from mcastd.errors import McastdError
-from mcastd.pim import membership
-from mcastd.pim.membership import DesiredGroup, Membership
+from mcastd.membership import DesiredGroup, Membership
 
 GROUP, OTHER = IPv4Address("239.1.1.1"), IPv4Address("239.1.1.2")
 S1, S2, S3 = (IPv4Address(f"10.9.0.{n}") for n in (1, 2, 3))

@@ -1,6 +1,7 @@
 """Which groups and sources are desired on one interface, counted by origin: the last origin to leave prunes.
 
-An origin is whose request it is: ``file`` (the configuration), ``command`` (``mcastd join``).
+An origin is whose request it is: ``file`` (the configuration), ``command`` (``mcastd join``), ``application`` (one on
+this host), or the name of an interface behind which hosts ask for it; on such an interface ``hosts`` and ``static``.
 """
 
 from collections.abc import Collection, Iterable
@@ -44,9 +45,11 @@ class Membership:
 
     def __init__(self) -> None:
         self._groups: dict[IPv4Address, _Origins] = {}
-        self._by_origin: dict[str, dict[GroupSource, None]] = {}  # the entries of each origin, in the order they came
+        # The entries of each origin in the order they came, each with the time since when it desires it.
+        self._by_origin: dict[str, dict[GroupSource, float]] = {}
         self._joins = 0  # the number of entries of all origins together
         self._entries = 0  # the number of different entries
+        self.refused = 0  # how many entries were too many
 
     def __len__(self) -> int:
         return self._entries
@@ -72,33 +75,76 @@ class Membership:
             for source in ((None, *found.sources) if found.any_source else found.sources)
         ]
 
+    def since(self, group: IPv4Address, source: IPv4Address | None, origin: str) -> float | None:
+        """Since when an origin desires an entry; None if it does not."""
+        return self._by_origin.get(origin, {}).get((group, source))
+
+    def since_first(self, group: IPv4Address) -> float | None:
+        """Since when a group is desired by the origins that desire it now; None if none does."""
+        found = self._groups.get(group)
+        if found is None:
+            return None
+        entries = [((group, None), found.any_source), *(((group, one), by) for one, by in found.sources.items())]
+        return min(self._by_origin[origin][entry] for entry, origins in entries for origin in origins)
+
     def join(
-        self, group: IPv4Address, source: IPv4Address | None, origin: str, excluded: frozenset[IPv4Address] = NONE
-    ) -> None:
+        self,
+        group: IPv4Address,
+        source: IPv4Address | None,
+        origin: str,
+        excluded: frozenset[IPv4Address] = NONE,
+        now: float = 0.0,
+    ) -> bool:
         """``origin`` desires ``group`` from ``source``, or from any (None) that it does not exclude.
 
-        Raises McastdError above MAX_JOINS.
+        Returns whether that is new. Raises McastdError above MAX_JOINS.
         """
-        if self._joins >= MAX_JOINS and (group, source) not in self._by_origin.get(origin, ()):
-            raise McastdError(f"{group}: {MAX_JOINS} joins on one tunnel is the most; leave others first")
-        self._add(group, source, origin, excluded)
+        if (group, source) not in self._by_origin.get(origin, ()):
+            self._require_room(group, 1)
+        return self._add(group, source, origin, excluded, now)
+
+    def set_group(self, group: IPv4Address, origin: str, desired: DesiredGroup, now: float = 0.0) -> bool:
+        """Make ``desired`` all that ``origin`` desires of one group; nothing, if it is empty.
+
+        Returns whether that changed anything. Raises McastdError above MAX_JOINS, and then nothing has changed.
+        """
+        found = self._groups.get(group, _Origins())
+        before = {source for source, origins in found.sources.items() if origin in origins}
+        had_any = origin in found.any_source
+        more = len(desired.sources) + desired.any_source - len(before) - had_any
+        if more > 0:
+            self._require_room(group, more)
+        changed = [self.leave(group, source, origin) for source in before - desired.sources]
+        if had_any and not desired.any_source:
+            changed.append(self.leave(group, None, origin))
+        changed += [self._add(group, source, origin, NONE, now) for source in desired.sources - before]
+        if desired.any_source:
+            changed.append(self._add(group, None, origin, desired.excluded, now))
+        return any(changed)
+
+    def _require_room(self, group: IPv4Address, entries: int) -> None:
+        if self._joins + entries > MAX_JOINS:
+            self.refused += 1
+            raise McastdError(f"{group}: {MAX_JOINS} joins on one interface is the most; leave others first")
 
     def _add(
-        self, group: IPv4Address, source: IPv4Address | None, origin: str, excluded: frozenset[IPv4Address] = NONE
-    ) -> None:
+        self, group: IPv4Address, source: IPv4Address | None, origin: str, excluded: frozenset[IPv4Address], now: float
+    ) -> bool:
         found = self._groups.get(group)
         if found is None:
             found = self._groups[group] = _Origins()
         entries = self._by_origin.setdefault(origin, {})
-        before = len(entries)
-        entries[group, source] = None
-        is_new = len(entries) > before
-        self._joins += is_new
-        self._entries += not found.of(source)
+        is_new = (group, source) not in entries
+        if is_new:
+            entries[group, source] = now
+            self._joins += 1
+            self._entries += not found.of(source)
         if source is None:
+            is_new |= found.any_source.get(origin) != excluded
             found.any_source[origin] = excluded
         elif is_new:
             found.sources[source] = (*found.sources.get(source, ()), origin)
+        return is_new
 
     def leave(self, group: IPv4Address, source: IPv4Address | None, origin: str) -> bool:
         """Remove a join of ``origin``; returns False if there was none."""
@@ -119,7 +165,7 @@ class Membership:
             del self._groups[group]
         return True
 
-    def replace(self, origin: str, desired: Iterable[GroupSource]) -> list[IPv4Address]:
+    def replace(self, origin: str, desired: Iterable[GroupSource], now: float = 0.0) -> list[IPv4Address]:
         """Make ``desired``, of any number, the entries of ``origin``; returns the groups that this changed."""
         target = dict.fromkeys(desired)
         changed: dict[IPv4Address, None] = {}
@@ -130,7 +176,7 @@ class Membership:
                 self.leave(group, source, origin)
                 changed[group] = None
         for group, source in target:
-            self._add(group, source, origin)
+            self._add(group, source, origin, NONE, now)
             changed[group] = None
         return list(changed)
 

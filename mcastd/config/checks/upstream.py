@@ -1,0 +1,32 @@
+"""Rules for how a tunnel joins groups, and for which applications."""
+
+from mcastd.config.model import Config, Tunnel
+from mcastd.config.report import Report, Table, dotted
+from mcastd.config.value_types import LINK_LOCAL_GROUPS
+
+
+def check(config: Config, report: Report) -> None:
+    """Apply every rule to every tunnel."""
+    for tunnel in config.tunnels:
+        at = report.table("tunnels", tunnel.name)
+        _protocol(tunnel, at)
+        for key in ("follow", "follow_except"):
+            _ranges(tunnel, key, at)
+        if isinstance(tunnel.follow, bool) and not tunnel.follow and tunnel.follow_except:
+            at.refuse("follow_except", "nothing is followed; allowed: only where follow is not false", "follow")
+
+
+def _protocol(tunnel: Tunnel, at: Table) -> None:
+    if tunnel.upstream == "pim" and tunnel.pim is None:
+        table = dotted((*at.path, "pim"))
+        at.refuse("upstream", f'there is no table [{table}]; allowed: "igmp" or "none", or add the table')
+    elif tunnel.upstream in ("igmp", "none") and tunnel.pim is not None:
+        at.refuse("upstream", 'the tunnel has a table pim; allowed: "pim", or remove the table', "pim")
+
+
+def _ranges(tunnel: Tunnel, key: str, at: Table) -> None:
+    ranges = getattr(tunnel, key)
+    for index, found in enumerate(ranges if isinstance(ranges, tuple) else ()):
+        if found.subnet_of(LINK_LOCAL_GROUPS):
+            text = f"{found} never leaves its link; allowed: ranges outside {LINK_LOCAL_GROUPS}"
+            at.refuse((key, index), text)

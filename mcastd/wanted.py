@@ -1,0 +1,118 @@
+"""Who wants which groups on which interface, and who is called when that changes. Pure; it is given a clock.
+
+The daemon has two of these: what is desired from upstream, by tunnel, and what receivers behind this host desire, by
+downstream interface. Those who write name an origin (``mcastd.membership``); those who read listen.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final, TypeAlias
+
+from mcastd.config.value_types import LINK_LOCAL_GROUPS
+from mcastd.errors import McastdError
+from mcastd.membership import NONE, DesiredGroup, GroupSource, Membership
+from mcastd.net.prefix_table import in_ranges
+
+FILE: Final = "file"
+COMMAND: Final = "command"
+APPLICATION: Final = "application"
+HOSTS: Final = "hosts"
+STATIC: Final = "static"
+
+Listener: TypeAlias = Callable[[str, Sequence[IPv4Address]], None]
+"""Called with an interface and the groups of it that have changed."""
+
+
+def require_joinable(group: IPv4Address, source: IPv4Address | None, ssm_ranges: Sequence[IPv4Network] = ()) -> None:
+    """Raise McastdError, with the reason, for what nothing can join."""
+    if not group.is_multicast:
+        raise McastdError(f"{group} is not a multicast group (224.0.1.0 to 239.255.255.255)")
+    if group in LINK_LOCAL_GROUPS:
+        raise McastdError(f"{group} is link-local ({LINK_LOCAL_GROUPS}): it is never joined upstream")
+    if source is None and in_ranges(group, ssm_ranges):
+        raise McastdError(f"{group} is source-specific: name the source to join")
+    if source is not None and (source.is_multicast or source.is_unspecified or source.is_loopback):
+        raise McastdError(f"{source} cannot be a source: a unicast address is needed")
+
+
+class Wanted:
+    """What is desired on each interface, whether it exists or not."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """``clock`` is monotonic, in seconds."""
+        self._clock = clock
+        self._memberships: dict[str, Membership] = {}  # by the interface's name
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener`` after each change, before the method that changed it returns.
+
+        It is called where an origin's desire of a group changed, so also where all origins together desire the same.
+        """
+        self._listeners.append(listener)
+
+    # Questions
+
+    def of(self, name: str) -> Membership:
+        """What is desired on an interface; the same object for as long as the daemon runs. Change it here only."""
+        return self._memberships.setdefault(name, Membership())
+
+    def memberships(self) -> Mapping[str, Membership]:
+        """What is desired, by the interface's name; also on interfaces that the configuration no longer has."""
+        return self._memberships
+
+    def counts(self, names: Iterable[str]) -> dict[str, int]:
+        """How many entries are desired on each of these interfaces."""
+        return {name: len(self._memberships.get(name, ())) for name in names}
+
+    def is_wanted(self, name: str, source: IPv4Address | None, group: IPv4Address) -> bool:
+        """Whether what ``source`` sends to ``group`` is desired on an interface."""
+        found = self._memberships.get(name)
+        return found is not None and bool(found.origins(group, None) or found.origins(group, source))
+
+    def of_origin(self, origin: str) -> tuple[tuple[str, IPv4Address, IPv4Address | None], ...]:
+        """The entries of ``origin``, as (interface, group, source)."""
+        return tuple((name, *entry) for name, found in self._memberships.items() for entry in found.of_origin(origin))
+
+    def since(self, name: str, group: IPv4Address) -> float | None:
+        """Since when a group is desired on an interface by those that desire it now; None if it is not."""
+        found = self._memberships.get(name)
+        return None if found is None else found.since_first(group)
+
+    # Changes
+
+    def join(
+        self,
+        name: str,
+        group: IPv4Address,
+        source: IPv4Address | None,
+        origin: str,
+        excluded: frozenset[IPv4Address] = NONE,
+    ) -> None:
+        """``origin`` desires ``group`` from ``source``, or from any (None) but those excluded. Raises McastdError."""
+        require_joinable(group, source)
+        if self.of(name).join(group, source, origin, excluded, self._clock()):
+            self._changed(name, (group,))
+
+    def leave(self, name: str, group: IPv4Address, source: IPv4Address | None, origin: str) -> bool:
+        """Remove an entry of ``origin``; returns False if there was none."""
+        if not self.of(name).leave(group, source, origin):
+            return False
+        self._changed(name, (group,))
+        return True
+
+    def set_group(self, name: str, group: IPv4Address, origin: str, desired: DesiredGroup) -> None:
+        """Make ``desired`` all that ``origin`` desires of one group. Raises McastdError, and then nothing changed."""
+        for source in desired.sources or (None,):
+            require_joinable(group, source)
+        if self.of(name).set_group(group, origin, desired, self._clock()):
+            self._changed(name, (group,))
+
+    def replace(self, name: str, origin: str, entries: Iterable[GroupSource]) -> None:
+        """Make ``entries``, of any number, all that ``origin`` desires on an interface; they can all be joined."""
+        if changed := self.of(name).replace(origin, entries, self._clock()):
+            self._changed(name, changed)
+
+    def _changed(self, name: str, groups: Sequence[IPv4Address]) -> None:
+        for listener in self._listeners:
+            listener(name, groups)
