@@ -8,6 +8,7 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
+from mcastd.igmp import packet as igmp_packet
 from mcastd.ipsec import vici
 from mcastd.keepalive import packet as keepalive_packet
 from mcastd.keepalive import reflect
@@ -28,6 +29,7 @@ DECODERS: dict[ModuleType, tuple[str, ...]] = {
         "decode_candidate_rp",
     ),
     auto_rp_packet: ("decode_udp", "decode_auto_rp", "_entry", "_groups"),
+    igmp_packet: ("decode", "_query", "_records", "_group", "_sources", "decode_code"),
     ipv4: ("parse",),
     nfnetlink: ("part", "counter", "elements", "_attributes", "_required", "_number"),
     gre: ("decode", "behind_cmd"),

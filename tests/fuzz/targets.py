@@ -1,4 +1,4 @@
-"""What is fuzzed: every decoder, and the PIM machine behind its checksum. Only DecodeError may come out."""
+"""What is fuzzed: every decoder, and the machines of PIM and IGMP behind them. Only DecodeError may come out."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,6 +8,10 @@ from random import Random
 
 from mcastd.config.model import Group, Pim, RpRange
 from mcastd.errors import DecodeError
+from mcastd.igmp import packet as igmp_packet
+from mcastd.igmp.group import MAX_SOURCES
+from mcastd.igmp.querier import MAX_QUERIERS, Querier
+from mcastd.igmp.settings import IgmpInterface
 from mcastd.ipsec import vici
 from mcastd.keepalive.packet import Endpoints, carried
 from mcastd.keepalive.reflect import reflect
@@ -20,6 +24,7 @@ from mcastd.pim.bootstrap_rps import MAX_RPS, MAX_SCOPES
 from mcastd.pim.neighbor import MAX_NEIGHBORS
 from mcastd.pim.settings import PimInterface
 from mcastd.streams.table import key
+from tests.igmp.encoders import seal as seal_igmp
 from tests.pim.encoders import seal
 from tests.simulator.world import WantedRouter
 
@@ -29,7 +34,7 @@ KEYED = Endpoints(ENDPOINTS.local, ENDPOINTS.remote, GreOptions(0x28), (IPv4Addr
 PIM = Pim(neighbor=UPSTREAM, bootstrap=True, auto_rp=True, rp=(RpRange(address=IPv4Address("100.15.30.253")),))
 GROUPS = tuple(Group(group=IPv4Address("239.1.2.0") + n, tunnel="gre1") for n in range(8))
 FAILED = Path(".fuzz/failed")
-HISTORY = FAILED / "pim_machine-history"
+HISTORY = FAILED / "machine-history"
 _LIFE = 5000  # messages after which the machine is begun anew, so that a crash can be repeated
 
 
@@ -104,6 +109,35 @@ class Machine:
         assert all(sum(len(known.rps) for known in zone.ranges.values()) <= MAX_RPS for zone in zones.values())
 
 
+class IgmpMachine(Machine):
+    """A querier, fed with messages whose checksum is repaired; what it keeps must stay bounded."""
+
+    def _begin(self) -> None:
+        self._history: list[bytes] = []
+        self._now = 1000.0
+        own = IgmpInterface("eth1", OTHER, fast_leave=True, max_groups=20, max_groups_per_host=10)
+        self._querier = Querier(own, self._now)
+
+    def _take(self, data: bytes) -> None:
+        how, message = data[0], seal_igmp(data[1:])
+        self._now += (0.0, 0.1, 3.0, 60.0)[how >> 6]
+        source = (LEAF, UPSTREAM, IPv4Address(0), IPv4Address(0x0A320000 + len(self._history) % 1000))[how & 3]
+        querier = self._querier
+        if how & 8:
+            querier.allow_queries(bool(how & 4), self._now)
+        with suppress(DecodeError):
+            assert len(querier.receive(source, igmp_packet.decode(message), self._now)) < 200
+        assert len(querier.advance(self._now)) < 500
+        assert querier.next_deadline() > self._now
+        assert len(querier.groups) <= 20
+        assert len(querier.others) <= MAX_QUERIERS
+        for group in querier.groups.values():
+            desired = group.desired(self._now)
+            assert desired == group.reported
+            assert desired.any_source or desired.sources
+            assert len(desired.sources) + len(desired.excluded) <= MAX_SOURCES
+
+
 def keepalive_received(data: bytes) -> None:
     """A GRE packet of the far end to a tunnel with or without a key; a checksum in either header is repaired.
 
@@ -149,6 +183,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "pim_candidate_rp": decoder(messages.decode_candidate_rp),
     "auto_rp": decoder(lambda data: auto_rp_packet.decode_auto_rp(auto_rp_packet.decode_udp(data))),
     "pim_machine": Machine(),
+    "igmp": decoder(igmp_packet.decode),
+    "igmp_machine": IgmpMachine(),
     "ipv4": decoder(ipv4.parse),
     "gre": decoder(gre.decode),
     "keepalive": decoder(lambda data: reflect(data, ENDPOINTS)),

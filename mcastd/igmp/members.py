@@ -1,0 +1,142 @@
+"""Which hosts have reported what of a group (explicit host tracking; RFC 9776, section 6, leaves it to the router).
+
+The router state of ``group`` alone decides what is forwarded. What is tracked here answers who receives a group, limits
+what one host may join, and says whether a host that leaves is the last one. It errs on one side: a host may be taken to
+desire more than it does, since an answer to a query for some sources looks like one that names all.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final
+
+from mcastd.igmp.packet import RecordType
+
+MAX_HOSTS: Final = 1000
+"""Hosts of an interface that are tracked; the reports of others count, as those of hosts that suppress reports."""
+MAX_TRACKED: Final = 50_000
+"""Memberships and their sources together, of all hosts of an interface, that are tracked."""
+
+
+@dataclass(slots=True)
+class Member:
+    """What a host desires of a group: all but ``sources`` if ``is_exclude``, else ``sources``; until ``expires``."""
+
+    version: int
+    expires: float
+    is_exclude: bool = False
+    sources: frozenset[IPv4Address] = frozenset()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it desires nothing any more."""
+        return not (self.is_exclude or self.sources)
+
+    def update(self, kind: RecordType, listed: frozenset[IPv4Address]) -> None:
+        """The host sent a record."""
+        match kind:
+            case RecordType.TO_IN:
+                self.is_exclude, self.sources = False, listed
+            case RecordType.IS_EX | RecordType.TO_EX:
+                self.is_exclude, self.sources = True, listed
+            case RecordType.IS_IN | RecordType.ALLOW:
+                self.sources = self.sources - listed if self.is_exclude else self.sources | listed
+            case RecordType.BLOCK:
+                self.sources = self.sources | listed if self.is_exclude else self.sources - listed
+
+
+class Hosts:
+    """How much is tracked of each host of an interface."""
+
+    def __init__(self) -> None:
+        self._groups: dict[IPv4Address, int] = {}  # how many groups each host is a member of
+        self._tracked = 0  # memberships and their sources, of all hosts
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def groups_of(self, host: IPv4Address) -> int:
+        """How many groups a host is a member of."""
+        return self._groups.get(host, 0)
+
+    def can_track(self, host: IPv4Address, sources: int) -> bool:
+        """Whether there is room for one more membership of a host."""
+        return self._tracked + 1 + sources <= MAX_TRACKED and (host in self._groups or len(self) < MAX_HOSTS)
+
+    def resized(self, more: int) -> None:
+        """A membership has so many sources more."""
+        self._tracked += more
+
+    def joined(self, host: IPv4Address, member: Member) -> None:
+        """A host is a member of one more group."""
+        self._groups[host] = self.groups_of(host) + 1
+        self._tracked += 1 + len(member.sources)
+
+    def left(self, host: IPv4Address, member: Member) -> None:
+        """A host is a member of one group less."""
+        self._tracked -= 1 + len(member.sources)
+        if self.groups_of(host) > 1:
+            self._groups[host] -= 1
+        else:
+            self._groups.pop(host, None)
+
+
+class Members:
+    """The members of one group."""
+
+    __slots__ = ("_hosts", "_members", "untracked_until")
+
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+        self._members: dict[IPv4Address, Member] = {}
+        self.untracked_until = 0.0  # until when there may be members that are not tracked
+
+    def __contains__(self, host: IPv4Address) -> bool:
+        return host in self._members
+
+    def report(
+        self, host: IPv4Address, version: int, kind: RecordType, listed: frozenset[IPv4Address], expires: float
+    ) -> None:
+        """A host sent a record, and is a member until ``expires`` if it desires anything."""
+        member = self._members.get(host) or Member(version, expires)
+        is_new, before = host not in self._members, len(member.sources)
+        member.update(kind, listed)
+        if member.is_empty:
+            if not is_new:
+                member.sources = frozenset()
+                self._hosts.resized(-before)
+                self.remove(host)
+            return
+        member.version, member.expires = version, expires
+        more = len(member.sources) - before
+        if not self._hosts.can_track(host, len(member.sources) if is_new else more):
+            self.untracked_until = max(self.untracked_until, expires)
+            if not is_new:
+                self._hosts.resized(more)
+                self.remove(host)
+            return
+        if is_new:
+            self._members[host] = member
+            self._hosts.joined(host, member)
+        else:
+            self._hosts.resized(more)
+
+    def remove(self, host: IPv4Address) -> None:
+        """A host is no member any more."""
+        member = self._members.pop(host, None)
+        if member is not None:
+            self._hosts.left(host, member)
+
+    def expire(self, now: float) -> None:
+        """Remove the members whose time is over."""
+        for host in [host for host, member in self._members.items() if member.expires <= now]:
+            self.remove(host)
+
+    def clear(self) -> None:
+        """The group is gone."""
+        for host in list(self._members):
+            self.remove(host)
+
+    def of(self, now: float) -> Iterator[tuple[IPv4Address, Member]]:
+        """Each member, with its address."""
+        return ((host, member) for host, member in self._members.items() if member.expires > now)

@@ -1,0 +1,60 @@
+"""What an interface's querier is configured with, and the intervals that follow from it (RFC 9776, section 8)."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final
+
+RESPONSE_GRACE: Final = 0.1
+"""Seconds for the last answer to arrive: a host may wait for the whole Max Response Time before it sends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The values that all systems of a link should share, in seconds, and the intervals made of them."""
+
+    robustness: int = 2
+    query_interval: float = 125.0
+    query_response_interval: float = 10.0
+    last_member_query_interval: float = 1.0
+
+    @property
+    def group_membership_interval(self) -> float:
+        """How long a report is valid (section 8.4)."""
+        return self.robustness * self.query_interval + 2 * self.query_response_interval
+
+    @property
+    def other_querier_present_interval(self) -> float:
+        """How long a querier that sends no query is taken to be there (section 8.5)."""
+        return self.robustness * self.query_interval + self.query_response_interval / 2
+
+    @property
+    def startup_query_interval(self) -> float:
+        """Between the first queries (section 8.6), of which there are ``robustness`` (section 8.7)."""
+        return self.query_interval / 4
+
+    @property
+    def last_member_query_time(self) -> float:
+        """How long a group stays after the last host has left it (section 8.10), with the grace for an answer."""
+        return self.robustness * self.last_member_query_interval + RESPONSE_GRACE
+
+    @property
+    def older_host_present_interval(self) -> float:
+        """How long a host of an older version is taken to be there after its report (section 8.13)."""
+        return self.robustness * self.query_interval + self.query_response_interval
+
+
+@dataclass(frozen=True, slots=True)
+class IgmpInterface:
+    """A downstream interface: our address on it, the version of our queries, and limits.
+
+    ``fast_leave`` removes a group without asking when the last host that is known to receive it leaves.
+    """
+
+    name: str
+    address: IPv4Address
+    ifindex: int = 0
+    version: int = 3
+    timing: Timing = Timing()
+    fast_leave: bool = False
+    max_groups: int = 1000
+    max_groups_per_host: int = 500
