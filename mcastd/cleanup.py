@@ -5,7 +5,7 @@ in user space is gone with its process), as GRE of a raw socket. What the ledger
 """
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -51,7 +51,8 @@ async def clean_up(config: Config, directory: Path, log: Logger, system: System 
     agents.prepare(peers)
     await agents.close()
     handover.forget()
-    (directory / config.daemon.control_socket.name).unlink(missing_ok=True)  # of a daemon that was killed
+    with suppress(OSError):
+        (directory / config.daemon.control_socket.name).unlink()  # of a daemon that was killed
     left = [f"{kind} {key}" for kind in _KINDS for key in agents.ledger.entries(kind)]
     if left:
         raise HostError(f"this could not be taken down, the log says why: {', '.join(left)}")

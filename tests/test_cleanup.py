@@ -88,6 +88,16 @@ async def test_a_ledger_that_cannot_be_read_or_is_missing_leaves_nothing_either(
 
 
 @simulated
+async def test_without_a_runtime_directory_nothing_is_left_either(tmp_path: Path) -> None:
+    async with left_standing(tmp_path) as host:
+        (tmp_path / "file").touch()
+        host.ledger_file = Ledger(tmp_path / "file" / "run" / "ledger.json")
+        await clean_up(ARTICLE, tmp_path / "file" / "run", host.log.logger, host.system())
+        assert host.is_empty()
+        assert begun(host) == set()
+
+
+@simulated
 async def test_with_an_invalid_file_the_rest_is_taken_down_as_well(tmp_path: Path) -> None:
     async with left_standing(tmp_path) as host:
         host.ledger = MemoryLedger()

@@ -35,11 +35,12 @@ class RuntimeDirectory:
         """Take the name, and the directory if it exists. Raises AlreadyRunning, and HostError if that is not known."""
         try:
             self._take_name()
+            exists = self.path.exists()
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise self._already_running() from None
             raise HostError(f"{self.path}: whether an mcastd is running is not known: {error.strerror}") from error
-        if self.path.exists():
+        if exists:
             self._claim()
 
     def _claim(self) -> None:

@@ -91,6 +91,19 @@ def test_a_name_that_is_taken_prevents_no_start(tmp_path: Path) -> None:
     first.close()
 
 
+def test_a_directory_that_cannot_be_looked_at_is_an_error_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    directory = RuntimeDirectory(tmp_path)
+    with pytest.raises(HostError, match="whether an mcastd is running is not known: Permission denied"):
+        directory.claim_for_cleanup()
+    directory.close()
+
+
 def test_where_it_is_not_known_whether_a_daemon_runs_a_cleanup_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
