@@ -12,7 +12,8 @@ from random import Random
 from typing import Final
 
 from mcastd import wiring
-from mcastd.composition import REAL, Composition, System
+from mcastd.adapters import REAL, System
+from mcastd.composition import Composition
 from mcastd.config.model import Config, Tunnel
 from mcastd.errors import HostError, ViciError
 from mcastd.handover import Handover

@@ -1,5 +1,6 @@
 """What the control socket answers: the commands that ask the running daemon, or change it."""
 
+import time
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
 from typing import Any
@@ -8,7 +9,7 @@ from mcastd.composition import Composition
 from mcastd.control import Handler
 from mcastd.errors import ControlRefused, HostError, McastdError
 from mcastd.handover import Handover
-from mcastd.status import Status
+from mcastd.status import GroupReport, Status
 from mcastd.wanted import COMMAND, require_joinable
 
 
@@ -29,11 +30,22 @@ class Commands:
 
     def handlers(self) -> dict[str, Handler]:
         """What ControlServer is given."""
-        return {"status": self._on_status, "reload": self._on_reload, "join": self._on_join, "leave": self._on_leave}
+        return {
+            "status": self._on_status,
+            "group": self._on_group,
+            "reload": self._on_reload,
+            "join": self._on_join,
+            "leave": self._on_leave,
+        }
 
     async def _on_status(self, _arguments: dict[str, Any]) -> Status:
         await self._agents.refresh()
         return self._status()
+
+    async def _on_group(self, arguments: dict[str, Any]) -> GroupReport:
+        group = _address(arguments.get("group", ""))
+        await self._agents.streams.refresh()
+        return self._agents.group(group, time.monotonic())
 
     async def _on_reload(self, _arguments: dict[str, Any]) -> str:
         return await self._reload()
@@ -64,14 +76,18 @@ class Commands:
 
     def _entry(self, arguments: dict[str, Any]) -> tuple[IPv4Address, IPv4Address | None, str]:
         """The group, the source or None, and the tunnel that the arguments name."""
-        try:
-            group = IPv4Address(arguments.get("group", ""))
-            source = IPv4Address(arguments["source"]) if arguments.get("source") else None
-        except ValueError as error:
-            raise ControlRefused(f"{error}; a group and a source are IPv4 addresses") from error
+        group = _address(arguments.get("group", ""))
+        source = _address(arguments["source"]) if arguments.get("source") else None
         names = [tunnel.name for tunnel in self._agents.config.tunnels if tunnel.pim is not None]
         tunnel = arguments.get("tunnel") or (names[0] if len(names) == 1 else None)
         if tunnel not in names:
             wrong = f"tunnel {tunnel} is not one with PIM" if tunnel else "name the tunnel"
             raise ControlRefused(f"{wrong}; those with PIM are: {', '.join(names) or 'none'}")
         return group, source, tunnel
+
+
+def _address(text: object) -> IPv4Address:
+    try:
+        return IPv4Address(str(text))
+    except ValueError as error:
+        raise ControlRefused(f"{error}; a group and a source are IPv4 addresses") from error

@@ -4,46 +4,36 @@ Adding an agent is a line in ``__init__`` and a function in ``mcastd.wiring``.
 """
 
 import asyncio
-import socket
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Generic
 
-from mcastd import wiring
+from mcastd import group_report, snapshot, wiring
+from mcastd.adapters import REAL, System
 from mcastd.agents import Agent, Desired
-from mcastd.config.model import Config, Group, Tunnel, digest
+from mcastd.config.model import Config, Group, UpstreamProtocol, digest
 from mcastd.errors import McastdError
-from mcastd.firewall.agent import Conntrack, FirewallAgent
+from mcastd.firewall.agent import FirewallAgent
 from mcastd.health import health, independent, summary
 from mcastd.history import History
 from mcastd.ipsec.agent import IpsecAgent
-from mcastd.ipsec.charon import Charon
-from mcastd.ipsec.esp_replay import EspSockets
 from mcastd.ipsec.messages import PeerWithKey
-from mcastd.ipsec.vici import ViciSocket
-from mcastd.keepalive.agent import KeepaliveAgent, open_socket
-from mcastd.keepalive.packet import Endpoints
+from mcastd.keepalive.agent import KeepaliveAgent
 from mcastd.pim.agent import PimAgent
-from mcastd.pim.transport import GreTransport, OpenTransport, SocketTransport, Transport
 from mcastd.problems import Problem
 from mcastd.snapshot import Judgement, Snapshots
-from mcastd.status import ProblemStatus
-from mcastd.streams.agent import Counters, Memberships, StreamsAgent
+from mcastd.status import GroupReport, ProblemStatus
+from mcastd.streams.agent import StreamsAgent
 from mcastd.supervision import Supervisor
-from mcastd.system import capabilities, conntrack, counters, gre_devices, memberships, netlink, nft, sockets, sysctl
-from mcastd.system.fdstore import FdStore
-from mcastd.system.ledger import Ledger
+from mcastd.system import capabilities
 from mcastd.system.log import Logger
-from mcastd.system.nft_table import Nftables
-from mcastd.system.sysctl import Sysctls
 from mcastd.tunnel.agent import TunnelAgent
-from mcastd.tunnel.kernel import Netlink
-from mcastd.tunnel.userspace import GreDevices
 from mcastd.wanted import FILE, Wanted
 from mcastd.wiring import Inputs, Up
 
@@ -63,30 +53,6 @@ class Part(Generic[Desired]):
     def configure(self, inputs: Inputs) -> None:
         """Give the agent its desired state."""
         self.agent.configure(self.wire(inputs))
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    """What the agents use of the host and the network. The defaults are the real ones; tests replace them."""
-
-    ledger: Callable[[Path], Ledger] = Ledger
-    store: Callable[[Logger], FdStore] = FdStore.inherited
-    sysctls: Sysctls = sysctl
-    nftables: Nftables = nft
-    conntrack: Conntrack = conntrack
-    counters: Counters = counters
-    memberships: Callable[[], Memberships] = memberships.joined
-    charon: Callable[[Path], Charon] = ViciSocket
-    esp_sockets: EspSockets = sockets
-    netlink: Callable[[], Netlink] = netlink.Netlink
-    gre_devices: GreDevices = gre_devices
-    open_keepalive: Callable[[Endpoints], socket.socket] = open_socket
-    open_pim: OpenTransport = SocketTransport
-    open_pim_over_gre: Callable[[Tunnel], Transport] = GreTransport
-
-
-REAL: Final = System()
-"""The host itself."""
 
 
 class Composition:
@@ -112,6 +78,7 @@ class Composition:
         self.own_problems: Callable[[], Iterable[Problem]] = tuple  # those of the process
         self._log = log
         self._on_change = on_change
+        self._memberships = system.memberships
         self.history = History(log)
         # What is desired from upstream, by tunnel, and by receivers behind this host, by downstream interface.
         self.wanted, self.downstream = (Wanted(lambda: time.monotonic()) for _ in range(2))
@@ -275,7 +242,31 @@ class Composition:
             self.keepalive.status(now),
             self.pim.status(now),
             self.streams.status(now),
+            tuple(group_report.expected(self.wanted, self._upstream("none"), now)),
         )
+
+    def group(self, group: IPv4Address, now: float) -> GroupReport:
+        """All that is known of one group; costs the same however many others there are."""
+        joins = (
+            *self.pim.group(group, now),
+            *group_report.expected(self.wanted, self._upstream("none"), now, group),
+        )
+        streams = self.streams.status(now)
+        known = group_report.Known(
+            wanted=self.wanted,
+            downstream=self.downstream,
+            joins=snapshot.groups(joins, self.tunnels.status(now), streams),
+            streams=self.streams.group(group, now),
+            streams_problem=streams.problem,
+            sockets=self._memberships(),
+            own=self._upstream("igmp"),
+            hosts={},
+        )
+        return group_report.build(group, known, now)
+
+    def _upstream(self, protocol: UpstreamProtocol) -> list[str]:
+        """The tunnels on which groups are joined by this protocol."""
+        return [tunnel.name for tunnel in self.config.tunnels if tunnel.upstream_protocol == protocol]
 
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong now, of this process and of every agent; the history takes note of it."""

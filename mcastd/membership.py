@@ -69,11 +69,17 @@ class Membership:
 
     def entries(self) -> list[tuple[IPv4Address, IPv4Address | None, tuple[str, ...]]]:
         """Every entry, as group and source, with its origins."""
-        return [
-            (group, source, tuple(found.of(source)))
-            for group, found in self._groups.items()
-            for source in ((None, *found.sources) if found.any_source else found.sources)
-        ]
+        return [one for group in self._groups for one in self.entries_of(group)]
+
+    def entries_of(self, group: IPv4Address) -> list[tuple[IPv4Address, IPv4Address | None, tuple[str, ...]]]:
+        """The entries of one group."""
+        found = self._groups.get(group, _Origins())
+        sources = (None, *found.sources) if found.any_source else tuple(found.sources)
+        return [(group, source, tuple(found.of(source))) for source in sources]
+
+    def excluded(self, group: IPv4Address, origin: str) -> frozenset[IPv4Address]:
+        """The sources that an origin excludes where it desires every other one."""
+        return self._groups.get(group, _Origins()).any_source.get(origin, NONE)
 
     def since(self, group: IPv4Address, source: IPv4Address | None, origin: str) -> float | None:
         """Since when an origin desires an entry; None if it does not."""

@@ -1,6 +1,6 @@
 """Builds Status from the agents' snapshots. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,9 +11,11 @@ from mcastd.ipsec.state import IpsecSnapshot
 from mcastd.pim.settings import PimSnapshot
 from mcastd.status import (
     FirewallStatus,
+    ForwardStatus,
     GroupStatus,
     Health,
     HistoryStatus,
+    JoinState,
     KeepaliveStatus,
     PimStatus,
     ProblemStatus,
@@ -35,6 +37,8 @@ class Snapshots:
     keepalive: Mapping[str, KeepaliveStatus]
     pim: PimSnapshot
     streams: StreamsSnapshot
+    others: tuple[GroupStatus, ...] = ()  # groups on tunnels without PIM
+    forward: tuple[ForwardStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +87,33 @@ def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
         firewall=agents.firewall,
         peers=agents.ipsec.peers,
         tunnels=tuple(tunnels.values()),
-        groups=tuple(
-            _arriving(_through(group, tunnels[group.tunnel]), agents.streams)
-            for group in agents.pim.groups
-            if group.tunnel in tunnels
-        ),
+        groups=groups((*agents.pim.groups, *agents.others), tunnels, agents.streams),
+        forward=agents.forward,
         notes=(*process.notes, *agents.ipsec.notes, *_note(agents.streams)),
+    )
+
+
+def groups(
+    found: Iterable[GroupStatus], tunnels: Mapping[str, TunnelStatus], streams: StreamsSnapshot
+) -> tuple[GroupStatus, ...]:
+    """Groups as their tunnels, all that are configured, let them be, with what arrives of them."""
+    return tuple(
+        _arriving(_through(group, tunnels[group.tunnel]), streams) for group in found if group.tunnel in tunnels
     )
 
 
 def _through(group: GroupStatus, tunnel: TunnelStatus) -> GroupStatus:
     """A group as its tunnel lets it be."""
-    if tunnel.state == "up" or group.state != "joined":
+    if tunnel.state == "up" or group.state == "not joined":
         return group
     problem = f"tunnel {tunnel.name} is {tunnel.state}"
-    return replace(group, state="not joined", problem=problem, problem_code="tunnel_down")
+    state: JoinState = "expected" if group.state == "expected" else "not joined"
+    return replace(group, state=state, problem=problem, problem_code="tunnel_down")
 
 
 def _arriving(group: GroupStatus, streams: StreamsSnapshot) -> GroupStatus:
     """A group with what arrives of it."""
-    if streams.problem is not None or group.state != "joined":
+    if streams.problem is not None or group.state == "not joined" or group.problem is not None:
         return group
     state = streams.groups.get((group.tunnel, group.source, group.group))
     if state is None and (group.uptime is None or group.uptime < _JUST_JOINED):

@@ -11,6 +11,8 @@ from msgspec import Struct
 from mcastd.problems import ProblemCode
 
 SaState = Literal["up", "connecting", "waiting", "down"]
+JoinState = Literal["joined", "not joined", "expected"]
+ForwardState = Literal["forwarding", "standby", "waiting"]
 TunnelState = Literal["up", "waiting", "down"]
 RouteState = Literal["up", "waiting", "taken"]
 PathState = Literal["alive", "dead"]
@@ -190,14 +192,14 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
 class GroupStatus(Struct, frozen=True, kw_only=True):
     """One join on one tunnel. ``source`` None is (*,G); ``problem`` says why it is not joined.
 
-    ``tunnels`` are all on which this group and source are desired. ``arrival`` is None where it is not known: not
-    joined, joined just now, or not counted.
+    It is ``expected`` on a tunnel whose far end sends unasked. ``tunnels`` are all on which this group and source are
+    desired, ``origins`` by what. ``arrival`` is None where it is not known: not joined, just joined, or not counted.
     """
 
     group: str
     source: str | None
     tunnel: str
-    state: Literal["joined", "not joined"]
+    state: JoinState
     tunnels: tuple[str, ...] = ()
     rp: str | None = None
     upstream: str | None = None
@@ -207,6 +209,96 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
     next_join_in: float | None = None
     problem: str | None = None
     problem_code: ProblemCode | None = None
+
+
+class QuerierStatus(Struct, frozen=True, kw_only=True):
+    """IGMP on one downstream interface.
+
+    ``querier`` is the address of the elected querier, ``is_ours`` that it is this host; ``version`` is that of its
+    queries. ``groups`` and ``hosts`` are those that are known there, ``pim_router`` is the address of a PIM router that
+    was heard. ``dropped`` are messages, and joins beyond a limit, by reason.
+    """
+
+    querier: str | None = None
+    is_ours: bool = False
+    version: int = 3
+    groups: int = 0
+    hosts: int = 0
+    pim_router: str | None = None
+    problem: str | None = None
+    sent: dict[str, int] = {}
+    received: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+
+
+class ForwardStatus(Struct, frozen=True, kw_only=True):
+    """Multicast routing to one downstream interface, ``[forward.NAME]``.
+
+    ``state`` is ``forwarding``, ``standby`` where another router is the querier, or ``waiting`` for the interface or
+    the election. ``groups`` are forwarded, ``refused`` are beyond ``max_groups``; ``packets`` and ``bytes`` were sent.
+    """
+
+    name: str
+    state: ForwardState
+    tunnels: tuple[str, ...] = ()
+    groups: int = 0
+    refused: int = 0
+    packets: int = 0
+    bytes: int = 0
+    problem: str | None = None
+    igmp: QuerierStatus | None = None
+
+
+class StreamStatus(Struct, frozen=True, kw_only=True):
+    """What arrived on a tunnel from one source for one group and UDP port. ``rate`` is packets a second, if known."""
+
+    tunnel: str
+    source: str
+    port: int
+    state: ArrivalState
+    packets: int
+    last_age: float
+    rate: float | None = None
+
+
+class OriginStatus(Struct, frozen=True, kw_only=True):
+    """One entry that something desires: ``origin`` does, on ``tunnel``, since ``age`` seconds.
+
+    ``origin`` is ``file``, ``command``, ``application``, or the name of a downstream interface, for receivers there.
+    """
+
+    tunnel: str
+    origin: str
+    source: str | None
+    age: float
+    excluded: tuple[str, ...] = ()
+
+
+class ReceiverStatus(Struct, frozen=True, kw_only=True):
+    """One receiver: applications on this host, a host behind an interface, or an interface that always gets a group.
+
+    ``age`` is since when, in seconds, if that is known. ``hosts``, where no single one is known, has no ``address``.
+    """
+
+    kind: Literal["application", "host", "hosts", "static"]
+    interface: str
+    address: str | None = None
+    age: float | None = None
+
+
+class GroupReport(Struct, frozen=True, kw_only=True):
+    """One group: what desires it, who receives it, where it is joined, and what arrives of it.
+
+    ``streams_problem`` is why streams are not counted.
+    """
+
+    schema: int = 1
+    group: str
+    origins: tuple[OriginStatus, ...] = ()
+    receivers: tuple[ReceiverStatus, ...] = ()
+    joins: tuple[GroupStatus, ...] = ()
+    streams: tuple[StreamStatus, ...] = ()
+    streams_problem: str | None = None
 
 
 class FirewallStatus(Struct, frozen=True, kw_only=True):
@@ -256,4 +348,5 @@ class Status(Struct, frozen=True, kw_only=True):
     peers: tuple[PeerStatus, ...] = ()
     tunnels: tuple[TunnelStatus, ...] = ()
     groups: tuple[GroupStatus, ...] = ()
+    forward: tuple[ForwardStatus, ...] = ()
     notes: tuple[str, ...] = ()

@@ -74,6 +74,10 @@ class Wanted:
         """The entries of ``origin``, as (interface, group, source)."""
         return tuple((name, *entry) for name, found in self._memberships.items() for entry in found.of_origin(origin))
 
+    def where(self, group: IPv4Address, source: IPv4Address | None) -> tuple[str, ...]:
+        """The interfaces on which an entry is desired."""
+        return tuple(name for name, found in self._memberships.items() if found.origins(group, source))
+
     def since(self, name: str, group: IPv4Address) -> float | None:
         """Since when a group is desired on an interface by those that desire it now; None if it is not."""
         found = self._memberships.get(name)

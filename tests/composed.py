@@ -10,7 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
-from mcastd.composition import Composition, System
+from mcastd.adapters import System
+from mcastd.composition import Composition
 from mcastd.config.load import load
 from mcastd.config.model import Config
 from mcastd.ipsec.messages import PeerWithKey

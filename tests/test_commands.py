@@ -19,7 +19,7 @@ from mcastd.config.model import Config, Pim, Tunnel
 from mcastd.errors import ControlRefused, HostError, McastdError
 from mcastd.handover import Handover
 from mcastd.pim.agent import PimAgent
-from mcastd.status import Status
+from mcastd.status import GroupReport, Status
 from mcastd.system import files
 from mcastd.wanted import COMMAND, FILE, Wanted
 from tests.fakes.memory import MemoryLog
@@ -41,8 +41,15 @@ class FakeAgents:
     wanted: Wanted
     refreshed: int = 0
 
+    @property
+    def streams(self) -> "FakeAgents":
+        return self
+
     async def refresh(self) -> None:
         self.refreshed += 1
+
+    def group(self, group: IPv4Address, _now: float) -> GroupReport:
+        return GroupReport(group=str(group))
 
 
 class Bench:
@@ -133,6 +140,14 @@ def test_leaving_what_another_origin_wants_says_who(make: Callable[..., Bench]) 
     bench.agents.wanted.join("gre1", GROUP, None, FILE)
     with pytest.raises(McastdError, match="desired by: file"):
         bench.ask("leave", group=str(GROUP))
+
+
+def test_one_group_is_asked_for_after_the_streams_were_read(make: Callable[..., Bench]) -> None:
+    bench = make(GRE1)
+    assert bench.ask("group", group=str(GROUP)) == GroupReport(group=str(GROUP))
+    assert bench.agents.refreshed == 1
+    with pytest.raises(ControlRefused, match="a group and a source are IPv4 addresses"):
+        bench.ask("group", group="x")
 
 
 def test_the_counters_are_read_before_the_status(make: Callable[..., Bench]) -> None:

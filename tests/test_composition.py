@@ -14,13 +14,16 @@ from mcastd.errors import HostError
 from mcastd.pim.packet import MessageType
 from mcastd.snapshot import Process as ProcessInfo
 from mcastd.snapshot import build
+from mcastd.status import GroupReport
 from mcastd.system import capabilities
+from mcastd.wanted import COMMAND, STATIC
 from tests.composed import ARTICLE, Host, running
 from tests.fakes.charon import WRONG_PSK
 from tests.fakes.clock import simulated, until
 
 NAMES = ["firewall", "ipsec", "tunnels", "keepalive", "pim", "streams"]
 GRE1 = ARTICLE.tunnels[0]
+GROUP = IPv4Address("239.1.1.1")
 OTHER_FAR_END = IPv4Address("10.44.7.9")
 (PEER,) = ARTICLE.peers
 
@@ -299,6 +302,26 @@ async def test_status_has_what_every_agent_shows() -> None:
         assert tunnel.keepalive is not None
         assert tunnel.pim is not None
         assert [group.group for group in status.groups] == ["239.1.1.1"]
+
+
+@simulated
+async def test_one_group_is_shown_as_a_whole() -> None:
+    host = Host()
+    host.memberships = {"gre1": frozenset({GROUP})}
+    async with running(host=host) as process:
+        await process.up()
+        host.hello()
+        await until(process.joined, "joined")
+        process.agents.wanted.join("gre1", GROUP, None, COMMAND)
+        process.agents.downstream.join("eth1", GROUP, None, STATIC)
+        await process.agents.streams.refresh()
+        report = process.agents.group(GROUP, time.monotonic())
+        assert [(one.origin, one.tunnel) for one in report.origins] == [("file", "gre1"), ("command", "gre1")]
+        assert [(one.kind, one.interface) for one in report.receivers] == [("application", "gre1"), ("static", "eth1")]
+        assert [(one.state, one.origins) for one in report.joins] == [("joined", ("file", "command"))]
+        assert [(one.tunnel, one.state) for one in report.streams] == [("gre1", "arriving")]
+        assert process.agents.group(GROUP + 1, time.monotonic()) == GroupReport(group=str(GROUP + 1))
+    host.close()
 
 
 @simulated

@@ -79,6 +79,15 @@ def test_a_group_of_a_tunnel_that_the_configuration_does_not_have_is_not_shown()
     assert build(changed(AGENTS, pim=PimSnapshot({}, (elsewhere,))), PROCESS, OK).groups == ()
 
 
+def test_an_expected_group_stays_expected_and_shows_what_arrives_of_it() -> None:
+    other = replace(GROUP, state="expected", uptime=60.0)
+    agents = changed(AGENTS, pim=PimSnapshot({}, ()), others=(other,))
+    assert build(agents, PROCESS, OK).groups == (replace(other, arrival="never_arrived"),)
+    agents = changed(agents, tunnels={"gre1": replace(TUNNEL, state="down")})
+    (group,) = build(agents, PROCESS, OK).groups
+    assert (group.state, group.problem_code, group.arrival) == ("expected", "tunnel_down", None)
+
+
 @pytest.mark.parametrize(
     ("uptime", "groups", "problem", "shown"),
     [

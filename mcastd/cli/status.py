@@ -2,6 +2,7 @@
 
 Examples: mcastd status
           mcastd status --watch
+          mcastd status --group 239.1.1.1
           mcastd status --json | jq .groups
 """
 
@@ -10,14 +11,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 import msgspec
 
 from mcastd import control
 from mcastd.cli.client import add_socket_arguments, socket_of
+from mcastd.cli.group_lines import duration, group_lines
 from mcastd.status import (
     ChildStatus,
     FirewallStatus,
+    ForwardStatus,
+    GroupReport,
     GroupStatus,
     HistoryStatus,
     KeepaliveStatus,
@@ -39,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--json", action="store_true", help="print one JSON object with stable keys")
     parser.add_argument("--watch", action="store_true", help="repeat every second until Ctrl-C")
+    parser.add_argument("--group", metavar="G", type=IPv4Address, help="one group: who wants it, and what arrives")
     parser.add_argument("--all", action="store_true", help=f"show every group, not only the first {_SHOWN_GROUPS}")
     add_socket_arguments(parser)
 
@@ -47,19 +53,25 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask the daemon and print its status; returns the exit code."""
     path = socket_of(arguments)
     while True:
-        answer = control.ask(path, "status")
-        status = msgspec.json.decode(answer, type=Status)
-        text = answer.decode() if arguments.json else "\n".join(_lines(status, arguments.all))
+        if arguments.group is None:
+            answer = control.ask(path, "status")
+            status = msgspec.json.decode(answer, type=Status)
+            is_well, lines = status.healthy, _lines(status, arguments.all)
+        else:
+            answer = control.ask(path, "group", {"group": str(arguments.group)})
+            report = msgspec.json.decode(answer, type=GroupReport)
+            is_well, lines = all(join.problem is None for join in report.joins), group_lines(report)
+        text = answer.decode() if arguments.json else "\n".join(lines)
         if arguments.watch and not arguments.json and sys.stdout.isatty():
             print(_CLEAR, end="")
         print(text, flush=True)
         if not arguments.watch:
-            return 0 if status.healthy else 1
+            return 0 if is_well else 1
         time.sleep(1.0)
 
 
 def _lines(status: Status, everything: bool) -> Iterator[str]:
-    yield f"mcastd {status.version}, pid {status.pid}, up {_duration(status.uptime)}, {status.config_file}"
+    yield f"mcastd {status.version}, pid {status.pid}, up {duration(status.uptime)}, {status.config_file}"
     yield f"{status.health if status.healthy else status.health.upper()}: {status.summary}"
     yield from (f"problem {one.code} of {one.subject} since {one.since}: {one.text}" for one in status.problems)
     yield from (f"note: {note}" for note in status.notes)
@@ -69,6 +81,8 @@ def _lines(status: Status, everything: bool) -> Iterator[str]:
         yield from _peer(peer)
     for tunnel in status.tunnels:
         yield from _tunnel(tunnel)
+    for forward in status.forward:
+        yield from _forward(forward)
     if status.groups:
         yield ""
         yield _GROUP.format("group", "tunnel", "state", "rp", "upstream", "for", "origin")
@@ -88,7 +102,7 @@ def _lines(status: Status, everything: bool) -> Iterator[str]:
 
 def _happened(entry: HistoryStatus) -> str:
     times = f"{entry.count} times, the last" if entry.count > 1 else "once,"
-    return f"  {entry.subject}: {entry.what} {entry.event} {times} {_duration(entry.last_age)} ago"
+    return f"  {entry.subject}: {entry.what} {entry.event} {times} {duration(entry.last_age)} ago"
 
 
 def _firewall(firewall: FirewallStatus) -> Iterator[str]:
@@ -164,13 +178,27 @@ def _pim(pim: PimStatus) -> Iterator[str]:
         yield "  PIM: no neighbour" + ("" if pim.running else ", not running")
     yield from _given("  PIM cannot send: {}", pim.problem)
     for neighbor in pim.neighbors:
-        yield f"  PIM neighbour {neighbor.address}: up {_duration(neighbor.uptime)}, {_expiry(neighbor.expires_in)}"
+        yield f"  PIM neighbour {neighbor.address}: up {duration(neighbor.uptime)}, {_expiry(neighbor.expires_in)}"
     for mapping in pim.auto_rp[:_SHOWN_AUTO_RP]:
         rp = f"RP {mapping.rp}" if mapping.rp is not None else "no RP"
         source = f"{mapping.kind} of {mapping.sender}, {_expiry(mapping.expires_in)}"
         yield f"  Auto-RP{'' if mapping.used else ' (not used)'}: {rp} for {mapping.groups}, {source}"
     yield from _more(len(pim.auto_rp) - _SHOWN_AUTO_RP, " ranges (--json)", indent="  ")
     yield from _given("    dropped: {}", _counters(pim.dropped))
+
+
+def _forward(forward: ForwardStatus) -> Iterator[str]:
+    yield ""
+    refused = f", {forward.refused} refused" if forward.refused else ""
+    counted = f"{forward.groups} groups{refused}, {forward.packets} packets, {forward.bytes} bytes"
+    yield f"forward {forward.name}: {forward.state}, from {', '.join(forward.tunnels) or 'no tunnel'}, {counted}"
+    yield from _given("  problem: {}", forward.problem)
+    if (igmp := forward.igmp) is not None:
+        querier = "this host" if igmp.is_ours else igmp.querier or "not known yet"
+        yield f"  IGMPv{igmp.version}: querier {querier}, {igmp.groups} groups of {igmp.hosts} hosts"
+        yield from _given("    problem: {}", igmp.problem)
+        yield from _given("    a PIM router is there too: {}", igmp.pim_router)
+        yield from _given("    dropped: {}", _counters(igmp.dropped))
 
 
 def _group(group: GroupStatus) -> str:
@@ -199,19 +227,8 @@ def _expiry(seconds: float | None) -> str:
 
 def _after(words: str, seconds: float | None, behind: str = "") -> str:
     """A duration with the words around it, or nothing."""
-    return "" if seconds is None else f"{words} {_duration(seconds)}{behind}"
+    return "" if seconds is None else f"{words} {duration(seconds)}{behind}"
 
 
 def _counters(counters: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    whole = int(seconds)
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"

@@ -20,6 +20,7 @@ from mcastd.pim.router import Router
 from mcastd.pim.settings import PimDesired, PimInterface, PimSnapshot, PimState
 from mcastd.pim.transport import OpenTransport, SocketTransport, Transport
 from mcastd.problems import Problem, ProblemCode
+from mcastd.status import GroupStatus
 from mcastd.system.log import Logger
 from mcastd.system.wake import Wake
 from mcastd.wanted import Wanted
@@ -144,7 +145,11 @@ class PimAgent:
             name: pim_status(self._router, name, link.transport is not None, link.errors, now, link.problem)
             for name, link in self._links.items()
         }
-        return PimSnapshot(interfaces, group_statuses(self._router, now))
+        return PimSnapshot(interfaces, group_statuses(self._router, self._desired.tunnels, now))
+
+    def group(self, group: IPv4Address, now: float) -> tuple[GroupStatus, ...]:
+        """The joins of one group."""
+        return group_statuses(self._router, self._desired.tunnels, now, group)
 
     def hello_overdue(self) -> frozenset[str]:
         """The tunnels on which the Hello of the upstream neighbour is overdue."""

@@ -1,6 +1,6 @@
 """The router's state as frozen snapshots for status."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 from math import inf
 
@@ -71,25 +71,26 @@ def _auto_rp(interface: Interface, mapping: AutoRpMapping, now: float) -> AutoRp
     )
 
 
-def group_statuses(router: Router, now: float) -> tuple[GroupStatus, ...]:
-    """Every desired (*,G) and (S,G) of every interface, also of those that do not run."""
+def group_statuses(
+    router: Router, names: Iterable[str], now: float, only: IPv4Address | None = None
+) -> tuple[GroupStatus, ...]:
+    """Every desired (*,G) and (S,G) of these interfaces, also of those that do not run; or of one group alone."""
+    tables = ((name, router.wanted.of(name)) for name in names)
     return tuple(
         _group(router, name, group, source, origins, now)
-        for name, membership in router.wanted.memberships().items()
-        for group, source, origins in membership.entries()
+        for name, table in tables
+        for group, source, origins in (table.entries() if only is None else table.entries_of(only))
     )
 
 
 def _group(
     router: Router, name: str, group: IPv4Address, source: IPv4Address | None, origins: tuple[str, ...], now: float
 ) -> GroupStatus:
-    wanted = router.wanted.memberships().items()
-    tunnels = tuple(other for other, membership in wanted if membership.origins(group, source))
     base = GroupStatus(
         group=str(group),
         source=_text(source),
         tunnel=name,
-        tunnels=tunnels,
+        tunnels=router.wanted.where(group, source),
         state="not joined",
         origins=origins,
         problem=f"tunnel {name} is down",

@@ -13,6 +13,7 @@ from mcastd.errors import DecodeError, HostError
 from mcastd.history import History
 from mcastd.net.nfnetlink import Element
 from mcastd.problems import Problem
+from mcastd.status import StreamStatus
 from mcastd.streams import table
 from mcastd.streams.desired import ChildArrival, StreamsDesired, StreamsSnapshot, TunnelArrival
 from mcastd.streams.monitor import Monitor
@@ -135,6 +136,10 @@ class StreamsAgent:
     def status(self, now: float) -> StreamsSnapshot:
         """The state of what has arrived, as of the last reading."""
         return StreamsSnapshot(self._monitor.groups(), self._problem)
+
+    def group(self, group: IPv4Address, now: float) -> tuple[StreamStatus, ...]:
+        """What arrives of one group."""
+        return tuple(self._monitor.of_group(group, now))
 
     def problems(self) -> Iterator[Problem]:
         """What should arrive and does not."""

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from mcastd.config.model import Config
 from mcastd.net.nfnetlink import Element
 from mcastd.problems import Problem
-from mcastd.status import ArrivalState
+from mcastd.status import ArrivalState, StreamStatus
 from mcastd.streams import table
 from mcastd.streams.decryption import Child
 from mcastd.streams.delivery import Delivery
@@ -205,6 +205,20 @@ class Monitor:
     def groups(self) -> Mapping[Row, ArrivalState]:
         """The state of what has arrived, as of the last look: silent if every stream of it is."""
         return Rows(self._last, self._arriving)
+
+    def of_group(self, group: IPv4Address, now: float) -> Iterator[StreamStatus]:
+        """The streams of one group, as of the last look."""
+        for key, stream in self._streams.items():
+            if table.is_of(key, group):
+                yield StreamStatus(
+                    tunnel=stream.key.tunnel,
+                    source=str(stream.key.source),
+                    port=stream.key.port,
+                    state="silent" if stream.is_silent(now) else "arriving",
+                    packets=stream.packets,
+                    last_age=now - stream.seen,
+                    rate=stream.rate(now),
+                )
 
     def arrivals(self, now: float) -> dict[str, TunnelArrival]:
         """What arrives on each tunnel, by its name."""

@@ -50,6 +50,12 @@ class Stream:
         if now - seen >= SILENCE:
             self._started_at = None
 
+    def rate(self, now: float) -> float | None:
+        """Packets a second since it started; None if that is not known, or it is silent."""
+        if self._started_at is None or now - self._started_at < _PROVEN:
+            return None
+        return (self.packets - self._started_with) / (now - self._started_at)
+
     def is_silent(self, now: float) -> bool:
         """Whether no packet arrived for what is long at its rate."""
         return now - self.seen >= (SILENCE if self.busy else _SLOW_SILENCE)

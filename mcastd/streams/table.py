@@ -113,6 +113,11 @@ def places(element: bytes) -> tuple[bytes, bytes]:
     return element[: _IFNAME + 8], element[:_IFNAME] + element[_IFNAME + 4 : _IFNAME + 8]
 
 
+def is_of(element: bytes, group: IPv4Address) -> bool:
+    """Whether the key of an element is of a group."""
+    return element[_IFNAME + 4 : _IFNAME + 8] == group.packed
+
+
 def parts(place: bytes) -> tuple[str, IPv4Address | None, IPv4Address]:
     """The tunnel, the source (None: any) and the group of a place."""
     source = place[_IFNAME:-4]

@@ -12,13 +12,19 @@ from mcastd.status import (
     AutoRpStatus,
     ChildStatus,
     FirewallStatus,
+    ForwardStatus,
+    GroupReport,
     GroupStatus,
     KeepaliveStatus,
     NeighborStatus,
+    OriginStatus,
     PeerStatus,
     PimStatus,
+    QuerierStatus,
+    ReceiverStatus,
     RouteStatus,
     Status,
+    StreamStatus,
     TunnelStatus,
 )
 
@@ -177,7 +183,7 @@ group                              tunnel     state       rp              upstre
 """
 
 
-def answering(path: Path, status: Status) -> threading.Thread:
+def answering(path: Path, status: Status | GroupReport) -> threading.Thread:
     """A daemon for one question: the real protocol, a status made up."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
@@ -185,7 +191,10 @@ def answering(path: Path, status: Status) -> threading.Thread:
 
     def serve() -> None:
         with listener, listener.accept()[0] as client, client.makefile("rwb") as lines:
-            assert msgspec.json.decode(lines.readline())["command"] == "status"
+            expected = {"command": "status", "arguments": {}}
+            if isinstance(status, GroupReport):
+                expected = {"command": "group", "arguments": {"group": status.group}}
+            assert msgspec.json.decode(lines.readline()) == expected
             lines.write(b'{"ok":true,"result":' + msgspec.json.encode(status) + b"}\n")
 
     thread = threading.Thread(target=serve)
@@ -241,6 +250,124 @@ def test_the_firewall_is_shown(
     shown = capsys.readouterr().out
     assert said in shown
     assert firewall.problem is None or f"  problem: {firewall.problem}\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("forward", "said"),
+    [
+        (
+            ForwardStatus(
+                name="eth1", state="forwarding", tunnels=("gre1", "gre2"), groups=3, packets=100, bytes=9000,
+                igmp=QuerierStatus(querier="192.168.1.1", is_ours=True, groups=3, hosts=2),
+            ),
+            "\nforward eth1: forwarding, from gre1, gre2, 3 groups, 100 packets, 9000 bytes\n"
+            "  IGMPv3: querier this host, 3 groups of 2 hosts\n",
+        ),
+        (
+            ForwardStatus(
+                name="eth1", state="standby", tunnels=("gre1",), groups=3, refused=1, problem="no",
+                igmp=QuerierStatus(querier="192.168.1.2", version=2, pim_router="192.168.1.3", dropped={"short": 1}),
+            ),
+            "\nforward eth1: standby, from gre1, 3 groups, 1 refused, 0 packets, 0 bytes\n  problem: no\n"
+            "  IGMPv2: querier 192.168.1.2, 0 groups of 0 hosts\n    a PIM router is there too: 192.168.1.3\n"
+            "    dropped: short 1\n",
+        ),
+        (ForwardStatus(name="eth1", state="waiting", igmp=QuerierStatus()), "\n  IGMPv3: querier not known yet, 0 "),
+    ],
+)  # fmt: skip
+def test_forwarding_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], forward: ForwardStatus, said: str
+) -> None:
+    path = tmp_path / "control.sock"
+    daemon = answering(path, msgspec.structs.replace(STATUS, forward=(forward,)))
+    main(["status", "--socket", str(path)])
+    daemon.join()
+    assert said in capsys.readouterr().out
+
+
+REPORT = GroupReport(
+    group="239.1.1.1",
+    origins=(
+        OriginStatus(tunnel="gre1", origin="file", source=None, age=7200.0),
+        OriginStatus(tunnel="gre1", origin="eth1", source=None, age=3.0, excluded=("10.9.0.7",)),
+        OriginStatus(tunnel="gre2", origin="command", source="10.9.0.1", age=60.0),
+    ),
+    receivers=(
+        ReceiverStatus(kind="application", interface="gre1"),
+        ReceiverStatus(kind="host", interface="eth1", address="192.168.1.5", age=3.0),
+        ReceiverStatus(kind="hosts", interface="eth2", age=4.0),
+        ReceiverStatus(kind="static", interface="eth2", age=5.0),
+    ),
+    joins=(
+        GroupStatus(
+            group="239.1.1.1", source=None, tunnel="gre1", state="joined", rp="100.15.30.253", upstream="10.44.4.5",
+            uptime=7200.0, arrival="arriving",
+        ),
+        GroupStatus(
+            group="239.1.1.1", source="10.9.0.1", tunnel="gre2", state="not joined", problem="tunnel gre2 is down",
+            problem_code="tunnel_down",
+        ),
+    ),
+    streams=(
+        StreamStatus(
+            tunnel="gre1", source="100.15.30.5", port=5000, state="arriving", packets=70, last_age=0.1, rate=9.96
+        ),
+        StreamStatus(tunnel="gre1", source="100.15.30.6", port=5001, state="silent", packets=1, last_age=90.0),
+    ),
+)  # fmt: skip
+OF_GROUP = """\
+group 239.1.1.1
+wanted by:
+  the file for 2h00m: from any source, on gre1
+  receivers behind eth1 for 3.0s: from any source, except from 10.9.0.7, on gre1
+  mcastd join for 1m00s: from 10.9.0.1, on gre2
+received by:
+  applications on this host, on gre1
+  host 192.168.1.5 behind eth1 for 3.0s
+  hosts behind eth2 for 4.0s
+  eth2: static for 5.0s
+joined:
+  (*, 239.1.1.1) on gre1: joined for 2h00m, RP 100.15.30.253, to 10.44.4.5, arriving
+  (10.9.0.1, 239.1.1.1) on gre2: not joined: tunnel gre2 is down
+arrives:
+  from 100.15.30.5 to port 5000 on gre1: arriving, 70 packets, the last 0.1s ago, 10.0 packets/s
+  from 100.15.30.6 to port 5001 on gre1: silent, 1 packets, the last 1m30s ago
+"""
+
+
+def test_one_group_is_shown_and_what_is_not_joined_is_the_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "control.sock"
+    daemon = answering(path, REPORT)
+    assert main(["status", "--group", "239.1.1.1", "--socket", str(path)]) == 1
+    daemon.join()
+    assert capsys.readouterr().out == OF_GROUP
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (
+            GroupReport(group="239.1.1.9"),
+            "wanted by nothing\nreceived by nothing that is known\njoined nowhere\nnothing of it has arrived\n",
+        ),
+        (
+            GroupReport(group="239.1.1.9", streams_problem="no nft"),
+            "what arrives is not known: streams are not counted: no nft\n",
+        ),
+    ],
+)
+def test_a_group_that_nothing_wants(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], report: GroupReport, said: str
+) -> None:
+    for words in ([], ["--json"]):
+        path = tmp_path / f"control{len(words)}.sock"
+        daemon = answering(path, report)
+        assert main(["status", "--group", "239.1.1.9", *words, "--socket", str(path)]) == 0
+        daemon.join()
+        out = capsys.readouterr().out
+        assert msgspec.json.decode(out, type=GroupReport) == report if words else said in out
 
 
 def test_many_groups_are_cut_unless_all_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

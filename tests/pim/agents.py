@@ -24,21 +24,22 @@ class Running:
     def __init__(self) -> None:
         self.wanted = Wanted(time.monotonic)
         self.agent = PimAgent(log=get_logger(), on_change=lambda: None, rng=Random(), wanted=self.wanted)
-        self._desired = PimDesired((), ())
+        self._desired = PimDesired((), ("veth0",))
         self._groups: tuple[Group, ...] = ()
 
     async def want(self, interface: PimInterface | None, groups: tuple[Group, ...]) -> None:
         """Configure: with no interface, the path is gone."""
-        self.agent.configure(PimDesired(() if interface is None else (interface,)))
+        desired = PimDesired(() if interface is None else (interface,), ("veth0",))
+        self.agent.configure(desired)
         if groups is not self._groups:
             self._groups = groups
             want_file(self.wanted, groups)
-        await self._configure(PimDesired(() if interface is None else (interface,)))
+        await self._configure(desired)
 
     async def path_is_back(self) -> None:
         """The path under the interface went down and came up again."""
         interfaces = tuple(replace(one, up_count=one.up_count + 1) for one in self._desired.interfaces)
-        await self._configure(PimDesired(interfaces))
+        await self._configure(PimDesired(interfaces, ("veth0",)))
 
     async def _configure(self, desired: PimDesired) -> None:
         self._desired = desired

@@ -150,7 +150,7 @@ def assert_unmoved(router: WantedRouter) -> None:
     interface = router.interfaces[NAME]
     assert [neighbor.address for neighbor in interface.neighbors.all()] == [UPSTREAM, OTHER]
     assert interface.rps.rp(GROUP) == RP
-    assert [status.state for status in group_statuses(router, NOW + 2)] == ["joined"]
+    assert [status.state for status in group_statuses(router, router.wanted.memberships(), NOW + 2)] == ["joined"]
     assert NeighborUp(NAME, IPv4Address("10.44.4.9"), 1) in hello(router, IPv4Address("10.44.4.9"), NOW + 2)
     assert len(join_prunes(router.join(GROUP + 1, None, NAME, "test", NOW + 3))) == 1
 

@@ -271,7 +271,7 @@ def test_in_the_end_upstream_has_what_is_desired(seed: int, weather: Weather, sc
 def assert_counted(leaf: world.Leaf) -> None:
     """What is counted on the way is what a walk over everything finds."""
     interface, membership = leaf.router.interfaces[world.NAME], leaf.router.wanted.of(world.NAME)
-    states = [status.state for status in group_statuses(leaf.router, leaf.world.now)]
+    states = [status.state for status in group_statuses(leaf.router, leaf.router.wanted.memberships(), leaf.world.now)]
     assert len(membership) == len(states)
     if interface.neighbor_problem(leaf.world.now) is None:
         assert interface.upstream.joined == states.count("joined")

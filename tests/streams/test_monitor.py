@@ -193,6 +193,19 @@ def test_a_row_is_silent_if_every_stream_of_it_was_at_the_last_look() -> None:
     assert set(monitor.groups().values()) == {"silent"}
 
 
+def test_the_streams_of_one_group_are_shown_with_their_rates() -> None:
+    monitor = wanting(CONFIG)
+    for second in range(1000, 1011):
+        look(monitor, float(second), [(str(GROUP), (second - 1000) * 20, float(second)), ("239.2.0.1", 1, 1000.0)])
+    (stream,) = monitor.of_group(GROUP, 1010.5)
+    assert (stream.tunnel, stream.port, stream.state, stream.packets) == ("gre1", 5000, "arriving", 200)
+    assert stream.rate == pytest.approx(200 / 10.5)
+    assert stream.last_age == pytest.approx(0.5)
+    (slow,) = monitor.of_group(IPv4Address("239.2.0.1"), 1010.5)
+    assert (slow.packets, slow.rate) == (1, None)
+    assert list(monitor.of_group(IPv4Address("239.2.0.9"), 1010.5)) == []
+
+
 def test_status_converts_no_stream_that_it_does_not_show() -> None:
     monitor = wanting(CONFIG)
     look(monitor, 1000.0, [(f"239.2.{n // 250}.{n % 250}", 100, 1000.0) for n in range(1000)])

@@ -1,0 +1,49 @@
+"""What the agents use of the host and the network."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mcastd.config.model import Tunnel
+from mcastd.firewall.agent import Conntrack
+from mcastd.ipsec.charon import Charon
+from mcastd.ipsec.esp_replay import EspSockets
+from mcastd.ipsec.vici import ViciSocket
+from mcastd.keepalive.agent import open_socket
+from mcastd.keepalive.packet import Endpoints
+from mcastd.pim.transport import GreTransport, OpenTransport, SocketTransport, Transport
+from mcastd.streams.agent import Counters, Memberships
+from mcastd.system import conntrack, counters, gre_devices, memberships, netlink, nft, sockets, sysctl
+from mcastd.system.fdstore import FdStore
+from mcastd.system.ledger import Ledger
+from mcastd.system.log import Logger
+from mcastd.system.nft_table import Nftables
+from mcastd.system.sysctl import Sysctls
+from mcastd.tunnel.kernel import Netlink
+from mcastd.tunnel.userspace import GreDevices
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """The functions and classes that reach it. The defaults are the real ones; tests replace them."""
+
+    ledger: Callable[[Path], Ledger] = Ledger
+    store: Callable[[Logger], FdStore] = FdStore.inherited
+    sysctls: Sysctls = sysctl
+    nftables: Nftables = nft
+    conntrack: Conntrack = conntrack
+    counters: Counters = counters
+    memberships: Callable[[], Memberships] = memberships.joined
+    charon: Callable[[Path], Charon] = ViciSocket
+    esp_sockets: EspSockets = sockets
+    netlink: Callable[[], Netlink] = netlink.Netlink
+    gre_devices: GreDevices = gre_devices
+    open_keepalive: Callable[[Endpoints], socket.socket] = open_socket
+    open_pim: OpenTransport = SocketTransport
+    open_pim_over_gre: Callable[[Tunnel], Transport] = GreTransport
+
+
+REAL: Final = System()
+"""The host itself."""

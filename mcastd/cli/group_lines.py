@@ -1,0 +1,72 @@
+"""One group in words, for ``mcastd status --group``: who wants it, who receives it, and what arrives."""
+
+from collections.abc import Iterator
+
+from mcastd.status import GroupReport, GroupStatus, OriginStatus, ReceiverStatus, StreamStatus
+
+_BY: dict[str, str] = {
+    "file": "the file",
+    "command": "mcastd join",
+    "application": "applications on this host",
+}
+
+
+def group_lines(report: GroupReport) -> Iterator[str]:
+    """The report, line by line."""
+    yield f"group {report.group}"
+    yield "wanted by:" if report.origins else "wanted by nothing"
+    yield from (f"  {_origin(one)}" for one in report.origins)
+    yield "received by:" if report.receivers else "received by nothing that is known"
+    yield from (f"  {_receiver(one)}" for one in report.receivers)
+    yield "joined:" if report.joins else "joined nowhere"
+    yield from (f"  {_join(one)}" for one in report.joins)
+    if report.streams_problem is not None:
+        yield f"what arrives is not known: streams are not counted: {report.streams_problem}"
+        return
+    yield "arrives:" if report.streams else "nothing of it has arrived"
+    yield from (f"  {_stream(one)}" for one in report.streams)
+
+
+def _origin(one: OriginStatus) -> str:
+    excluded = f", except from {', '.join(one.excluded)}" if one.excluded else ""
+    by = _BY.get(one.origin, f"receivers behind {one.origin}")
+    return f"{by} for {duration(one.age)}: from {one.source or 'any source'}{excluded}, on {one.tunnel}"
+
+
+def _receiver(one: ReceiverStatus) -> str:
+    age = "" if one.age is None else f" for {duration(one.age)}"
+    match one.kind:
+        case "application":
+            return f"applications on this host, on {one.interface}{age}"
+        case "host":
+            return f"host {one.address} behind {one.interface}{age}"
+        case "hosts":
+            return f"hosts behind {one.interface}{age}"
+    return f"{one.interface}: static{age}"
+
+
+def _join(one: GroupStatus) -> str:
+    rp = f", RP {one.rp}" if one.rp else ""
+    upstream = f", to {one.upstream}" if one.upstream else ""
+    age = "" if one.uptime is None else f" for {duration(one.uptime)}"
+    arrival = "" if one.arrival is None else f", {one.arrival.replace('_', ' ')}"
+    problem = "" if one.problem is None else f": {one.problem}"
+    return f"({one.source or '*'}, {one.group}) on {one.tunnel}: {one.state}{age}{rp}{upstream}{arrival}{problem}"
+
+
+def _stream(one: StreamStatus) -> str:
+    rate = "" if one.rate is None else f", {one.rate:.1f} packets/s"
+    count = f"{one.packets} packets, the last {duration(one.last_age)} ago"
+    return f"from {one.source} to port {one.port} on {one.tunnel}: {one.state}, {count}{rate}"
+
+
+def duration(seconds: float) -> str:
+    """A duration in words: ``3.2s``, ``5m07s``, ``2h30m``, ``1d4h``."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    whole = int(seconds)
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
