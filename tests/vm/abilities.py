@@ -20,7 +20,7 @@ PROBES = {
     "pids-cgroup": "mkdir /sys/fs/cgroup/pids/probe-$$ && rmdir /sys/fs/cgroup/pids/probe-$$",
     "two-cpus": "test $(nproc) -gt 1",
 }
-_UML = frozenset({"gre", "esp", "dummy", "netem"})
+_UML = frozenset({"gre", "esp", "dummy", "netem", "vrf"})
 # The faster one first.
 MACHINES: dict[Kind, frozenset[str]] = {"uml": _UML, "qemu": frozenset(PROBES) - {"pids-cgroup"}}
 DATAPATH = frozenset({"gre", "esp"})
