@@ -5,6 +5,7 @@ import time
 from functools import partial
 
 from mcastd.daemon import HAND_OVER
+from mcastd.lab.commands import wait_for
 from mcastd.lab.topology import CLOUD
 from tests.faults.fault import Fault, Group, Step
 from tests.faults.lab import Lab
@@ -91,7 +92,29 @@ def _stopped_for_a_second(lab: Lab) -> None:
     signal_daemon(signal.SIGCONT)(lab)
 
 
+def _run_raising(lab: Lab) -> None:
+    lab.module = "tests.faults.raising"
+    lab.set_up.callback(setattr, lab, "module", "mcastd")
+
+
+def _raise(lab: Lab) -> None:
+    """Let a random agent raise, twenty times."""
+    log = lab.scene.log("mcastd")
+    for number in range(1, _TIMES + 1):
+        signal_daemon(signal.SIGRTMIN)(lab)
+        wait_for(f"the agents' error {number}", lambda: log.read_text().count("an agent failed and is restarted") >= number, 60.0, 0.2)
+        time.sleep(1.0)  # the same agent's next turn comes after the pause before its restart
+
+
 FAULTS = (
+    _daemon(
+        name="agents-raise-20",
+        what="a random agent raises, 20 times",
+        setup=_run_raising,
+        inject=_raise,
+        codes=("agent_failed",),
+        health=("ok", "degraded"),
+    ),
     _daemon(
         name="killed-20-times",
         what="the daemon is killed (SIGKILL) and started again, 20 times",

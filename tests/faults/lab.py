@@ -44,6 +44,7 @@ class Lab:
         self.configuration = ""  # of the daemon, before a fault changes it
         self.found: frozenset[str] = frozenset()  # the host before the daemon started
         self.proxy: ViciProxy | None = None  # between the daemon and charon, where a fault has set one up
+        self.module = "mcastd"  # what is run as the daemon
         self._manager: ServiceManager | None = None
 
     def __enter__(self) -> Self:
@@ -88,7 +89,7 @@ class Lab:
     def start(self) -> None:
         """Start the daemon; returns when its feed arrives and all is well. Raises LabNotReadyError."""
         self.found = self.host()
-        self._manager = ServiceManager(self.scene)
+        self._manager = ServiceManager(self.scene, module=self.module)
         try:
             self._manager.start()
             if self.next_packet(30.0) is None:

@@ -25,14 +25,16 @@ _POLL = 0.1
 class ServiceManager:
     """Starts the scene's daemon as a service of ``Type=notify``. ``stored`` are the descriptors by name.
 
-    ``store`` False is a service with ``FileDescriptorStoreMax=0``. ``said`` is every notification, in order.
+    ``store`` False is a service with ``FileDescriptorStoreMax=0``, ``module`` what is run instead of mcastd. ``said`` is
+    every notification, in order.
     """
 
-    def __init__(self, scene: Scene, *, store: bool = True) -> None:
+    def __init__(self, scene: Scene, *, store: bool = True, module: str = "mcastd") -> None:
         self.stored: dict[str, int] = {}
         self.said: list[str] = []
         self._scene = scene
         self._store = store
+        self._module = module
         self._path: Path = scene.folder / "notify.sock"
         self._path.unlink(missing_ok=True)
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -53,7 +55,7 @@ class ServiceManager:
         self.said.clear()
         environment = {"NOTIFY_SOCKET": str(self._path), "WATCHDOG_USEC": "3000000"}
         passed = [f"{name}={descriptor}" for name, descriptor in self.stored.items()]
-        argv = [sys.executable, __file__, *passed, "--", *python("mcastd", "run")]
+        argv = [sys.executable, __file__, *passed, "--", *python(self._module, "run")]
         self._scene.start_daemon(argv, environment, list(self.stored.values()))
         self.wait_for("READY=1")
 
