@@ -1,4 +1,4 @@
-"""Errors at the resumptions of an agent's tasks: a coroutine drives each, counts its resumptions and raises at the n-th.
+"""Errors at the resumptions of an agent's tasks: a coroutine drives each, counts, and raises at the n-th.
 
 What is raised there stands for whatever the kernel, a library or the interpreter may raise: no descriptors, no threads,
 no memory.

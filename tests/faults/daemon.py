@@ -100,9 +100,13 @@ def _run_raising(lab: Lab) -> None:
 def _raise(lab: Lab) -> None:
     """Let a random agent raise, twenty times."""
     log = lab.scene.log("mcastd")
-    for number in range(1, _TIMES + 1):
+
+    def failed(times: int) -> bool:
+        return log.read_text().count("an agent failed and is restarted") >= times
+
+    for number in range(_TIMES):
         signal_daemon(signal.SIGRTMIN)(lab)
-        wait_for(f"the agents' error {number}", lambda: log.read_text().count("an agent failed and is restarted") >= number, 60.0, 0.2)
+        wait_for(f"error {number}", partial(failed, number + 1), 60.0, 0.2)
         time.sleep(1.0)  # the same agent's next turn comes after the pause before its restart
 
 

@@ -3,10 +3,11 @@
 import asyncio
 import random
 import signal
+import sys
 from itertools import cycle
 from typing import Any
 
-from mcastd.__main__ import main
+from mcastd.cli import main
 from tests.resumptions import Resumptions
 
 AGENTS = ("firewall", "ipsec", "tunnels", "keepalive", "pim", "streams")
@@ -41,4 +42,4 @@ def raising(agents: dict[str, Resumptions]) -> None:
 
 if __name__ == "__main__":
     raising({name: Resumptions(name, 0) for name in AGENTS})
-    main()
+    sys.exit(main())

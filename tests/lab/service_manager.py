@@ -25,8 +25,8 @@ _POLL = 0.1
 class ServiceManager:
     """Starts the scene's daemon as a service of ``Type=notify``. ``stored`` are the descriptors by name.
 
-    ``store`` False is a service with ``FileDescriptorStoreMax=0``, ``module`` what is run instead of mcastd. ``said`` is
-    every notification, in order.
+    ``store`` False is a service with ``FileDescriptorStoreMax=0``, ``module`` what is run instead of mcastd.
+    ``said`` is every notification, in order.
     """
 
     def __init__(self, scene: Scene, *, store: bool = True, module: str = "mcastd") -> None:
