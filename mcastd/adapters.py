@@ -8,6 +8,7 @@ from typing import Final
 
 from mcastd.config.model import Tunnel
 from mcastd.firewall.agent import Conntrack
+from mcastd.igmp_host.agent import StorableSocket
 from mcastd.ipsec.charon import Charon
 from mcastd.ipsec.esp_replay import EspSockets
 from mcastd.ipsec.vici import ViciSocket
@@ -19,6 +20,7 @@ from mcastd.system import conntrack, counters, gre_devices, memberships, netlink
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
+from mcastd.system.membership_socket import MembershipSocket, make_kernel_report
 from mcastd.system.nft_table import Nftables
 from mcastd.system.sysctl import Sysctls
 from mcastd.tunnel.kernel import Netlink
@@ -43,6 +45,8 @@ class System:
     open_keepalive: Callable[[Endpoints], socket.socket] = open_socket
     open_pim: OpenTransport = SocketTransport
     open_pim_over_gre: Callable[[Tunnel], Transport] = GreTransport
+    open_membership_socket: Callable[[int], StorableSocket] = MembershipSocket
+    make_kernel_report: Callable[[int], None] = make_kernel_report
 
 
 REAL: Final = System()

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from mcastd.composition import Composition
+from mcastd.config.model import SSM_RANGE
 from mcastd.control import Handler
 from mcastd.errors import ControlRefused, HostError, McastdError
 from mcastd.handover import Handover
@@ -52,8 +53,8 @@ class Commands:
 
     async def _on_join(self, arguments: dict[str, Any]) -> str:
         group, source, tunnel = self._entry(arguments)
-        pims = {one.name: one.pim for one in self._agents.config.tunnels if one.pim is not None}
-        require_joinable(group, source, pims[tunnel].ssm_ranges)
+        ranges = {one.name: one.pim.ssm_ranges if one.pim else (SSM_RANGE,) for one in self._agents.config.tunnels}
+        require_joinable(group, source, ranges[tunnel])
         self._agents.wanted.join(tunnel, group, source, COMMAND)
         self._handover.joined(group, source, tunnel)
         return self._saved("joined", group, source, "it will be forgotten at a restart")
@@ -78,11 +79,11 @@ class Commands:
         """The group, the source or None, and the tunnel that the arguments name."""
         group = _address(arguments.get("group", ""))
         source = _address(arguments["source"]) if arguments.get("source") else None
-        names = [tunnel.name for tunnel in self._agents.config.tunnels if tunnel.pim is not None]
+        names = [tunnel.name for tunnel in self._agents.config.tunnels if tunnel.upstream_protocol != "none"]
         tunnel = arguments.get("tunnel") or (names[0] if len(names) == 1 else None)
         if tunnel not in names:
-            wrong = f"tunnel {tunnel} is not one with PIM" if tunnel else "name the tunnel"
-            raise ControlRefused(f"{wrong}; those with PIM are: {', '.join(names) or 'none'}")
+            wrong = f"tunnel {tunnel} is not one with PIM or IGMP" if tunnel else "name the tunnel"
+            raise ControlRefused(f"{wrong}; those with PIM or IGMP are: {', '.join(names) or 'none'}")
         return group, source, tunnel
 
 

@@ -22,6 +22,7 @@ from mcastd.errors import McastdError
 from mcastd.firewall.agent import FirewallAgent
 from mcastd.health import health, independent, summary
 from mcastd.history import History
+from mcastd.igmp_host.agent import IgmpHostAgent
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.keepalive.agent import KeepaliveAgent
@@ -106,18 +107,28 @@ class Composition:
             on_change=on_change,
             rng=rng,
         )
+        store = system.store(log)
         self.tunnels = TunnelAgent(
             netlink=system.netlink(),
             sysctls=system.sysctls,
             devices=system.gre_devices,
             ledger=ledger,
-            store=system.store(log),
+            store=store,
             history=self.history,
             log=log,
             on_change=on_change,
         )
         self.keepalive = KeepaliveAgent(log=log, on_change=on_change, open_socket=system.open_keepalive)
         self.pim = PimAgent(log=log, on_change=on_change, rng=rng, wanted=self.wanted, open_transport=system.open_pim)
+        self.igmp_host = IgmpHostAgent(
+            wanted=self.wanted,
+            sysctls=system.sysctls,
+            store=store,
+            log=log,
+            on_change=on_change,
+            open_socket=system.open_membership_socket,
+            make_kernel_report=system.make_kernel_report,
+        )
         self.streams = StreamsAgent(
             nftables=system.nftables,
             counters=system.counters,
@@ -133,6 +144,7 @@ class Composition:
             Part(self.tunnels, wiring.tunnels),
             Part(self.keepalive, wiring.keepalive),
             Part(self.pim, wiring.pim),
+            Part(self.igmp_host, wiring.igmp_host),
             Part(self.streams, wiring.streams),
         )
 
@@ -242,13 +254,14 @@ class Composition:
             self.keepalive.status(now),
             self.pim.status(now),
             self.streams.status(now),
-            tuple(group_report.expected(self.wanted, self._upstream("none"), now)),
+            (*self.igmp_host.status(now), *group_report.expected(self.wanted, self._upstream("none"), now)),
         )
 
     def group(self, group: IPv4Address, now: float) -> GroupReport:
         """All that is known of one group; costs the same however many others there are."""
         joins = (
             *self.pim.group(group, now),
+            *self.igmp_host.group(group, now),
             *group_report.expected(self.wanted, self._upstream("none"), now, group),
         )
         streams = self.streams.status(now)

@@ -69,7 +69,7 @@ class Daemon:
         self._handle_signals()
         config = self._agents.config
         self._agents.expect(with_keys(config))  # a key that cannot be read is refused before anything begins
-        self._handover.inherit([tunnel.name for tunnel in config.tunnels if tunnel.pim is not None])
+        self._handover.inherit([tunnel.name for tunnel in config.tunnels if tunnel.upstream_protocol != "none"])
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [

@@ -186,14 +186,20 @@ class Membership:
             changed[group] = None
         return list(changed)
 
-    def desired(self, group: IPv4Address) -> DesiredGroup:
-        """What all origins together desire; a source is excluded if all exclude it (RFC 3376, section 3.2)."""
+    def desired(self, group: IPv4Address, without: str | None = None) -> DesiredGroup:
+        """What all origins together desire, or all but ``without``.
+
+        A source is excluded if all exclude it (RFC 3376, section 3.2).
+        """
         found = self._groups.get(group)
         if found is None:
             return _NOTHING
-        if not found.sources and not any(found.any_source.values()):
+        any_source: dict[str, frozenset[IPv4Address]] = found.any_source
+        sources = frozenset(found.sources) or NONE
+        if without is not None:
+            any_source = {origin: excluded for origin, excluded in any_source.items() if origin != without}
+            sources = frozenset(source for source, origins in found.sources.items() if origins != (without,))
+        if any_source and not sources and not any(any_source.values()):
             return _ANY_SOURCE
-        excluded = NONE
-        if found.any_source:
-            excluded = frozenset.intersection(*found.any_source.values()) - found.sources.keys()
-        return DesiredGroup(bool(found.any_source), frozenset(found.sources) or NONE, excluded or NONE)
+        excluded = frozenset.intersection(*any_source.values()) - sources if any_source else NONE
+        return DesiredGroup(bool(any_source), sources, excluded or NONE)

@@ -20,10 +20,13 @@ RenewalCode = Literal["reauth_failed", "rekey_failed"]
 GuardCode = Literal["guard_drops"]
 DownCode = Literal["peer_down", "child_sa_down", "tunnel_down"]
 PimCode = Literal["joins_not_joined", "nothing_joined", "pim_neighbor_missing", "pim_send_failed", "rp_missing"]
+IgmpHostCode = Literal["igmp_join_failed"]
 ArrivalCode = Literal["all_silent", "child_sa_silent", "group_silent", "not_delivered", "nothing_ever_arrived"]
 DaemonCode = Literal["agent_failed", "reconcile_failed", "changed_by_another_program", "flapping"]
 AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode]
-PathsCode = Literal[PathCode, RouteCode, VrfCode, SilenceCode, ArrivalCode, RenewalCode, DownCode, PimCode]
+PathsCode = Literal[
+    PathCode, RouteCode, VrfCode, SilenceCode, ArrivalCode, RenewalCode, DownCode, PimCode, IgmpHostCode
+]
 OwnCode = Literal[HostCode, StateCode, GuardCode, DaemonCode, ForeignCode]
 ProblemCode = Literal[CharonCode, AuthenticationCode, AgreementCode, PathsCode, OwnCode]
 

@@ -8,13 +8,13 @@ grown, and the agent acts when it differs from the number that it has acted on.
     firewall   the guard is in place        -> tunnels     a CHILD_SA whose guard is missing does not carry
                                             -> ipsec       early ESP may be replayed
     ipsec      CHILD_SAs up                 -> firewall    drops of the guard are a problem
-    tunnels    links up, addresses, MTU     -> keepalive, pim
+    tunnels    links up, addresses, MTU     -> keepalive, pim, igmp_host
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
                the far end's arrive         -> ipsec       what is up without charon
                how much is wanted           -> streams     what is expected to arrive
     streams    what arrives, is decrypted   -> ipsec       what is up without charon; is a silent path's peer there?
                                             -> tunnels     another way to a peer works
-                                            -> pim
+                                            -> pim, igmp_host
 """
 
 from collections.abc import Callable, Mapping
@@ -26,6 +26,7 @@ from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.firewall.rules import FirewallDesired, unguarded
+from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
 from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
@@ -162,6 +163,18 @@ def pim(inputs: Inputs) -> PimDesired:
     ]
     tunnels = tuple(tunnel.name for tunnel in inputs.config.tunnels if tunnel.pim is not None)
     return PimDesired(tuple(interfaces), tunnels)
+
+
+def igmp_host(inputs: Inputs) -> IgmpHostDesired:
+    """The tunnels on which groups are joined by IGMP, as soon as their interface exists."""
+    tunnels = tuple(tunnel.name for tunnel in inputs.config.tunnels if tunnel.upstream_protocol == "igmp")
+    up = inputs.up
+    links = tuple(
+        IgmpHostLink(name, link.index, link.up_count, up.arrivals.get(name, TunnelArrival()).silences)
+        for name in tunnels
+        if (link := up.links.get(name)) is not None
+    )
+    return IgmpHostDesired(links, tunnels)
 
 
 def streams(inputs: Inputs) -> StreamsDesired:

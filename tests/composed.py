@@ -24,6 +24,7 @@ from tests.fakes.conntrack import FakeConntrack
 from tests.fakes.esp import FakeEspSockets
 from tests.fakes.gre_socket import FakeGreSocket
 from tests.fakes.kernel import FakeKernel
+from tests.fakes.membership_sockets import FakeMemberships
 from tests.fakes.memory import MemoryLedger, MemoryLog
 from tests.fakes.netlink import FakeNetlink
 from tests.fakes.nftables import FakeNftables
@@ -59,6 +60,7 @@ class Host:
         self.log = MemoryLog()
         self.keepalives: list[FakeGreSocket] = []
         self.pim = FakeHost()
+        self.memberships_of_sockets = FakeMemberships()
 
     def system(self) -> System:
         """What the next process uses of it."""
@@ -80,6 +82,8 @@ class Host:
             open_keepalive=self._open_keepalive,
             open_pim=self.pim.open,
             open_pim_over_gre=self.pim.open_over_gre,
+            open_membership_socket=self.memberships_of_sockets.open,
+            make_kernel_report=self.memberships_of_sockets.report,
         )
 
     @property

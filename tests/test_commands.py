@@ -101,12 +101,12 @@ def test_among_several_the_tunnel_is_named(make: Callable[..., Bench]) -> None:
     bench.ask("join", group=str(GROUP), tunnel="gre2")
     assert bench.joins() == {("gre2", GROUP, None)}
     for arguments, problem in (
-        ({}, "name the tunnel; those with PIM are: gre1, gre2"),
-        ({"tunnel": "x"}, "tunnel x is not one with PIM; those with PIM are: gre1, gre2"),
+        ({}, "name the tunnel; those with PIM or IGMP are: gre1, gre2"),
+        ({"tunnel": "x"}, "tunnel x is not one with PIM or IGMP; those with PIM or IGMP are: gre1, gre2"),
     ):
         with pytest.raises(ControlRefused, match=problem):
             bench.ask("join", group=str(GROUP), **arguments)
-    with pytest.raises(ControlRefused, match="those with PIM are: none"):
+    with pytest.raises(ControlRefused, match="those with PIM or IGMP are: none"):
         make(BARE).ask("join", group=str(GROUP))
 
 

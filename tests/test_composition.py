@@ -21,7 +21,7 @@ from tests.composed import ARTICLE, Host, running
 from tests.fakes.charon import WRONG_PSK
 from tests.fakes.clock import simulated, until
 
-NAMES = ["firewall", "ipsec", "tunnels", "keepalive", "pim", "streams"]
+NAMES = ["firewall", "ipsec", "tunnels", "keepalive", "pim", "igmp_host", "streams"]
 GRE1 = ARTICLE.tunnels[0]
 GROUP = IPv4Address("239.1.1.1")
 OTHER_FAR_END = IPv4Address("10.44.7.9")
@@ -346,3 +346,24 @@ async def test_problems_are_those_of_the_agents_and_of_the_process(monkeypatch: 
 def goodbye(payload: bytes) -> bool:
     """A Hello whose holdtime is 0 (RFC 7761, section 4.3.1)."""
     return payload[0] & 15 == MessageType.HELLO and payload[4:10] == b"\0\1\0\2\0\0"
+
+
+@simulated
+async def test_on_a_tunnel_without_pim_groups_are_joined_by_igmp() -> None:
+    by_igmp = replace(ARTICLE.tunnels[0], pim=None, upstream="igmp")
+    config = replace(ARTICLE, tunnels=(by_igmp,))
+    async with running(config) as process:
+        await process.up()
+        index = process.agents.tunnels.links()["gre1"].index
+        sockets, wanted = process.host.memberships_of_sockets, {group.group for group in ARTICLE.groups}
+        await until(lambda: sockets.groups(index) == wanted, "the groups of the file")
+        by_command = IPv4Address("239.1.1.99")
+        process.agents.wanted.join("gre1", by_command, None, "command")
+        await process.agents.igmp_host.settled()
+        assert sockets.groups(index) == wanted | {by_command}
+        now = time.monotonic()
+        assert {group.state for group in process.agents.snapshots(now).others} == {"joined"}
+        assert [join.state for join in process.agents.group(by_command, now).joins] == ["joined"]
+        assert process.host.pim.opened == []
+        await process.end()
+        assert sockets.open_sockets() == []

@@ -73,3 +73,19 @@ def test_what_a_file_wants_is_not_refused_when_others_want_much(monkeypatch: pyt
     table.join(GROUP, S2, "command")
     assert table.replace("file", [(OTHER, None)]) == [OTHER]
     assert table.desired(OTHER) == DesiredGroup(True)
+
+
+def test_what_is_desired_without_one_origin() -> None:
+    table = Membership()
+    table.join(GROUP, None, "application")
+    table.join(GROUP, S1, "file")
+    table.join(GROUP, S2, "application")
+    assert table.desired(GROUP, without="application") == DesiredGroup(sources=frozenset({S1}))
+    table.join(GROUP, S2, "command")
+    table.join(GROUP, None, "eth1", frozenset({S1, S3}))
+    assert table.desired(GROUP, without="application") == DesiredGroup(True, frozenset({S1, S2}), frozenset({S3}))
+    table.replace("file", [])
+    table.replace("command", [])
+    table.leave(GROUP, None, "eth1")
+    assert table.desired(GROUP, without="application") == DesiredGroup()
+    assert table.desired(GROUP, without="file") == DesiredGroup(True, frozenset({S2}))

@@ -11,6 +11,7 @@ from mcastd import wiring
 from mcastd.config.model import Child, Config, Firewall, Group, Peer, Pim, Tunnel
 from mcastd.config.proposals import esp_of_proposal
 from mcastd.firewall.rules import FirewallDesired, table
+from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView
 from mcastd.streams.desired import ChildArrival, TunnelArrival
@@ -236,3 +237,13 @@ def test_what_the_file_desires_is_by_tunnel() -> None:
 def test_pim_knows_which_tunnels_are_to_have_it_before_they_are_up() -> None:
     both = config(tunnels=(TUNNEL, replace(TUNNEL, name="gre2", pim=None)))
     assert wiring.pim(inputs(both, links={})).tunnels == ("gre1",)
+
+
+def test_groups_are_joined_by_igmp_where_the_interface_exists_and_pim_is_not_spoken() -> None:
+    by_igmp = config(tunnels=(replace(TUNNEL, pim=None, upstream="igmp"),))
+    arrivals = {"gre1": TunnelArrival(silences=4)}
+    desired = wiring.igmp_host(inputs(by_igmp, arrivals=arrivals))
+    assert desired == IgmpHostDesired((IgmpHostLink("gre1", 7, up_count=2, silences=4),), ("gre1",))
+    assert wiring.igmp_host(inputs(by_igmp, links={})) == IgmpHostDesired((), ("gre1",))
+    assert wiring.igmp_host(inputs()) == IgmpHostDesired()
+    assert wiring.pim(inputs(by_igmp)).interfaces == ()

@@ -168,9 +168,15 @@ def _replayed(found: list[Child]) -> list[str]:
 
 
 def _without_igmp(configs: Iterable[Config]) -> list[Tunnel]:
-    """The tunnels with PIM, which reports joined groups to the other side; IGMP of this host must not reach it."""
+    """The tunnels by which IGMP of this host must not reach the other side.
+
+    With PIM it is PIM that reports joined groups there, and with ``upstream = "none"`` nothing does. Where a reload
+    ends or begins with IGMP upstream, its reports of what is left or joined leave.
+    """
+    by_igmp = {one.name for config in configs for one in config.tunnels if one.upstream_protocol == "igmp"}
     guarding = [config for config in configs if config.firewall.guard]
-    return list({one.name: one for config in guarding for one in config.tunnels if one.pim is not None}.values())
+    silent = {one.name: one for config in guarding for one in config.tunnels if one.pim or one.upstream == "none"}
+    return [one for name, one in silent.items() if name not in by_igmp]
 
 
 def _igmp(tunnel: Tunnel) -> str:

@@ -34,6 +34,10 @@ class FdStore:
         """Whether a descriptor of that name was inherited and is not taken yet."""
         return name in self._found
 
+    def names(self, prefix: str) -> list[str]:
+        """The names of descriptors that were inherited and are not taken yet, those that begin with ``prefix``."""
+        return [name for name in self._found if name.startswith(prefix)]
+
     def take(self, name: str) -> int | None:
         """An inherited descriptor, which the caller owns from now on; it stays in the store as well."""
         return self._found.pop(name, None)

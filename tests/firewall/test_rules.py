@@ -273,9 +273,14 @@ def test_igmp_stays_here_where_pim_is_spoken() -> None:
     assert kept(**everything) == [f"{GRE} @th,0,32 0xb0000800 @th,200,8 2 counter name igmp-gre1 drop"]
     assert kept(encapsulation="none") == ['oifname "gre1" ip protocol 2 counter name igmp-gre1 drop']
     assert kept(pim=None) == []
+    assert kept(pim=None, upstream="igmp") == []
+    assert kept(pim=None, upstream="none") == kept()
     loose = config(child(mss=0), tunnels=(tunnel(pim=Pim()),), guard=False)
     assert rules.table(loose) == ""
     assert "igmp-gre1" in rules.table(loose, leaving=config(child(), tunnels=(tunnel(pim=Pim()),)))
+    by_pim, by_igmp = (config(child(), tunnels=(tunnel(**one),)) for one in ({"pim": Pim()}, {"upstream": "igmp"}))
+    assert "igmp-gre1" not in rules.table(by_igmp, leaving=by_pim)
+    assert "igmp-gre1" not in rules.table(by_pim, leaving=by_igmp)
 
 
 def test_snat_takes_whom_it_is_told_to_and_nobody_who_is_inside_already() -> None:

@@ -61,4 +61,4 @@ def test_it_has_the_two_capabilities_and_no_more() -> None:
 
 def test_it_has_limits_and_no_core_with_keys_in_it() -> None:
     found = directives(PACKAGING / "systemd" / "mcastd.service")
-    assert (found["LimitNOFILE"], found["LimitCORE"], found["TasksMax"]) == (["4096"], ["0"], ["64"])
+    assert (found["LimitNOFILE"], found["LimitCORE"], found["TasksMax"]) == (["16384"], ["0"], ["64"])

@@ -1,0 +1,299 @@
+"""The agent: joins what is desired by sockets on the tunnels' interfaces, in slices."""
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from ipaddress import IPv4Address
+from math import inf
+from typing import Final, Protocol
+
+from mcastd.errors import HostError
+from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
+from mcastd.igmp_host.membership_sockets import MembershipSocket, MembershipSockets
+from mcastd.problems import Problem
+from mcastd.status import GroupStatus
+from mcastd.system import membership_socket
+from mcastd.system.fdstore import FdStore
+from mcastd.system.log import Logger
+from mcastd.system.sysctl import Sysctls
+from mcastd.system.wake import Wake
+from mcastd.wanted import APPLICATION, Wanted
+
+_SLICE: Final = 50  # groups that are joined or left at once, at most
+_SLICE_TIME: Final = 0.005  # seconds after which a slice ends
+_RETRY_PERIOD: Final = 10.0  # seconds until what could not be joined is tried again
+_INHERITED_KEPT: Final = 60.0  # seconds; by then hosts have answered two of our queries, and joins are as before
+_REPORTS: Final = (0.0, 1.0)  # seconds after the path came up at which the kernel reports everything
+_LEAVE_TIME: Final = 0.05  # seconds that the kernel takes to report what was left; it does so 2 ticks later
+_MAX_LISTED: Final = 20  # groups that a line in the log lists
+_PREFIX: Final = "igmp-"  # of names in the descriptor store; the tunnel and a number follow
+_OF_THE_HOST: Final = {errno.ENODEV, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPERM}  # not of one group
+_LIMITS: Final = {"igmp_max_memberships": 20, "igmp_max_msf": 10}  # the kernel's defaults
+
+
+class StorableSocket(MembershipSocket, Protocol):
+    """``mcastd.system.membership_socket.MembershipSocket``; tests replace it."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+
+
+class _StoredSocket:
+    """A socket that is in the descriptor store as well, so that it outlives this process."""
+
+    def __init__(self, socket: StorableSocket, store: FdStore, name: str) -> None:
+        self._socket = socket
+        self._store = store
+        self._name = name  # in the store
+        self.join, self.change, self.leave = socket.join, socket.change, socket.leave
+        store.keep(name, socket.fileno())
+
+    def close(self) -> None:
+        self._store.drop(self._name)
+        self._socket.close()
+
+
+class _Link:
+    """An interface, its sockets, and what is to be done there."""
+
+    def __init__(self, settings: IgmpHostLink, sockets: MembershipSockets) -> None:
+        self.settings = settings
+        self.sockets = sockets
+        self.pending: dict[IPv4Address, None] = {}  # groups whose desire has changed
+        self.failed: dict[IPv4Address, str] = {}  # groups that could not be joined, each with the reason
+        self.retry_at = inf  # when they are tried again
+        self.release_at = inf  # when the sockets of the previous process are closed
+        self.report_at: list[float] = []  # when the kernel is to report everything again
+
+    def deadline(self) -> float:
+        """When there is something to do next."""
+        return min(self.retry_at, self.release_at, *self.report_at, inf)
+
+
+class IgmpHostAgent:
+    """Memberships on the tunnels with ``upstream = "igmp"``."""
+
+    name: Final = "igmp_host"
+
+    def __init__(
+        self,
+        *,
+        wanted: Wanted,
+        sysctls: Sysctls,
+        store: FdStore,
+        log: Logger,
+        on_change: Callable[[], None],
+        open_socket: Callable[[int], StorableSocket] = membership_socket.MembershipSocket,
+        make_kernel_report: Callable[[int], None] = membership_socket.make_kernel_report,
+    ) -> None:
+        self.wake = Wake()
+        self._wanted = wanted
+        self._sysctls = sysctls
+        self._store = store
+        self._log = log
+        self._on_change = on_change
+        self._open_socket = open_socket
+        self._make_kernel_report = make_kernel_report
+        self._desired = IgmpHostDesired()
+        self._links: dict[str, _Link] = {}  # by the interface's name
+        self._stored = itertools.count(1 + max(map(_number, store.names(_PREFIX)), default=0))  # numbers in names
+        wanted.listen(self._changed)
+
+    def configure(self, desired: IgmpHostDesired) -> None:
+        """Set the interfaces; what is desired there is in ``Wanted``."""
+        if desired != self._desired:
+            self._desired = desired
+            self.wake.set()
+
+    async def settled(self) -> None:
+        """Return when everything that was desired at the last ``configure`` is joined, or has failed."""
+        await self.wake.settled()
+
+    async def run(self) -> None:
+        """Follow what is desired until cancelled."""
+        applied: IgmpHostDesired | None = None  # what was acted on last
+        while True:
+            deadline = min((link.deadline() for link in self._links.values()), default=inf)
+            await self.wake.wait(None if deadline == inf else max(0.0, deadline - time.monotonic()))
+            if applied is not self._desired:
+                applied = self._desired
+                self._reconcile(applied)
+            for link in self._links.values():
+                await self._work(link)
+            self.wake.finished()
+
+    async def close(self) -> None:
+        """Leave everything, also what the previous process joined."""
+        left = bool(self._store.names(_PREFIX)) or any(len(link.sockets) for link in self._links.values())
+        for link in self._links.values():
+            link.sockets.close()
+        self._links.clear()
+        self._drop(self._store.names(_PREFIX))
+        if left:
+            await asyncio.sleep(_LEAVE_TIME)
+
+    # Questions
+
+    def status(self, now: float) -> tuple[GroupStatus, ...]:
+        """Every group that is desired on these tunnels."""
+        return tuple(self._groups(now))
+
+    def group(self, group: IPv4Address, now: float) -> tuple[GroupStatus, ...]:
+        """One group on these tunnels."""
+        return tuple(self._groups(now, group))
+
+    def problems(self) -> Iterator[Problem]:
+        """The tunnels on which groups are not joined."""
+        for name, link in self._links.items():
+            if link.failed:
+                reason = next(iter(link.failed.values()))
+                yield Problem("igmp_join_failed", name, f"{len(link.failed)} groups not joined on {name}: {reason}")
+
+    def _groups(self, now: float, only: IPv4Address | None = None) -> Iterator[GroupStatus]:
+        for name in self._desired.tunnels:
+            link, table = self._links.get(name), self._wanted.of(name)
+            for group, source, origins in table.entries() if only is None else table.entries_of(only):
+                problem = f"tunnel {name} is down" if link is None else link.failed.get(group)
+                since = min(table.since(group, source, origin) or now for origin in origins)
+                yield GroupStatus(
+                    group=str(group),
+                    source=None if source is None else str(source),
+                    tunnel=name,
+                    tunnels=self._wanted.where(group, source),
+                    state="joined" if problem is None else "not joined",
+                    origins=origins,
+                    uptime=now - since if problem is None else None,
+                    problem=problem,
+                    problem_code=None if problem is None else "tunnel_down" if link is None else "igmp_join_failed",
+                )
+
+    # Work
+
+    def _changed(self, name: str, groups: Sequence[IPv4Address]) -> None:
+        if link := self._links.get(name):
+            link.pending.update(dict.fromkeys(groups))
+            self.wake.set()
+
+    def _reconcile(self, desired: IgmpHostDesired) -> None:
+        links = {settings.name: settings for settings in desired.links}
+        for name, link in list(self._links.items()):
+            if name not in links or links[name].ifindex != link.settings.ifindex:
+                self._links.pop(name).sockets.close()
+        self._drop([one for one in self._store.names(_PREFIX) if _tunnel(one) not in desired.tunnels])
+        for name, settings in links.items():
+            if name in self._links:
+                self._follow(self._links[name], settings)
+            else:
+                self._links[name] = self._opened(settings)
+
+    def _opened(self, settings: IgmpHostLink) -> _Link:
+        most = (self._limit(name, default) for name, default in _LIMITS.items())
+        link = _Link(settings, MembershipSockets(lambda: self._stored_socket(settings), *most))
+        link.pending = dict.fromkeys(self._wanted.of(settings.name).groups())
+        if self._inherited(settings.name):
+            link.release_at = time.monotonic() + _INHERITED_KEPT
+        return link
+
+    def _stored_socket(self, settings: IgmpHostLink) -> _StoredSocket:
+        name = f"{_PREFIX}{settings.name}-{next(self._stored)}"
+        return _StoredSocket(self._open_socket(settings.ifindex), self._store, name)
+
+    def _limit(self, name: str, default: int) -> int:
+        try:
+            return int(self._sysctls.read(f"net/ipv4/{name}") or default)
+        except (HostError, ValueError):
+            return default
+
+    def _follow(self, link: _Link, settings: IgmpHostLink) -> None:
+        """Let the kernel report everything where the other side may have forgotten it."""
+        before, link.settings = link.settings, settings
+        if (before.up_count, before.silences) != (settings.up_count, settings.silences):
+            now = time.monotonic()
+            link.report_at = [now + after for after in _REPORTS]
+
+    async def _work(self, link: _Link) -> None:
+        if time.monotonic() >= link.retry_at:
+            link.pending |= dict.fromkeys(link.failed)
+            link.retry_at = inf
+        if link.pending:
+            await self._join(link)
+        now = time.monotonic()
+        if now >= link.release_at:
+            link.release_at = inf
+            self._drop(self._inherited(link.settings.name))
+        if link.report_at and now >= link.report_at[0]:
+            del link.report_at[0]
+            self._report(link)
+
+    async def _join(self, link: _Link) -> None:
+        """Make what is joined what is desired, of all groups whose desire has changed."""
+        joined, left, had_failed = list[IPv4Address](), list[IPv4Address](), bool(link.failed)
+        while link.pending:
+            self._join_some(link, joined, left)
+            self.wake.turn()
+            await asyncio.sleep(0)
+        log = self._log.bind(tunnel=link.settings.name)
+        if joined:
+            log.info("igmp_joined", groups=_listed(joined))
+        if left:
+            log.info("igmp_left", groups=_listed(left))
+        if link.failed and not had_failed:
+            reason = next(iter(link.failed.values()))
+            log.warning("igmp_join_failed", groups=_listed(list(link.failed)), problem=reason)
+        if bool(link.failed) != had_failed:
+            self._on_change()
+
+    def _join_some(self, link: _Link, joined: list[IPv4Address], left: list[IPv4Address]) -> None:
+        end = time.monotonic() + _SLICE_TIME
+        membership = self._wanted.of(link.settings.name)
+        for group in list(itertools.islice(link.pending, _SLICE)):
+            link.pending.pop(group, None)
+            was_joined = group in link.sockets
+            try:
+                link.sockets.set(group, membership.desired(group, without=APPLICATION))
+            except OSError as error:
+                self._failed(link, group, error)
+            else:
+                link.failed.pop(group, None)
+            if was_joined != (group in link.sockets):
+                (left if was_joined else joined).append(group)
+            if time.monotonic() > end or not link.pending:
+                break
+
+    def _failed(self, link: _Link, group: IPv4Address, error: OSError) -> None:
+        reason = error.strerror or os.strerror(error.errno or 0)
+        link.failed[group] = reason
+        link.retry_at = time.monotonic() + _RETRY_PERIOD
+        if error.errno in _OF_THE_HOST:
+            link.failed |= dict.fromkeys(link.pending, reason)
+            link.pending.clear()
+
+    def _report(self, link: _Link) -> None:
+        with contextlib.suppress(OSError):  # the interface is gone, or down: then the kernel reports when it is up
+            self._make_kernel_report(link.settings.ifindex)
+
+    def _inherited(self, tunnel: str) -> list[str]:
+        return [name for name in self._store.names(_PREFIX) if _tunnel(name) == tunnel]
+
+    def _drop(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._store.drop(name)
+
+
+def _tunnel(name: str) -> str:
+    """The tunnel of a descriptor in the store, by its name there."""
+    return name.removeprefix(_PREFIX).rpartition("-")[0]
+
+
+def _number(name: str) -> int:
+    number = name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def _listed(groups: Sequence[IPv4Address]) -> str:
+    others = len(groups) - _MAX_LISTED
+    return ",".join(map(str, groups[:_MAX_LISTED])) + (f" and {others} more" if others > 0 else "")

@@ -1,0 +1,24 @@
+"""What the agent is configured with. Pure."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class IgmpHostLink:
+    """The interface of a tunnel on which groups are joined by IGMP.
+
+    ``up_count`` is how often the path under it came up, ``silences`` how often all streams of it fell silent together.
+    """
+
+    name: str
+    ifindex: int
+    up_count: int = 1
+    silences: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IgmpHostDesired:
+    """The interfaces that exist, and the names of all tunnels with ``upstream = "igmp"``, also those never up."""
+
+    links: tuple[IgmpHostLink, ...] = ()
+    tunnels: tuple[str, ...] = ()
