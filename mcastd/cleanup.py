@@ -43,7 +43,7 @@ async def clean_up(config: Config, directory: Path, log: Logger, system: System 
     links = await agents.tunnels.standing(config)
     up = await _established(system.charon(config.daemon.vici_socket))
     carried = {tunnel.name for tunnel in config.tunnels if tunnel.child is None or tunnel.child in up}
-    handover.inherit([tunnel.name for tunnel in config.tunnels if tunnel.pim is not None])
+    handover.inherit(wiring.joining(config))
     gone.update((one.name, one) for one in config.tunnels if one.encapsulation == "gre" and one.name not in links)
     views = links | {name: LinkView(0, _MTU, one.address.ip, True, 1) for name, one in gone.items()}
     standing = {name: link for name, link in views.items() if name in carried}

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
 from typing import Any
 
+from mcastd import wiring
 from mcastd.composition import Composition
-from mcastd.config.model import SSM_RANGE
 from mcastd.control import Handler
 from mcastd.errors import ControlRefused, HostError, McastdError
 from mcastd.handover import Handover
@@ -53,8 +53,7 @@ class Commands:
 
     async def _on_join(self, arguments: dict[str, Any]) -> str:
         group, source, tunnel = self._entry(arguments)
-        ranges = {one.name: one.pim.ssm_ranges if one.pim else (SSM_RANGE,) for one in self._agents.config.tunnels}
-        require_joinable(group, source, ranges[tunnel])
+        require_joinable(group, source, wiring.ssm_ranges(self._agents.config, tunnel))
         self._agents.wanted.join(tunnel, group, source, COMMAND)
         self._handover.joined(group, source, tunnel)
         return self._saved("joined", group, source, "it will be forgotten at a restart")
@@ -79,7 +78,7 @@ class Commands:
         """The group, the source or None, and the tunnel that the arguments name."""
         group = _address(arguments.get("group", ""))
         source = _address(arguments["source"]) if arguments.get("source") else None
-        names = [tunnel.name for tunnel in self._agents.config.tunnels if tunnel.upstream_protocol != "none"]
+        names = wiring.joining(self._agents.config)
         tunnel = arguments.get("tunnel") or (names[0] if len(names) == 1 else None)
         if tunnel not in names:
             wrong = f"tunnel {tunnel} is not one with PIM or IGMP" if tunnel else "name the tunnel"

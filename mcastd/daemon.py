@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from mcastd import snapshot
+from mcastd import snapshot, wiring
 from mcastd.commands import Commands
 from mcastd.composition import Composition
 from mcastd.config.load import Loaded
@@ -69,7 +69,7 @@ class Daemon:
         self._handle_signals()
         config = self._agents.config
         self._agents.expect(with_keys(config))  # a key that cannot be read is refused before anything begins
-        self._handover.inherit([tunnel.name for tunnel in config.tunnels if tunnel.upstream_protocol != "none"])
+        self._handover.inherit(wiring.joining(config))
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [

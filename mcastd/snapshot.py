@@ -65,9 +65,7 @@ class Judgement:
 def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
     """Everything as one frozen struct."""
     tunnels = {
-        name: replace(
-            tunnel, keepalive=agents.keepalive.get(name), pim=agents.pim.interfaces.get(name, PimStatus(running=False))
-        )
+        name: replace(tunnel, keepalive=agents.keepalive.get(name), pim=_pim(tunnel, agents.pim))
         for name, tunnel in agents.tunnels.items()
     }
     charon = agents.ipsec.charon
@@ -91,6 +89,10 @@ def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
         forward=agents.forward,
         notes=(*process.notes, *agents.ipsec.notes, *_note(agents.streams)),
     )
+
+
+def _pim(tunnel: TunnelStatus, pim: PimSnapshot) -> PimStatus | None:
+    return pim.interfaces.get(tunnel.name, PimStatus(running=False)) if tunnel.upstream == "pim" else None
 
 
 def groups(

@@ -169,7 +169,8 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
     """One tunnel. ``state`` is ``up``, ``waiting`` (for its CHILD_SA) or ``down``.
 
     ``encapsulation`` is ``gre``, or ``none`` where the tunnel is an XFRM interface; ``address`` is our primary address
-    on it, ``addresses`` are the others.
+    on it, ``addresses`` are the others. ``upstream`` is how groups are joined on it: ``pim``, ``igmp``, or ``none``:
+    they are not, and the far end sends unasked.
     """
 
     name: str
@@ -180,6 +181,7 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
     address: str
     addresses: tuple[str, ...] = ()
     encapsulation: str = "gre"
+    upstream: str = "pim"
     mtu: int | None = None
     mtu_reason: str | None = None
     problem: str | None = None

@@ -19,10 +19,10 @@ grown, and the agent acts when it differs from the number that it has acted on.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import TypeAlias
 
-from mcastd.config.model import Child, Config, Peer, Tunnel
+from mcastd.config.model import SSM_RANGE, Child, Config, Peer, Tunnel
 from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.firewall.rules import FirewallDesired, unguarded
@@ -128,6 +128,17 @@ def keepalive(inputs: Inputs) -> tuple[KeepaliveTunnel, ...]:
         for tunnel in inputs.config.tunnels
         if tunnel.encapsulation == "gre"
     )
+
+
+def joining(config: Config) -> list[str]:
+    """The tunnels on which groups are joined, by PIM or by IGMP."""
+    return [tunnel.name for tunnel in config.tunnels if tunnel.upstream_protocol != "none"]
+
+
+def ssm_ranges(config: Config, name: str) -> tuple[IPv4Network, ...]:
+    """The groups that are joined on a tunnel with sources only."""
+    pim = next(tunnel.pim for tunnel in config.tunnels if tunnel.name == name)
+    return (SSM_RANGE,) if pim is None else pim.ssm_ranges
 
 
 def file_entries(config: Config) -> dict[str, list[GroupSource]]:

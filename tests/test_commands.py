@@ -135,6 +135,18 @@ def test_what_was_not_joined_cannot_be_left(make: Callable[..., Bench]) -> None:
         make(GRE1).ask("leave", group=str(GROUP))
 
 
+def test_a_tunnel_with_igmp_is_joined_on_and_one_with_neither_is_not(make: Callable[..., Bench]) -> None:
+    bench = make(BARE, replace(BARE, name="igmp", upstream="igmp"))
+    assert bench.ask("join", group=str(GROUP)) == "joined"
+    assert bench.joins() == {("igmp", GROUP, None)}
+    with pytest.raises(McastdError, match=r"232\.1\.1\.1 is source-specific"):
+        bench.ask("join", group="232.1.1.1")
+    with pytest.raises(
+        ControlRefused, match="tunnel bare is not one with PIM or IGMP; those with PIM or IGMP are: igmp"
+    ):
+        bench.ask("join", group=str(GROUP), tunnel="bare")
+
+
 def test_leaving_what_another_origin_wants_says_who(make: Callable[..., Bench]) -> None:
     bench = make(GRE1)
     bench.agents.wanted.join("gre1", GROUP, None, FILE)

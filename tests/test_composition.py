@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd.composition import _CLOSE_TIMEOUT
-from mcastd.config.model import Config
+from mcastd.config.model import Config, Group
 from mcastd.errors import HostError
 from mcastd.pim.packet import MessageType
 from mcastd.snapshot import Process as ProcessInfo
@@ -321,6 +321,43 @@ async def test_one_group_is_shown_as_a_whole() -> None:
         assert [(one.state, one.origins) for one in report.joins] == [("joined", ("file", "command"))]
         assert [(one.tunnel, one.state) for one in report.streams] == [("gre1", "arriving")]
         assert process.agents.group(GROUP + 1, time.monotonic()) == GroupReport(group=str(GROUP + 1))
+    host.close()
+
+
+@simulated
+async def test_groups_of_a_far_end_that_sends_unasked_are_expected_and_watched() -> None:
+    groups = (Group(group=GROUP, tunnel="gre1", max_silence=5.0), Group(group=GROUP + 1, tunnel="gre1"))
+    config = replace(ARTICLE, tunnels=(replace(GRE1, pim=None),), groups=groups)
+    async with running(config) as process:
+        host = process.host
+        await process.up()
+        await asyncio.sleep(5.0)
+        info = ProcessInfo(1, 2.0, "mcastd.toml", process.agents.config_digest, ())
+        await process.agents.refresh()
+        status = build(process.agents.snapshots(time.monotonic()), info, process.agents.judgement())
+        assert [(one.group, one.state, one.origins, one.arrival) for one in status.groups] == [
+            (str(GROUP), "expected", ("file",), "arriving"), (str(GROUP + 1), "expected", ("file",), "never_arrived"),
+        ]  # fmt: skip
+        assert (status.health, status.tunnels[0].upstream, status.tunnels[0].pim) == ("ok", "none", None)
+        assert status.summary == "up: 1 peer(s), 1 tunnel(s), 2 join(s)"
+        assert host.pim.opened == []
+        host.streams.arrives(str(GROUP), rate=0)
+        codes = {"group_silent", "all_silent"}
+        await until(lambda: codes <= {problem.code for problem in process.agents.problems()}, "the silence")
+        await process.apply(replace(config, groups=groups[:1]))
+        assert process.agents.wanted.of("gre1").groups() == [GROUP]
+
+
+@simulated
+async def test_of_a_far_end_that_never_sends_nothing_ever_arrived() -> None:
+    host = Host()
+    groups = (Group(group=GROUP + 9, tunnel="gre1"),)
+    config = replace(ARTICLE, tunnels=(replace(GRE1, pim=None, upstream="none"),), groups=groups)
+    host.streams.stop()
+    async with running(config, host) as process:
+        await until(
+            lambda: "nothing_ever_arrived" in {problem.code for problem in process.agents.problems()}, "the problem"
+        )
     host.close()
 
 

@@ -65,6 +65,11 @@ def test_a_tunnel_without_keepalives_or_pim_shows_none() -> None:
     assert (tunnel.keepalive, tunnel.pim) == (None, PimStatus(running=False))
 
 
+def test_a_tunnel_on_which_pim_is_not_desired_shows_none() -> None:
+    agents = changed(AGENTS, tunnels={"gre1": replace(TUNNEL, upstream="igmp")}, pim=PimSnapshot({}, ()))
+    assert build(agents, PROCESS, OK).tunnels[0].pim is None
+
+
 def test_a_group_is_joined_only_through_a_tunnel_that_is_up() -> None:
     waiting = replace(TUNNEL, state="waiting")
     (group,) = build(changed(AGENTS, tunnels={"gre1": waiting}), PROCESS, OK).groups

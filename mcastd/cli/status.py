@@ -80,7 +80,7 @@ def _lines(status: Status, everything: bool) -> Iterator[str]:
     for peer in status.peers:
         yield from _peer(peer)
     for tunnel in status.tunnels:
-        yield from _tunnel(tunnel)
+        yield from _tunnel(tunnel, any(group.tunnel == tunnel.name for group in status.groups))
     for forward in status.forward:
         yield from _forward(forward)
     if status.groups:
@@ -142,7 +142,7 @@ def _child(child: ChildStatus) -> Iterator[str]:
     yield from _given("    problem: {}{}", child.problem, _after("; next try in", child.next_try_in))
 
 
-def _tunnel(tunnel: TunnelStatus) -> Iterator[str]:
+def _tunnel(tunnel: TunnelStatus, is_expected: bool) -> Iterator[str]:
     yield ""
     kind = "GRE" if tunnel.encapsulation == "gre" else "XFRM interface"
     addresses = " ".join((tunnel.address, *tunnel.addresses))
@@ -160,6 +160,10 @@ def _tunnel(tunnel: TunnelStatus) -> Iterator[str]:
         yield from _keepalive(tunnel.keepalive)
     if tunnel.pim is not None:
         yield from _pim(tunnel.pim)
+    if tunnel.upstream == "igmp":
+        yield "  groups are joined by IGMP"
+    elif tunnel.upstream == "none" and is_expected:
+        yield "  groups are joined nowhere: the far end sends unasked"
 
 
 def _keepalive(alive: KeepaliveStatus) -> Iterator[str]:

@@ -242,7 +242,7 @@ class Monitor:
                 text = f"nothing arrives on tunnel {name}: all streams of at least one packet a second are silent"
                 yield Problem("all_silent", name, text)
             if tunnel.nothing_ever_arrived(self._expected_since):
-                text = f"nothing has ever arrived on tunnel {name}, on which groups are joined"
+                text = f"nothing has ever arrived on tunnel {name}, on which groups are wanted"
                 yield Problem("nothing_ever_arrived", name, text)
             if silent := beyond_limit.get(name):
                 more = f" and {len(silent) - _NAMED} more" if len(silent) > _NAMED else ""

@@ -37,6 +37,7 @@ def tunnel_status(
         state=link_state(state),
         datapath=datapath,
         encapsulation=tunnel.encapsulation,
+        upstream=tunnel.upstream_protocol,
         local=str(tunnel.local),
         remote=str(tunnel.remote),
         address=str(tunnel.address),

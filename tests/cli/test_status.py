@@ -285,6 +285,24 @@ def test_forwarding_is_shown(
     assert said in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("upstream", "said"),
+    [("igmp", "  groups are joined by IGMP\n"), ("none", "  groups are joined nowhere: the far end sends unasked\n")],
+)
+def test_a_tunnel_without_pim_says_how_groups_arrive(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], upstream: str, said: str
+) -> None:
+    tunnel = msgspec.structs.replace(TUNNEL, upstream=upstream, pim=None)
+    for groups in (GROUPS, ()):
+        path = tmp_path / f"{len(groups)}.sock"
+        daemon = answering(path, msgspec.structs.replace(STATUS, tunnels=(tunnel,), groups=groups))
+        main(["status", "--socket", str(path)])
+        daemon.join()
+        out = capsys.readouterr().out
+        assert (said in out) == (groups != () or upstream == "igmp")
+        assert "PIM" not in out
+
+
 REPORT = GroupReport(
     group="239.1.1.1",
     origins=(

@@ -125,6 +125,11 @@ def renamed(part: str, name: str) -> str:
             "tunnels.gre1.follow_except",
             "nothing is followed",
         ),
+        (
+            f'{TEXT}{GRE2}upstream = "igmp"\n[[groups]]\ngroup = "232.1.1.1"\ntunnel = "gre2"\n',
+            "groups[1].sources",
+            "232.1.1.1 is SSM and needs at least one source",
+        ),
         (forward("eth1", GRE2), "forward.eth1.from", "it is missing; allowed: one of gre1, gre2"),
         (forward("gre1"), "forward.gre1", "gre1 is tunnels.gre1; allowed: an interface to machines"),
         (forward("lo"), "forward.lo", "taken by the system"),

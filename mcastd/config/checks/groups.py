@@ -3,7 +3,7 @@
 from collections import Counter
 
 from mcastd.config.line_numbers import KeyPath
-from mcastd.config.model import MAX_JOINS, Config, Group, Pim
+from mcastd.config.model import MAX_JOINS, SSM_RANGE, Config, Group, Pim
 from mcastd.config.report import Report, Table, shown
 
 
@@ -21,6 +21,9 @@ def check(config: Config, report: Report) -> None:
             at.refuse("tunnel", f"there is no tunnel {shown(group.tunnel)}; allowed: {names}", ("tunnels",))
         elif tunnel.pim is not None and not group.sources:
             _rp_of_every_source(group, tunnel.pim, at, report.table("tunnels", tunnel.name, "pim"))
+        elif tunnel.upstream == "igmp" and not group.sources and group.group in SSM_RANGE:
+            text = f"{group.group} is SSM and needs at least one source; allowed: sources = [...] with addresses"
+            at.refuse("sources", text, "group", ("tunnels", tunnel.name, "upstream"))
 
 
 def _joined_once(group: Group, at: Table, joined: dict[tuple[object, ...], KeyPath], report: Report) -> None:

@@ -42,9 +42,11 @@ def tables(config: Config) -> tuple[Table, ...]:
         found += [Table(f"CHILD_SA {child.name} (phase 2)", tuple(_child(peer, child))) for child in peer.children]
     for tunnel in config.tunnels:
         found.append(Table(f"Tunnel {tunnel.name}", tuple(_tunnel(config, tunnel))))
+        groups = [group for group in config.groups if group.tunnel == tunnel.name]
         if tunnel.pim is not None:
-            groups = [group for group in config.groups if group.tunnel == tunnel.name]
             found.append(Table(f"Multicast on {tunnel.name}", tuple(_pim(tunnel, tunnel.pim, groups))))
+        elif groups or tunnel.upstream is not None:
+            found.append(Table(f"Multicast on {tunnel.name}", tuple(_without_pim(tunnel, groups))))
     return tuple(found)
 
 
@@ -125,6 +127,14 @@ def _pim(tunnel: Tunnel, pim: Pim, groups: list[Group]) -> Iterator[Row]:
     yield Row("SSM ranges", _list(pim.ssm_ranges) or _NONE, SAME)
     yield Row("PIM Hello", f"every {spell(pim.hello_period)}, holdtime {spell(pim.hello_holdtime)}", "any")
     yield Row("Groups", ", ".join(map(_joined, groups)) or "no groups are configured", "forwarded when joined")
+
+
+def _without_pim(tunnel: Tunnel, groups: list[Group]) -> Iterator[Row]:
+    by_igmp = tunnel.upstream_protocol == "igmp"
+    if by_igmp:
+        yield Row("IGMP, version 3", "joins and answers queries", "querier on the tunnel, without PIM from our side")
+    listed = ", ".join(map(_joined, groups)) or "no groups are configured"
+    yield Row("Groups", listed, "forwarded when joined" if by_igmp else "sent unasked")
 
 
 def _joined(group: Group) -> str:

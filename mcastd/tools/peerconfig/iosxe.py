@@ -71,8 +71,10 @@ class _Writer:
         yield f" ip mtu {mtu}"
         if _MSS[0] <= mtu - _IP_AND_TCP <= _MSS[1]:
             yield f" ip tcp adjust-mss {mtu - _IP_AND_TCP}"
-        if tunnel.pim is not None:
+        if self._has_multicast(tunnel):
             yield " ip pim sparse-mode"
+        if tunnel.pim is None:
+            yield from self._without_pim(tunnel)
         if tunnel.encapsulation == "none":
             if carried is not None:
                 yield from self._protection(*carried)
@@ -85,6 +87,23 @@ class _Writer:
         yield " no shutdown"
         if theirs is not None and theirs.network.prefixlen == 32:
             yield host_route(tunnel.address.ip, name)
+
+    def _has_multicast(self, tunnel: Tunnel) -> bool:
+        return tunnel.pim is not None or tunnel.upstream == "igmp" or any(self._groups(tunnel))
+
+    def _groups(self, tunnel: Tunnel) -> Iterator[str]:
+        """The groups of the file on a tunnel, as IOS XE's static groups."""
+        for group in self._config.groups:
+            if group.tunnel == tunnel.name:
+                yield from (f"{group.group} source {source}" for source in group.sources)
+                yield from () if group.sources else (f"{group.group}",)
+
+    def _without_pim(self, tunnel: Tunnel) -> Iterator[str]:
+        """mcastd joins by IGMP, or the groups are forwarded without being joined."""
+        if tunnel.upstream == "igmp":
+            yield " ip igmp version 3"
+        else:
+            yield from (f" ip igmp static-group {group}" for group in self._groups(tunnel))
 
     def _under_gre(self, peer: Peer, child: Child) -> Iterator[str]:
         if child.name not in self._route_based:
@@ -110,7 +129,7 @@ class _Writer:
 
     def _multicast(self) -> Iterator[str]:
         pims = [tunnel.pim for tunnel in self._config.tunnels if tunnel.pim is not None]
-        if not pims:
+        if not any(map(self._has_multicast, self._config.tunnels)):
             return
         yield from ("!", "! PIM", f"interface {self._inside}", " ip pim sparse-mode")
         ranges: dict[IPv4Address, tuple[IPv4Network, ...]] = {}

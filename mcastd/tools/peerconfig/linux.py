@@ -128,6 +128,11 @@ def frr_conf(config: Config, *, inside: str | None = None) -> str:
         lines += ["! mcastd uses Bootstrap messages; FRR 8 forwards them, but cannot be a candidate BSR"]
     for name in (*(name for name, _ in pims), inside or INSIDE):
         lines += [f"interface {name}", " ip pim"]
+    for tunnel in config.tunnels:
+        if tunnel.upstream == "igmp":
+            lines += [f"interface {tunnel.name}", " ip pim", " ip igmp"]
+        elif tunnel.pim is None and any(group.tunnel == tunnel.name for group in config.groups):
+            lines += [f"! nothing is joined on {tunnel.name}: forward its groups to it by static routes (ip mroute)"]
     return "\n".join(lines) + "\n"
 
 

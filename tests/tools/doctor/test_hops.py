@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 import pytest
 from msgspec.structs import replace
 
+from mcastd.config.model import Forward
 from mcastd.links import NextHop
 from mcastd.status import KeepaliveStatus, NeighborStatus, PimStatus, Status
 from mcastd.tools.doctor.facts import Esp, Facts, Interface, Multicast, Probe, Wire
@@ -43,6 +44,16 @@ DOWN = {"status": status(peers=(peer(state="connecting"),))}
 NO_RX = {"gre1": seen(received=0)}
 NEVER_RX = {"gre1": seen(received=0, total=0)}
 OPEN_SOCKET = UdpSocket(IPv4Address(0), PORT, 0, 1, 0)
+
+
+FORWARDING = replace(config(), forward=(Forward(name="eth1", from_=("gre1",)),))
+EXPECTING = replace(config(), tunnels=(replace(config().tunnels[0], pim=None),))
+
+
+def expecting() -> Status:
+    """A tunnel whose far end sends unasked, and a group of it."""
+    found = tunnel(upstream="none", pim=None)
+    return status(tunnels=(found,), groups=(group(state="expected", rp=None, upstream=None),))
 
 
 def same(found: Status, **changes: object) -> Facts:
@@ -234,7 +245,26 @@ DECISIONS: dict[str, tuple[str | None, Facts]] = {
         "silent",
         facts(status=status(groups=(group(uptime=1.5),)), tunnels={"gre1": seen(**SILENT)}),
     ),
+    "an expected group without an RP": (None, facts(config=EXPECTING, status=expecting())),
+    "an expected group that does not arrive": (
+        "silent",
+        facts(config=EXPECTING, status=expecting(), tunnels={"gre1": seen(**SILENT)}),
+    ),
     # Delivery
+    "machines behind this host alone": (
+        None,
+        facts(
+            config=FORWARDING,
+            status=status(groups=(group(origins=("eth1",)),)),
+            memberships={},
+            sockets=(),
+            tunnels={"gre1": seen(delivered={})},
+        ),
+    ),
+    "machines behind this host and an application": (
+        "wrong_port",
+        facts(config=FORWARDING, status=status(groups=(group(origins=("eth1", "application")),)), sockets=()),
+    ),
     "a strict reverse path by the tunnel": (
         None,
         facts(rp_filter={"gre1": 1}, tunnels={"gre1": seen(route_to={SOURCE: "gre1", GROUP: "gre1"})}),

@@ -54,6 +54,16 @@ def test_the_example_gives_back_the_articles_table(config: Config, key: tuple[st
     assert bool(AGREED[key][0]) == bool(ours)
 
 
+def test_without_pim_groups_are_joined_by_igmp_or_sent_unasked(config: Config) -> None:
+    tunnel = replace(config.tunnels[0], pim=None)
+    unasked, by_igmp = (cells(replace(config, tunnels=(replace(tunnel, upstream=one),))) for one in ("none", "igmp"))
+    assert unasked["Multicast on gre1", "Groups"] == ("239.1.1.1", "sent unasked")
+    assert by_igmp["Multicast on gre1", "Groups"] == ("239.1.1.1", "forwarded when joined")
+    assert by_igmp["Multicast on gre1", "IGMP, version 3"][1].startswith("querier")
+    for_unicast = cells(replace(config, tunnels=(tunnel,), groups=()))
+    assert not [title for title, _ in for_unicast if title == "Multicast on gre1"]
+
+
 def test_the_nat_is_told(config: Config) -> None:
     ours, _ = cells(config)["IPsec peer dc-tun (phase 1)", "Public peer address"]
     assert ours == "222.45.67.1 (NAT 1:1, the host has 10.1.1.246)"

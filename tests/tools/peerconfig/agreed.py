@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from mcastd.config.load import load
-from mcastd.config.model import Config
+from mcastd.config.model import Config, UpstreamProtocol
 
 EXAMPLE = Path(__file__).parents[3] / "etc" / "mcastd.toml"
 
@@ -52,3 +52,9 @@ def route_based(*, gre: bool) -> Config:
         example(), mode="interface", if_id=7, interface="ipsec7", local_ts=everything, remote_ts=everything
     )
     return config if gre else with_tunnel(config, encapsulation="none")
+
+
+def without_pim(upstream: UpstreamProtocol | None) -> Config:
+    """The example, with this in the place of PIM."""
+    found = example()
+    return replace(found, tunnels=(replace(found.tunnels[0], pim=None, upstream=upstream),))

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from mcastd.config.model import Config, Keepalive, RpRange
+from mcastd.config.model import Config, Group, Keepalive, RpRange
 from mcastd.errors import PeerConfigError
 from mcastd.net.gre import GreOptions
 from mcastd.tools.peerconfig.ios_syntax import Names, identity, limited, network
@@ -19,6 +20,7 @@ from tests.tools.peerconfig.agreed import (
     with_peer,
     with_pim,
     with_tunnel,
+    without_pim,
 )
 
 WHOLE = Path(__file__).parent / "article.ios-xe"
@@ -227,6 +229,23 @@ def test_gre_options_and_a_tunnel_network_of_one_address() -> None:
 def test_no_keepalive_where_mcastd_would_not_answer() -> None:
     tunnel = block(with_tunnel(example(), keepalive=Keepalive(reply=False)), "interface Tunnel100")
     assert not any(line.startswith("keepalive") for line in tunnel)
+
+
+def test_without_pim_groups_are_joined_by_igmp_or_forwarded_unasked() -> None:
+    group, source = IPv4Address("232.1.1.1"), IPv4Address("100.15.30.10")
+    igmp, none = without_pim("igmp"), without_pim(None)
+    found = block(igmp, "interface Tunnel100")
+    assert "ip pim sparse-mode" in found
+    assert "ip igmp version 3" in found
+    more = replace(none, groups=(*none.groups, Group(group=group, tunnel="gre1", sources=(source,))))
+    found = block(more, "interface Tunnel100")
+    assert "ip pim sparse-mode" in found
+    assert [line for line in found if "static-group" in line] == [
+        "ip igmp static-group 239.1.1.1",
+        "ip igmp static-group 232.1.1.1 source 100.15.30.10",
+    ]
+    assert "ip pim sparse-mode" in block(more, "interface <INSIDE-INTERFACE>")
+    assert "ip pim" not in configuration(replace(none, groups=()))
 
 
 def test_rendezvous_points_and_ranges() -> None:

@@ -2,11 +2,20 @@ import subprocess
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
-from mcastd.config.model import Config, Keepalive
+from mcastd.config.model import Config, Keepalive, UpstreamProtocol
 from mcastd.config.strongswan_conf import Section, parse
 from mcastd.net.gre import GreOptions
 from mcastd.tools.peerconfig import linux
-from tests.tools.peerconfig.agreed import example, route_based, transport, with_child, with_peer, with_pim, with_tunnel
+from tests.tools.peerconfig.agreed import (
+    example,
+    route_based,
+    transport,
+    with_child,
+    with_peer,
+    with_pim,
+    with_tunnel,
+    without_pim,
+)
 
 
 def connection(config: Config) -> Section:
@@ -93,6 +102,17 @@ def test_pim_is_spoken_on_the_tunnel_and_towards_the_sources() -> None:
     ]
     config = with_pim(example(), ssm_ranges=(IPv4Network("232.1.0.0/16"),))
     assert "ip prefix-list mcastd-ssm permit 232.1.0.0/16 le 32" in linux.frr_conf(config)
+
+
+BOTH: tuple[UpstreamProtocol | None, ...] = ("igmp", None)
+
+
+def test_without_pim_groups_are_joined_by_igmp_or_forwarded_unasked() -> None:
+    igmp, none = (linux.frr_conf(without_pim(upstream), inside="lan0") for upstream in BOTH)
+    assert igmp.splitlines()[1:] == ["interface lan0", " ip pim", "interface gre1", " ip pim", " ip igmp"]
+    assert none.splitlines()[3:] == [
+        "! nothing is joined on gre1: forward its groups to it by static routes (ip mroute)"
+    ]
 
 
 def test_gre_only_selectors() -> None:

@@ -75,9 +75,10 @@ def packets_at_an_application(facts: Facts) -> Found:
     for view, group in facts.groups():
         streams = {one: count for one, count in view.seen.arrived.streams.items() if matches(group, one)}
         yield from _reverse_path(facts, view, streams)
-        yield from _membership(facts, view, group, streams)
-        yield from _socket(facts, group, streams)
-        yield from _dropped(facts, view, group, streams)
+        if _is_for_this_host(facts, view, group):
+            yield from _membership(facts, view, group, streams)
+            yield from _socket(facts, group, streams)
+            yield from _dropped(facts, view, group, streams)
     for view in facts.views():
         name = view.tunnel.name
         for prefix in _taken(view):
@@ -103,6 +104,13 @@ def _reverse_path(facts: Facts, view: TunnelView, streams: dict[Stream, int]) ->
             route = f"the route to {source} is by {way}" if way else f"there is no route to {source}"
             saw = f"packets from {source} arrive on {tunnel.name}, where rp_filter is {mode}, and {route}"
             yield Delivery.RP_FILTER.found(saw, tunnel=tunnel.name, source=source)
+
+
+def _is_for_this_host(facts: Facts, view: TunnelView, group: GroupStatus) -> bool:
+    """Whether an application here is to receive a group: not if only machines behind this host have asked for it."""
+    downstream = {forward.name for forward in facts.config.forward} if facts.config else set()
+    here = facts.proc.memberships.get(view.tunnel.name, frozenset())
+    return not downstream.intersection(group.origins) or IPv4Address(group.group) in here
 
 
 def _membership(facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[Stream, int]) -> Found:

@@ -95,16 +95,16 @@ def _still_expected(facts: Facts, tunnel: Tunnel) -> bool:
 def rendezvous_point(facts: Facts) -> Found:
     """Every (*,G) has a rendezvous point."""
     for (tunnel, *_), group in facts.groups():
-        if group.source is None and group.rp is None:
+        if tunnel.pim is not None and group.source is None and group.rp is None:
             saw = f"{tunnel.name}: {group.problem or f'no rendezvous point for {group.group}'}"
-            if tunnel.pim is not None and tunnel.pim.bootstrap:
+            if tunnel.pim.bootstrap:
                 saw += "; no Bootstrap message has announced one"
             yield Pim.NO_RP.found(saw, group=group.group, tunnel=tunnel.name)
 
 
 def joins(facts: Facts) -> Found:
     """Every group of the configuration and of `mcastd join` has been joined."""
-    lost = [group for _, group in facts.groups() if group.state != "joined"]
+    lost = [group for _, group in facts.groups() if group.state == "not joined"]
     for group in lost[:1]:
         problem = group.problem or "the Join has not been sent yet"
         yield Pim.NOT_JOINED.found(f"{_entry(group, len(lost))} on {group.tunnel}: {problem}")
