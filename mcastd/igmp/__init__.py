@@ -1,8 +1,8 @@
 """IGMP for the router: which groups and sources the hosts on an interface desire (RFC 9776; RFC 2236; RFC 1112).
 
-Theory of operation. Each downstream interface has a querier of its own, and nothing passes from one to another:
+Theory of operation. Each downstream interface has a querier of its own, and nothing passes from one to another. The
+codec is ``mcastd.net.igmp``:
 
-    packet       bytes <-> frozen dataclasses
     settings     the values of an interface, and the intervals made of them (section 8)
     group        the router's state of one group: filter mode, timers, queries for it (sections 6.2 to 6.6)
     members      which hosts have reported what (explicit host tracking)

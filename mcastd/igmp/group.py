@@ -26,9 +26,9 @@ from math import inf
 from typing import Final, NamedTuple
 
 from mcastd.igmp.members import Hosts, Members
-from mcastd.igmp.packet import Query, RecordType
 from mcastd.igmp.settings import Timing
 from mcastd.membership import DesiredGroup
+from mcastd.net.igmp import Query, RecordType
 
 MAX_SOURCES: Final = 128
 """Sources of a group that are kept; with all of them a query fits into any MTU."""

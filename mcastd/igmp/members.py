@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
 
-from mcastd.igmp.packet import RecordType
+from mcastd.net.igmp import RecordType
 
 MAX_HOSTS: Final = 1000
 """Hosts of an interface that are tracked; the reports of others count, as those of hosts that suppress reports."""

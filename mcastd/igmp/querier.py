@@ -29,7 +29,9 @@ from mcastd.config.value_types import LINK_LOCAL_GROUPS
 from mcastd.igmp.effects import Effect, GroupChanged, LimitReached, OlderQuerier, QuerierChanged, SendQuery
 from mcastd.igmp.group import Group
 from mcastd.igmp.members import Hosts, Member
-from mcastd.igmp.packet import (
+from mcastd.igmp.settings import IgmpInterface, Timing
+from mcastd.membership import DesiredGroup
+from mcastd.net.igmp import (
     ALL_SYSTEMS,
     UNSPECIFIED,
     Leave,
@@ -41,8 +43,6 @@ from mcastd.igmp.packet import (
     V3Report,
     encode_query,
 )
-from mcastd.igmp.settings import IgmpInterface, Timing
-from mcastd.membership import DesiredGroup
 
 MAX_QUERIERS: Final = 16
 """Other queriers that are kept for status."""

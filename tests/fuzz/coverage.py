@@ -8,11 +8,11 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
-from mcastd.igmp import packet as igmp_packet
 from mcastd.ipsec import vici
 from mcastd.keepalive import packet as keepalive_packet
 from mcastd.keepalive import reflect
 from mcastd.net import gre, ipv4, nfnetlink
+from mcastd.net import igmp as igmp_packet
 from mcastd.pim import auto_rp_packet, messages, packet
 from tests.fuzz.targets import TARGETS
 

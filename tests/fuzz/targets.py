@@ -8,7 +8,6 @@ from random import Random
 
 from mcastd.config.model import Group, Pim, RpRange
 from mcastd.errors import DecodeError
-from mcastd.igmp import packet as igmp_packet
 from mcastd.igmp.group import MAX_SOURCES
 from mcastd.igmp.querier import MAX_QUERIERS, Querier
 from mcastd.igmp.settings import IgmpInterface
@@ -16,6 +15,7 @@ from mcastd.ipsec import vici
 from mcastd.keepalive.packet import Endpoints, carried
 from mcastd.keepalive.reflect import reflect
 from mcastd.net import gre, ipv4, nfnetlink
+from mcastd.net import igmp as igmp_packet
 from mcastd.net.checksum import internet_checksum
 from mcastd.net.gre import GreOptions
 from mcastd.pim import auto_rp_packet, messages, packet

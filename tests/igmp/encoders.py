@@ -4,8 +4,8 @@ import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
-from mcastd.igmp.packet import Leave, Message, Query, Report, V3Report, encode_query
 from mcastd.net.checksum import internet_checksum
+from mcastd.net.igmp import Leave, Message, Query, Report, V3Report, encode_query
 
 
 def seal(body: bytes) -> bytes:

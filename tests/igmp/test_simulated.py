@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcastd.igmp.packet import Query, decode
 from mcastd.igmp.querier import Role
 from mcastd.igmp.settings import Timing
+from mcastd.net.igmp import Query, decode
 from tests.igmp import reference
 from tests.igmp.reference import Host
 from tests.igmp.world import LOWER, SECOND, TIMING, US, Router, Weather, World, interface

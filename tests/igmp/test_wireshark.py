@@ -10,12 +10,12 @@ from scapy.layers.igmp import IGMP, IGMPv3_MQ, IGMPv3_MR, IGMPv3_MR_Group
 from scapy.packet import Packet
 
 from mcastd.igmp.effects import SendQuery
-from mcastd.igmp.packet import ALL_SYSTEMS, Leave, Message, Query, Record, RecordType, Report, V3Report, decode
 from mcastd.igmp.querier import Querier
 from mcastd.igmp.settings import IgmpInterface, Timing
+from mcastd.net.igmp import ALL_SYSTEMS, Leave, Message, Query, Record, RecordType, Report, V3Report, decode
 from tests import pcap
 from tests.igmp.encoders import encode
-from tests.igmp.test_packet import MESSAGES
+from tests.net.test_igmp import MESSAGES
 
 IGMP_PROTOCOL = 2
 US, HOST, GROUP = IPv4Address("10.1.1.1"), IPv4Address("10.1.1.20"), IPv4Address("239.1.2.3")

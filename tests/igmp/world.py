@@ -8,10 +8,10 @@ from math import inf
 from random import Random
 
 from mcastd.igmp.effects import Effect, GroupChanged, SendQuery
-from mcastd.igmp.packet import decode
 from mcastd.igmp.querier import Querier
 from mcastd.igmp.settings import IgmpInterface, Timing
 from mcastd.membership import DesiredGroup
+from mcastd.net.igmp import decode
 from tests.igmp.reference import Host, OtherRouter
 
 US, SECOND, LOWER = (IPv4Address(f"10.1.1.{n}") for n in (5, 6, 2))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcastd.errors import DecodeError
-from mcastd.igmp.packet import (
+from mcastd.net.igmp import (
     Leave,
     Message,
     Query,
