@@ -8,6 +8,7 @@ from typing import Final
 
 from mcastd.config.model import Tunnel
 from mcastd.firewall.agent import Conntrack
+from mcastd.follow.kernel import Kernel
 from mcastd.igmp_host.agent import StorableSocket
 from mcastd.ipsec.charon import Charon
 from mcastd.ipsec.esp_replay import EspSockets
@@ -16,7 +17,17 @@ from mcastd.keepalive.agent import open_socket
 from mcastd.keepalive.packet import Endpoints
 from mcastd.pim.transport import GreTransport, OpenTransport, SocketTransport, Transport
 from mcastd.streams.agent import Counters, Memberships
-from mcastd.system import conntrack, counters, gre_devices, memberships, netlink, nft, sockets, sysctl
+from mcastd.system import (
+    conntrack,
+    counters,
+    gre_devices,
+    memberships,
+    multicast_addresses,
+    netlink,
+    nft,
+    sockets,
+    sysctl,
+)
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -38,6 +49,7 @@ class System:
     conntrack: Conntrack = conntrack
     counters: Counters = counters
     memberships: Callable[[], Memberships] = memberships.joined
+    multicast_addresses: Kernel = multicast_addresses
     charon: Callable[[Path], Charon] = ViciSocket
     esp_sockets: EspSockets = sockets
     netlink: Callable[[], Netlink] = netlink.Netlink

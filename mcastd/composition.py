@@ -20,6 +20,7 @@ from mcastd.agents import Agent, Desired
 from mcastd.config.model import Config, Group, UpstreamProtocol, digest
 from mcastd.errors import McastdError
 from mcastd.firewall.agent import FirewallAgent
+from mcastd.follow.agent import FollowAgent
 from mcastd.health import health, independent, summary
 from mcastd.history import History
 from mcastd.igmp_host.agent import IgmpHostAgent
@@ -129,6 +130,14 @@ class Composition:
             open_socket=system.open_membership_socket,
             make_kernel_report=system.make_kernel_report,
         )
+        self.follow = FollowAgent(
+            kernel=system.multicast_addresses,
+            wanted=self.wanted,
+            sysctls=system.sysctls,
+            ledger=ledger,
+            log=log,
+            on_change=on_change,
+        )
         self.streams = StreamsAgent(
             nftables=system.nftables,
             counters=system.counters,
@@ -143,6 +152,7 @@ class Composition:
             Part(self.ipsec, wiring.ipsec),
             Part(self.tunnels, wiring.tunnels),
             Part(self.keepalive, wiring.keepalive),
+            Part(self.follow, wiring.follow),
             Part(self.pim, wiring.pim),
             Part(self.igmp_host, wiring.igmp_host),
             Part(self.streams, wiring.streams),
@@ -255,6 +265,7 @@ class Composition:
             self.pim.status(now),
             self.streams.status(now),
             (*self.igmp_host.status(now), *group_report.expected(self.wanted, self._upstream("none"), now)),
+            follow=self.follow.status(now),
         )
 
     def group(self, group: IPv4Address, now: float) -> GroupReport:
@@ -324,6 +335,8 @@ class Composition:
             keepalives_stopped=self.keepalive.keepalives_stopped(),
             keepalives_arriving=self.keepalive.keepalives_arriving(),
             hello_overdue=self.pim.hello_overdue(),
+            has_rp=self.pim.has_rp,
+            rp_changes=self.pim.rp_changes(),
             joins=self._joins(),
             is_joined=self.wanted.is_wanted,
             arrivals=self.streams.arrivals(),

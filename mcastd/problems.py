@@ -20,6 +20,7 @@ RenewalCode = Literal["reauth_failed", "rekey_failed"]
 GuardCode = Literal["guard_drops"]
 DownCode = Literal["peer_down", "child_sa_down", "tunnel_down"]
 PimCode = Literal["joins_not_joined", "nothing_joined", "pim_neighbor_missing", "pim_send_failed", "rp_missing"]
+FollowCode = Literal["follow_failed", "follow_limit_reached", "memberships_lost"]
 IgmpHostCode = Literal["igmp_join_failed"]
 ArrivalCode = Literal["all_silent", "child_sa_silent", "group_silent", "not_delivered", "nothing_ever_arrived"]
 DaemonCode = Literal["agent_failed", "reconcile_failed", "changed_by_another_program", "flapping"]
@@ -27,7 +28,7 @@ AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode
 PathsCode = Literal[
     PathCode, RouteCode, VrfCode, SilenceCode, ArrivalCode, RenewalCode, DownCode, PimCode, IgmpHostCode
 ]
-OwnCode = Literal[HostCode, StateCode, GuardCode, DaemonCode, ForeignCode]
+OwnCode = Literal[FollowCode, HostCode, StateCode, GuardCode, DaemonCode, ForeignCode]
 ProblemCode = Literal[CharonCode, AuthenticationCode, AgreementCode, PathsCode, OwnCode]
 
 

@@ -1,12 +1,13 @@
 """Builds Status from the agents' snapshots. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from msgspec.structs import replace
 
 from mcastd import __version__
+from mcastd.follow.settings import FollowSnapshot
 from mcastd.ipsec.state import IpsecSnapshot
 from mcastd.pim.settings import PimSnapshot
 from mcastd.status import (
@@ -17,6 +18,7 @@ from mcastd.status import (
     HistoryStatus,
     JoinState,
     KeepaliveStatus,
+    NotFollowedReason,
     PimStatus,
     ProblemStatus,
     Status,
@@ -25,6 +27,7 @@ from mcastd.status import (
 from mcastd.streams.desired import StreamsSnapshot
 
 _JUST_JOINED: Final = 3.0  # seconds
+_NAMED: Final = 5  # groups in a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Snapshots:
     streams: StreamsSnapshot
     others: tuple[GroupStatus, ...] = ()  # groups on tunnels without PIM
     forward: tuple[ForwardStatus, ...] = ()
+    follow: FollowSnapshot = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,12 @@ class Judgement:
 def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
     """Everything as one frozen struct."""
     tunnels = {
-        name: replace(tunnel, keepalive=agents.keepalive.get(name), pim=_pim(tunnel, agents.pim))
+        name: replace(
+            tunnel,
+            keepalive=agents.keepalive.get(name),
+            pim=_pim(tunnel, agents.pim),
+            applications=agents.follow.get(name),
+        )
         for name, tunnel in agents.tunnels.items()
     }
     charon = agents.ipsec.charon
@@ -87,7 +96,7 @@ def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
         tunnels=tuple(tunnels.values()),
         groups=groups((*agents.pim.groups, *agents.others), tunnels, agents.streams),
         forward=agents.forward,
-        notes=(*process.notes, *agents.ipsec.notes, *_note(agents.streams)),
+        notes=(*process.notes, *agents.ipsec.notes, *_note(agents.streams), *_not_followed(agents.follow)),
     )
 
 
@@ -126,3 +135,26 @@ def _arriving(group: GroupStatus, streams: StreamsSnapshot) -> GroupStatus:
 def _note(streams: StreamsSnapshot) -> Iterator[str]:
     if streams.problem is not None:
         yield f"streams are not counted: {streams.problem}"
+
+
+_WHY_NOT: Final[dict[NotFollowedReason, str]] = {
+    "off": "tunnels.{tunnel}.follow is false",
+    "excepted": "tunnels.{tunnel}.follow_except has them",
+    "out_of_range": "tunnels.{tunnel}.follow has no range for them",
+    "no_rp": "they have no rendezvous point there, and tunnels.{tunnel}.follow has no range for them",
+    "source_specific": "they are source-specific, and were joined without a source",
+    "limit": "there are more than tunnels.{tunnel}.follow_limit",
+}
+
+
+def _not_followed(follow: FollowSnapshot) -> Iterator[str]:
+    """What applications have joined without success, by reason; that there are too many is a problem, not a note."""
+    for tunnel, applications in follow.items():
+        found: dict[NotFollowedReason, list[str]] = {}
+        for one in applications.not_followed:
+            found.setdefault(one.reason, []).append(one.group)
+        for reason, groups in found.items():
+            if reason != "limit":
+                named = ", ".join(groups[:_NAMED]) + (", ..." if len(groups) > _NAMED else "")
+                why = _WHY_NOT[reason].format(tunnel=tunnel)
+                yield f"applications have joined {named} on {tunnel}, which is not joined upstream: {why}"

@@ -17,6 +17,7 @@ TunnelState = Literal["up", "waiting", "down"]
 RouteState = Literal["up", "waiting", "taken"]
 PathState = Literal["alive", "dead"]
 ArrivalState = Literal["arriving", "silent", "never_arrived"]
+NotFollowedReason = Literal["off", "excepted", "out_of_range", "no_rp", "source_specific", "limit"]
 Health = Literal["ok", "degraded", "down"]
 HistoryEvent = Literal["began", "ended", "repaired"]
 
@@ -165,6 +166,31 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
+class NotFollowedStatus(Struct, frozen=True):
+    """A group that an application has joined on a tunnel, and which is not, or not wholly, joined upstream for it.
+
+    ``reason`` is ``off`` (``follow`` is false), ``excepted``, ``out_of_range`` (of ``follow``), ``no_rp`` (it has no
+    rendezvous point), ``source_specific`` (it was joined without a source), or ``limit``.
+    """
+
+    group: str
+    reason: NotFollowedReason
+
+
+class ApplicationsStatus(Struct, frozen=True, kw_only=True):
+    """What applications on this host have joined on a tunnel's interface, and ``joins`` of it are joined upstream.
+
+    ``beyond_limit`` are how many groups wait since there are too many. ``lost`` are groups whose memberships the kernel
+    dropped with the interface. ``not_followed`` and ``lost`` are the first 100. ``problem`` is why not all is seen.
+    """
+
+    joins: int = 0
+    not_followed: tuple[NotFollowedStatus, ...] = ()
+    beyond_limit: int = 0
+    lost: tuple[str, ...] = ()
+    problem: str | None = None
+
+
 class TunnelStatus(Struct, frozen=True, kw_only=True):
     """One tunnel. ``state`` is ``up``, ``waiting`` (for its CHILD_SA) or ``down``.
 
@@ -189,6 +215,7 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
     routes: tuple[RouteStatus, ...] = ()
     keepalive: KeepaliveStatus | None = None
     pim: PimStatus | None = None
+    applications: ApplicationsStatus | None = None
 
 
 class GroupStatus(Struct, frozen=True, kw_only=True):

@@ -107,10 +107,24 @@ class Wanted:
 
     def set_group(self, name: str, group: IPv4Address, origin: str, desired: DesiredGroup) -> None:
         """Make ``desired`` all that ``origin`` desires of one group. Raises McastdError, and then nothing changed."""
-        for source in desired.sources or (None,):
-            require_joinable(group, source)
-        if self.of(name).set_group(group, origin, desired, self._clock()):
-            self._changed(name, (group,))
+        for refused in self.set_groups(name, origin, {group: desired}):
+            raise refused
+
+    def set_groups(self, name: str, origin: str, desired: Mapping[IPv4Address, DesiredGroup]) -> list[McastdError]:
+        """``set_group`` for several groups, which listeners hear of together; returns why some have not changed."""
+        changed: list[IPv4Address] = []
+        refused: list[McastdError] = []
+        for group, one in desired.items():
+            try:
+                for source in one.sources or (None,):
+                    require_joinable(group, source)
+                if self.of(name).set_group(group, origin, one, self._clock()):
+                    changed.append(group)
+            except McastdError as error:
+                refused.append(error)
+        if changed:
+            self._changed(name, changed)
+        return refused
 
     def replace(self, name: str, origin: str, entries: Iterable[GroupSource]) -> None:
         """Make ``entries``, of any number, all that ``origin`` desires on an interface; they can all be joined."""

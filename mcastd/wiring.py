@@ -8,7 +8,8 @@ grown, and the agent acts when it differs from the number that it has acted on.
     firewall   the guard is in place        -> tunnels     a CHILD_SA whose guard is missing does not carry
                                             -> ipsec       early ESP may be replayed
     ipsec      CHILD_SAs up                 -> firewall    drops of the guard are a problem
-    tunnels    links up, addresses, MTU     -> keepalive, pim, igmp_host
+    tunnels    links up, addresses, MTU     -> keepalive, pim, igmp_host, follow
+    pim        rendezvous points            -> follow      which groups can be joined
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
                the far end's arrive         -> ipsec       what is up without charon
                how much is wanted           -> streams     what is expected to arrive
@@ -19,6 +20,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeAlias
 
@@ -26,6 +28,7 @@ from mcastd.config.model import SSM_RANGE, Child, Config, Peer, Tunnel
 from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.firewall.rules import FirewallDesired, unguarded
+from mcastd.follow.settings import FollowDesired, FollowedTunnel, no_rp
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
@@ -75,6 +78,9 @@ class Up:
     decrypted: Mapping[str, ChildArrival] = field(default_factory=dict)
     # Whether packets of a source (None: any) for a group have just arrived on a tunnel; None while it is not counted.
     has_arrived: HasArrived | None = None
+    # Whether a group has a rendezvous point on a tunnel, and by its name how often those that were learned changed.
+    has_rp: Callable[[str, IPv4Address], bool] = no_rp
+    rp_changes: Mapping[str, int] = field(default_factory=dict)
     # The text of the nftables table that is known to be in place, which matters where it is not the desired one.
     standing: str = ""
 
@@ -186,6 +192,31 @@ def igmp_host(inputs: Inputs) -> IgmpHostDesired:
         if (link := up.links.get(name)) is not None
     )
     return IgmpHostDesired(links, tunnels)
+
+
+def follow(inputs: Inputs) -> FollowDesired:
+    """Applications on the tunnels whose interfaces exist, and where their groups can be joined."""
+    followed = [
+        FollowedTunnel(
+            name=tunnel.name,
+            ifindex=link.index,
+            address=link.address,
+            follow=tunnel.follow,
+            follow_except=tunnel.follow_except,
+            limit=tunnel.follow_limit,
+            linger=tunnel.linger,
+            igmpv3=tunnel.upstream_protocol != "igmp",
+            own_sockets=tunnel.upstream_protocol == "igmp",
+            ssm_ranges=tunnel.pim.ssm_ranges if tunnel.pim is not None else (SSM_RANGE,),
+            needs_rp=tunnel.upstream_protocol == "pim",
+            rp_ranges=tuple(groups for rp in tunnel.pim.rp for groups in rp.groups) if tunnel.pim is not None else (),
+            rp_changes=inputs.up.rp_changes.get(tunnel.name, 0),
+            has_rp=partial(inputs.up.has_rp, tunnel.name),
+        )
+        for tunnel in inputs.config.tunnels
+        if (link := inputs.up.links.get(tunnel.name)) is not None
+    ]
+    return FollowDesired(tuple(followed), tuple(tunnel.name for tunnel in inputs.config.tunnels))
 
 
 def streams(inputs: Inputs) -> StreamsDesired:

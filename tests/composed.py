@@ -18,6 +18,7 @@ from mcastd.ipsec.messages import PeerWithKey
 from mcastd.keepalive.packet import Endpoints
 from mcastd.pim.packet import Hello, encode_hello
 from mcastd.system.ledger import Ledger
+from tests.fakes.applications import FakeApplications
 from tests.fakes.charon import FakeCharon
 from tests.fakes.clock import until
 from tests.fakes.conntrack import FakeConntrack
@@ -51,6 +52,7 @@ class Host:
             self.streams.arrives(str(group.group))
         for child in ARTICLE.peers[0].children:
             self.streams.decrypts(child.name)
+        self.applications = FakeApplications()  # what they have joined, as the kernel knows it
         self.memberships: dict[str, frozenset[IPv4Address]] = {}  # what applications have joined
         self.charon = FakeCharon()
         self.esp = FakeEspSockets()
@@ -75,6 +77,7 @@ class Host:
             conntrack=self.conntrack,
             counters=self.streams,
             memberships=lambda: self.memberships,
+            multicast_addresses=self.applications,
             charon=lambda _: self.charon,
             esp_sockets=self.esp,
             netlink=lambda: self.netlink,

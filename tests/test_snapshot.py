@@ -34,6 +34,7 @@ AGENTS = Snapshots(
     keepalive={"gre1": KEEPALIVE},
     pim=PimSnapshot({"gre1": PIM}, (GROUP,)),
     streams=StreamsSnapshot(),
+    follow={},
 )
 PROCESS = Process(pid=7, uptime=1.5, config_file="/etc/mcastd.toml", config_digest="abc", notes=("a note of the file",))
 

@@ -54,6 +54,12 @@ def accept_protocol(protocol: int) -> Program:
     return _assembled(*_require(_PROTOCOL, (protocol,)), *_end())
 
 
+def accept_outgoing(protocol: int) -> Program:
+    """Accept IPv4 packets of one protocol that leave, also on a socket for all protocols."""
+    outgoing = _require(_PACKET_TYPE, (_PACKET_OUTGOING,))
+    return _assembled(*outgoing, *_require(_VERSION, (0x40,)), *_require(_PROTOCOL, (protocol,)), *_end())
+
+
 def accept_multicast(snap: int) -> Program:
     """Accept IPv4 packets to multicast groups."""
     return _assembled(*_require(((_LD_B_ABS, 16), (_AND, 0xF0)), (0xE0,)), *_end(snap))

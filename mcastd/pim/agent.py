@@ -5,7 +5,7 @@ import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from math import inf
 from random import Random
@@ -70,6 +70,7 @@ class PimAgent:
         self._desired = PimDesired()
         self._applied: PimDesired | None = None  # what the loop acted on last
         self._links: dict[str, _Link] = {}  # by the interface's name
+        self._rp_changes: Counter[str] = Counter()  # how often the rendezvous points that were learned have changed
         self._waits_until = -inf  # when the loop looks at the router's timers next; -inf while it does not wait
         self._events = 0  # how many events there were since _events_since
         self._events_since = 0.0
@@ -151,6 +152,15 @@ class PimAgent:
         """The joins of one group."""
         return group_statuses(self._router, self._desired.tunnels, now, group)
 
+    def has_rp(self, name: str, group: IPv4Address) -> bool:
+        """Whether a group has a rendezvous point on an interface; the answer may change with ``rp_changes``."""
+        interface = self._router.interfaces.get(name)
+        return interface is not None and interface.rps.rp(group) is not None
+
+    def rp_changes(self) -> Mapping[str, int]:
+        """How often the rendezvous points that each interface has learned have changed, by its name."""
+        return dict(self._rp_changes)
+
     def hello_overdue(self) -> frozenset[str]:
         """The tunnels on which the Hello of the upstream neighbour is overdue."""
         return frozenset(name for name, interface in self._router.interfaces.items() if interface.hello_overdue)
@@ -203,6 +213,8 @@ class PimAgent:
             if isinstance(effect, effects.Send):
                 self._send(effect)
             else:
+                if isinstance(effect, effects.RpSetChanged | effects.AutoRpChanged):
+                    self._rp_changes[effect.interface] += 1
                 changed = True
                 self._log_event(effect)
         if self._router.next_deadline() < self._waits_until:

@@ -79,6 +79,7 @@ EVENTS: Final = {
     "firewall_events_missing": Event("warning", "no events for the nftables table", "8819aa2a26a44b50a6158b8c206c6e0d"),
     "streams_not_counted": Event("info", "what arrives cannot be counted", "791daefdbc354e6abf2e5f1f6bd20313"),
     "arrival_stopped": Event("warning", "what should arrive does not", "fcff7ad544694d7b861534184fe02d3d"),
+    "follow_incomplete": Event("warning", "not all applications are followed", "9c1b5a0d2e4f4c0fb1d6f3a7e85c2d14"),
     "keepalives_answered": Event("info", "GRE keepalives are answered", "2d72394e91294f539054c347f534bb10"),
     "keepalives_stopped": Event("warning", "GRE keepalives have stopped", "e2c074aef6794c7f9f66156b49f970eb"),
     "keepalive_socket_failed": Event("error", "no socket for GRE keepalives", "04827bc72f3f499d95d25b6684e03075"),
@@ -109,6 +110,9 @@ EVENTS: Final = {
     "rp_set_changed": Event("info", "rendezvous points"),
     "auto_rp_changed": Event("info", "Auto-RP mappings"),
     "firewall_in_place": Event("info", "nftables table in place"),
+    "follow_by_reports": Event(
+        "info", "applications are followed by IGMP reports; the kernel does not notify of joins"
+    ),
     "arrival_resumed": Event("info", "what should arrive does again"),
     "flows_forgotten": Event("info", "connections that began before SNAT are translated"),
     "firewall_removed": Event("info", "nftables table removed"),

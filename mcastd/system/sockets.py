@@ -80,6 +80,17 @@ def packets_on(ifname: str, program: Program) -> socket.socket:
     return sock
 
 
+def packets_leaving(ifname: str, program: Program) -> socket.socket:
+    """A non-blocking packet socket on one interface for what ``program`` accepts, of both directions.
+
+    The kernel copies packets that leave only to sockets for all protocols.
+    """
+    with configuring(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as sock:
+        attach_filter(sock, program)
+        sock.bind((ifname, _ETH_P_ALL))
+    return sock
+
+
 def packets_coming(program: Program) -> socket.socket:
     """A non-blocking packet socket for IPv4 that arrives on any interface, present or future, and ``program`` accepts.
 
