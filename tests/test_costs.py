@@ -12,8 +12,9 @@ import pytest
 from mcastd.composition import Composition
 from mcastd.config.model import Config, Daemon, Group, Pim, Tunnel
 from mcastd.handover import Handover
+from mcastd.membership import DesiredGroup
 from mcastd.pim.settings import PimDesired
-from mcastd.wanted import COMMAND
+from mcastd.wanted import APPLICATION, COMMAND, FILE, HOSTS
 from tests.fakes.clock import simulated
 from tests.fakes.memory import MemoryLog
 from tests.loops import looping
@@ -41,11 +42,22 @@ def calls(act: Callable[[], object]) -> int:
     return count
 
 
-async def cost(folder: Path, joins: int, *, by_command: bool) -> tuple[int, int, int]:
-    """The calls for the summary, for keeping what a restart needs, and for wiring, each after one more change."""
+def want(agents: Composition, handover: Handover, by: str, group: IPv4Address) -> None:
+    """One origin wants one group more."""
+    if by == FILE:
+        return  # it is in the configuration
+    agents.wanted.join("gre1", group, None, by)
+    if by == COMMAND:
+        handover.joined(group, None, "gre1")
+    elif by == "eth1":
+        agents.downstream.set_group("eth1", group, HOSTS, DesiredGroup(any_source=True))
+
+
+async def cost(folder: Path, joins: int, by: str) -> dict[str, int]:
+    """The calls for what follows upon one more change."""
     folder.mkdir()
     log = MemoryLog().logger
-    groups = () if by_command else tuple(Group(group=FIRST + n, tunnel="gre1") for n in range(joins))
+    groups = tuple(Group(group=FIRST + n, tunnel="gre1") for n in range(joins)) if by == FILE else ()
     config = Config(daemon=Daemon(runtime_dir=folder), tunnels=(TUNNEL,), groups=groups)
     agents = Composition(config, lambda: None, log, Random(1))
     handover = Handover(folder, agents.pim, agents.wanted, log)
@@ -53,24 +65,36 @@ async def cost(folder: Path, joins: int, *, by_command: bool) -> tuple[int, int,
         agents.pim.configure(PimDesired((), ("gre1",)))
         agents.want_file()
         await agents.pim.settled()
-        for n in range(joins if by_command else 0):
-            agents.wanted.join("gre1", FIRST + n, None, COMMAND)
-            handover.joined(FIRST + n, None, "gre1")
+        for n in range(joins):
+            want(agents, handover, by, FIRST + n)
         assert agents.wanted.counts(("gre1",)) == {"gre1": joins}
         agents.configure()
+        more = IPv4Address("239.255.0.1")
 
-        def one_more() -> None:
-            handover.joined(IPv4Address("239.255.0.1"), None, "gre1")
+        def keep() -> None:
+            handover.joined(more, None, "gre1")
             handover.remember()
 
-        return calls(lambda: agents.summary(agents.problems())), calls(one_more), calls(agents.configure)
+        def leave() -> None:
+            assert agents.wanted.leave("gre1", more, None, APPLICATION)
+            agents.downstream.set_group("eth1", more, HOSTS, DesiredGroup())
+
+        want(agents, handover, by, more)
+        return {
+            "summary": calls(lambda: agents.summary(agents.problems())),
+            "handover": calls(keep),
+            "wiring": calls(agents.configure),
+            "join": calls(lambda: agents.wanted.join("gre1", more, None, APPLICATION)),
+            "report": calls(lambda: agents.group(more, 0.0)),
+            "leave": calls(leave),
+        }
 
 
-@pytest.mark.parametrize("by_command", [False, True], ids=["by the file", "by command"])
+@pytest.mark.parametrize("by", [FILE, COMMAND, APPLICATION, "eth1"])
 @simulated
-async def test_a_change_costs_the_same_with_1_and_with_10_000_joins(tmp_path: Path, by_command: bool) -> None:
-    one = await cost(tmp_path / "one", 1, by_command=by_command)
-    many = await cost(tmp_path / "many", 10_000, by_command=by_command)
+async def test_a_change_costs_the_same_with_1_and_with_10_000_joins(tmp_path: Path, by: str) -> None:
+    one = await cost(tmp_path / "one", 1, by)
+    many = await cost(tmp_path / "many", 10_000, by)
     assert many == one
 
 

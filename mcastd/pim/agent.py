@@ -12,6 +12,7 @@ from random import Random
 from typing import Final
 
 from mcastd.errors import DecodeError
+from mcastd.membership import Membership
 from mcastd.net import ipv4
 from mcastd.pim import effects
 from mcastd.pim.packet import encode_hello
@@ -248,7 +249,7 @@ class PimAgent:
             case effects.HelloResumed():
                 log.info("pim_hello_resumed", neighbor=event.neighbor)
             case effects.Joined():
-                _log_entries(log, "joined", event.upstream, event.entries)
+                _log_entries(log, "joined", event.upstream, event.entries, self._wanted.of(event.interface))
             case effects.Pruned():
                 _log_entries(log, "pruned", event.upstream, event.entries)
             case effects.BootstrapRouterChanged():
@@ -321,10 +322,14 @@ def _listed(rps: tuple[IPv4Address, ...]) -> str:
     return ",".join(map(str, rps[:_MAX_RPS])) + (f" and {others} more" if others > 0 else "")
 
 
-def _log_entries(log: Logger, key: str, upstream: IPv4Address, entries: tuple[effects.Entry, ...]) -> None:
+def _log_entries(
+    log: Logger, key: str, upstream: IPv4Address, entries: tuple[effects.Entry, ...], wanted: Membership | None = None
+) -> None:
+    """Log entries; those that are ``wanted`` with their origins."""
     if len(entries) > _MAX_ENTRIES:
         first, last = entries[0].group, entries[-1].group
         log.info(key, entries=len(entries), first=first, last=last, upstream=upstream)
         return
     for group, source, rp in entries:
-        log.info(key, group=group, source=source or "*", rp=rp or "-", upstream=upstream)
+        by = {} if wanted is None else {"origins": ",".join(wanted.origins(group, source))}
+        log.info(key, group=group, source=source or "*", rp=rp or "-", upstream=upstream, **by)

@@ -454,6 +454,8 @@ async def test_every_event_is_logged_with_its_tunnel() -> None:
         assert bench.log.events() == expected
         joined = bench.log.records[0]
         assert (joined["tunnel"], joined["group"], joined["source"], joined["rp"]) == (NAME, GROUP, "*", RP)
+        assert joined["origins"] == "file"
+        assert "origins" not in bench.log.records[-1]
         assert {record["tunnel"] for record in bench.log.records} == {NAME}
 
 
