@@ -9,6 +9,7 @@ from typing import Final
 from mcastd.config.model import Tunnel
 from mcastd.firewall.agent import Conntrack
 from mcastd.follow.kernel import Kernel
+from mcastd.forward.kernel import MulticastRouting, MulticastSocket
 from mcastd.igmp_host.agent import StorableSocket
 from mcastd.ipsec.charon import Charon
 from mcastd.ipsec.esp_replay import EspSockets
@@ -21,6 +22,7 @@ from mcastd.system import (
     conntrack,
     counters,
     gre_devices,
+    ipmr,
     memberships,
     multicast_addresses,
     netlink,
@@ -32,6 +34,7 @@ from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.membership_socket import MembershipSocket, make_kernel_report
+from mcastd.system.mroute import Mroute
 from mcastd.system.nft_table import Nftables
 from mcastd.system.sysctl import Sysctls
 from mcastd.tunnel.kernel import Netlink
@@ -59,6 +62,8 @@ class System:
     open_pim_over_gre: Callable[[Tunnel], Transport] = GreTransport
     open_membership_socket: Callable[[int], StorableSocket] = MembershipSocket
     make_kernel_report: Callable[[int], None] = make_kernel_report
+    open_mroute: Callable[[int | None], MulticastSocket] = Mroute
+    multicast: MulticastRouting = ipmr
 
 
 REAL: Final = System()

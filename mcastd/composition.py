@@ -21,6 +21,7 @@ from mcastd.config.model import Config, Group, UpstreamProtocol, digest
 from mcastd.errors import McastdError
 from mcastd.firewall.agent import FirewallAgent
 from mcastd.follow.agent import FollowAgent
+from mcastd.forward.agent import ForwardAgent
 from mcastd.health import health, independent, summary
 from mcastd.history import History
 from mcastd.igmp_host.agent import IgmpHostAgent
@@ -73,6 +74,7 @@ class Composition:
 
         ``directory`` is where the ledger is, if not where the configuration says.
         """
+        store = system.store(log)
         ledger = system.ledger((directory or config.daemon.runtime_dir) / "ledger.json")
         self.ledger = ledger
         for warning in ledger.warnings:
@@ -147,6 +149,16 @@ class Composition:
             log=log,
             on_change=on_change,
         )
+        self.forward = ForwardAgent(
+            open_socket=system.open_mroute,
+            routing=system.multicast,
+            store=store,
+            wanted=self.wanted,
+            downstream=self.downstream,
+            history=self.history,
+            log=log,
+            on_change=on_change,
+        )
         self.parts: tuple[Part[Any], ...] = (
             Part(self.firewall, wiring.firewall),  # the guard is in place before anything of ours could send
             Part(self.ipsec, wiring.ipsec),
@@ -156,6 +168,7 @@ class Composition:
             Part(self.pim, wiring.pim),
             Part(self.igmp_host, wiring.igmp_host),
             Part(self.streams, wiring.streams),
+            Part(self.forward, wiring.forward),
         )
 
     def configure(self) -> None:
@@ -253,7 +266,9 @@ class Composition:
 
     async def refresh(self) -> None:
         """Read the counters that are read on demand only, right before ``snapshots``."""
-        await asyncio.gather(self.ipsec.refresh(), self.firewall.refresh(), self.streams.refresh())
+        await asyncio.gather(
+            self.ipsec.refresh(), self.firewall.refresh(), self.streams.refresh(), self.forward.refresh()
+        )
 
     def snapshots(self, now: float) -> Snapshots:
         """What each agent says; ``now`` is monotonic."""
@@ -266,6 +281,7 @@ class Composition:
             self.streams.status(now),
             (*self.igmp_host.status(now), *group_report.expected(self.wanted, self._upstream("none"), now)),
             follow=self.follow.status(now),
+            forward=self.forward.status(now),
         )
 
     def group(self, group: IPv4Address, now: float) -> GroupReport:
@@ -279,7 +295,7 @@ class Composition:
         known = group_report.Known(
             wanted=self.wanted,
             downstream=self.downstream,
-            joins=snapshot.groups(joins, self.tunnels.status(now), streams),
+            joins=snapshot.groups(joins, self.tunnels.status(now), streams, self.forward.forwarded(group)),
             streams=self.streams.group(group, now),
             streams_problem=streams.problem,
             sockets=self._memberships(),

@@ -23,12 +23,15 @@ PimCode = Literal["joins_not_joined", "nothing_joined", "pim_neighbor_missing", 
 FollowCode = Literal["follow_failed", "follow_limit_reached", "memberships_lost"]
 IgmpHostCode = Literal["igmp_join_failed"]
 ArrivalCode = Literal["all_silent", "child_sa_silent", "group_silent", "not_delivered", "nothing_ever_arrived"]
+ForwardCode = Literal[
+    "downstream_missing", "forward_failed", "forward_not_joined", "groups_limit", "multicast_routing_taken", "vif_limit"
+]
 DaemonCode = Literal["agent_failed", "reconcile_failed", "changed_by_another_program", "flapping"]
 AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode]
 PathsCode = Literal[
     PathCode, RouteCode, VrfCode, SilenceCode, ArrivalCode, RenewalCode, DownCode, PimCode, IgmpHostCode
 ]
-OwnCode = Literal[FollowCode, HostCode, StateCode, GuardCode, DaemonCode, ForeignCode]
+OwnCode = Literal[FollowCode, ForwardCode, HostCode, StateCode, GuardCode, DaemonCode, ForeignCode]
 ProblemCode = Literal[CharonCode, AuthenticationCode, AgreementCode, PathsCode, OwnCode]
 
 

@@ -8,11 +8,11 @@ from msgspec.structs import replace
 
 from mcastd import __version__
 from mcastd.follow.settings import FollowSnapshot
+from mcastd.forward.desired import Forwarded, ForwardSnapshot
 from mcastd.ipsec.state import IpsecSnapshot
 from mcastd.pim.settings import PimSnapshot
 from mcastd.status import (
     FirewallStatus,
-    ForwardStatus,
     GroupStatus,
     Health,
     HistoryStatus,
@@ -41,7 +41,7 @@ class Snapshots:
     pim: PimSnapshot
     streams: StreamsSnapshot
     others: tuple[GroupStatus, ...] = ()  # groups on tunnels without PIM
-    forward: tuple[ForwardStatus, ...] = ()
+    forward: ForwardSnapshot = field(default_factory=ForwardSnapshot)
     follow: FollowSnapshot = field(default_factory=dict)
 
 
@@ -94,8 +94,8 @@ def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
         firewall=agents.firewall,
         peers=agents.ipsec.peers,
         tunnels=tuple(tunnels.values()),
-        groups=groups((*agents.pim.groups, *agents.others), tunnels, agents.streams),
-        forward=agents.forward,
+        groups=groups((*agents.pim.groups, *agents.others), tunnels, agents.streams, agents.forward.groups),
+        forward=agents.forward.interfaces,
         notes=(*process.notes, *agents.ipsec.notes, *_note(agents.streams), *_not_followed(agents.follow)),
     )
 
@@ -105,11 +105,13 @@ def _pim(tunnel: TunnelStatus, pim: PimSnapshot) -> PimStatus | None:
 
 
 def groups(
-    found: Iterable[GroupStatus], tunnels: Mapping[str, TunnelStatus], streams: StreamsSnapshot
+    found: Iterable[GroupStatus], tunnels: Mapping[str, TunnelStatus], streams: StreamsSnapshot, forwarded: Forwarded
 ) -> tuple[GroupStatus, ...]:
-    """Groups as their tunnels, all that are configured, let them be, with what arrives of them."""
+    """Groups as their tunnels, all that are configured, let them be, with what arrives of them and is forwarded."""
     return tuple(
-        _arriving(_through(group, tunnels[group.tunnel]), streams) for group in found if group.tunnel in tunnels
+        _forwarded(_arriving(_through(group, tunnels[group.tunnel]), streams), forwarded)
+        for group in found
+        if group.tunnel in tunnels
     )
 
 
@@ -130,6 +132,12 @@ def _arriving(group: GroupStatus, streams: StreamsSnapshot) -> GroupStatus:
     if state is None and (group.uptime is None or group.uptime < _JUST_JOINED):
         return group
     return replace(group, arrival=state or "never_arrived")
+
+
+def _forwarded(group: GroupStatus, forwarded: Forwarded) -> GroupStatus:
+    """A group with the interfaces that it is forwarded to."""
+    found = forwarded.get((group.tunnel, group.source, group.group))
+    return group if found is None else replace(group, forwarded_to=found.to, forwarded=found.packets)
 
 
 def _note(streams: StreamsSnapshot) -> Iterator[str]:

@@ -223,6 +223,7 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
 
     It is ``expected`` on a tunnel whose far end sends unasked. ``tunnels`` are all on which this group and source are
     desired, ``origins`` by what. ``arrival`` is None where it is not known: not joined, just joined, or not counted.
+    ``forwarded_to`` are the downstream interfaces that get it, and ``forwarded`` the packets that were forwarded.
     """
 
     group: str
@@ -238,6 +239,8 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
     next_join_in: float | None = None
     problem: str | None = None
     problem_code: ProblemCode | None = None
+    forwarded_to: tuple[str, ...] = ()
+    forwarded: int | None = None
 
 
 class QuerierStatus(Struct, frozen=True, kw_only=True):
@@ -264,7 +267,8 @@ class ForwardStatus(Struct, frozen=True, kw_only=True):
     """Multicast routing to one downstream interface, ``[forward.NAME]``.
 
     ``state`` is ``forwarding``, ``standby`` where another router is the querier, or ``waiting`` for the interface or
-    the election. ``groups`` are forwarded, ``refused`` are beyond ``max_groups``; ``packets`` and ``bytes`` were sent.
+    the election; ``problem`` says why. ``groups`` are forwarded, ``refused`` are beyond ``max_groups``; ``packets`` and
+    ``bytes`` were sent.
     """
 
     name: str

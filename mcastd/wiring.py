@@ -8,7 +8,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
     firewall   the guard is in place        -> tunnels     a CHILD_SA whose guard is missing does not carry
                                             -> ipsec       early ESP may be replayed
     ipsec      CHILD_SAs up                 -> firewall    drops of the guard are a problem
-    tunnels    links up, addresses, MTU     -> keepalive, pim, igmp_host, follow
+    tunnels    links up, addresses, MTU     -> keepalive, pim, igmp_host, follow, forward
     pim        rendezvous points            -> follow      which groups can be joined
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
                the far end's arrive         -> ipsec       what is up without charon
@@ -29,6 +29,7 @@ from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.firewall.rules import FirewallDesired, unguarded
 from mcastd.follow.settings import FollowDesired, FollowedTunnel, no_rp
+from mcastd.forward.desired import ForwardDesired, ForwardTunnel
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
@@ -81,6 +82,8 @@ class Up:
     # Whether a group has a rendezvous point on a tunnel, and by its name how often those that were learned changed.
     has_rp: Callable[[str, IPv4Address], bool] = no_rp
     rp_changes: Mapping[str, int] = field(default_factory=dict)
+    # By the downstream interface's name, whether this host is the elected querier; those where it is known.
+    queriers: Mapping[str, bool] = field(default_factory=dict)
     # The text of the nftables table that is known to be in place, which matters where it is not the desired one.
     standing: str = ""
 
@@ -223,6 +226,17 @@ def streams(inputs: Inputs) -> StreamsDesired:
     """What is counted, and what is expected to arrive."""
     children = {name: view.up_count for name, view in inputs.up.children.items() if view.up}
     return StreamsDesired(inputs.config, children, inputs.up.joins, inputs.up.is_joined)
+
+
+def forward(inputs: Inputs) -> ForwardDesired:
+    """The interfaces that are forwarded to, the tunnels that exist, and on which links this host is the querier."""
+    tunnels = {
+        tunnel.name: ForwardTunnel(link.index, tunnel.pim.ssm_ranges if tunnel.pim is not None else (SSM_RANGE,))
+        for tunnel in inputs.config.tunnels
+        if (link := inputs.up.links.get(tunnel.name)) is not None
+    }
+    queriers = frozenset(name for name, is_querier in inputs.up.queriers.items() if is_querier)
+    return ForwardDesired(inputs.config.forward, tunnels, queriers, frozenset(inputs.up.queriers) - queriers)
 
 
 def _receiving(inputs: Inputs) -> frozenset[str]:

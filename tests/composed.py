@@ -27,6 +27,7 @@ from tests.fakes.gre_socket import FakeGreSocket
 from tests.fakes.kernel import FakeKernel
 from tests.fakes.membership_sockets import FakeMemberships
 from tests.fakes.memory import MemoryLedger, MemoryLog
+from tests.fakes.mroute import FakeMulticast
 from tests.fakes.netlink import FakeNetlink
 from tests.fakes.nftables import FakeNftables
 from tests.fakes.pim_transport import FakeHost, FakeTransport
@@ -63,6 +64,7 @@ class Host:
         self.keepalives: list[FakeGreSocket] = []
         self.pim = FakeHost()
         self.memberships_of_sockets = FakeMemberships()
+        self.multicast = FakeMulticast()
 
     def system(self) -> System:
         """What the next process uses of it."""
@@ -87,6 +89,8 @@ class Host:
             open_pim_over_gre=self.pim.open_over_gre,
             open_membership_socket=self.memberships_of_sockets.open,
             make_kernel_report=self.memberships_of_sockets.report,
+            open_mroute=self.multicast.open,
+            multicast=self.multicast,
         )
 
     @property
@@ -117,6 +121,8 @@ class Host:
         )
 
     def close(self) -> None:
+        self.multicast.crash()
+        self.multicast.close()
         self.esp.close()
         self.manager.close()
         self.kernel.close()

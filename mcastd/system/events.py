@@ -92,6 +92,8 @@ EVENTS: Final = {
     "pim_hello_overdue": Event("warning", "a PIM neighbor's Hello is overdue", "cd55b6e343be49e6b9cf87e1a0ff2f89"),
     "pim_send_failed": Event("warning", "PIM messages cannot be sent", "115d5dd6bd47480aadbfb402fe6dbdd0"),
     "pim_send_recovered": Event("info", "PIM messages can be sent again", "fa8d882bdac84d9c97777d9f6bf7ebec"),
+    "forward_failed": Event("error", "not everything is forwarded", "f48146e6b2d345c58ecfd264a3152e03"),
+    "forwarding_inherited": Event("info", "the previous process's forwarding goes on"),
     "pim_log_limited": Event("warning", "too many PIM events to log", "1d8deaa2d1154924aa71994b0809115e"),
     "igmp_join_failed": Event("warning", "groups could not be joined by IGMP", "7ca16561d5014044bbd5e19f86ee665d"),
     "starting": Event("info", "mcastd starts"),

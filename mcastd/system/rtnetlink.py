@@ -33,6 +33,7 @@ _ROUTE: Final = struct.Struct("=8BI")  # family, lengths of destination and sour
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
 _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 4, 15
 _ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
+_TYPE_MASK: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _U32: Final = struct.Struct("=I")
 ALL: Final = (1, 5, 7, 8, 24)  # RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV4_NETCONF
 SYSCTLS: Final = (24,)
@@ -79,7 +80,7 @@ class Changes:
 
 async def addresses(index: int = 0) -> tuple[Address, ...]:
     """The IPv4 addresses of a link, or of all; those of one link in the kernel's order, the primary one first."""
-    return await _dump("addresses", _GETADDR, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, index), _address)
+    return await dump("addresses", _GETADDR, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, index), _address)
 
 
 async def routes(table: int, prefixes: Collection[IPv4Network], protocol: int) -> tuple[Route, ...]:
@@ -88,7 +89,7 @@ async def routes(table: int, prefixes: Collection[IPv4Network], protocol: int) -
 
     def parse(message: memoryview) -> Route | None:
         _, length, _, _, number, by, *_ = _ROUTE.unpack_from(message)
-        found = _attributes(message, _ROUTE.size)
+        found = attributes(message, _ROUTE.size)
         destination = bytes(found.get(_RTA_DST, b""))
         if by != protocol and (destination, length) not in wanted:
             return None
@@ -98,7 +99,7 @@ async def routes(table: int, prefixes: Collection[IPv4Network], protocol: int) -
 
     asked = _ATTRIBUTE.pack(8, _RTA_TABLE) + _U32.pack(table)
     request = _ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0) + asked
-    return await _dump(f"routes of table {table}", _GETROUTE, request, parse, errno.ENOENT)
+    return await dump(f"routes of table {table}", _GETROUTE, request, parse, errno.ENOENT)
 
 
 async def routed(protocol: int) -> frozenset[tuple[int, int]]:
@@ -106,26 +107,26 @@ async def routed(protocol: int) -> frozenset[tuple[int, int]]:
 
     def parse(message: memoryview) -> tuple[int, int] | None:
         _, _, _, _, number, by, *_ = _ROUTE.unpack_from(message)
-        found = _attributes(message, _ROUTE.size)
+        found = attributes(message, _ROUTE.size)
         if by != protocol or _RTA_OIF not in found:
             return None
         in_table = _U32.unpack(found[_RTA_TABLE])[0] if _RTA_TABLE in found else number
         return _U32.unpack(found[_RTA_OIF])[0], in_table
 
     request = _ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, protocol, 0, 0, 0)
-    return frozenset(await _dump("routes", _GETROUTE, request, parse))
+    return frozenset(await dump("routes", _GETROUTE, request, parse))
 
 
 def _address(message: memoryview) -> Address:
     _, length, _, _, index = _ADDRESS.unpack_from(message)
-    found = _attributes(message, _ADDRESS.size)
+    found = attributes(message, _ADDRESS.size)
     address = bytes(found[_IFA_ADDRESS])
     local = bytes(found.get(_IFA_LOCAL, address))
     label = bytes(found.get(_IFA_LABEL, b"")).rstrip(b"\0").decode(errors="replace")
     return Address(index, IPv4Interface((local, length)), IPv4Address(address) if address != local else None, label)
 
 
-async def _dump(
+async def dump(
     what: str, kind: int, request: bytes, parse: Callable[[memoryview], T | None], *empty: int
 ) -> tuple[T, ...]:
     """What ``parse`` makes of each message of a dump; nothing for an error in ``empty``. Raises HostError."""
@@ -155,14 +156,21 @@ def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         data = data[(length + 3) & ~3 :]
 
 
-def _attributes(message: memoryview, offset: int) -> dict[int, memoryview]:
+def attributes(message: memoryview, offset: int) -> dict[int, memoryview]:
     """The attributes of a message, by their type."""
-    found = {}
-    while offset + _ATTRIBUTE.size <= len(message):
-        length, kind = _ATTRIBUTE.unpack_from(message, offset)
-        found[kind] = message[offset + _ATTRIBUTE.size : offset + length]
-        offset += (length + 3) & ~3
-    return found
+    return dict(_each_attribute(message[offset:]))
+
+
+def nested(message: memoryview) -> Iterator[memoryview]:
+    """The values of attributes that are a list."""
+    return (value for _, value in _each_attribute(message))
+
+
+def _each_attribute(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    while len(data) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data)
+        yield kind & _TYPE_MASK, data[_ATTRIBUTE.size : length]
+        data = data[max(_ATTRIBUTE.size, (length + 3) & ~3) :]
 
 
 def _open() -> socket.socket:

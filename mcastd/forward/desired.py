@@ -1,0 +1,50 @@
+"""What the forward agent is configured with, and what other agents and status see of it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import NamedTuple, TypeAlias
+
+from mcastd.config.model import SSM_RANGE, Forward
+from mcastd.status import ForwardStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardTunnel:
+    """A tunnel that exists: the index of its link, and the groups that are joined there with sources only."""
+
+    index: int
+    ssm_ranges: tuple[IPv4Network, ...] = (SSM_RANGE,)
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardDesired:
+    """The downstream interfaces, and by name the tunnels that exist.
+
+    ``queriers`` are the interfaces on which this host is the elected querier, ``others`` those on which another router
+    is: of several routers on a link the querier forwards (RFC 4605, section 4.2).
+    """
+
+    interfaces: tuple[Forward, ...] = ()
+    tunnels: Mapping[str, ForwardTunnel] = field(default_factory=dict)
+    queriers: frozenset[str] = frozenset()
+    others: frozenset[str] = frozenset()
+
+
+class ForwardedGroup(NamedTuple):
+    """The interfaces that a group from a tunnel is forwarded to, and how many packets were."""
+
+    to: tuple[str, ...]
+    packets: int
+
+
+Forwarded: TypeAlias = Mapping[tuple[str, str | None, str], ForwardedGroup]
+"""By the tunnel, the source (None: any) and the group."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardSnapshot:
+    """What status shows."""
+
+    interfaces: tuple[ForwardStatus, ...] = ()
+    groups: Forwarded = field(default_factory=dict)
