@@ -68,7 +68,12 @@ class DataCentre:
 
     def start_pimd(self) -> None:
         """Start FRR's pimd, also again after it was killed."""
-        start_frr(self._nodes, DC, "pimd", linux.frr_conf(self._agreed, inside="lan0"))
+        start_frr(self._nodes, DC, "pimd", self._frr_conf())
+
+    def _frr_conf(self) -> str:
+        """Where the VM speaks no PIM, its configuration does not have the RP."""
+        text = linux.frr_conf(self._agreed, inside="lan0")
+        return text if "ip pim rp " in text else f"ip pim rp {topology.RP} {topology.RP_GROUPS}\n{text}"
 
     def _start_tunnel(self) -> None:
         ip = ["ip", "-n", self._nodes.namespace(DC)]
@@ -101,7 +106,8 @@ class DataCentre:
         if not (self._folder / "frr" / "pimd.vty").exists():
             return False
         rps = self.frr_json("show ip pim rp-info").get(topology.RP, [{}])
-        return bool(rps[0].get("iAmRP")) and all(self._sends_hellos(name) for name in (topology.TUNNEL, "lan0"))
+        names = ["lan0"] if self._nodes.options.upstream == "none" else [topology.TUNNEL, "lan0"]
+        return bool(rps[0].get("iAmRP")) and all(map(self._sends_hellos, names))
 
     def _sends_hellos(self, interface: str) -> bool:
         """Whether pimd has its socket: it reports an interface as up earlier, but its Hello Timer runs only then."""
@@ -144,6 +150,13 @@ class DataCentre:
     def neighbors(self) -> list[str]:
         """The addresses of FRR's PIM neighbours on the tunnel."""
         return list(self.frr_json("show ip pim neighbor").get(topology.TUNNEL, {}))
+
+    def reported(self) -> set[str]:
+        """FRR's IGMP state on the tunnel: ``GROUP`` for any source, ``GROUP@SOURCE`` for one."""
+        found = self.frr_json("show ip igmp sources").get(topology.TUNNEL, {})
+        entries = [(group, entry["sources"]) for group, entry in found.items() if "sources" in entry]
+        names = {(group, source["source"]) for group, sources in entries for source in sources}
+        return {group if source == "*" else f"{group}@{source}" for group, source in names}
 
     def joined(self) -> set[str]:
         """FRR's Join state on the tunnel: ``GROUP`` for (*,G), ``GROUP@SOURCE`` for (S,G)."""

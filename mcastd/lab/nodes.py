@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcastd.config.model import UpstreamProtocol
 from mcastd.errors import LabError
 from mcastd.lab import topology
 from mcastd.lab.commands import command, python, signals_held
@@ -17,8 +18,9 @@ from mcastd.lab.state import Process, SceneState, end
 class Options:
     """How scenes differ. A group is ``GROUP`` or ``GROUP@SOURCE``; ``rate`` is in packets/s, the period in seconds.
 
-    ``mode`` is one of ``topology.MODES``; ``drop_in`` gives charon the settings that VICI cannot set. With nodes in
-    ``lan`` (of ``topology.LAN_NODES``) there is a segment behind the VM, a bridge with or without IGMP snooping.
+    ``mode`` is one of ``topology.MODES``; ``drop_in`` gives charon the settings that VICI cannot set; ``upstream`` is
+    how the VM joins. With nodes in ``lan`` (of ``topology.LAN_NODES``) there is a segment behind the VM, a bridge with
+    or without IGMP snooping.
     """
 
     prefix: str = "mcastd"
@@ -27,6 +29,7 @@ class Options:
     keepalive_period: float = 1.0
     mode: str = "tunnel"
     drop_in: bool = True
+    upstream: UpstreamProtocol = "pim"
     lan: tuple[str, ...] = ()
     snooping: bool = True
 

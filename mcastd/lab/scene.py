@@ -119,6 +119,8 @@ class Scene(Nodes):
         text = topology.mcastd_toml(
             vici=vici, strongswan=strongswan, runtime=runtime, psk_file=psk, groups=groups, mode=self.options.mode
         )
+        if self.options.upstream != "pim":
+            text = topology.without_pim(text, self.options.upstream)
         self.config.write_text(text if self._filters.nftables else topology.without_firewall(text))
 
     def keep(self) -> None:

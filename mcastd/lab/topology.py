@@ -307,6 +307,14 @@ def without_firewall(text: str) -> str:
     return text.replace("[peers.dc]\n", "[firewall]\nguard = false\n\n[peers.dc]\n")
 
 
+def without_pim(text: str, upstream: str) -> str:
+    """The configuration with another ``upstream``, and a route to the sources in place of the RP."""
+    start = text.index(f"[tunnels.{TUNNEL}.pim]")
+    end = text.find("[[groups]]", start)
+    routes = f'upstream = "{upstream}"\nroutes = ["groups", "{TCP_DC}"]\n\n'
+    return text[:start].rstrip() + f"\n{routes}" + (text[end:] if end >= 0 else "")
+
+
 def group_toml(group: str) -> str:
     """One ``[[groups]]`` entry for ``GROUP`` or ``GROUP@SOURCE``."""
     address, _, source = group.partition("@")

@@ -101,6 +101,7 @@ class _Writer:
     def _without_pim(self, tunnel: Tunnel) -> Iterator[str]:
         """mcastd joins by IGMP, or the groups are forwarded without being joined."""
         if tunnel.upstream == "igmp":
+            yield " ! where a release has ip pim passive, that is enough: mcastd sends no PIM here"
             yield " ip igmp version 3"
         else:
             yield from (f" ip igmp static-group {group}" for group in self._groups(tunnel))
