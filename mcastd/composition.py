@@ -74,7 +74,6 @@ class Composition:
 
         ``directory`` is where the ledger is, if not where the configuration says.
         """
-        store = system.store(log)
         ledger = system.ledger((directory or config.daemon.runtime_dir) / "ledger.json")
         self.ledger = ledger
         for warning in ledger.warnings:
