@@ -2,13 +2,15 @@
 
 import asyncio
 import time
+from dataclasses import replace as changed
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
+from random import Random
 
 import pytest
 from msgspec.structs import replace
 
-from mcastd.composition import _CLOSE_TIMEOUT
+from mcastd.composition import _CLOSE_TIMEOUT, Composition
 from mcastd.config.model import Config, Group
 from mcastd.errors import HostError
 from mcastd.pim.packet import MessageType
@@ -16,6 +18,8 @@ from mcastd.snapshot import Process as ProcessInfo
 from mcastd.snapshot import build
 from mcastd.status import GroupReport
 from mcastd.system import capabilities
+from mcastd.system.fdstore import FdStore
+from mcastd.system.log import Logger
 from mcastd.wanted import COMMAND, STATIC
 from tests.composed import ARTICLE, Host, running
 from tests.fakes.charon import WRONG_PSK
@@ -279,6 +283,20 @@ async def test_the_next_process_adopts_what_was_left_standing(in_kernel: bool) -
         await process.end()
         assert host.is_empty()
     host.close()
+
+
+def test_inherited_descriptors_are_taken_once_for_all_agents() -> None:
+    """The service manager passes them once: a second store would be empty, and what the first has would be lost."""
+    host, made = Host(), list[object]()
+    system = host.system()
+
+    def store(log: Logger) -> FdStore:
+        made.append(log)
+        return system.store(log)
+
+    Composition(ARTICLE, lambda: None, host.log.logger, Random(1), changed(system, store=store))
+    host.close()
+    assert len(made) == 1
 
 
 # What is shown
