@@ -24,6 +24,7 @@ from mcastd.follow.agent import FollowAgent
 from mcastd.forward.agent import ForwardAgent
 from mcastd.health import health, independent, summary
 from mcastd.history import History
+from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp_host.agent import IgmpHostAgent
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
@@ -122,6 +123,13 @@ class Composition:
         )
         self.keepalive = KeepaliveAgent(log=log, on_change=on_change, open_socket=system.open_keepalive)
         self.pim = PimAgent(log=log, on_change=on_change, rng=rng, wanted=self.wanted, open_transport=system.open_pim)
+        self.igmp = IgmpAgent(
+            links=system.downstream_links(),
+            downstream=self.downstream,
+            log=log,
+            on_change=on_change,
+            open_transport=system.open_igmp,
+        )
         self.igmp_host = IgmpHostAgent(
             wanted=self.wanted,
             sysctls=system.sysctls,
@@ -166,6 +174,7 @@ class Composition:
             Part(self.follow, wiring.follow),
             Part(self.pim, wiring.pim),
             Part(self.igmp_host, wiring.igmp_host),
+            Part(self.igmp, wiring.igmp),
             Part(self.streams, wiring.streams),
             Part(self.forward, wiring.forward),
         )
@@ -281,6 +290,7 @@ class Composition:
             (*self.igmp_host.status(now), *group_report.expected(self.wanted, self._upstream("none"), now)),
             follow=self.follow.status(now),
             forward=self.forward.status(now),
+            igmp=self.igmp.status(now),
         )
 
     def group(self, group: IPv4Address, now: float) -> GroupReport:
@@ -299,7 +309,7 @@ class Composition:
             streams_problem=streams.problem,
             sockets=self._memberships(),
             own=self._upstream("igmp"),
-            hosts={},
+            hosts=self.igmp.hosts(group, now),
         )
         return group_report.build(group, known, now)
 
@@ -357,6 +367,7 @@ class Composition:
             arrivals=self.streams.arrivals(),
             decrypted=self.streams.decrypted(),
             has_arrived=self.streams.has_arrived if self.streams.is_counting else None,
+            queriers=self.igmp.queriers(),
         )
 
     def _inputs(self, part: Part[Any], up: Up) -> Inputs:

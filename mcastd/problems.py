@@ -26,12 +26,13 @@ ArrivalCode = Literal["all_silent", "child_sa_silent", "group_silent", "not_deli
 ForwardCode = Literal[
     "downstream_missing", "forward_failed", "forward_not_joined", "groups_limit", "multicast_routing_taken", "vif_limit"
 ]
+IgmpCode = Literal["downstream_without_address", "igmp_failed", "pim_router_on_segment"]
 DaemonCode = Literal["agent_failed", "reconcile_failed", "changed_by_another_program", "flapping"]
 AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode]
 PathsCode = Literal[
     PathCode, RouteCode, VrfCode, SilenceCode, ArrivalCode, RenewalCode, DownCode, PimCode, IgmpHostCode
 ]
-OwnCode = Literal[FollowCode, ForwardCode, HostCode, StateCode, GuardCode, DaemonCode, ForeignCode]
+OwnCode = Literal[FollowCode, ForwardCode, IgmpCode, HostCode, StateCode, GuardCode, DaemonCode, ForeignCode]
 ProblemCode = Literal[CharonCode, AuthenticationCode, AgreementCode, PathsCode, OwnCode]
 
 

@@ -21,6 +21,7 @@ from mcastd.status import (
     NotFollowedReason,
     PimStatus,
     ProblemStatus,
+    QuerierStatus,
     Status,
     TunnelStatus,
 )
@@ -43,6 +44,7 @@ class Snapshots:
     others: tuple[GroupStatus, ...] = ()  # groups on tunnels without PIM
     forward: ForwardSnapshot = field(default_factory=ForwardSnapshot)
     follow: FollowSnapshot = field(default_factory=dict)
+    igmp: Mapping[str, QuerierStatus] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
         peers=agents.ipsec.peers,
         tunnels=tuple(tunnels.values()),
         groups=groups((*agents.pim.groups, *agents.others), tunnels, agents.streams, agents.forward.groups),
-        forward=agents.forward.interfaces,
+        forward=tuple(replace(one, igmp=agents.igmp.get(one.name)) for one in agents.forward.interfaces),
         notes=(*process.notes, *agents.ipsec.notes, *_note(agents.streams), *_not_followed(agents.follow)),
     )
 

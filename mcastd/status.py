@@ -243,17 +243,30 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
     forwarded: int | None = None
 
 
+class OtherQuerierStatus(Struct, frozen=True, kw_only=True):
+    """Another router whose general queries were heard; ``heard_age`` is seconds since the last one."""
+
+    address: str
+    version: int
+    heard_age: float
+
+
 class QuerierStatus(Struct, frozen=True, kw_only=True):
     """IGMP on one downstream interface.
 
-    ``querier`` is the address of the elected querier, ``is_ours`` that it is this host; ``version`` is that of its
-    queries. ``groups`` and ``hosts`` are those that are known there, ``pim_router`` is the address of a PIM router that
-    was heard. ``dropped`` are messages, and joins beyond a limit, by reason.
+    ``state`` is ``querier``, ``non-querier`` where another router is, ``waiting`` where we do not query before our
+    streams arrive, unless there is no other, or ``down`` without the interface. ``querier`` is the address of the
+    elected querier, ``is_ours`` that it is this host; ``version`` is that of our queries. ``others`` are all other
+    routers that were heard. ``groups`` and ``hosts`` are those that are known there, ``pim_router`` is the address of
+    a PIM router that was heard. ``dropped`` are messages, and joins beyond a limit, by reason.
     """
 
+    state: Literal["querier", "non-querier", "waiting", "down"] = "down"
+    address: str | None = None
     querier: str | None = None
     is_ours: bool = False
     version: int = 3
+    others: tuple[OtherQuerierStatus, ...] = ()
     groups: int = 0
     hosts: int = 0
     pim_router: str | None = None

@@ -16,6 +16,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
     streams    what arrives, is decrypted   -> ipsec       what is up without charon; is a silent path's peer there?
                                             -> tunnels     another way to a peer works
                                             -> pim, igmp_host
+                                            -> igmp        what would be forwarded arrives: queries are allowed
 """
 
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.firewall.rules import FirewallDesired, unguarded
 from mcastd.follow.settings import FollowDesired, FollowedTunnel, no_rp
 from mcastd.forward.desired import ForwardDesired, ForwardTunnel
+from mcastd.igmp.settings import IgmpDesired
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
@@ -220,6 +222,19 @@ def follow(inputs: Inputs) -> FollowDesired:
         if (link := inputs.up.links.get(tunnel.name)) is not None
     ]
     return FollowDesired(tuple(followed), tuple(tunnel.name for tunnel in inputs.config.tunnels))
+
+
+def igmp(inputs: Inputs) -> IgmpDesired:
+    """The downstream interfaces; where nothing could be forwarded yet, no query displaces a router that can."""
+    config, up = inputs.config, inputs.up
+    ready = {tunnel.name for tunnel in config.tunnels if _brings(up, tunnel.name)}
+    return IgmpDesired(config.forward, frozenset(one.name for one in config.forward if not ready & set(one.from_)))
+
+
+def _brings(up: Up, tunnel: str) -> bool:
+    """Whether what is joined on a tunnel arrives, or nothing is joined."""
+    link, arrival = up.links.get(tunnel), up.arrivals.get(tunnel)
+    return link is not None and link.up and arrival is not None and (arrival.receiving or not up.joins.get(tunnel))
 
 
 def streams(inputs: Inputs) -> StreamsDesired:

@@ -24,6 +24,7 @@ from tests.fakes.clock import until
 from tests.fakes.conntrack import FakeConntrack
 from tests.fakes.esp import FakeEspSockets
 from tests.fakes.gre_socket import FakeGreSocket
+from tests.fakes.igmp_transport import FakeSegments
 from tests.fakes.kernel import FakeKernel
 from tests.fakes.membership_sockets import FakeMemberships
 from tests.fakes.memory import MemoryLedger, MemoryLog
@@ -63,6 +64,7 @@ class Host:
         self.log = MemoryLog()
         self.keepalives: list[FakeGreSocket] = []
         self.pim = FakeHost()
+        self.segments = FakeSegments()
         self.memberships_of_sockets = FakeMemberships()
         self.multicast = FakeMulticast()
 
@@ -86,6 +88,8 @@ class Host:
             gre_devices=self.kernel.devices,
             open_keepalive=self._open_keepalive,
             open_pim=self.pim.open,
+            downstream_links=lambda: FakeNetlink(self.kernel),
+            open_igmp=self.segments.open,
             open_pim_over_gre=self.pim.open_over_gre,
             open_membership_socket=self.memberships_of_sockets.open,
             make_kernel_report=self.memberships_of_sockets.report,

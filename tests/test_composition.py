@@ -25,7 +25,7 @@ from tests.composed import ARTICLE, Host, running
 from tests.fakes.charon import WRONG_PSK
 from tests.fakes.clock import simulated, until
 
-NAMES = ["firewall", "ipsec", "tunnels", "keepalive", "follow", "pim", "igmp_host", "streams", "forward"]
+NAMES = ["firewall", "ipsec", "tunnels", "keepalive", "follow", "pim", "igmp_host", "igmp", "streams", "forward"]
 GRE1 = ARTICLE.tunnels[0]
 GROUP = IPv4Address("239.1.1.1")
 OTHER_FAR_END = IPv4Address("10.44.7.9")

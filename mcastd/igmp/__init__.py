@@ -8,7 +8,8 @@ codec is ``mcastd.net.igmp``:
     members      which hosts have reported what (explicit host tracking)
     querier      one interface: election, general queries, limits, deadlines; the machine that the agent drives
     flood        how much of one host's reports is read
-    transport    the sockets of an interface
+    kernel, transport   the interfaces of this host, and the sockets of one
+    report       the state as frozen structs
     agent        the module with a clock and a log
 
 What is desired is written to ``Wanted`` with the origin ``hosts``. It is right whether we are the querier or not, so

@@ -20,9 +20,13 @@ MAX_TRACKED: Final = 50_000
 
 @dataclass(slots=True)
 class Member:
-    """What a host desires of a group: all but ``sources`` if ``is_exclude``, else ``sources``; until ``expires``."""
+    """What a host desires of a group: all but ``sources`` if ``is_exclude``, else ``sources``; until ``expires``.
+
+    ``version`` is that of its last report, ``since`` when it reported first.
+    """
 
     version: int
+    since: float
     expires: float
     is_exclude: bool = False
     sources: frozenset[IPv4Address] = frozenset()
@@ -95,10 +99,11 @@ class Members:
         return host in self._members
 
     def report(
-        self, host: IPv4Address, version: int, kind: RecordType, listed: frozenset[IPv4Address], expires: float
+        self, host: IPv4Address, version: int, kind: RecordType, listed: frozenset[IPv4Address], now: float, gmi: float
     ) -> None:
-        """A host sent a record, and is a member until ``expires`` if it desires anything."""
-        member = self._members.get(host) or Member(version, expires)
+        """A host sent a record, and is a member for ``gmi`` seconds if it desires anything."""
+        expires = now + gmi
+        member = self._members.get(host) or Member(version, now, expires)
         is_new, before = host not in self._members, len(member.sources)
         member.update(kind, listed)
         if member.is_empty:

@@ -7,7 +7,6 @@ Who queries, and forwards (section 6.6.2; RFC 4605, section 4.2):
     WAITING       a general query                                  NON_QUERIER
     QUERIER       a general query of a lower address               NON_QUERIER
     QUERIER       a general query of a higher address              QUERIER: one query at once, so that it stops
-    QUERIER       queries are not allowed any more                 WAITING
     NON_QUERIER   no query in Other Querier Present Interval       QUERIER
     NON_QUERIER   queries are allowed, the querier is higher       QUERIER: queries at startup
 
@@ -139,16 +138,12 @@ class Querier:
             self._contend(now)
         return self._collect()
 
-    def allow_queries(self, allowed: bool, now: float) -> list[Effect]:
-        """Whether we may take over from another querier, since what we forward arrives."""
-        if allowed is self._allowed:
-            return []
-        self._allowed = allowed
-        if allowed and self.role is not Role.QUERIER:
-            self._contend(now)
-        elif not allowed and self.role is Role.QUERIER:
-            self.role, self._query_at = Role.WAITING, inf
-            self._other_until = now + self.timing.other_querier_present_interval
+    def allow_queries(self, now: float) -> list[Effect]:
+        """What we forward arrives: we may take over from another querier from now on."""
+        if not self._allowed:
+            self._allowed = True
+            if self.role is not Role.QUERIER:
+                self._contend(now)
         return self._collect()
 
     def stop(self) -> list[Effect]:
@@ -299,14 +294,14 @@ class Querier:
                 return None
         if group is None:
             group = self.groups[address] = Group(address, self.hosts, now)
-        expires = now + timing.group_membership_interval
+        interval = timing.group_membership_interval
         if version < 3 and is_join:
             group.older_host(version, now + timing.older_host_present_interval)
         if host == UNSPECIFIED:  # any number of hosts
-            group.members.untracked_until = max(group.members.untracked_until, expires)
+            group.members.untracked_until = max(group.members.untracked_until, now + interval)
         listed = frozenset(record.sources)
-        group.members.report(host, version, kind, listed, expires)
-        outcome = group.receive(kind, listed, now, timing.group_membership_interval, self.version(now))
+        group.members.report(host, version, kind, listed, now, interval)
+        outcome = group.receive(kind, listed, now, interval, self.version(now))
         if outcome.is_cut:
             self._refuse("too_many_sources", host)
         if outcome.for_group or outcome.sources:

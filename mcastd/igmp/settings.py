@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
 
+from mcastd.config.model import Forward
+
 RESPONSE_GRACE: Final = 0.1
 """Seconds for the last answer to arrive: a host may wait for the whole Max Response Time before it sends it."""
 
@@ -58,3 +60,24 @@ class IgmpInterface:
     fast_leave: bool = False
     max_groups: int = 1000
     max_groups_per_host: int = 500
+
+    @classmethod
+    def of(cls, forward: Forward, address: IPv4Address, ifindex: int) -> "IgmpInterface":
+        """What ``[forward.NAME]`` says, on an interface that exists."""
+        timing = Timing(
+            forward.robustness,
+            forward.query_interval,
+            forward.query_response_interval,
+            forward.last_member_query_interval,
+        )
+        limits = {"max_groups": forward.max_groups, "max_groups_per_host": forward.max_groups_per_host}
+        version = forward.igmp_version
+        return cls(forward.name, address, ifindex, version, timing, forward.fast_leave, **limits)
+
+
+@dataclass(frozen=True, slots=True)
+class IgmpDesired:
+    """The downstream interfaces; on ``waiting`` ones no query is sent yet that could take over from another router."""
+
+    interfaces: tuple[Forward, ...] = ()
+    waiting: frozenset[str] = frozenset()

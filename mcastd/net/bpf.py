@@ -37,6 +37,7 @@ _Lines = tuple[_Line, ...]
 
 # How a field is loaded. Those behind the IP header take its length into X first.
 _PACKET_TYPE: _Lines = ((_LD_W_ABS, 0xFFFFF004),)  # SKF_AD_OFF + SKF_AD_PKTTYPE
+_RANDOM: _Lines = ((_LD_W_ABS, 0xFFFFF038),)  # SKF_AD_OFF + SKF_AD_RANDOM
 _VERSION: _Lines = ((_LD_B_ABS, 0), (_AND, 0xF0))
 _FRAGMENT_OFFSET: _Lines = ((_LD_H_ABS, 6), (_AND, 0x1FFF))
 _FRAGMENT: _Lines = ((_LD_H_ABS, 6), (_AND, 0x3FFF))  # the offset and the flag for more fragments
@@ -58,6 +59,19 @@ def accept_outgoing(protocol: int) -> Program:
     """Accept IPv4 packets of one protocol that leave, also on a socket for all protocols."""
     outgoing = _require(_PACKET_TYPE, (_PACKET_OUTGOING,))
     return _assembled(*outgoing, *_require(_VERSION, (0x40,)), *_require(_PROTOCOL, (protocol,)), *_end())
+
+
+def accept_igmp(sampled: Collection[IPv4Address] = ()) -> Program:
+    """Accept IGMP and PIM, fragments aside; of what comes from a ``sampled`` address one packet in 64, by chance."""
+    return _assembled(
+        *_require(_PROTOCOL, (IGMP, PIM)),
+        *_require(_FRAGMENT, (0,)),
+        *_switch(_SOURCE, dict.fromkeys(map(int, sampled), "sampled")),
+        (_JA, 0, "accept", 0),
+        "sampled",
+        *_require((*_RANDOM, (_AND, 0x3F)), (0,)),
+        *_end(),
+    )
 
 
 def accept_multicast(snap: int) -> Program:

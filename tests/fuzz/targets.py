@@ -116,7 +116,7 @@ class IgmpMachine(Machine):
         self._history: list[bytes] = []
         self._now = 1000.0
         own = IgmpInterface("eth1", OTHER, fast_leave=True, max_groups=20, max_groups_per_host=10)
-        self._querier = Querier(own, self._now)
+        self._querier = Querier(own, self._now, allowed=False)
 
     def _take(self, data: bytes) -> None:
         how, message = data[0], seal_igmp(data[1:])
@@ -124,7 +124,7 @@ class IgmpMachine(Machine):
         source = (LEAF, UPSTREAM, IPv4Address(0), IPv4Address(0x0A320000 + len(self._history) % 1000))[how & 3]
         querier = self._querier
         if how & 8:
-            querier.allow_queries(bool(how & 4), self._now)
+            querier.allow_queries(self._now)
         with suppress(DecodeError):
             assert len(querier.receive(source, igmp_packet.decode(message), self._now)) < 200
         assert len(querier.advance(self._now)) < 500

@@ -229,15 +229,6 @@ def test_one_that_may_not_query_does_so_when_there_is_no_other() -> None:
     assert len(world.queries(US)) == 1
 
 
-def test_one_whose_streams_fail_leaves_it_to_another() -> None:
-    world = World()
-    lower, higher = world.router(interface(US)), world.router(interface(SECOND))
-    world.run(5)
-    lower.allow(False)
-    world.run(TIMING.other_querier_present_interval + 1)
-    assert roles(lower, higher) == [Role.NON_QUERIER, Role.QUERIER]
-
-
 def test_a_query_without_a_source_address_takes_no_part() -> None:
     world = World()
     router = world.router()
@@ -344,15 +335,20 @@ def longest_join(robustness: int, version: int, timing: Timing) -> float:
     versions=st.lists(st.sampled_from([1, 2, 3, 3, 3]), min_size=3, max_size=3),
     changes=CHANGES,
     duplicate=st.sampled_from([0.0, 0.3]),
+    jitter=st.sampled_from([0.0, 0.02]),
     routers=st.integers(1, 2),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_nothing_that_is_desired_is_lost_and_nothing_stays(
-    seed: int, robustness: int, versions: list[int], changes: Changes, duplicate: float, routers: int
+    seed: int, robustness: int, versions: list[int], changes: Changes, duplicate: float, jitter: float, routers: int
 ) -> None:
-    """With fewer losses than ``robustness`` in the time that a report is valid."""
+    """With fewer losses than ``robustness`` in the time that a report is valid.
+
+    A report that arrives after the leave that was sent behind it counts as one more membership, which then runs out. A
+    router that is not the querier learns of it by the queries, so later by one of them.
+    """
     timing = replace(TIMING, robustness=robustness)
-    weather = Weather(0.5, robustness - 1, timing.group_membership_interval, 0.001, 0.02, duplicate)
+    weather = Weather(0.5, robustness - 1, timing.group_membership_interval, 0.001, jitter, duplicate)
     world = World(seed, weather)
     machines = [world.router(interface(address, timing)) for address in (US, SECOND)[:routers]]
     hosts = [world.host(number, version, robustness) for number, version in enumerate(versions)]
@@ -379,7 +375,7 @@ def test_nothing_that_is_desired_is_lost_and_nothing_stays(
     def run(seconds: float) -> None:
         end = world.now + seconds
         while world.now < end:
-            world.run(min(0.05, end - world.now))
+            world.run(min(0.1, end - world.now))
             watch()
 
     for delay, number, group, (exclude, sources) in changes:
@@ -393,8 +389,9 @@ def test_nothing_that_is_desired_is_lost_and_nothing_stays(
     for host in hosts:
         for group in list(host.state):
             host.leave(group, world.now)
-    patience = timing.group_membership_interval if min(versions) < 3 else longest_join(robustness, 3, timing)
-    run(patience + timing.last_member_query_time + 0.1)
+    is_late = jitter or min(versions) < 3
+    world.run(timing.group_membership_interval if is_late else longest_join(robustness, 3, timing))
+    world.run(routers * timing.last_member_query_time + 0.1)
     assert [machine.desired for machine in machines] == [{}] * routers
     assert all(not machine.machine.groups and not len(machine.machine.hosts) for machine in machines)
 
@@ -405,7 +402,7 @@ def test_nothing_that_is_desired_is_lost_and_nothing_stays(
     addresses=st.permutations([US, SECOND, LOWER]),
     starts=st.lists(st.floats(0.0, 60.0), min_size=2, max_size=2),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_there_is_one_querier(seed: int, robustness: int, addresses: list[IPv4Address], starts: list[float]) -> None:
     timing = replace(TIMING, robustness=robustness)
     world = World(seed, Weather(0.5, robustness - 1, timing.other_querier_present_interval + 1, 0.001, 0.02))

@@ -71,8 +71,8 @@ class Router:
     def advance(self, now: float) -> None:
         self.do(self.machine.advance(now))
 
-    def allow(self, allowed: bool = True) -> None:
-        self.do(self.machine.allow_queries(allowed, self.world.now))
+    def allow(self) -> None:
+        self.do(self.machine.allow_queries(self.world.now))
 
     def forwards(self, group: IPv4Address, source: IPv4Address) -> bool:
         """Whether what a source sends to a group is desired."""
