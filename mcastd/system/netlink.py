@@ -133,6 +133,10 @@ class Netlink:
                 raise LinkUnsupported(f"{name}: this kernel has no {module}") from error
             raise
 
+    async def change_link(self, link: Link, parameters: Gre) -> None:
+        """Give a GRE link other parameters, in place."""
+        await self._ask(link, self._ipr.link("set", index=link.index, **_gre_attributes(parameters)))
+
     async def delete_link(self, link: Link) -> None:
         """Delete a link; a no-op if it no longer exists."""
         await self._ask(link, self._ipr.link("del", index=link.index), errno.ENODEV)

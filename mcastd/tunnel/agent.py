@@ -318,11 +318,12 @@ class TunnelAgent:
         link = await self._match_link(tunnel, mtu, carrier.up)
         up = link.up and carrier.up
         was_up = old.link is not None and old.link.up
-        # The CHILD_SA may have been down between two looks, which its count shows.
-        count = old.up_count + (up and not (was_up and carrier.up_count == old.carrier_count))
+        # The CHILD_SA may have been down between two looks, which its count shows; another far end is another path.
+        carrier_count = carrier.up_count + self._host.changes[tunnel.name]
+        count = old.up_count + (up and not (was_up and carrier_count == old.carrier_count))
         secondary = tuple(address.ip for address in tunnel.addresses)
         view = LinkView(link.index, link.mtu, tunnel.address.ip, up, count, secondary)
-        state = State(view, reason, up_count=count, carrier_count=carrier.up_count)
+        state = State(view, reason, up_count=count, carrier_count=carrier_count)
         if not link.up:  # the kernel accepts no routes through it yet
             return state
         try:

@@ -1,12 +1,15 @@
 """Applies a desired link to the host: the link, its addresses and sysctls. The ledger has what mcastd has made."""
 
 import asyncio
+import os
+from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Final
 
 from mcastd.errors import HostError
-from mcastd.links import Address, Link, Xfrm
+from mcastd.links import Address, Gre, Link, Xfrm
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.ledger_file import ENDPOINT_LABEL
@@ -39,6 +42,7 @@ class Host:
     ) -> None:
         self.netlink = netlink
         self.routes = RouteKeeper(netlink, ledger, repaired)
+        self.changes: Counter[str] = Counter()  # by the link's name, how often its parameters were changed in place
         self.pumps: dict[str, Pump] = {}  # by the link's name, those that run
         self._sysctls = sysctls
         self._devices = devices
@@ -77,8 +81,7 @@ class Host:
         if desired.endpoint is not None:
             await self.add_loopback(desired.endpoint)
         if link is not None and self._parameters(link) != desired.parameters and not self._adopt(link, desired):
-            await self._delete(name)
-            link = None
+            link = await self._change(link, desired.parameters)
         before = self._matched.get(name)
         is_new = link is None
         if link is None:
@@ -162,6 +165,23 @@ class Host:
             Pump(name, parameters.gre, {part: one for part, one in left.items() if one is not None}, self._devices)
         )
         return True
+
+    async def _change(self, link: Link, parameters: Parameters) -> Link | None:
+        """Change the parameters of a link in place, or delete it: what sockets have joined on it would be lost."""
+        name, pump = link.name, self.pumps.get(link.name)
+        if isinstance(link.parameters, Gre) and isinstance(parameters, Gre):
+            with suppress(HostError):
+                await self.netlink.change_link(link, parameters)
+                self.changes[name] += 1
+                return await self._existing(name)
+        elif isinstance(parameters, TunGre) and pump is not None:
+            successor = Pump(name, parameters.gre, {"tun": os.dup(pump.descriptors["tun"])}, self._devices)
+            self._close_pump(name)
+            self._start(successor)
+            self.changes[name] += 1
+            return link
+        await self._delete(name)
+        return None
 
     async def _create(self, name: str, parameters: Parameters) -> Link:
         self._close_pump(name)

@@ -50,6 +50,9 @@ class Netlink(Protocol):
     async def add_link(self, name: str, parameters: Gre | Xfrm) -> None:
         """Make a link, which is down. Raises LinkUnsupported if the kernel has no links of this kind."""
 
+    async def change_link(self, link: Link, parameters: Gre) -> None:
+        """Give a GRE link other parameters, in place."""
+
     async def delete_link(self, link: Link) -> None:
         """Delete a link; a no-op if it no longer exists."""
 

@@ -20,7 +20,7 @@ class State:
     routed: bool = False  # whether its routes are in place
     taken: frozenset[IPv4Network] = frozenset()  # prefixes that routes of other programs lead elsewhere
     up_count: int = 0  # how often the link and its CHILD_SA came up
-    carrier_count: int = 0  # the carrier's up_count then
+    carrier_count: int = 0  # the carrier's up_count then, and how often the link was changed in place
 
 
 def link_state(state: State) -> TunnelState:

@@ -201,6 +201,13 @@ class FakeKernel:
         self.set_link(name, up=up)
         return link
 
+    def change_link(self, name: str, parameters: Gre) -> None:
+        """Other parameters, in place; as the kernel does, with the MTU that it takes for them."""
+        link = self.links[name]
+        if any(parameters == other.parameters for other in self.links.values() if other is not link):
+            raise refusal(errno.EEXIST)
+        link.parameters, link.mtu = parameters, 1476
+
     def delete_link(self, name: str) -> None:
         link = self._links.pop(name, None)
         if link is None:

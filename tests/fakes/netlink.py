@@ -102,6 +102,9 @@ class FakeNetlink:
         make = self._kernel.make_link
         await self._change("add_link", f"link {name}", lambda: make(name, kind, parameters, mtu=1476))
 
+    async def change_link(self, link: Link, parameters: Gre) -> None:
+        await self._change("change_link", link, lambda: self._kernel.change_link(self._name(link.index), parameters))
+
     async def delete_link(self, link: Link) -> None:
         await self._change("delete_link", link, lambda: self._kernel.delete_link(self._name(link.index)), errno.ENODEV)
 

@@ -448,8 +448,9 @@ async def test_a_reload_moves_addresses_and_removes_what_is_no_longer_configured
         assert host.addresses() == ["10.44.5.6/30", "10.50.0.1/24", "10.44.5.5/30"]
         assert host.view().secondary == tuple(one.ip for one in more)
         assert host.link().index == index
+        ups = host.view().up_count
         await host.want(tunnel(local=IPv4Address("10.44.6.9")), OTHER)
-        assert host.link().index != index
+        assert (host.link().index, host.view().up_count) == (index, ups + 1)
         assert host.kernel.loopback() == {"10.44.6.9/32", "10.44.6.2/32"}
         await host.want()
         assert host.kernel.names() == {"lo", "eth0"}
@@ -471,17 +472,28 @@ async def test_a_reload_moves_addresses_and_removes_what_is_no_longer_configured
     ids=str,
 )
 @simulated
-async def test_parameters_of_gre_make_the_link_again(in_kernel: bool, change: dict[str, Any]) -> None:
+async def test_parameters_of_gre_change_the_link_in_place(in_kernel: bool, change: dict[str, Any]) -> None:
     async with running(gre=in_kernel) as host:
         await host.want(tunnel())
-        index = host.link().index
+        index, ups = host.link().index, host.view().up_count
         await host.want(tunnel(**change))
-        assert (host.link().index == index, host.status().state) == (False, "up")
+        assert (host.link().index == index, host.status().state) == (True, "up")
+        assert (host.view().up_count, host.view().mtu) == (ups + 1, host.link().mtu)
         if in_kernel:
             assert host.link().parameters == gre(tunnel(**change))
         else:
             assert host.pump().gre == gre(tunnel(**change))
             assert len(host.agent.pumps) == 1
+
+
+@simulated
+async def test_a_link_whose_parameters_the_kernel_does_not_change_is_made_again() -> None:
+    async with running(gre=True) as host:
+        await host.want(tunnel())
+        index = host.link().index
+        host.netlink.refused["change_link"] = errno.EINVAL
+        await host.want(tunnel(remote=IPv4Address("10.44.7.2")))
+        assert (host.link().index == index, host.status().state) == (False, "up")
 
 
 @simulated
