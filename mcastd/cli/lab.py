@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise LabError("no command to run; for example: mcastd lab exec cloud ip -d addr")
         line = scene.argv(arguments.node, arguments.argv)
         os.execvpe(line[0], line, scene.environment())
-    options = Options(groups=tuple(arguments.groups), keepalive_period=arguments.keepalive)
+    options = Options(groups=tuple(arguments.groups), keepalive_period=arguments.keepalive, follow=True)
     if arguments.verb == "up":
         return show.up(Scene(options), daemon=not arguments.no_daemon)
     return show.run(Scene(options), seconds=arguments.seconds, as_json=arguments.json)

@@ -21,6 +21,7 @@ class Options:
     ``mode`` is one of ``topology.MODES``; ``drop_in`` gives charon the settings that VICI cannot set; ``upstream`` is
     how the VM joins. With nodes in ``lan`` (of ``topology.LAN_NODES``) there is a segment behind the VM, a bridge with
     or without IGMP snooping.
+    ``follow`` is that what the applications join is joined for them, as without a word in the configuration.
     """
 
     prefix: str = "mcastd"
@@ -32,6 +33,7 @@ class Options:
     upstream: UpstreamProtocol = "pim"
     lan: tuple[str, ...] = ()
     snooping: bool = True
+    follow: bool = False
 
 
 class Nodes:

@@ -117,7 +117,13 @@ class Scene(Nodes):
         vici, groups = self.vici(CLOUD), self.options.groups
         strongswan = self.strongswan_conf(CLOUD)
         text = topology.mcastd_toml(
-            vici=vici, strongswan=strongswan, runtime=runtime, psk_file=psk, groups=groups, mode=self.options.mode
+            vici=vici,
+            strongswan=strongswan,
+            runtime=runtime,
+            psk_file=psk,
+            groups=groups,
+            mode=self.options.mode,
+            follow=self.options.follow,
         )
         if self.options.upstream != "pim":
             text = topology.without_pim(text, self.options.upstream)

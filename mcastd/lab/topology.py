@@ -259,7 +259,14 @@ def data_centre(cloud: Config, dc: DcIpsec, mtu: int | None = None) -> Config:
 
 
 def mcastd_toml(
-    *, vici: Path, strongswan: Path, runtime: Path, psk_file: Path, groups: tuple[str, ...], mode: str = "tunnel"
+    *,
+    vici: Path,
+    strongswan: Path,
+    runtime: Path,
+    psk_file: Path,
+    groups: tuple[str, ...],
+    mode: str = "tunnel",
+    follow: bool = True,
 ) -> str:
     """The daemon's configuration; a group is ``GROUP`` or, with a source, ``GROUP@SOURCE``."""
     text = f"""\
@@ -297,6 +304,8 @@ neighbor = "{TUNNEL_DC.split("/")[0]}"
 address = "{RP}"
 groups = ["{RP_GROUPS}"]
 """
+    if not follow:
+        text = text.replace(f"[tunnels.{TUNNEL}]\n", f"[tunnels.{TUNNEL}]\nfollow = false\n")
     return text + "".join(group_toml(group) for group in groups)
 
 
