@@ -51,7 +51,9 @@ def _join(one: GroupStatus) -> str:
     age = "" if one.uptime is None else f" for {duration(one.uptime)}"
     arrival = "" if one.arrival is None else f", {one.arrival.replace('_', ' ')}"
     problem = "" if one.problem is None else f": {one.problem}"
-    return f"({one.source or '*'}, {one.group}) on {one.tunnel}: {one.state}{age}{rp}{upstream}{arrival}{problem}"
+    count = "" if one.forwarded is None else f" ({one.forwarded} packets)"
+    to = f", forwarded to {', '.join(one.forwarded_to)}{count}" if one.forwarded_to else ""
+    return f"({one.source or '*'}, {one.group}) on {one.tunnel}: {one.state}{age}{rp}{upstream}{arrival}{to}{problem}"
 
 
 def _stream(one: StreamStatus) -> str:

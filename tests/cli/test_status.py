@@ -319,7 +319,7 @@ REPORT = GroupReport(
     joins=(
         GroupStatus(
             group="239.1.1.1", source=None, tunnel="gre1", state="joined", rp="100.15.30.253", upstream="10.44.4.5",
-            uptime=7200.0, arrival="arriving",
+            uptime=7200.0, arrival="arriving", forwarded_to=("eth1",), forwarded=70,
         ),
         GroupStatus(
             group="239.1.1.1", source="10.9.0.1", tunnel="gre2", state="not joined", problem="tunnel gre2 is down",
@@ -345,7 +345,7 @@ received by:
   hosts behind eth2 for 4.0s
   eth2: static for 5.0s
 joined:
-  (*, 239.1.1.1) on gre1: joined for 2h00m, RP 100.15.30.253, to 10.44.4.5, arriving
+  (*, 239.1.1.1) on gre1: joined for 2h00m, RP 100.15.30.253, to 10.44.4.5, arriving, forwarded to eth1 (70 packets)
   (10.9.0.1, 239.1.1.1) on gre2: not joined: tunnel gre2 is down
 arrives:
   from 100.15.30.5 to port 5000 on gre1: arriving, 70 packets, the last 0.1s ago, 10.0 packets/s
