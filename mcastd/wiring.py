@@ -244,11 +244,11 @@ def streams(inputs: Inputs) -> StreamsDesired:
 
 
 def forward(inputs: Inputs) -> ForwardDesired:
-    """The interfaces that are forwarded to, the tunnels that exist, and on which links this host is the querier."""
+    """The interfaces that are forwarded to, the tunnels, and on which links this host is the querier."""
+    links = {name: link.index for name, link in inputs.up.links.items()}
     tunnels = {
-        tunnel.name: ForwardTunnel(link.index, tunnel.pim.ssm_ranges if tunnel.pim is not None else (SSM_RANGE,))
+        tunnel.name: ForwardTunnel(links.get(tunnel.name), ssm_ranges(inputs.config, tunnel.name))
         for tunnel in inputs.config.tunnels
-        if (link := inputs.up.links.get(tunnel.name)) is not None
     }
     queriers = frozenset(name for name, is_querier in inputs.up.queriers.items() if is_querier)
     return ForwardDesired(inputs.config.forward, tunnels, queriers, frozenset(inputs.up.queriers) - queriers)

@@ -183,7 +183,10 @@ class ForwardAgent:
         self._interfaces = self._routing.interfaces()
         names = [one.name for one in self._desired.interfaces if one.name in self._interfaces]
         links = {name: self._interfaces[name] for name in names}
-        links |= {name: tunnel.index for name, tunnel in self._desired.tunnels.items()}
+        for name, tunnel in self._desired.tunnels.items():
+            index = tunnel.index or self._interfaces.get(name)
+            if index is not None:
+                links[name] = index
         if self._socket is None:
             self._socket = self._open(self._store.take(DESCRIPTOR))
             self._store.keep(DESCRIPTOR, self._socket.fileno())

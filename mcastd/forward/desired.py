@@ -11,15 +11,18 @@ from mcastd.status import ForwardStatus
 
 @dataclass(frozen=True, slots=True)
 class ForwardTunnel:
-    """A tunnel that exists: the index of its link, and the groups that are joined there with sources only."""
+    """A tunnel: the index of its link, and the groups that are joined there with sources only.
 
-    index: int
+    ``index`` is None while it is not known, as at a start: then the link that the previous process left is the tunnel.
+    """
+
+    index: int | None
     ssm_ranges: tuple[IPv4Network, ...] = (SSM_RANGE,)
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardDesired:
-    """The downstream interfaces, and by name the tunnels that exist.
+    """The downstream interfaces, and by name the tunnels that are configured.
 
     ``queriers`` are the interfaces on which this host is the elected querier, ``others`` those on which another router
     is: of several routers on a link the querier forwards (RFC 4605, section 4.2).
