@@ -6,6 +6,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -20,6 +21,8 @@ from mcastd.membership import DesiredGroup
 from mcastd.net.mroute import ANY, Counts, Entry, Key, decode_upcall, drops_the_rest
 from mcastd.system import ipmr, log
 from mcastd.system.mroute import Mroute, RoutingTaken
+from mcastd.tools.doctor import collect
+from mcastd.tools.doctor.listen import LeavingTap
 from mcastd.wanted import HOSTS, Wanted
 from tests.fakes.mroute import FakeMulticast
 from tests.fakes.service_manager import FakeServiceManager
@@ -192,6 +195,30 @@ def test_the_first_packet_is_forwarded_to_who_wants_it_without_a_question_and_wi
     scene.router.execute("sysctl -qw net.ipv4.ip_forward=0")
     scene.router.run(main)
     assert sysctl(scene.router, "net/ipv4/conf/all/mc_forwarding") == "0"
+
+
+def test_the_doctor_sees_what_leaves_and_the_policy_that_drops_what_is_forwarded(scene: Scene) -> None:
+    async def main() -> None:
+        running = Running(scene, FakeServiceManager())
+        async with looping(running.agent.run()):
+            await running.configure("eth1")
+            await running.want("eth1", ANY_SOURCE)
+            with closing(LeavingTap("eth1")) as tap:
+                scene.send(count=10)
+                await until(lambda: sum(tap.arrived().streams.values()) == 10, "seen")
+                policy = "{ type filter hook forward priority 0 ; policy drop ; }"
+                for command in ("nft add table ip closed", f"nft add chain ip closed forward {policy}"):
+                    await asyncio.to_thread(scene.router.execute, command)
+                scene.send(count=10)
+                await asyncio.sleep(0.1)
+                seen = tap.arrived()
+            assert [(one.group, one.source, one.port) for one in seen.streams] == [(GROUP, SOURCE, PORT)]
+            assert list(seen.streams.values()) == [10]
+            assert list(seen.ttls.values()) == [7]
+            assert collect._dropping_chains("forward") == ("ip closed forward",)
+            await running.agent.close()
+
+    scene.router.run(main)
 
 
 def test_a_process_that_is_killed_leaves_forwarding_to_its_successor(scene: Scene) -> None:

@@ -20,10 +20,11 @@ from mcastd.config.load import load
 from mcastd.config.model import Config, Tunnel
 from mcastd.errors import ConfigError, ControlError, HostError
 from mcastd.status import Status
+from mcastd.system import ipmr
 from mcastd.system.netlink import Netlink
 from mcastd.tools.doctor import proc
-from mcastd.tools.doctor.facts import Facts, Feature, Interface, TunnelFacts
-from mcastd.tools.doctor.listen import DeliveryTap, EspTap, GreTap, StreamTap
+from mcastd.tools.doctor.facts import Downstream, Facts, Feature, Interface, TunnelFacts
+from mcastd.tools.doctor.listen import DeliveryTap, EspTap, GreTap, LeavingTap, StreamTap
 from mcastd.tools.doctor.probe import MtuProbe
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
     with ExitStack() as stack:
         arrivals = {name: stack.enter_context(closing(StreamTap(name))) for name in names}
         deliveries = {name: stack.enter_context(closing(DeliveryTap(name))) for name in names}
+        leaving = {one.name: stack.enter_context(closing(LeavingTap(one.name))) for one in config.forward}
         gre_taps = [stack.enter_context(closing(GreTap(delivered=delivered))) for delivered in (False, True)]
         esp_taps = [stack.enter_context(closing(EspTap(outgoing=outgoing))) for outgoing in (False, True)]
         probes = [stack.enter_context(closing(MtuProbe(tunnel))) for tunnel in config.tunnels]
@@ -79,6 +81,7 @@ async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
         seconds = time.monotonic() - began
         wire_in, wire_out = (tap.wire() for tap in esp_taps)
         before_filters, delivered = (tap.seen() for tap in gre_taps)
+        sent = {name: tap.arrived() for name, tap in leaving.items()}
         counted = proc.parse(texts, _read_proc())
         seen = {
             name: TunnelFacts(
@@ -102,6 +105,9 @@ async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
             vrfs=_vrfs(),
             rule_220_missing=await _rule_220_missing(netlink),
             dropping_chains=await asyncio.to_thread(_dropping_chains),
+            dropping_forward=await asyncio.to_thread(_dropping_chains, "forward") if config.forward else (),
+            downstream={name: Downstream(_mtu(name), passed) for name, passed in sent.items()},
+            routing_holders=await ipmr.holders() if config.forward else (),
             wire_in=wire_in,
             wire_out=wire_out,
             gre_seen=before_filters | delivered,  # the greater count of each
@@ -163,14 +169,22 @@ class _Listing(msgspec.Struct):
     nftables: list[_Entry]
 
 
-def _dropping_chains() -> tuple[str, ...]:
-    """The chains of nftables' hook input whose policy is drop; none if nft(8) does not say."""
+def _mtu(name: str) -> int | None:
+    """The MTU of an interface; None if it does not exist."""
+    try:
+        return int((_INTERFACES / name / "mtu").read_text())
+    except OSError:
+        return None
+
+
+def _dropping_chains(hook: str = "input") -> tuple[str, ...]:
+    """The chains of a hook of nftables whose policy is drop; none if nft(8) does not say."""
     try:
         listed = subprocess.run(["nft", "-j", "list", "chains"], check=False, capture_output=True, timeout=_TIMEOUT)
         entries = msgspec.json.decode(listed.stdout, type=_Listing).nftables
     except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):
         return ()
-    chains = [entry.chain for entry in entries if entry.chain is not None and entry.chain.hook == "input"]
+    chains = [entry.chain for entry in entries if entry.chain is not None and entry.chain.hook == hook]
     return tuple(f"{one.family} {one.table} {one.name}" for one in chains if one.policy == "drop")
 
 

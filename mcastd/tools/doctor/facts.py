@@ -73,9 +73,14 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Multicast:
-    """Multicast that arrived on one tunnel: packets by stream, and IP fragments; not all if ``capped``."""
+    """Multicast that passed an interface: packets by stream, and IP fragments; not all if ``capped``.
+
+    ``ttls`` are the largest TTL of each stream, ``whole`` the length of its largest packet that may not be fragmented.
+    """
 
     streams: dict[Stream, int] = field(default_factory=dict)
+    ttls: dict[Stream, int] = field(default_factory=dict)
+    whole: dict[Stream, int] = field(default_factory=dict)
     fragments: int = 0
     capped: bool = False
 
@@ -103,6 +108,14 @@ class TunnelFacts:
         return self.probe is not None and not self.probe.small
 
 
+@dataclass(frozen=True, slots=True)
+class Downstream:
+    """An interface to machines behind this host: its MTU, None if it does not exist, and what left by it."""
+
+    mtu: int | None = None
+    sent: Multicast = field(default_factory=Multicast)
+
+
 class TunnelView(NamedTuple):
     """A tunnel that the daemon knows: its configuration, its status at the end, what was observed, its CHILD_SA."""
 
@@ -120,8 +133,9 @@ class Facts:
     and the end, or ``daemon_error`` why there is none. ``routes`` are those to the peers, None without a route;
     ``addresses`` are this host's own, each with its interface, ``vrfs`` the VRFs of interfaces. ``rule_220_missing`` is
     that table 220 has routes and no rule leads to it. ``dropping_chains`` are nftables' chains for what comes in (hook
-    input) that drop what they do not accept. ``port_holders`` are, by UDP port, programs other than the configured
-    charon that hold a port of IKE.
+    input) that drop what they do not accept, ``dropping_forward`` those for what is forwarded. ``downstream`` are the
+    interfaces that are forwarded to, ``routing_holders`` other programs that route multicast. ``port_holders`` are, by
+    UDP port, programs other than the configured charon that hold a port of IKE.
     """
 
     config_file: str
@@ -140,6 +154,9 @@ class Facts:
     vrfs: Mapping[str, str] = field(default_factory=dict)
     rule_220_missing: bool = False
     dropping_chains: tuple[str, ...] = ()
+    dropping_forward: tuple[str, ...] = ()
+    downstream: Mapping[str, Downstream] = field(default_factory=dict)
+    routing_holders: tuple[str, ...] = ()
     wire_in: Wire = field(default_factory=Wire)
     wire_out: Wire = field(default_factory=Wire)
     gre_seen: Mapping[GreSeen, int] = field(default_factory=dict)
@@ -155,6 +172,11 @@ class Facts:
     def configured(self) -> tuple[Tunnel, ...]:
         """The tunnels of the configuration file."""
         return self.config.tunnels if self.config else ()
+
+    @property
+    def forwarded_from(self) -> frozenset[str]:
+        """The tunnels that mcastd forwards from."""
+        return frozenset(name for one in (self.config.forward if self.config else ()) for name in one.from_)
 
     def views(self) -> Iterator[TunnelView]:
         """The configured tunnels that the daemon knows, in the order of the file."""

@@ -21,6 +21,7 @@ _MOST: Final = 20_000  # packets of one tunnel; more have no further information
 _BATCH: Final = 256
 _BUFFER: Final = 4 << 20  # bytes
 _FAR_OFF: Final = 10_000  # sequence numbers; a damaged packet can be as far from the others
+_DF: Final = 0x40  # in the byte of the flags: do not fragment
 _ESP: Final = struct.Struct("!II")
 
 Opener = Callable[[str, bpf.Program], socket.socket]
@@ -90,11 +91,13 @@ class _Tap:
 
 
 class StreamTap(_Tap):
-    """The multicast packets that arrive on one interface, before any filter of this host."""
+    """The multicast packets that arrive on one interface before any filter of this host; or that leave by it."""
 
-    def __init__(self, ifname: str, opened: Opener = sockets.packets_on) -> None:
-        super().__init__(lambda: opened(ifname, bpf.accept_multicast(self.snap)))
+    def __init__(self, ifname: str, opened: Opener = sockets.packets_on, *, outgoing: bool = False) -> None:
+        super().__init__(lambda: opened(ifname, bpf.accept_multicast(self.snap)), outgoing=outgoing)
         self._streams: Counter[Stream] = Counter()
+        self._ttls: dict[Stream, int] = {}
+        self._whole: dict[Stream, int] = {}
         self._fragments = 0
 
     def take(self, packet: ipv4.Ipv4Packet) -> None:
@@ -102,12 +105,17 @@ class StreamTap(_Tap):
         self._fragments += packet.is_fragment
         if packet.protocol == ipv4.UDP and not packet.fragment_offset and len(packet.payload) >= 4:
             port = int.from_bytes(packet.payload[2:4])
-            self._streams[Stream(packet.destination, packet.source, port)] += 1
+            stream = Stream(packet.destination, packet.source, port)
+            self._streams[stream] += 1
+            self._ttls[stream] = max(packet.ttl, self._ttls.get(stream, 0))
+            if packet.header[6] & _DF:
+                self._whole[stream] = max(packet.length, self._whole.get(stream, 0))
 
     def arrived(self) -> Multicast:
         """What has arrived so far."""
         self.drain()
-        return Multicast(dict(self._streams), self._fragments, capped=self._left == 0)
+        streams, ttls, whole = (dict(found) for found in (self._streams, self._ttls, self._whole))
+        return Multicast(streams, ttls, whole, self._fragments, capped=self._left == 0)
 
 
 class DeliveryTap(StreamTap):
@@ -118,6 +126,13 @@ class DeliveryTap(StreamTap):
 
     def __init__(self, ifname: str) -> None:
         super().__init__(ifname, lambda name, program: sockets.delivered(ipv4.UDP, program, name))
+
+
+class LeavingTap(StreamTap):
+    """The multicast packets that leave by one interface, behind the filters of this host."""
+
+    def __init__(self, ifname: str) -> None:
+        super().__init__(ifname, sockets.packets_leaving, outgoing=True)
 
 
 class GreTap(_Tap):

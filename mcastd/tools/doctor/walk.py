@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from mcastd.tools.doctor.facts import Facts
 from mcastd.tools.doctor.finding import Finding, Note
-from mcastd.tools.doctor.hops import Hop, delivery, gre, host, ipsec, pim, routing, status
+from mcastd.tools.doctor.hops import Hop, delivery, forwarding, gre, host, ipsec, pim, routing, status
 
 HOPS: Final[dict[str, Hop]] = {
     "privilege": host.privilege,
@@ -28,6 +28,7 @@ HOPS: Final[dict[str, Hop]] = {
     "joins": pim.joins,
     "packets_on_the_tunnel": pim.packets_on_the_tunnel,
     "packets_at_an_application": delivery.packets_at_an_application,
+    "forwarding": forwarding.forwarding,
     "status": status.status,
     "loss": ipsec.loss,
 }

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from msgspec.structs import replace
 
-from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Pim, RpRange, Tunnel
+from mcastd.config.model import Child, Config, Daemon, Firewall, Forward, Peer, Pim, RpRange, Tunnel
 from mcastd.net.gre import PROTOCOL_IPV4, GreHeader
 from mcastd.problems import ProblemCode
 from mcastd.status import (
@@ -20,6 +20,7 @@ from mcastd.status import (
     TunnelStatus,
 )
 from mcastd.tools.doctor.facts import (
+    Downstream,
     Esp,
     Facts,
     GreSeen,
@@ -141,6 +142,31 @@ def facts(**changes: object) -> Facts:
     }
     read |= {name: found.pop(name) for name in Proc.__slots__ if name in found}
     return Facts(config_file="mcastd.toml", proc=Proc(**read), **found)  # type: ignore[arg-type]
+
+
+def forwarded(sent: int = 1500, *, ttl: int = 30, whole: int = 0, mtu: int = 1500, **changes: object) -> Facts:
+    """The group is forwarded to a machine behind eth1, and joined for nobody else; ``sent`` of 1500 packets leave."""
+    told = status(groups=(group(origins=("eth1",), forwarded_to=("eth1",)),))
+    arrived = Multicast({STREAM: 1500}, {STREAM: ttl}, {STREAM: whole})
+    found: dict[str, object] = {
+        "config": replace(config(), forward=(Forward(name="eth1", from_=("gre1",)),)),
+        "before": told,
+        "status": told,
+        "tunnels": {"gre1": seen(arrived=arrived, delivered={})},
+        "downstream": {"eth1": Downstream(mtu, Multicast({STREAM: sent}))},
+        "memberships": {},
+        "sockets": (),
+        "multicast_routers": frozenset({"gre1", "eth1"}),
+    }
+    return facts(**(found | changes))
+
+
+def unforwarded(code: ProblemCode, subject: str = "eth1", holders: tuple[str, ...] = ()) -> Facts:
+    """The daemon's status says why something is not forwarded."""
+    found, problem = forwarded().status, reported(code, subject).status
+    assert found is not None
+    assert problem is not None
+    return forwarded(status=replace(found, problems=problem.problems), routing_holders=holders)
 
 
 def keepalive(**dropped: int) -> tuple[TunnelStatus, ...]:

@@ -20,6 +20,7 @@ from mcastd.status import (
     Status,
 )
 from mcastd.tools.doctor.facts import (
+    Downstream,
     Esp,
     Facts,
     Multicast,
@@ -44,6 +45,7 @@ from tests.tools.doctor.observed import (
     config,
     facts,
     flowed,
+    forwarded,
     gre_seen,
     guard,
     keepalive,
@@ -52,6 +54,7 @@ from tests.tools.doctor.observed import (
     seen,
     status,
     tunnel,
+    unforwarded,
     wire,
     without_gre,
 )
@@ -319,3 +322,21 @@ def test_mss_clamping_alone_needs_nft() -> None:
     found = walk(dataclasses.replace(had, config=replace(had.config, peers=(clamped,))))
     assert found.finding is not None
     assert found.finding.saw == "this host has no program nft (package nftables)"
+
+
+def test_what_is_forwarded_needs_no_application_here_and_mcastd_is_no_other_multicast_router() -> None:
+    found = walk(forwarded())
+    assert found.finding is None
+    assert found.notes == ()
+
+
+def test_what_may_be_fragmented_or_was_not_looked_at_whole_is_not_judged_by_the_mtu() -> None:
+    assert walk(forwarded(whole=1500, mtu=1400)).finding is None
+    capped = {"eth1": Downstream(1500, Multicast(capped=True))}
+    assert walk(forwarded(downstream=capped)).finding is None
+
+
+def test_another_multicast_router_is_named() -> None:
+    finding = walk(unforwarded("multicast_routing_taken", "forward", ("pimd (17)",))).finding
+    assert finding is not None
+    assert "pimd (17)" in finding.saw

@@ -72,9 +72,12 @@ class Delivery(Cause):
 
 def packets_at_an_application(facts: Facts) -> Found:
     """What arrives is delivered to the applications on this host that have joined it."""
+    behind = {one.name for one in facts.config.forward} if facts.config else set()
     for view, group in facts.groups():
         streams = {one: count for one, count in view.seen.arrived.streams.items() if matches(group, one)}
         yield from _reverse_path(facts, view, streams)
+        if group.origins and behind.issuperset(group.origins):
+            continue  # it is joined for machines behind this host alone
         if _is_for_this_host(facts, view, group):
             yield from _membership(facts, view, group, streams)
             yield from _socket(facts, group, streams)

@@ -82,7 +82,7 @@ def neighbor(facts: Facts) -> Found:
             yield Pim.NO_NEIGHBOR.found(saw)
         if not pim.neighbors:
             yield Note(text=f"no Hello has been heard on {name} yet; run the doctor again in a few seconds")
-        if name in facts.proc.multicast_routers:
+        if name in facts.proc.multicast_routers and name not in facts.forwarded_from:
             why = "its Hellos have the address of mcastd's, and the other side takes both for one router that restarts"
             yield Note(text=f"another multicast routing daemon uses {name}: {why}; configure it without {name}")
 
