@@ -8,6 +8,7 @@ codec is ``mcastd.net.igmp``:
     members      which hosts have reported what (explicit host tracking)
     querier      one interface: election, general queries, limits, deadlines; the machine that the agent drives
     flood        how much of one host's reports is read
+    pim_routers  routers with PIM on the segment
     kernel, transport   the interfaces of this host, and the sockets of one
     report       the state as frozen structs
     agent        the module with a clock and a log

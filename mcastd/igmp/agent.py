@@ -4,7 +4,7 @@ import asyncio
 import errno
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
@@ -13,8 +13,9 @@ from typing import Final
 from mcastd.config.model import Forward
 from mcastd.errors import DecodeError, HostError, McastdError
 from mcastd.igmp import effects
-from mcastd.igmp.flood import Flood
+from mcastd.igmp.flood import Flood, parts
 from mcastd.igmp.kernel import Links
+from mcastd.igmp.pim_routers import PimRouters
 from mcastd.igmp.querier import Querier, Role
 from mcastd.igmp.report import igmp_status
 from mcastd.igmp.settings import IgmpDesired, IgmpInterface
@@ -22,7 +23,7 @@ from mcastd.igmp.transport import OpenTransport, SocketTransport, Transport
 from mcastd.links import Link
 from mcastd.membership import DesiredGroup
 from mcastd.net import ipv4
-from mcastd.net.igmp import decode
+from mcastd.net.igmp import Message, decode
 from mcastd.net.token_bucket import TokenBucket
 from mcastd.problems import Problem
 from mcastd.status import QuerierStatus
@@ -30,13 +31,10 @@ from mcastd.system.log import Logger
 from mcastd.system.wake import Wake
 from mcastd.wanted import HOSTS, Wanted
 
-PIM_HOLDTIME: Final = 105.0
-"""Seconds for which a PIM router counts as there after its last message (RFC 7761, section 4.11)."""
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the interfaces without a notification
 _RETRY_PERIOD: Final = 2.0  # seconds to the next attempt after a failure
 _TURN: Final = 0.005  # seconds of one callback; then others have a turn
 _SLICE: Final = 32  # groups that are passed on in one turn
-_MAX_ROUTERS: Final = 16  # PIM routers of an interface that are kept
 _EVENTS_RATE, _EVENTS_BURST = 0.1, 10.0  # lines in the log, a second and at once
 
 
@@ -50,13 +48,11 @@ class Interface:
         self.problem: str | None = None  # the last error of the host; None after a query could be sent
         self.errors: Counter[str] = Counter()  # errors of the host, and bad or dropped packets, by reason
         self.flood = Flood()
+        self.waiting: deque[tuple[IPv4Address, Message]] = deque()  # what has been read, in parts, with its source
+        self.again: asyncio.Handle | None = None  # the next turn of that
         self.sampled: frozenset[IPv4Address] = frozenset()  # the hosts of which the kernel drops most packets
-        self.pim_routers: dict[IPv4Address, float] = {}  # routers whose PIM was heard, and when last
+        self.pim_routers = PimRouters()
         self.lines = TokenBucket(_EVENTS_RATE, _EVENTS_BURST)  # in the log
-
-    def live_pim_routers(self, now: float) -> tuple[IPv4Address, ...]:
-        """The PIM routers that are there."""
-        return tuple(router for router, heard in self.pim_routers.items() if heard + PIM_HOLDTIME > now)
 
 
 class IgmpAgent:
@@ -160,7 +156,7 @@ class IgmpAgent:
                 found[forward.name] = igmp_status(None, now, problem=self._problem)
             else:
                 counts = one.querier.dropped + one.errors
-                found[forward.name] = igmp_status(one.querier, now, one.live_pim_routers(now), counts, one.problem)
+                found[forward.name] = igmp_status(one.querier, now, one.pim_routers.there(now), counts, one.problem)
         return found
 
     def problems(self) -> Iterator[Problem]:
@@ -173,7 +169,7 @@ class IgmpAgent:
         for name, one in self._interfaces.items():
             if one.problem is not None:
                 yield Problem("igmp_failed", name, f"IGMP on {name}: {one.problem}")
-            if routers := one.live_pim_routers(now):
+            if routers := one.pim_routers.there(now):
                 text = f"PIM routers are on {name} and may forward there as well: {', '.join(map(str, routers))}"
                 yield Problem("pim_router_on_segment", name, text)
 
@@ -242,6 +238,7 @@ class IgmpAgent:
             self._works(one)
 
     def _close(self, one: Interface) -> None:
+        one.waiting.clear()
         if one.transport is not None:
             one.transport.close()
             one.transport = None
@@ -273,27 +270,42 @@ class IgmpAgent:
         if one.transport is None:
             return
         began = time.monotonic()
+        if one.again is not None:
+            one.again.cancel()
+            one.again = None
         try:
-            for data in one.transport.receive():
+            packets = one.transport.receive()
+            while self._take(one, began) and time.monotonic() - began < _TURN:
+                data = next(packets, None)
+                if data is None:
+                    break
                 self._received(one, data, began)
-                if time.monotonic() - began > _TURN:
-                    break  # the rest waits in the socket
             self._sample(one, began)
         except OSError as error:
             if error.errno != errno.ENETDOWN:  # once when the link goes down
                 self._close(one)
                 self._failed(one, error)
+        if one.waiting:
+            one.again = asyncio.get_running_loop().call_soon(self._receive, one)
         self._schedule()
         self._show()
+
+    def _take(self, one: Interface, began: float) -> bool:
+        """Give the querier what has been read; returns whether that was all."""
+        while one.waiting and time.monotonic() - began < _TURN:
+            source, message = one.waiting.popleft()
+            self._carry_out(one, one.querier.receive(source, message, began))
+        return not one.waiting
 
     def _received(self, one: Interface, data: bytes, now: float) -> None:
         try:
             packet = ipv4.parse(data)
             source = packet.source
             if packet.protocol == ipv4.PIM:
-                self._pim_heard(one, source, now)
+                if source != one.settings.address and one.pim_routers.heard(source, now) and one.lines.take(now):
+                    self._log.warning("pim_router_heard", interface=one.settings.name, router=source)
             elif one.flood.admits(source, len(data), now):
-                self._carry_out(one, one.querier.receive(source, decode(bytes(packet.payload)), now))
+                one.waiting += ((source, part) for part in parts(decode(bytes(packet.payload))))
             else:
                 one.errors["flood"] += 1
         except DecodeError as error:
@@ -308,14 +320,6 @@ class IgmpAgent:
             if one.lines.take(now):
                 self._log.warning("igmp_flood", interface=one.settings.name, host=host)
         one.sampled = sampled
-
-    def _pim_heard(self, one: Interface, source: IPv4Address, now: float) -> None:
-        if source == one.settings.address:
-            return
-        if source in one.pim_routers or len(one.pim_routers) < _MAX_ROUTERS:
-            if one.pim_routers.get(source, 0.0) + PIM_HOLDTIME <= now and one.lines.take(now):
-                self._log.warning("pim_router_heard", interface=one.settings.name, router=source)
-            one.pim_routers[source] = now
 
     # Effects
 
@@ -376,7 +380,7 @@ class IgmpAgent:
         """Call ``on_change`` if what other agents or status see has changed."""
         now = time.monotonic()
         interfaces = tuple(
-            (name, one.querier.role, one.problem, one.live_pim_routers(now)) for name, one in self._interfaces.items()
+            (name, one.querier.role, one.problem, one.pim_routers.there(now)) for name, one in self._interfaces.items()
         )
         shown = (interfaces, self._without_address, self._problem)
         if shown != self._shown:

@@ -4,9 +4,12 @@ What a host sends beyond its share of a second is dropped unread. A host that go
 all but a few of its packets for some seconds, before they fill the socket's buffer, in which the others' wait.
 """
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from math import inf
 from typing import Final
+
+from mcastd.net.igmp import Message, V3Report
 
 SHARE: Final = 200_000
 """Bytes of one host's IGMP that are read in a second: some 5,000 joins one by one, or 25,000 in whole packets."""
@@ -15,6 +18,7 @@ TOTAL: Final = 1_000_000
 SAMPLED: Final = 10.0
 """Seconds for which a host that exceeds its share is sampled."""
 MAX_SAMPLED: Final = 16
+_PART: Final = 128  # records of a report that are looked at together; a large packet has more
 _LEAST: Final = 64  # bytes that a packet counts as at least
 _WINDOW: Final = 1.0
 
@@ -49,3 +53,12 @@ class Flood:
         if any(until <= now for until in self._sampled.values()):
             self._sampled = {host: until for host, until in self._sampled.items() if until > now}
         return frozenset(self._sampled)
+
+
+def parts(message: Message) -> Iterator[Message]:
+    """A message, divided if it is a large report."""
+    if not isinstance(message, V3Report) or len(message.records) <= _PART:
+        yield message
+        return
+    for start in range(0, len(message.records), _PART):
+        yield V3Report(message.records[start : start + _PART])

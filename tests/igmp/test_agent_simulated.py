@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv4Interface
 
 from mcastd.config.model import Forward
-from mcastd.igmp.agent import PIM_HOLDTIME, IgmpAgent
+from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp.flood import SAMPLED
+from mcastd.igmp.pim_routers import HOLDTIME
 from mcastd.igmp.settings import IgmpDesired
 from mcastd.membership import DesiredGroup
 from mcastd.net import ipv4
@@ -194,7 +195,7 @@ async def test_a_pim_router_is_a_problem_while_it_is_heard() -> None:
         assert bench.problems() == ["pim_router_on_segment"]
         assert bench.status().pim_router == str(OTHER)
         assert bench.log.events().count("pim_router_heard") == 1
-        await asyncio.sleep(PIM_HOLDTIME + 1)
+        await asyncio.sleep(HOLDTIME + 1)
         assert bench.problems() == []
 
 
@@ -298,6 +299,15 @@ async def test_a_flood_of_one_host_leaves_the_others_their_share() -> None:
         await asyncio.sleep(SAMPLED + 1)
         bench.transport.message(OTHER, JOIN)
         assert bench.transport.sampled == frozenset()
+
+
+@simulated
+async def test_a_large_report_is_looked_at_in_parts() -> None:
+    async with running() as bench:
+        many = tuple(Record(RecordType.TO_EX, IPv4Address("239.128.0.0") + number) for number in range(900))
+        bench.transport.message(HOST, V3Report(many))
+        await until(lambda: len(bench.downstream.of("eth1")) == 900, seconds=1)
+        assert bench.status().received == {"v3_report": 8}
 
 
 @simulated

@@ -1,0 +1,255 @@
+"""The IGMP agent on real links: the kernel's own hosts of all versions, also behind a bridge with snooping."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from ipaddress import IPv4Address
+
+import pytest
+
+from mcastd.config.model import Forward
+from mcastd.igmp.agent import IgmpAgent
+from mcastd.igmp.settings import IgmpDesired
+from mcastd.membership import DesiredGroup
+from mcastd.net import bpf, ipv4
+from mcastd.net.igmp import ALL_SYSTEMS, Query, decode
+from mcastd.status import QuerierStatus
+from mcastd.system import sockets
+from mcastd.system.log import get_logger
+from mcastd.system.netlink import Netlink
+from mcastd.wanted import Wanted
+from tests.loops import looping
+from tests.namespaces import Namespace, join, until
+
+pytestmark = pytest.mark.root
+
+VM, HOST, OTHER = IPv4Address("10.1.1.5"), IPv4Address("10.1.1.20"), IPv4Address("10.1.1.21")
+GROUP, SSM_GROUP, SOURCE = IPv4Address("239.1.2.3"), IPv4Address("232.1.2.3"), IPv4Address("100.15.30.10")
+FORWARD = Forward(
+    name="veth0", from_=("gre1",), query_interval=1.0, query_response_interval=0.5, last_member_query_interval=0.2
+)
+ANY, NOTHING = DesiredGroup(any_source=True), DesiredGroup()
+LEAVE_TIME = 2.0
+Maker = Callable[[], Namespace]
+
+
+class Running:
+    """An agent on the interface ``veth0``."""
+
+    def __init__(self) -> None:
+        self.downstream = Wanted(lambda: time.monotonic())
+        self.agent = IgmpAgent(links=Netlink(), downstream=self.downstream, log=get_logger(), on_change=lambda: None)
+
+    def desired(self, group: IPv4Address = GROUP) -> DesiredGroup:
+        return self.downstream.of("veth0").desired(group)
+
+    def status(self) -> QuerierStatus:
+        return self.agent.status(time.monotonic())["veth0"]
+
+
+@contextlib.asynccontextmanager
+async def running(forward: Forward = FORWARD) -> AsyncIterator[Running]:
+    made = Running()
+    async with looping(made.agent.run()):
+        made.agent.configure(IgmpDesired((forward,)))
+        await made.agent.settled()
+        try:
+            yield made
+        finally:
+            await made.agent.close()
+
+
+def joined(host: Namespace, group: IPv4Address, source: IPv4Address | None = None) -> socket.socket:
+    """A socket on a host that has joined."""
+
+    def opened() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        index = socket.inet_aton(str(HOST))
+        if source is None:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group.packed + index)
+        else:  # IP_ADD_SOURCE_MEMBERSHIP of Linux, struct ip_mreq_source
+            sock.setsockopt(socket.IPPROTO_IP, 39, group.packed + index + source.packed)
+        return sock
+
+    return host.call(opened)
+
+
+@pytest.fixture
+def pair(namespace: Maker) -> tuple[Namespace, Namespace]:
+    vm, host = namespace(), namespace()
+    join(vm, f"{VM}/24", host, f"{HOST}/24")
+    return vm, host
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_host_joins_answers_and_leaves(pair: tuple[Namespace, Namespace], version: int) -> None:
+    vm, host = pair
+    host.execute(f"sysctl -qw net.ipv4.conf.veth0.force_igmp_version={version}")
+
+    async def main() -> None:
+        async with running() as igmp:
+            sock = joined(host, GROUP)
+            await until(lambda: igmp.desired() == ANY, "joined")
+            assert list(igmp.agent.hosts(GROUP, time.monotonic())["veth0"]) == [HOST]
+            end = time.monotonic() + 3.5  # longer than a report is valid: 2 * 1 s + 2 * 0.5 s
+            while time.monotonic() < end:
+                assert igmp.desired() == ANY
+                await asyncio.sleep(0.05)
+            sock.close()
+            left = time.monotonic()
+            await until(lambda: igmp.desired() == NOTHING, "left")
+            assert time.monotonic() - left < LEAVE_TIME
+            assert igmp.status().received.keys() >= {f"v{version}_report"}
+
+    vm.run(main)
+
+
+def test_a_host_of_version_1_is_heard_and_times_out(pair: tuple[Namespace, Namespace]) -> None:
+    vm, host = pair
+    host.execute("sysctl -qw net.ipv4.conf.veth0.force_igmp_version=1")
+
+    async def main() -> None:
+        async with running() as igmp:
+            sock = joined(host, GROUP)
+            await until(lambda: igmp.desired() == ANY, "joined")
+            sock.close()
+            await until(lambda: igmp.desired() == NOTHING, "timed out")
+            assert "v1_report" in igmp.status().received
+
+    vm.run(main)
+
+
+def test_sources_of_a_host(pair: tuple[Namespace, Namespace]) -> None:
+    vm, host = pair
+
+    async def main() -> None:
+        async with running() as igmp:
+            one, other = joined(host, SSM_GROUP, SOURCE), joined(host, SSM_GROUP, SOURCE + 1)
+            both = DesiredGroup(sources=frozenset({SOURCE, SOURCE + 1}))
+            await until(lambda: igmp.desired(SSM_GROUP) == both, "joined")
+            one.close()
+            await until(lambda: igmp.desired(SSM_GROUP) == DesiredGroup(sources=frozenset({SOURCE + 1})), "one left")
+            other.close()
+            await until(lambda: igmp.desired(SSM_GROUP) == NOTHING, "left")
+
+    vm.run(main)
+
+
+def test_what_is_there_is_found_by_the_first_query(pair: tuple[Namespace, Namespace]) -> None:
+    vm, host = pair
+    with joined(host, GROUP):
+        time.sleep(1.5)  # the unsolicited reports are over
+
+        async def main() -> None:
+            async with running() as igmp:
+                await until(lambda: igmp.desired() == ANY, "found")
+
+        vm.run(main)
+
+
+def test_queries_leave_as_the_rfc_says(pair: tuple[Namespace, Namespace]) -> None:
+    vm, host = pair
+    wire = host.call(lambda: sockets.packets_on("veth0", bpf.accept_igmp()))
+    found: list[tuple[ipv4.Ipv4Packet, Query]] = []
+
+    def read() -> int:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                packet = ipv4.parse(wire.recv(2000))
+                if packet.source == VM and isinstance(query := decode(bytes(packet.payload)), Query):
+                    found.append((packet, query))
+        return len({query.group for _, query in found})
+
+    async def main() -> None:
+        async with running() as igmp:
+            sock = joined(host, GROUP)
+            await until(lambda: igmp.desired() == ANY, "joined")
+            sock.close()
+            await until(lambda: read() == 2, "both kinds of queries")
+
+    vm.run(main)
+    wire.close()
+    for packet, query in found:
+        assert (packet.ttl, packet.tos, bytes(packet.header[20:])) == (1, 0xC0, bytes((0x94, 4, 0, 0)))
+        assert packet.destination == (query.group or ALL_SYSTEMS)
+        assert (query.version, query.robustness, query.interval) == (3, 2, 1.0)
+        assert query.max_response == (0.5 if query.group is None else 0.2)
+
+
+def test_an_interface_that_is_deleted_and_made_again(pair: tuple[Namespace, Namespace]) -> None:
+    vm, host = pair
+
+    async def main() -> None:
+        async with running() as igmp:
+            sock = joined(host, GROUP)
+            await until(lambda: igmp.desired() == ANY, "joined")
+            await asyncio.to_thread(vm.ip, "link", "del", "veth0")
+            await until(lambda: igmp.desired() == NOTHING, "gone")
+            sock.close()
+            await asyncio.to_thread(join, vm, f"{VM}/24", host, f"{HOST}/24")
+            with joined(host, GROUP):
+                await until(lambda: igmp.desired() == ANY, "joined again")
+
+    vm.run(main)
+
+
+def test_a_pim_router_on_the_segment(pair: tuple[Namespace, Namespace]) -> None:
+    vm, host = pair
+
+    def hello() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, ipv4.PIM) as sock:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, HOST.packed)
+            sock.sendto(bytes.fromhex("2000dfff"), ("224.0.0.13", 0))
+
+    async def main() -> None:
+        async with running() as igmp:
+            host.call(hello)
+            await until(lambda: igmp.status().pim_router == str(HOST), "heard")
+
+    vm.run(main)
+
+
+@pytest.fixture
+def bridged(namespace: Maker) -> tuple[Namespace, Namespace, Namespace]:
+    """A VM and a host at a switch with IGMP snooping."""
+    vm, host, switch = namespace(), namespace(), namespace()
+    switch.batch("link add br0 type bridge mcast_snooping 1", "link set br0 up")
+    for number, (end, address) in enumerate(((vm, VM), (host, HOST))):
+        switch.ip("link", "add", f"port{number}", "type", "veth", "peer", "name", "veth0", "netns", end.name)
+        switch.batch(f"link set port{number} master br0", f"link set port{number} up")
+        end.batch("link set veth0 addrgenmode none", f"addr add {address}/24 dev veth0", "link set veth0 up")
+    return vm, host, switch
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_switch_with_snooping(bridged: tuple[Namespace, Namespace, Namespace], version: int) -> None:
+    vm, host, _ = bridged
+    host.execute(f"sysctl -qw net.ipv4.conf.veth0.force_igmp_version={version}")
+
+    async def main() -> None:
+        async with running() as igmp:
+            sock = joined(host, GROUP)
+            await until(lambda: igmp.desired() == ANY, "joined")
+            await asyncio.sleep(3.5)
+            assert igmp.desired() == ANY
+            sock.close()
+            await until(lambda: igmp.desired() == NOTHING, "left")
+
+    vm.run(main)
+
+
+def test_a_switch_that_queries_without_an_address_is_not_elected(
+    bridged: tuple[Namespace, Namespace, Namespace],
+) -> None:
+    vm, host, switch = bridged
+    switch.ip("link", "set", "br0", "type", "bridge", "mcast_querier", "1", "mcast_igmp_version", "3")
+
+    async def main() -> None:
+        async with running() as igmp:
+            with joined(host, GROUP):
+                await until(lambda: igmp.desired() == ANY, "joined")
+                assert igmp.status().is_ours
+
+    vm.run(main)
