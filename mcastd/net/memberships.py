@@ -68,6 +68,12 @@ def parse(text: str) -> dict[str, frozenset[IPv4Address]]:
     return {name: frozenset(groups) for name, groups in found.items()}
 
 
+def names(text: str) -> dict[int, str]:
+    """The names of interfaces by their indexes, from ``/proc/net/igmp``."""
+    heads = (line.split() for line in text.splitlines()[1:] if not line.startswith("\t"))
+    return {int(fields[0]): fields[1].rstrip(":") for fields in heads if fields}
+
+
 class Users:
     """How many sockets have joined each group on some interfaces, from ``/proc/net/igmp``, which may come in parts."""
 

@@ -40,17 +40,6 @@ IP_ADD_SOURCE_MEMBERSHIP, IP_DROP_SOURCE_MEMBERSHIP = 39, 40
 VERSION = f"net/ipv4/conf/{NAME}/force_igmp_version"
 
 
-def has_netlink() -> bool:
-    async def look() -> bool:
-        try:
-            multicast_addresses.changes(lambda: None).close()
-        except HostError:
-            return False
-        return True
-
-    return asyncio.run(look())
-
-
 def no_netlink(_on_arrival: Callable[[], None]) -> None:
     raise HostError("no notifications of joined groups: Invalid argument")
 
@@ -65,11 +54,10 @@ REPORTS_ALONE = cast(
 REAL = cast("Kernel", multicast_addresses)
 
 
-@pytest.fixture(params=["netlink", "reports"])
+@pytest.fixture(params=["kernel's", "reports"])
 def kernel(request: pytest.FixtureRequest) -> Kernel:
-    if request.param == "netlink" and not has_netlink():
-        pytest.skip("this kernel (before Linux 6.14) does not notify of joined groups")
-    return REAL if request.param == "netlink" else REPORTS_ALONE
+    """Whatever this kernel has, netlink's notifications from Linux 6.14 on; and reports alone."""
+    return REPORTS_ALONE if request.param == "reports" else REAL
 
 
 @pytest.fixture
@@ -144,6 +132,7 @@ async def following(kernel: Kernel, linger: float = 0.2) -> AsyncIterator[Follow
         yield found
 
 
+@pytest.mark.also_kernel
 def test_sockets_come_and_go(namespace: Namespace, kernel: Kernel) -> None:
     async def main() -> None:
         async with following(kernel) as found:
@@ -159,6 +148,7 @@ def test_sockets_come_and_go(namespace: Namespace, kernel: Kernel) -> None:
     namespace.run(main)
 
 
+@pytest.mark.also_kernel
 def test_sources_are_never_joined_from_any(namespace: Namespace, kernel: Kernel) -> None:
     async def main() -> None:
         async with following(kernel) as found:
@@ -180,6 +170,7 @@ def test_sources_are_never_joined_from_any(namespace: Namespace, kernel: Kernel)
     namespace.run(main)
 
 
+@pytest.mark.also_kernel
 def test_an_any_source_joiner_that_the_files_hide_is_found_by_the_looped_query(namespace: Namespace) -> None:
     async def main() -> None:
         s1, s2 = IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2")

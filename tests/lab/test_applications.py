@@ -107,3 +107,7 @@ def test_a_killed_application_is_pruned_and_what_is_not_followed_is_named(
     wait_for("nothing is followed", lambda: scene.dc.joined() == set())
     shown = scene.exec(CLOUD, ["mcastd", "status"])
     assert f"applications have joined {GROUP} on {TUNNEL}, which is not joined upstream" in shown.stdout
+    found = scene.exec(CLOUD, ["mcastd", "doctor"])
+    assert found.returncode == 1
+    assert "BROKEN: followed (not_followed)" in found.stdout
+    assert f'set tunnels.{TUNNEL}.follow = true or, among its ranges, "{GROUP}/32"' in " ".join(found.stdout.split())

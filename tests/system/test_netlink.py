@@ -128,6 +128,34 @@ def test_a_link_of_this_kind_or_a_clear_error(
     namespace().run(main)
 
 
+@pytest.mark.kernel("gre")
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Gre(IPv4Address("10.44.6.9"), IPv4Address("10.44.7.9"), GreOptions(0x28)),
+        Gre(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"), GreOptions()),
+        Gre(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"), GreOptions(0x29, checksum=True, sequence=True, ttl=9)),
+    ],
+    ids=str,
+)
+def test_the_parameters_of_a_gre_link_change_in_place(namespace: Callable[[], Namespace], changed: Gre) -> None:
+    async def main() -> None:
+        async with Netlink() as netlink:
+            before = Gre(IPv4Address("10.44.6.1"), IPv4Address("10.44.7.1"), GreOptions(0x28))
+            await netlink.add_link("one", before)
+            link = await netlink.link("one")
+            assert link is not None
+            assert link.parameters == before
+            await netlink.set_link(link, mtu=1300, up=True, multicast=True, alias="by a test")
+            await netlink.change_link(link, changed)
+            after = await netlink.link("one")
+            assert after is not None
+            assert (after.index, after.parameters) == (link.index, changed)
+            assert (after.up, after.multicast, after.alias) == (True, True, "by a test")
+
+    namespace().run(main)
+
+
 RANGE, EVERYWHERE = IPv4Network("239.0.0.0/8"), IPv4Network("0.0.0.0/0")
 
 

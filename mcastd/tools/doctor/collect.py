@@ -6,7 +6,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -112,6 +112,7 @@ async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
             wire_out=wire_out,
             gre_seen=before_filters | delivered,  # the greater count of each
             port_holders={} if before.healthy else await asyncio.to_thread(_port_holders, config, counted),
+            holders=await asyncio.to_thread(_holders, counted) if _have_lost(before) else {},
             proc=counted,
         )
 
@@ -233,18 +234,38 @@ def _read_proc() -> dict[str, str]:
     return {str(path.relative_to(_PROC)): path.read_text() for path in paths}
 
 
+def _have_lost(status: Status) -> bool:
+    """Whether applications have lost memberships with the interface of a tunnel."""
+    return any(tunnel.applications is not None and tunnel.applications.lost for tunnel in status.tunnels)
+
+
+def _holders(counted: proc.Proc) -> dict[int, str]:
+    """The process that has each UDP socket, by the socket's inode."""
+    return {inode: name for _, name, inodes in _processes(counted) for inode in inodes}
+
+
 def _port_holders(config: Config, counted: proc.Proc) -> dict[int, str]:
     """The programs other than the configured charon that hold a port of IKE; empty if charon's process is unknown."""
-    inodes = {f"socket:[{one.inode}]": one.port for one in counted.sockets if one.port in _IKE_PORTS}
+    ports = {one.inode: one.port for one in counted.sockets if one.port in _IKE_PORTS}
     charon = _listener(config.daemon.vici_socket)
-    found: dict[int, str] = {}
-    for process in (entry for entry in _PROC.iterdir() if entry.name.isdigit()) if inodes and charon else ():
+    if not ports or not charon:
+        return {}
+    others = ((name, inodes) for pid, name, inodes in _processes(counted) if pid != charon)
+    return {ports[inode]: name for name, inodes in others for inode in inodes if inode in ports}
+
+
+def _processes(counted: proc.Proc) -> Iterator[tuple[int, str, list[int]]]:
+    """The processes that have UDP sockets: the number, a name for people, and the inodes of their sockets."""
+    inodes = {f"socket:[{one.inode}]": one.inode for one in counted.sockets}
+    for process in (entry for entry in _PROC.iterdir() if entry.name.isdigit()):
+        mine = []
         with suppress(OSError):  # it may end meanwhile
-            links = [str(entry.readlink()) for entry in (process / "fd").iterdir()]
-            ports = [inodes[link] for link in links if link in inodes]
-            if ports and int(process.name) != charon:
-                found |= dict.fromkeys(ports, f"{(process / 'comm').read_text().strip()} (pid {process.name})")
-    return found
+            for entry in (process / "fd").iterdir():
+                with suppress(OSError):  # it may be closed meanwhile
+                    if (link := str(entry.readlink())) in inodes:
+                        mine.append(inodes[link])
+            if mine:
+                yield int(process.name), f"{(process / 'comm').read_text().strip()} (pid {process.name})", mine
 
 
 def _listener(path: Path) -> int | None:

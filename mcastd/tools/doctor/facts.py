@@ -135,7 +135,8 @@ class Facts:
     that table 220 has routes and no rule leads to it. ``dropping_chains`` are nftables' chains for what comes in (hook
     input) that drop what they do not accept, ``dropping_forward`` those for what is forwarded. ``downstream`` are the
     interfaces that are forwarded to, ``routing_holders`` other programs that route multicast. ``port_holders`` are, by
-    UDP port, programs other than the configured charon that hold a port of IKE.
+    UDP port, programs other than the configured charon that hold a port of IKE. ``holders`` are,
+    by the inode of a UDP socket, the process that has it, where memberships of applications were lost.
     """
 
     config_file: str
@@ -161,6 +162,7 @@ class Facts:
     wire_out: Wire = field(default_factory=Wire)
     gre_seen: Mapping[GreSeen, int] = field(default_factory=dict)
     port_holders: dict[int, str] = field(default_factory=dict)
+    holders: Mapping[int, str] = field(default_factory=dict)
     proc: Proc = field(default_factory=Proc)
 
     @property

@@ -53,7 +53,7 @@ def parse(before: Mapping[str, str], after: Mapping[str, str]) -> Proc:
     sockets = udp_sockets(after.get("net/udp", ""))
     return Proc(
         memberships=memberships.parse(after.get("net/igmp", "")),
-        source_filters=source_filters(after.get("net/mcfilter", "")),
+        source_filters=source_filters(after.get("net/mcfilter", ""), memberships.names(after.get("net/igmp", ""))),
         multicast_routers=multicast_routers(after.get("net/ip_mr_vif", "")),
         sockets=tuple(one._replace(drops=one.drops - drops.get(one.inode, one.drops)) for one in sockets),
         counters=_risen(_all_counters(before), _all_counters(after)),
@@ -69,13 +69,12 @@ def rp_filters(texts: Mapping[str, str]) -> dict[str, int]:
     return {name: max(value, found.get("all", 0)) for name, value in found.items()}
 
 
-def source_filters(text: str) -> dict[tuple[str, IPv4Address], frozenset[IPv4Address]]:
-    """``/proc/net/mcfilter``."""
+def source_filters(text: str, names: Mapping[int, str]) -> dict[tuple[str, IPv4Address], frozenset[IPv4Address]]:
+    """``/proc/net/mcfilter``, with the ``names`` of interfaces, since it shows but six characters of them."""
     found: dict[tuple[str, IPv4Address], set[IPv4Address]] = {}
-    for _index, name, group, source, included, _excluded in (line.split() for line in text.splitlines()[1:]):
-        if int(included):
-            key = name, IPv4Address(int(group, 16))
-            found.setdefault(key, set()).add(IPv4Address(int(source, 16)))
+    for line in memberships.sources(text.splitlines(), names):
+        if line.included:
+            found.setdefault((names[line.ifindex], line.group), set()).add(line.source)
     return {key: frozenset(sources) for key, sources in found.items()}
 
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from mcastd.tools.doctor.facts import Facts
 from mcastd.tools.doctor.finding import Finding, Note
-from mcastd.tools.doctor.hops import Hop, delivery, forwarding, gre, host, ipsec, pim, routing, status
+from mcastd.tools.doctor.hops import Hop, applications, delivery, forwarding, gre, host, ipsec, pim, routing, status
 
 HOPS: Final[dict[str, Hop]] = {
     "privilege": host.privilege,
@@ -27,7 +27,9 @@ HOPS: Final[dict[str, Hop]] = {
     "rp": pim.rendezvous_point,
     "joins": pim.joins,
     "packets_on_the_tunnel": pim.packets_on_the_tunnel,
+    "memberships": applications.memberships,
     "packets_at_an_application": delivery.packets_at_an_application,
+    "followed": applications.followed,
     "forwarding": forwarding.forwarding,
     "status": status.status,
     "loss": ipsec.loss,

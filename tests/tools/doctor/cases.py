@@ -4,8 +4,12 @@ from ipaddress import IPv4Address
 
 from mcastd.links import NextHop
 from mcastd.status import (
+    ApplicationsStatus,
     KeepaliveStatus,
+    NotFollowedReason,
+    NotFollowedStatus,
     PimStatus,
+    Status,
 )
 from mcastd.tools.doctor.facts import Facts, Interface, Probe, Wire
 from mcastd.tools.doctor.proc import UdpSocket
@@ -41,6 +45,19 @@ from tests.tools.doctor.observed import (
     unheard,
     wire,
     with_pim,
+)
+
+
+def applied(reason: NotFollowedReason) -> Status:
+    """An application has joined a group on the tunnel that is not followed."""
+    applications = ApplicationsStatus(not_followed=(NotFollowedStatus("239.7.7.7", reason),))
+    return status(tunnels=(tunnel(applications=applications),))
+
+
+LOST = facts(
+    status=status(tunnels=(tunnel(applications=ApplicationsStatus(lost=("239.1.1.1", "239.1.1.2"))),)),
+    sockets=(UdpSocket(GROUP, 9000, 0, 7, 0), UdpSocket(IPv4Address(0), 9, 0, 8, 0)),
+    holders={7: "feedd (pid 70)", 8: "ntpd (pid 80)"},
 )
 
 CASES: dict[str, tuple[str, Facts]] = {
@@ -298,5 +315,12 @@ CASES: dict[str, tuple[str, Facts]] = {
     "no application": ("nobody_joined", facts(memberships={})),
     "a socket on a unicast address": ("bound_to_unicast", facts(sockets=(UdpSocket(LOCAL, PORT, 0, 1, 0),))),
     "a socket on another port": ("wrong_port", facts(sockets=(UdpSocket(IPv4Address(0), PORT + 1, 0, 1, 0),))),
+    "what an application joins, with follow = false": ("not_followed", facts(status=applied("off"))),
+    "what an application joins outside of follow": ("not_followed", facts(status=applied("out_of_range"))),
+    "what an application joins has no RP": ("not_followed_without_rp", facts(status=applied("no_rp"))),
+    "a channel that is joined without its source": ("joined_without_source", facts(status=applied("source_specific"))),
+    "an interface that was made again": ("memberships_lost", LOST),
+    "too many joins of applications": ("follow_limit_reached", reported("follow_limit_reached")),
+    "applications that cannot be followed": ("follow_failed", reported("follow_failed")),
     "a socket that is full": ("socket_full", facts(sockets=(UdpSocket(GROUP, PORT, 9000, 1, 3),))),
 }

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from mcastd.tools.doctor.finding import Cause
-from mcastd.tools.doctor.hops import delivery, forwarding, gre, host, ipsec, pim, routing, status
+from mcastd.tools.doctor.hops import applications, delivery, forwarding, gre, host, ipsec, pim, routing, status
 from mcastd.tools.doctor.walk import HOPS, walk
 from tests.tools.doctor.cases import CASES
 
 MANUAL = Path(__file__).parents[3] / "docs" / "doctor.md"
-MODULES = (host, routing, status, ipsec, gre, pim, delivery, forwarding)
+MODULES = (applications, host, routing, status, ipsec, gre, pim, delivery, forwarding)
 CAUSES = {cause.name.lower(): cause for declared in Cause.__subclasses__() for cause in declared}
 ROW = re.compile(r"\| `(\w+)` \| ([a-z_, ]+) \| (.+) \|")
 

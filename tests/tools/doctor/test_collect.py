@@ -1,5 +1,7 @@
 """What the doctor reads of the host, from a kernel that has it."""
 
+import os
+import socket
 import subprocess
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mcastd.system.netlink import Netlink
-from mcastd.tools.doctor import collect
+from mcastd.tools.doctor import collect, proc
 from tests.namespaces import Namespace
 
 pytestmark = pytest.mark.root
@@ -70,3 +72,13 @@ def test_each_address_with_its_interface(namespace: Callable[[], Namespace]) -> 
             return await collect._addresses(netlink)
 
     assert host.run(addresses)[IPv4Address("192.0.2.1")] == "lo"
+
+
+def test_the_process_of_a_udp_socket() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sockets = proc.udp_sockets(Path("/proc/net/udp").read_text())
+        inode = os.fstat(sock.fileno()).st_ino
+        assert inode in {one.inode for one in sockets}
+        holders = collect._holders(proc.Proc(sockets=sockets))
+        assert f"(pid {os.getpid()})" in holders[inode]

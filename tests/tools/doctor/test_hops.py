@@ -12,6 +12,7 @@ from mcastd.status import KeepaliveStatus, NeighborStatus, PimStatus, Status
 from mcastd.tools.doctor.facts import Esp, Facts, Interface, Multicast, Probe, Wire
 from mcastd.tools.doctor.proc import UdpSocket
 from mcastd.tools.doctor.walk import walk
+from tests.tools.doctor.cases import LOST
 from tests.tools.doctor.observed import (
     GATEWAY,
     GROUP,
@@ -333,3 +334,19 @@ def test_what_a_finding_saw(observed: Facts, saw: str) -> None:
     assert finding is not None
     assert finding.saw.startswith(saw)
     assert finding.saw == saw or saw.endswith(": ")
+
+
+def test_who_may_have_lost_a_membership_is_named_by_its_socket() -> None:
+    finding = walk(LOST).finding
+    assert finding is not None
+    assert "239.1.1.1, 239.1.1.2 on gre1" in finding.saw
+    assert finding.change.startswith("restart feedd (pid 70): they receive nothing")
+
+
+def test_a_join_on_another_interface_of_a_group_that_a_tunnel_serves_is_a_note() -> None:
+    joined = {
+        "gre1": frozenset({GROUP}),
+        "eth0": frozenset(map(IPv4Address, ("239.1.1.77", "224.0.0.251", "239.255.255.250"))),
+    }
+    (note,) = walk(facts(memberships=joined)).notes
+    assert note.text.startswith("an application has joined 239.1.1.77 on eth0, and not on gre1, which serves it")

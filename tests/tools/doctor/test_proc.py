@@ -57,7 +57,10 @@ def test_received_packets() -> None:
 
 
 def test_source_filters() -> None:
-    assert proc.source_filters(MCFILTER) == {("gre1", IPv4Address("239.1.1.1")): {IPv4Address("100.15.30.11")}}
+    channel = {IPv4Address("239.1.1.1"): {IPv4Address("100.15.30.11")}}
+    for name in ("gre1", "a-longer-name"):
+        found = proc.source_filters(MCFILTER, {int(MCFILTER.splitlines()[1].split()[0]): name})
+        assert found == {(name, group): sources for group, sources in channel.items()}
 
 
 def test_multicast_routers() -> None:

@@ -43,6 +43,14 @@ class Reported(Cause):
         "a group was silent for longer than its max_silence",
         "ask whether its source sends; `mcastd status` shows which groups arrive",
     )
+    FOLLOW_LIMIT_REACHED = here(
+        "applications have joined more than is allowed on a tunnel; the rest is not joined upstream",
+        "raise follow_limit of the tunnel, or find the program that joins so much; `mcastd status` names some of it",
+    )
+    FOLLOW_FAILED = here(
+        "what applications join is not, or not wholly, seen",
+        "the message says what is missing: CAP_NET_RAW and CAP_NET_ADMIN, a writable /proc/sys, descriptors",
+    )
     REAUTH_FAILED = either(
         "the other side, or this one, refused a reauthentication; the path works until the old IKE_SA ends",
         "correct what the message names, which differs since the IKE_SA was established: the PSK, an identity, a "
