@@ -154,7 +154,7 @@ class Peer(Struct, frozen=True, kw_only=True):
     retry_min: Annotated[float, Meta(ge=0.01, le=3600.0)] = 1.0
     """first pause after a failed attempt; doubled after each that the peer answers"""
     retry_max: Annotated[float, Meta(ge=0.01, le=86400.0)] = 60.0
-    """longest pause between attempts; an hour if the peer ignores that CHILD_SA alone"""
+    """longest pause between attempts; 1h if the peer ignores that CHILD_SA alone"""
     children: tuple[Child, ...] = ()
     """below"""
 

@@ -23,7 +23,9 @@ def pim_status(
     interface = router.interfaces.get(name)
     if interface is None:
         return PimStatus(running=False, problem=problem, problem_code=code, dropped=dict(errors))
-    refused = router.wanted.of(name).refused
+    dropped = {**interface.dropped, **errors}
+    if refused := router.wanted.of(name).refused:
+        dropped["too_many_joins"] = refused
     return PimStatus(
         running=running,
         problem=problem,
@@ -33,7 +35,7 @@ def pim_status(
         auto_rp=tuple(_auto_rp(interface, mapping, now) for mapping in interface.rps.auto_rp.mappings()),
         sent=dict(interface.sent),
         received=dict(interface.received),
-        dropped={**interface.dropped, **errors, **({"too_many_joins": refused} if refused else {})},
+        dropped=dropped,
     )
 
 
