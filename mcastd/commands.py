@@ -1,9 +1,12 @@
 """What the control socket answers: the commands that ask the running daemon, or change it."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
 from typing import Any
+
+import msgspec
 
 from mcastd import wiring
 from mcastd.composition import Composition
@@ -34,6 +37,7 @@ class Commands:
         return {
             "status": self._on_status,
             "group": self._on_group,
+            "streams": self._on_streams,
             "reload": self._on_reload,
             "join": self._on_join,
             "leave": self._on_leave,
@@ -47,6 +51,22 @@ class Commands:
         group = _address(arguments.get("group", ""))
         await self._agents.streams.refresh()
         return self._agents.group(group, time.monotonic())
+
+    async def _on_streams(self, arguments: dict[str, Any]) -> msgspec.Raw:
+        """The report, encoded in parts: there may be tens of thousands of streams."""
+        streams, seconds = self._agents.streams, arguments.get("since")
+        if arguments.get("reset"):
+            await streams.reset()
+        group = _address(arguments["group"]) if arguments.get("group") else None
+        if not isinstance(seconds, int | float | None):
+            raise ControlRefused("since is a number of seconds")
+        report, parts = await streams.report(group, seconds)
+        encoded = []
+        for part in parts:
+            encoded.append(msgspec.json.encode(part)[1:-1])
+            await asyncio.sleep(0)
+        head = msgspec.json.encode(report).removesuffix(b"]}")  # the streams are its last field
+        return msgspec.Raw(head + b",".join(filter(None, encoded)) + b"]}")
 
     async def _on_reload(self, _arguments: dict[str, Any]) -> str:
         return await self._reload()

@@ -307,6 +307,39 @@ class StreamStatus(Struct, frozen=True, kw_only=True):
     rate: float | None = None
 
 
+class StreamCount(Struct, frozen=True, kw_only=True):
+    """What was counted of one stream; its packets and bytes are those of the report's ``period``.
+
+    ``rate`` is packets a second: of the last seconds or, where a period was asked for, of that; None if not known yet.
+    ``age`` is since when it has been seen; None: since before mcastd started. Bytes include the IP header.
+    """
+
+    tunnel: str
+    source: str
+    group: str
+    port: int
+    state: ArrivalState
+    packets: int
+    bytes: int
+    rate: float | None
+    last_age: float
+    age: float | None = None
+
+
+class StreamsReport(Struct, frozen=True, kw_only=True):
+    """What the kernel has counted of each stream, in no order.
+
+    ``counting_since`` (RFC 3339, UTC) is when the kernel began to count; a restart of mcastd is no reason to begin
+    again. ``period`` is for how many seconds the packets and bytes are given. ``problem`` is why none are counted.
+    """
+
+    schema: int = 1
+    counting_since: str | None = None
+    period: float | None = None
+    problem: str | None = None
+    streams: tuple[StreamCount, ...] = ()
+
+
 class OriginStatus(Struct, frozen=True, kw_only=True):
     """One entry that something desires: ``origin`` does, on ``tunnel``, since ``age`` seconds.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, cast
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -19,7 +20,7 @@ from mcastd.config.model import Config, Pim, Tunnel
 from mcastd.errors import ControlRefused, HostError, McastdError
 from mcastd.handover import Handover
 from mcastd.pim.agent import PimAgent
-from mcastd.status import GroupReport, Status
+from mcastd.status import GroupReport, Status, StreamCount, StreamsReport
 from mcastd.system import files
 from mcastd.wanted import COMMAND, FILE, Wanted
 from tests.fakes.memory import MemoryLog
@@ -40,6 +41,7 @@ class FakeAgents:
     config: Config
     wanted: Wanted
     refreshed: int = 0
+    resets: int = 0
 
     @property
     def streams(self) -> "FakeAgents":
@@ -47,6 +49,18 @@ class FakeAgents:
 
     async def refresh(self) -> None:
         self.refreshed += 1
+
+    async def reset(self) -> None:
+        self.resets += 1
+
+    async def report(
+        self, group: IPv4Address | None, seconds: float | None
+    ) -> tuple[StreamsReport, list[list[StreamCount]]]:
+        one = StreamCount(
+            tunnel="gre1", source=str(SOURCE), group=str(group), port=1, state="silent", packets=1, bytes=2,
+            rate=None, last_age=3.0,
+        )  # fmt: skip
+        return StreamsReport(period=seconds), [[], [one, one], [], [one]]
 
     def group(self, group: IPv4Address, _now: float) -> GroupReport:
         return GroupReport(group=str(group))
@@ -200,3 +214,14 @@ def test_a_leave_that_cannot_be_saved_says_so(make: Callable[..., Bench], monkey
     with pytest.raises(HostError, match=r"^left; but it will be joined again after a restart: .*Read-only"):
         bench.ask("leave", group=str(GROUP))
     assert bench.joins() == set()
+
+
+def test_streams_are_encoded_in_parts_and_are_one_report(make: Callable[..., Bench]) -> None:
+    bench = make(GRE1)
+    answer = bench.ask("streams", group=str(GROUP), since=600)
+    report = msgspec.json.decode(answer, type=StreamsReport)
+    assert (report.period, [one.group for one in report.streams], bench.agents.resets) == (600.0, [str(GROUP)] * 3, 0)
+    bench.ask("streams", reset=True)
+    assert bench.agents.resets == 1
+    with pytest.raises(ControlRefused, match="since is a number of seconds"):
+        bench.ask("streams", since="10m")

@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "run the daemon in the foreground",
     "check": "validate the configuration: every error with file, line and key",
     "status": "show peers and SAs, tunnels, keepalives, PIM neighbours and groups",
+    "streams": "show what the kernel has counted of each stream",
     "join": "join a group until mcastd leave, or until mcastd stops",
     "leave": "leave a group that was joined with mcastd join",
     "doctor": "check the path hop by hop and name the first that is broken",

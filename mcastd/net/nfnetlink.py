@@ -31,7 +31,7 @@ _AF_INET: Final = 2
 _NFT_OBJECT_COUNTER: Final = 1
 
 _OBJ_TABLE, _OBJ_NAME, _OBJ_TYPE, _OBJ_DATA = 1, 2, 3, 4  # NFTA_OBJ_*
-_COUNTER_PACKETS: Final = 2  # NFTA_COUNTER_PACKETS
+_COUNTER_BYTES, _COUNTER_PACKETS = 1, 2  # NFTA_COUNTER_*
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3  # NFTA_SET_ELEM_LIST_*
 _ELEM_KEY, _ELEM_EXPIRATION, _ELEM_EXPR = 1, 5, 7  # NFTA_SET_ELEM_*
 _DATA_VALUE: Final = 1  # NFTA_DATA_VALUE
@@ -41,11 +41,12 @@ _Span = tuple[int, int]
 
 
 class Element(NamedTuple):
-    """An element of a set with counters and a timeout. ``expires_in`` is in seconds."""
+    """An element of a set with counters and a timeout. ``expires_in`` is in seconds, ``size`` in bytes."""
 
     key: bytes
     packets: int
     expires_in: float
+    size: int = 0
 
 
 class Part(NamedTuple):
@@ -117,8 +118,8 @@ def elements(message: bytes) -> Iterator[Element]:
         start, end = _required(dict(_attributes(message, _required(element, _ELEM_KEY))), _DATA_VALUE)
         expression = dict(_attributes(message, element[_ELEM_EXPR]))
         data = dict(_attributes(message, _required(expression, _EXPR_DATA)))
-        packets = _number(message, _required(data, _COUNTER_PACKETS))
-        yield Element(message[start:end], packets, _number(message, element[_ELEM_EXPIRATION]) / 1000.0)
+        packets, size = (_number(message, _required(data, kind)) for kind in (_COUNTER_PACKETS, _COUNTER_BYTES))
+        yield Element(message[start:end], packets, _number(message, element[_ELEM_EXPIRATION]) / 1000.0, size)
 
 
 def _request(kind: int, attributes: bytes) -> bytes:

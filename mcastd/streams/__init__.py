@@ -11,6 +11,7 @@ nothing, and the set when they show that it may have something new (``tunnels``)
 The machines are sans-IO and take ``now``::
 
     stream.Stream      one stream: does it carry a packet a second, since when is it silent
+    history.History    what had been counted of each stream at earlier times, for 25 hours
     tunnels.Tunnel     all streams of a tunnel together: all_silent, nothing_ever_arrived
     interfaces.Interface   one tunnel where nftables is missing, as one stream
     rows.Rows          what has arrived, for status

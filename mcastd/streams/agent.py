@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Final, Protocol, TypeAlias
 
@@ -13,7 +13,7 @@ from mcastd.errors import DecodeError, HostError
 from mcastd.history import History
 from mcastd.net.nfnetlink import Element
 from mcastd.problems import Problem
-from mcastd.status import StreamStatus
+from mcastd.status import StreamCount, StreamsReport, StreamStatus
 from mcastd.streams import table
 from mcastd.streams.desired import ChildArrival, StreamsDesired, StreamsSnapshot, TunnelArrival
 from mcastd.streams.monitor import Monitor
@@ -111,6 +111,43 @@ class StreamsAgent:
         """Read what is counted, for status."""
         self._monitor.ask()
         await self._count()
+
+    async def reset(self) -> None:
+        """Let the streams be counted from 0 again. Raises HostError."""
+        async with self._reading:
+            if self._problem is not None:
+                raise HostError(f"streams are not counted: {self._problem}")
+            await self._nft.transaction(table.reset())
+            self._monitor.reset(time.monotonic())
+
+    async def report(
+        self, group: IPv4Address | None, seconds: float | None
+    ) -> tuple[StreamsReport, Iterator[list[StreamCount]]]:
+        """What was counted, of one group or of all, since counting began or in the last ``seconds``.
+
+        The streams are beside the report, in parts, between which other work may have a turn.
+        """
+        await self.refresh()
+        begin = await self._counting_since()
+        if begin is None:
+            return StreamsReport(problem=self._problem or "no tunnel is configured"), iter(())
+        now = time.monotonic()
+        since = None if seconds is None else now - seconds
+        covered = begin if since is None else self._monitor.covered(since, begin)
+        text = (datetime.now(UTC) - timedelta(seconds=now - begin)).isoformat(timespec="seconds")
+        report = StreamsReport(counting_since=text.replace("+00:00", "Z"), period=now - covered, problem=self._problem)
+        return report, self._monitor.counts(group, since, begin, now)
+
+    async def _counting_since(self) -> float | None:
+        """When the kernel began to count the streams, monotonic; None if it does not."""
+        try:
+            async with aclosing(self._counters.elements(table.NAME, table.SINCE)) as parts:
+                async for part in parts:
+                    for element in part:
+                        return time.monotonic() - (table.SINCE_TIMEOUT - element.expires_in)
+        except HostError:
+            pass  # no table; why is known
+        return None
 
     async def close(self) -> None:
         """Remove the table."""

@@ -13,11 +13,12 @@ from typing import Final, NamedTuple
 from mcastd.config.model import Config
 from mcastd.net.nfnetlink import Element
 from mcastd.problems import Problem
-from mcastd.status import ArrivalState, StreamStatus
+from mcastd.status import ArrivalState, StreamCount, StreamStatus
 from mcastd.streams import table
 from mcastd.streams.decryption import Child
 from mcastd.streams.delivery import Delivery
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival
+from mcastd.streams.history import History, Step
 from mcastd.streams.interfaces import Interface, any_stream
 from mcastd.streams.rows import Row, Rows
 from mcastd.streams.stream import SILENCE, Stream
@@ -53,6 +54,9 @@ class Monitor:
         self._dropped: dict[str, list[IPv4Address]] = {}  # what arrives on a tunnel, is joined and not delivered
         self._children: dict[str, Child] = {}
         self._streams: dict[bytes, Stream] = {}  # by the key of the kernel's element
+        self._history = History()  # what had been counted of each of them
+        self._epoch = 0  # how often all counts were reset
+        self._started: float | None = None  # when it was configured first
         self._last: dict[bytes, float] = {}  # when the last packet arrived, by ``table.place``
         self._arriving: set[bytes] = set()  # of these, where a stream was not silent at the last look
         self._interfaces: dict[str, Interface] = {}  # by the tunnel's name, where nftables is missing
@@ -63,6 +67,8 @@ class Monitor:
 
     def configure(self, desired: StreamsDesired, now: float) -> None:
         """Set what is counted and what is expected."""
+        if self._started is None:
+            self._started = now
         if desired.config is not self._desired.config:
             before = self._limited
             self._limited = {
@@ -137,21 +143,28 @@ class Monitor:
         seen = now - (table.TIMEOUT - element.expires_in)
         stream = self._streams.get(element.key)
         if stream is None:
-            self._streams[element.key] = Stream(table.key(element), element.packets, seen, now)
+            stream = Stream(table.key(element), element.packets, seen, now, element.size)
+            stream.slot, stream.first_seen = self._history.slot(), seen if self._history.has_begun else None
+            self._streams[element.key] = stream
         else:
-            stream.counted(element.packets, seen, now)
+            if element.packets < stream.packets and stream.epoch == self._epoch:  # another program emptied the set
+                self._history.forget(stream.slot)
+            stream.counted(element.packets, seen, now, element.size)
+        stream.epoch = self._epoch
 
     def look(self, now: float) -> Iterator[None]:
         """All streams have been read by now: work them off, in steps, between which nothing else is read."""
         self._asked = False
         looks, last, gone = {name: Look() for name in self._tunnels}, dict[bytes, float](), list[bytes]()
-        arriving = set[bytes]()
+        arriving, step = set[bytes](), self._history.begin(now)
         for number, (key, stream) in enumerate(self._streams.items(), 1):
             if number % _STEP == 0:
                 yield
             if now - stream.seen >= table.TIMEOUT:
                 gone.append(key)
                 continue
+            if step is not None and stream.epoch == self._epoch:
+                step.packets[stream.slot], step.sizes[stream.slot] = stream.packets, stream.size
             if (look := looks.get(stream.key.tunnel)) is not None:
                 look.add(stream, self._desired.is_joined, now)
             places = table.places(key)
@@ -160,7 +173,9 @@ class Monitor:
             if not stream.is_silent(now):
                 arriving.update(places)
         for key in gone:
-            del self._streams[key]
+            self._history.free(self._streams.pop(key).slot)
+        if step is not None:
+            self._history.end(step)
         for name, look in looks.items():
             if name in self._tunnels:  # it may have been removed meanwhile
                 self._tunnels[name].looked(look, now)
@@ -220,6 +235,30 @@ class Monitor:
                     rate=stream.rate(now),
                 )
 
+    def reset(self, now: float) -> None:
+        """All streams are counted from 0 again, by now."""
+        self._epoch += 1
+        self._history.clear(now)
+
+    def covered(self, since: float, begin: float) -> float:
+        """When the period begins for which it is known what arrived since a time; ``begin``: when counting began."""
+        step = self._history.at(since)
+        return begin if since <= begin or step is None else step.time
+
+    def counts(
+        self, group: IPv4Address | None, since: float | None, begin: float, now: float
+    ) -> Iterator[list[StreamCount]]:
+        """What was counted of the streams, or of those of one group, in steps; since ``begin`` or a later time."""
+        found = [one for key, one in self._streams.items() if group is None or table.is_of(key, group)]
+        step = None if since is None or since <= begin else self._history.at(since)
+        inherited = self._started is not None and begin < self._started
+        for first in range(0, len(found), _STEP):
+            yield [
+                _count(one, step, None if inherited else begin, now)
+                for one in found[first : first + _STEP]
+                if one.epoch == self._epoch
+            ]
+
     def arrivals(self, now: float) -> dict[str, TunnelArrival]:
         """What arrives on each tunnel, by its name."""
         return {name: tunnel.arrival(self._expected_since, now) for name, tunnel in self._tunnels.items()}
@@ -269,6 +308,24 @@ class Monitor:
             if self._looked_at - max(self._last.get(place, one.since), one.since, begin) >= one.limit:
                 found.setdefault(one.tunnel, []).append(one.group)
         return found
+
+
+def _count(stream: Stream, step: Step | None, begin: float | None, now: float) -> StreamCount:
+    """One stream since a step, or since counting began: if mcastd was there, at ``begin``."""
+    packets, size = (0, 0) if step is None else step.of(stream.slot)
+    first = begin if stream.first_seen is None else stream.first_seen
+    return StreamCount(
+        tunnel=stream.key.tunnel,
+        source=str(stream.key.source),
+        group=str(stream.key.group),
+        port=stream.key.port,
+        state="silent" if stream.is_silent(now) else "arriving",
+        packets=stream.packets - packets,
+        bytes=stream.size - size,
+        rate=stream.rate_now(now) if step is None else (stream.packets - packets) / max(now - step.time, 1.0),
+        last_age=now - stream.seen,
+        age=None if first is None else now - first,
+    )
 
 
 def _limits(config: Config, now: float) -> Iterator[tuple[bytes, Limited]]:

@@ -15,15 +15,19 @@ SILENCE: Final = 3.0
 """Seconds without a packet after which a stream is silent."""
 _PROVEN: Final = 5.0  # seconds after its start until the rate of a stream is known
 _PROOF: Final = 3  # packets that prove it for one that was busy before
+_RATE_PERIOD: Final = 5.0  # seconds for which a rate is taken at least
 _SLOW_SILENCE: Final = 60.0  # seconds without a packet after which a stream of less than one a second is silent
 
 
 class Stream:
     """What is known of one stream. Times are monotonic, in seconds."""
 
-    __slots__ = ("_started_at", "_started_with", "_was_busy", "busy", "key", "packets", "seen")
+    __slots__ = (
+        "_rate", "_rated_at", "_rated_with", "_started_at", "_started_with", "_was_busy",
+        "busy", "epoch", "first_seen", "key", "packets", "seen", "size", "slot",
+    )  # fmt: skip
 
-    def __init__(self, key: Key, packets: int, seen: float, now: float) -> None:
+    def __init__(self, key: Key, packets: int, seen: float, now: float, size: int = 0) -> None:
         self.key = key
         self.packets = packets  # as counted by the kernel
         self.seen = seen  # when the last packet arrived
@@ -31,13 +35,23 @@ class Stream:
         self._was_busy = False  # whether it was before it started
         self._started_at: float | None = None if now - seen >= SILENCE else now  # None while it is silent
         self._started_with = packets  # the packets at its start
+        self.size = size  # the bytes of all packets, their IP headers included
+        self.first_seen: float | None = None  # its first packet, if mcastd was there
+        self.slot = 0  # where its history is (``history.History``)
+        self.epoch = 0  # the reset of all counts after which it was counted last (``Monitor``)
+        self._rate: float | None = None  # packets a second, over some seconds before the last look; None: not known
+        self._rated_at, self._rated_with = now, packets  # where these seconds began
 
-    def counted(self, packets: int, seen: float, now: float) -> None:
+    def counted(self, packets: int, seen: float, now: float, size: int = 0) -> None:
         """Take what the kernel has counted by now."""
-        if packets < self.packets:  # another program emptied the set: it is counted from 0 again
+        if packets < self.packets:  # the set was emptied: it is counted from 0 again
             self._started_with = packets
+            self._rate, self._rated_at, self._rated_with = None, now, packets
+        elif now - self._rated_at >= _RATE_PERIOD:
+            self._rate = (packets - self._rated_with) / (now - self._rated_at)
+            self._rated_at, self._rated_with = now, packets
         has_grown = packets > self.packets
-        self.packets, self.seen = packets, seen
+        self.packets, self.seen, self.size = packets, seen, size
         if has_grown and self._started_at is None:
             self._started_at, self._started_with = now, packets
             self._was_busy, self.busy = self.busy, False
@@ -49,6 +63,10 @@ class Stream:
                 self.busy = carried >= max(_PROOF, period)
         if now - seen >= SILENCE:
             self._started_at = None
+
+    def rate_now(self, now: float) -> float | None:
+        """Packets a second in the last seconds; None if that is not known yet."""
+        return 0.0 if self.is_silent(now) else self._rate
 
     def rate(self, now: float) -> float | None:
         """Packets a second since it started; None if that is not known, or it is silent."""

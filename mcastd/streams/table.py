@@ -11,10 +11,14 @@ from mcastd.net.nfnetlink import Element
 NAME: Final = "mcastd_streams"
 """The name of the table, in the family ``ip``."""
 SET: Final = "streams"
+SINCE: Final = "since"
+"""A set with one element, whose age is for how long the streams have been counted: the kernel keeps it with them."""
 TUNNEL, DELIVERED, CHILD = "tunnel-", "delivered-", "child-"
 """Prefixes of the counters' names; the name of a tunnel or of a CHILD_SA follows."""
 TIMEOUT: Final = 2 * 86400.0
 """Seconds without a packet after which a stream leaves the set."""
+SINCE_TIMEOUT: Final = 3650 * 86400.0
+"""Seconds after which the element of ``SINCE`` would expire."""
 
 _SIZE: Final = 65536  # streams; the counters of the tunnels go on where the set is full
 _CHAIN: Final = "arriving"
@@ -59,6 +63,8 @@ def table(config: Config) -> str:
             f"table ip {NAME} {{",
             f"\tset {SET} {{ type ifname . ipv4_addr . ipv4_addr . inet_service; size {_SIZE}; "
             f"flags dynamic, timeout; timeout {TIMEOUT:.0f}s; }}",
+            f"\tset {SINCE} {{ type mark; counter; flags timeout; timeout {SINCE_TIMEOUT / 86400:.0f}d; "
+            "elements = { 1 }; }",
             *(f"\tcounter {name} {{ packets 0 bytes 0 }}" for name in names),
             f"\tchain {_CHAIN} {{",
             f"\t\ttype filter hook prerouting priority {_PRIORITY}; policy accept;",
@@ -91,6 +97,12 @@ def transaction(text: str, counters: Iterable[str]) -> str:
             text,
         )
     )
+
+
+def reset() -> str:
+    """The commands that empty the set of streams, and let it count from now on."""
+    emptied = (f"flush set ip {NAME} {name}" for name in (SET, SINCE))
+    return "\n".join((*emptied, f"add element ip {NAME} {SINCE} {{ 1 }}", ""))
 
 
 def key(element: Element) -> Key:

@@ -18,7 +18,9 @@ from tests.fakes.changes import Notifications
 
 _COUNTER = re.compile(r"counter (\S+) { packets (\d+) bytes (\d+) }")
 _STATEMENT = re.compile(
-    r"((?:add|flush|delete) (?:table|chain|counter)|table) ip (\w+)(?: ([\w-]+))?(?: \{\n(.*?\n)\})?(?:\n|$)", re.DOTALL
+    r"((?:add|flush|delete) (?:table|chain|counter|set|element)|table) ip (\w+)(?: ([\w-]+))?"
+    r"(?: \{\n(.*?\n)\}| \{[^\n]*\})?(?:\n|$)",
+    re.DOTALL,
 )
 LATENCY = 0.005
 """Seconds that each run of nft takes."""
@@ -31,6 +33,7 @@ class FakeTable:
     handle: int
     rules: list[str] = field(default_factory=list)
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    flushes: int = 0  # of sets
 
 
 class FakeNftables:
@@ -127,6 +130,7 @@ class FakeNftables:
                 raise HostError("nft: No such file or directory")
             return
         table = tables.setdefault(name, FakeTable(next(self._handles)))
+        table.flushes += command == "flush set"
         if command == "delete counter":
             del table.counts[str(part)]
         elif command == "delete chain" and (head := f"chain {part} {{") in table.rules:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 from mcastd.errors import HostError
 from mcastd.net.nfnetlink import Element
-from mcastd.streams.table import CHILD, DELIVERED, NAME, TIMEOUT, TUNNEL
+from mcastd.streams.table import CHILD, DELIVERED, NAME, SET, SINCE, SINCE_TIMEOUT, TIMEOUT, TUNNEL
 from tests.fakes.nftables import FakeNftables
 
 SOURCE = "100.15.30.5"
@@ -46,7 +46,10 @@ class FakeStreams:
         self._nft = nft
         self._flows: dict[bytes | str, Flow] = {}  # by the key of a stream, or the name of a CHILD_SA
         self._set: dict[bytes, Counted] = {}  # the elements
-        self._table: int | None = None  # the handle of the table that they are in
+        self._table: tuple[int, int] | None = (
+            None  # the handle of the table that they are in, and how often it was emptied
+        )
+        self._since = 0.0  # since when they are counted
         self._interfaces: dict[str, int] = {}  # packets by the tunnel's name
         self._at = time.monotonic()  # until when packets have been delivered
 
@@ -61,10 +64,16 @@ class FakeStreams:
     async def elements(self, table: str, name: str) -> AsyncGenerator[list[Element], None]:
         await asyncio.sleep(0)
         self._answer()
-        if (table, name) != (NAME, "streams") or self._table is None:
+        if table != NAME or name not in (SET, SINCE) or self._table is None:
             raise HostError("nftables: No such file or directory")
+        if name == SINCE:
+            yield [Element(bytes(4), 0, SINCE_TIMEOUT - (self._at - self._since))]
+            return
         self.looks += 1
-        elements = [Element(key, one.packets, TIMEOUT - (self._at - one.last)) for key, one in self._set.items()]
+        elements = [
+            Element(key, one.packets, TIMEOUT - (self._at - one.last), one.packets * 100)
+            for key, one in self._set.items()
+        ]
         for start in range(0, len(elements), _PART):
             yield elements[start : start + _PART]
             await asyncio.sleep(0)
@@ -107,8 +116,9 @@ class FakeStreams:
         now = time.monotonic()
         period, self._at = max(0.0, now - self._at), now
         table = self._nft.tables.get(NAME)
-        if (None if table is None else table.handle) != self._table:
-            self._table = None if table is None else table.handle
+        found = None if table is None else (table.handle, table.flushes)
+        if found != self._table:
+            self._table, self._since = found, now
             self._set.clear()
         for name, flow in self._flows.items():
             flow.due += flow.rate * period

@@ -42,6 +42,7 @@ def test_the_kernel_s_elements() -> None:
     found = [element for message in part.messages for element in nfnetlink.elements(message)]
     assert sorted(element.key[20:26] for element in found) == [bytes((239, 1, 1, n, 0x13, 0x88)) for n in range(3)]
     assert {element.packets for element in found} == {1}
+    assert {element.size for element in found} <= set(range(21, 1500))
     assert all(172_700.0 < element.expires_in <= 172_800.0 for element in found)
 
 

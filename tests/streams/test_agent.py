@@ -166,6 +166,43 @@ def test_the_counts_survive_another_process_and_another_configuration(
     host.run(scenario)
 
 
+def test_counting_since_outlives_a_process_and_a_reset_begins_again(
+    cable: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    host, other = cable
+
+    async def counted(one: Running) -> tuple[float, list[tuple[int, int, float | None]]]:
+        report, parts = await one.agent.report(IPv4Address(GROUP), None)
+        assert report.period is not None
+        return report.period, [(count.packets, count.bytes, count.age) for part in parts for count in part]
+
+    async def scenario() -> None:
+        async with running(tmp_path) as one:
+            await one.want(CONFIG)
+            send(other, GROUP, packets=5)
+            began = time.monotonic()
+            period, [(packets, size, age)] = await counted(one)
+            assert (packets, size) == (5, 5 * 48)
+            assert period < 2.0
+            assert age is not None
+        await asyncio.sleep(1.0)
+        async with running(tmp_path) as one:
+            for desired in (CONFIG, config(child(), tunnels=(tunnel(name="veth0"), tunnel(name="gre2")))):
+                await one.want(desired)
+                period, streams = await counted(one)
+                assert period >= time.monotonic() - began
+                assert streams == [(5, 5 * 48, None)]
+            await one.agent.reset()
+            send(other, GROUP, packets=2)
+            period, streams = await counted(one)
+            assert period < 1.0
+            assert [count[:2] for count in streams] == [(2, 2 * 48)]
+            await asyncio.sleep(1.5)
+            assert one.changes < 5
+
+    host.run(scenario)
+
+
 def test_a_table_of_that_name_that_is_not_ours_stays_and_the_interface_is_read(
     cable: tuple[Namespace, Namespace], tmp_path: Path
 ) -> None:
@@ -203,6 +240,8 @@ def test_ten_thousand_streams_are_read_in_parts(cable: tuple[Namespace, Namespac
             assert max(map(len, parts)) <= 400
             await one.agent.refresh()
             assert len(one.agent.status(time.monotonic()).groups) > 18000
+            _, counts = await one.agent.report(None, 600.0)
+            assert sum(map(len, counts)) > 9000
 
     host.run(scenario)
 

@@ -1,0 +1,81 @@
+"""Show what the kernel has counted of each stream that arrives: packets, bytes, rate, and the age of the last packet.
+
+Examples: mcastd streams
+          mcastd streams 239.1.1.1 --since 10m
+          mcastd streams --json | jq '.streams[] | select(.state == "silent")'
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+import msgspec
+
+from mcastd import control
+from mcastd.cli.client import add_socket_arguments, socket_of
+from mcastd.cli.group_lines import duration
+from mcastd.status import StreamCount, StreamsReport
+
+_CLEAR = "\x1b[H\x1b[2J"
+_ROW = "{:<15} {:>5} {:<15} {:<10} {:>12} {:>15} {:>9} {:>7} {:>7}"
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_TIMEOUT = 10.0  # seconds for the answer: tens of thousands of streams are read first
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("group", metavar="GROUP", type=IPv4Address, nargs="?", help="only the streams of this group")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with stable keys")
+    parser.add_argument("--watch", action="store_true", help="repeat every second until Ctrl-C")
+    parser.add_argument("--since", metavar="D", type=_duration, help="only what arrived within, e.g., 10m; up to 25h")
+    parser.add_argument("--reset", action="store_true", help="begin to count again from 0, all streams")
+    add_socket_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask the daemon and print what it has counted; returns the exit code."""
+    path = socket_of(arguments)
+    question = {"group": str(arguments.group or ""), "since": arguments.since, "reset": arguments.reset}
+    while True:
+        report = msgspec.json.decode(control.ask(path, "streams", question, _TIMEOUT), type=StreamsReport)
+        report = msgspec.structs.replace(report, streams=tuple(sorted(report.streams, key=_order)))
+        text = msgspec.json.encode(report).decode() if arguments.json else "\n".join(_lines(report))
+        if arguments.watch and not arguments.json and sys.stdout.isatty():
+            print(_CLEAR, end="")
+        print(text, flush=True)
+        if not arguments.watch:
+            return 0 if report.problem is None else 1
+        question["reset"] = False
+        time.sleep(1.0)
+
+
+def _order(one: StreamCount) -> tuple[IPv4Address, int, IPv4Address, str]:
+    return IPv4Address(one.group), one.port, IPv4Address(one.source), one.tunnel
+
+
+def _lines(report: StreamsReport) -> Iterator[str]:
+    if report.problem is not None:
+        yield f"streams are not counted: {report.problem}"
+    if report.counting_since is None or report.period is None:
+        return
+    yield f"counted since {report.counting_since}; packets and bytes of the last {duration(report.period)}"
+    yield _ROW.format("group", "port", "source", "tunnel", "packets", "bytes", "packets/s", "last", "for").rstrip()
+    for one in report.streams:
+        rate = "" if one.rate is None else f"{one.rate:.1f}"
+        age = "" if one.age is None else duration(one.age)
+        counts = one.packets, one.bytes, rate, duration(one.last_age), age
+        row = _ROW.format(one.group, one.port, one.source, one.tunnel, *counts)
+        yield f"{row}  silent" if one.state == "silent" else row.rstrip()
+    if not report.streams:
+        yield "nothing has arrived"
+
+
+def _duration(text: str) -> float:
+    """Seconds: ``90``, ``90s``, ``10m``, ``2h``, ``1d``."""
+    number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1.0)
+    seconds = float(number) * unit
+    if not 1.0 <= seconds <= 25 * 3600.0:
+        raise ValueError(text)
+    return seconds

@@ -1,0 +1,134 @@
+"""What was counted of each stream, in virtual time: all agents over a host in memory."""
+
+import asyncio
+from ipaddress import IPv4Address
+
+import pytest
+
+from mcastd.errors import HostError
+from mcastd.status import StreamCount, StreamsReport
+from mcastd.streams.table import NAME
+from mcastd.system import capabilities
+from tests.composed import ARTICLE, Host, Process, running
+from tests.fakes.clock import simulated, until
+
+GROUP, OTHER = "239.1.1.1", "239.2.1.1"
+
+
+@pytest.fixture(autouse=True)
+def capable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capabilities, "missing", lambda: ())
+
+
+async def ask(
+    process: Process, group: str | None = None, since: float | None = None
+) -> tuple[StreamsReport, dict[str, StreamCount]]:
+    wanted = None if group is None else IPv4Address(group)
+    report, parts = await process.agents.streams.report(wanted, since)
+    return report, {one.group: one for part in parts for one in part}
+
+
+async def counting(process: Process) -> None:
+    await process.up()
+    process.host.streams.arrives(GROUP, rate=100.0)
+    await asyncio.sleep(60.0)
+
+
+@simulated
+async def test_packets_bytes_rate_and_ages_of_each_stream() -> None:
+    async with running() as process:
+        await counting(process)
+        process.host.streams.arrives(OTHER, rate=10.0)
+        await asyncio.sleep(30.0)
+        process.host.streams.arrives(OTHER, rate=0.0)
+        await asyncio.sleep(70.0)  # one that is not joined may carry less than a packet a second
+        report, found = await ask(process)
+        assert report.problem is None
+        assert report.period is not None
+        assert 155.0 < report.period < 170.0
+        one, other = found[GROUP], found[OTHER]
+        assert (one.state, other.state) == ("arriving", "silent")
+        assert one.bytes == one.packets * 100
+        assert 15_000 < one.packets < 21_000
+        assert one.rate == pytest.approx(100.0, rel=0.01)
+        assert other.packets == pytest.approx(300, abs=2)
+        assert other.rate == 0.0
+        assert one.last_age < 3.0
+        assert 69.0 < other.last_age < 73.0
+        assert other.age == pytest.approx(100.0, abs=3.0)
+        assert one.age == report.period
+        assert list((await ask(process, OTHER))[1]) == [OTHER]
+
+
+@simulated
+async def test_a_period_is_the_last_ten_minutes_of_a_day_and_longer_than_all_it_is_all() -> None:
+    async with running() as process:
+        await counting(process)
+        for rate in (100.0, 300.0):
+            process.host.streams.arrives(GROUP, rate=rate)
+            await asyncio.sleep(1800.0)
+        report, found = await ask(process, since=600.0)
+        assert report.period == pytest.approx(600.0, abs=130.0)
+        assert report.period is not None
+        assert found[GROUP].packets == pytest.approx(300.0 * report.period, rel=0.02)
+        assert found[GROUP].rate == pytest.approx(300.0, rel=0.02)
+        report, found = await ask(process, since=25 * 3600.0)
+        assert (report.period, found[GROUP].packets) == pytest.approx((3660.0, 726_000), rel=0.02)
+
+
+@simulated
+async def test_a_reset_counts_from_then_and_silence_is_still_known() -> None:
+    async with running() as process:
+        await counting(process)
+        process.host.streams.arrives(OTHER, rate=10.0)
+        await asyncio.sleep(10.0)
+        process.host.streams.arrives(OTHER, rate=0.0)
+        await asyncio.sleep(10.0)
+        await process.agents.streams.reset()
+        await asyncio.sleep(20.0)
+        report, found = await ask(process)
+        assert report.period == pytest.approx(20.0, abs=1.5)
+        assert found.keys() == {GROUP}
+        assert found[GROUP].packets == pytest.approx(2000, abs=300)
+        assert (await ask(process, since=3600.0))[1][GROUP].packets == pytest.approx(2000, abs=300)
+        assert "repaired" not in process.host.log.events()
+        process.host.streams.arrives(GROUP, rate=0.0)
+        await until(lambda: "all_silent" in {one.code for one in process.agents.problems()}, "all_silent")
+
+
+@simulated
+async def test_a_restart_goes_on_counting_and_a_reload_keeps_what_was_counted_when() -> None:
+    host = Host()
+    async with running(host=host) as process:
+        await counting(process)
+        before = (await ask(process))[0]
+    async with running(host=host) as process:
+        await process.up()
+        await asyncio.sleep(300.0)
+        report, found = await ask(process)
+        assert before.counting_since is not None
+        assert report.period is not None
+        assert before.period is not None
+        assert report.period >= before.period + 300.0
+        assert found[GROUP].packets > 30_000
+        assert found[GROUP].age is None
+        await process.apply(ARTICLE)
+        await asyncio.sleep(10.0)
+        report, found = await ask(process, since=120.0)
+        assert report.period == pytest.approx(120.0, abs=61.0)
+        assert report.period is not None
+        assert found[GROUP].packets == pytest.approx(100.0 * report.period, rel=0.1)
+    host.close()
+
+
+@simulated
+async def test_without_a_table_there_is_a_reason() -> None:
+    async with running() as process:
+        await process.up()
+        process.host.nft.refuses = "nft: no such program; install the package nftables"
+        process.host.nft.delete(NAME)
+        await until(lambda: not process.agents.streams.is_counting, "not counted")
+        report, found = await ask(process)
+        assert (report.problem, report.counting_since, found) == (process.host.nft.refuses, None, {})
+        with pytest.raises(HostError, match="streams are not counted"):
+            await process.agents.streams.reset()
