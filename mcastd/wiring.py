@@ -28,6 +28,7 @@ from typing import TypeAlias
 from mcastd.config.model import SSM_RANGE, Child, Config, Peer, Tunnel
 from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
+from mcastd.firewall import rules
 from mcastd.firewall.rules import FirewallDesired, unguarded
 from mcastd.follow.settings import FollowDesired, FollowedTunnel, no_rp
 from mcastd.forward.desired import ForwardDesired, ForwardTunnel
@@ -211,6 +212,7 @@ def follow(inputs: Inputs) -> FollowDesired:
             limit=tunnel.follow_limit,
             linger=tunnel.linger,
             igmpv3=tunnel.upstream_protocol != "igmp",
+            reports_logged=inputs.config.firewall.guard and rules.drops_igmp_at_once(tunnel),
             own_sockets=tunnel.upstream_protocol == "igmp",
             ssm_ranges=tunnel.pim.ssm_ranges if tunnel.pim is not None else (SSM_RANGE,),
             needs_rp=tunnel.upstream_protocol == "pim",

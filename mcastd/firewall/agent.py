@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Final, Protocol
@@ -68,6 +68,7 @@ class FirewallAgent:
         self._table = NftTable(
             rules.NAME, nftables=nftables, ledger=ledger, log=log, wake=self.wake, repaired=history.repaired
         )
+        self._logs = True  # whether the kernel has nftables' ``log group``, as far as known
         self._forwarding = False  # whether forwarding was as desired at the last look
         self._drops = GuardDrops()
         # What SNAT did when the table was put in place last; None before that.
@@ -186,11 +187,24 @@ class FirewallAgent:
         repairs = self._table.repairs
         replaced: list[Table | None] = []
 
+        def text(counts: Mapping[str, tuple[int, int]] | None = None) -> str:
+            return rules.table(config, leaving, counts, logs=self._logs)
+
         def commands(found: Table | None) -> str:
             replaced.append(found)
-            return rules.replacement(rules.table(config, leaving, self._table.counts))
+            return rules.replacement(text(self._table.counts))
 
-        await self._table.match(rules.table(config, leaving), commands, guard=config.firewall.guard)
+        try:
+            await self._table.match(text(), commands, guard=config.firewall.guard)
+        except HostError:
+            if rules.LOG not in text():
+                raise
+            self._logs = False  # the kernel may have no nfnetlink_log
+            try:
+                await self._table.match(text(), commands, guard=config.firewall.guard)
+            except HostError:
+                self._logs = True
+                raise
         wanted = tuple(flows.translations(config))
         if replaced:
             self._find_new(wanted, replaced[0] if self._table.repairs == repairs else None)

@@ -13,13 +13,16 @@ from mcastd.config.proposals import esp_of_proposal
 from mcastd.firewall import snat
 from mcastd.firewall.child_guard import child_guards
 from mcastd.firewall.match import USERSPACE_ESP, children, field, link, one_of, protocol
-from mcastd.net import ipv4
+from mcastd.net import ipv4, nflog
 
 NAME: Final = "mcastd"
 """The name of the table, in the family ``ip``."""
 
 LEAK_OUT, LEAK_IN, IGMP, MSS, LOOPBACK = "leak-out-", "leak-in-", "igmp-", "mss-", "loopback"
 """Prefixes of the counters' names; a remote endpoint or the name of a tunnel or a CHILD_SA follows."""
+
+LOG: Final = "log group"
+"""The statement by which a packet reaches a program before it is dropped."""
 
 _COUNTER: Final = re.compile(r"counter name (\S+)")
 # srcnat is 100: after all SNAT, also of other programs, which may bring a packet under an IPsec policy or out of it.
@@ -50,8 +53,14 @@ class _Guard:
     open: tuple[IPv4Address, ...]
 
 
-def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tuple[int, int]] | None = None) -> str:
-    """The table, or an empty text if the configuration needs no rule.
+def table(
+    config: Config,
+    leaving: Config | None = None,
+    counts: Mapping[str, tuple[int, int]] | None = None,
+    *,
+    logs: bool = True,
+) -> str:
+    """The table, or an empty text if the configuration needs no rule. ``logs`` is that the kernel has ``log group``.
 
     ``leaving`` is the configuration before a reload, whose tunnels may still be up: they are guarded as well.
     ``counts`` are the initial packets and bytes of the counters, by name.
@@ -74,7 +83,7 @@ def table(config: Config, leaving: Config | None = None, counts: Mapping[str, tu
             [
                 *snat.counted(config),
                 *_clamps(config, arriving=False),
-                *(_igmp(one) for one in without_igmp),
+                *(_igmp(one, logs=logs) for one in without_igmp),
                 *(rule for one in guards for rule in _guard(one, outgoing=True)),
                 *child_guards(configs),
             ],
@@ -179,10 +188,21 @@ def _without_igmp(configs: Iterable[Config]) -> list[Tunnel]:
     return [one for name, one in silent.items() if name not in by_igmp]
 
 
-def _igmp(tunnel: Tunnel) -> str:
-    """Drop IGMP. With GRE it is matched inside GRE, after the tunnel's interface, so that a capture there shows it."""
+def drops_igmp_at_once(tunnel: Tunnel) -> bool:
+    """Whether IGMP of this host is dropped before it reaches the tunnel's interface, so that no capture shows it."""
+    return tunnel.encapsulation == "none" and (tunnel.pim is not None or tunnel.upstream == "none")
+
+
+def _igmp(tunnel: Tunnel, *, logs: bool) -> str:
+    """Drop IGMP. With GRE it is matched inside GRE, after the tunnel's interface, so that a capture there shows it.
+
+    Without GRE it is logged for who follows applications. A query with TTL 0 is looped back only, and lets the kernel
+    report what its sockets have joined.
+    """
     if tunnel.encapsulation == "none":
-        found = f'oifname "{tunnel.name}" ip protocol 2'
+        found = f'oifname "{tunnel.name}" ip protocol 2 ip ttl != 0'
+        if logs:
+            return f"{found} counter name {IGMP}{tunnel.name} {LOG} {nflog.group_of(tunnel.name)} drop"
     else:
         header = tunnel.gre.feed_header
         start = header.encode(b"")[:4].hex()

@@ -13,6 +13,7 @@ from mcastd.follow.hints import Hints
 from mcastd.follow.kernel import Changes, Kernel, Reports
 from mcastd.follow.members import without
 from mcastd.follow.settings import FollowDesired, FollowedTunnel, FollowSnapshot
+from mcastd.membership import Membership
 from mcastd.net import igmp, ipv4
 from mcastd.net.memberships import NO_MEMBERS, GroupOn, Members, SourceLine, together
 from mcastd.problems import Problem
@@ -34,8 +35,8 @@ _IGMP_VERSION: Final = "net/ipv4/conf/{}/force_igmp_version"
 class _Link:
     """A tunnel, its applications and what is open on its interface."""
 
-    def __init__(self, tunnel: FollowedTunnel) -> None:
-        self.applications = Applications(tunnel)
+    def __init__(self, tunnel: FollowedTunnel, desired: Membership) -> None:
+        self.applications = Applications(tunnel, lambda group: desired.desired(group, without=APPLICATION))
         self.reports: Reports | None = None  # None if it could not be opened
         self.problem: str | None = None  # why this tunnel is not, or not wholly, followed
 
@@ -139,9 +140,9 @@ class FollowAgent:
         for tunnel in desired.tunnels:
             link = self._links.get(tunnel.name)
             if link is None:
-                link = self._links[tunnel.name] = _Link(tunnel)
+                link = self._links[tunnel.name] = _Link(tunnel, self._wanted.of(tunnel.name))
                 self._audit_at = now
-            elif link.tunnel.ifindex != tunnel.ifindex:
+            elif (link.tunnel.ifindex, link.tunnel.reports_logged) != (tunnel.ifindex, tunnel.reports_logged):
                 self._close_reports(link)
                 self._audit_at = now
             link.applications.configure(tunnel, now)
@@ -161,7 +162,8 @@ class FollowAgent:
         tunnel, link.problem = link.tunnel, None
         try:
             if link.reports is None:
-                link.reports = self._kernel.reports(tunnel.name, lambda: self._sent(link))
+                opened = self._kernel.logged_reports if tunnel.reports_logged else self._kernel.reports
+                link.reports = opened(tunnel.name, lambda: self._sent(link))
             key = _IGMP_VERSION.format(tunnel.name)
             if not tunnel.igmpv3:
                 self._put_back(key)

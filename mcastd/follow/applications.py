@@ -12,7 +12,7 @@
 What is more than the limit waits until others have left; what lingers takes no room.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from ipaddress import IPv4Address
@@ -34,6 +34,10 @@ LOST_FOR: Final = 3600.0
 
 _MOST_ASKED: Final = 16  # groups that are asked for one by one; of more, all are asked for
 _NOTHING: Final = DesiredGroup()
+
+
+def _nothing(_group: IPv4Address) -> DesiredGroup:
+    return _NOTHING
 
 
 class Want(NamedTuple):
@@ -60,6 +64,7 @@ class _Group:
     any_source: bool = False  # whether any of the sockets wants every source, as far as is known
     answered: bool = False  # whether a report said so, of the sockets that there are now
     live: DesiredGroup = _NOTHING  # what of their desire is followed
+    counted: int = 0  # how many entries of it take room
     wanted: DesiredGroup = _NOTHING  # that, and what lingers
     lingers: dict[IPv4Address | None, float] = field(default_factory=dict)  # until when, by source
 
@@ -67,9 +72,12 @@ class _Group:
 class Applications:
     """The groups of one tunnel. Times are monotonic, in seconds."""
 
-    def __init__(self, tunnel: FollowedTunnel) -> None:
+    def __init__(self, tunnel: FollowedTunnel, others: Callable[[IPv4Address], DesiredGroup] = _nothing) -> None:
+        """``others`` says what others than applications desire of a group: that takes no room."""
         self.tunnel = tunnel
         self.live = 0  # how many entries are followed, without those that linger
+        self._others = others
+        self._counted = 0  # those of them that take room
         self.refused: dict[IPv4Address, NotFollowedReason] = {}  # the groups that are not, or not wholly, followed
         self.waiting: dict[IPv4Address, None] = {}  # those of them that are too many
         self.lost: dict[IPv4Address, float] = {}  # groups whose memberships went with the interface, and when
@@ -177,21 +185,28 @@ class Applications:
 
     def _within_limit(self, group: IPv4Address, state: _Group, allowed: DesiredGroup) -> DesiredGroup:
         """What of it is followed: what has been before, and more as far as there is room."""
-        before, target = _entries(state.live), _entries(allowed)
-        room = self.tunnel.limit - (self.live - len(before))
+        before, free = _entries(state.live), _entries(self._others(group))
+        target = _entries(allowed)
+        kept, room = sorted(target - free, key=lambda one: (one not in before, int(one or 0))), self._room(state)
         live = allowed
-        if len(target) > room:
-            kept = sorted(target, key=lambda source: (source not in before, int(source or 0)))[: max(room, 0)]
-            any_source, sources = None in kept, frozenset(source for source in kept if source is not None)
+        if len(kept) > room:
+            del kept[max(room, 0) :]
+            entries = target & free | set(kept)
+            any_source, sources = None in entries, frozenset(source for source in entries if source is not None)
             live = DesiredGroup(any_source, sources, allowed.excluded if any_source else NONE)
             self.waiting[group] = None
         else:
             self.waiting.pop(group, None)
-        state.live = live
-        self.live += (grown := len(_entries(live)) - len(before))
-        if grown < 0:
-            self._changed.update(dict.fromkeys(islice(self.waiting, -grown)))
+        freed = state.counted - len(kept)
+        self.live += len(_entries(live)) - len(before)
+        self._counted -= freed
+        state.live, state.counted = live, len(kept)
+        if freed > 0:
+            self._changed.update(dict.fromkeys(islice(self.waiting, freed)))
         return live
+
+    def _room(self, state: _Group) -> int:
+        return self.tunnel.limit - (self._counted - state.counted)
 
 
 def _entries(desired: DesiredGroup) -> set[IPv4Address | None]:

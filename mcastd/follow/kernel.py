@@ -36,6 +36,9 @@ class Kernel(Protocol):
     def reports(self, ifname: str, on_arrival: Callable[[], None]) -> Reports:
         """The IGMP messages that leave by an interface."""
 
+    def logged_reports(self, tunnel: str, on_arrival: Callable[[], None]) -> Reports:
+        """The IGMP messages that our firewall drops, and logs, before they reach an interface."""
+
     def settle(self) -> None:
         """Return when everything that there was a notification of is wholly in what the next two read."""
 

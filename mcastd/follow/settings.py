@@ -21,6 +21,7 @@ class FollowedTunnel:
     ``igmpv3`` is that its interface is held to IGMPv3. ``needs_rp`` is that a group outside of ``ssm_ranges`` is joined
     by its rendezvous point: those of the configuration serve ``rp_ranges``, and of those that were learned ``has_rp``
     knows; ``rp_changes`` has grown when that may have changed.
+    ``reports_logged`` is that IGMP of this host is dropped before it reaches the interface, and logged for us;
     ``own_sockets`` is that sockets of mcastd have joined there what others than applications desire.
     """
 
@@ -36,6 +37,7 @@ class FollowedTunnel:
     needs_rp: bool = True
     rp_ranges: tuple[IPv4Network, ...] = ()
     rp_changes: int = 0
+    reports_logged: bool = False
     own_sockets: bool = False
     has_rp: Callable[[IPv4Address], bool] = field(default=partial(no_rp, ""), compare=False)
 

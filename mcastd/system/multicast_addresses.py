@@ -10,6 +10,7 @@
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import Final
 
 from mcastd.errors import HostError
-from mcastd.net import bpf, igmp, ipv4, memberships
+from mcastd.net import bpf, igmp, ipv4, memberships, nflog
 from mcastd.net.memberships import GroupChange, GroupOn, SourceLine
 from mcastd.system import sockets
+from mcastd.system.netfilter import NETLINK
 
 # Not /proc/net, which is the network namespace of the first thread.
 _IGMP, _MCFILTER = Path("/proc/thread-self/net/igmp"), Path("/proc/thread-self/net/mcfilter")
@@ -97,8 +99,39 @@ class OutgoingReports:
         self._sock.close()
 
 
+class LoggedReports:
+    """The IGMP messages that the firewall drops on a tunnel's interface, and logs; ``on_arrival`` as above."""
+
+    def __init__(self, tunnel: str, on_arrival: Callable[[], None]) -> None:
+        """Raise HostError."""
+        try:
+            with sockets.configuring(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK) as self._sock:
+                self._sock.send(nflog.bind(nflog.group_of(tunnel)))
+                code = -struct.unpack_from("=i", self._sock.recv(_SLICE), _HEADER.size)[0]
+                if code:
+                    self._sock.close()
+                    raise HostError(f"IGMP on {tunnel} cannot be seen (nfnetlink_log): {os.strerror(code)}")
+        except OSError as error:
+            raise HostError(f"IGMP on {tunnel} cannot be seen (nfnetlink_log): {error.strerror}") from error
+        asyncio.get_running_loop().add_reader(self._sock, on_arrival)
+
+    def receive(self) -> list[bytes]:
+        """IPv4 packets, a bounded number."""
+        found: list[bytes] = []
+        with contextlib.suppress(OSError):  # none are left, or some were lost
+            while len(found) < _PACKETS:
+                found += nflog.packets(self._sock.recv(65535))
+        return found
+
+    def close(self) -> None:
+        """Close the socket."""
+        asyncio.get_running_loop().remove_reader(self._sock)
+        self._sock.close()
+
+
 changes = NetlinkChanges
 reports = OutgoingReports
+logged_reports = LoggedReports
 
 
 def settle() -> None:

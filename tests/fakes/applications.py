@@ -81,6 +81,9 @@ class FakeApplications:
     def reports(self, _ifname: str, on_arrival: Callable[[], None]) -> FakeReports:
         return FakeReports(on_arrival, self._reports)
 
+    def logged_reports(self, tunnel: str, on_arrival: Callable[[], None]) -> FakeReports:
+        return self.reports(tunnel, on_arrival)
+
     def settle(self) -> None:
         pass
 

@@ -42,6 +42,7 @@ class FakeNftables:
     def __init__(self) -> None:
         self.tables: dict[str, FakeTable] = {}
         self.refuses: str | None = None  # why every run of nft fails
+        self.lacks: str | None = None  # a statement that the kernel has no module for
         self.hidden: str | None = None  # why the kernel says nothing of its tables
         self.no_events: str | None = None  # why the kernel reports no changes
         self.runs: list[str] = []  # the transactions, in order
@@ -53,6 +54,8 @@ class FakeNftables:
 
     async def transaction(self, text: str) -> None:
         await self._run(text)
+        if self.lacks is not None and self.lacks in text:
+            raise HostError("nft: /dev/stdin:9:3-50: Error: Could not process rule: No such file or directory")
         tables = deepcopy(self.tables)
         position = 0
         while position < len(text):

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import Config, Firewall
+from mcastd.config.model import Config, Firewall, Pim
 from mcastd.firewall.agent import FirewallAgent
 from mcastd.firewall.rules import FirewallDesired, table, unguarded
 from mcastd.history import History
@@ -567,3 +567,33 @@ async def test_forwarding_that_cannot_be_restored_does_not_keep_the_table() -> N
         await host.agent.close()
     assert host.handle() is None
     assert host.ledger.copy() == {"sysctl": {IP_FORWARD: "0"}}
+
+
+@simulated
+async def test_a_kernel_without_log_groups_gets_the_table_without_them() -> None:
+    without_gre = config(child(), tunnels=(tunnel(pim=Pim(), encapsulation="none"),))
+    host = Host()
+    host.nft.lacks = "log group"
+    async with running(host):
+        await host.want(without_gre)
+        assert host.agent.in_place
+        assert host.agent.standing == table(without_gre, logs=False) != table(without_gre)
+        runs = len(host.nft.runs)
+        await host.want(GUARDED)
+        await host.want(without_gre)
+        assert (host.agent.in_place, len(host.nft.runs)) == (True, runs + 2)
+        await asyncio.sleep(100.0)
+        assert (host.agent.in_place, len(host.nft.runs), host.problems()) == (True, runs + 2, [])
+
+
+@simulated
+async def test_a_table_that_nft_refuses_for_another_reason_is_tried_again_as_a_whole() -> None:
+    without_gre = config(child(), tunnels=(tunnel(pim=Pim(), encapsulation="none"),))
+    host = Host()
+    host.nft.refuses = "nft: no such program"
+    async with running(host):
+        await host.want(without_gre)
+        assert not host.agent.in_place
+        host.nft.refuses = None
+        await until(lambda: host.agent.in_place, "in place")
+        assert host.agent.standing == table(without_gre)

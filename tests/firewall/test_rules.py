@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mcastd.config.load import load
 from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Pim, Tunnel
 from mcastd.firewall import rules
+from mcastd.net import nflog
 from mcastd.net.gre import GreOptions
 from tests.namespaces import Namespace
 
@@ -271,7 +272,11 @@ def test_igmp_stays_here_where_pim_is_spoken() -> None:
     assert kept(gre=GreOptions(40)) == [f"{GRE} @th,0,32 0x20000800 @th,136,8 2 counter name igmp-gre1 drop"]
     everything = {"gre": GreOptions(40, checksum=True, sequence=True)}
     assert kept(**everything) == [f"{GRE} @th,0,32 0xb0000800 @th,200,8 2 counter name igmp-gre1 drop"]
-    assert kept(encapsulation="none") == ['oifname "gre1" ip protocol 2 counter name igmp-gre1 drop']
+    logged = f"log group {nflog.group_of('gre1')} "
+    rule = 'oifname "gre1" ip protocol 2 ip ttl != 0 counter name igmp-gre1 {}drop'
+    assert kept(encapsulation="none") == [rule.format(logged)]
+    without_gre = config(child(), tunnels=(tunnel(pim=Pim(), encapsulation="none"),))
+    assert rule.format("") in chain(rules.table(without_gre, logs=False), "leaving")
     assert kept(pim=None) == []
     assert kept(pim=None, upstream="igmp") == []
     assert kept(pim=None, upstream="none") == kept()

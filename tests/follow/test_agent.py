@@ -10,14 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 from statistics import median
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
+from mcastd.config.model import Config, Pim, Tunnel
 from mcastd.errors import HostError
+from mcastd.firewall import rules
 from mcastd.follow.agent import FollowAgent
 from mcastd.follow.kernel import Kernel
 from mcastd.follow.settings import FollowDesired, FollowedTunnel
@@ -44,12 +46,9 @@ def no_netlink(_on_arrival: Callable[[], None]) -> None:
     raise HostError("no notifications of joined groups: Invalid argument")
 
 
+NAMES = ("reports", "logged_reports", "settle", "users", "sources", "query")
 REPORTS_ALONE = cast(
-    "Kernel",
-    SimpleNamespace(
-        changes=no_netlink,
-        **{name: getattr(multicast_addresses, name) for name in ("reports", "settle", "users", "sources", "query")},
-    ),
+    "Kernel", SimpleNamespace(changes=no_netlink, **{name: getattr(multicast_addresses, name) for name in NAMES})
 )
 REAL = cast("Kernel", multicast_addresses)
 
@@ -92,7 +91,8 @@ def drop_source(sock: socket.socket, group: IPv4Address, source: str) -> None:
 
 
 class Following:
-    def __init__(self, kernel: Kernel, linger: float) -> None:
+    def __init__(self, kernel: Kernel, linger: float, *, reports_logged: bool = False) -> None:
+        self.reports_logged = reports_logged
         self.wanted = Wanted(lambda: time.monotonic())
         self.changed: dict[IPv4Address, list[DesiredGroup]] = {}
         self.wanted.listen(self._changed)
@@ -116,7 +116,15 @@ class Following:
 
     async def configure(self) -> None:
         index = socket.if_nametoindex(NAME)
-        tunnel = FollowedTunnel(NAME, index, IPv4Address(OWN), linger=self.linger, has_rp=lambda _: True, limit=5000)
+        tunnel = FollowedTunnel(
+            NAME,
+            index,
+            IPv4Address(OWN),
+            linger=self.linger,
+            has_rp=lambda _: True,
+            limit=5000,
+            reports_logged=self.reports_logged,
+        )
         self.agent.configure(FollowDesired((tunnel,), (NAME,)))
         await self.agent.settled()
 
@@ -125,8 +133,8 @@ class Following:
 
 
 @contextlib.asynccontextmanager
-async def following(kernel: Kernel, linger: float = 0.2) -> AsyncIterator[Following]:
-    found = Following(kernel, linger)
+async def following(kernel: Kernel, linger: float = 0.2, *, reports_logged: bool = False) -> AsyncIterator[Following]:
+    found = Following(kernel, linger, reports_logged=reports_logged)
     async with looping(found.agent.run()):
         await found.configure()
         yield found
@@ -195,6 +203,35 @@ def test_an_any_source_joiner_that_the_files_hide_is_found_by_the_looped_query(n
         for one in sockets:
             one.close()
 
+    namespace.run(main)
+
+
+def test_reports_that_the_firewall_drops_are_seen_in_its_log(namespace: Namespace) -> None:
+    """As on a tunnel without GRE: nothing of IGMP reaches the interface, and the looped query is answered."""
+
+    async def main() -> None:
+        s1, s2 = IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2")
+        with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as far:
+            far.bind(("far", 0x0800))
+            async with following(REPORTS_ALONE, reports_logged=True) as found:
+                with joined(GROUP, str(s1)) as one:
+                    await found.until(GROUP, DesiredGroup(sources=frozenset({s1})))
+                    with joined(GROUP, str(s1), str(s2)), joined(GROUP):
+                        await found.until(GROUP, DesiredGroup(True, frozenset({s1, s2})))
+                    one.close()
+                await found.until(GROUP, DesiredGroup())
+            with pytest.raises(BlockingIOError):
+                far.recv(2000)
+
+    tunnel = Tunnel(
+        name=NAME,
+        local=IPv4Address("192.0.2.1"),
+        remote=IPv4Address("192.0.2.2"),
+        address=IPv4Interface(f"{OWN}/30"),
+        encapsulation="none",
+        pim=Pim(),
+    )
+    namespace.call(lambda: subprocess.run(["nft", rules.table(Config(tunnels=(tunnel,)))], check=True))
     namespace.run(main)
 
 

@@ -210,6 +210,16 @@ def test_sources_count_one_by_one() -> None:
     assert (applications.live, set(applications.waiting)) == (1, {G1, G2})
 
 
+def test_what_others_desire_takes_no_room() -> None:
+    applications = Applications(replace(TUNNEL, limit=1), lambda group: ANY if group == G1 else DesiredGroup())
+    for group in (G1, G2, G3):
+        applications.observed(group, ONE)
+    assert wants(applications, 1.0) == {G1: ANY, G2: ANY}
+    assert (applications.live, list(applications.waiting)) == (2, [G3])
+    applications.observed(G2, NO_MEMBERS)
+    assert wants(applications, 2.0) == {G3: ANY}
+
+
 def test_one_that_waits_and_leaves_waits_no_longer() -> None:
     applications = following(replace(TUNNEL, limit=1), g1=ONE, g2=ONE)
     wants(applications, 1.0)
