@@ -26,7 +26,8 @@ from mcastd.wanted import STATIC, Wanted
 
 DESCRIPTOR: Final = "mroute"
 """The name of the socket in the descriptor store."""
-_AUDIT_PERIOD: Final = 30.0  # seconds between two looks at what the kernel has
+_AUDIT_PERIOD: Final = 30.0  # seconds between two looks at what the kernel has, or more:
+_SHARE: Final = 0.01  # of the time that they may take
 _RETRY_PERIOD: Final = 2.0  # seconds to the next attempt after a failure
 _SLICE: Final = 32  # groups that are planned before other work has a turn
 
@@ -66,6 +67,7 @@ class ForwardAgent:
         self._groups = Groups(Table(self._execute), wanted, downstream, self._nudge)
         self._reading = asyncio.Lock()  # one reading of the kernel at a time
         self._interfaces: Mapping[str, int] = {}  # of this host, at the last look
+        self._period = _AUDIT_PERIOD  # until the next one
         self._counts: dict[Key, Counts] = {}  # at the last reading
         self._vifs: Mapping[int, Vif] = {}  # likewise, by number
         self._problem: Problem | None = None  # why nothing is forwarded
@@ -129,7 +131,7 @@ class ForwardAgent:
         table = self._groups.table
         names = {number: name for name in self._names() if (number := table.number(name)) is not None}
         found: dict[tuple[str, str | None, str], ForwardedGroup] = {}
-        for group in table.groups() if only is None else (only,):
+        for group in list(table.groups()) if only is None else (only,):
             for key, entry in table.entries(group).items():
                 to = tuple(names[vif] for vif, _ in entry.out if vif != entry.parent and vif in names)
                 counts = self._counts.get(key)
@@ -197,7 +199,9 @@ class ForwardAgent:
         elif self._groups.table.set_links(links):
             self._groups.plan_all()
         elif audit:
+            began = time.monotonic()
             await self._read()
+            self._period = max(_AUDIT_PERIOD, (time.monotonic() - began) / _SHARE)
         self._groups.release(time.monotonic())
 
     async def _read_back(self, links: Mapping[str, int]) -> None:
@@ -291,7 +295,7 @@ class ForwardAgent:
         if self._problem is not None:
             return _RETRY_PERIOD
         deadline = self._groups.next_deadline()
-        return _AUDIT_PERIOD if deadline is None else max(0.0, min(_AUDIT_PERIOD, deadline - now))
+        return self._period if deadline is None else max(0.0, min(self._period, deadline - now))
 
     def _interface(self, config: Forward) -> ForwardStatus:
         name, number = config.name, self._groups.table.number(config.name)

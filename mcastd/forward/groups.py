@@ -53,7 +53,7 @@ class Groups:
     def plan_all(self) -> None:
         """Every group is to be planned."""
         self.refusal = None
-        self._dirty |= dict.fromkeys(self.table.groups()) | dict.fromkeys(self._asked)
+        self._dirty |= dict.fromkeys(self.table.groups()) | dict.fromkeys(self._asked)  # of dicts: no hash is computed
         for one in self._desired.interfaces:
             self._dirty |= dict.fromkeys(self._downstream.of(one.name).groups())
         self._nudge()
@@ -77,6 +77,13 @@ class Groups:
         """Whether this host is the one that forwards to a link."""
         return name in self._desired.queriers or (name in self._held and name not in self._desired.others)
 
+    def _joins(self, name: str) -> bool:
+        """Whether what is desired on a link is desired upstream.
+
+        So it is after a start, also while another router forwards: this one may take over when its streams arrive.
+        """
+        return name in self._desired.queriers or name in self._held
+
     def count(self, name: str) -> tuple[int, int]:
         """How many groups are forwarded to an interface, and how many are beyond its limit."""
         admission = self._admissions.get(name)
@@ -88,7 +95,7 @@ class Groups:
         """Desire what the table's entries forward, until hosts have been asked; returns how many groups that are."""
         configured = {one.name: one for one in self._desired.interfaces}
         found = 0
-        for group in self.table.groups():
+        for group in list(self.table.groups()):
             for vif, desired in inherited.desired(self.table.entries(group).values()):
                 config = configured.get(self.table.name(vif) or "")
                 if config is not None:
@@ -147,6 +154,8 @@ class Groups:
             if desired == NOTHING:
                 continue
             asked |= dict.fromkeys(((tunnel, one.name) for tunnel in one.from_), desired)
+            if not self.forwards(one.name):
+                continue
             vif = self._vif(one.name, needed)
             parents = tuple(number for name in one.from_ if (number := self._vif(name, needed)) is not None)
             if vif is not None and parents:
@@ -164,7 +173,7 @@ class Groups:
     def _admitted(self, config: Forward, group: IPv4Address) -> DesiredGroup:
         """What is forwarded of a group to an interface."""
         self._confirm(config.name, group)
-        desired = self._downstream.of(config.name).desired(group) if self.forwards(config.name) else NOTHING
+        desired = self._downstream.of(config.name).desired(group) if self._joins(config.name) else NOTHING
         admission = self._admissions.setdefault(config.name, Admission())
         before = len(admission.admitted)
         found = admission.admit(group, desired, config, self._ssm_ranges(config))

@@ -73,9 +73,9 @@ class Table:
         """The interface of a VIF."""
         return next((name for name, of in self._numbers.items() if of == number), None)
 
-    def groups(self) -> list[IPv4Address]:
-        """The groups that have entries."""
-        return list(self._groups)
+    def groups(self) -> Mapping[IPv4Address, Mapping[Key, Entry]]:
+        """The entries of each group that has some."""
+        return self._groups
 
     def entries(self, group: IPv4Address) -> Mapping[Key, Entry]:
         """The entries of a group, by their key."""

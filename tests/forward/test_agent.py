@@ -372,3 +372,21 @@ async def test_a_storm_of_joins_is_planned_in_slices() -> None:
         process.want(NOTHING, "eth1", groups[0])
         await process.planned()
         assert len(process.kernel.changed) == 1
+
+
+@simulated
+async def test_what_is_inherited_stays_joined_while_another_router_forwards_and_this_one_may_take_over() -> None:
+    host = Host()
+    async with running(host) as process:
+        await process.configure(behind())
+        process.want()
+        await process.planned()
+    async with running(host) as successor:
+        await successor.configure(behind(), others=frozenset({"eth1"}))
+        assert successor.upstream() == ANY_SOURCE
+        await successor.configure(behind())
+        assert successor.sent() == ["eth1"]
+        await successor.configure(behind(), others=frozenset({"eth1"}))
+        await asyncio.sleep(100.0)
+        assert successor.upstream() == NOTHING
+    host.close()

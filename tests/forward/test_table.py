@@ -170,7 +170,7 @@ def test_entries_whose_parent_is_gone_are_deleted_by_every_number_that_it_may_ha
     reported = [one if one.parent == 0 else one._replace(parent=-1) for one in kernel.table.values()]
     host.table.read_back(dict(kernel.vifs_by_number), reported, kernel.links)
     assert list(kernel.table) == [drops_the_rest(0).key]
-    assert host.table.groups() == []
+    assert not host.table.groups()
 
 
 def test_what_another_program_changed_is_corrected_by_the_next_plan() -> None:
