@@ -13,9 +13,10 @@ from mcastd.errors import DecodeError, HostError
 from mcastd.forward.desired import ForwardDesired, Forwarded, ForwardedGroup, ForwardSnapshot
 from mcastd.forward.groups import Groups
 from mcastd.forward.kernel import MulticastRouting, MulticastSocket
+from mcastd.forward.reading import Reading
 from mcastd.forward.table import AddEntry, AddVif, DeleteEntry, DeleteVif, Effect, Table
 from mcastd.history import History
-from mcastd.net.mroute import ANY, MAX_VIFS, NO_VIF, Counts, Entry, Key, UpcallKind, Vif, decode_upcall
+from mcastd.net.mroute import MAX_VIFS, UpcallKind, Vif, decode_upcall
 from mcastd.problems import Problem
 from mcastd.status import ForwardState, ForwardStatus
 from mcastd.system.fdstore import FdStore
@@ -68,7 +69,7 @@ class ForwardAgent:
         self._reading = asyncio.Lock()  # one reading of the kernel at a time
         self._interfaces: Mapping[str, int] = {}  # of this host, at the last look
         self._period = _AUDIT_PERIOD  # until the next one
-        self._counts: dict[Key, Counts] = {}  # at the last reading
+        self._forwarded: Forwarded = {}  # at the last reading
         self._vifs: Mapping[int, Vif] = {}  # likewise, by number
         self._problem: Problem | None = None  # why nothing is forwarded
         self._refused: str | None = None  # why a group is not
@@ -124,20 +125,15 @@ class ForwardAgent:
     def status(self, now: float) -> ForwardSnapshot:
         """Each downstream interface, and each group that is forwarded, as of the last reading."""
         interfaces = tuple(map(self._interface, self._desired.interfaces))
-        return ForwardSnapshot(interfaces, self.forwarded())
+        return ForwardSnapshot(interfaces, self._forwarded)
 
-    def forwarded(self, only: IPv4Address | None = None) -> Forwarded:
-        """What is forwarded, or that of one group, as of the last reading."""
-        table = self._groups.table
-        names = {number: name for name in self._names() if (number := table.number(name)) is not None}
-        found: dict[tuple[str, str | None, str], ForwardedGroup] = {}
-        for group in list(table.groups()) if only is None else (only,):
-            for key, entry in table.entries(group).items():
-                to = tuple(names[vif] for vif, _ in entry.out if vif != entry.parent and vif in names)
-                counts = self._counts.get(key)
-                packets = counts.packets - counts.wrong_interface if counts is not None else 0
-                source = None if entry.source == ANY else str(entry.source)
-                found[names.get(entry.parent, ""), source, str(group)] = ForwardedGroup(to, packets)
+    def forwarded(self, group: IPv4Address) -> Forwarded:
+        """What is forwarded of one group, as of the last reading."""
+        reading, found = Reading(self._groups.table, self._names()), {}
+        for entry in self._groups.table.entries(group).values():
+            key = reading.key(entry)
+            known = self._forwarded.get(key)
+            found[key] = ForwardedGroup(reading.to(entry), known.packets if known is not None else 0)
         return found
 
     def problems(self) -> Iterator[Problem]:
@@ -202,20 +198,19 @@ class ForwardAgent:
             began = time.monotonic()
             await self._read()
             self._period = max(_AUDIT_PERIOD, (time.monotonic() - began) / _SHARE)
-        self._groups.release(time.monotonic())
+        await self._in_slices(self._groups.release(time.monotonic()))
 
     async def _read_back(self, links: Mapping[str, int]) -> None:
         """Begin with what the kernel has; what the previous process forwarded goes on until hosts have been asked."""
         async with self._reading:
             vifs = {vif.number: vif.ifindex for vif in await self._routing.vifs()}
-            entries: list[Entry] = []
-            numbers = {index: number for number, index in vifs.items()}
-            await self._routing.entries(numbers, lambda entry, _counts: entries.append(entry))
-            self._groups.table.read_back(vifs, entries, links)
-        self._is_stale = False
-        if self._is_first and (count := self._groups.inherit(time.monotonic())):
-            self._log.info("forwarding_inherited", groups=count)
-        self._is_first = False
+            table, numbers = self._groups.table, {index: number for number, index in vifs.items()}
+            table.begin(vifs, links)
+            await self._routing.entries(numbers, lambda entry, _counts: table.take(entry))
+        if self._is_first and table.groups():
+            self._log.info("forwarding_inherited", groups=len(table.groups()))
+            await self._in_slices(self._groups.inherit(time.monotonic()))
+        self._is_first = self._is_stale = False
         self._groups.plan_all()
 
     async def _read(self) -> None:
@@ -230,20 +225,25 @@ class ForwardAgent:
                 self._is_stale = True
                 self.wake.set()
                 return
-            found: dict[Key, tuple[Entry, Counts]] = {}
-            await self._routing.entries(numbers, lambda entry, counts: found.update({entry.key: (entry, counts)}))
-            self._vifs = {vif.number: vif for vif in vifs}
-            self._counts = {key: counts for key, (_, counts) in found.items()}
-            if any(key.parent == NO_VIF or entry.parent == NO_VIF for key, (entry, _) in found.items()):
-                return  # an interface is gone, which is noticed by itself
-            for number, key in enumerate({*found, *table.keys()}):
-                entry = found[key][0] if key in found else None
-                if key not in table.touched and entry != table.entry(key):
-                    table.correct(key, entry)
-                    self._groups.dirty(key.group)
-                    self._history.repaired("forward", "multicast routes")
-                if not number % _SLICE:
-                    await asyncio.sleep(0)
+            reading = Reading(table, self._names())
+            await self._routing.entries(numbers, reading.take)
+            self._vifs, self._forwarded = {vif.number: vif for vif in vifs}, reading.forwarded
+            await self._in_slices(self._correct(reading))
+
+    def _correct(self, reading: Reading) -> Iterator[None]:
+        table = self._groups.table
+        for key, entry in reading.differences():
+            if key not in table.touched and entry != table.entry(key):
+                table.correct(key, entry)
+                self._groups.dirty(key.group)
+                self._history.repaired("forward", "multicast routes")
+            yield
+
+    async def _in_slices(self, steps: Iterator[None]) -> None:
+        """Take all steps, a bounded number before other work has a turn."""
+        for number, _ in enumerate(steps, start=1):
+            if not number % _SLICE:
+                await asyncio.sleep(0)
 
     def _end(self) -> None:
         """Give multicast routing back, also that which the previous process had."""

@@ -4,7 +4,8 @@ A group is planned when what is desired of it changes, and every group when inte
 One change costs what its group costs, however many groups there are.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
@@ -91,24 +92,26 @@ class Groups:
 
     # What the previous process forwarded
 
-    def inherit(self, now: float) -> int:
-        """Desire what the table's entries forward, until hosts have been asked; returns how many groups that are."""
+    def inherit(self, now: float) -> Iterator[None]:
+        """Desire what the table's entries forward, until hosts have been asked; in steps, for others to have a turn."""
         configured = {one.name: one for one in self._desired.interfaces}
-        found = 0
-        for group in list(self.table.groups()):
-            for vif, desired in inherited.desired(self.table.entries(group).values()):
+        for group, entries in list(self.table.groups().items()):
+            for vif, desired in inherited.desired(entries.values()):
                 config = configured.get(self.table.name(vif) or "")
                 if config is not None:
-                    found += 1
                     self._held[config.name] = now + inherited.hold(config)
-                    self._downstream.set_group(config.name, group, INHERITED, desired)
-        return found
+                    with suppress(McastdError):  # beyond the limit of an interface
+                        self._downstream.set_group(config.name, group, INHERITED, desired)
+                    yield
 
-    def release(self, now: float) -> None:
-        """What no host has asked for since the start is no longer desired."""
+    def release(self, now: float) -> Iterator[None]:
+        """What no host has asked for since the start is no longer desired; in steps, for others to have a turn."""
         for name in [name for name, until in self._held.items() if now >= until]:
-            del self._held[name]
-            self._downstream.replace(name, INHERITED, ())
+            for group, _ in self._downstream.of(name).of_origin(INHERITED):
+                self._downstream.set_group(name, group, INHERITED, NOTHING)
+                yield
+            self._held.pop(name, None)
+            self.plan_all()
         if not self._held:
             self._confirmed.clear()
 

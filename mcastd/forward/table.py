@@ -7,7 +7,7 @@ back gets another one.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -49,7 +49,7 @@ Effect = AddVif | DeleteVif | AddEntry | DeleteEntry
 class Table:
     """What the kernel has when all effects have been carried out, in their order.
 
-    ``execute`` is called with each effect, and raises what the kernel refuses; then ``read_back`` is due.
+    ``execute`` is called with each effect, and raises what the kernel refuses; then ``begin`` is due.
     """
 
     def __init__(self, execute: Callable[[Effect], None]) -> None:
@@ -81,6 +81,9 @@ class Table:
         """The entries of a group, by their key."""
         return self._groups.get(group, {})
 
+    def __len__(self) -> int:
+        return len(self._numbers) + sum(map(len, self._groups.values()))
+
     def keys(self) -> list[Key]:
         """The keys of all entries, (*,*) as well."""
         found = [drops_the_rest(number).key for number in self._numbers.values()]
@@ -98,8 +101,8 @@ class Table:
 
     # Inputs
 
-    def read_back(self, vifs: Mapping[int, int], entries: Iterable[Entry], links: Mapping[str, int]) -> None:
-        """Begin with what the kernel has: VIFs, as number and index of the interface, and entries.
+    def begin(self, vifs: Mapping[int, int], links: Mapping[str, int]) -> None:
+        """Begin with the VIFs that the kernel has, as number and index of the interface; ``take`` follows.
 
         ``links`` are the interfaces that are configured and exist: their indexes, by name. Of others no VIF stays.
         """
@@ -109,15 +112,17 @@ class Table:
         self._links = dict(links)
         of = {index: number for number, index in vifs.items()}
         self._numbers = {name: of[index] for name, index in links.items() if index in of}
-        for entry in entries:
-            if entry.parent == NO_VIF:
-                self._delete_without_vif(entry)
-            elif entry.group != ANY:
-                self._keep(entry)
         for number in set(vifs) - set(self._numbers.values()):
             self._retire(number)
         for number in self._numbers.values():
             self._execute(AddEntry(drops_the_rest(number)))
+
+    def take(self, entry: Entry) -> None:
+        """The kernel has an entry."""
+        if entry.parent == NO_VIF:
+            self._delete_without_vif(entry)
+        elif entry.group != ANY:
+            self._keep(entry)
 
     def correct(self, key: Key, entry: Entry | None) -> None:
         """Another program has changed an entry, or deleted it (None); but for (*,*), its group is to be planned."""

@@ -24,6 +24,7 @@ DAEMONS: Final = ("pimd", "mrouted", "smcrouted", "smcroute", "igmpproxy", "mcpr
 """Programs that use the kernel's multicast routing, by the names in /proc/PID/comm; FRR's is a pimd as well."""
 
 _LINKS: Final = (1,)  # RTNLGRP_LINK
+_PART: Final = 8192  # bytes, some 70 entries
 _FAMILY: Final = 128  # RTNL_FAMILY_IPMR
 _GETLINK, _GETROUTE = 18, 26
 _LINK: Final = struct.Struct("=BxHiII")
@@ -76,7 +77,7 @@ async def entries(numbers: Mapping[int, int], each: Callable[[Entry, Counts], No
         if (found := _entry(message, numbers)) is not None:
             each(*found)
 
-    await rtnetlink.dump("multicast routes", _GETROUTE, _ROUTE.pack(_FAMILY, *(0,) * 8), parse)
+    await rtnetlink.dump("multicast routes", _GETROUTE, _ROUTE.pack(_FAMILY, *(0,) * 8), parse, size=_PART)
 
 
 def _vifs(message: memoryview) -> tuple[Vif, ...] | None:

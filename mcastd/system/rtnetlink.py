@@ -127,9 +127,12 @@ def _address(message: memoryview) -> Address:
 
 
 async def dump(
-    what: str, kind: int, request: bytes, parse: Callable[[memoryview], T | None], *empty: int
+    what: str, kind: int, request: bytes, parse: Callable[[memoryview], T | None], *empty: int, size: int = _SLICE
 ) -> tuple[T, ...]:
-    """What ``parse`` makes of each message of a dump; nothing for an error in ``empty``. Raises HostError."""
+    """What ``parse`` makes of each message of a dump; nothing for an error in ``empty``. Raises HostError.
+
+    The messages come in parts of ``size`` bytes, between which other work has a turn.
+    """
     found: list[T] = []
     loop = asyncio.get_running_loop()
     with _host_errors(what), contextlib.closing(_open()) as sock:
@@ -137,7 +140,7 @@ async def dump(
         sock.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
         sock.send(_HEADER.pack(_HEADER.size + len(request), kind, _REQUEST | _DUMP, 1, 0) + request)
         while True:
-            for message_type, message in _messages(memoryview(await loop.sock_recv(sock, _SLICE))):
+            for message_type, message in _messages(memoryview(await loop.sock_recv(sock, size))):
                 if message_type in (_ERROR, _DONE):
                     code = -struct.unpack_from("=i", message)[0]
                     if code and code not in empty:

@@ -23,7 +23,7 @@ class Host:
         self.kernel = FakeMulticast(*names)
         self._socket = self.kernel.bare()
         self.table = Table(self.execute)
-        self.table.read_back({}, (), self.kernel.links)
+        self.table.begin({}, self.kernel.links)
 
     def execute(self, effect: Effect) -> None:
         match effect:
@@ -149,7 +149,9 @@ def test_a_table_that_begins_with_what_the_kernel_has_changes_what_differs_only(
     kernel = host.kernel
     host.changes()
     entries = list(kernel.table.values())
-    host.table.read_back(dict(kernel.vifs_by_number), entries, {name: kernel.links[name] for name in ("gre1", "eth1")})
+    host.table.begin(dict(kernel.vifs_by_number), {name: kernel.links[name] for name in ("gre1", "eth1")})
+    for entry in entries:
+        host.table.take(entry)
     vif = kernel.links["eth2"]
     assert vif not in kernel.vifs_by_number.values()
     host.changes()
@@ -168,7 +170,9 @@ def test_entries_whose_parent_is_gone_are_deleted_by_every_number_that_it_may_ha
     host.kernel.delete("gre1")
     kernel = host.kernel
     reported = [one if one.parent == 0 else one._replace(parent=-1) for one in kernel.table.values()]
-    host.table.read_back(dict(kernel.vifs_by_number), reported, kernel.links)
+    host.table.begin(dict(kernel.vifs_by_number), kernel.links)
+    for one in reported:
+        host.table.take(one)
     assert list(kernel.table) == [drops_the_rest(0).key]
     assert not host.table.groups()
 
