@@ -229,14 +229,17 @@ def follow(inputs: Inputs) -> FollowDesired:
 def igmp(inputs: Inputs) -> IgmpDesired:
     """The downstream interfaces; where nothing could be forwarded yet, no query displaces a router that can."""
     config, up = inputs.config, inputs.up
-    ready = {tunnel.name for tunnel in config.tunnels if _brings(up, tunnel.name)}
-    return IgmpDesired(config.forward, frozenset(one.name for one in config.forward if not ready & set(one.from_)))
+    tunnels = {name for name, link in up.links.items() if link.up}
+    ready = {name for name in tunnels if _brings(up, name)}
+    waiting = frozenset(one.name for one in config.forward if not tunnels & set(one.from_))
+    quiet = frozenset(one.name for one in config.forward if not ready & set(one.from_)) - waiting
+    return IgmpDesired(config.forward, waiting, quiet)
 
 
 def _brings(up: Up, tunnel: str) -> bool:
     """Whether what is joined on a tunnel arrives, or nothing is joined."""
-    link, arrival = up.links.get(tunnel), up.arrivals.get(tunnel)
-    return link is not None and link.up and arrival is not None and (arrival.receiving or not up.joins.get(tunnel))
+    arrival = up.arrivals.get(tunnel)
+    return arrival is not None and (arrival.receiving or not up.joins.get(tunnel))
 
 
 def streams(inputs: Inputs) -> StreamsDesired:

@@ -33,6 +33,7 @@ from mcastd.wanted import HOSTS, Wanted
 
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the interfaces without a notification
 _RETRY_PERIOD: Final = 2.0  # seconds to the next attempt after a failure
+_QUIET: Final = 30.0  # seconds to wait for what is joined to arrive, as it may not be sent now
 _TURN: Final = 0.005  # seconds of one callback; then others have a turn
 _SLICE: Final = 32  # groups that are passed on in one turn
 _EVENTS_RATE, _EVENTS_BURST = 0.1, 10.0  # lines in the log, a second and at once
@@ -41,8 +42,9 @@ _EVENTS_RATE, _EVENTS_BURST = 0.1, 10.0  # lines in the log, a second and at onc
 class Interface:
     """A downstream interface, its querier and its transport."""
 
-    def __init__(self, settings: IgmpInterface, querier: Querier) -> None:
+    def __init__(self, settings: IgmpInterface, querier: Querier, now: float) -> None:
         self.settings = settings
+        self.began = now
         self.querier = querier
         self.transport: Transport | None = None  # None if it could not be opened
         self.problem: str | None = None  # the last error of the host; None after a query could be sent
@@ -100,7 +102,7 @@ class IgmpAgent:
         while True:
             if not self._desired.interfaces:  # then nothing is asked of the kernel
                 self._without_address, self._problem = frozenset(), None
-                self._apply({}, frozenset())
+                self._apply({}, self._desired)
                 self.wake.finished()
                 await self.wake.wait(_AUDIT_PERIOD)
                 continue
@@ -189,32 +191,36 @@ class IgmpAgent:
             else:
                 found[forward.name] = settings
         self._without_address, self._problem = frozenset(without_address), None
-        self._apply(found, desired.waiting)
+        self._apply(found, desired)
 
     async def _settings(self, forward: Forward, link: Link) -> IgmpInterface | None:
         addresses = await self._links.addresses(link)
         return IgmpInterface.of(forward, addresses[0].interface.ip, link.index) if addresses else None
 
-    def _apply(self, found: Mapping[str, IgmpInterface], waiting: frozenset[str]) -> None:
+    def _apply(self, found: Mapping[str, IgmpInterface], desired: IgmpDesired) -> None:
         now = time.monotonic()
+        held = desired.waiting | {
+            name for name in desired.quiet
+            if (one := self._interfaces.get(name)) is None or now < one.began + _QUIET
+        }  # fmt: skip
         for name, one in list(self._interfaces.items()):
             if name not in found or found[name].ifindex != one.settings.ifindex:
                 self._remove(name)
         for name, settings in found.items():
             known = self._interfaces.get(name)
             if known is None:
-                querier = Querier(settings, now, allowed=name not in waiting)
-                known = self._interfaces[name] = Interface(settings, querier)
+                querier = Querier(settings, now, allowed=name not in held)
+                known = self._interfaces[name] = Interface(settings, querier, now)
                 self._open(known)
             elif known.transport is None:  # so it has heard nothing, and begins again
-                known.settings, known.querier = settings, Querier(settings, now, allowed=name not in waiting)
+                known.settings, known.querier = settings, Querier(settings, now, allowed=name not in held)
                 self._open(known)
             elif known.settings.address != settings.address:
                 known.settings = settings
                 self._open(known)
             known.settings = settings
             self._carry_out(known, known.querier.configure(settings, now))
-            if name not in waiting:
+            if name not in held:
                 self._carry_out(known, known.querier.allow_queries(now))
             self._carry_out(known, known.querier.advance(now))
             if known.transport is not None and known.querier.role is not Role.QUERIER:

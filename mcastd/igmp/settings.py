@@ -77,7 +77,12 @@ class IgmpInterface:
 
 @dataclass(frozen=True, slots=True)
 class IgmpDesired:
-    """The downstream interfaces; on ``waiting`` ones no query is sent yet that could take over from another router."""
+    """The downstream interfaces.
+
+    None of the tunnels of a ``waiting`` one is up, so no query of ours is to take over from another router. On a tunnel
+    of a ``quiet`` one nothing arrives of what is joined there: not yet, or because it is not sent.
+    """
 
     interfaces: tuple[Forward, ...] = ()
     waiting: frozenset[str] = frozenset()
+    quiet: frozenset[str] = frozenset()

@@ -55,8 +55,10 @@ class Bench:
         if address is not None:
             self.kernel.add_address("eth1", (IPv4Interface(address), None))
 
-    async def want(self, *forwards: Forward, waiting: frozenset[str] = frozenset()) -> None:
-        self.agent.configure(IgmpDesired(forwards, waiting))
+    async def want(
+        self, *forwards: Forward, waiting: frozenset[str] = frozenset(), quiet: frozenset[str] = frozenset()
+    ) -> None:
+        self.agent.configure(IgmpDesired(forwards, waiting, quiet))
         await self.agent.settled()
 
     @property
@@ -185,6 +187,20 @@ async def test_no_query_is_sent_before_it_is_allowed() -> None:
         await bench.want(FORWARD)
         assert len(bench.transport.queries()) == 1
         assert bench.status().state == "querier"
+
+
+@simulated
+async def test_what_is_joined_and_not_sent_is_waited_for_until_it_is_clear_that_it_is_not() -> None:
+    bench = Bench()
+    bench.plug()
+    async with looping(bench.agent.run()):
+        await bench.want(FORWARD, quiet=frozenset({"eth1"}))
+        for _ in range(5):
+            bench.transport.message(OTHER, Query(3, 2.0, robustness=2, interval=10.0))
+            await asyncio.sleep(5)
+        assert bench.transport.sent == []
+        waited = await until(lambda: bench.transport.sent != [], seconds=40)
+        assert waited < 36
 
 
 @simulated

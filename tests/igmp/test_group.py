@@ -116,6 +116,17 @@ def test_queries_for_a_group_lower_its_timer_and_do_so_at_other_routers() -> Non
     assert group.is_empty
 
 
+def test_an_answer_to_the_last_query_may_be_sent_at_the_end_of_its_time() -> None:
+    group = include(A)
+    group.ask(False, sources(A), NOW, TIMING)
+    for when in (NOW, NOW + 1.0):
+        assert len(list(group.queries(when, TIMING))) == 1
+    group.expire(NOW + 2.05)
+    assert group.desired(NOW + 2.05) == DesiredGroup(sources=sources(A))
+    group.expire(NOW + LMQT)
+    assert group.is_empty
+
+
 def test_after_an_answer_the_queries_say_that_timers_stay() -> None:
     group = exclude(sources(), sources())
     group.ask(True, sources(), NOW, TIMING)
