@@ -1,5 +1,6 @@
 """FRR's zebra and pimd in a namespace, with sockets and files of their own."""
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -53,6 +54,17 @@ class Frr:
         """The neighbours that pimd knows."""
         rows = [line.split() for line in self._ask("pimd", "show ip pim neighbor").splitlines()]
         return {row[1] for row in rows if len(row) > 3 and row[0] == "veth0"}
+
+    def igmp_querier(self) -> str:
+        """The address that pimd has for the querier on veth0."""
+        found: dict[str, dict[str, str]] = json.loads(self._ask("pimd", "show ip igmp interface json"))
+        return found.get("veth0", {}).get("querierIp", "")
+
+    def configure(self, *lines: str) -> None:
+        """Change pimd's configuration."""
+        words = [word for line in ("configure terminal", *lines) for word in ("-c", line)]
+        command = ["vtysh", "--vty_socket", str(self._folder), "-d", "pimd", *words]
+        subprocess.run(command, check=True, capture_output=True)
 
     def restart(self) -> None:
         """Kill pimd, which forgets everything, and start it again."""

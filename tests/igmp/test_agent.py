@@ -20,6 +20,7 @@ from mcastd.system import sockets
 from mcastd.system.log import get_logger
 from mcastd.system.netlink import Netlink
 from mcastd.wanted import Wanted
+from tests.frr import Frr
 from tests.loops import looping
 from tests.namespaces import Namespace, join, until
 
@@ -253,3 +254,27 @@ def test_a_switch_that_queries_without_an_address_is_not_elected(
                 assert igmp.status().is_ours
 
     vm.run(main)
+
+
+@pytest.mark.parametrize(("address", "is_lower"), [(VM - 3, True), (VM + 3, False)])
+def test_frr_and_we_elect_the_lower_address(namespace: Maker, address: IPv4Address, is_lower: bool) -> None:
+    vm, router = namespace(), namespace()
+    join(vm, f"{VM}/24", router, f"{address}/24")
+    frr = Frr(router, "interface veth0\n ip igmp\n")
+    # Given in the file, the interval would count only after a minute of startup queries.
+    times = ("ip igmp query-max-response-time 5", "ip igmp query-interval 1")
+    frr.configure("interface veth0", *times)
+
+    async def main() -> None:
+        async with running() as igmp:
+            elected = str(address if is_lower else VM)
+            await until(lambda: igmp.status().querier == elected and frr.igmp_querier() == elected, "the election")
+            if is_lower:
+                frr.close()
+                await until(lambda: igmp.status().is_ours, "the other one is gone")
+
+    try:
+        vm.run(main)
+    finally:
+        if not is_lower:
+            frr.close()
