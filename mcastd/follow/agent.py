@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from math import inf
 from typing import Final
 
@@ -15,7 +15,7 @@ from mcastd.follow.members import without
 from mcastd.follow.settings import FollowDesired, FollowedTunnel, FollowSnapshot
 from mcastd.membership import Membership
 from mcastd.net import igmp, ipv4
-from mcastd.net.memberships import NO_MEMBERS, GroupOn, Members, SourceLine, together
+from mcastd.net.memberships import GroupOn, SourceLine, members
 from mcastd.problems import Problem
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -27,8 +27,8 @@ _AUDIT_PERIOD: Final = 30.0  # seconds between two readings without a hint
 _RETRY_PERIOD: Final = 5.0  # seconds to the next attempt after a failure
 _REST: Final = 0.005  # seconds at least between two readings because of hints
 _SHARE: Final = 0.2  # of the time that readings may take while hints keep coming
-_PAGE: Final = 50  # lines of a file that the kernel returns at one time, and so without a gap
-_SLICE: Final = 500  # groups that are compared at a time
+_PAGE: Final = 50  # groups in a file that the kernel returns at one time, and so without a gap
+_SLICE: Final = 250  # groups that are compared at a time
 _IGMP_VERSION: Final = "net/ipv4/conf/{}/force_igmp_version"
 
 
@@ -244,27 +244,34 @@ class FollowAgent:
 
     async def _read_hinted(self, hints: Hints) -> None:
         keys = {**hints.joined, **hints.changed}
-        found: dict[GroupOn, Members] = dict.fromkeys(hints.left, NO_MEMBERS)
+        users = dict.fromkeys(hints.left, 0)
+        lines: Mapping[GroupOn, list[SourceLine]] = {}
         if keys:
             self._kernel.settle()
             indexes = {index for index, _ in keys}
             lines = await self._sources(indexes, keys)
-            if all(key in hints.joined for key in keys) and not lines:
-                found |= dict.fromkeys(keys, Members(1))
+            if hints.changed or not lines.keys().isdisjoint(keys):
+                found = await self._kernel.users(indexes)
+                users |= {key: found.get(key, 0) for key in keys}
             else:
-                users = await self._kernel.users(indexes)
-                found |= together({key: users.get(key, 0) for key in keys}, lines)
-        await self._observe(found)
+                users |= dict.fromkeys(keys, 1)
+        await self._observe(users, lines)
 
-    async def _sources(self, indexes: Iterable[int], keys: Mapping[GroupOn, None]) -> list[SourceLine]:
-        """The sources of these groups.
+    async def _sources(
+        self, indexes: Collection[int], keys: Mapping[GroupOn, None] | None = None
+    ) -> Mapping[GroupOn, list[SourceLine]]:
+        """The sources of all groups, and for certain of these.
 
         Of a long file that changes meanwhile, a line may be missing: it is read twice before a group has no sources.
         """
-        lines = await self._kernel.sources(frozenset(indexes))
-        if len(lines) > _PAGE and len({(line.ifindex, line.group) for line in lines} & keys.keys()) < len(keys):
-            lines = await self._kernel.sources(frozenset(indexes))
-        return [line for line in lines if (line.ifindex, line.group) in keys]
+        found = await self._kernel.sources(indexes)
+        if len(found) > _PAGE and (keys is None or keys.keys() - found.keys()):
+            again = await self._kernel.sources(indexes)
+            for key, lines in found.items():
+                if len(lines) > len(again.get(key, ())):
+                    again[key] = lines
+            return again
+        return found
 
     async def _read_all(self) -> None:
         by_index = self._by_index()
@@ -275,19 +282,18 @@ class FollowAgent:
         known = {(index, group) for index, applications in by_index.items() for group in applications}
         if known - users.keys():  # a line may have been missed
             users |= await self._kernel.users(by_index)
-        lines = await self._kernel.sources(by_index)
-        if len(lines) > _PAGE:
-            lines = list({*lines, *await self._kernel.sources(by_index)})
-        await self._observe({**dict.fromkeys(known, NO_MEMBERS), **together(users, lines)})
+        await self._observe({**dict.fromkeys(known, 0), **users}, await self._sources(by_index))
 
-    async def _observe(self, found: Mapping[GroupOn, Members]) -> None:
+    async def _observe(self, users: Mapping[GroupOn, int], lines: Mapping[GroupOn, list[SourceLine]]) -> None:
         by_index = self._by_index()
-        for number, ((index, group), members) in enumerate(found.items()):
+        for number, (key, count) in enumerate(users.items()):
+            index, group = key
             if (applications := by_index.get(index)) is not None:
+                found = members(count, lines.get(key, ()))
                 tunnel = applications.tunnel
                 if tunnel.own_sockets:
-                    members = without(members, self._wanted.of(tunnel.name).desired(group, without=APPLICATION))
-                applications.observed(group, members)
+                    found = without(found, self._wanted.of(tunnel.name).desired(group, without=APPLICATION))
+                applications.observed(group, found)
             if number % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
 

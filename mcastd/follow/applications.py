@@ -27,7 +27,7 @@ from mcastd.membership import NONE, DesiredGroup
 from mcastd.net.memberships import NO_MEMBERS, Members
 from mcastd.status import NotFollowedReason
 
-SLICE: Final = 100
+SLICE: Final = 50
 """Groups that one step looks at, so that other work has a turn."""
 LOST_FOR: Final = 3600.0
 """Seconds for which memberships that were lost with an interface are remembered."""
@@ -132,7 +132,7 @@ class Applications:
 
     def step(self, now: float) -> list[Effect]:
         """Look at some of the groups that have changed, or whose lingering is over."""
-        while self._deadlines and self._deadlines[0][0] <= now:
+        while len(self._changed) < SLICE and self._deadlines and self._deadlines[0][0] <= now:
             self._changed[heappop(self._deadlines)[1]] = None
         effects: list[Effect] = []
         for group in tuple(islice(self._changed, SLICE)):

@@ -45,8 +45,8 @@ class Kernel(Protocol):
     async def users(self, indexes: Collection[int]) -> dict[GroupOn, int]:
         """How many sockets have joined each group on interfaces."""
 
-    async def sources(self, indexes: Collection[int]) -> list[SourceLine]:
-        """The sources that they include or exclude."""
+    async def sources(self, indexes: Collection[int]) -> dict[GroupOn, list[SourceLine]]:
+        """The sources that they include or exclude, of the groups that have any."""
 
     def query(self, index: int, source: IPv4Address, group: IPv4Address | None) -> None:
         """Make this host report at once what its sockets want of a group, or (None) of all, on an interface."""

@@ -101,15 +101,13 @@ def sources(lines: Iterable[str], indexes: Container[int]) -> Iterator[SourceLin
             yield SourceLine(int(fields[0]), group, source, int(fields[4]), int(fields[5]))
 
 
-def together(users: Mapping[GroupOn, int], lines: Iterable[SourceLine]) -> dict[GroupOn, Members]:
-    """The sockets of each group in ``users``, with its sources."""
-    included: dict[GroupOn, dict[IPv4Address, int]] = {}
-    excluded: dict[GroupOn, dict[IPv4Address, int]] = {}
-    for index, group, source, including, excluding in lines:
-        for found, count in ((included, including), (excluded, excluding)):
-            if count and (index, group) in users:
-                found.setdefault((index, group), {})[source] = count
-    return {key: Members(count, included.get(key, {}), excluded.get(key, {})) for key, count in users.items()}
+def members(users: int, lines: Iterable[SourceLine]) -> Members:
+    """The sockets of one group, with its sources."""
+    found = tuple(lines)
+    if not users or not found:
+        return Members(users) if users else NO_MEMBERS
+    included = {line.source: line.included for line in found if line.included}
+    return Members(users, included, {line.source: line.excluded for line in found if line.excluded})
 
 
 def address(text: str) -> IPv4Address:

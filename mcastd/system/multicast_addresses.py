@@ -34,7 +34,7 @@ _ADDRESS: Final = struct.Struct("=4BI")
 _ATTRIBUTE: Final = struct.Struct("=HH")
 _RECEIVE_BUFFER: Final = 4 << 20  # some 5,000 changes
 _BATCH: Final = 256  # messages that are read at once
-_PACKETS: Final = 32
+_PACKETS: Final = 4  # that are read at once; each has up to 180 records
 _SLICE: Final = 1 << 14  # bytes of a file that are read and parsed at a time
 _LOST: Final = (errno.ENOBUFS, errno.ENOMEM)
 
@@ -154,11 +154,12 @@ async def users(indexes: Collection[int]) -> dict[GroupOn, int]:
     return found
 
 
-async def sources(indexes: Collection[int]) -> list[SourceLine]:
-    """The sources that sockets include or exclude on these interfaces. Raises HostError."""
-    found: list[SourceLine] = []
+async def sources(indexes: Collection[int]) -> dict[GroupOn, list[SourceLine]]:
+    """The sources that sockets include or exclude on these interfaces, by group. Raises HostError."""
+    found: dict[GroupOn, list[SourceLine]] = {}
     async for lines in _lines(_MCFILTER):
-        found += memberships.sources(lines, indexes)
+        for line in memberships.sources(lines, indexes):
+            found.setdefault((line.ifindex, line.group), []).append(line)
     return found
 
 

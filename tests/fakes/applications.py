@@ -96,13 +96,16 @@ class FakeApplications:
                 found[key] = found.get(key, 0) + 1
         return found
 
-    async def sources(self, indexes: Collection[int]) -> list[SourceLine]:
+    async def sources(self, indexes: Collection[int]) -> dict[GroupOn, list[SourceLine]]:
         await self._read()
         found: dict[tuple[int, IPv4Address, IPv4Address], list[int]] = {}
         for one in self.members:
             for source in one.sources if one.ifindex in indexes else ():
                 found.setdefault((one.ifindex, one.group, source), [0, 0])[one.excludes] += 1
-        return [SourceLine(*key, *counts) for key, counts in found.items()]
+        lines: dict[GroupOn, list[SourceLine]] = {}
+        for key, counts in found.items():
+            lines.setdefault(key[:2], []).append(SourceLine(*key, *counts))
+        return lines
 
     def query(self, index: int, source: IPv4Address, group: IPv4Address | None) -> None:
         self.queries.append(group)

@@ -18,6 +18,7 @@ from tests.fakes.clock import simulated, until
 from tests.fakes.memory import MemoryLedger, MemoryLog
 from tests.fakes.sysctls import FakeSysctls
 from tests.loops import looping
+from tests.test_costs import calls
 
 VERSION = "net/ipv4/conf/gre1/force_igmp_version"
 GROUP = IPv4Address("239.1.1.1")
@@ -359,3 +360,21 @@ async def test_sockets_of_mcastd_itself_are_no_applications() -> None:
         assert set(found.wanted.of("gre1").origins(GROUP, None)) == {FILE, APPLICATION}
         found.kernel.leave(other)
         assert found.sysctls.values[VERSION] == "0"
+
+
+@pytest.mark.parametrize("limit", [1, 5000])
+@simulated
+async def test_problems_cost_the_same_with_1_and_with_2000_groups(limit: int) -> None:
+    async def cost(count: int) -> int:
+        kernel = FakeApplications()
+        for number in range(count + 1):
+            kernel.join(str(GROUP + number))
+        async with following(kernel, replace(TUNNEL, limit=limit)) as found:
+            kernel.delete_interface()
+            found.configure(replace(TUNNEL, limit=limit, ifindex=7))
+            await found.agent.settled()
+            assert len(found.agent.status(0.0)["gre1"].lost) == min(count + 1, 100)
+            return calls(found.codes)
+
+    # The names of the first five are in the text.
+    assert await cost(2000) <= await cost(10)
