@@ -11,6 +11,7 @@ from socket import AF_INET, AF_UNIX, IPPROTO_GRE, SOCK_DGRAM, socket
 
 import pytest
 
+from mcastd.lab.commands import wait_for
 from tests.lab.pim_scene import open_tap, read_tap
 from tests.namespaces import Namespace, join
 
@@ -109,6 +110,8 @@ def test_no_gre_of_a_former_file_is_in_the_clear(
     key.write_text("a key")
     file.write_text(FORMER.format(folder=tmp_path, guard=str(guard).lower()))
     with daemon(host, file):
+        # On a slow machine it is ready before it has made the link.
+        wait_for("gre1", lambda: "gre1" in host.ip("link"), PATIENCE)
         host.ip("link", "set", "gre1", "up")  # as it is once its child has been there
     file.write_text(LATER[later](file.read_text()))
     with host.call(lambda: open_tap("veth0", IPPROTO_GRE)) as wire, talking(host):
