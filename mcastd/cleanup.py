@@ -48,6 +48,7 @@ async def clean_up(config: Config, directory: Path, log: Logger, system: System 
     views = links | {name: LinkView(0, _MTU, one.address.ip, True, 1) for name, one in gone.items()}
     standing = {name: link for name, link in views.items() if name in carried}
     agents.want_file()
+    await agents.follow.look(wiring.follow(Inputs(config, peers, Up(links=links))))
     agents.pim.take_leave(wiring.pim(Inputs(config, peers, Up(links=standing))))
     agents.prepare(peers)
     await agents.close()

@@ -12,7 +12,7 @@ from mcastd.cleanup import clean_up
 from mcastd.config.model import Config
 from mcastd.errors import HostError
 from mcastd.handover import Handover
-from mcastd.pim.packet import MessageType
+from mcastd.pim.packet import MessageType, decode_join_prune, unseal
 from mcastd.system import capabilities
 from mcastd.system.ledger import Ledger
 from tests.composed import ARTICLE, Host, Process
@@ -69,6 +69,18 @@ async def test_everything_is_taken_down_with_prunes_and_a_goodbye_and_nothing_is
         assert begun(host) == set()
         assert said(host) == [MessageType.JOIN_PRUNE, MessageType.HELLO]
         assert list(tmp_path.iterdir()) == []
+
+
+@simulated
+async def test_what_applications_have_joined_is_pruned(tmp_path: Path) -> None:
+    async with left_standing(tmp_path) as host:
+        host.applications.join("239.7.7.7", ifindex=host.kernel.links["gre1"].index)
+        await clean_up(ARTICLE, tmp_path, host.log.logger, host.system())
+        (update,) = [payload for _, payload in host.router.sent if payload[0] & 15 == MessageType.JOIN_PRUNE]
+        _, body = unseal(update)
+        pruned = {str(group.group) for group in decode_join_prune(body).groups if group.pruned}
+        assert pruned == {"239.7.7.7", *(str(group.group) for group in ARTICLE.groups)}
+        assert host.is_empty()
 
 
 @pytest.mark.parametrize("found", [b"", b"{", None], ids=["empty", "no JSON", "missing"])

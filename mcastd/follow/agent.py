@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from math import inf
 from typing import Final
 
@@ -114,6 +115,14 @@ class FollowAgent:
         for key in self._ledger.entries("sysctl"):
             if key.endswith("/force_igmp_version"):
                 self._put_back(key)
+
+    async def look(self, desired: FollowDesired) -> None:
+        """Desire once what applications have joined by now, for ``PimAgent.take_leave``; errors are ignored."""
+        for tunnel in desired.tunnels:
+            self._links[tunnel.name] = _Link(tunnel, self._wanted.of(tunnel.name))
+        with suppress(HostError):
+            await self._read_all()
+        await self._step()
 
     def status(self, now: float) -> FollowSnapshot:
         """What applications have joined, by the tunnel's name."""
