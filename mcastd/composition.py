@@ -368,6 +368,7 @@ class Composition:
             decrypted=self.streams.decrypted(),
             has_arrived=self.streams.has_arrived if self.streams.is_counting else None,
             queriers=self.igmp.queriers(),
+            asking=self.igmp.asking(),
         )
 
     def _inputs(self, part: Part[Any], up: Up) -> Inputs:

@@ -87,6 +87,8 @@ class Up:
     rp_changes: Mapping[str, int] = field(default_factory=dict)
     # By the downstream interface's name, whether this host is the elected querier; those where it is known.
     queriers: Mapping[str, bool] = field(default_factory=dict)
+    # The downstream interfaces whose hosts have not all had the time to say what they want.
+    asking: frozenset[str] = frozenset()
     # The text of the nftables table that is known to be in place, which matters where it is not the desired one.
     standing: str = ""
 
@@ -256,7 +258,8 @@ def forward(inputs: Inputs) -> ForwardDesired:
         for tunnel in inputs.config.tunnels
     }
     queriers = frozenset(name for name, is_querier in inputs.up.queriers.items() if is_querier)
-    return ForwardDesired(inputs.config.forward, tunnels, queriers, frozenset(inputs.up.queriers) - queriers)
+    others = frozenset(inputs.up.queriers) - queriers
+    return ForwardDesired(inputs.config.forward, tunnels, queriers, others, inputs.up.asking)
 
 
 def _receiving(inputs: Inputs) -> frozenset[str]:

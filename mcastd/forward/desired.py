@@ -25,13 +25,15 @@ class ForwardDesired:
     """The downstream interfaces, and by name the tunnels that are configured.
 
     ``queriers`` are the interfaces on which this host is the elected querier, ``others`` those on which another router
-    is: of several routers on a link the querier forwards (RFC 4605, section 4.2).
+    is: of several routers on a link the querier forwards (RFC 4605, section 4.2). On ``asking`` ones hosts have not all
+    had the time to say what they want.
     """
 
     interfaces: tuple[Forward, ...] = ()
     tunnels: Mapping[str, ForwardTunnel] = field(default_factory=dict)
     queriers: frozenset[str] = frozenset()
     others: frozenset[str] = frozenset()
+    asking: frozenset[str] = frozenset()
 
 
 class ForwardedGroup(NamedTuple):

@@ -106,7 +106,7 @@ class Groups:
 
     def release(self, now: float) -> Iterator[None]:
         """What no host has asked for since the start is no longer desired; in steps, for others to have a turn."""
-        for name in [name for name, until in self._held.items() if now >= until]:
+        for name in [name for name, until in self._held.items() if now >= until and name not in self._desired.asking]:
             for group, _ in self._downstream.of(name).of_origin(INHERITED):
                 self._downstream.set_group(name, group, INHERITED, NOTHING)
                 yield
@@ -117,7 +117,8 @@ class Groups:
 
     def next_deadline(self) -> float | None:
         """When ``release`` has something to do; None if never."""
-        return min(self._held.values(), default=None)
+        held = (until for name, until in self._held.items() if name not in self._desired.asking)
+        return min(held, default=None)
 
     # Sources that come by another tunnel
 

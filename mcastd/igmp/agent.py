@@ -142,6 +142,10 @@ class IgmpAgent:
         """By name the interfaces that are there, and whether we forward: no other router is the querier."""
         return {name: one.querier.is_querier for name, one in self._interfaces.items()}
 
+    def asking(self) -> frozenset[str]:
+        """The interfaces whose hosts have not all had the time to report since the start."""
+        return frozenset(name for name, one in self._interfaces.items() if not one.querier.is_complete)
+
     def hosts(self, group: IPv4Address, now: float) -> dict[str, dict[IPv4Address, float]]:
         """The hosts that are known to receive a group, by interface, each with the seconds since it asked for it."""
         return {
@@ -386,7 +390,8 @@ class IgmpAgent:
         """Call ``on_change`` if what other agents or status see has changed."""
         now = time.monotonic()
         interfaces = tuple(
-            (name, one.querier.role, one.problem, one.pim_routers.there(now)) for name, one in self._interfaces.items()
+            (name, one.querier.role, one.querier.is_complete, one.problem, one.pim_routers.there(now))
+            for name, one in self._interfaces.items()
         )
         shown = (interfaces, self._without_address, self._problem)
         if shown != self._shown:

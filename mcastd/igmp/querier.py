@@ -28,7 +28,7 @@ from mcastd.config.value_types import LINK_LOCAL_GROUPS
 from mcastd.igmp.effects import Effect, GroupChanged, LimitReached, OlderQuerier, QuerierChanged, SendQuery
 from mcastd.igmp.group import Group
 from mcastd.igmp.members import Hosts, Member
-from mcastd.igmp.settings import IgmpInterface, Timing
+from mcastd.igmp.settings import RESPONSE_GRACE, IgmpInterface, Timing
 from mcastd.membership import DesiredGroup
 from mcastd.net.igmp import (
     ALL_SYSTEMS,
@@ -83,6 +83,7 @@ class Querier:
         self.sent: Counter[str] = Counter()  # queries by type
         self.dropped: Counter[str] = Counter()  # messages and records by reason
         self.complete_at = now + settings.timing.group_membership_interval  # when every host has had time to report
+        self.is_complete = False  # whether that has passed
         self._allowed = allowed  # whether we may take over from another querier
         self._adopted: Timing | None = None  # the values of the other querier
         self._other_until = now + self.timing.other_querier_present_interval  # when it is gone, or never was
@@ -112,10 +113,6 @@ class Querier:
     def version(self, now: float) -> int:
         """The version of our queries: the oldest of the routers on the link, if ours is not older (section 6.6.2)."""
         return min([self.settings.version, *(version for version, until in self._older_until.items() if until > now)])
-
-    def is_complete(self, now: float) -> bool:
-        """Whether every host has had the time to report, however few of its reports arrived."""
-        return now >= self.complete_at
 
     def members(self, group: IPv4Address, now: float) -> Iterator[tuple[IPv4Address, Member]]:
         """The hosts that are known to receive a group."""
@@ -158,10 +155,12 @@ class Querier:
     def next_deadline(self) -> float:
         """When ``advance`` is to be called next."""
         waits = self._other_until if self.role is not Role.QUERIER else inf
-        return min(self._query_at, waits, self._due[0][0] if self._due else inf)
+        complete = inf if self.is_complete else self.complete_at
+        return min(self._query_at, waits, complete, self._due[0][0] if self._due else inf)
 
     def advance(self, now: float) -> list[Effect]:
         """Do what is due, of at most SLICE groups: while ``next_deadline`` is not later than ``now``, there is more."""
+        self.is_complete |= self.complete_at <= now
         if self.role is not Role.QUERIER and self._other_until <= now:
             self._take_over(now, startup=self.role is Role.WAITING)
         if self._query_at <= now:
@@ -185,8 +184,10 @@ class Querier:
             self._effects.append(QuerierChanged(None))
         self.role, self.other, self._adopted, self._query_at = Role.QUERIER, None, None, now
         self._startup = self.timing.robustness if startup else 0
-        asked_until = (self.timing.robustness - 1) * self.timing.startup_query_interval
-        self.complete_at = min(self.complete_at, now + asked_until + self.timing.query_response_interval)
+        if startup:
+            asked_until = now + (self.timing.robustness - 1) * self.timing.startup_query_interval
+            answered_at = asked_until + self.timing.query_response_interval + RESPONSE_GRACE
+            self.complete_at = min(self.complete_at, answered_at)
 
     def _general_query(self, now: float) -> None:
         timing = self.timing
@@ -313,7 +314,7 @@ class Querier:
 
     def _is_tracked(self, group: Group, now: float) -> bool:
         """Whether the group's members are known so well that one which leaves may be the last one."""
-        return self.settings.fast_leave and self.is_complete(now) and group.members.untracked_until <= now
+        return self.settings.fast_leave and self.is_complete and group.members.untracked_until <= now
 
     def _refuse(self, limit: str, host: IPv4Address) -> None:
         self.dropped[limit] += 1

@@ -67,12 +67,14 @@ class Process:
     def _changed(self) -> None:
         self.changes += 1
 
-    async def configure(self, *interfaces: Forward, others: frozenset[str] = frozenset()) -> None:
+    async def configure(
+        self, *interfaces: Forward, others: frozenset[str] = frozenset(), asking: frozenset[str] = frozenset()
+    ) -> None:
         """On every link that is not one of ``others`` this host is the querier."""
         queriers = frozenset(one.name for one in interfaces) - others
         links = self.kernel.links
         tunnels = {name: ForwardTunnel(index) for name, index in links.items() if name.startswith("gre")}
-        self.agent.configure(ForwardDesired(interfaces, tunnels, queriers, others))
+        self.agent.configure(ForwardDesired(interfaces, tunnels, queriers, others, asking))
         async with asyncio.timeout(60.0):
             await self.agent.settled()
 

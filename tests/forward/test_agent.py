@@ -375,6 +375,22 @@ async def test_a_storm_of_joins_is_planned_in_slices() -> None:
 
 
 @simulated
+async def test_what_is_inherited_stays_until_hosts_have_had_the_time_to_say_what_they_want() -> None:
+    host = Host()
+    async with running(host) as process:
+        await process.configure(behind())
+        process.want()
+        await process.planned()
+    async with running(host) as successor:
+        await successor.configure(behind(), asking=frozenset({"eth1"}))
+        await asyncio.sleep(300.0)
+        assert (successor.sent(), successor.upstream()) == (["eth1"], ANY_SOURCE)
+        await successor.configure(behind())
+        await until(lambda: successor.upstream() == NOTHING, "released", 1.0)
+    host.close()
+
+
+@simulated
 async def test_what_is_inherited_stays_joined_while_another_router_forwards_and_this_one_may_take_over() -> None:
     host = Host()
     async with running(host) as process:

@@ -204,6 +204,16 @@ async def test_what_is_joined_and_not_sent_is_waited_for_until_it_is_clear_that_
 
 
 @simulated
+async def test_hosts_have_been_asked_when_they_had_the_time_to_answer_the_last_query_of_the_start() -> None:
+    async with running() as bench:
+        assert bench.agent.asking() == {"eth1"}
+        changes = bench.changes
+        took = await until(lambda: bench.agent.asking() == frozenset(), seconds=10)
+        assert 4.5 < took < 5.0
+        assert bench.changes > changes
+
+
+@simulated
 async def test_a_pim_router_is_a_problem_while_it_is_heard() -> None:
     async with running() as bench:
         bench.transport.pim(OTHER)
