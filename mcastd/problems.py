@@ -23,6 +23,7 @@ PimCode = Literal["joins_not_joined", "nothing_joined", "pim_neighbor_missing", 
 FollowCode = Literal["follow_failed", "follow_limit_reached", "memberships_lost"]
 IgmpHostCode = Literal["igmp_join_failed"]
 ArrivalCode = Literal["all_silent", "child_sa_silent", "group_silent", "not_delivered", "nothing_ever_arrived"]
+CountingCode = Literal["streams_set_full"]
 ForwardCode = Literal[
     "downstream_missing", "forward_failed", "forward_not_joined", "groups_limit", "multicast_routing_taken", "vif_limit"
 ]
@@ -32,7 +33,9 @@ AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode
 PathsCode = Literal[
     PathCode, RouteCode, VrfCode, SilenceCode, ArrivalCode, RenewalCode, DownCode, PimCode, IgmpHostCode
 ]
-OwnCode = Literal[FollowCode, ForwardCode, IgmpCode, HostCode, StateCode, GuardCode, DaemonCode, ForeignCode]
+OwnCode = Literal[
+    CountingCode, FollowCode, ForwardCode, IgmpCode, HostCode, StateCode, GuardCode, DaemonCode, ForeignCode
+]
 ProblemCode = Literal[CharonCode, AuthenticationCode, AgreementCode, PathsCode, OwnCode]
 
 

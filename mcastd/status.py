@@ -307,11 +307,23 @@ class StreamStatus(Struct, frozen=True, kw_only=True):
     rate: float | None = None
 
 
+class DestinationCount(Struct, frozen=True, kw_only=True):
+    """What this host passed on of a stream since counting began, to its sockets (``interface`` None) or forwarded.
+
+    ``dropped`` arrived and was not passed on, while other packets were: by the firewall or the reverse path filter.
+    """
+
+    interface: str | None
+    packets: int
+    dropped: int = 0
+
+
 class StreamCount(Struct, frozen=True, kw_only=True):
     """What was counted of one stream; its packets and bytes are those of the report's ``period``.
 
     ``rate`` is packets a second: of the last seconds or, where a period was asked for, of that; None if not known yet.
-    ``age`` is since when it has been seen; None: since before mcastd started. Bytes include the IP header.
+    ``age`` is since when it has been seen; None: since before mcastd started. Bytes include the IP header. ``dropped``
+    are packets that this host dropped, of those for the destination to which most are missing.
     """
 
     tunnel: str
@@ -324,6 +336,8 @@ class StreamCount(Struct, frozen=True, kw_only=True):
     rate: float | None
     last_age: float
     age: float | None = None
+    dropped: int = 0
+    destinations: tuple[DestinationCount, ...] = ()
 
 
 class StreamsReport(Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from mcastd.cli.group_lines import duration
 from mcastd.status import StreamCount, StreamsReport
 
 _CLEAR = "\x1b[H\x1b[2J"
-_ROW = "{:<15} {:>5} {:<15} {:<10} {:>12} {:>15} {:>9} {:>7} {:>7}"
+_ROW = "{:<15} {:>5} {:<15} {:<10} {:>12} {:>15} {:>9} {:>8} {:>7} {:>7}"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TIMEOUT = 10.0  # seconds for the answer: tens of thousands of streams are read first
 
@@ -61,11 +61,13 @@ def _lines(report: StreamsReport) -> Iterator[str]:
     if report.counting_since is None or report.period is None:
         return
     yield f"counted since {report.counting_since}; packets and bytes of the last {duration(report.period)}"
-    yield _ROW.format("group", "port", "source", "tunnel", "packets", "bytes", "packets/s", "last", "for").rstrip()
+    yield _ROW.format(
+        "group", "port", "source", "tunnel", "packets", "bytes", "packets/s", "dropped", "last", "for"
+    ).rstrip()
     for one in report.streams:
         rate = "" if one.rate is None else f"{one.rate:.1f}"
         age = "" if one.age is None else duration(one.age)
-        counts = one.packets, one.bytes, rate, duration(one.last_age), age
+        counts = one.packets, one.bytes, rate, one.dropped, duration(one.last_age), age
         row = _ROW.format(one.group, one.port, one.source, one.tunnel, *counts)
         yield f"{row}  silent" if one.state == "silent" else row.rstrip()
     if not report.streams:

@@ -236,12 +236,23 @@ class StreamsAgent:
             await self._look()
 
     async def _look(self) -> None:
-        async with aclosing(self._counters.elements(table.NAME, table.SET)) as parts:
-            async for part in parts:
-                for element in part:
-                    self._monitor.stream(element, time.monotonic())
+        await self._look_at(table.SET, self._monitor.stream)
+        if self._monitor.begin_to_compare(time.monotonic()):
+            await self._look_at(table.ACCEPTED, self._monitor.passed_on)
+            if self._desired.config.forward:
+                await self._look_at(table.FORWARDED, self._monitor.passed_on)
+            await self._look_at(table.SET, self._monitor.stream)
         for _ in self._monitor.look(time.monotonic()):
             await asyncio.sleep(0)
+
+    async def _look_at(self, name: str, take: Callable[[Element, float], None]) -> None:
+        count = 0
+        async with aclosing(self._counters.elements(table.NAME, name)) as parts:
+            async for part in parts:
+                count += len(part)
+                for element in part:
+                    take(element, time.monotonic())
+        self._monitor.sized(name, count)
 
     def _update(self) -> None:
         """Take over what follows from the readings, and report what has changed by it."""

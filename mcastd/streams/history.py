@@ -1,7 +1,7 @@
 """What had been counted of each stream at earlier times, for a day, in steps that grow with their age. Pure.
 
 A step is taken every minute. One goes when its neighbours are not further apart than a tenth of its age: so the begin
-of any period is known to a tenth of it, and some 80 steps are kept, of 16 bytes for each stream.
+of any period is known to a tenth of it, and some 80 steps are kept, of 24 bytes for each stream.
 """
 
 from array import array
@@ -14,15 +14,18 @@ _RESOLUTION: Final = 0.1  # of a step's age, that its neighbours may be apart
 
 
 class Step(NamedTuple):
-    """Packets and bytes at one time (monotonic), by the stream's slot; a stream beyond them was not there yet."""
+    """Packets, bytes and drops at one time (monotonic), by the stream's slot; one beyond them was not there yet."""
 
     time: float
     packets: "array[int]"
     sizes: "array[int]"
+    dropped: "array[int]"
 
-    def of(self, slot: int) -> tuple[int, int]:
-        """The packets and bytes of a stream then."""
-        return (self.packets[slot], self.sizes[slot]) if slot < len(self.packets) else (0, 0)
+    def of(self, slot: int) -> tuple[int, int, int]:
+        """The packets, bytes and drops of a stream then."""
+        if slot >= len(self.packets):
+            return 0, 0, 0
+        return self.packets[slot], self.sizes[slot], self.dropped[slot]
 
 
 class History:
@@ -55,17 +58,17 @@ class History:
         """A stream is counted from 0 again."""
         for step in self._steps:
             if slot < len(step.packets):
-                step.packets[slot] = step.sizes[slot] = 0
+                step.packets[slot] = step.sizes[slot] = step.dropped[slot] = 0
 
     def clear(self, now: float) -> None:
         """All streams are counted from 0 again."""
-        self._steps = [Step(now, array("Q"), array("Q"))]
+        self._steps = [Step(now, array("Q"), array("Q"), array("Q"))]
 
     def begin(self, now: float) -> Step | None:
         """A step to write the counts of each stream to, if one is due; it counts after ``end``."""
         if self._steps and now - self._steps[-1].time < _PERIOD:
             return None
-        return Step(now, *(array("Q", bytes(8 * self._slots)) for _ in range(2)))
+        return Step(now, *(array("Q", bytes(8 * self._slots)) for _ in range(3)))
 
     def end(self, step: Step) -> None:
         """Add a step, and remove those that are not needed any more."""

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from mcastd.config.model import Config
 from mcastd.net.nfnetlink import Element
 from mcastd.problems import Problem
-from mcastd.status import ArrivalState, StreamCount, StreamStatus
+from mcastd.status import ArrivalState, DestinationCount, StreamCount, StreamStatus
 from mcastd.streams import table
 from mcastd.streams.decryption import Child
 from mcastd.streams.delivery import Delivery
@@ -25,6 +25,7 @@ from mcastd.streams.stream import SILENCE, Stream
 from mcastd.streams.tunnels import Look, Tunnel
 
 _LOOK_PERIOD: Final = (2.0, 10.0)  # seconds between two looks where nothing asks for one: with few streams, with many
+_COMPARE_PERIOD: Final = 10.0  # seconds between two looks that compare what arrived with what was passed on
 _STREAMS_A_SECOND: Final = 500  # that are read where nothing asks for a look, and ten times as many where it does
 _NAMED: Final = 5  # groups in the text of a problem
 _HAS_ARRIVED: Final = 5.0  # seconds; a packet before that may be older than the join that is asked for
@@ -61,6 +62,8 @@ class Monitor:
         self._arriving: set[bytes] = set()  # of these, where a stream was not silent at the last look
         self._interfaces: dict[str, Interface] = {}  # by the tunnel's name, where nftables is missing
         self._looked_at = 0.0  # when the streams were read last
+        self._full: set[str] = set()  # the sets that have no room for another stream
+        self._compared_at = 0.0  # when what arrived was compared with what was passed on last
         self._asked = False  # whether a look was asked for since then
         self._limited: dict[bytes, Limited] = {}  # the groups with max_silence, by ``table.place``
         self._expected_since: float | None = None  # since when streams are expected; None: not now
@@ -152,6 +155,23 @@ class Monitor:
             stream.counted(element.packets, seen, now, element.size)
         stream.epoch = self._epoch
 
+    def passed_on(self, element: Element, _now: float) -> None:
+        """Take what this host has passed on of one stream, after ``stream`` for all of them."""
+        key, interface = table.split(element.key)
+        if (stream := self._streams.get(key)) is not None:
+            stream.passed_on(interface, element.packets)
+
+    def sized(self, name: str, count: int) -> None:
+        """Take how many elements a set has: where it is full the kernel counts no other streams, and says nothing."""
+        (self._full.add if count >= table.FULL else self._full.discard)(name)
+
+    def begin_to_compare(self, now: float) -> bool:
+        """Whether this look compares what arrived with what was passed on: then what arrived is read twice."""
+        if not self._asked and now - self._compared_at < _COMPARE_PERIOD:
+            return False
+        self._compared_at = now
+        return True
+
     def look(self, now: float) -> Iterator[None]:
         """All streams have been read by now: work them off, in steps, between which nothing else is read."""
         self._asked = False
@@ -163,8 +183,10 @@ class Monitor:
             if now - stream.seen >= table.TIMEOUT:
                 gone.append(key)
                 continue
+            stream.compare()
             if step is not None and stream.epoch == self._epoch:
-                step.packets[stream.slot], step.sizes[stream.slot] = stream.packets, stream.size
+                slot = stream.slot
+                step.packets[slot], step.sizes[slot], step.dropped[slot] = stream.packets, stream.size, stream.dropped
             if (look := looks.get(stream.key.tunnel)) is not None:
                 look.add(stream, self._desired.is_joined, now)
             places = table.places(key)
@@ -288,6 +310,9 @@ class Monitor:
                 names = ", ".join(map(str, silent[:_NAMED])) + more
                 yield Problem("group_silent", name, f"silent on tunnel {name} beyond max_silence: {names}")
 
+        if self._full:
+            text = f"the kernel counts no further streams: full of {table.SIZE}: {', '.join(sorted(self._full))}"
+            yield Problem("streams_set_full", f"nftables table ip {table.NAME}", text)
         for name, dropped in self._dropped.items():
             if dropped:
                 text = f"this host drops what arrives on tunnel {name} for {dropped[0]}: its firewall, or rp_filter"
@@ -312,7 +337,7 @@ class Monitor:
 
 def _count(stream: Stream, step: Step | None, begin: float | None, now: float) -> StreamCount:
     """One stream since a step, or since counting began: if mcastd was there, at ``begin``."""
-    packets, size = (0, 0) if step is None else step.of(stream.slot)
+    packets, size, dropped = (0, 0, 0) if step is None else step.of(stream.slot)
     first = begin if stream.first_seen is None else stream.first_seen
     return StreamCount(
         tunnel=stream.key.tunnel,
@@ -325,6 +350,11 @@ def _count(stream: Stream, step: Step | None, begin: float | None, now: float) -
         rate=stream.rate_now(now) if step is None else (stream.packets - packets) / max(now - step.time, 1.0),
         last_age=now - stream.seen,
         age=None if first is None else now - first,
+        dropped=max(0, stream.dropped - dropped),
+        destinations=tuple(
+            DestinationCount(interface=name or None, packets=one.packets, dropped=one.dropped)
+            for name, one in sorted(stream.destinations.items())
+        ),
     )
 
 

@@ -9,6 +9,7 @@
 
 from typing import Final
 
+from mcastd.streams.acceptance import Acceptance, Reading
 from mcastd.streams.table import Key
 
 SILENCE: Final = 3.0
@@ -23,8 +24,8 @@ class Stream:
     """What is known of one stream. Times are monotonic, in seconds."""
 
     __slots__ = (
-        "_rate", "_rated_at", "_rated_with", "_started_at", "_started_with", "_was_busy",
-        "busy", "epoch", "first_seen", "key", "packets", "seen", "size", "slot",
+        "_passed_on", "_rate", "_rated_at", "_rated_with", "_started_at", "_started_with", "_was_busy",
+        "busy", "destinations", "epoch", "first_seen", "key", "packets", "seen", "size", "slot",
     )  # fmt: skip
 
     def __init__(self, key: Key, packets: int, seen: float, now: float, size: int = 0) -> None:
@@ -37,6 +38,8 @@ class Stream:
         self._started_with = packets  # the packets at its start
         self.size = size  # the bytes of all packets, their IP headers included
         self.first_seen: float | None = None  # its first packet, if mcastd was there
+        self.destinations: dict[str, Acceptance] = {}  # what was passed on; "" are the sockets of this host
+        self._passed_on: list[tuple[str, int, int]] = []  # to each, as just read, with what had arrived before
         self.slot = 0  # where its history is (``history.History``)
         self.epoch = 0  # the reset of all counts after which it was counted last (``Monitor``)
         self._rate: float | None = None  # packets a second, over some seconds before the last look; None: not known
@@ -63,6 +66,25 @@ class Stream:
                 self.busy = carried >= max(_PROOF, period)
         if now - seen >= SILENCE:
             self._started_at = None
+
+    def passed_on(self, destination: str, packets: int) -> None:
+        """Take what the kernel has counted by now, read after what has arrived."""
+        self._passed_on.append((destination, self.packets, packets))
+
+    def compare(self) -> None:
+        """What has arrived was read again, after ``passed_on`` for all destinations."""
+        for destination, arrived, packets in self._passed_on:
+            reading = Reading(arrived, packets, self.packets)
+            if (found := self.destinations.get(destination)) is None:
+                self.destinations[destination] = Acceptance(reading)
+            else:
+                found.counted(reading)
+        self._passed_on = []
+
+    @property
+    def dropped(self) -> int:
+        """Packets that this host has dropped, of the destination to which most are missing."""
+        return max((one.dropped for one in self.destinations.values()), default=0)
 
     def rate_now(self, now: float) -> float | None:
         """Packets a second in the last seconds; None if that is not known yet."""

@@ -11,6 +11,8 @@ from mcastd.net.nfnetlink import Element
 NAME: Final = "mcastd_streams"
 """The name of the table, in the family ``ip``."""
 SET: Final = "streams"
+ACCEPTED, FORWARDED = "accepted", "forwarded"
+"""The sets of what this host passes on: to its sockets, and with the outgoing interface to other machines."""
 SINCE: Final = "since"
 """A set with one element, whose age is for how long the streams have been counted: the kernel keeps it with them."""
 TUNNEL, DELIVERED, CHILD = "tunnel-", "delivered-", "child-"
@@ -20,12 +22,18 @@ TIMEOUT: Final = 2 * 86400.0
 SINCE_TIMEOUT: Final = 3650 * 86400.0
 """Seconds after which the element of ``SINCE`` would expire."""
 
-_SIZE: Final = 65536  # streams; the counters of the tunnels go on where the set is full
+SIZE: Final = 65536
+"""Elements of each set; where one is full the kernel counts no further stream, only the tunnel's packets."""
+FULL: Final = SIZE - SIZE // 100
+"""Elements that are seen of a set that may be full: those that have just expired take room for a while."""
 _CHAIN: Final = "arriving"
 _BEHIND: Final = "delivered"  # the chain behind the filters of this host
+_PASSED: Final = "passed"  # likewise, for what is forwarded
+_LAST: Final = 1000  # the priority of these
 # Before the kernel reassembles fragments, which keep their port in the first one alone: a datagram is counted once.
 _PRIORITY: Final = "raw - 200"
 _STREAMS: Final = "ip daddr 224.0.0.0/4 ip daddr != 224.0.0.0/24"
+_TYPE: Final = "ifname . ipv4_addr . ipv4_addr . inet_service"
 _KEY: Final = "iifname . ip saddr . ip daddr . udp dport"
 _IFNAME: Final = 16  # bytes of an interface's name in a key (IFNAMSIZ); the other fields take 4 each
 _USERSPACE_ESP: Final = "ipsec0"
@@ -61,8 +69,10 @@ def table(config: Config) -> str:
     return "\n".join(
         (
             f"table ip {NAME} {{",
-            f"\tset {SET} {{ type ifname . ipv4_addr . ipv4_addr . inet_service; size {_SIZE}; "
-            f"flags dynamic, timeout; timeout {TIMEOUT:.0f}s; }}",
+            *(
+                f"\tset {name} {{ type {_TYPE}{more}; size {SIZE}; flags dynamic, timeout; timeout {TIMEOUT:.0f}s; }}"
+                for name, more in ((SET, ""), (ACCEPTED, ""), (FORWARDED, " . ifname"))
+            ),
             f"\tset {SINCE} {{ type mark; counter; flags timeout; timeout {SINCE_TIMEOUT / 86400:.0f}d; "
             "elements = { 1 }; }",
             *(f"\tcounter {name} {{ packets 0 bytes 0 }}" for name in names),
@@ -71,9 +81,17 @@ def table(config: Config) -> str:
             *(f"\t\t{rule}" for rule in rules),
             "\t}",
             f"\tchain {_BEHIND} {{",
-            "\t\ttype filter hook input priority 1000; policy accept;",
+            f"\t\ttype filter hook input priority {_LAST}; policy accept;",
             *(
-                f'\t\tiifname "{tunnel.name}" {_STREAMS} counter name {DELIVERED}{tunnel.name}'
+                f'\t\tiifname "{tunnel.name}" {_STREAMS} counter name {DELIVERED}{tunnel.name} '
+                f"update @{ACCEPTED} {{ {_KEY} counter }}"
+                for tunnel in config.tunnels
+            ),
+            "\t}",
+            f"\tchain {_PASSED} {{",
+            f"\t\ttype filter hook forward priority {_LAST}; policy accept;",
+            *(
+                f'\t\tiifname "{tunnel.name}" {_STREAMS} update @{FORWARDED} {{ {_KEY} . oifname counter }}'
                 for tunnel in config.tunnels
             ),
             "\t}",
@@ -92,7 +110,11 @@ def transaction(text: str, counters: Iterable[str]) -> str:
     return "\n".join(
         (
             f"add table ip {NAME}",
-            *(f"{verb} chain ip {NAME} {chain}" for chain in (_CHAIN, _BEHIND) for verb in ("add", "flush", "delete")),
+            *(
+                f"{verb} chain ip {NAME} {chain}"
+                for chain in (_CHAIN, _BEHIND, _PASSED)
+                for verb in ("add", "flush", "delete")
+            ),
             *(f"delete counter ip {NAME} {name}" for name in surplus),
             text,
         )
@@ -101,7 +123,7 @@ def transaction(text: str, counters: Iterable[str]) -> str:
 
 def reset() -> str:
     """The commands that empty the set of streams, and let it count from now on."""
-    emptied = (f"flush set ip {NAME} {name}" for name in (SET, SINCE))
+    emptied = (f"flush set ip {NAME} {name}" for name in (SET, ACCEPTED, FORWARDED, SINCE))
     return "\n".join((*emptied, f"add element ip {NAME} {SINCE} {{ 1 }}", ""))
 
 
@@ -113,6 +135,12 @@ def key(element: Element) -> Key:
     name = raw[:_IFNAME].rstrip(b"\0").decode(errors="replace")
     source, group = IPv4Address(raw[_IFNAME : _IFNAME + 4]), IPv4Address(raw[_IFNAME + 4 : _IFNAME + 8])
     return Key(name, source, group, int.from_bytes(raw[_IFNAME + 8 : _IFNAME + 10], "big"))
+
+
+def split(element: bytes) -> tuple[bytes, str]:
+    """The key of a stream, and the outgoing interface, out of the key of an element of ``FORWARDED``."""
+    end = _IFNAME + 12
+    return element[:end], element[end:].rstrip(b"\0").decode(errors="replace")
 
 
 def place(tunnel: str, source: IPv4Address | None, group: IPv4Address) -> bytes:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 from mcastd.errors import HostError
 from mcastd.net.nfnetlink import Element
-from mcastd.streams.table import CHILD, DELIVERED, NAME, SET, SINCE, SINCE_TIMEOUT, TIMEOUT, TUNNEL
+from mcastd.streams.table import ACCEPTED, CHILD, DELIVERED, FORWARDED, NAME, SET, SINCE, SINCE_TIMEOUT, TIMEOUT, TUNNEL
 from tests.fakes.nftables import FakeNftables
 
 SOURCE = "100.15.30.5"
@@ -41,11 +41,13 @@ class FakeStreams:
 
     def __init__(self, nft: FakeNftables) -> None:
         self.looks = 0  # how often the streams were read
+        self.loses = 0.0  # the part of the packets that the host drops
         self.delivers = True  # whether the host passes on what arrives
         self.refuses: str | None = None  # why the kernel does not answer
         self._nft = nft
         self._flows: dict[bytes | str, Flow] = {}  # by the key of a stream, or the name of a CHILD_SA
         self._set: dict[bytes, Counted] = {}  # the elements
+        self._accepted: dict[bytes, Counted] = {}  # likewise, behind the filters
         self._table: tuple[int, int] | None = (
             None  # the handle of the table that they are in, and how often it was emptied
         )
@@ -64,15 +66,16 @@ class FakeStreams:
     async def elements(self, table: str, name: str) -> AsyncGenerator[list[Element], None]:
         await asyncio.sleep(0)
         self._answer()
-        if table != NAME or name not in (SET, SINCE) or self._table is None:
+        if table != NAME or name not in (SET, ACCEPTED, FORWARDED, SINCE) or self._table is None:
             raise HostError("nftables: No such file or directory")
         if name == SINCE:
             yield [Element(bytes(4), 0, SINCE_TIMEOUT - (self._at - self._since))]
             return
-        self.looks += 1
+        self.looks += name == SET
+        counted = {SET: self._set, ACCEPTED: self._accepted, FORWARDED: dict[bytes, Counted]()}[name]
         elements = [
             Element(key, one.packets, TIMEOUT - (self._at - one.last), one.packets * 100)
-            for key, one in self._set.items()
+            for key, one in counted.items()
         ]
         for start in range(0, len(elements), _PART):
             yield elements[start : start + _PART]
@@ -120,6 +123,7 @@ class FakeStreams:
         if found != self._table:
             self._table, self._since = found, now
             self._set.clear()
+            self._accepted.clear()
         for name, flow in self._flows.items():
             flow.due += flow.rate * period
             packets, flow.due = int(flow.due), flow.due % 1.0
@@ -131,6 +135,9 @@ class FakeStreams:
                 table.counts[flow.counter] = (counted[0] + packets, counted[1] + packets * 100)
                 if isinstance(name, bytes):
                     if self.delivers:
+                        accepted = self._accepted.setdefault(name, Counted())
+                        accepted.packets += round(packets * (1.0 - self.loses))
+                        accepted.last = now
                         behind = flow.counter.replace(TUNNEL, DELIVERED, 1)
                         table.counts[behind] = (table.counts[behind][0] + packets, 0)
                     element = self._set.setdefault(name, Counted())

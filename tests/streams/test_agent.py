@@ -34,6 +34,15 @@ table ip theirs {
 }
 """
 
+LOSSY = """
+table ip theirs {
+    chain early {
+        type filter hook prerouting priority raw; policy accept;
+        ip daddr 239.1.1.1 numgen inc mod 10 == 0 drop
+    }
+}
+"""
+
 
 @pytest.fixture
 def cable(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
@@ -199,6 +208,39 @@ def test_counting_since_outlives_a_process_and_a_reset_begins_again(
             assert [count[:2] for count in streams] == [(2, 2 * 48)]
             await asyncio.sleep(1.5)
             assert one.changes < 5
+
+    host.run(scenario)
+
+
+def test_what_a_firewall_of_this_host_drops_is_counted_exactly(
+    cable: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    host, other = cable
+    nft(host, "-f", "-", text=LOSSY)
+
+    def listen() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("", 5000))
+        request = IPv4Address(GROUP).packed + IPv4Address("10.44.4.6").packed
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+        return sock
+
+    async def scenario() -> None:
+        async with running(tmp_path) as one:
+            await one.want(CONFIG)
+            send(other, GROUP, packets=50)
+            await one.row()
+            with listen():
+                for _ in range(6):
+                    send(other, GROUP, packets=200)
+                    await asyncio.sleep(0.2)
+                    await one.row()
+                _, parts = await one.agent.report(IPv4Address(GROUP), None)
+                [stream] = [count for part in parts for count in part]
+            [local] = stream.destinations
+            assert (local.interface, stream.packets, local.packets) == (None, 1250, 1200 - 120)
+            assert stream.dropped == local.dropped
+            assert 3 * 20 <= local.dropped <= 5 * 20, "not those around the first reading and the last"
 
     host.run(scenario)
 

@@ -7,6 +7,7 @@ import pytest
 
 from mcastd.errors import HostError
 from mcastd.status import StreamCount, StreamsReport
+from mcastd.streams import table
 from mcastd.streams.table import NAME
 from mcastd.system import capabilities
 from tests.composed import ARTICLE, Host, Process, running
@@ -94,6 +95,37 @@ async def test_a_reset_counts_from_then_and_silence_is_still_known() -> None:
         assert "repaired" not in process.host.log.events()
         process.host.streams.arrives(GROUP, rate=0.0)
         await until(lambda: "all_silent" in {one.code for one in process.agents.problems()}, "all_silent")
+
+
+@simulated
+async def test_what_this_host_drops_is_the_difference_and_only_while_it_passes_on() -> None:
+    async with running() as process:
+        await counting(process)
+        before = (await ask(process))[1][GROUP]
+        assert (before.dropped, [one.interface for one in before.destinations]) == (0, [None])
+        process.host.streams.loses = 0.1
+        await asyncio.sleep(100.0)
+        process.host.streams.loses = 0.0
+        await asyncio.sleep(100.0)
+        lossy = (await ask(process))[1][GROUP]
+        assert 800 < lossy.dropped <= 1100
+        assert lossy.destinations[0].packets == pytest.approx(lossy.packets - 1000, rel=0.02)
+        process.host.streams.delivers = False
+        await asyncio.sleep(600.0)
+        assert (await ask(process))[1][GROUP].dropped == pytest.approx(lossy.dropped, abs=100)
+        assert (await ask(process, since=300.0))[1][GROUP].dropped == 0
+
+
+@simulated
+async def test_a_full_set_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as process:
+        await counting(process)
+        assert not list(process.agents.streams.problems())
+        monkeypatch.setattr(table, "FULL", 2)
+        process.host.streams.arrives(OTHER)
+        await until(lambda: "streams_set_full" in {one.code for one in process.agents.problems()}, "full")
+        monkeypatch.setattr(table, "FULL", 3)
+        await until(lambda: "streams_set_full" not in {one.code for one in process.agents.problems()}, "not full")
 
 
 @simulated

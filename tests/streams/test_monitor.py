@@ -96,8 +96,8 @@ def test_what_was_counted_is_given_in_steps() -> None:
     monitor = wanting(CONFIG, joins=1)
     look(monitor, 1000.0, [(f"239.1.{n // 250}.{n % 250}", 100, 1000.0) for n in range(10_000)])
     parts = monitor.counts(None, None, 900.0, 1001.0)
-    assert calls(lambda: next(parts)) < 10_000 + 256 * 20
-    assert max(calls(lambda: next(parts)) for _ in range(38)) < 256 * 20
+    assert calls(lambda: next(parts)) < 10_000 + 256 * 25
+    assert max(calls(lambda: next(parts)) for _ in range(38)) < 256 * 25
     assert sum(map(len, monitor.counts(None, 950.0, 900.0, 1001.0))) == 10_000
     assert [one.group for part in monitor.counts(GROUP, None, 900.0, 1001.0) for one in part] == [str(GROUP)]
 
