@@ -201,6 +201,8 @@ def _forward(forward: ForwardStatus) -> Iterator[str]:
         querier = "this host" if igmp.is_ours else igmp.querier or "not known yet"
         yield f"  IGMPv{igmp.version}: querier {querier}, {igmp.groups} groups of {igmp.hosts} hosts"
         yield from _given("    problem: {}", igmp.problem)
+        others = (f"{one.address} (IGMPv{one.version}, {duration(one.heard_age)} ago)" for one in igmp.others)
+        yield from _given("    other queriers: {}", ", ".join(others))
         yield from _given("    a PIM router is there too: {}", igmp.pim_router)
         yield from _given("    dropped: {}", _counters(igmp.dropped))
 

@@ -18,6 +18,7 @@ from mcastd.status import (
     KeepaliveStatus,
     NeighborStatus,
     OriginStatus,
+    OtherQuerierStatus,
     PeerStatus,
     PimStatus,
     QuerierStatus,
@@ -266,10 +267,14 @@ def test_the_firewall_is_shown(
         (
             ForwardStatus(
                 name="eth1", state="standby", tunnels=("gre1",), groups=3, refused=1, problem="no",
-                igmp=QuerierStatus(querier="192.168.1.2", version=2, pim_router="192.168.1.3", dropped={"short": 1}),
+                igmp=QuerierStatus(
+                    querier="192.168.1.2", version=2, pim_router="192.168.1.3", dropped={"short": 1},
+                    others=(OtherQuerierStatus(address="192.168.1.2", version=2, heard_age=3.0),),
+                ),
             ),
             "\nforward eth1: standby, from gre1, 3 groups, 1 refused, 0 packets, 0 bytes\n  problem: no\n"
-            "  IGMPv2: querier 192.168.1.2, 0 groups of 0 hosts\n    a PIM router is there too: 192.168.1.3\n"
+            "  IGMPv2: querier 192.168.1.2, 0 groups of 0 hosts\n    other queriers: 192.168.1.2 (IGMPv2, 3.0s ago)\n"
+            "    a PIM router is there too: 192.168.1.3\n"
             "    dropped: short 1\n",
         ),
         (ForwardStatus(name="eth1", state="waiting", igmp=QuerierStatus()), "\n  IGMPv3: querier not known yet, 0 "),

@@ -76,6 +76,18 @@ class Reported(Cause):
         "find it and let it leave that alone: NetworkManager (unmanaged-devices), systemd-networkd, a firewall "
         "service, configuration management; journalctl -u mcastd has the times",
     )
+    PIM_ROUTER_ON_SEGMENT = either(
+        "a PIM router is on the segment of the receivers; if it forwards the same groups, they get each packet twice",
+        "let one of the two forward them: mcastd takes no part in PIM's assert there",
+    )
+    DOWNSTREAM_WITHOUT_ADDRESS = here(
+        "machines behind the interface are not asked what they want, since a query needs an address to be sent from",
+        "give the interface an IPv4 address",
+    )
+    IGMP_FAILED = here(
+        "machines behind the interface are not asked what they want, since the host refuses to send or receive IGMP",
+        "the message says what: a missing capability (CAP_NET_RAW), a firewall in the output hook",
+    )
     AGENT_FAILED = here(
         "a part of mcastd has failed; it is started again, and the others go on",
         "journalctl -u mcastd has the reason; `mcastd support` collects what a report of it needs",
