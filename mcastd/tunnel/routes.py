@@ -28,10 +28,15 @@ class RoutePlan:
 
 
 def prefixes(tunnel: Tunnel, groups: Iterable[Group]) -> tuple[IPv4Network, ...]:
-    """The prefixes of the key ``routes``, in its order, its words replaced by the RPs and the groups of the file."""
+    """The prefixes of the key ``routes``, in its order, its words replaced by what they stand for.
+
+    ``groups`` is what applications are to join on the tunnel: what the RPs serve, what is followed by range, and the
+    groups of the file.
+    """
     own = [group for group in groups if group.tunnel == tunnel.name]
     rps = tunnel.pim.rp if tunnel.pim is not None else ()
-    ranges = {range_ for rp in rps for range_ in rp.groups}
+    followed = tunnel.follow if isinstance(tunnel.follow, tuple) else ()
+    ranges = {*followed, *(range_ for rp in rps for range_ in rp.groups)}
     found: dict[IPv4Network, None] = {}
     for route in tunnel.routes:
         match route:

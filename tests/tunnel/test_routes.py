@@ -51,6 +51,12 @@ def test_neighbouring_groups_are_one_prefix() -> None:
     assert prefixes(tunnel("groups"), groups) == (IPv4Network("232.1.1.0/30"), RANGE)
 
 
+def test_ranges_that_are_followed_are_groups_as_well() -> None:
+    wide, within = IPv4Network("232.0.0.0/8"), IPv4Network("239.1.0.0/16")
+    assert prefixes(tunnel("groups", follow=(wide, within)), ()) == (wide, RANGE)
+    assert prefixes(tunnel("rp", follow=(wide,)), ()) == prefixes(tunnel("rp"), ())
+
+
 def test_without_pim_the_words_stand_for_nothing() -> None:
     assert prefixes(tunnel("groups", "rp", "sources", pim=None), ()) == ()
     assert prefixes(tunnel(), GROUPS) == ()

@@ -85,7 +85,8 @@ def _elsewhere(facts: Facts) -> Found:
     tunnels = {view.tunnel.name for view in facts.views()}
     on_tunnels = {group for name in tunnels for group in facts.proc.memberships.get(name, ())}
     for view in facts.views():
-        ranges = [groups for rp in (view.tunnel.pim.rp if view.tunnel.pim else ()) for groups in rp.groups]
+        pim = view.tunnel.pim
+        ranges = [*pim.ssm_ranges, *(groups for rp in pim.rp for groups in rp.groups)] if pim is not None else []
         listed = {group.group for group in (facts.config.groups if facts.config else ())}
         for interface, groups in sorted(facts.proc.memberships.items()):
             for group in sorted(groups - on_tunnels) if interface not in tunnels else ():
