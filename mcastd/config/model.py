@@ -319,7 +319,7 @@ class Forward(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """time in which others answer when a host has left a group"""
     fast_leave: bool = False
     """stop at once when the last known host of a group leaves, without asking others"""
-    ttl_threshold: Annotated[int, Meta(ge=1, le=255)] = 1
+    ttl_threshold: Annotated[int, Meta(ge=1, le=254)] = 1
     """TTL that a packet has to exceed to be forwarded"""
     max_groups: Annotated[int, Meta(ge=1, le=MAX_JOINS)] = 4000
     """how many groups the machines may ask for"""
