@@ -25,6 +25,7 @@ _QUERY_TAIL = Struct("!BBH")
 _REPORT_COUNT = Struct("!H")
 _RECORD = Struct("!BBH4s")
 _SUPPRESS, _ROBUSTNESS = 0x08, 0x07
+_NO_SOURCES: Final = (0, 127)  # the first bytes of "this network" and of loopback addresses
 
 
 class MessageType(IntEnum):
@@ -187,7 +188,7 @@ def _sources(data: bytes, at: int, count: int) -> tuple[IPv4Address, ...]:
     if at + 4 * count > len(data):
         raise DecodeError("truncated")
     found = [data[here : here + 4] for here in range(at, at + 4 * count, 4)]
-    if any(source[0] >= 0xE0 or source[0] == 0 for source in found):  # multicast, reserved, or "this network"
+    if any(source[0] >= 0xE0 or source[0] in _NO_SOURCES for source in found):  # or multicast, or reserved
         raise DecodeError("source_address")
     return tuple(map(IPv4Address, found))
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from ipaddress import IPv4Address
 
 import pytest
+from msgspec.structs import replace
 
 from mcastd.config.model import Forward
 from mcastd.igmp.agent import IgmpAgent
@@ -278,3 +279,24 @@ def test_frr_and_we_elect_the_lower_address(namespace: Maker, address: IPv4Addre
     finally:
         if not is_lower:
             frr.close()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_bridge_of_this_host_with_snooping(namespace: Maker, version: int) -> None:
+    """As containers and virtual machines are attached."""
+    vm, host = namespace(), namespace()
+    vm.batch("link add br0 type bridge mcast_snooping 1", f"addr add {VM}/24 dev br0", "link set br0 up")
+    vm.ip("link", "add", "port0", "type", "veth", "peer", "name", "veth0", "netns", host.name)
+    vm.batch("link set port0 master br0", "link set port0 up")
+    host.batch("link set veth0 addrgenmode none", f"addr add {HOST}/24 dev veth0", "link set veth0 up")
+    host.execute(f"sysctl -qw net.ipv4.conf.veth0.force_igmp_version={version}")
+
+    async def main() -> None:
+        async with running(replace(FORWARD, name="br0")) as igmp:
+            with joined(host, GROUP):
+                await until(lambda: igmp.downstream.of("br0").desired(GROUP) == ANY, "joined")
+                await asyncio.sleep(3.5)
+                assert igmp.downstream.of("br0").desired(GROUP) == ANY
+            await until(lambda: igmp.downstream.of("br0").desired(GROUP) == NOTHING, "left")
+
+    vm.run(main)

@@ -344,3 +344,13 @@ async def test_many_changes_are_passed_on_in_turns() -> None:
         assert 0 < len(bench.downstream.of("eth1")) < 180
         await asyncio.sleep(0)
         await until(lambda: len(bench.downstream.of("eth1")) == 180, seconds=1)
+
+
+@simulated
+async def test_a_host_that_names_what_cannot_be_a_source_does_not_keep_others_from_a_group() -> None:
+    async with running() as bench:
+        for source in ("127.0.0.1", "0.0.0.0", "224.0.0.5"):
+            bench.transport.message(HOST, V3Report((Record(RecordType.ALLOW, GROUP, (IPv4Address(source),)),)))
+        bench.transport.message(OTHER, V3Report((Record(RecordType.ALLOW, GROUP, (SOURCE,)),)))
+        assert bench.desired() == DesiredGroup(sources=frozenset({SOURCE}))
+        assert bench.status().dropped == {"source_address": 3}

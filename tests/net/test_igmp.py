@@ -24,7 +24,7 @@ from tests.igmp.encoders import encode, encode_record, encode_v3_report, seal
 
 GROUP, SOURCE = IPv4Address("239.1.2.3"), IPv4Address("100.15.30.10")
 GROUPS = st.integers(0xE0000000, 0xEFFFFFFF).map(IPv4Address)
-SOURCES = st.integers(0x01000000, 0xDFFFFFFF).map(IPv4Address)
+SOURCES = st.integers(0x01000000, 0xDFFFFFFF).filter(lambda number: number >> 24 != 127).map(IPv4Address)
 CODES = st.integers(0, 255).map(decode_code)
 SOURCE_LISTS = st.lists(SOURCES, max_size=5).map(tuple)
 RECORDS = st.builds(Record, st.sampled_from(RecordType), GROUPS, SOURCE_LISTS)
@@ -156,7 +156,7 @@ MALFORMED = {
     ],
     "source_address": [
         encode_v3_report([encode_record(RecordType.ALLOW, GROUP, (IPv4Address(source),))])
-        for source in ("0.0.0.0", "224.0.0.1", "255.255.255.255")
+        for source in ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255")
     ],
     "sources_without_group": [seal(bytes.fromhex("1164000000000000027d0001") + SOURCE.packed)],
 }
