@@ -54,6 +54,7 @@ class Hosts:
 
     def __init__(self) -> None:
         self._groups: dict[IPv4Address, int] = {}  # how many groups each host is a member of
+        self._sources: dict[IPv4Address, int] = {}  # how many sources it has listed for them
         self._tracked = 0  # memberships and their sources, of all hosts
 
     def __len__(self) -> int:
@@ -63,26 +64,32 @@ class Hosts:
         """How many groups a host is a member of."""
         return self._groups.get(host, 0)
 
+    def sources_of(self, host: IPv4Address) -> int:
+        """How many sources a host has listed for its groups."""
+        return self._sources.get(host, 0)
+
     def can_track(self, host: IPv4Address, sources: int) -> bool:
         """Whether there is room for one more membership of a host."""
         return self._tracked + 1 + sources <= MAX_TRACKED and (host in self._groups or len(self) < MAX_HOSTS)
 
-    def resized(self, more: int) -> None:
-        """A membership has so many sources more."""
+    def resized(self, host: IPv4Address, more: int) -> None:
+        """A membership of a host has so many sources more."""
         self._tracked += more
+        self._sources[host] = self.sources_of(host) + more
 
     def joined(self, host: IPv4Address, member: Member) -> None:
         """A host is a member of one more group."""
         self._groups[host] = self.groups_of(host) + 1
-        self._tracked += 1 + len(member.sources)
+        self._tracked += 1
+        self.resized(host, len(member.sources))
 
     def left(self, host: IPv4Address, member: Member) -> None:
         """A host is a member of one group less."""
-        self._tracked -= 1 + len(member.sources)
-        if self.groups_of(host) > 1:
-            self._groups[host] -= 1
-        else:
-            self._groups.pop(host, None)
+        self._tracked -= 1
+        self.resized(host, -len(member.sources))
+        self._groups[host] -= 1
+        if not self._groups[host]:
+            del self._groups[host], self._sources[host]
 
 
 class Members:
@@ -98,6 +105,10 @@ class Members:
     def __contains__(self, host: IPv4Address) -> bool:
         return host in self._members
 
+    def sources_of(self, host: IPv4Address) -> frozenset[IPv4Address]:
+        """The sources that a host has listed."""
+        return self._members[host].sources if host in self._members else frozenset()
+
     def report(
         self, host: IPv4Address, version: int, kind: RecordType, listed: frozenset[IPv4Address], now: float, gmi: float
     ) -> None:
@@ -109,7 +120,7 @@ class Members:
         if member.is_empty:
             if not is_new:
                 member.sources = frozenset()
-                self._hosts.resized(-before)
+                self._hosts.resized(host, -before)
                 self.remove(host)
             return
         member.version, member.expires = version, expires
@@ -117,14 +128,14 @@ class Members:
         if not self._hosts.can_track(host, len(member.sources) if is_new else more):
             self.untracked_until = max(self.untracked_until, expires)
             if not is_new:
-                self._hosts.resized(more)
+                self._hosts.resized(host, more)
                 self.remove(host)
             return
         if is_new:
             self._members[host] = member
             self._hosts.joined(host, member)
         else:
-            self._hosts.resized(more)
+            self._hosts.resized(host, more)
 
     def remove(self, host: IPv4Address) -> None:
         """A host is no member any more."""

@@ -45,6 +45,8 @@ from mcastd.net.igmp import (
 
 MAX_QUERIERS: Final = 16
 """Other queriers that are kept for status."""
+SOURCES: Final = 4
+"""Sources that one host may list, for each of the groups that it may join: as many for one, none for another."""
 SLICE: Final = 100
 """Groups whose timers are looked at by one ``advance``; a call takes some milliseconds at most."""
 _ANSWER_INTERVAL: Final = 1.0  # seconds between queries that answer those of a router with a higher address
@@ -293,6 +295,12 @@ class Querier:
             if group is None and len(self.groups) >= self.settings.max_groups:
                 self._refuse("too_many_groups", host)
                 return None
+        listed = frozenset(record.sources)
+        if is_join and listed:
+            more = len(listed - group.members.sources_of(host)) if group is not None else len(listed)
+            if self.hosts.sources_of(host) + more > SOURCES * self.settings.max_groups_per_host:
+                self._refuse("too_many_sources_of_host", host)
+                return None
         if group is None:
             group = self.groups[address] = Group(address, self.hosts, now)
         interval = timing.group_membership_interval
@@ -300,7 +308,6 @@ class Querier:
             group.older_host(version, now + timing.older_host_present_interval)
         if host == UNSPECIFIED:  # any number of hosts
             group.members.untracked_until = max(group.members.untracked_until, now + interval)
-        listed = frozenset(record.sources)
         group.members.report(host, version, kind, listed, now, interval)
         outcome = group.receive(kind, listed, now, interval, self.version(now))
         if outcome.is_cut:

@@ -81,6 +81,23 @@ def test_limits_of_a_host_and_of_the_interface() -> None:
     assert (FIRST + 50) in querier.groups
 
 
+def test_sources_of_a_host_are_limited_and_those_of_others_not() -> None:
+    querier = Querier(interface(max_groups_per_host=10), NOW)
+    many = tuple(SOURCE + number for number in range(8))
+    for number in range(10):
+        querier.receive(HOST, V3Report((Record(RecordType.ALLOW, FIRST + number, many),)), NOW)
+    assert len(querier.groups) == 5
+    assert querier.dropped == {"too_many_sources_of_host": 5}
+    for _ in range(3):  # what is known is refreshed
+        querier.receive(HOST, V3Report((Record(RecordType.IS_IN, FIRST, many),)), NOW + 1)
+    querier.receive(OTHER, V3Report((Record(RecordType.ALLOW, FIRST + 9, many),)), NOW + 1)
+    assert len(querier.groups) == 6
+    assert querier.dropped == {"too_many_sources_of_host": 5}
+    querier.receive(HOST, V3Report((Record(RecordType.BLOCK, FIRST, many),)), NOW + 2)
+    querier.receive(HOST, V3Report((Record(RecordType.ALLOW, FIRST + 8, many),)), NOW + 2)
+    assert len(querier.groups) == 7
+
+
 def test_hosts_without_an_address_count_as_one_that_may_be_several() -> None:
     querier = Querier(interface(fast_leave=True), NOW)
     run(querier, NOW + 100)
@@ -103,7 +120,7 @@ def test_hosts_beyond_those_that_are_tracked_count() -> None:
 
 
 def test_what_is_tracked_of_hosts_is_bounded() -> None:
-    querier = Querier(interface(max_groups_per_host=1000), NOW)
+    querier = Querier(interface(max_groups_per_host=5000), NOW)
     many = tuple(SOURCE + number for number in range(300))
     for host in range(20):
         for number in range(50):
