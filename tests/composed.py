@@ -182,6 +182,9 @@ class Process:
         await task
         for pump in self.agents.tunnels.pumps.values():
             pump.close()
+        if leaves_standing:
+            self.host.multicast.crash()
+            self.host.memberships_of_sockets.crash()
 
     def nudge(self) -> None:
         """What an agent does after a change: harmless whenever it comes."""

@@ -116,6 +116,7 @@ class IgmpHostAgent:
     async def run(self) -> None:
         """Follow what is desired until cancelled."""
         applied: IgmpHostDesired | None = None  # what was acted on last
+        self.wake.set()  # without any tunnel it is not configured, and the previous process may have had one
         while True:
             deadline = min((link.deadline() for link in self._links.values()), default=inf)
             await self.wake.wait(None if deadline == inf else max(0.0, deadline - time.monotonic()))

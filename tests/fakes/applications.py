@@ -65,6 +65,7 @@ class FakeApplications:
 
     def __init__(self, *, has_netlink: bool = True) -> None:
         self.members: list[Member] = []
+        self.others: Callable[[], list[Member]] = list  # sockets of mcastd itself, which the kernel counts as well
         self.has_netlink = has_netlink
         self.hears_reports = True  # False: a firewall drops them before a packet socket sees them
         self.refuses: str | None = None  # why the files cannot be read
@@ -90,7 +91,7 @@ class FakeApplications:
     async def users(self, indexes: Collection[int]) -> dict[GroupOn, int]:
         await self._read()
         found: dict[GroupOn, int] = {}
-        for one in self.members:
+        for one in self._all():
             if one.ifindex in indexes:
                 key = (one.ifindex, one.group)
                 found[key] = found.get(key, 0) + 1
@@ -99,7 +100,7 @@ class FakeApplications:
     async def sources(self, indexes: Collection[int]) -> dict[GroupOn, list[SourceLine]]:
         await self._read()
         found: dict[tuple[int, IPv4Address, IPv4Address], list[int]] = {}
-        for one in self.members:
+        for one in self._all():
             for source in one.sources if one.ifindex in indexes else ():
                 found.setdefault((one.ifindex, one.group, source), [0, 0])[one.excludes] += 1
         lines: dict[GroupOn, list[SourceLine]] = {}
@@ -109,7 +110,7 @@ class FakeApplications:
 
     def query(self, index: int, source: IPv4Address, group: IPv4Address | None) -> None:
         self.queries.append(group)
-        for one in {one.group for one in self.members if one.ifindex == index and group in (None, one.group)}:
+        for one in {one.group for one in self._all() if one.ifindex == index and group in (None, one.group)}:
             excludes, sources = self._filter(index, one)
             self._report((RecordType.IS_EX if excludes else RecordType.IS_IN, one, sources))
 
@@ -159,11 +160,14 @@ class FakeApplications:
         if records:
             self._report(*records)
 
+    def _all(self) -> list[Member]:
+        return [*self.members, *self.others()]
+
     def _count(self, ifindex: int, group: IPv4Address) -> int:
-        return sum((one.ifindex, one.group) == (ifindex, group) for one in self.members)
+        return sum((one.ifindex, one.group) == (ifindex, group) for one in self._all())
 
     def _filter(self, ifindex: int, group: IPv4Address) -> tuple[bool, frozenset[IPv4Address]]:
-        found = [one for one in self.members if (one.ifindex, one.group) == (ifindex, group)]
+        found = [one for one in self._all() if (one.ifindex, one.group) == (ifindex, group)]
         included = frozenset(source for one in found if not one.excludes for source in one.sources)
         excluding = [one.sources for one in found if one.excludes]
         if not excluding:

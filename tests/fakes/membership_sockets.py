@@ -20,6 +20,7 @@ class FakeSocket:
     def __post_init__(self) -> None:
         self._read, self._write = os.pipe()  # whoever has a copy of the read end keeps the socket open
         os.set_blocking(self._write, False)
+        self.closed = False  # by the process that has opened it
 
     def fileno(self) -> int:
         return self._read
@@ -41,6 +42,7 @@ class FakeSocket:
         self.kernel.note()
 
     def close(self) -> None:
+        self.closed = True
         os.close(self._read)
 
     @property
@@ -76,6 +78,12 @@ class FakeMemberships:
         self.refuse()
         self.sockets.append(FakeSocket(self, ifindex))
         return self.sockets[-1]
+
+    def crash(self) -> None:
+        """The process that has opened sockets has ended."""
+        for sock in self.sockets:
+            if not sock.closed:
+                sock.close()
 
     def report(self, ifindex: int) -> None:
         self.reports.append(ifindex)

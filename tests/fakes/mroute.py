@@ -45,9 +45,9 @@ class FakeMulticast:
 
     # What other programs do
 
-    def make(self, name: str) -> None:
+    def make(self, name: str, index: int | None = None) -> None:
         self._indexes += 1
-        self.links[name] = self._indexes
+        self.links[name] = self._indexes if index is None else index
         self._notifications.report()
 
     def delete(self, name: str) -> None:
