@@ -75,6 +75,7 @@ class ForwardAgent:
         self._refused: str | None = None  # why a group is not
         self._problems: tuple[Problem, ...] = ()  # as reported by the last on_change
         self.upcalls: Counter[str] = Counter()  # what the kernel has reported, by kind
+        self._sent_back: Counter[str] = Counter()  # packets of entries that came from an interface not their parent
 
     def configure(self, desired: ForwardDesired) -> None:
         """Set the interfaces, the tunnels, and on which links this host is the querier."""
@@ -310,6 +311,7 @@ class ForwardAgent:
             refused=refused,
             packets=vif.packets_out if vif is not None else 0,
             bytes=vif.bytes_out if vif is not None else 0,
+            sent_back=self._sent_back[name],
             problem=problem,
         )
 
@@ -349,7 +351,10 @@ class ForwardAgent:
                 continue
             self.upcalls[upcall.kind.name.lower()] += 1
             source, group, vif = upcall.source, upcall.group, upcall.vif
-            if upcall.kind == UpcallKind.WRONGVIF and self._groups.parent(source, group, vif):
+            if upcall.kind != UpcallKind.WRONGVIF:
+                continue
+            self._sent_back[self._groups.table.name(vif) or ""] += 1
+            if self._groups.parent(source, group, vif):
                 with suppress(HostError):
                     self._groups.moved(source, group, vif, self._socket.packets(source, group))
 

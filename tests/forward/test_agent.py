@@ -306,6 +306,7 @@ async def test_a_source_behind_this_host_that_is_the_same_as_one_of_the_tunnel_c
             assert process.sent(by="eth1") == []
             await asyncio.sleep(1.0)
         assert process.sent() == ["eth1"]
+        assert process.agent.status(0.0).interfaces[0].sent_back == 5
 
 
 @simulated

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcastd.forward import plan
+from mcastd.forward import inherited, plan
 from mcastd.forward.plan import Receiver
 from mcastd.membership import DesiredGroup
 from mcastd.net.mroute import ANY, Entry, drops_the_rest
@@ -104,3 +104,13 @@ def test_each_interface_gets_exactly_what_it_wants(desired: list[DesiredGroup], 
     assert gets(found, source) == wanted
     assert all(gets(found, source, name) == [] for name in ("gre2", *INTERFACES))
     assert found.asked == 0
+
+
+@given(st.lists(DESIRED, min_size=3, max_size=3))
+def test_what_is_inherited_from_entries_is_what_they_were_planned_for(desired: list[DesiredGroup]) -> None:
+    receivers = [Receiver(2 + number, 1, (0,), one) for number, one in enumerate(desired)]
+    found = dict(inherited.desired(plan.entries(GROUP, receivers).values()))
+    for number, one in enumerate(desired):
+        got = found.get(2 + number, DesiredGroup())
+        for source in (*SOURCES, IPv4Address("10.9.9.9")):
+            assert plan.wants(got, source) is plan.wants(one, source)
