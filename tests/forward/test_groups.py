@@ -1,0 +1,60 @@
+"""What one group more costs, whatever the number of others: counted in calls, not in seconds."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from ipaddress import IPv4Address
+from types import FrameType
+
+import pytest
+
+from mcastd.forward.desired import ForwardDesired, ForwardTunnel
+from mcastd.forward.groups import Groups
+from mcastd.forward.table import Table
+from mcastd.membership import DesiredGroup
+from mcastd.wanted import HOSTS, Wanted
+from tests.forward.hosts import ANY_SOURCE, NOTHING, SOURCE, behind, only
+from tests.forward.test_table import Host
+
+FIRST, MORE = IPv4Address("239.4.0.0"), IPv4Address("239.9.9.9")
+
+
+def calls(act: Callable[[], object]) -> int:
+    """How many functions are called, and generators resumed, while ``act`` runs."""
+    count = 0
+
+    def profile(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def cost(others: int, desired: DesiredGroup) -> list[int]:
+    """The calls for a group that is asked for, asked for again, and left, beside others."""
+    host = Host("gre1", "eth1")
+    wanted, downstream = (Wanted(lambda: 0.0) for _ in range(2))
+    groups = Groups(Table(host.execute), wanted, downstream, lambda: None)
+    groups.table.begin({}, host.kernel.links)
+    groups.configure(ForwardDesired((behind(max_groups=20_000),), {"gre1": ForwardTunnel(1)}, frozenset({"eth1"})))
+    for number in range(others):
+        downstream.set_group("eth1", FIRST + number, HOSTS, ANY_SOURCE)
+    while groups.plan(100):
+        pass
+    assert len(wanted.of("gre1")) == others
+
+    def changed(now: DesiredGroup) -> None:
+        downstream.set_group("eth1", MORE, HOSTS, now)
+        assert not groups.plan(100)
+
+    return [calls(partial(changed, now)) for now in (desired, desired, NOTHING)]
+
+
+@pytest.mark.parametrize("desired", [ANY_SOURCE, only(SOURCE)])
+def test_a_group_costs_the_same_beside_1_and_beside_5_000_others(desired: DesiredGroup) -> None:
+    assert cost(5000, desired) == cost(1, desired)
