@@ -19,7 +19,8 @@ from mcastd.system import sockets
 
 # linux/mroute.h
 _INIT, _DONE, _ADD_VIF, _DEL_VIF, _ADD_MFC, _DEL_MFC = range(200, 206)
-_PIM, _ADD_MFC_PROXY, _DEL_MFC_PROXY = 208, 210, 211
+_PIM, _TABLE, _ADD_MFC_PROXY, _DEL_MFC_PROXY = 208, 209, 210, 211
+_DEFAULT_TABLE: Final = 253  # RT_TABLE_DEFAULT
 _RECEIVE_BUFFER: Final = 1 << 18  # bytes: some hundred upcalls; what does not fit is reported again
 _UPCALLS: Final = 64  # that are read before other work has a turn
 _LARGEST: Final = 64  # bytes that are read of an upcall; a whole packet may follow
@@ -102,14 +103,30 @@ class Mroute:
                 raise HostError(f"multicast routing: {what}: {error.strerror}") from error
 
 
+def _is_holder(sock: socket.socket) -> bool:
+    """Whether a socket has multicast routing: the kernel lets it choose no other table then, not even its own."""
+    try:
+        sock.setsockopt(socket.IPPROTO_IP, _TABLE, _DEFAULT_TABLE)
+    except OSError:  # also of a kernel with one table only, where this cannot be known
+        return True
+    return False
+
+
+def _init(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_IP, _INIT, 1)
+    # Reports packets of an entry that come from another VIF than its parent, from any: at most one in 3 s.
+    with contextlib.suppress(OSError):  # of a kernel without PIM
+        sock.setsockopt(socket.IPPROTO_IP, _PIM, 1)
+
+
 def _open(inherited: int | None) -> socket.socket:
     if inherited is not None:
         sock = socket.socket(fileno=inherited)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_IP, _INIT, 1)
+            _init(sock)
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:  # by this socket
+            if error.errno == errno.EADDRINUSE and _is_holder(sock):
                 return sock
             sock.close()
             raise
@@ -118,9 +135,6 @@ def _open(inherited: int | None) -> socket.socket:
         # An upcall has a zero where an IP header has its protocol: IGMP itself is not for this socket.
         sockets.attach_filter(sock, bpf.accept_protocol(0))
         sockets.enlarge_receive_buffer(sock, _RECEIVE_BUFFER)
-        sock.setsockopt(socket.IPPROTO_IP, _INIT, 1)
-        # Reports packets of an entry that come from another VIF than its parent, from any: at most one in 3 s.
-        with contextlib.suppress(OSError):  # of a kernel without PIM
-            sock.setsockopt(socket.IPPROTO_IP, _PIM, 1)
+        _init(sock)
         sockets.drain(sock)
     return sock

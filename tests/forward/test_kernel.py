@@ -327,8 +327,13 @@ def test_a_second_daemon_cannot_have_multicast_routing_and_a_handed_over_socket_
     mroute.close()
     successor = scene.router.call(lambda: Mroute(left))
     assert len(scene.router.run(ipmr.vifs)) == 1
-    successor.close()
+    left = os.dup(successor.fileno())
+    successor.end()
     assert scene.router.run(ipmr.vifs) == ()
+    another = scene.router.call(Mroute)
+    with pytest.raises(RoutingTaken):
+        scene.router.call(lambda: Mroute(left))
+    another.close()
 
 
 def test_the_model_forwards_as_the_kernel_does(scene: Scene) -> None:
