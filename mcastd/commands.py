@@ -25,7 +25,7 @@ class Commands:
         agents: Composition,
         handover: Handover,
         reload: Callable[[], Awaitable[str]],
-        status: Callable[[], Status],
+        status: Callable[[], Awaitable[Status]],
     ) -> None:
         self._agents = agents
         self._handover = handover
@@ -45,7 +45,7 @@ class Commands:
 
     async def _on_status(self, _arguments: dict[str, Any]) -> Status:
         await self._agents.refresh()
-        return self._status()
+        return await self._status()
 
     async def _on_group(self, arguments: dict[str, Any]) -> GroupReport:
         group = _address(arguments.get("group", ""))

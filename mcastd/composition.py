@@ -6,17 +6,15 @@ Adding an agent is a line in ``__init__`` and a function in ``mcastd.wiring``.
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
-from typing import Any, Final, Generic
+from typing import Any, Final
 
 from mcastd import group_report, snapshot, wiring
 from mcastd.adapters import REAL, System
-from mcastd.agents import Agent, Desired
 from mcastd.config.model import Config, Group, UpstreamProtocol, digest
 from mcastd.errors import McastdError
 from mcastd.firewall.agent import FirewallAgent
@@ -32,9 +30,10 @@ from mcastd.keepalive.agent import KeepaliveAgent
 from mcastd.pim.agent import PimAgent
 from mcastd.problems import Problem
 from mcastd.snapshot import Judgement, Snapshots
-from mcastd.status import GroupReport, ProblemStatus
+from mcastd.status import GroupReport, GroupStatus, ProblemStatus, TunnelStatus
 from mcastd.streams.agent import StreamsAgent
-from mcastd.supervision import Supervisor
+from mcastd.streams.desired import StreamsSnapshot
+from mcastd.supervision import Part, Supervisor
 from mcastd.system import capabilities
 from mcastd.system.log import Logger
 from mcastd.tunnel.agent import TunnelAgent
@@ -42,21 +41,7 @@ from mcastd.wanted import FILE, Wanted
 from mcastd.wiring import Inputs, Up
 
 _CLOSE_TIMEOUT: Final = 5.0
-
-
-@dataclass(slots=True)
-class Part(Generic[Desired]):
-    """An agent, and the function that says what it should do."""
-
-    agent: Agent[Desired, Any]
-    wire: Callable[[Inputs], Desired]
-    task: asyncio.Task[None] | None = None  # while it runs
-    is_behind: bool = False  # whether it still has the configuration before a reload
-    supervisor: Supervisor | None = None  # restarts it
-
-    def configure(self, inputs: Inputs) -> None:
-        """Give the agent its desired state."""
-        self.agent.configure(self.wire(inputs))
+_STEP: Final = 100  # groups whose rows are made at once: some milliseconds
 
 
 class Composition:
@@ -278,33 +263,52 @@ class Composition:
             self.ipsec.refresh(), self.firewall.refresh(), self.streams.refresh(), self.forward.refresh()
         )
 
-    def snapshots(self, now: float) -> Snapshots:
-        """What each agent says; ``now`` is monotonic."""
-        return Snapshots(
-            self.firewall.status(now),
-            self.ipsec.status(now),
-            self.tunnels.status(now),
-            self.keepalive.status(now),
-            self.pim.status(now),
-            self.streams.status(now),
-            (*self.igmp_host.status(now), *group_report.expected(self.wanted, self._upstream("none"), now)),
-            follow=self.follow.status(now),
-            forward=self.forward.status(now),
-            igmp=self.igmp.status(now),
-        )
+    async def rows(self, now: float) -> tuple[GroupStatus, ...]:
+        """Every group that is desired on any tunnel; the loop goes on between the steps, as there may be thousands."""
+        names = [*self._upstream("pim"), *self._upstream("igmp"), *self._upstream("none")]
+        groups = dict.fromkeys(group for name in names for group in self.wanted.of(name).groups())
+        tunnels, streams = self.tunnels.status(now), self.streams.status(now)
+        found: list[GroupStatus] = []
+        for number, group in enumerate(groups, 1):
+            found += self._rows(group, tunnels, streams, now)
+            if number % _STEP == 0:
+                await asyncio.sleep(0)
+        order = {name: number for number, name in enumerate(names)}
+        return tuple(sorted(found, key=lambda row: order.get(row.tunnel, 0)))
 
-    def group(self, group: IPv4Address, now: float) -> GroupReport:
-        """All that is known of one group; costs the same however many others there are."""
+    def _rows(
+        self, group: IPv4Address, tunnels: Mapping[str, TunnelStatus], streams: StreamsSnapshot, now: float
+    ) -> tuple[GroupStatus, ...]:
         joins = (
             *self.pim.group(group, now),
             *self.igmp_host.group(group, now),
             *group_report.expected(self.wanted, self._upstream("none"), now, group),
         )
+        forwarded = self.forward.forwarded(group) if self.config.forward else {}
+        return snapshot.groups(joins, tunnels, streams, forwarded)
+
+    def snapshots(self, now: float, rows: tuple[GroupStatus, ...] = ()) -> Snapshots:
+        """What each agent says, and ``rows`` of groups; ``now`` is monotonic."""
+        return Snapshots(
+            self.firewall.status(now),
+            self.ipsec.status(now),
+            self.tunnels.status(now),
+            self.keepalive.status(now),
+            self.pim.interfaces(now),
+            self.streams.status(now),
+            groups=rows,
+            follow=self.follow.status(now),
+            forward=self.forward.status(now).interfaces,
+            igmp=self.igmp.status(now),
+        )
+
+    def group(self, group: IPv4Address, now: float) -> GroupReport:
+        """All that is known of one group; costs the same however many others there are."""
         streams = self.streams.status(now)
         known = group_report.Known(
             wanted=self.wanted,
             downstream=self.downstream,
-            joins=snapshot.groups(joins, self.tunnels.status(now), streams, self.forward.forwarded(group)),
+            joins=self._rows(group, self.tunnels.status(now), streams, now),
             streams=self.streams.group(group, now),
             streams_problem=streams.problem,
             sockets=self._memberships(),

@@ -94,15 +94,16 @@ class Daemon:
             await self._control.close()
             self._directory.close()
 
-    def status(self) -> Status:
+    async def status(self) -> Status:
         """Everything, as it is now."""
         now = time.monotonic()
+        rows = await self._agents.rows(now)
         notes = [f"{note.key}: {note.text}" for note in self._reload.loaded.notes]
         if self._journal is not None and self._journal.problem:
             notes.append(f"log: {self._journal.problem}")
         digest = self._agents.config_digest
         process = snapshot.Process(os.getpid(), now - self._started, str(self._path), digest, tuple(notes))
-        return snapshot.build(self._agents.snapshots(now), process, self._agents.judgement())
+        return snapshot.build(self._agents.snapshots(now, rows), process, self._agents.judgement())
 
     def _own_problems(self) -> Iterator[Problem]:
         yield from self._files.problems()

@@ -8,11 +8,11 @@ from msgspec.structs import replace
 
 from mcastd import __version__
 from mcastd.follow.settings import FollowSnapshot
-from mcastd.forward.desired import Forwarded, ForwardSnapshot
+from mcastd.forward.desired import Forwarded
 from mcastd.ipsec.state import IpsecSnapshot
-from mcastd.pim.settings import PimSnapshot
 from mcastd.status import (
     FirewallStatus,
+    ForwardStatus,
     GroupStatus,
     Health,
     HistoryStatus,
@@ -39,10 +39,10 @@ class Snapshots:
     ipsec: IpsecSnapshot
     tunnels: Mapping[str, TunnelStatus]
     keepalive: Mapping[str, KeepaliveStatus]
-    pim: PimSnapshot
+    pim: Mapping[str, PimStatus]
     streams: StreamsSnapshot
-    others: tuple[GroupStatus, ...] = ()  # groups on tunnels without PIM
-    forward: ForwardSnapshot = field(default_factory=ForwardSnapshot)
+    groups: tuple[GroupStatus, ...] = ()  # as ``groups`` shows them
+    forward: tuple[ForwardStatus, ...] = ()
     follow: FollowSnapshot = field(default_factory=dict)
     igmp: Mapping[str, QuerierStatus] = field(default_factory=dict)
 
@@ -96,14 +96,14 @@ def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
         firewall=agents.firewall,
         peers=agents.ipsec.peers,
         tunnels=tuple(tunnels.values()),
-        groups=groups((*agents.pim.groups, *agents.others), tunnels, agents.streams, agents.forward.groups),
-        forward=tuple(replace(one, igmp=agents.igmp.get(one.name)) for one in agents.forward.interfaces),
+        groups=agents.groups,
+        forward=tuple(replace(one, igmp=agents.igmp.get(one.name)) for one in agents.forward),
         notes=(*process.notes, *agents.ipsec.notes, *_note(agents.streams), *_not_followed(agents.follow)),
     )
 
 
-def _pim(tunnel: TunnelStatus, pim: PimSnapshot) -> PimStatus | None:
-    return pim.interfaces.get(tunnel.name, PimStatus(running=False)) if tunnel.upstream == "pim" else None
+def _pim(tunnel: TunnelStatus, pim: Mapping[str, PimStatus]) -> PimStatus | None:
+    return pim.get(tunnel.name, PimStatus(running=False)) if tunnel.upstream == "pim" else None
 
 
 def groups(

@@ -1,15 +1,17 @@
-"""Restarts an agent whose loop raised, so that an error in one agent does not take the others down."""
+"""An agent with its wiring, and what restarts it when its loop raised: one error does not take the others down."""
 
 import asyncio
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Generic
 
-from mcastd.agents import Agent
+from mcastd.agents import Agent, Desired
 from mcastd.problems import Problem
 from mcastd.system.log import Logger
+from mcastd.wiring import Inputs
 
 _MINUTE: Final = 60.0
 _FAILURES: Final = 5  # within a minute; then the process ends, and its successor begins without what went wrong
@@ -63,3 +65,18 @@ def _cause(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return f"{type(error).__name__}: {error}"
+
+
+@dataclass(slots=True)
+class Part(Generic[Desired]):
+    """An agent, and the function that says what it should do."""
+
+    agent: Agent[Desired, Any]
+    wire: Callable[[Inputs], Desired]
+    task: asyncio.Task[None] | None = None  # while it runs
+    is_behind: bool = False  # whether it still has the configuration before a reload
+    supervisor: Supervisor | None = None  # restarts it
+
+    def configure(self, inputs: Inputs) -> None:
+        """Give the agent its desired state."""
+        self.agent.configure(self.wire(inputs))

@@ -75,11 +75,14 @@ class Bench:
         self.agents = FakeAgents(Config(tunnels=tunnels), wanted)
         handover = Handover(folder, pim, wanted, log)
         self.status = cast("Status", object())
-        commands = Commands(cast("Composition", self.agents), handover, self._reload, lambda: self.status)
+        commands = Commands(cast("Composition", self.agents), handover, self._reload, self._status)
         self.handlers = commands.handlers()
 
     async def _reload(self) -> str:
         return "reloaded"
+
+    async def _status(self) -> Status:
+        return self.status
 
     def ask(self, command: str, **arguments: Any) -> Any:
         async def main() -> Any:

@@ -16,12 +16,12 @@ from mcastd.errors import HostError
 from mcastd.pim.packet import MessageType
 from mcastd.snapshot import Process as ProcessInfo
 from mcastd.snapshot import build
-from mcastd.status import GroupReport
+from mcastd.status import GroupReport, Status
 from mcastd.system import capabilities
 from mcastd.system.fdstore import FdStore
 from mcastd.system.log import Logger
 from mcastd.wanted import COMMAND, STATIC
-from tests.composed import ARTICLE, Host, running
+from tests.composed import ARTICLE, Host, Process, running
 from tests.fakes.charon import WRONG_PSK
 from tests.fakes.clock import simulated, until
 
@@ -42,6 +42,11 @@ def with_far_end(remote: IPv4Address) -> Config:
 
 
 WITHOUT_TUNNELS = replace(ARTICLE, tunnels=(), groups=())
+
+
+async def shown(process: Process, info: ProcessInfo) -> Status:
+    now = time.monotonic()
+    return build(process.agents.snapshots(now, await process.agents.rows(now)), info, process.agents.judgement())
 
 
 # Start
@@ -309,7 +314,7 @@ async def test_status_has_what_every_agent_shows() -> None:
         host.nft.pass_packets("mcastd", "leak-out-10.44.7.1", 3)
         await process.agents.refresh()
         info = ProcessInfo(1, 2.0, "mcastd.toml", process.agents.config_digest, ("a note",))
-        status = build(process.agents.snapshots(time.monotonic()), info, process.agents.judgement())
+        status = await shown(process, info)
         assert (status.health, status.healthy, status.summary) == ("ok", True, "up: 1 peer(s), 1 tunnel(s), 1 join(s)")
         assert status.firewall is not None
         assert status.firewall.leaks_out == 3
@@ -351,7 +356,7 @@ async def test_groups_of_a_far_end_that_sends_unasked_are_expected_and_watched()
         await asyncio.sleep(5.0)
         info = ProcessInfo(1, 2.0, "mcastd.toml", process.agents.config_digest, ())
         await process.agents.refresh()
-        status = build(process.agents.snapshots(time.monotonic()), info, process.agents.judgement())
+        status = await shown(process, info)
         assert [(one.group, one.state, one.origins, one.arrival) for one in status.groups] == [
             (str(GROUP), "expected", ("file",), "arriving"), (str(GROUP + 1), "expected", ("file",), "never_arrived"),
         ]  # fmt: skip
@@ -416,7 +421,7 @@ async def test_on_a_tunnel_without_pim_groups_are_joined_by_igmp() -> None:
         await process.agents.igmp_host.settled()
         assert sockets.groups(index) == wanted | {by_command}
         now = time.monotonic()
-        assert {group.state for group in process.agents.snapshots(now).others} == {"joined"}
+        assert {group.state for group in await process.agents.rows(now)} == {"joined"}
         assert [join.state for join in process.agents.group(by_command, now).joins] == ["joined"]
         assert process.host.pim.opened == []
         await process.end()

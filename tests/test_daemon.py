@@ -47,7 +47,8 @@ class Scene:
         task = asyncio.create_task(self.daemon.run())
         await until(lambda: "ready" in self.host.log.events() and bool(self.host.pim.opened), "ready, with PIM")
         self.host.hello()
-        await until(lambda: self.daemon.status().groups[0].state == "joined", "joined")
+        await until(lambda: self.agents.pim.status(time.monotonic()).groups[0].state == "joined", "joined")
+        assert (await self.daemon.status()).groups[0].state == "joined"
         yield task
         for pump in self.agents.tunnels.pumps.values():
             pump.close()

@@ -63,7 +63,8 @@ class Scene:
     async def status(self) -> Status:
         await self.agents.refresh()
         info = ProcessInfo(1, 2.0, "mcastd.toml", "", ())
-        return build(self.agents.snapshots(time.monotonic()), info, self.agents.judgement())
+        now = time.monotonic()
+        return build(self.agents.snapshots(now, await self.agents.rows(now)), info, self.agents.judgement())
 
 
 @asynccontextmanager

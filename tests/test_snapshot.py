@@ -1,12 +1,13 @@
+from collections.abc import Mapping
 from dataclasses import replace as changed
 
 import pytest
 from msgspec.structs import replace
 
+from mcastd.forward.desired import ForwardedGroup
 from mcastd.ipsec.state import IpsecSnapshot
-from mcastd.pim.settings import PimSnapshot
 from mcastd.problems import Problem
-from mcastd.snapshot import Judgement, Process, Snapshots, build
+from mcastd.snapshot import Judgement, Process, Snapshots, build, groups
 from mcastd.status import (
     ArrivalState,
     FirewallStatus,
@@ -32,13 +33,20 @@ AGENTS = Snapshots(
     ipsec=IpsecSnapshot((PEER,), None, ("a note of the SAs",)),
     tunnels={"gre1": TUNNEL},
     keepalive={"gre1": KEEPALIVE},
-    pim=PimSnapshot({"gre1": PIM}, (GROUP,)),
+    pim={"gre1": PIM},
+    groups=(GROUP,),
     streams=StreamsSnapshot(),
     follow={},
 )
 PROCESS = Process(pid=7, uptime=1.5, config_file="/etc/mcastd.toml", config_digest="abc", notes=("a note of the file",))
 
 OK = Judgement("ok", (), (), "up")
+
+
+def rows(
+    group: GroupStatus, tunnels: Mapping[str, TunnelStatus] = AGENTS.tunnels, streams: StreamsSnapshot = AGENTS.streams
+) -> tuple[GroupStatus, ...]:
+    return groups((group,), tunnels, streams, {})
 
 
 def test_each_agents_part_is_where_it_belongs() -> None:
@@ -61,41 +69,44 @@ def test_what_is_wrong_is_shown_by_code_and_text() -> None:
 
 
 def test_a_tunnel_without_keepalives_or_pim_shows_none() -> None:
-    agents = changed(AGENTS, keepalive={}, pim=PimSnapshot({}, ()))
+    agents = changed(AGENTS, keepalive={}, pim={})
     (tunnel,) = build(agents, PROCESS, OK).tunnels
     assert (tunnel.keepalive, tunnel.pim) == (None, PimStatus(running=False))
 
 
 def test_a_tunnel_on_which_pim_is_not_desired_shows_none() -> None:
-    agents = changed(AGENTS, tunnels={"gre1": replace(TUNNEL, upstream="igmp")}, pim=PimSnapshot({}, ()))
+    agents = changed(AGENTS, tunnels={"gre1": replace(TUNNEL, upstream="igmp")}, pim={})
     assert build(agents, PROCESS, OK).tunnels[0].pim is None
+
+
+def test_a_group_names_the_interfaces_that_it_is_forwarded_to() -> None:
+    key = ("gre1", None, "239.1.1.1")
+    (group,) = groups((GROUP,), {"gre1": TUNNEL}, StreamsSnapshot(), {key: ForwardedGroup(("eth1",), 7)})
+    assert (group.forwarded_to, group.forwarded) == (("eth1",), 7)
 
 
 def test_a_group_is_joined_only_through_a_tunnel_that_is_up() -> None:
     waiting = replace(TUNNEL, state="waiting")
-    (group,) = build(changed(AGENTS, tunnels={"gre1": waiting}), PROCESS, OK).groups
+    (group,) = rows(GROUP, {"gre1": waiting})
     assert (group.state, group.problem) == ("not joined", "tunnel gre1 is waiting")
     unjoined = replace(GROUP, state="not joined", problem="no rendezvous point")
-    agents = changed(AGENTS, tunnels={"gre1": waiting}, pim=PimSnapshot({}, (unjoined,)))
-    assert build(agents, PROCESS, OK).groups == (unjoined,)
+    assert rows(unjoined, {"gre1": waiting}) == (unjoined,)
 
 
 def test_a_group_of_a_tunnel_that_the_configuration_does_not_have_is_not_shown() -> None:
     elsewhere = replace(GROUP, tunnel="gre9")
-    assert build(changed(AGENTS, pim=PimSnapshot({}, (elsewhere,))), PROCESS, OK).groups == ()
+    assert rows(elsewhere) == ()
 
 
 def test_an_expected_group_stays_expected_and_shows_what_arrives_of_it() -> None:
     other = replace(GROUP, state="expected", uptime=60.0)
-    agents = changed(AGENTS, pim=PimSnapshot({}, ()), others=(other,))
-    assert build(agents, PROCESS, OK).groups == (replace(other, arrival="never_arrived"),)
-    agents = changed(agents, tunnels={"gre1": replace(TUNNEL, state="down")})
-    (group,) = build(agents, PROCESS, OK).groups
+    assert rows(other) == (replace(other, arrival="never_arrived"),)
+    (group,) = rows(other, {"gre1": replace(TUNNEL, state="down")})
     assert (group.state, group.problem_code, group.arrival) == ("expected", "tunnel_down", None)
 
 
 @pytest.mark.parametrize(
-    ("uptime", "groups", "problem", "shown"),
+    ("uptime", "arrived", "problem", "shown"),
     [
         (60.0, {("gre1", None, "239.1.1.1"): "arriving"}, None, "arriving"),
         (1.0, {("gre1", None, "239.1.1.1"): "silent"}, None, "silent"),
@@ -108,11 +119,11 @@ def test_an_expected_group_stays_expected_and_shows_what_arrives_of_it() -> None
 )
 def test_a_joined_group_shows_what_arrives_of_it(
     uptime: float | None,
-    groups: dict[tuple[str, str | None, str], ArrivalState],
+    arrived: dict[tuple[str, str | None, str], ArrivalState],
     problem: str | None,
     shown: ArrivalState | None,
 ) -> None:
-    pim = PimSnapshot({}, (replace(GROUP, uptime=uptime),))
-    status = build(changed(AGENTS, pim=pim, streams=StreamsSnapshot(groups, problem)), PROCESS, OK)
-    assert [group.arrival for group in status.groups] == [shown]
+    streams = StreamsSnapshot(arrived, problem)
+    assert [group.arrival for group in rows(replace(GROUP, uptime=uptime), streams=streams)] == [shown]
+    status = build(changed(AGENTS, streams=streams), PROCESS, OK)
     assert (f"streams are not counted: {problem}" in status.notes) is (problem is not None)

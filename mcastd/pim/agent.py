@@ -21,7 +21,7 @@ from mcastd.pim.router import Router
 from mcastd.pim.settings import PimDesired, PimInterface, PimSnapshot, PimState
 from mcastd.pim.transport import OpenTransport, SocketTransport, Transport
 from mcastd.problems import Problem, ProblemCode
-from mcastd.status import GroupStatus
+from mcastd.status import GroupStatus, PimStatus
 from mcastd.system.log import Logger
 from mcastd.system.wake import Wake
 from mcastd.wanted import Wanted
@@ -143,11 +143,14 @@ class PimAgent:
 
     def status(self, now: float) -> PimSnapshot:
         """PIM on each interface, and every join."""
-        interfaces = {
+        return PimSnapshot(self.interfaces(now), group_statuses(self._router, self._desired.tunnels, now))
+
+    def interfaces(self, now: float) -> dict[str, PimStatus]:
+        """PIM on each interface, by its name."""
+        return {
             name: pim_status(self._router, name, link.transport is not None, link.errors, now, link.problem)
             for name, link in self._links.items()
         }
-        return PimSnapshot(interfaces, group_statuses(self._router, self._desired.tunnels, now))
 
     def group(self, group: IPv4Address, now: float) -> tuple[GroupStatus, ...]:
         """The joins of one group."""
