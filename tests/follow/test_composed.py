@@ -9,13 +9,15 @@ from msgspec.structs import replace
 
 from mcastd.config.model import Config
 from mcastd.follow.settings import FollowedTunnel
+from mcastd.pim.auto_rp_packet import RP_DISCOVERY
 from mcastd.pim.packet import JoinPrune, MessageType, decode_join_prune, unseal
 from mcastd.snapshot import Process as ProcessInfo
 from mcastd.snapshot import build
 from mcastd.status import Status
 from mcastd.system import capabilities
-from tests.composed import ARTICLE, Process, running
+from tests.composed import ARTICLE, ROUTER, Process, running
 from tests.fakes.clock import simulated, until
+from tests.pim.test_auto_rp_packet import MAPPING, udp
 
 GROUP, SOURCE = "239.7.7.7", "100.15.30.5"
 
@@ -111,6 +113,22 @@ async def test_a_reload_and_a_restart_prune_nothing_that_an_application_has() ->
         process.host.hello()
         await until(lambda: GROUP in sent(second), "joined again", 2.0)
         await second.end()
+
+
+@simulated
+async def test_a_rendezvous_point_that_is_learned_later_lets_a_group_be_followed() -> None:
+    (gre1,) = ARTICLE.tunnels
+    assert gre1.pim is not None
+    learning = replace(gre1, pim=replace(gre1.pim, rp=(), auto_rp=True))
+    async with running(replace(ARTICLE, tunnels=(learning,), groups=())) as process:
+        index = await joined(process)
+        process.host.applications.join(GROUP, ifindex=index)
+        await until(lambda: bool(status(process).notes), "a note")
+        assert "have no rendezvous point there" in status(process).notes[0]
+        assert GROUP not in sent(process)
+        process.host.router.auto_rp(ROUTER, RP_DISCOVERY, udp(MAPPING))
+        await until(lambda: GROUP in sent(process), "joined", 1.0)
+        assert status(process).notes == ()
 
 
 def test_the_desired_state_of_another_rendezvous_point_is_another_one() -> None:

@@ -68,7 +68,7 @@ def test_groups_and_channels_arrive_and_are_pruned_after_the_application_has_lef
             scene.feed.stop_receiving()
             left = time.monotonic()
             wait_for("the prunes", lambda: scene.dc.joined() == set())
-            assert time.monotonic() - left < 7.0
+            assert time.monotonic() - left < 10.0
             messages = [packet for packet in tap.packets() if packet.pim_type == JOIN_PRUNE]
             pruned = [(record, packet.when) for packet in messages for record in packet.records() if record.pruned]
             assert min(when for _, when in pruned) - left > 4.5
