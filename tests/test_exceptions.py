@@ -13,7 +13,7 @@ from tests.fakes import clock
 from tests.fakes.clock import until
 from tests.resumptions import Resumptions
 
-NAMES = ["firewall", "ipsec", "tunnels", "keepalive", "follow", "pim", "igmp_host", "streams"]
+NAMES = ["firewall", "ipsec", "tunnels", "keepalive", "follow", "pim", "streams"]
 
 
 async def hellos(host: Host) -> None:
