@@ -371,8 +371,7 @@ class Composition:
             arrivals=self.streams.arrivals(),
             decrypted=self.streams.decrypted(),
             has_arrived=self.streams.has_arrived if self.streams.is_counting else None,
-            queriers=self.igmp.queriers(),
-            asking=self.igmp.asking(),
+            elections=self.igmp.elections(),
         )
 
     def _inputs(self, part: Part[Any], up: Up) -> Inputs:

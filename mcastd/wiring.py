@@ -32,7 +32,7 @@ from mcastd.firewall import rules
 from mcastd.firewall.rules import FirewallDesired, unguarded
 from mcastd.follow.settings import FollowDesired, FollowedTunnel, no_rp
 from mcastd.forward.desired import ForwardDesired, ForwardTunnel
-from mcastd.igmp.settings import IgmpDesired
+from mcastd.igmp.settings import Election, IgmpDesired
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
@@ -85,10 +85,8 @@ class Up:
     # Whether a group has a rendezvous point on a tunnel, and by its name how often those that were learned changed.
     has_rp: Callable[[str, IPv4Address], bool] = no_rp
     rp_changes: Mapping[str, int] = field(default_factory=dict)
-    # By the downstream interface's name, whether this host is the elected querier; those where it is known.
-    queriers: Mapping[str, bool] = field(default_factory=dict)
-    # The downstream interfaces whose hosts have not all had the time to say what they want.
-    asking: frozenset[str] = frozenset()
+    # By the downstream interface's name, how the election of the querier stands; of those that are there.
+    elections: Mapping[str, Election] = field(default_factory=dict)
     # The text of the nftables table that is known to be in place, which matters where it is not the desired one.
     standing: str = ""
 
@@ -257,9 +255,16 @@ def forward(inputs: Inputs) -> ForwardDesired:
         tunnel.name: ForwardTunnel(links.get(tunnel.name), ssm_ranges(inputs.config, tunnel.name))
         for tunnel in inputs.config.tunnels
     }
-    queriers = frozenset(name for name, is_querier in inputs.up.queriers.items() if is_querier)
-    others = frozenset(inputs.up.queriers) - queriers
-    return ForwardDesired(inputs.config.forward, tunnels, queriers, others, inputs.up.asking)
+    elections = inputs.up.elections
+    queriers = frozenset(name for name, one in elections.items() if one.is_querier)
+    return ForwardDesired(
+        interfaces=inputs.config.forward,
+        tunnels=tunnels,
+        queriers=queriers,
+        others=frozenset(elections) - queriers,
+        asking=frozenset(name for name, one in elections.items() if not one.is_complete),
+        contending=frozenset(name for name, one in elections.items() if one.is_contending),
+    )
 
 
 def _receiving(inputs: Inputs) -> frozenset[str]:

@@ -26,7 +26,7 @@ class ForwardDesired:
 
     ``queriers`` are the interfaces on which this host is the elected querier, ``others`` those on which another router
     is: of several routers on a link the querier forwards (RFC 4605, section 4.2). On ``asking`` ones hosts have not all
-    had the time to say what they want.
+    had the time to say what they want; on ``contending`` ones this host takes over when that arrives.
     """
 
     interfaces: tuple[Forward, ...] = ()
@@ -34,6 +34,7 @@ class ForwardDesired:
     queriers: frozenset[str] = frozenset()
     others: frozenset[str] = frozenset()
     asking: frozenset[str] = frozenset()
+    contending: frozenset[str] = frozenset()
 
 
 class ForwardedGroup(NamedTuple):

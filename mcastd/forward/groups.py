@@ -83,7 +83,7 @@ class Groups:
 
         So it is after a start, also while another router forwards: this one may take over when its streams arrive.
         """
-        return name in self._desired.queriers or name in self._held
+        return name in self._desired.queriers or name in self._held or name in self._desired.contending
 
     def count(self, name: str) -> tuple[int, int]:
         """How many groups are forwarded to an interface, and how many are beyond its limit."""

@@ -18,7 +18,7 @@ from mcastd.igmp.kernel import Links
 from mcastd.igmp.pim_routers import PimRouters
 from mcastd.igmp.querier import Querier, Role
 from mcastd.igmp.report import igmp_status
-from mcastd.igmp.settings import IgmpDesired, IgmpInterface
+from mcastd.igmp.settings import Election, IgmpDesired, IgmpInterface
 from mcastd.igmp.transport import OpenTransport, SocketTransport, Transport
 from mcastd.links import Link
 from mcastd.membership import DesiredGroup
@@ -33,7 +33,6 @@ from mcastd.wanted import HOSTS, Wanted
 
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the interfaces without a notification
 _RETRY_PERIOD: Final = 2.0  # seconds to the next attempt after a failure
-_QUIET: Final = 30.0  # seconds to wait for what is joined to arrive, as it may not be sent now
 _TURN: Final = 0.005  # seconds of one callback; then others have a turn
 _SLICE: Final = 32  # groups that are passed on in one turn
 _EVENTS_RATE, _EVENTS_BURST = 0.1, 10.0  # lines in the log, a second and at once
@@ -142,9 +141,9 @@ class IgmpAgent:
         """By name the interfaces that are there, and whether we forward: no other router is the querier."""
         return {name: one.querier.is_querier for name, one in self._interfaces.items()}
 
-    def asking(self) -> frozenset[str]:
-        """The interfaces whose hosts have not all had the time to report since the start."""
-        return frozenset(name for name, one in self._interfaces.items() if not one.querier.is_complete)
+    def elections(self) -> dict[str, Election]:
+        """How it stands on each interface that is there."""
+        return {name: one.querier.election for name, one in self._interfaces.items()}
 
     def hosts(self, group: IPv4Address, now: float) -> dict[str, dict[IPv4Address, float]]:
         """The hosts that are known to receive a group, by interface, each with the seconds since it asked for it."""
@@ -203,28 +202,24 @@ class IgmpAgent:
 
     def _apply(self, found: Mapping[str, IgmpInterface], desired: IgmpDesired) -> None:
         now = time.monotonic()
-        held = desired.waiting | {
-            name for name in desired.quiet
-            if (one := self._interfaces.get(name)) is None or now < one.began + _QUIET
-        }  # fmt: skip
         for name, one in list(self._interfaces.items()):
             if name not in found or found[name].ifindex != one.settings.ifindex:
                 self._remove(name)
         for name, settings in found.items():
             known = self._interfaces.get(name)
             if known is None:
-                querier = Querier(settings, now, allowed=name not in held)
+                querier = Querier(settings, now, allowed=desired.allows(name))
                 known = self._interfaces[name] = Interface(settings, querier, now)
                 self._open(known)
             elif known.transport is None:  # so it has heard nothing, and begins again
-                known.settings, known.querier = settings, Querier(settings, now, allowed=name not in held)
+                known.settings, known.querier = settings, Querier(settings, now, allowed=desired.allows(name))
                 self._open(known)
             elif known.settings.address != settings.address:
                 known.settings = settings
                 self._open(known)
             known.settings = settings
             self._carry_out(known, known.querier.configure(settings, now))
-            if name not in held:
+            if desired.allows(name, now - known.began, known.querier.election):
                 self._carry_out(known, known.querier.allow_queries(now))
             self._carry_out(known, known.querier.advance(now))
             if known.transport is not None and known.querier.role is not Role.QUERIER:
@@ -389,11 +384,9 @@ class IgmpAgent:
     def _show(self) -> None:
         """Call ``on_change`` if what other agents or status see has changed."""
         now = time.monotonic()
-        interfaces = tuple(
-            (name, one.querier.role, one.querier.is_complete, one.problem, one.pim_routers.there(now))
-            for name, one in self._interfaces.items()
-        )
-        shown = (interfaces, self._without_address, self._problem)
+        problems = [(one.querier.role, one.problem, one.pim_routers.there(now)) for one in self._interfaces.values()]
+        shown = (self.elections(), problems, self._without_address, self._problem)
         if shown != self._shown:
             self._shown = shown
+            self.wake.set()  # whether queries are allowed may follow from it
             self._on_change()

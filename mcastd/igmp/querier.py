@@ -28,7 +28,7 @@ from mcastd.config.value_types import LINK_LOCAL_GROUPS
 from mcastd.igmp.effects import Effect, GroupChanged, LimitReached, OlderQuerier, QuerierChanged, SendQuery
 from mcastd.igmp.group import Group
 from mcastd.igmp.members import Hosts, Member
-from mcastd.igmp.settings import RESPONSE_GRACE, IgmpInterface, Timing
+from mcastd.igmp.settings import RESPONSE_GRACE, Election, IgmpInterface, Timing
 from mcastd.membership import DesiredGroup
 from mcastd.net.igmp import (
     ALL_SYSTEMS,
@@ -111,6 +111,12 @@ class Querier:
     def is_querier(self) -> bool:
         """Whether no other router is the querier: then we forward."""
         return self.other is None
+
+    @property
+    def election(self) -> Election:
+        """How the election stands."""
+        is_contending = self.other is not None and not self._allowed and self.settings.address < self.other
+        return Election(self.is_querier, self.is_complete, is_contending)
 
     def version(self, now: float) -> int:
         """The version of our queries: the oldest of the routers on the link, if ours is not older (section 6.6.2)."""

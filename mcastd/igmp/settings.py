@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, NamedTuple
 
 from mcastd.config.model import Forward
 
+QUIET: Final = 30.0
+"""Seconds to wait for what is joined to arrive, as it may not be sent now."""
 RESPONSE_GRACE: Final = 0.1
 """Seconds for the last answer to arrive: a host may wait for the whole Max Response Time before it sends it."""
 
@@ -75,6 +77,18 @@ class IgmpInterface:
         return cls(forward.name, address, ifindex, version, timing, forward.fast_leave, **limits)
 
 
+class Election(NamedTuple):
+    """What follows from the election on an interface.
+
+    ``is_querier``: no other router is, so we forward. ``is_complete``: all hosts have had the time to say what they
+    want. ``is_contending``: we take over from the other querier as soon as that arrives here.
+    """
+
+    is_querier: bool
+    is_complete: bool
+    is_contending: bool
+
+
 @dataclass(frozen=True, slots=True)
 class IgmpDesired:
     """The downstream interfaces.
@@ -86,3 +100,15 @@ class IgmpDesired:
     interfaces: tuple[Forward, ...] = ()
     waiting: frozenset[str] = frozenset()
     quiet: frozenset[str] = frozenset()
+
+    def allows(self, name: str, age: float = 0.0, election: Election | None = None) -> bool:
+        """Whether queries may be sent on an interface, ``age`` seconds after its start.
+
+        While another router is the querier, and forwards, what hosts want has to arrive here first; for that all of
+        them have to be known.
+        """
+        if name in self.waiting:
+            return False
+        if election is not None and not election.is_querier:
+            return election.is_complete and name not in self.quiet
+        return name not in self.quiet or age >= QUIET

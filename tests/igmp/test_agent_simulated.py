@@ -181,34 +181,57 @@ async def test_no_query_is_sent_before_it_is_allowed() -> None:
     bench.plug()
     async with looping(bench.agent.run()):
         await bench.want(FORWARD, waiting=frozenset({"eth1"}))
-        bench.transport.message(OTHER, Query(3, 2.0, robustness=2, interval=10.0))
-        assert bench.transport.sent == []
-        assert bench.status().state == "non-querier"
+        await asyncio.sleep(15)
+        assert (bench.transport.sent, bench.status().state) == ([], "waiting")
         await bench.want(FORWARD)
         assert len(bench.transport.queries()) == 1
         assert bench.status().state == "querier"
 
 
 @simulated
-async def test_what_is_joined_and_not_sent_is_waited_for_until_it_is_clear_that_it_is_not() -> None:
+async def test_another_querier_goes_on_until_hosts_are_known_and_what_they_want_arrives() -> None:
     bench = Bench()
     bench.plug()
-    async with looping(bench.agent.run()):
-        await bench.want(FORWARD, quiet=frozenset({"eth1"}))
-        for _ in range(5):
+
+    async def theirs(seconds: int) -> None:
+        for _ in range(seconds // 5):
             bench.transport.message(OTHER, Query(3, 2.0, robustness=2, interval=10.0))
+            bench.transport.message(HOST, JOIN)
             await asyncio.sleep(5)
+
+    async with looping(bench.agent.run()):
+        await bench.want(FORWARD, waiting=frozenset({"eth1"}))
+        await theirs(10)
+        assert bench.status().state == "non-querier"
+        assert bench.agent.elections()["eth1"].is_contending
+        await bench.want(FORWARD)  # as if nothing were joined, since no host was heard yet
+        await theirs(10)
         assert bench.transport.sent == []
-        waited = await until(lambda: bench.transport.sent != [], seconds=40)
-        assert waited < 36
+        await bench.want(FORWARD, quiet=frozenset({"eth1"}))
+        await theirs(100)
+        assert bench.transport.sent == []
+        await bench.want(FORWARD)
+        assert bench.status().state == "querier"
+        assert not bench.agent.elections()["eth1"].is_contending
+
+
+@simulated
+async def test_what_is_joined_and_not_sent_is_waited_for_while_no_other_querier_is_heard() -> None:
+    bench = Bench()
+    bench.plug()
+    slow = Forward(name="eth1", from_=("gre1",))
+    async with looping(bench.agent.run()):
+        await bench.want(slow, quiet=frozenset({"eth1"}))
+        waited = await until(lambda: bench.transport.sent != [], seconds=70)
+        assert 30 <= waited < 62
 
 
 @simulated
 async def test_hosts_have_been_asked_when_they_had_the_time_to_answer_the_last_query_of_the_start() -> None:
     async with running() as bench:
-        assert bench.agent.asking() == {"eth1"}
+        assert not bench.agent.elections()["eth1"].is_complete
         changes = bench.changes
-        took = await until(lambda: bench.agent.asking() == frozenset(), seconds=10)
+        took = await until(lambda: bench.agent.elections()["eth1"].is_complete, seconds=10)
         assert 4.5 < took < 5.0
         assert bench.changes > changes
 
