@@ -354,6 +354,10 @@ class Composition:
     def _joins(self) -> dict[str, int]:
         return self.wanted.counts(tunnel.name for tunnel in self.config.tunnels)
 
+    def _wanted_since(self, group: IPv4Address) -> float | None:
+        found = (self.wanted.since(tunnel.name, group) for tunnel in self.config.tunnels)
+        return min((since for since in found if since is not None), default=None)
+
     def _up(self) -> Up:
         return Up(
             guard_in_place=self.firewall.in_place,
@@ -368,6 +372,7 @@ class Composition:
             rp_changes=self.pim.rp_changes(),
             joins=self._joins(),
             is_joined=self.wanted.is_wanted,
+            wanted_since=self._wanted_since,
             arrivals=self.streams.arrivals(),
             decrypted=self.streams.decrypted(),
             has_arrived=self.streams.has_arrived if self.streams.is_counting else None,

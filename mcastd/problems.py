@@ -22,7 +22,9 @@ DownCode = Literal["peer_down", "child_sa_down", "tunnel_down"]
 PimCode = Literal["joins_not_joined", "nothing_joined", "pim_neighbor_missing", "pim_send_failed", "rp_missing"]
 FollowCode = Literal["follow_failed", "follow_limit_reached", "memberships_lost"]
 IgmpHostCode = Literal["igmp_join_failed"]
-ArrivalCode = Literal["all_silent", "child_sa_silent", "group_silent", "not_delivered", "nothing_ever_arrived"]
+ArrivalCode = Literal[
+    "all_silent", "child_sa_silent", "feed_silent", "group_silent", "not_delivered", "nothing_ever_arrived"
+]
 CountingCode = Literal["streams_set_full"]
 ForwardCode = Literal[
     "downstream_missing", "forward_failed", "forward_not_joined", "groups_limit", "multicast_routing_taken", "vif_limit"

@@ -324,8 +324,9 @@ class StreamCount(Struct, frozen=True, kw_only=True):
     """What was counted of one stream; its packets and bytes are those of the report's ``period``.
 
     ``rate`` is packets a second: of the last seconds or, where a period was asked for, of that; None if not known yet.
-    ``age`` is since when it has been seen; None: since before mcastd started. Bytes include the IP header. ``dropped``
-    are packets that this host dropped, of those for the destination to which most are missing.
+    ``age`` is since when it has been seen; None: since before mcastd started. Bytes include the IP header. ``feed`` is
+    the name of its ``[[feeds]]``. ``dropped`` are packets that this host dropped, of those for the destination to which
+    most are missing.
     """
 
     tunnel: str
@@ -338,6 +339,7 @@ class StreamCount(Struct, frozen=True, kw_only=True):
     rate: float | None
     last_age: float
     age: float | None = None
+    feed: str | None = None
     dropped: int = 0
     destinations: tuple[DestinationCount, ...] = ()
 

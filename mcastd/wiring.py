@@ -40,6 +40,7 @@ from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
 from mcastd.membership import GroupSource
 from mcastd.pim.settings import PimDesired, PimInterface
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival, no_stream
+from mcastd.streams.feeds import WantedSince, never_wanted
 from mcastd.tunnel.desired import LinkView, TunnelsDesired
 from mcastd.tunnel.mtu import Carrier
 
@@ -77,6 +78,8 @@ class Up:
     # By the tunnel's name, how many joins are desired, and whether they include a source (None: any) and a group.
     joins: Mapping[str, int] = field(default_factory=dict)
     is_joined: Callable[[str, IPv4Address | None, IPv4Address], bool] = no_stream
+    # Since when a group has been wanted on any tunnel.
+    wanted_since: WantedSince = never_wanted
     # By the tunnel's and by the CHILD_SA's name, what arrives; empty until it is known.
     arrivals: Mapping[str, TunnelArrival] = field(default_factory=dict)
     decrypted: Mapping[str, ChildArrival] = field(default_factory=dict)
@@ -245,7 +248,7 @@ def _brings(up: Up, tunnel: str) -> bool:
 def streams(inputs: Inputs) -> StreamsDesired:
     """What is counted, and what is expected to arrive."""
     children = {name: view.up_count for name, view in inputs.up.children.items() if view.up}
-    return StreamsDesired(inputs.config, children, inputs.up.joins, inputs.up.is_joined)
+    return StreamsDesired(inputs.config, children, inputs.up.joins, inputs.up.is_joined, inputs.up.wanted_since)
 
 
 def forward(inputs: Inputs) -> ForwardDesired:

@@ -69,7 +69,7 @@ def _lines(report: StreamsReport) -> Iterator[str]:
         age = "" if one.age is None else duration(one.age)
         counts = one.packets, one.bytes, rate, one.dropped, duration(one.last_age), age
         row = _ROW.format(one.group, one.port, one.source, one.tunnel, *counts)
-        yield f"{row}  silent" if one.state == "silent" else row.rstrip()
+        yield "  ".join((row, *filter(None, ("silent" if one.state == "silent" else "", one.feed)))).rstrip()
     if not report.streams:
         yield "nothing has arrived"
 

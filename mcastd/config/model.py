@@ -75,7 +75,7 @@ class Firewall(Struct, frozen=True, kw_only=True):
 class Streams(Struct, frozen=True, kw_only=True):
     """``[streams]``: what is expected to arrive."""
 
-    hours: Annotated[tuple[Hours, ...], values.array(values.HOURS)] = ()
+    hours: Annotated[tuple[Hours, ...], values.several(values.HOURS)] = ()
     """when streams are expected: outside, silence is no problem; empty: always"""
 
 
@@ -293,6 +293,23 @@ class Group(Struct, frozen=True, kw_only=True):
     """sources to join, (S,G) each; empty: every source, (*,G)"""
     max_silence: Annotated[float | None, Meta(ge=1.0, le=86400.0)] = None
     """silence after which the group is a problem; without it, it never is"""
+    hours: Annotated[tuple[Hours, ...], values.several(values.HOURS)] = ()
+    """when it is expected, for max_silence; empty: as in [streams]"""
+
+
+class Feed(Struct, frozen=True, kw_only=True, rename={"label": "name"}):
+    """``[[feeds]]``: what streams are. It joins nothing, and holds for every group that is wanted, by whatever."""
+
+    label: Annotated[str, values.LABEL]
+    """name of the feed, in problems and in mcastd streams"""
+    groups: GroupRanges
+    """its groups, one by one or as ranges"""
+    port: Annotated[int | None, values.integer(1, 65535)] = None
+    """its UDP port; without it, all ports"""
+    max_silence: Annotated[float | None, Meta(ge=1.0, le=86400.0)] = None
+    """silence of a group that is wanted, after which the feed is a problem"""
+    hours: Annotated[tuple[Hours, ...], values.several(values.HOURS)] = ()
+    """when it is expected, for max_silence; empty: as in [streams]"""
 
 
 class Forward(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
@@ -336,6 +353,7 @@ class Config(Struct, frozen=True, kw_only=True):
     peers: tuple[Peer, ...] = ()
     tunnels: tuple[Tunnel, ...] = ()
     groups: tuple[Group, ...] = ()
+    feeds: tuple[Feed, ...] = ()
     forward: tuple[Forward, ...] = ()
 
 

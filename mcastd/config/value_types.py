@@ -16,6 +16,7 @@ from mcastd.config.report import Report, dotted, shown
 MULTICAST: Final = IPv4Network("224.0.0.0/4")
 LINK_LOCAL_GROUPS: Final = IPv4Network("224.0.0.0/24")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_LABEL: Final = 63
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
 _TOML_TYPES: Final = {
     bool: "a boolean",
@@ -140,6 +141,15 @@ def _listed(words: Iterable[object]) -> str:
 def text(name: str) -> ValueType:
     """The name of another table or of an interface."""
     return _of(f"the {name}", "", str)
+
+
+def _label(value: str) -> str:
+    if not 1 <= len(value) <= _LONGEST_LABEL or not value.isprintable() or value != value.strip():
+        raise WrongValueError(f"{shown(value)} is not that")
+    return value
+
+
+LABEL: Final = _of("a name of 1 to 63 characters", "", _label)
 
 
 def _address(value: str) -> IPv4Address:
@@ -290,6 +300,16 @@ def or_boolean(other: ValueType) -> ValueType:
         return value if isinstance(value, bool) else other.parse(value, report, path)
 
     return replace(other, allowed=f"true, false, or {other.allowed}", parse=parse, stand_in=True)
+
+
+def several(element: ValueType) -> ValueType:
+    """An array, or a single value for an array of one."""
+    other = array(element)
+
+    def parse(value: object, report: Report, path: KeyPath) -> Any:
+        return other.parse([value] if isinstance(value, str) else value, report, path)
+
+    return replace(other, allowed=f"{element.allowed}, or an array", parse=parse, hint=element.hint)
 
 
 def auto(other: ValueType) -> ValueType:

@@ -12,6 +12,7 @@ from mcastd.config.model import Config
 from mcastd.errors import DecodeError, HostError
 from mcastd.history import History
 from mcastd.net.nfnetlink import Element
+from mcastd.net.token_bucket import TokenBucket
 from mcastd.problems import Problem
 from mcastd.status import StreamCount, StreamsReport, StreamStatus
 from mcastd.streams import table
@@ -22,6 +23,7 @@ from mcastd.system.log import Logger
 from mcastd.system.nft_table import Nftables, NftTable
 from mcastd.system.wake import Wake
 
+_LINES: Final = (0.2, 30.0)  # log lines a second on what arrives, and at once: hundreds of feeds may end together
 _PERIOD: Final = 1.0  # seconds between two readings of the named counters
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the table without a notification
 _RETRY_PERIOD: Final = 5.0  # seconds to the next attempt after a failure
@@ -77,6 +79,8 @@ class StreamsAgent:
         self._missing: str | None = None  # why there is no table
         self._problem: str | None = None  # why nothing is counted: that, or why it could not be read for some seconds
         self._read_at = 0.0  # when it was read last, successfully or as there is no table yet, monotonic
+        self._lines = TokenBucket(*_LINES)  # log lines on what arrives and does not
+        self._unlogged = 0  # those that were too many, since the last one
         self._problems: tuple[Problem, ...] = ()  # as of the last reading
         self._arrivals: dict[str, TunnelArrival] = {}  # likewise
         self._decrypted: dict[str, ChildArrival] = {}  # likewise
@@ -254,19 +258,29 @@ class StreamsAgent:
                     take(element, time.monotonic())
         self._monitor.sized(name, count)
 
+    def _may_log(self, now: float) -> bool:
+        """Whether there may be a line on what arrives; if not, it is counted, and there is a line on how many."""
+        if self._lines.take(now):
+            return True
+        self._unlogged += 1
+        return False
+
     def _update(self) -> None:
         """Take over what follows from the readings, and report what has changed by it."""
         now = time.monotonic()
         self._monitor.expect(datetime.now(UTC), now)
+        if self._unlogged and self._lines.take(now):
+            self._log.warning("arrival_log_limited", suppressed=self._unlogged)
+            self._unlogged = 0
         before = self._arrivals, self._decrypted, self._problems
         self._arrivals, self._decrypted = self._monitor.arrivals(now), self._monitor.decrypted()
         self._problems = tuple(self._monitor.problems(now))
         if before != (self._arrivals, self._decrypted, self._problems):
             then, problems = ({(one.code, one.subject): one for one in found} for found in (before[2], self._problems))
             for key, one in problems.items():
-                if key not in then:
+                if key not in then and self._may_log(now):
                     self._log.warning("arrival_stopped", code=one.code, subject=one.subject, problem=one.text)
             for key, one in then.items():
-                if key not in problems:
+                if key not in problems and self._may_log(now):
                     self._log.info("arrival_resumed", code=one.code, subject=one.subject)
             self._on_change()

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 
 from mcastd.config.model import Config
 from mcastd.status import ArrivalState
+from mcastd.streams.feeds import WantedSince, never_wanted
 
 
 def no_stream(_tunnel: str, _source: IPv4Address | None, _group: IPv4Address) -> bool:
@@ -18,13 +19,15 @@ class StreamsDesired:
     """The tunnels and CHILD_SAs to count for, and what is expected to arrive on them.
 
     ``children`` is by the CHILD_SA's name how often it came up, without those that are down; ``joins`` by the tunnel's
-    name how many joins are desired on it; ``is_joined`` says of a tunnel, a source and a group whether it is by a join.
+    name how many joins are desired on it; ``is_joined`` says of a tunnel, a source and a group whether it is by a join,
+    ``wanted_since`` of a group since when it has been wanted on any tunnel.
     """
 
     config: Config = field(default_factory=Config)
     children: Mapping[str, int] = field(default_factory=dict)
     joins: Mapping[str, int] = field(default_factory=dict)
     is_joined: Callable[[str, IPv4Address | None, IPv4Address], bool] = field(default=no_stream, compare=False)
+    wanted_since: WantedSince = field(default=never_wanted, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

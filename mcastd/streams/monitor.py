@@ -8,9 +8,9 @@ there may be tens of thousands of streams.
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
-from typing import Final, NamedTuple
+from typing import Final
 
-from mcastd.config.model import Config
+from mcastd.config.model import Feed
 from mcastd.net.nfnetlink import Element
 from mcastd.problems import Problem
 from mcastd.status import ArrivalState, DestinationCount, StreamCount, StreamStatus
@@ -18,29 +18,22 @@ from mcastd.streams import table
 from mcastd.streams.decryption import Child
 from mcastd.streams.delivery import Delivery
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival
+from mcastd.streams.feeds import Feeds
 from mcastd.streams.history import History, Step
 from mcastd.streams.interfaces import Interface, any_stream
+from mcastd.streams.limits import Limited, beyond, hours_of, limits
 from mcastd.streams.rows import Row, Rows
+from mcastd.streams.schedule import Schedule
 from mcastd.streams.stream import SILENCE, Stream
 from mcastd.streams.tunnels import Look, Tunnel
 
 _LOOK_PERIOD: Final = (2.0, 10.0)  # seconds between two looks where nothing asks for one: with few streams, with many
 _COMPARE_PERIOD: Final = 10.0  # seconds between two looks that compare what arrived with what was passed on
 _STREAMS_A_SECOND: Final = 500  # that are read where nothing asks for a look, and ten times as many where it does
-_NAMED: Final = 5  # groups in the text of a problem
 _HAS_ARRIVED: Final = 5.0  # seconds; a packet before that may be older than the join that is asked for
 _JOINED: Final = 0.5  # seconds; the time of a packet is known to some hundredths
 _STEP: Final = 256  # streams that are worked off at once: half a millisecond
 _LINK_LOCAL: Final = IPv4Network("224.0.0.0/24")  # is not counted
-
-
-class Limited(NamedTuple):
-    """A group with ``max_silence`` (``limit``), and since when it is limited."""
-
-    tunnel: str
-    group: IPv4Address
-    limit: float
-    since: float
 
 
 class Monitor:
@@ -66,18 +59,17 @@ class Monitor:
         self._compared_at = 0.0  # when what arrived was compared with what was passed on last
         self._asked = False  # whether a look was asked for since then
         self._limited: dict[bytes, Limited] = {}  # the groups with max_silence, by ``table.place``
-        self._expected_since: float | None = None  # since when streams are expected; None: not now
+        self._feeds = Feeds(self._desired.config, None, 0.0)  # what streams are
+        self._schedule = Schedule()  # when what is expected
 
     def configure(self, desired: StreamsDesired, now: float) -> None:
         """Set what is counted and what is expected."""
         if self._started is None:
             self._started = now
         if desired.config is not self._desired.config:
-            before = self._limited
-            self._limited = {
-                place: one._replace(since=before[place].since) if place in before else one
-                for place, one in _limits(desired.config, now)
-            }
+            self._limited = limits(desired.config, self._limited, now)
+            self._feeds = Feeds(desired.config, self._feeds, now)
+            self._schedule.configure(hours_of(desired.config))
         self._desired = desired
         tunnels = {tunnel.name for tunnel in desired.config.tunnels}
         self._tunnels = {name: self._tunnels.get(name) or Tunnel() for name in sorted(tunnels)}
@@ -91,18 +83,19 @@ class Monitor:
 
     def expect(self, moment: datetime, now: float) -> None:
         """Take the time of day, which says whether streams are expected."""
-        hours = self._desired.config.streams.hours
-        if hours and not any(one.contain(moment) for one in hours):
-            self._expected_since = None
-        elif self._expected_since is None:
-            self._expected_since = now
+        self._schedule.expect(moment, now)
+
+    @property
+    def _expected_since(self) -> float | None:
+        """Since when streams are expected; None: not now."""
+        return self._schedule.since(self._desired.config.streams.hours)
 
     def counted(self, packets: Mapping[str, int], now: float) -> bool:
         """Take the named counters; returns whether the streams are to be read."""
         if self._interfaces:
             self._interfaces.clear()
             self._forget()
-        asked = self._asked or bool(self._limited)
+        asked = self._asked or bool(self._limited) or self._feeds.are_limited
         for name, tunnel in self._tunnels.items():
             if table.TUNNEL + name in packets:
                 asked |= tunnel.counted(packets[table.TUNNEL + name], now)
@@ -189,6 +182,8 @@ class Monitor:
                 step.packets[slot], step.sizes[slot], step.dropped[slot] = stream.packets, stream.size, stream.dropped
             if (look := looks.get(stream.key.tunnel)) is not None:
                 look.add(stream, self._desired.is_joined, now)
+            if (feed := self._feed(stream)) is not None:
+                self._feeds.add(feed, stream.key.group, stream.seen)
             places = table.places(key)
             for place in places:
                 last[place] = max(last.get(place, 0.0), stream.seen)
@@ -202,6 +197,13 @@ class Monitor:
             if name in self._tunnels:  # it may have been removed meanwhile
                 self._tunnels[name].looked(look, now)
         self._last, self._arriving, self._looked_at = last, arriving, now
+        yield from self._feeds.looked(self._desired.wanted_since, self._schedule, now)
+
+    def _feed(self, stream: Stream) -> Feed | None:
+        """The feed of a stream, looked up once for each configuration."""
+        if stream.feeds is not self._feeds:
+            stream.feeds, stream.feed = self._feeds, self._feeds.of(stream.key)
+        return stream.feed
 
     def ask(self) -> None:
         """Let the next look come soon."""
@@ -292,7 +294,7 @@ class Monitor:
     def problems(self, now: float) -> Iterator[Problem]:
         """What should arrive and does not."""
         joined, busy = set[str](), set[str]()  # the CHILD_SAs through which something is joined, of these with streams
-        beyond_limit = self._beyond_limit()
+        silent = beyond(self._limited, self._last, self._schedule, self._looked_at)
         for configured in self._desired.config.tunnels:
             name, tunnel = configured.name, self._tunnels[configured.name]
             if configured.child is not None and tunnel.joins:
@@ -305,11 +307,9 @@ class Monitor:
             if tunnel.nothing_ever_arrived(self._expected_since):
                 text = f"nothing has ever arrived on tunnel {name}, on which groups are wanted"
                 yield Problem("nothing_ever_arrived", name, text)
-            if silent := beyond_limit.get(name):
-                more = f" and {len(silent) - _NAMED} more" if len(silent) > _NAMED else ""
-                names = ", ".join(map(str, silent[:_NAMED])) + more
-                yield Problem("group_silent", name, f"silent on tunnel {name} beyond max_silence: {names}")
-
+            if name in silent:
+                yield silent[name]
+        yield from self._feeds.problems()
         if self._full:
             text = f"the kernel counts no further streams: full of {table.SIZE}: {', '.join(sorted(self._full))}"
             yield Problem("streams_set_full", f"nftables table ip {table.NAME}", text)
@@ -322,17 +322,6 @@ class Monitor:
             if name in joined and child.is_silent(is_expected=is_expected):
                 text = f"CHILD_SA {name}, through which groups are joined, decrypts no packets any more"
                 yield Problem("child_sa_silent", name, text)
-
-    def _beyond_limit(self) -> dict[str, list[IPv4Address]]:
-        """The groups that were silent, at the last look, for longer than they may be, by the tunnel's name."""
-        found: dict[str, list[IPv4Address]] = {}
-        begin = self._expected_since
-        if begin is None:
-            return found
-        for place, one in self._limited.items():
-            if self._looked_at - max(self._last.get(place, one.since), one.since, begin) >= one.limit:
-                found.setdefault(one.tunnel, []).append(one.group)
-        return found
 
 
 def _count(stream: Stream, step: Step | None, begin: float | None, now: float) -> StreamCount:
@@ -350,18 +339,10 @@ def _count(stream: Stream, step: Step | None, begin: float | None, now: float) -
         rate=stream.rate_now(now) if step is None else (stream.packets - packets) / max(now - step.time, 1.0),
         last_age=now - stream.seen,
         age=None if first is None else now - first,
+        feed=None if stream.feed is None else stream.feed.label,
         dropped=max(0, stream.dropped - dropped),
         destinations=tuple(
             DestinationCount(interface=name or None, packets=one.packets, dropped=one.dropped)
             for name, one in sorted(stream.destinations.items())
         ),
     )
-
-
-def _limits(config: Config, now: float) -> Iterator[tuple[bytes, Limited]]:
-    """The groups with max_silence, which are limited from now on."""
-    for group in config.groups:
-        if group.max_silence is not None:
-            for source in group.sources or (None,):
-                place = table.place(group.tunnel, source, group.group)
-                yield place, Limited(group.tunnel, group.group, group.max_silence, now)

@@ -9,7 +9,9 @@
 
 from typing import Final
 
+from mcastd.config.model import Feed
 from mcastd.streams.acceptance import Acceptance, Reading
+from mcastd.streams.feeds import Feeds
 from mcastd.streams.table import Key
 
 SILENCE: Final = 3.0
@@ -25,7 +27,7 @@ class Stream:
 
     __slots__ = (
         "_passed_on", "_rate", "_rated_at", "_rated_with", "_started_at", "_started_with", "_was_busy",
-        "busy", "destinations", "epoch", "first_seen", "key", "packets", "seen", "size", "slot",
+        "busy", "destinations", "epoch", "feed", "feeds", "first_seen", "key", "packets", "seen", "size", "slot",
     )  # fmt: skip
 
     def __init__(self, key: Key, packets: int, seen: float, now: float, size: int = 0) -> None:
@@ -39,6 +41,8 @@ class Stream:
         self.size = size  # the bytes of all packets, their IP headers included
         self.first_seen: float | None = None  # its first packet, if mcastd was there
         self.destinations: dict[str, Acceptance] = {}  # what was passed on; "" are the sockets of this host
+        self.feed: Feed | None = None  # what it is, by ``feeds``
+        self.feeds: Feeds | None = None  # those in which that was looked up
         self._passed_on: list[tuple[str, int, int]] = []  # to each, as just read, with what had arrived before
         self.slot = 0  # where its history is (``history.History``)
         self.epoch = 0  # the reset of all counts after which it was counted last (``Monitor``)

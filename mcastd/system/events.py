@@ -79,6 +79,9 @@ EVENTS: Final = {
     "firewall_events_missing": Event("warning", "no events for the nftables table", "8819aa2a26a44b50a6158b8c206c6e0d"),
     "streams_not_counted": Event("info", "what arrives cannot be counted", "791daefdbc354e6abf2e5f1f6bd20313"),
     "arrival_stopped": Event("warning", "what should arrive does not", "fcff7ad544694d7b861534184fe02d3d"),
+    "arrival_log_limited": Event(
+        "warning", "too many changes of what arrives to log", "5d1e3f6b8a0c4b72a96d4c1f27e0b935"
+    ),
     "follow_incomplete": Event("warning", "not all applications are followed", "9c1b5a0d2e4f4c0fb1d6f3a7e85c2d14"),
     "keepalives_answered": Event("info", "GRE keepalives are answered", "2d72394e91294f539054c347f534bb10"),
     "keepalives_stopped": Event("warning", "GRE keepalives have stopped", "e2c074aef6794c7f9f66156b49f970eb"),

@@ -276,3 +276,23 @@ def test_snat_towards_the_same_addresses_is_a_note_where_both_may_match(tmp_path
     assert notes('["172.16.0.0/12"]') == []
     for both in ("[]", '["192.168.7.0/24"]'):
         assert notes(both) == ["packets to 100.15.30.0/25 may match the SNAT of dc-tun-tcp as well, which comes first"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "key", "problem"),
+    [
+        ('name = "A"\ngroups = ["239.1.1.1"]', "feeds[1].name", "A is the name of the feed at line"),
+        ('name = "B"\ngroups = ["239.2.1.1", "239.1.1.0/24"]', "feeds[1].groups[1]", "is in the feed at line"),
+        ('name = "B"\ngroups = []', "feeds[1].groups", "it is empty"),
+        ('name = ""\ngroups = ["239.1.1.1"]', "feeds[1].name", "a name of 1 to 63 characters"),
+        ('groups = ["239.1.1.1"]', "feeds[1].name", "it is missing"),
+        ('name = "B"\ngroups = ["10.1.1.1"]', "feeds[1].groups[0]", "is not within 224.0.0.0/4"),
+        ('name = "B"\ngroups = ["239.1.1.1"]\nhours = "Mon 09:00-10:00"', "feeds[1].hours", "for max_silence only"),
+        ('name = "B"\ngroups = ["239.1.1.1"]\nport = 0', "feeds[1].port", "0 is out of range"),
+    ],
+)
+def test_feeds_that_cannot_be(lines: str, key: str, problem: str, tmp_path: Path) -> None:
+    text = f'{TEXT}\n[[feeds]]\nname = "A"\ngroups = ["239.1.1.0/24"]\n\n[[feeds]]\n{lines}\n'
+    [found] = complaints(text, tmp_path)
+    assert f" {key}: " in found
+    assert problem in found

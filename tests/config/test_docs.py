@@ -66,5 +66,6 @@ def test_every_section_is_named(made: ModuleType) -> None:
         "[tunnels.NAME.pim]",
         "[[tunnels.NAME.pim.rp]]",
         "[[groups]]",
+        "[[feeds]]",
         "[forward.NAME]",
     ]

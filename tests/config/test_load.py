@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from mcastd.config.hours import parse as parse_hours
 from mcastd.config.load import LARGEST, load
-from mcastd.config.model import MAX_JOINS, Child, Config, Forward, Group, Pim
+from mcastd.config.model import MAX_JOINS, Child, Config, Feed, Forward, Group, Pim
 from mcastd.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
@@ -72,7 +73,8 @@ def test_what_is_commented_out_in_the_example_is_the_default(tmp_path: Path) -> 
     (tmp_path / "mcastd.toml").write_text(text)
     found = load(tmp_path / "mcastd.toml", check_files=False).config
     assert found.forward == (Forward(name="eth1", from_=("gre1",)),)
-    assert replace(found, forward=()) == load(EXAMPLE, check_files=False).config
+    assert found.feeds == (Feed(label="trades", groups=(IPv4Network("239.1.1.1/32"),)),)
+    assert replace(found, forward=(), feeds=()) == load(EXAMPLE, check_files=False).config
 
 
 HUGE = f"0x{'f' * 5000}"
@@ -443,3 +445,15 @@ def test_ikev1_has_no_combined_mode_ciphers_for_itself(tmp_path: Path) -> None:
     (complaint,) = complaints(text, tmp_path)
     assert "peers.dc-tun.proposals[0]: aes256gcm16-prfsha256-modp2048: IKEv1 has no combined-mode ciphers" in complaint
     assert complaints(text.replace("version = 1", "version = 2"), tmp_path) == []
+
+
+def test_hours_are_one_or_several(tmp_path: Path) -> None:
+    path = tmp_path / "mcastd.toml"
+    found = []
+    for text in ('"Mon-Fri 09:50-18:45 Europe/Moscow"', '["Mon-Fri 09:50-18:45 Europe/Moscow"]'):
+        path.write_text(f'{TEXT}\n[[feeds]]\nname = "A"\ngroups = ["239.1.1.1"]\nmax_silence = "5s"\nhours = {text}\n')
+        found.append(load(path, check_files=False).config.feeds[0].hours)
+    assert found[0] == found[1] == (parse_hours("Mon-Fri 09:50-18:45 Europe/Moscow"),)
+    path.write_text(TEXT.replace("# hours = []", "hours = 5", 1))
+    with pytest.raises(ConfigError, match=r"streams\.hours: it is an integer; allowed: hours of the week, or an array"):
+        load(path, check_files=False)

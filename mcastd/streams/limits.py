@@ -1,0 +1,64 @@
+"""The groups of the file that are silent for longer than their ``max_silence``. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
+from typing import Final, NamedTuple
+
+from mcastd.config.model import Config
+from mcastd.problems import Problem
+from mcastd.streams import table
+from mcastd.streams.schedule import Expected, Schedule
+
+_NAMED: Final = 5  # groups in the text of a problem
+
+
+class Limited(NamedTuple):
+    """A group with ``max_silence`` (``limit``), when it is expected, and since when it is limited."""
+
+    tunnel: str
+    group: IPv4Address
+    limit: float
+    hours: Expected
+    since: float
+
+
+def limits(config: Config, before: Mapping[bytes, Limited], now: float) -> dict[bytes, Limited]:
+    """The groups with ``max_silence`` by ``table.place``: limited from now on, or as they were before."""
+    found = dict[bytes, Limited]()
+    for group in config.groups:
+        if group.max_silence is not None:
+            hours = group.hours or config.streams.hours
+            for source in group.sources or (None,):
+                place = table.place(group.tunnel, source, group.group)
+                since = before[place].since if place in before else now
+                found[place] = Limited(group.tunnel, group.group, group.max_silence, hours, since)
+    return found
+
+
+def beyond(
+    limited: Mapping[bytes, Limited], last: Mapping[bytes, float], schedule: Schedule, now: float
+) -> dict[str, Problem]:
+    """A problem by the name of each tunnel of which groups are silent, by their last packets as of ``now``."""
+    silent = dict[str, list[IPv4Address]]()
+    for place, one in limited.items():
+        begin = schedule.since(one.hours)
+        if begin is not None and now - max(last.get(place, one.since), one.since, begin) >= one.limit:
+            silent.setdefault(one.tunnel, []).append(one.group)
+    return {
+        name: Problem("group_silent", name, f"silent on tunnel {name} beyond max_silence: {named(groups)}")
+        for name, groups in silent.items()
+    }
+
+
+def named(groups: Iterable[IPv4Address]) -> str:
+    """The first groups, and how many more there are."""
+    found = list(groups)
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(map(str, found[:_NAMED])) + more
+
+
+def hours_of(config: Config) -> Iterator[Expected]:
+    """All hours that the file has."""
+    yield config.streams.hours
+    yield from (group.hours for group in config.groups)
+    yield from (feed.hours for feed in config.feeds)
