@@ -116,6 +116,8 @@ class Applications:
         if found != state.members:
             state.members, state.answered = found, False
             self._changed[group] = None
+        elif group in self.waiting:
+            self._changed[group] = None  # others may have left room, or desire it now
         if is_open(found) and not state.answered:
             self._unanswered[group] = None
 

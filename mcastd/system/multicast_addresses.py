@@ -36,6 +36,7 @@ _RECEIVE_BUFFER: Final = 4 << 20  # some 5,000 changes
 _BATCH: Final = 256  # messages that are read at once
 _PACKETS: Final = 4  # that are read at once; each has up to 180 records
 _SLICE: Final = 1 << 14  # bytes of a file that are read and parsed at a time
+_SHORT: Final = 2048  # bytes; a slice that is no longer is the last one
 _LOST: Final = (errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -204,6 +205,7 @@ async def _lines(path: Path) -> AsyncIterator[list[str]]:
             while data := file.read(_SLICE):
                 *lines, rest = (rest + data.decode()).split("\n")
                 yield lines
-                await asyncio.sleep(0)
+                if len(data) > _SHORT:
+                    await asyncio.sleep(0)
     except OSError as error:
         raise HostError(f"{path}: {error.strerror}") from error

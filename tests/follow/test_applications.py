@@ -220,6 +220,18 @@ def test_what_others_desire_takes_no_room() -> None:
     assert wants(applications, 2.0) == {G3: ANY}
 
 
+def test_what_waits_is_looked_at_again_when_others_desire_it() -> None:
+    desired = {G1: DesiredGroup(), G2: DesiredGroup()}
+    applications = Applications(replace(TUNNEL, limit=1), desired.__getitem__)
+    for group in (G1, G2):
+        applications.observed(group, ONE)
+    assert wants(applications, 1.0) == {G1: ANY}
+    desired[G2] = ANY
+    applications.observed(G2, ONE)
+    assert wants(applications, 31.0) == {G2: ANY}
+    assert not applications.waiting
+
+
 def test_one_that_waits_and_leaves_waits_no_longer() -> None:
     applications = following(replace(TUNNEL, limit=1), g1=ONE, g2=ONE)
     wants(applications, 1.0)
