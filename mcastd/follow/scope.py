@@ -33,7 +33,7 @@ def followed(tunnel: FollowedTunnel, group: IPv4Address, desired: DesiredGroup) 
 
 def refusal(tunnel: FollowedTunnel, group: IPv4Address, desired: DesiredGroup) -> NotFollowedReason | None:
     """Why not all of it is joined upstream; None if all is, and for groups that are local."""
-    if is_local(group):
+    if is_local(group) or desired == DesiredGroup():
         return None
     if (reason := _refusal(tunnel, group)) is not None:
         return reason

@@ -120,6 +120,9 @@ def test_the_scope(
     applications.observed(address, members)
     assert wants(applications, 10.0) == ({} if followed is None else {address: followed})
     assert applications.refused.get(address) == reason
+    applications.observed(address, NO_MEMBERS)
+    wants(applications, 20.0)
+    assert (applications.refused, list(applications)) == ({}, [])
 
 
 def test_what_goes_out_of_scope_does_not_linger() -> None:
