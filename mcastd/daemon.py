@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -155,6 +156,7 @@ class Daemon:
                 if self._start.problem is None:
                     await self._agents.settled()
         self._handover.remember()
+        gc.freeze()  # a full collection, which stops the loop, need not look at the modules and what is here to stay
         self._report_now()
         notify("READY=1")
         took = round((time.monotonic() - self._started) * 1000)
