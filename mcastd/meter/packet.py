@@ -1,0 +1,179 @@
+"""The keys and values of the meter's maps: bytes <-> frozen dataclasses. Numbers are in this machine's byte order."""
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final, NamedTuple
+
+from mcastd.errors import DecodeError
+
+WINDOW: Final = 1024
+"""Numbers below the next one of which the kernel knows whether they were seen."""
+BUCKETS: Final = 32
+"""Of the histogram: the first is below 1,024 ns, each twice as far as the one before, the last open."""
+NO_UNIT: Final = 0xFFFF
+"""Where a format has a unit: nowhere."""
+
+# A stream: interface index, source and group in network byte order, port, unit.
+KEY: Final = struct.Struct("=I4s4sHH")
+
+
+class At:
+    """Where a stream's value has its fields; all are of 8 bytes but those of the bursts, and the session.
+
+    ::
+
+        packets | bytes | time of the first | of the last | longest gap | when it ended
+        for 1 ms and for 10 ms: begin | packets since then (32 bits) | most packets (32 bits)
+        histogram of the gaps (32 numbers)
+        1 if a number was seen | first number | next number | numbers seen | missing | duplicate | late | resets
+        time of the last gap | its size | session (16 bytes) | packets without a number
+        the packet at hand: its first number | the one behind its last | how many | window (1,024 bits)
+    """
+
+    PACKETS, BYTES, FIRST, LAST, LONGEST, LONGEST_AT = range(0, 48, 8)
+    BURST_1MS, BURST_10MS = 48, 64
+    BURST_COUNT, BURST_MOST = 8, 12  # behind its begin
+    HISTOGRAM = 80
+    BEGUN, START, NEXT, NUMBERS, MISSING, DUPLICATE, LATE, RESETS, GAP_AT, GAP_SIZE = range(336, 416, 8)
+    SESSION, UNNUMBERED = 416, 432
+    PACKET_FIRST, PACKET_END, PACKET_COUNT = 440, 448, 456
+    WINDOW = 464
+
+
+STREAM_SIZE: Final = At.WINDOW + WINDOW // 8
+SESSION: Final = 16
+"""Bytes of a session's name at most."""
+_VALUE: Final = struct.Struct(f"=6Q Q2I Q2I {BUCKETS}Q Q2q7Q 16s Q 24x {WINDOW // 8}s")
+
+# A feed: the group in network byte order, the port or 0 for every port, nothing.
+FEED_KEY: Final = struct.Struct("=4sHH")
+
+
+class FeedAt:
+    """Where a feed's value has its fields, of 2 bytes each: a Sequence."""
+
+    OFFSET, SIZE, BIG, COUNT_OFFSET, COUNT_SIZE, COUNT_BIG, END, UNIT, SESSION_OFFSET, SESSION_SIZE, ZERO = range(
+        0, 22, 2
+    )
+
+
+FEED_SIZE: Final = 24
+_FEED: Final = struct.Struct("=11H2x")
+
+
+class StreamKey(NamedTuple):
+    """What a stream is known by; port 0 stands for all fragments, which have no port."""
+
+    ifindex: int
+    source: IPv4Address
+    group: IPv4Address
+    port: int
+    unit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A number in the UDP payload: where, of how many bytes (1 to 8), and whether the most significant is first."""
+
+    offset: int
+    size: int
+    big: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """Where the packets of a feed have their sequence number.
+
+    ``count`` has how many messages there are in the packet, each with a number of its own; without it a packet has one.
+    ``end``: the count that says that the session ends. ``unit``: the offset of the byte that tells apart sequences
+    within a stream. ``session``: offset and length of what is another one when numbers begin again.
+    ``zero_is_unsequenced``: a packet with the number 0 is not of the sequence.
+    """
+
+    number: Field
+    count: Field | None = None
+    end: int = 0
+    unit: int | None = None
+    session: tuple[int, int] | None = None
+    zero_is_unsequenced: bool = False
+
+    def encode(self) -> bytes:
+        """The value of a feed."""
+        count = self.count or Field(0, 0)
+        unit = NO_UNIT if self.unit is None else self.unit
+        return _FEED.pack(
+            self.number.offset, self.number.size, self.number.big, count.offset, count.size, count.big, self.end, unit,
+            *(self.session or (0, 0)), self.zero_is_unsequenced,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """The most packets of a stream within some time."""
+
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What the sequence numbers of a stream have shown; ``gap_at`` is a time of the kernel's clock, in nanoseconds.
+
+    ``missing`` were not seen when they left the window; ``open`` are not seen yet, and still in it.
+    """
+
+    next: int
+    seen: int
+    missing: int
+    open: int
+    duplicate: int
+    late: int
+    resets: int
+    gap_at: int
+    gap_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRecord:
+    """What the meter knows of a stream. Times are of the kernel's monotonic clock, in nanoseconds."""
+
+    packets: int
+    bytes: int
+    first: int
+    last: int
+    longest_gap: int
+    longest_gap_at: int
+    burst_1ms: int
+    burst_10ms: int
+    gaps: tuple[int, ...]
+    unnumbered: int
+    numbers: Numbers | None
+
+
+def feed_key(group: IPv4Address, port: int) -> bytes:
+    """The key of a feed; port 0 is every port."""
+    return FEED_KEY.pack(group.packed, port, 0)
+
+
+def decode_key(raw: bytes) -> StreamKey:
+    """What a stream is known by. Raises DecodeError."""
+    if len(raw) != KEY.size:
+        raise DecodeError("key")
+    ifindex, source, group, port, unit = KEY.unpack(raw)
+    return StreamKey(ifindex, IPv4Address(source), IPv4Address(group), port, unit)
+
+
+def decode(raw: bytes) -> StreamRecord:
+    """What the meter knows of a stream. Raises DecodeError."""
+    if len(raw) != STREAM_SIZE:
+        raise DecodeError("value")
+    packets, size, first, last, longest, longest_at, _, _, burst_1ms, _, _, burst_10ms, *rest = _VALUE.unpack(raw)
+    gaps, (begun, start, next_, *counts, _session, unnumbered, window) = tuple(rest[:BUCKETS]), rest[BUCKETS:]
+    numbers = None
+    if begun:
+        seen, missing, duplicate, late, resets, gap_at, gap_size = counts
+        unseen = WINDOW - int.from_bytes(window, "little").bit_count()
+        numbers = Numbers(next_, seen, missing, unseen, duplicate, late, resets, gap_at, gap_size)
+    return StreamRecord(
+        packets, size, first, last, longest, longest_at, burst_1ms, burst_10ms, gaps, unnumbered, numbers
+    )
