@@ -18,12 +18,15 @@ from mcastd.ipsec.esp_replay import EspSockets
 from mcastd.ipsec.vici import ViciSocket
 from mcastd.keepalive.agent import open_socket
 from mcastd.keepalive.packet import Endpoints
+from mcastd.meter.agent import Bpf, Ingress
 from mcastd.pim.transport import GreTransport, OpenTransport, SocketTransport, Transport
 from mcastd.streams.agent import Counters, Memberships
 from mcastd.system import (
+    bpf,
     conntrack,
     counters,
     gre_devices,
+    ingress,
     ipmr,
     memberships,
     multicast_addresses,
@@ -53,6 +56,8 @@ class System:
     nftables: Nftables = nft
     conntrack: Conntrack = conntrack
     counters: Counters = counters
+    bpf: Bpf = bpf
+    ingress: Ingress = ingress
     memberships: Callable[[], Memberships] = memberships.joined
     multicast_addresses: Kernel = multicast_addresses
     charon: Callable[[Path], Charon] = ViciSocket

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from mcastd import wiring
 from mcastd.composition import Composition
@@ -57,13 +58,16 @@ class Commands:
         streams, seconds = self._agents.streams, arguments.get("since")
         if arguments.get("reset"):
             await streams.reset()
+            await self._agents.meter.reset()
         group = _address(arguments["group"]) if arguments.get("group") else None
         if not isinstance(seconds, int | float | None):
             raise ControlRefused("since is a number of seconds")
         report, parts = await streams.report(group, seconds)
+        measured = await self._agents.meter.read(group)
+        report = replace(report, not_measured=self._agents.meter.problem)
         encoded = []
         for part in parts:
-            encoded.append(msgspec.json.encode(part)[1:-1])
+            encoded.append(msgspec.json.encode(tuple(measured(part)))[1:-1])
             await asyncio.sleep(0)
         head = msgspec.json.encode(report).removesuffix(b"]}")  # the streams are its last field
         return msgspec.Raw(head + b",".join(filter(None, encoded)) + b"]}")

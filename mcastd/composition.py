@@ -27,6 +27,7 @@ from mcastd.igmp_host.agent import IgmpHostAgent
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.keepalive.agent import KeepaliveAgent
+from mcastd.meter.agent import MeterAgent
 from mcastd.pim.agent import PimAgent
 from mcastd.problems import Problem
 from mcastd.snapshot import Judgement, Snapshots
@@ -141,6 +142,9 @@ class Composition:
             log=log,
             on_change=on_change,
         )
+        self.meter = MeterAgent(
+            bpf=system.bpf, ingress=system.ingress, store=store, ledger=ledger, log=log, on_change=on_change
+        )
         self.forward = ForwardAgent(
             open_socket=system.open_mroute,
             routing=system.multicast,
@@ -161,6 +165,7 @@ class Composition:
             Part(self.igmp_host, wiring.igmp_host),
             Part(self.igmp, wiring.igmp),
             Part(self.streams, wiring.streams),
+            Part(self.meter, wiring.meter),
             Part(self.forward, wiring.forward),
         )
 
@@ -300,6 +305,7 @@ class Composition:
             follow=self.follow.status(now),
             forward=self.forward.status(now).interfaces,
             igmp=self.igmp.status(now),
+            not_measured=self.meter.status(now),
         )
 
     def group(self, group: IPv4Address, now: float) -> GroupReport:

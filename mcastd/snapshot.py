@@ -45,6 +45,7 @@ class Snapshots:
     forward: tuple[ForwardStatus, ...] = ()
     follow: FollowSnapshot = field(default_factory=dict)
     igmp: Mapping[str, QuerierStatus] = field(default_factory=dict)
+    not_measured: str | None = None  # why streams are counted only
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
         tunnels=tuple(tunnels.values()),
         groups=agents.groups,
         forward=tuple(replace(one, igmp=agents.igmp.get(one.name)) for one in agents.forward),
-        notes=(*process.notes, *agents.ipsec.notes, *_note(agents.streams), *_not_followed(agents.follow)),
+        notes=(*process.notes, *agents.ipsec.notes, *_stream_notes(agents), *_not_followed(agents.follow)),
     )
 
 
@@ -142,9 +143,11 @@ def _forwarded(group: GroupStatus, forwarded: Forwarded) -> GroupStatus:
     return group if found is None else replace(group, forwarded_to=found.to, forwarded=found.packets)
 
 
-def _note(streams: StreamsSnapshot) -> Iterator[str]:
-    if streams.problem is not None:
-        yield f"streams are not counted: {streams.problem}"
+def _stream_notes(agents: Snapshots) -> Iterator[str]:
+    if agents.streams.problem is not None:
+        yield f"streams are not counted: {agents.streams.problem}"
+    if agents.not_measured is not None:
+        yield f"gaps, bursts and sequence numbers of streams are not measured: {agents.not_measured}"
 
 
 _WHY_NOT: Final[dict[NotFollowedReason, str]] = {

@@ -8,7 +8,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
     firewall   the guard is in place        -> tunnels     a CHILD_SA whose guard is missing does not carry
                                             -> ipsec       early ESP may be replayed
     ipsec      CHILD_SAs up                 -> firewall    drops of the guard are a problem
-    tunnels    links up, addresses, MTU     -> keepalive, pim, igmp_host, follow, forward
+    tunnels    links up, addresses, MTU     -> keepalive, pim, igmp_host, follow, forward, meter
     pim        rendezvous points            -> follow      which groups can be joined
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
                the far end's arrive         -> ipsec       what is up without charon
@@ -38,6 +38,7 @@ from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
 from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
 from mcastd.membership import GroupSource
+from mcastd.meter.desired import MeterDesired
 from mcastd.pim.settings import PimDesired, PimInterface
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival, no_stream
 from mcastd.streams.feeds import WantedSince, never_wanted
@@ -249,6 +250,16 @@ def streams(inputs: Inputs) -> StreamsDesired:
     """What is counted, and what is expected to arrive."""
     children = {name: view.up_count for name, view in inputs.up.children.items() if view.up}
     return StreamsDesired(inputs.config, children, inputs.up.joins, inputs.up.is_joined, inputs.up.wanted_since)
+
+
+def meter(inputs: Inputs) -> MeterDesired:
+    """The interfaces whose streams are measured."""
+    links = {
+        tunnel.name: link.index
+        for tunnel in inputs.config.tunnels
+        if (link := inputs.up.links.get(tunnel.name)) is not None
+    }
+    return MeterDesired(inputs.config.streams.meter == "auto", links)
 
 
 def forward(inputs: Inputs) -> ForwardDesired:

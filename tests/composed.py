@@ -28,6 +28,7 @@ from tests.fakes.igmp_transport import FakeSegments
 from tests.fakes.kernel import FakeKernel
 from tests.fakes.membership_sockets import FakeMemberships
 from tests.fakes.memory import MemoryLedger, MemoryLog
+from tests.fakes.meter import FakeBpf, FakeIngress
 from tests.fakes.mroute import FakeMulticast
 from tests.fakes.netlink import FakeNetlink
 from tests.fakes.nftables import FakeNftables
@@ -54,6 +55,7 @@ class Host:
             self.streams.arrives(str(group.group))
         for child in ARTICLE.peers[0].children:
             self.streams.decrypts(child.name)
+        self.bpf, self.ingress = FakeBpf(), FakeIngress()
         self.applications = FakeApplications()  # what they have joined, as the kernel knows it
         self.memberships: dict[str, frozenset[IPv4Address]] = {}  # what applications have joined
         self.charon = FakeCharon()
@@ -80,6 +82,8 @@ class Host:
             nftables=self.nft,
             conntrack=self.conntrack,
             counters=self.streams,
+            bpf=self.bpf,
+            ingress=self.ingress,
             memberships=lambda: self.memberships,
             multicast_addresses=self.applications,
             charon=lambda _: self.charon,

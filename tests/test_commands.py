@@ -19,6 +19,7 @@ from mcastd.composition import Composition
 from mcastd.config.model import Config, Pim, Tunnel
 from mcastd.errors import ControlRefused, HostError, McastdError
 from mcastd.handover import Handover
+from mcastd.meter.report import Measured
 from mcastd.pim.agent import PimAgent
 from mcastd.status import GroupReport, Status, StreamCount, StreamsReport
 from mcastd.system import files
@@ -35,6 +36,20 @@ GROUP, SOURCE = IPv4Address("239.1.1.7"), IPv4Address("100.15.30.10")
 
 
 @dataclass
+class FakeMeter:
+    """What the commands need of the meter."""
+
+    agents: "FakeAgents"
+    problem: str | None = "no CAP_BPF"
+
+    async def reset(self) -> None:
+        self.agents.resets += 1
+
+    async def read(self, _group: IPv4Address | None) -> Measured:
+        return Measured({}, 0.0)
+
+
+@dataclass
 class FakeAgents:
     """What the commands need of the composition."""
 
@@ -46,6 +61,10 @@ class FakeAgents:
     @property
     def streams(self) -> "FakeAgents":
         return self
+
+    @property
+    def meter(self) -> "FakeMeter":
+        return FakeMeter(self)
 
     async def refresh(self) -> None:
         self.refreshed += 1
@@ -224,7 +243,8 @@ def test_streams_are_encoded_in_parts_and_are_one_report(make: Callable[..., Ben
     answer = bench.ask("streams", group=str(GROUP), since=600)
     report = msgspec.json.decode(answer, type=StreamsReport)
     assert (report.period, [one.group for one in report.streams], bench.agents.resets) == (600.0, [str(GROUP)] * 3, 0)
+    assert report.not_measured == "no CAP_BPF"
     bench.ask("streams", reset=True)
-    assert bench.agents.resets == 1
+    assert bench.agents.resets == 2  # what is counted, and what is measured
     with pytest.raises(ControlRefused, match="since is a number of seconds"):
         bench.ask("streams", since="10m")

@@ -25,7 +25,9 @@ from tests.composed import ARTICLE, Host, Process, running
 from tests.fakes.charon import WRONG_PSK
 from tests.fakes.clock import simulated, until
 
-NAMES = ["firewall", "ipsec", "tunnels", "keepalive", "follow", "pim", "igmp_host", "igmp", "streams", "forward"]
+NAMES = [
+    "firewall", "ipsec", "tunnels", "keepalive", "follow", "pim", "igmp_host", "igmp", "streams", "meter", "forward",
+]  # fmt: skip
 GRE1 = ARTICLE.tunnels[0]
 GROUP = IPv4Address("239.1.1.1")
 OTHER_FAR_END = IPv4Address("10.44.7.9")

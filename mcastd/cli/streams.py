@@ -14,12 +14,14 @@ from ipaddress import IPv4Address
 import msgspec
 
 from mcastd import control
+from mcastd.cli import stream_measures
 from mcastd.cli.client import add_socket_arguments, socket_of
 from mcastd.cli.group_lines import duration
 from mcastd.status import StreamCount, StreamsReport
 
 _CLEAR = "\x1b[H\x1b[2J"
 _ROW = "{:<15} {:>5} {:<15} {:<10} {:>12} {:>15} {:>9} {:>8} {:>7} {:>7}"
+_MEASURED = " {:>8} {:>8} {:>8}"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TIMEOUT = 10.0  # seconds for the answer: tens of thousands of streams are read first
 
@@ -36,12 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask the daemon and print what it has counted; returns the exit code."""
-    path = socket_of(arguments)
+    path, is_one = socket_of(arguments), arguments.group is not None
     question = {"group": str(arguments.group or ""), "since": arguments.since, "reset": arguments.reset}
     while True:
         report = msgspec.json.decode(control.ask(path, "streams", question, _TIMEOUT), type=StreamsReport)
         report = msgspec.structs.replace(report, streams=tuple(sorted(report.streams, key=_order)))
-        text = msgspec.json.encode(report).decode() if arguments.json else "\n".join(_lines(report))
+        text = msgspec.json.encode(report).decode() if arguments.json else "\n".join(_lines(report, is_one))
         if arguments.watch and not arguments.json and sys.stdout.isatty():
             print(_CLEAR, end="")
         print(text, flush=True)
@@ -55,21 +57,27 @@ def _order(one: StreamCount) -> tuple[IPv4Address, int, IPv4Address, str]:
     return IPv4Address(one.group), one.port, IPv4Address(one.source), one.tunnel
 
 
-def _lines(report: StreamsReport) -> Iterator[str]:
+def _lines(report: StreamsReport, is_one: bool) -> Iterator[str]:
     if report.problem is not None:
         yield f"streams are not counted: {report.problem}"
     if report.counting_since is None or report.period is None:
         return
     yield f"counted since {report.counting_since}; packets and bytes of the last {duration(report.period)}"
-    yield _ROW.format(
-        "group", "port", "source", "tunnel", "packets", "bytes", "packets/s", "dropped", "last", "for"
-    ).rstrip()
+    if report.not_measured is not None:
+        yield f"gaps, bursts and sequence numbers are not measured: {report.not_measured}"
+    is_measured = any(one.measured for one in report.streams)
+    titles = "group", "port", "source", "tunnel", "packets", "bytes", "packets/s", "dropped", "last", "for"
+    yield (_ROW.format(*titles) + (_MEASURED.format(*stream_measures.COLUMNS) if is_measured else "")).rstrip()
     for one in report.streams:
         rate = "" if one.rate is None else f"{one.rate:.1f}"
         age = "" if one.age is None else duration(one.age)
         counts = one.packets, one.bytes, rate, one.dropped, duration(one.last_age), age
         row = _ROW.format(one.group, one.port, one.source, one.tunnel, *counts)
+        if is_measured:
+            row += _MEASURED.format(*stream_measures.columns(one))
         yield "  ".join((row, *filter(None, ("silent" if one.state == "silent" else "", one.feed)))).rstrip()
+        if is_one:
+            yield from stream_measures.lines(one)
     if not report.streams:
         yield "nothing has arrived"
 

@@ -77,6 +77,8 @@ class Streams(Struct, frozen=True, kw_only=True):
 
     hours: Annotated[tuple[Hours, ...], values.several(values.HOURS)] = ()
     """when streams are expected: outside, silence is no problem; empty: always"""
+    meter: Literal["auto", "off"] = "auto"
+    """measure gaps, bursts and sequence numbers in the kernel; auto: with CAP_BPF"""
 
 
 class Child(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ FORMATS: Final = {
     # Hdr Length (16 bits) | Hdr Count (8) | Hdr Unit (8) | Hdr Sequence (32); each message has a number, for each unit.
     # Count 0: a heartbeat with the next number; number 0: not sequenced.
     "pitch": Sequence(Field(4, 4), Field(2, 1), unit=3, zero_is_unsequenced=True),
-    # V P X CC (8 bits) | M PT (8) | sequence number (16) | timestamp (32) | SSRC (32); another SSRC is another sequence.
+    # V P X CC (8 bits) | M PT (8) | sequence number (16) | timestamp (32) | SSRC (32): each has its own.
     "rtp": Sequence(Field(2, 2, big=True), session=(8, 4)),
 }
 """By the name that the configuration has."""

@@ -4,7 +4,7 @@ from typing import Final
 
 from mcastd.meter.packet import FEED_KEY, FEED_SIZE, KEY, STREAM_SIZE
 from mcastd.meter.program import FEEDS, STREAMS, TOTALS, ZERO
-from mcastd.net.ebpf import ARRAY, HASH, NO_PREALLOC, MapKind
+from mcastd.net.ebpf import ARRAY, HASH, LPM_TRIE, NO_PREALLOC, MapKind
 
 MAX_STREAMS: Final = 65536
 MAX_FEEDS: Final = 65536
@@ -17,7 +17,7 @@ def kinds(streams: int = MAX_STREAMS) -> dict[str, MapKind]:
     """
     return {
         STREAMS: MapKind("mcastd_streams1", HASH, KEY.size, STREAM_SIZE, streams, NO_PREALLOC),
-        FEEDS: MapKind("mcastd_feeds1", HASH, FEED_KEY.size, FEED_SIZE, MAX_FEEDS, NO_PREALLOC),
+        FEEDS: MapKind("mcastd_feeds1", LPM_TRIE, FEED_KEY.size, FEED_SIZE, MAX_FEEDS, NO_PREALLOC),
         TOTALS: MapKind("mcastd_totals1", ARRAY, 4, 8, 1),
         ZERO: MapKind("mcastd_zero1", ARRAY, 4, STREAM_SIZE, 1),
     }

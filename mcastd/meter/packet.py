@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final, NamedTuple
 
 from mcastd.errors import DecodeError
@@ -46,8 +46,10 @@ SESSION: Final = 16
 """Bytes of a session's name at most."""
 _VALUE: Final = struct.Struct(f"=6Q Q2I Q2I {BUCKETS}Q Q2q7Q 16s Q 24x {WINDOW // 8}s")
 
-# A feed: the group in network byte order, the port or 0 for every port, nothing.
-FEED_KEY: Final = struct.Struct("=4sHH")
+# A feed: how many bits of the rest count, the port or 0 for every port, nothing, the group in network byte order.
+FEED_KEY: Final = struct.Struct("=IHH4s")
+PORT_BITS: Final = 32
+"""Of a feed's key, the bits before the group."""
 
 
 class FeedAt:
@@ -109,13 +111,6 @@ class Sequence:
 
 
 @dataclass(frozen=True, slots=True)
-class Burst:
-    """The most packets of a stream within some time."""
-
-    most: int
-
-
-@dataclass(frozen=True, slots=True)
 class Numbers:
     """What the sequence numbers of a stream have shown; ``gap_at`` is a time of the kernel's clock, in nanoseconds.
 
@@ -150,9 +145,9 @@ class StreamRecord:
     numbers: Numbers | None
 
 
-def feed_key(group: IPv4Address, port: int) -> bytes:
-    """The key of a feed; port 0 is every port."""
-    return FEED_KEY.pack(group.packed, port, 0)
+def feed_key(groups: IPv4Network, port: int) -> bytes:
+    """The key of a feed; port 0 is every port. Of several ranges that a group is in the smallest is found."""
+    return FEED_KEY.pack(PORT_BITS + groups.prefixlen, port, 0, groups.network_address.packed)
 
 
 def decode_key(raw: bytes) -> StreamKey:
@@ -168,7 +163,7 @@ def decode(raw: bytes) -> StreamRecord:
     if len(raw) != STREAM_SIZE:
         raise DecodeError("value")
     packets, size, first, last, longest, longest_at, _, _, burst_1ms, _, _, burst_10ms, *rest = _VALUE.unpack(raw)
-    gaps, (begun, start, next_, *counts, _session, unnumbered, window) = tuple(rest[:BUCKETS]), rest[BUCKETS:]
+    gaps, (begun, _start, next_, *counts, _session, unnumbered, window) = tuple(rest[:BUCKETS]), rest[BUCKETS:]
     numbers = None
     if begun:
         seen, missing, duplicate, late, resets, gap_at, gap_size = counts

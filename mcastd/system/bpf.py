@@ -26,6 +26,7 @@ _ATTRIBUTE: Final = 144  # bytes of union bpf_attr; those that a kernel does not
 _LOG: Final = 1 << 20  # bytes for the verifier's log
 _TOLD: Final = 400  # characters of its end that are in an error
 _MAP_INFO: Final = struct.Struct("=IIIIII16s")  # type, id, sizes of key and value, elements, flags, name
+_PROGRAM_INFO: Final = struct.Struct("=II")  # type, id
 _CONTEXT: Final = 192  # bytes of struct __sk_buff
 _TSTAMP: Final = 152  # where it has the time of the packet
 
@@ -58,6 +59,14 @@ def is_map(descriptor: int, kind: MapKind) -> bool:
     return found == kind
 
 
+def program_id(descriptor: int) -> int:
+    """What the kernel knows a program by. Raises HostError."""
+    info = ctypes.create_string_buffer(_PROGRAM_INFO.size)
+    _bpf(_INFO, struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(info)), "program")
+    found: int = _PROGRAM_INFO.unpack(info.raw)[1]
+    return found
+
+
 def lookup(descriptor: int, key: bytes, size: int) -> bytes | None:
     """The value of a key; None if the map does not have it. Raises HostError."""
     value = ctypes.create_string_buffer(size)
@@ -81,7 +90,8 @@ def elements(descriptor: int, kind: MapKind, count: int) -> Iterator[list[tuple[
     while True:
         keys, values = ctypes.create_string_buffer(count * kind.key), ctypes.create_string_buffer(count * kind.value)
         pointers = ctypes.addressof(batch) if place else 0, ctypes.addressof(token)
-        body = struct.pack("=4QIIQQ", *pointers, ctypes.addressof(keys), ctypes.addressof(values), count, descriptor, 0, 0)
+        places = *pointers, ctypes.addressof(keys), ctypes.addressof(values)
+        body = struct.pack("=4QIIQQ", *places, count, descriptor, 0, 0)
         try:
             result, answer = _bpf(_LOOKUP_BATCH, body, f"map {kind.name}", errno.ENOENT)
         except HostError as error:
@@ -108,8 +118,8 @@ def load(name: str, program: bytes) -> int:
         level, size, address = (0, 0, 0) if log is None else (1, len(log), ctypes.addressof(log))
         body = struct.pack(
             "=IIQQIIQII16s",
-            _SCHED_CLS, len(program) // 8, ctypes.addressof(code), ctypes.addressof(_LICENCE), level, size, address, 0, 0,
-            name.encode(),
+            _SCHED_CLS, len(program) // 8, ctypes.addressof(code), ctypes.addressof(_LICENCE), level, size, address,
+            0, 0, name.encode(),
         )  # fmt: skip
         return _bpf(_PROG_LOAD, body, f"program {name}")[0]
 
@@ -153,5 +163,6 @@ def _bpf(command: int, body: bytes, what: str, *accepted: int) -> tuple[int, byt
     attributes = ctypes.create_string_buffer(body, _ATTRIBUTE)
     result: int = _libc.syscall(call, command, attributes, _ATTRIBUTE)
     if result < 0 and (number := ctypes.get_errno()) not in accepted:
-        raise HostError(f"bpf: {what}: {os.strerror(number)}") from OSError(number, os.strerror(number))
+        why = "CAP_BPF and CAP_NET_ADMIN are needed" if number == errno.EPERM else os.strerror(number)
+        raise HostError(f"bpf: {what}: {why}") from OSError(number, os.strerror(number))
     return result, attributes.raw

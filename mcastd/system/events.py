@@ -78,6 +78,8 @@ EVENTS: Final = {
     "flows_not_forgotten": Event("warning", "connections keep an old translation", "a09e022ff5834e6fb6761d6c1ef05dec"),
     "firewall_events_missing": Event("warning", "no events for the nftables table", "8819aa2a26a44b50a6158b8c206c6e0d"),
     "streams_not_counted": Event("info", "what arrives cannot be counted", "791daefdbc354e6abf2e5f1f6bd20313"),
+    "meter_unavailable": Event("info", "streams are not measured"),
+    "meter_attached": Event("info", "streams are measured"),
     "arrival_stopped": Event("warning", "what should arrive does not", "fcff7ad544694d7b861534184fe02d3d"),
     "arrival_log_limited": Event(
         "warning", "too many changes of what arrives to log", "5d1e3f6b8a0c4b72a96d4c1f27e0b935"

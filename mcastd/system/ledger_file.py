@@ -34,6 +34,7 @@ _KINDS: Final = {
     "sysctl": (rf"net/ipv4/(ip_forward|conf/{_INTERFACE}/[a-z_]+)", r"\d"),
     "endpoint": (r"(?P<network>[\d.]{7,15}/32)", f"{ENDPOINT_LABEL}|"),
     "link": (_INTERFACE, "kernel|userspace|xfrm"),
+    "qdisc": (_INTERFACE, ""),
     "routes": (f"{_INTERFACE} {_TABLE}", ""),
     "rule": (f"{_NETWORK} {_TABLE}", ""),
     "vici-conn": (_NAME, _CONN),

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, Literal
 
 from mcastd.meter.packet import Field, Sequence
 
@@ -64,8 +64,9 @@ def custom(sequence: Sequence, packet: Packet) -> bytes:
     fields = [(sequence.number, packet.number), (sequence.count or Field(0, 0), packet.count)]
     payload = bytearray(64)
     for where, value in fields:
-        order = "big" if where.big else "little"
-        payload[where.offset : where.offset + where.size] = value.to_bytes(where.size, order) if where.size else b""
+        if where.size:
+            order: Literal["big", "little"] = "big" if where.big else "little"
+            payload[where.offset : where.offset + where.size] = value.to_bytes(where.size, order)
     return bytes(payload)
 
 

@@ -1,9 +1,10 @@
 """The program in this machine's kernel, packet by packet (BPF_PROG_TEST_RUN), against a model."""
 
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from hypothesis import given, settings
@@ -40,8 +41,8 @@ class Meter:
         for key in self.raw():
             bpf.delete(self.maps["streams"], key)
 
-    def feed(self, sequence: Sequence, group: IPv4Address = GROUP, port: int = PORT) -> None:
-        bpf.update(self.maps["feeds"], feed_key(group, port), sequence.encode())
+    def feed(self, sequence: Sequence, group: IPv4Address | IPv4Network = GROUP, port: int = PORT) -> None:
+        bpf.update(self.maps["feeds"], feed_key(IPv4Network(group), port), sequence.encode())
 
     def receive(self, packet: bytes, after: int = 1_000_000) -> None:
         self.now += after
@@ -76,7 +77,10 @@ def test_a_stream_is_known_by_interface_source_group_and_port(meter: Meter) -> N
     meter.receive(frame(b"abcd"))
     meter.receive(frame(b"abcd", port=5001))
     meter.receive(frame(b"abcdef", options=bytes(8)))
-    assert meter.streams().keys() == {StreamKey(LOOPBACK, SOURCE, GROUP, PORT), StreamKey(LOOPBACK, SOURCE, GROUP, 5001)}
+    assert meter.streams().keys() == {
+        StreamKey(LOOPBACK, SOURCE, GROUP, PORT),
+        StreamKey(LOOPBACK, SOURCE, GROUP, 5001),
+    }
     found = meter.streams()[StreamKey(LOOPBACK, SOURCE, GROUP, PORT)]
     assert (found.packets, found.bytes, found.numbers) == (2, 32 + 42, None)
 
@@ -139,6 +143,15 @@ def test_a_feed_may_be_for_every_port_of_a_group(meter: Meter) -> None:
     }  # fmt: skip
 
 
+def test_a_feed_may_be_a_range_and_the_smallest_range_is_found(meter: Meter) -> None:
+    for groups, offset in (("239.8.0.0/16", 4), ("239.8.8.0/24", 0), ("239.8.8.8/32", 8)):
+        meter.feed(Sequence(Field(offset, 4)), IPv4Network(groups), 0)
+    for group in ("239.8.8.8", "239.8.8.9", "239.8.9.1", "239.9.1.1"):
+        meter.receive(frame(struct.pack("<III", 5, 7, 9), group=IPv4Address(group)))
+    found = {str(key.group): one.numbers and one.numbers.next for key, one in meter.streams().items()}
+    assert found == {"239.8.8.8": 10, "239.8.8.9": 6, "239.8.9.1": 8, "239.9.1.1": None}
+
+
 def test_a_packet_too_short_for_a_number_has_none(meter: Meter) -> None:
     meter.feed(Sequence(Field(2, 4)))
     meter.receive(frame(b"\1\0\0\0\0"))
@@ -153,8 +166,10 @@ def test_the_units_of_pitch_are_sequences_of_their_own(meter: Meter) -> None:
     for unit, number, count in ((1, 1, 3), (2, 7, 1), (1, 4, 1), (0, 0, 2), (2, 9, 1), (1, 5, 0), (1, 0, 1), (1, 8, 0)):
         meter.receive(frame(BUILDERS["pitch"](Packet(number, count, unit=unit))))
     found = {key.unit: one for key, one in meter.streams().items()}
-    assert found[0].numbers is None and found[0].unnumbered == 1
-    assert found[1].numbers is not None and found[2].numbers is not None
+    assert found[0].numbers is None
+    assert found[0].unnumbered == 1
+    assert found[1].numbers is not None
+    assert found[2].numbers is not None
     assert (found[1].numbers.seen, found[1].numbers.open, found[1].numbers.next, found[1].unnumbered) == (4, 3, 8, 1)
     assert (found[2].numbers.seen, found[2].numbers.open, found[2].numbers.gap_size) == (2, 1, 1)
 

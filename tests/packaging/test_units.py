@@ -59,6 +59,14 @@ def test_it_has_the_two_capabilities_and_no_more() -> None:
         assert found["User"] == ["mcastd"]
 
 
+def test_measuring_streams_takes_one_capability_and_one_system_call() -> None:
+    assert directives(PACKAGING / "systemd" / "mcastd.service.d" / "streams.conf") == {
+        "AmbientCapabilities": ["CAP_BPF"],
+        "CapabilityBoundingSet": ["CAP_BPF"],
+        "SystemCallFilter": ["bpf"],
+    }
+
+
 def test_it_has_limits_and_no_core_with_keys_in_it() -> None:
     found = directives(PACKAGING / "systemd" / "mcastd.service")
     assert (found["LimitNOFILE"], found["LimitCORE"], found["TasksMax"]) == (["16384"], ["0"], ["64"])

@@ -1,0 +1,70 @@
+"""What was measured of a stream, for people: columns of the table of all streams, and lines below one of them."""
+
+from collections.abc import Iterator
+
+from mcastd.cli.group_lines import duration
+from mcastd.status import StreamCount, StreamMeasure, StreamNumbers
+
+_FIRST = 1.024e-6  # seconds; the end of the histogram's first bucket, each next one ends at twice as much
+
+COLUMNS = ("longest", "in 10 ms", "missing")
+"""The titles of the columns."""
+
+
+def columns(one: StreamCount) -> tuple[str, str, str]:
+    """The longest gap, the largest burst in 10 ms, and the missing sequence numbers, of all units together."""
+    if not one.measured:
+        return "", "", ""
+    gaps = [each.longest_gap for each in one.measured if each.longest_gap is not None]
+    numbers = [each.numbers for each in one.measured if each.numbers is not None]
+    return (
+        short(max(gaps)) if gaps else "",
+        str(max(each.burst_10ms for each in one.measured)),
+        str(sum(each.missing + each.awaited for each in numbers)) if numbers else "",
+    )
+
+
+def lines(one: StreamCount) -> Iterator[str]:
+    """Everything that was measured of one stream."""
+    for each in one.measured:
+        if each.unit:
+            yield f"  unit {each.unit}: {each.packets} packets"
+        if each.longest_gap is not None and each.longest_gap_age is not None:
+            yield f"  longest gap {short(each.longest_gap)}, {duration(each.longest_gap_age)} ago; {_gaps(each)}"
+        yield f"  largest burst: {each.burst_1ms} packets in 1 ms, {each.burst_10ms} in 10 ms"
+        if each.numbers is not None:
+            yield from _numbers(each.numbers)
+        if each.unnumbered:
+            yield f"  {each.unnumbered} packets without a sequence number"
+    if one.fragments:
+        yield f"  {one.fragments} fragments of its source and group"
+
+
+def _numbers(found: StreamNumbers) -> Iterator[str]:
+    yield (
+        f"  sequence numbers: {found.seen} seen, {found.missing} missing, {found.awaited} awaited, "
+        f"{found.duplicate} duplicate, {found.late} late, {found.resets} resets"
+    )
+    if found.last_gap is not None and found.last_gap_age is not None:
+        yield f"  last gap: {found.last_gap}, {duration(found.last_gap_age)} ago"
+
+
+def _gaps(one: StreamMeasure) -> str:
+    """Below how long half of the gaps, and 99 of 100, were."""
+    return ", ".join(f"{share:g} % below {_below(one.gaps, share)}" for share in (50, 99))
+
+
+def _below(gaps: tuple[int, ...], share: float) -> str:
+    least, counted = sum(gaps) * share / 100, 0
+    for bucket, count in enumerate(gaps):
+        counted += count
+        if counted >= least:
+            return short(_FIRST * 2**bucket)
+    return short(_FIRST * 2 ** len(gaps))
+
+
+def short(seconds: float) -> str:
+    """A time with its unit: us, ms, s."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.0f}us"
+    return f"{seconds * 1e3:.1f}ms" if seconds < 1.0 else duration(seconds)

@@ -1,0 +1,267 @@
+"""The meter's agent: loads the program, attaches it to the tunnels' interfaces, and reads what it has found out."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from ipaddress import IPv4Address
+from typing import Final, Protocol
+
+from mcastd.errors import HostError
+from mcastd.meter import maps
+from mcastd.meter.desired import FeedKey, MeterDesired
+from mcastd.meter.packet import Sequence, StreamKey, decode, decode_key, feed_key
+from mcastd.meter.program import FEEDS, STREAMS, program
+from mcastd.meter.report import Measured
+from mcastd.net import ebpf
+from mcastd.net.ebpf import MapKind
+from mcastd.problems import Problem
+from mcastd.system.fdstore import FdStore
+from mcastd.system.ledger import Ledger
+from mcastd.system.log import Logger
+from mcastd.system.wake import Wake
+
+_AUDIT_PERIOD: Final = 30.0  # seconds between two looks at whether the program is attached
+_CLEAN_PERIOD: Final = 600.0  # seconds between two looks for entries that are not needed any more
+_KEPT: Final = 2 * 86400.0  # seconds without a packet after which an entry is removed
+_SLICE: Final = 128  # entries that are read before other work has a turn
+_STORED: Final = "meter-streams"  # the name in the descriptor store
+_QDISC: Final = "qdisc"  # the kind of entry in the ledger
+
+
+class Bpf(Protocol):
+    """The functions of ``mcastd.system.bpf`` that are used here; tests replace them. They raise HostError."""
+
+    def create_map(self, kind: MapKind) -> int:
+        """The descriptor of a new map."""
+
+    def is_map(self, descriptor: int, kind: MapKind) -> bool:
+        """Whether a descriptor is of such a map."""
+
+    def lookup(self, descriptor: int, key: bytes, size: int) -> bytes | None:
+        """The value of a key."""
+
+    def update(self, descriptor: int, key: bytes, value: bytes) -> None:
+        """Set the value of a key."""
+
+    def delete(self, descriptor: int, key: bytes) -> None:
+        """Remove a key."""
+
+    def elements(self, descriptor: int, kind: MapKind, count: int) -> Iterator[list[tuple[bytes, bytes]]]:
+        """All that is in a hash map, in parts."""
+
+    def load(self, name: str, program: bytes) -> int:
+        """The descriptor of a program."""
+
+    def program_id(self, descriptor: int) -> int:
+        """What the kernel knows a program by."""
+
+
+class Ingress(Protocol):
+    """The functions of ``mcastd.system.ingress``; tests replace them. They raise HostError."""
+
+    def attached(self, index: int) -> Awaitable[int | None]:
+        """The ID of our program on an interface."""
+
+    def attach(self, index: int, program: int, number: int) -> Awaitable[bool]:
+        """Let a program look at what arrives; returns whether a qdisc was made for it."""
+
+    def detach(self, index: int) -> Awaitable[None]:
+        """Remove our program."""
+
+    def remove_qdisc(self, index: int) -> Awaitable[None]:
+        """Remove the qdisc, unless another program uses it."""
+
+
+class MeterAgent:
+    """What each stream is like. ``problem`` is why it is not measured; None also where that is not desired."""
+
+    name = "meter"
+
+    def __init__(
+        self,
+        *,
+        bpf: Bpf,
+        ingress: Ingress,
+        store: FdStore,
+        ledger: Ledger,
+        log: Logger,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._bpf = bpf
+        self._ingress = ingress
+        self._store = store
+        self._ledger = ledger
+        self._log = log
+        self._on_change = on_change
+        self.wake = Wake()
+        self._kinds = maps.kinds()
+        self._desired = MeterDesired()
+        self._maps: dict[str, int] = {}  # descriptors of the maps, by their name; none before the program is loaded
+        self._program: int | None = None  # its descriptor
+        self._number = 0  # its ID
+        self._attached: dict[str, int] = {}  # the indexes of the interfaces that it is attached to, by their name
+        self._feeds: dict[FeedKey, Sequence] = {}  # as they are in the map
+        self._cleaned_at = time.monotonic()  # when entries were removed last, monotonic
+        self.problem: str | None = None
+
+    def configure(self, desired: MeterDesired) -> None:
+        """Set what is measured, and where."""
+        if desired != self._desired:
+            self._desired = desired
+            self.wake.set()
+
+    async def settled(self) -> None:
+        """Return when the loop has acted on the last configure, or has failed."""
+        await self.wake.settled()
+
+    async def run(self) -> None:
+        """Keep the program attached."""
+        while True:
+            await self.wake.wait(_AUDIT_PERIOD)
+            await self._reconcile()
+            self.wake.finished()
+
+    async def close(self) -> None:
+        """Remove the program from the interfaces, and what it has counted. Raises HostError."""
+        await self._detach({**self._desired.links, **self._attached})
+        for name in self._ledger.entries(_QDISC):
+            self._ledger.forget(_QDISC, name)  # of an interface that is gone, or goes with its tunnel
+        self._store.drop(_STORED)
+        self._unload()
+
+    def status(self, now: float) -> str | None:
+        """Why streams are not measured."""
+        return self.problem
+
+    def problems(self) -> Iterator[Problem]:
+        """Nothing that is wrong: where streams are not measured, status has a note."""
+        return iter(())
+
+    async def read(self, group: IPv4Address | None) -> Measured:
+        """What was measured of the streams of one group, or of all."""
+        found = Measured(self._attached, time.monotonic())
+        if self._program is None:
+            return found
+        try:
+            for part in self._elements():
+                found.add(part, group)
+                await asyncio.sleep(0)
+        except HostError as error:
+            self._set_problem(str(error))
+        return found
+
+    async def reset(self) -> None:
+        """Measure all streams from the begin again. Raises HostError."""
+        await self._remove(lambda _key, _value: True)
+
+    async def _reconcile(self) -> None:
+        desired = self._desired
+        try:
+            if not desired.enabled:
+                await self._detach(dict(self._attached))
+                self._store.drop(_STORED)
+                self._unload()
+            else:
+                if self._program is None:
+                    self._load()
+                await self._set_feeds(desired)
+                await self._attach(desired)
+                if desired.links and time.monotonic() - self._cleaned_at >= _CLEAN_PERIOD:
+                    await self._clean(desired)
+            self._set_problem(None)
+        except HostError as error:
+            self._set_problem(str(error))
+
+    def _load(self) -> None:
+        """Make the maps, but for the streams that the previous process left, and load the program."""
+        inherited = self._store.take(_STORED)
+        if inherited is not None and not self._bpf.is_map(inherited, self._kinds[STREAMS]):
+            os.close(inherited)
+            inherited = None
+        try:
+            if inherited is not None:
+                self._maps[STREAMS] = inherited
+            for name, kind in self._kinds.items():
+                if name not in self._maps:
+                    self._maps[name] = self._bpf.create_map(kind)
+            self._program = self._bpf.load("mcastd_meter", ebpf.assemble(program(), self._maps))
+            self._number = self._bpf.program_id(self._program)
+        except HostError:
+            self._unload()
+            raise
+        if inherited is None:
+            self._store.keep(_STORED, self._maps[STREAMS])
+
+    def _unload(self) -> None:
+        for descriptor in (*self._maps.values(), *(() if self._program is None else (self._program,))):
+            os.close(descriptor)
+        self._maps, self._program, self._feeds, self._attached = {}, None, {}, {}
+
+    async def _set_feeds(self, desired: MeterDesired) -> None:
+        """What a stream is has changed: its numbers begin again."""
+        keys = {**self._feeds, **desired.feeds}
+        changed = [key for key in keys if self._feeds.get(key) != desired.feeds.get(key)]
+        is_first = not self._attached  # those that the previous process counted were fed by the same file
+        for key in changed:
+            sequence = desired.feeds.get(key)
+            if sequence is None:
+                self._bpf.delete(self._maps[FEEDS], feed_key(*key))
+                del self._feeds[key]
+            else:
+                self._bpf.update(self._maps[FEEDS], feed_key(*key), sequence.encode())
+                self._feeds[key] = sequence
+        if changed and not is_first:
+            await self._remove(lambda key, _: any(_is_of(feed, decode_key(key)) for feed in changed))
+
+    async def _attach(self, desired: MeterDesired) -> None:
+        assert self._program is not None
+        for name, index in desired.links.items():
+            if await self._ingress.attached(index) != self._number:
+                if await self._ingress.attach(index, self._program, self._number):
+                    self._ledger.remember(_QDISC, name)
+                self._log.info("meter_attached", interface=name)
+            self._attached[name] = index
+        for name in self._attached.keys() - desired.links.keys():
+            del self._attached[name]  # its interface is gone
+
+    async def _detach(self, links: dict[str, int]) -> None:
+        for name, index in links.items():
+            await self._ingress.detach(index)
+            if self._ledger.has(_QDISC, name):
+                await self._ingress.remove_qdisc(index)
+                self._ledger.forget(_QDISC, name)
+
+    async def _clean(self, desired: MeterDesired) -> None:
+        """Remove the entries of streams that are gone, and of interfaces that are."""
+        self._cleaned_at = time.monotonic()
+        indexes, oldest = set(desired.links.values()), (time.monotonic() - _KEPT) * 1e9
+
+        def is_old(key: bytes, value: bytes) -> bool:
+            return decode_key(key).ifindex not in indexes or decode(value).last < oldest
+
+        await self._remove(is_old)
+
+    async def _remove(self, what: Callable[[bytes, bytes], bool]) -> None:
+        """Remove entries of streams."""
+        if self._program is None:
+            return
+        for part in self._elements():
+            for key, value in part:
+                if what(key, value):
+                    self._bpf.delete(self._maps[STREAMS], key)
+            await asyncio.sleep(0)
+
+    def _elements(self) -> Iterator[list[tuple[bytes, bytes]]]:
+        return self._bpf.elements(self._maps[STREAMS], self._kinds[STREAMS], _SLICE)
+
+    def _set_problem(self, problem: str | None) -> None:
+        if problem != self.problem:
+            self.problem = problem
+            if problem is not None:
+                self._log.info("meter_unavailable", problem=problem)
+            self._on_change()
+
+
+def _is_of(feed: FeedKey, stream: StreamKey) -> bool:
+    return feed.port in (0, stream.port) and stream.group in feed.groups

@@ -1,0 +1,100 @@
+"""What the parts of the meter's program have in common: places on the stack, and pieces of a listing. Pure.
+
+R6 is the packet until the sequence numbers are worked off, R7 the value of its stream, R8 the time.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from mcastd.net.ebpf import (
+    MAP_LOOKUP,
+    R0,
+    R1,
+    R2,
+    R3,
+    R4,
+    R5,
+    R6,
+    R7,
+    R10,
+    SKB_LOAD_BYTES_RELATIVE,
+    Line,
+    Register,
+    alu,
+    call,
+    jump,
+    load,
+    map_of,
+    move,
+    number,
+    store,
+)
+
+# The stack, downwards from R10; program.py has what it alone uses.
+SESSION_NAME, FIELD, INDEX, PAYLOAD = -80, -88, -96, -104
+
+_FROM_NETWORK_HEADER: Final = 1  # BPF_HDR_START_NET
+
+
+def ones(register: Register, free: Register, mask: Register) -> Iterator[Line]:
+    """How many bits of ``register`` are set, in it; the other two are lost."""
+    yield move(free, register)
+    yield alu(">>", free, 1)
+    yield number(mask, 0x5555555555555555)
+    yield alu("&", free, mask)
+    yield alu("-", register, free)
+    yield number(mask, 0x3333333333333333)
+    yield move(free, register)
+    yield alu(">>", free, 2)
+    yield alu("&", free, mask)
+    yield alu("&", register, mask)
+    yield alu("+", register, free)
+    yield move(free, register)
+    yield alu(">>", free, 4)
+    yield alu("+", register, free)
+    yield number(mask, 0x0F0F0F0F0F0F0F0F)
+    yield alu("&", register, mask)
+    yield number(mask, 0x0101010101010101)
+    yield alu("*", register, mask)
+    yield alu(">>", register, 56)
+
+
+def add(at: int, value: int, free: Register = R2, source: Register = R3) -> Iterator[Line]:
+    """Add a number to one of the stream; ``free`` has the sum then."""
+    yield move(source, value)
+    yield from add_register(at, source, free)
+
+
+def add_register(at: int, value: Register, free: Register = R2) -> Iterator[Line]:
+    """Add to a number of the stream; ``free`` has it then."""
+    yield load("dw", free, R7, at)
+    yield alu("+", free, value)
+    yield store("dw", R7, at, free)
+
+
+def address(register: Register, at: int) -> Iterator[Line]:
+    """The address of a place on the stack."""
+    yield move(register, R10)
+    yield alu("+", register, at)
+
+
+def lookup(name: str, key: int) -> Iterator[Line]:
+    """R0 = the value of a key on the stack, or 0."""
+    yield map_of(R1, name)
+    yield from address(R2, key)
+    yield call(MAP_LOOKUP)
+
+
+def copy(at: int, size: int, short: str) -> Iterator[Line]:
+    """Copy ``size`` bytes from R2 behind the begin of the IP header to the stack."""
+    yield move(R4, size)
+    yield from copy_sized(at, short)
+
+
+def copy_sized(at: int, short: str) -> Iterator[Line]:
+    """The same with R4 bytes, for which the stack holds zeros."""
+    yield move(R1, R6)
+    yield from address(R3, at)
+    yield move(R5, _FROM_NETWORK_HEADER)
+    yield call(SKB_LOAD_BYTES_RELATIVE)
+    yield jump("!=", R0, 0, short)

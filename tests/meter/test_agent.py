@@ -1,0 +1,186 @@
+"""The meter in this machine's kernel: on a TUN interface, through restarts, beside other programs, and unprivileged."""
+
+import asyncio
+import fcntl
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from mcastd.meter import agent
+from mcastd.meter.agent import MeterAgent
+from mcastd.meter.desired import FeedKey, MeterDesired
+from mcastd.meter.packet import Field, Sequence
+from mcastd.status import StreamCount, StreamMeasure
+from mcastd.system import bpf, ingress
+from tests.fakes.memory import MemoryLedger, MemoryLog
+from tests.fakes.service_manager import FakeServiceManager
+from tests.meter.feeds import GROUP, PORT, SOURCE, datagram
+from tests.namespaces import Namespace, until
+
+pytestmark = pytest.mark.root
+SEQUENCE = Sequence(Field(0, 4))
+COUNT = StreamCount(
+    tunnel="t0", source=str(SOURCE), group=str(GROUP), port=PORT, state="arriving", packets=1, bytes=1, rate=None,
+    last_age=0.0,
+)  # fmt: skip
+_TUNSETIFF, _IFF_TUN_NO_PI = 0x400454CA, 0x1001
+
+
+class Scene:
+    """A namespace with a TUN interface, on which packets arrive, and what outlives a process."""
+
+    def __init__(self, host: Namespace) -> None:
+        self.host = host
+        self.tun = host.call(self._open)
+        host.ip("link", "set", "t0", "up")
+        self.index = int(host.ip("-o", "link", "show", "t0").split(":")[0])
+        self.manager, self.ledger = FakeServiceManager(), MemoryLedger()
+        self.number = 0
+
+    def process(self) -> MeterAgent:
+        made = MeterAgent(
+            bpf=bpf, ingress=ingress, store=self.manager.store(), ledger=self.ledger, log=MemoryLog().logger,
+            on_change=lambda: None,
+        )  # fmt: skip
+        made.configure(MeterDesired(True, {"t0": self.index}, {FeedKey(IPv4Network(GROUP), PORT): SEQUENCE}))
+        return made
+
+    def arrive(self, count: int) -> None:
+        """The next packets of a feed; every tenth is lost on the way."""
+        for _ in range(count):
+            self.number += 1
+            if self.number % 10:
+                os.write(self.tun, datagram(struct.pack("<I", self.number)))
+
+    def tc(self, *arguments: str) -> str:
+        return subprocess.run(
+            ("tc", "-n", self.host.name, *arguments), check=True, capture_output=True, text=True
+        ).stdout
+
+    def close(self) -> None:
+        os.close(self.tun)
+        self.manager.close()
+
+    @staticmethod
+    def _open() -> int:
+        tun = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH22x", b"t0", _IFF_TUN_NO_PI))
+        return tun
+
+
+@pytest.fixture
+def scene(namespace: Callable[[], Namespace]) -> Iterator[Scene]:
+    made = Scene(namespace())
+    yield made
+    made.close()
+
+
+async def measured(process: MeterAgent) -> StreamMeasure:
+    (found,) = (await process.read(GROUP))([COUNT])
+    return found.measured[0]
+
+
+async def started(process: MeterAgent) -> "asyncio.Task[None]":
+    task = asyncio.create_task(process.run())
+    await process.settled()
+    assert process.problem is None
+    return task
+
+
+def test_nothing_is_counted_twice_or_forgotten_when_a_process_takes_over(scene: Scene) -> None:
+    async def life(packets: int) -> StreamMeasure | None:
+        process = scene.process()
+        scene.arrive(packets)  # what the program of the process before still counts
+        task = await started(process)
+        scene.arrive(packets)
+        found = await measured(process) if packets else None
+        task.cancel()  # as SIGKILL would: nothing is taken down
+        return found
+
+    scene.host.run(lambda: life(0))
+    scene.host.run(lambda: life(1000))
+    found = scene.host.run(lambda: life(500))
+    assert found is not None
+    assert found.numbers is not None
+    assert found.packets == 2700
+    # Of the first number none can be missing.
+    assert found.numbers.missing + found.numbers.awaited == 299
+    assert (found.numbers.seen, found.numbers.duplicate, found.numbers.late, found.numbers.resets) == (2700, 0, 0, 0)
+    assert (found.numbers.last_gap, sum(found.gaps)) == (1, 2699)
+
+
+def test_a_stop_removes_only_what_is_ours(scene: Scene) -> None:
+    async def life() -> None:
+        process = scene.process()
+        task = await started(process)
+        assert "mcastd_meter" in scene.tc("filter", "show", "dev", "t0", "ingress")
+        task.cancel()
+        await process.close()
+
+    scene.host.run(life)
+    assert scene.tc("qdisc", "show", "dev", "t0").count("clsact") == 0
+    assert not scene.ledger.copy()
+    assert not scene.manager.kept
+    scene.tc("qdisc", "add", "dev", "t0", "clsact")
+    scene.host.run(life)
+    assert scene.tc("qdisc", "show", "dev", "t0").count("clsact") == 1
+    assert scene.tc("filter", "show", "dev", "t0", "ingress") == ""
+
+
+def test_it_goes_on_where_its_filter_is_removed_and_where_the_interface_is_gone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "_AUDIT_PERIOD", 0.1)
+
+    async def life() -> None:
+        process = scene.process()
+        task = await started(process)
+        scene.tc("qdisc", "del", "dev", "t0", "clsact")
+        await until(lambda: "mcastd" in scene.tc("filter", "show", "dev", "t0", "ingress"), "attached")
+        scene.arrive(5)
+        assert (await measured(process)).packets == 5
+        process.configure(MeterDesired(True, {"t0": 9999}))
+        await until(lambda: process.problem, "a problem")
+        process.configure(MeterDesired(True, {}))
+        await until(lambda: process.problem is None, "no problem")
+        await process.close()
+        task.cancel()
+
+    scene.host.run(life)
+
+
+def test_bpf_and_net_admin_are_enough(tmp_path: Path) -> None:
+    capabilities = "-all,+bpf,+net_admin"
+    code = (
+        "from mcastd.meter import maps, program; from mcastd.net import ebpf; from mcastd.system import bpf\n"
+        "made = {name: bpf.create_map(kind) for name, kind in maps.kinds().items()}\n"
+        "bpf.load('mcastd_meter', ebpf.assemble(program.program(), made))\n"
+        "print([len(part) for part in bpf.elements(made['streams'], maps.kinds()['streams'], 8)])\n"
+    )
+    project = Path(__file__).parents[2]
+    done = subprocess.run(
+        (
+            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={capabilities}",
+            f"--ambient-caps={capabilities}", f"--bounding-set={capabilities}", "/usr/bin/python3", "-B", "-c", code,
+        ),
+        cwd=project, env={"PYTHONPATH": ":".join((str(project), *(p for p in sys.path if "site-packages" in p)))},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[0]\n", "")
+
+
+def test_another_group_is_not_shown(scene: Scene) -> None:
+    async def life() -> None:
+        process = scene.process()
+        task = await started(process)
+        scene.arrive(5)
+        assert list((await process.read(IPv4Address("239.9.9.9")))([COUNT])) == [COUNT]
+        task.cancel()
+
+    scene.host.run(life)

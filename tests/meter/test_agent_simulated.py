@@ -1,0 +1,182 @@
+"""The meter's agent among all others, in virtual time: where its program is, and what is told of it."""
+
+import asyncio
+import struct
+import time
+from ipaddress import IPv4Address
+
+import pytest
+from msgspec.structs import replace
+
+from mcastd.config.model import Streams
+from mcastd.meter.agent import MeterAgent
+from mcastd.meter.desired import MeterDesired
+from mcastd.meter.packet import BUCKETS, KEY, STREAM_SIZE, At
+from mcastd.status import StreamCount
+from mcastd.system import capabilities
+from tests.composed import ARTICLE, Host, Process, running
+from tests.fakes.clock import simulated, until
+from tests.fakes.memory import MemoryLedger, MemoryLog
+from tests.fakes.meter import FakeBpf, FakeIngress
+from tests.fakes.service_manager import FakeServiceManager
+
+GROUP, SOURCE = IPv4Address("239.1.1.1"), IPv4Address("100.15.30.10")
+COUNT = StreamCount(
+    tunnel="gre1", source=str(SOURCE), group=str(GROUP), port=5000, state="arriving", packets=1, bytes=1, rate=None,
+    last_age=0.0,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def capable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capabilities, "missing", lambda: ())
+
+
+def index(host: Host) -> int:
+    return host.kernel.links["gre1"].index
+
+
+def entry(kernel: FakeBpf, ifindex: int, port: int = 5000) -> bytes:
+    """An entry in the map: two packets, the last one now, with sequence numbers."""
+    value = bytearray(STREAM_SIZE)
+    now = int(time.monotonic() * 1e9)
+    for at, number in (
+        (At.PACKETS, 2), (At.FIRST, now - 250_000_000), (At.LAST, now), (At.LONGEST, 250_000_000),
+        (At.LONGEST_AT, now), (At.BEGUN, 1), (At.MISSING, 7), (At.GAP_AT, now), (At.GAP_SIZE, 7),
+    ):  # fmt: skip
+        struct.pack_into("=Q", value, at, number)
+    struct.pack_into("=Q", value, At.HISTOGRAM + 8 * (BUCKETS - 1), 1)
+    value[At.WINDOW :] = bytes((0xFC,)) + b"\xff" * (STREAM_SIZE - At.WINDOW - 1)
+    key = KEY.pack(ifindex, SOURCE.packed, GROUP.packed, port, 0)
+    kernel.named("mcastd_streams1")[key] = bytes(value)
+    return key
+
+
+async def attached(process: Process) -> None:
+    await process.up()
+    await until(lambda: index(process.host) in process.host.ingress.programs, "attached")
+
+
+@simulated
+async def test_the_program_is_attached_to_a_tunnel_when_it_comes_and_removed_at_a_stop() -> None:
+    async with running() as process:
+        await attached(process)
+        link = index(process.host)
+        assert process.host.ledger.has("qdisc", "gre1")
+        assert process.agents.meter.problem is None
+        await process.end()
+        assert link not in process.host.ingress.programs
+        assert process.host.ingress.qdiscs == set()
+        assert process.host.is_empty()
+
+
+@simulated
+async def test_it_is_attached_again_when_another_program_has_removed_it() -> None:
+    async with running() as process:
+        await attached(process)
+        process.host.ingress.programs.clear()
+        await asyncio.sleep(31.0)
+        assert index(process.host) in process.host.ingress.programs
+
+
+@simulated
+async def test_a_qdisc_that_another_program_made_stays() -> None:
+    async with running() as process:
+        process.host.ingress.others = set(range(100))
+        await attached(process)
+        link = index(process.host)
+        await process.end()
+        assert process.host.ingress.programs == {}
+        assert link in process.host.ingress.qdiscs
+
+
+@simulated
+async def test_what_was_measured_is_shown_with_what_was_counted() -> None:
+    async with running() as process:
+        await attached(process)
+        entry(process.host.bpf, index(process.host))
+        entry(process.host.bpf, index(process.host), port=0)
+        measured = await process.agents.meter.read(GROUP)
+        (found,) = measured([COUNT])
+        assert found.fragments == 2
+        (one,) = found.measured
+        assert (one.packets, one.longest_gap, one.unit) == (2, 0.25, 0)
+        assert one.numbers is not None
+        assert (one.numbers.missing, one.numbers.awaited, one.numbers.last_gap) == (7, 2, 7)
+        other = await process.agents.meter.read(IPv4Address("239.1.1.2"))
+        assert list(other([COUNT])) == [COUNT]
+
+
+@simulated
+async def test_the_next_process_goes_on_with_the_same_entries() -> None:
+    host = Host()
+    async with running(host=host) as process:
+        await attached(process)
+        key = entry(host.bpf, index(host))
+    async with running(host=host) as process:
+        await process.up()
+        await until(lambda: host.ingress.programs.get(index(host)) == 2, "attached")
+        await asyncio.sleep(1000.0)
+        assert host.bpf.named("mcastd_streams1").keys() == {key}
+        found = list((await process.agents.meter.read(None))([COUNT]))
+        assert [one.packets for one in found[0].measured] == [2]
+    host.close()
+
+
+@simulated
+async def test_without_the_capability_a_note_says_what_is_not_measured() -> None:
+    host = Host()
+    host.bpf.refuses = "bpf: map mcastd_streams1: CAP_BPF and CAP_NET_ADMIN are needed"
+    async with running(host=host) as process:
+        await process.up()
+        await asyncio.sleep(1.0)
+        meter = process.agents.meter
+        assert meter.status(0.0) == host.bpf.refuses
+        assert host.ingress.programs == {}
+        assert host.log.events().count("meter_unavailable") == 1
+        host.bpf.refuses = None
+        await asyncio.sleep(31.0)
+        assert index(host) in host.ingress.programs
+        assert meter.status(0.0) is None
+    host.close()
+
+
+@simulated
+async def test_it_is_removed_when_it_is_turned_off() -> None:
+    async with running() as process:
+        await attached(process)
+        config = replace(ARTICLE, streams=Streams(meter="off"))
+        await process.apply(config)
+        assert process.host.ingress.programs == {}
+        assert process.host.ingress.qdiscs == set()
+        assert not process.host.ledger.has("qdisc", "gre1")
+        assert process.agents.meter.problem is None
+
+
+@simulated
+async def test_entries_of_interfaces_and_streams_that_are_gone_are_removed() -> None:
+    manager, kernel = FakeServiceManager(), FakeBpf()
+    alone = MeterAgent(
+        bpf=kernel, ingress=FakeIngress(), store=manager.store(), ledger=MemoryLedger(), log=MemoryLog().logger,
+        on_change=lambda: None,
+    )  # fmt: skip
+    alone.configure(MeterDesired(True, {"gre1": 3}))
+    task = asyncio.create_task(alone.run())
+    await alone.settled()
+    kept = entry(kernel, 3)
+    entry(kernel, 9999)
+    await asyncio.sleep(700.0)
+    assert kernel.named("mcastd_streams1").keys() == {kept}
+    await asyncio.sleep(2 * 86400.0)
+    assert not kernel.named("mcastd_streams1")
+    task.cancel()
+    await alone.close()
+
+
+@simulated
+async def test_a_reset_removes_the_entries() -> None:
+    async with running() as process:
+        await attached(process)
+        entry(process.host.bpf, index(process.host))
+        await process.agents.meter.reset()
+        assert not process.host.bpf.named("mcastd_streams1")
