@@ -2,9 +2,9 @@
 
 Theory of operation. A BPF program (``program``), assembled from a listing in Python and loaded without a compiler or a
 library, is a classifier on the ingress of each tunnel. It finds the entry of the packet's stream in a map, and brings
-it up to date; it changes and drops nothing. ``agent.MeterAgent`` loads and attaches it, and reads the map when somebody
-asks. The map is in systemd's file descriptor store: a restart attaches the next process's program, which goes on with
-the same entries, in place of the one before, between two packets.
+it up to date; it changes and drops nothing. ``agent.MeterAgent`` loads and attaches it, and reads the map when a
+command asks. The map is in systemd's file descriptor store: a restart attaches the next process's program in place of
+the one before, between two packets, and it goes on with the same entries.
 
 It takes CAP_BPF. Without it nothing here is done, and status says what is not measured::
 

@@ -88,7 +88,7 @@ class Sequence:
     """Where the packets of a feed have their sequence number.
 
     ``count`` has how many messages there are in the packet, each with a number of its own; without it a packet has one.
-    ``end``: the count that says that the session ends. ``unit``: the offset of the byte that tells apart sequences
+    ``end``: the count that says that the session ends. ``unit``: the offset of the byte that distinguishes sequences
     within a stream. ``session``: offset and length of what is another one when numbers begin again.
     ``zero_is_unsequenced``: a packet with the number 0 is not of the sequence.
     """

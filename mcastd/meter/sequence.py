@@ -142,7 +142,7 @@ def window() -> Iterator[Line]:
     yield jump("s>=", R0, 0, "above")
     yield load("dw", R2, R7, At.PACKET_END)
     yield from _minimum(R2, R4)
-    yield load("dw", R3, R7, At.START)  # what is below cannot be told from what is seen again
+    yield load("dw", R3, R7, At.START)  # what is below is not known to be seen again or not
     yield from _maximum(R3, R1)
     yield from _minimum(R3, R2)
     yield move(R5, R3)

@@ -24,7 +24,7 @@ _SCHED_CLS: Final = 3
 _LICENCE: Final = ctypes.create_string_buffer(b"GPL")
 _ATTRIBUTE: Final = 144  # bytes of union bpf_attr; those that a kernel does not know have to be 0
 _LOG: Final = 1 << 20  # bytes for the verifier's log
-_TOLD: Final = 400  # characters of its end that are in an error
+_SHOWN: Final = 400  # characters of its end that are in an error
 _MAP_INFO: Final = struct.Struct("=IIIIII16s")  # type, id, sizes of key and value, elements, flags, name
 _PROGRAM_INFO: Final = struct.Struct("=II")  # type, id
 _CONTEXT: Final = 192  # bytes of struct __sk_buff
@@ -130,8 +130,8 @@ def load(name: str, program: bytes) -> int:
         try:
             return attempt(log)
         except HostError:
-            told = log.value.decode(errors="replace").strip()[-_TOLD:]
-            raise HostError(f"{error}; the verifier says: {told}" if told else str(error)) from error
+            shown = log.value.decode(errors="replace").strip()[-_SHOWN:]
+            raise HostError(f"{error}; the verifier says: {shown}" if shown else str(error)) from error
 
 
 def run(program: int, packet: bytes, *, at: int = 0, repeat: int = 1) -> Ran:
