@@ -21,7 +21,8 @@ from mcastd.errors import ControlRefused, HostError, McastdError
 from mcastd.handover import Handover
 from mcastd.meter.report import Measured
 from mcastd.pim.agent import PimAgent
-from mcastd.status import GroupReport, Status, StreamCount, StreamsReport
+from mcastd.status import GroupReport, Status
+from mcastd.stream_status import StreamCount, StreamsReport
 from mcastd.system import files
 from mcastd.wanted import COMMAND, FILE, Wanted
 from tests.fakes.memory import MemoryLog

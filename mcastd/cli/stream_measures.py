@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mcastd.cli.group_lines import duration
-from mcastd.status import StreamCount, StreamMeasure, StreamNumbers
+from mcastd.stream_status import StreamCount, StreamMeasure, StreamNumbers
 
 _FIRST = 1.024e-6  # seconds; the end of the histogram's first bucket, each next one ends at twice as much
 

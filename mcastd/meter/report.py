@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 from msgspec.structs import replace
 
 from mcastd.meter.packet import KEY, Numbers, StreamRecord, decode
-from mcastd.status import StreamCount, StreamMeasure, StreamNumbers
+from mcastd.stream_status import StreamCount, StreamMeasure, StreamNumbers
 
 _FRAGMENTS = 0  # the port under which they are counted
 

@@ -8,14 +8,18 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Final, Protocol, TypeAlias
 
+from msgspec.structs import replace
+
 from mcastd.config.model import Config
 from mcastd.errors import DecodeError, HostError
 from mcastd.history import History
 from mcastd.net.nfnetlink import Element
+from mcastd.net.sock_diag import UdpSocket
 from mcastd.net.token_bucket import TokenBucket
 from mcastd.problems import Problem
-from mcastd.status import StreamCount, StreamsReport, StreamStatus
-from mcastd.streams import table
+from mcastd.status import StreamStatus
+from mcastd.stream_status import StreamCount, StreamsReport
+from mcastd.streams import losses, table
 from mcastd.streams.desired import ChildArrival, StreamsDesired, StreamsSnapshot, TunnelArrival
 from mcastd.streams.monitor import Monitor
 from mcastd.system.ledger import Ledger
@@ -27,6 +31,7 @@ _LINES: Final = (0.2, 30.0)  # log lines a second on what arrives, and at once: 
 _PERIOD: Final = 1.0  # seconds between two readings of the named counters
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the table without a notification
 _RETRY_PERIOD: Final = 5.0  # seconds to the next attempt after a failure
+_PORTS: Final = 16  # of one group, whose sockets are looked at
 _UNREAD: Final = 3.0  # seconds without a successful reading after which nothing is counted
 
 
@@ -38,6 +43,12 @@ class Counters(Protocol):
 
     def elements(self, table: str, name: str) -> AsyncGenerator[list[Element], None]:
         """The elements of a set, in parts. Raises HostError."""
+
+    def losses(self) -> dict[str, int]:
+        """What the host loses, by name (``mcastd.system.losses``)."""
+
+    async def receivers(self, port: int) -> list[UdpSocket]:
+        """The UDP sockets of this host that are bound to a port. Raises HostError."""
 
     async def received(self, names: Iterable[str]) -> dict[str, int]:
         """How many packets interfaces have received; those that do not exist are left out. Raises HostError."""
@@ -140,7 +151,18 @@ class StreamsAgent:
         covered = begin if since is None else self._monitor.covered(since, begin)
         text = (datetime.now(UTC) - timedelta(seconds=now - begin)).isoformat(timespec="seconds")
         report = StreamsReport(counting_since=text.replace("+00:00", "Z"), period=now - covered, problem=self._problem)
-        return report, self._monitor.counts(group, since, begin, now)
+        if group is None:
+            return report, self._monitor.counts(group, since, begin, now)
+        streams = [one for part in self._monitor.counts(group, since, begin, now) for one in part]
+        grown, first = self._monitor.host_since(begin if since is None else since)
+        sockets: list[UdpSocket] = []
+        with suppress(HostError):  # the rest is known without them
+            for port in sorted({one.port for one in streams})[:_PORTS]:
+                sockets += await self._counters.receivers(port)
+        found = losses.losses(grown, streams, self._memberships(), sockets)
+        sockets_status = tuple(map(losses.status, sockets))
+        report = replace(report, losses=found, losses_period=now - first, sockets=sockets_status)
+        return report, iter((streams,))
 
     async def _counting_since(self) -> float | None:
         """When the kernel began to count the streams, monotonic; None if it does not."""
@@ -246,6 +268,7 @@ class StreamsAgent:
             if self._desired.config.forward:
                 await self._look_at(table.FORWARDED, self._monitor.passed_on)
             await self._look_at(table.SET, self._monitor.stream)
+        self._monitor.host(self._counters.losses())
         for _ in self._monitor.look(time.monotonic()):
             await asyncio.sleep(0)
 

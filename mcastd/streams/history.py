@@ -20,6 +20,7 @@ class Step(NamedTuple):
     packets: "array[int]"
     sizes: "array[int]"
     dropped: "array[int]"
+    host: dict[str, int]  # the counters of the host, which are not of one stream
 
     def of(self, slot: int) -> tuple[int, int, int]:
         """The packets, bytes and drops of a stream then."""
@@ -60,15 +61,16 @@ class History:
             if slot < len(step.packets):
                 step.packets[slot] = step.sizes[slot] = step.dropped[slot] = 0
 
-    def clear(self, now: float) -> None:
+    def clear(self, host: dict[str, int], now: float) -> None:
         """All streams are counted from 0 again."""
-        self._steps = [Step(now, array("Q"), array("Q"), array("Q"))]
+        self._steps = [Step(now, array("Q"), array("Q"), array("Q"), host)]
 
-    def begin(self, now: float) -> Step | None:
+    def begin(self, host: dict[str, int], now: float) -> Step | None:
         """A step to write the counts of each stream to, if one is due; it counts after ``end``."""
         if self._steps and now - self._steps[-1].time < _PERIOD:
             return None
-        return Step(now, *(array("Q", bytes(8 * self._slots)) for _ in range(3)))
+        packets, sizes, dropped = (array("Q", bytes(8 * self._slots)) for _ in range(3))
+        return Step(now, packets, sizes, dropped, host)
 
     def end(self, step: Step) -> None:
         """Add a step, and remove those that are not needed any more."""

@@ -13,7 +13,8 @@ from typing import Final
 from mcastd.config.model import Feed
 from mcastd.net.nfnetlink import Element
 from mcastd.problems import Problem
-from mcastd.status import ArrivalState, DestinationCount, StreamCount, StreamStatus
+from mcastd.status import ArrivalState, StreamStatus
+from mcastd.stream_status import DestinationCount, StreamCount
 from mcastd.streams import table
 from mcastd.streams.decryption import Child
 from mcastd.streams.delivery import Delivery
@@ -55,6 +56,7 @@ class Monitor:
         self._arriving: set[bytes] = set()  # of these, where a stream was not silent at the last look
         self._interfaces: dict[str, Interface] = {}  # by the tunnel's name, where nftables is missing
         self._looked_at = 0.0  # when the streams were read last
+        self._host: dict[str, int] = {}  # the counters of the host, which are not of one stream, at the last look
         self._full: set[str] = set()  # the sets that have no room for another stream
         self._compared_at = 0.0  # when what arrived was compared with what was passed on last
         self._asked = False  # whether a look was asked for since then
@@ -154,6 +156,17 @@ class Monitor:
         if (stream := self._streams.get(key)) is not None:
             stream.passed_on(interface, element.packets)
 
+    def host(self, counters: dict[str, int]) -> None:
+        """Take what the host loses, before the next look."""
+        self._host = counters
+
+    def host_since(self, since: float) -> tuple[dict[str, int], float]:
+        """By how much these counters have grown since a time, and when that really was."""
+        step = self._history.at(since)
+        if step is None:
+            return {}, since
+        return {name: count - step.host.get(name, count) for name, count in self._host.items()}, step.time
+
     def sized(self, name: str, count: int) -> None:
         """Take how many elements a set has: where it is full the kernel counts no other streams, and says nothing."""
         (self._full.add if count >= table.FULL else self._full.discard)(name)
@@ -169,7 +182,7 @@ class Monitor:
         """All streams have been read by now: work them off, in steps, between which nothing else is read."""
         self._asked = False
         looks, last, gone = {name: Look() for name in self._tunnels}, dict[bytes, float](), list[bytes]()
-        arriving, step = set[bytes](), self._history.begin(now)
+        arriving, step = set[bytes](), self._history.begin(self._host, now)
         for number, (key, stream) in enumerate(self._streams.items(), 1):
             if number % _STEP == 0:
                 yield
@@ -262,7 +275,7 @@ class Monitor:
     def reset(self, now: float) -> None:
         """All streams are counted from 0 again, by now."""
         self._epoch += 1
-        self._history.clear(now)
+        self._history.clear(self._host, now)
 
     def covered(self, since: float, begin: float) -> float:
         """When the period begins for which it is known what arrived since a time; ``begin``: when counting began."""

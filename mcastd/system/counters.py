@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from mcastd.errors import DecodeError, HostError
-from mcastd.net import nfnetlink
+from mcastd.net import nfnetlink, sock_diag
 from mcastd.net.nfnetlink import Element
+from mcastd.net.sock_diag import UdpSocket
+from mcastd.system.losses import losses
 from mcastd.system.sockets import configuring
 
+__all__ = ["counters", "elements", "losses", "received", "receivers"]
+
 _NETLINK_NETFILTER: Final = 12
+_NETLINK_SOCK_DIAG: Final = 4
 _DATAGRAM: Final = 1 << 16
 _TIMEOUT: Final = 5.0  # seconds for each part; the kernel has it at once
 _DEVICES: Final = Path("/proc/thread-self/net/dev")  # of the thread: tests enter namespaces by thread
@@ -47,6 +52,26 @@ async def received(names: Iterable[str]) -> dict[str, int]:
     wanted = set(names)
     fields = (line.partition(":") for line in lines)
     return {name: int(rest.split()[_RX_PACKETS]) for part, _, rest in fields if (name := part.strip()) in wanted}
+
+
+async def receivers(port: int) -> list[UdpSocket]:
+    """The UDP sockets of this host that are bound to a port. Raises HostError."""
+    found = list[UdpSocket]()
+    loop = asyncio.get_running_loop()
+    try:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            with configuring(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as sock, sock:
+                sock.sendto(sock_diag.ask(family, port), (0, 0))
+                is_done = False
+                while not is_done:
+                    async with asyncio.timeout(_TIMEOUT):
+                        some, is_done = sock_diag.part(await loop.sock_recv(sock, _DATAGRAM))
+                    found += some
+    except OSError as error:
+        raise HostError(f"sock_diag: {error.strerror or 'no answer'}") from error
+    except DecodeError as error:
+        raise HostError(f"sock_diag: the kernel's answer cannot be read ({error.reason})") from error
+    return found
 
 
 async def _messages(request: bytes) -> AsyncIterator[bytes]:

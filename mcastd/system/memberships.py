@@ -9,6 +9,6 @@ from mcastd.net import memberships
 def joined() -> dict[str, frozenset[IPv4Address]]:
     """The groups, by interface; empty where the kernel does not say."""
     try:
-        return memberships.parse(Path("/proc/net/igmp").read_text())
+        return memberships.parse(Path("/proc/thread-self/net/igmp").read_text())
     except OSError:
         return {}

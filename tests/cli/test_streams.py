@@ -1,5 +1,6 @@
 """What the kernel has counted of each stream, as the command shows it."""
 
+import os
 import socket
 import threading
 from pathlib import Path
@@ -9,7 +10,8 @@ import msgspec
 import pytest
 
 from mcastd.cli import main
-from mcastd.status import StreamCount, StreamsReport
+from mcastd.cli.processes import cgroup_path, of_sockets
+from mcastd.stream_status import LossStatus, SocketStatus, StreamCount, StreamsReport
 
 ONE = StreamCount(
     tunnel="gre1", source="100.15.30.5", group="239.1.1.10", port=5000, state="arriving", packets=1200, bytes=240_000,
@@ -74,3 +76,40 @@ def test_a_period_that_cannot_be_is_wrong_usage(text: str, capsys: pytest.Captur
         main(["streams", f"--since={text}"])
     assert ended.value.code == 2
     assert "--since" in capsys.readouterr().err
+
+
+def test_of_one_group_it_is_shown_where_it_was_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    losses = (
+        LossStatus(stage="nic", subject="eth0", packets=2, text="dropped 2"),
+        LossStatus(stage="esp", text="ESP is not done by the kernel"),
+        LossStatus(stage="socket", subject="0.0.0.0 port 5000", packets=137, text="too small", worst=True),
+    )
+    sock = SocketStatus(
+        port=5000, address="0.0.0.0", uid=1000, inode=1, cgroup=None, queued=10, receive_buffer=20, dropped=137
+    )
+    report = msgspec.structs.replace(REPORT, losses=losses, losses_period=600.0, sockets=(sock,))
+    shown(tmp_path, report, "239.1.1.9")
+    out = capsys.readouterr().out
+    assert out.endswith("""
+lost on this host in the last 10m00s, in the order of the path:
+  network card eth0: 2 (dropped 2)
+  ESP: not measured (ESP is not done by the kernel)
+  socket 0.0.0.0 port 5000: 137 (too small)
+most is lost by: socket 0.0.0.0 port 5000
+sockets that are bound to these ports:
+  0.0.0.0 port 5000: a process of uid 1000 (its name is for root), 10 of 20 bytes taken, 137 dropped
+""")
+    (tmp_path / "control.sock").unlink()
+    shown(tmp_path, msgspec.structs.replace(report, losses=losses[1:2]), "239.1.1.9")
+    assert "no loss is seen on this host: what is missing was lost before it" in capsys.readouterr().out
+
+
+def test_the_processes_that_have_a_socket_and_its_cgroup(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        inode = os.fstat(sock.fileno()).st_ino
+        [mine] = of_sockets([inode])[inode]
+        assert mine.endswith(f"({os.getpid()})")
+    assert of_sockets([]) == of_sockets([inode]) == {}
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    assert cgroup_path((tmp_path / "a" / "b").stat().st_ino, tmp_path) == "/a/b"
+    assert cgroup_path(1, tmp_path) is cgroup_path(None, tmp_path) is None

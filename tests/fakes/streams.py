@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 
 from mcastd.errors import HostError
 from mcastd.net.nfnetlink import Element
+from mcastd.net.sock_diag import UdpSocket
 from mcastd.streams.table import ACCEPTED, CHILD, DELIVERED, FORWARDED, NAME, SET, SINCE, SINCE_TIMEOUT, TIMEOUT, TUNNEL
 from tests.fakes.nftables import FakeNftables
 
@@ -41,6 +42,8 @@ class FakeStreams:
 
     def __init__(self, nft: FakeNftables) -> None:
         self.looks = 0  # how often the streams were read
+        self.lost: dict[str, int] = {}  # what the host loses, by the name of the counter
+        self.sockets: list[UdpSocket] = []  # of applications
         self.loses = 0.0  # the part of the packets that the host drops
         self.delivers = True  # whether the host passes on what arrives
         self.refuses: str | None = None  # why the kernel does not answer
@@ -80,6 +83,12 @@ class FakeStreams:
         for start in range(0, len(elements), _PART):
             yield elements[start : start + _PART]
             await asyncio.sleep(0)
+
+    def losses(self) -> dict[str, int]:
+        return dict(self.lost)
+
+    async def receivers(self, port: int) -> list[UdpSocket]:
+        return [one for one in self.sockets if one.port == port]
 
     async def received(self, names: Iterable[str]) -> dict[str, int]:
         await asyncio.sleep(0)

@@ -16,7 +16,7 @@ from mcastd.meter import agent
 from mcastd.meter.agent import MeterAgent
 from mcastd.meter.desired import FeedKey, MeterDesired
 from mcastd.meter.packet import Field, Sequence
-from mcastd.status import StreamCount, StreamMeasure
+from mcastd.stream_status import StreamCount, StreamMeasure
 from mcastd.system import bpf, ingress
 from tests.fakes.memory import MemoryLedger, MemoryLog
 from tests.fakes.service_manager import FakeServiceManager

@@ -12,7 +12,7 @@ from mcastd.config.model import Streams
 from mcastd.meter.agent import MeterAgent
 from mcastd.meter.desired import MeterDesired
 from mcastd.meter.packet import BUCKETS, KEY, STREAM_SIZE, At
-from mcastd.status import StreamCount
+from mcastd.stream_status import StreamCount
 from mcastd.system import capabilities
 from tests.composed import ARTICLE, Host, Process, running
 from tests.fakes.clock import simulated, until

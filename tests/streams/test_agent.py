@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import subprocess
 import time
@@ -218,19 +219,12 @@ def test_what_a_firewall_of_this_host_drops_is_counted_exactly(
     host, other = cable
     nft(host, "-f", "-", text=LOSSY)
 
-    def listen() -> socket.socket:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.bind(("", 5000))
-        request = IPv4Address(GROUP).packed + IPv4Address("10.44.4.6").packed
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
-        return sock
-
     async def scenario() -> None:
         async with running(tmp_path) as one:
             await one.want(CONFIG)
             send(other, GROUP, packets=50)
             await one.row()
-            with listen():
+            with listening():
                 for _ in range(6):
                     send(other, GROUP, packets=200)
                     await asyncio.sleep(0.2)
@@ -241,6 +235,53 @@ def test_what_a_firewall_of_this_host_drops_is_counted_exactly(
             assert (local.interface, stream.packets, local.packets) == (None, 1250, 1200 - 120)
             assert stream.dropped == local.dropped
             assert 3 * 20 <= local.dropped <= 5 * 20, "not those around the first reading and the last"
+
+    host.run(scenario)
+
+
+def listening(port: int = 5000, buffer: int = 1 << 18) -> socket.socket:
+    """An application that has joined and does not read."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    sock.bind(("", port))
+    request = IPv4Address(GROUP).packed + IPv4Address("10.44.4.6").packed
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+    return sock
+
+
+@pytest.mark.parametrize("cause", ["socket", "firewall", "rp_filter", "none"])
+def test_what_lost_the_packets_is_told_apart(cable: tuple[Namespace, Namespace], tmp_path: Path, cause: str) -> None:
+    host, other = cable
+    if cause == "firewall":
+        nft(host, "-f", "-", text=LOSSY)
+    if cause == "rp_filter":
+        host.call(lambda: Path("/proc/sys/net/ipv4/conf/veth0/rp_filter").write_text("1"))
+        other.ip("address", "add", "10.9.9.9/32", "dev", "veth0")
+        other.ip("route", "replace", "224.0.0.0/4", "dev", "veth0", "src", "10.9.9.9")
+
+    async def scenario() -> None:
+        async with running(tmp_path) as one:
+            await one.want(CONFIG)
+            with listening(buffer=4096 if cause == "socket" else 1 << 18):
+                for _ in range(6):
+                    await one.row()
+                    send(other, GROUP, packets=20)
+                    await asyncio.sleep(0.1)
+                report, parts = await one.agent.report(IPv4Address(GROUP), None)
+                assert [count.packets for part in parts for count in part] == [120]
+            found = [(one.stage, one.packets, one.text) for one in report.losses if one.worst]
+            [sock] = report.sockets
+            assert (sock.port, sock.uid) == (5000, os.getuid())
+            match cause:
+                case "socket":
+                    assert found[0][:2] == ("socket", sock.dropped)
+                    assert sock.dropped > 100
+                case "firewall":
+                    assert found[0][:2] == ("host", 6)
+                case "rp_filter":
+                    assert found == [("host", 120, "all: the reverse path filter")]
+                case "none":
+                    assert found == []
 
     host.run(scenario)
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from mcastd.errors import HostError
-from mcastd.status import StreamCount, StreamsReport
+from mcastd.stream_status import StreamCount, StreamsReport
 from mcastd.streams import table
 from mcastd.streams.table import NAME
 from mcastd.system import capabilities

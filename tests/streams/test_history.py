@@ -7,7 +7,7 @@ from mcastd.streams.history import KEPT, History
 
 def counted(history: History, now: float, *packets: int) -> None:
     """The streams in slots 0, 1, ... are looked at."""
-    if (step := history.begin(now)) is not None:
+    if (step := history.begin({}, now)) is not None:
         for slot, count in enumerate(packets):
             step.packets[slot], step.sizes[slot], step.dropped[slot] = count, count * 100, count // 100
         history.end(step)
@@ -63,5 +63,5 @@ def test_after_a_reset_all_is_counted_from_then() -> None:
     history = History()
     history.slot()
     counted(history, 1000.0, 5)
-    history.clear(1030.0)
+    history.clear({}, 1030.0)
     assert since(history, 1000.0) == (1030.0, 0, 0)

@@ -1,0 +1,41 @@
+"""Whose sockets are these: the processes that have them open, and their cgroups. Other users' are seen by root only."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+_PROC: Final = Path("/proc")
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+
+
+def of_sockets(inodes: Collection[int], proc: Path = _PROC) -> dict[int, list[str]]:
+    """The processes, as ``name (pid)``, by the inode of the socket."""
+    links = {f"socket:[{inode}]": inode for inode in inodes}
+    found: dict[int, list[str]] = {}
+    for folder in proc.iterdir() if links else ():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            name = (folder / "comm").read_text().strip()
+            descriptors = list((folder / "fd").iterdir())
+        except OSError:  # it has ended, or is another user's
+            continue
+        for link in {_target(one) for one in descriptors} & links.keys():
+            found.setdefault(links[link], []).append(f"{name} ({folder.name})")
+    return found
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except OSError:  # it was closed meanwhile
+        return ""
+
+
+def cgroup_path(number: int | None, top: Path = _CGROUPS) -> str | None:
+    """The path of a cgroup by its ID, which is the inode of its folder."""
+    for folder, _, _ in os.walk(top) if number is not None else ():
+        if Path(folder).stat().st_ino == number:
+            return f"/{Path(folder).relative_to(top)}".removesuffix("/.")
+    return None

@@ -1,0 +1,134 @@
+"""What was counted of streams, for ``mcastd streams``: the field names are the keys of its JSON, and stay stable.
+
+Addresses are text. Ages and periods are seconds.
+"""
+
+from msgspec import Struct
+
+from mcastd.status import ArrivalState
+
+
+class DestinationCount(Struct, frozen=True, kw_only=True):
+    """What this host passed on of a stream since counting began, to its sockets (``interface`` None) or forwarded.
+
+    ``dropped`` arrived and was not passed on, while other packets were: by the firewall or the reverse path filter.
+    """
+
+    interface: str | None
+    packets: int
+    dropped: int = 0
+
+
+class StreamNumbers(Struct, frozen=True, kw_only=True):
+    """What the sequence numbers of a stream say, of messages where the format counts those.
+
+    ``missing`` were not seen among the 1,024 that followed; ``awaited`` are not seen yet, and may still come. ``late``:
+    after a higher one; ``duplicate``: again. ``resets``: how often the numbers began again. ``last_gap``: how many were
+    left out last.
+    """
+
+    seen: int
+    missing: int
+    awaited: int
+    duplicate: int
+    late: int
+    resets: int
+    last_gap: int | None = None
+    last_gap_age: float | None = None
+
+
+class StreamMeasure(Struct, frozen=True, kw_only=True):
+    """What was measured of a stream or, where its format has units, of one of them, since measuring began.
+
+    ``gaps`` counts the times between two packets: the first those below 1.024 us, each next one those up to twice as
+    long. ``burst_1ms`` and ``burst_10ms`` are the most packets in such a time. ``unnumbered`` packets have no number.
+    """
+
+    unit: int
+    packets: int
+    longest_gap: float | None
+    longest_gap_age: float | None
+    gaps: tuple[int, ...]
+    burst_1ms: int
+    burst_10ms: int
+    unnumbered: int
+    numbers: StreamNumbers | None = None
+
+
+class StreamCount(Struct, frozen=True, kw_only=True):
+    """What was counted of one stream; its packets and bytes are those of the report's ``period``.
+
+    ``fragments`` are those of its source and group, which have no port; ``measured`` is empty where nothing is.
+
+    ``rate`` is packets a second: of the last seconds or, where a period was asked for, of that; None if not known yet.
+    ``age`` is since when it has been seen; None: since before mcastd started. Bytes include the IP header. ``feed`` is
+    the name of its ``[[feeds]]``. ``dropped`` are packets that this host dropped, of those for the destination to which
+    most are missing.
+    """
+
+    tunnel: str
+    source: str
+    group: str
+    port: int
+    state: ArrivalState
+    packets: int
+    bytes: int
+    rate: float | None
+    last_age: float
+    age: float | None = None
+    feed: str | None = None
+    dropped: int = 0
+    destinations: tuple[DestinationCount, ...] = ()
+    fragments: int = 0
+    measured: tuple[StreamMeasure, ...] = ()
+
+
+class LossStatus(Struct, frozen=True, kw_only=True):
+    """One place on this host where packets are lost: how many were, None: not measured. ``worst`` is that with most.
+
+    ``stage`` is ``nic``, ``cloud`` (dropped by the hypervisor, beyond what the instance may), ``softnet``, ``esp``,
+    ``tunnel``, ``host`` (a stream: firewall, reverse path filter) or ``socket``.
+    """
+
+    stage: str
+    subject: str = ""
+    packets: int | None = None
+    text: str = ""
+    worst: bool = False
+
+
+class SocketStatus(Struct, frozen=True, kw_only=True):
+    """A UDP socket of this host that is bound to a stream's port. ``dropped`` is since it was opened.
+
+    ``queued`` and ``receive_buffer`` are bytes as the kernel accounts for them; ``cgroup`` is the cgroup's ID.
+    """
+
+    port: int
+    address: str
+    uid: int
+    inode: int
+    cgroup: int | None
+    queued: int
+    receive_buffer: int
+    dropped: int
+
+
+class StreamsReport(Struct, frozen=True, kw_only=True):
+    """What the kernel has counted of each stream, in no order.
+
+    ``counting_since`` (RFC 3339, UTC) is when the kernel began to count; a restart of mcastd is no reason to begin
+    again. ``period`` is for how many seconds the packets and bytes are given. ``problem`` is why none are counted,
+    ``not_measured`` why gaps, bursts and sequence numbers are not. Of one group, ``losses`` are where this host lost
+    packets within ``losses_period`` seconds, in the order of the path, and ``sockets`` those that are bound to its
+    ports.
+    """
+
+    schema: int = 1
+    counting_since: str | None = None
+    period: float | None = None
+    problem: str | None = None
+    not_measured: str | None = None
+    losses: tuple[LossStatus, ...] = ()
+    losses_period: float | None = None
+    sockets: tuple[SocketStatus, ...] = ()
+    streams: tuple[StreamCount, ...] = ()

@@ -1,0 +1,77 @@
+"""Where a host lost packets: each cause is told apart by the row with the most."""
+
+from ipaddress import IPv4Address
+
+import pytest
+from msgspec.structs import replace
+
+from mcastd.net.sock_diag import UdpSocket
+from mcastd.stream_status import DestinationCount, LossStatus, StreamCount
+from mcastd.streams.losses import losses
+
+GROUP = IPv4Address("239.1.1.1")
+LOCAL = DestinationCount(interface=None, packets=1000)
+STREAM = StreamCount(
+    tunnel="gre1", source="100.15.30.5", group=str(GROUP), port=5000, state="arriving", packets=1000, bytes=1,
+    rate=1.0, last_age=0.0, destinations=(LOCAL,),
+)  # fmt: skip
+QUIET = {
+    "nic/eth0/errors": 0, "nic/eth0/dropped": 0, "nic/eth0/frame": 0, "cloud/eth0/pps": 0, "softnet//dropped": 0,
+    "esp//replay": 0, "esp//integrity": 0, "interface/gre1/dropped": 0, "interface/docker0/dropped": 900,
+    "host//reverse_path_filter": 0,
+}  # fmt: skip
+SOCKET = UdpSocket(5000, IPv4Address(0), 1000, 4711, 0, 212992, 0)
+JOINED = {"gre1": {GROUP}}
+
+
+def worst(found: tuple[LossStatus, ...]) -> list[tuple[str, str, int | None, str]]:
+    return [(one.stage, one.subject, one.packets, one.text) for one in found if one.worst]
+
+
+def test_the_rows_are_in_the_order_of_the_path_and_without_a_loss_none_is_the_worst() -> None:
+    found = losses(QUIET, [STREAM], JOINED, [SOCKET])
+    assert [one.stage for one in found] == ["nic", "cloud", "softnet", "esp", "tunnel", "host", "socket"]
+    assert {one.packets for one in found} == {0}
+    assert worst(found) == []
+
+
+@pytest.mark.parametrize(
+    ("counter", "stage", "subject", "text"),
+    [
+        ("nic/eth0/dropped", "nic", "eth0", "dropped 7"),
+        ("cloud/eth0/pps", "cloud", "eth0", "pps 7"),
+        ("softnet//dropped", "softnet", "", "of all traffic"),
+        ("esp//replay", "esp", "", "replay 7"),
+        ("interface/gre1/dropped", "tunnel", "gre1", "dropped 7"),
+    ],
+)
+def test_a_counter_that_has_grown_is_its_row(counter: str, stage: str, subject: str, text: str) -> None:
+    assert worst(losses({**QUIET, counter: 7}, [STREAM], JOINED, [])) == [(stage, subject, 7, text)]
+
+
+def test_a_firewall_that_drops_some_and_what_drops_all() -> None:
+    some = losses(QUIET, [replace(STREAM, dropped=20)], JOINED, [SOCKET])
+    assert worst(some) == [("host", "239.1.1.1 port 5000 from 100.15.30.5 on gre1", 20, "")]
+    none = replace(STREAM, destinations=())
+    assert worst(losses(QUIET, [none], JOINED, []))[0][2:] == (1000, "all: its firewall (hook input)")
+    filtered = losses({**QUIET, "host//reverse_path_filter": 990}, [none], JOINED, [])
+    assert worst(filtered)[0][2:] == (1000, "all: the reverse path filter")
+    unjoined = losses(QUIET, [none], {}, [])
+    assert worst(unjoined) == []
+    assert unjoined[-1].text == "no socket has joined it"
+
+
+def test_a_socket_that_is_too_small_and_one_that_is_not_read() -> None:
+    small, stopped = SOCKET._replace(dropped=30), SOCKET._replace(dropped=30, queued=212000)
+    assert worst(losses(QUIET, [STREAM], JOINED, [SOCKET, small]))[0][3].endswith("too small for bursts")
+    assert worst(losses(QUIET, [STREAM], JOINED, [stopped]))[0][3].endswith("does not read, or too slowly")
+
+
+def test_what_is_not_counted_is_not_measured() -> None:
+    found = losses({"nic/eth0/dropped": 0}, [STREAM], JOINED, [])
+    assert [(one.stage, one.text) for one in found if one.packets is None] == [
+        ("cloud", "the driver counts none"), ("softnet", "of all traffic"), ("esp", "the kernel counts none"),
+        ("tunnel", ""),
+    ]  # fmt: skip
+    userspace = losses({**QUIET, "interface/ipsec0/dropped": 0}, [STREAM], JOINED, [])
+    assert next(one for one in userspace if one.stage == "esp").packets is None
