@@ -33,6 +33,7 @@ CONFIGURATIONS = {
     "static": replace(CONFIG, forward=(replace(FORWARD, static=(GROUPS[3],)),)),
     "unasked": replace(CONFIG, tunnels=(replace(GRE1, pim=None),)),
     "igmp": replace(CONFIG, tunnels=(replace(GRE1, pim=None, upstream="igmp"),)),
+    "no tunnels": replace(CONFIG, tunnels=(), groups=(), forward=()),
     "not followed": replace(CONFIG, tunnels=(replace(GRE1, follow=False),)),
 }
 
@@ -135,13 +136,15 @@ class Scene:
         for forward in config.forward:
             for group in self.machine | set(forward.static):
                 found.setdefault(group, set()).add("eth1")
-        for group in self.members if config.tunnels[0].follow else ():
+        for group in self.members if config.tunnels and config.tunnels[0].follow else ():
             found.setdefault(group, set()).add("application")
         return found
 
     def received(self) -> set[IPv4Address]:
         """What a packet from the tunnel leaves for behind this host."""
         packet = self.host.multicast.packet
+        if "gre1" not in self.host.multicast.links:
+            return set()
         return {group for group in GROUPS if packet(SOURCE, str(group), "gre1") == ["eth1"]}
 
 
@@ -158,6 +161,7 @@ STEPS = st.one_of(
 @settings(max_examples=20, deadline=None)
 @given(st.lists(STEPS, max_size=12), NAMES)
 @example([("reload", "igmp"), ("restart", "all")], "all")
+@example([("asks", 1), ("listens", 2), ("wait", 3.0), ("reload", "no tunnels"), ("wait", 3.0)], "all")
 @example([("reload", "igmp"), ("delete_link",), ("restart", "igmp"), ("delete_link",), ("wait", 0.01)], "all")
 def test_in_the_end_whoever_wants_a_group_gets_it_and_nothing_else_is_joined(
     steps: list[tuple[Any, ...]], name: str
@@ -174,13 +178,14 @@ def test_in_the_end_whoever_wants_a_group_gets_it_and_nothing_else_is_joined(
             await scene.wait(1.0)
             await scene.reload(name)
             await until(lambda: scene.wanted() == scene.expected(last), "what is wanted", 120.0)
+            assert not last.forward or scene.process.agents.igmp.queriers() == {"eth1": True}
             behind = set(scene.machine) | {group for one in last.forward for group in one.static}
             await until(lambda: scene.received() == (behind if last.forward else set()), "forwarding", 120.0)
-            if last.tunnels[0].pim is not None:
+            if last.tunnels and last.tunnels[0].pim is not None:
                 await until(scene.process.joined, "joined", 120.0)
                 groups = scene.process.agents.pim.status(time.monotonic()).groups
                 assert {IPv4Address(group.group) for group in groups} == set(scene.expected(last))
-            if last.tunnels[0].upstream == "igmp":
+            if last.tunnels and last.tunnels[0].upstream == "igmp":
                 joined = {group for group, origins in scene.expected(last).items() if origins != {"application"}}
                 index = scene.host.kernel.links["gre1"].index
                 sockets = scene.host.memberships_of_sockets
