@@ -1,5 +1,6 @@
 """What runs at every change costs the same whatever the number of joins: counted in calls, not in seconds."""
 
+import gc
 import sys
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
@@ -34,11 +35,13 @@ def calls(act: Callable[[], object]) -> int:
         nonlocal count
         count += event in ("call", "c_call")
 
+    gc.disable()  # hypothesis has it call functions, whenever it runs
     sys.setprofile(profile)
     try:
         act()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return count
 
 
