@@ -268,7 +268,7 @@ class StreamsAgent:
             if self._desired.config.forward:
                 await self._look_at(table.FORWARDED, self._monitor.passed_on)
             await self._look_at(table.SET, self._monitor.stream)
-        self._monitor.host(self._counters.losses())
+            self._monitor.host(self._counters.losses())  # a driver may ask its card for it: not at every look
         for _ in self._monitor.look(time.monotonic()):
             await asyncio.sleep(0)
 

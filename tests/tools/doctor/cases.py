@@ -150,6 +150,8 @@ CASES: dict[str, tuple[str, Facts]] = {
     "a tunnel on which nothing came": ("nothing_ever_arrived", reported("nothing_ever_arrived")),
     "a CHILD_SA that decrypts nothing": ("child_sa_silent", reported("child_sa_silent")),
     "a group that may not be silent": ("group_silent", reported("group_silent")),
+    "a feed that may not be silent": ("feed_silent", reported("feed_silent")),
+    "more streams than are counted": ("streams_set_full", reported("streams_set_full")),
     "a PIM router among the receivers": ("pim_router_on_segment", reported("pim_router_on_segment")),
     "an interface that has no address": ("downstream_without_address", reported("downstream_without_address")),
     "IGMP that the host refuses": ("igmp_failed", reported("igmp_failed")),

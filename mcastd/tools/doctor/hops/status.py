@@ -43,6 +43,15 @@ class Reported(Cause):
         "a group was silent for longer than its max_silence",
         "ask whether its source sends; `mcastd status` shows which groups arrive",
     )
+    FEED_SILENT = either(
+        "a feed was silent for longer than its max_silence, within its hours",
+        "ask whether its source sends; `mcastd streams GROUP` shows what arrived, and where this host lost packets",
+    )
+    STREAMS_SET_FULL = here(
+        "the kernel counts no further streams: as many as there is room for have arrived within two days",
+        "`mcastd streams` shows them; if they are not yours, ask the other side what it sends; begin again with "
+        "`mcastd streams --reset`",
+    )
     FOLLOW_LIMIT_REACHED = here(
         "applications have joined more than is allowed on a tunnel; the rest is not joined upstream",
         "raise follow_limit of the tunnel, or find the program that joins so much; `mcastd status` names some of it",
