@@ -8,12 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd import wiring
-from mcastd.config.model import Child, Config, Firewall, Group, Peer, Pim, Tunnel
+from mcastd.config.feed_formats import FORMATS
+from mcastd.config.model import Child, Config, Feed, Firewall, Group, Peer, Pim, Streams, Tunnel
 from mcastd.config.proposals import esp_of_proposal
 from mcastd.firewall.rules import FirewallDesired, table
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView
+from mcastd.meter.desired import FeedKey, MeterDesired
 from mcastd.streams.desired import ChildArrival, TunnelArrival
 from mcastd.tunnel.desired import LinkView
 from mcastd.wiring import Inputs, Up
@@ -247,3 +249,23 @@ def test_groups_are_joined_by_igmp_where_the_interface_exists_and_pim_is_not_spo
     assert wiring.igmp_host(inputs(by_igmp, links={})) == IgmpHostDesired((), ("gre1",))
     assert wiring.igmp_host(inputs()) == IgmpHostDesired()
     assert wiring.pim(inputs(by_igmp)).interfaces == ()
+
+
+def test_the_meter_measures_what_exists_and_of_two_feeds_the_first_holds() -> None:
+    groups, ranges = IPv4Network("239.1.1.1/32"), IPv4Network("239.1.0.0/16")
+    feeds = (
+        Feed(label="a", groups=(groups, ranges), sequence=FORMATS["rtp"]),
+        Feed(label="b", groups=(groups,), sequence=FORMATS["pitch"]),
+        Feed(label="c", groups=(groups,), port=5, sequence=FORMATS["moldudp64"]),
+        Feed(label="d", groups=(groups,), port=6),
+    )
+    assert wiring.meter(inputs(config(feeds=feeds))) == MeterDesired(
+        True,
+        {"gre1": 7},
+        {
+            FeedKey(groups, 5): FORMATS["moldudp64"],
+            FeedKey(groups): FORMATS["rtp"],
+            FeedKey(ranges): FORMATS["rtp"],
+        },
+    )
+    assert not wiring.meter(inputs(config(streams=Streams(meter="off")))).enabled

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from mcastd.config import value_types as values
+from mcastd.config.feed_formats import SEQUENCE, Sequence
 from mcastd.config.hours import Hours
 from mcastd.config.schema import Implied, Inline
 from mcastd.net.gre import PLAIN, GreOptions
@@ -308,6 +309,8 @@ class Feed(Struct, frozen=True, kw_only=True, rename={"label": "name"}):
     """its groups, one by one or as ranges"""
     port: Annotated[int | None, values.integer(1, 65535)] = None
     """its UDP port; without it, all ports"""
+    sequence: Annotated[Sequence | None, SEQUENCE] = None
+    """where its packets have their sequence number"""
     max_silence: Annotated[float | None, Meta(ge=1.0, le=86400.0)] = None
     """silence of a group that is wanted, after which the feed is a problem"""
     hours: Annotated[tuple[Hours, ...], values.several(values.HOURS)] = ()

@@ -8,7 +8,6 @@ the one before, between two packets, and it goes on with the same entries.
 
 It takes CAP_BPF. Without it nothing here is done, and status says what is not measured::
 
-    formats    where known feeds have their sequence numbers
     packet     the keys and values of the maps
     maps       the maps
     program    the listing

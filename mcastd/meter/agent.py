@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
+from mcastd.config.feed_formats import Sequence
 from mcastd.errors import HostError
 from mcastd.meter import maps
 from mcastd.meter.desired import FeedKey, MeterDesired
-from mcastd.meter.packet import Sequence, StreamKey, decode, decode_key, feed_key
+from mcastd.meter.packet import StreamKey, decode, decode_key, encode_feed, feed_key
 from mcastd.meter.program import FEEDS, STREAMS, program
 from mcastd.meter.report import Measured
 from mcastd.net import ebpf
@@ -209,7 +210,7 @@ class MeterAgent:
                 self._bpf.delete(self._maps[FEEDS], feed_key(*key))
                 del self._feeds[key]
             else:
-                self._bpf.update(self._maps[FEEDS], feed_key(*key), sequence.encode())
+                self._bpf.update(self._maps[FEEDS], feed_key(*key), encode_feed(sequence))
                 self._feeds[key] = sequence
         if changed and not is_first:
             await self._remove(lambda key, _: any(_is_of(feed, decode_key(key)) for feed in changed))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import NamedTuple
 
-from mcastd.meter.packet import Sequence
+from mcastd.config.feed_formats import Sequence
 
 
 class FeedKey(NamedTuple):

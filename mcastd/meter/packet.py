@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, NamedTuple
 
+from mcastd.config.feed_formats import Field, Sequence
 from mcastd.errors import DecodeError
 
 WINDOW: Final = 1024
@@ -75,42 +76,6 @@ class StreamKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """A number in the UDP payload: where, of how many bytes (1 to 8), and whether the most significant is first."""
-
-    offset: int
-    size: int
-    big: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Sequence:
-    """Where the packets of a feed have their sequence number.
-
-    ``count`` has how many messages there are in the packet, each with a number of its own; without it a packet has one.
-    ``end``: the count that says that the session ends. ``unit``: the offset of the byte that distinguishes sequences
-    within a stream. ``session``: offset and length of what is another one when numbers begin again.
-    ``zero_is_unsequenced``: a packet with the number 0 is not of the sequence.
-    """
-
-    number: Field
-    count: Field | None = None
-    end: int = 0
-    unit: int | None = None
-    session: tuple[int, int] | None = None
-    zero_is_unsequenced: bool = False
-
-    def encode(self) -> bytes:
-        """The value of a feed."""
-        count = self.count or Field(0, 0)
-        unit = NO_UNIT if self.unit is None else self.unit
-        return _FEED.pack(
-            self.number.offset, self.number.size, self.number.big, count.offset, count.size, count.big, self.end, unit,
-            *(self.session or (0, 0)), self.zero_is_unsequenced,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
 class Numbers:
     """What the sequence numbers of a stream have shown; ``gap_at`` is a time of the kernel's clock, in nanoseconds.
 
@@ -143,6 +108,16 @@ class StreamRecord:
     gaps: tuple[int, ...]
     unnumbered: int
     numbers: Numbers | None
+
+
+def encode_feed(sequence: Sequence) -> bytes:
+    """The value of a feed."""
+    number, count = sequence.number, sequence.count or Field(0, 0)
+    unit = NO_UNIT if sequence.unit is None else sequence.unit
+    return _FEED.pack(
+        number.offset, number.size, number.big, count.offset, count.size, count.big, sequence.end, unit,
+        *(sequence.session or (0, 0)), sequence.zero_is_unsequenced,
+    )  # fmt: skip
 
 
 def feed_key(groups: IPv4Network, port: int) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final, Literal
 
-from mcastd.meter.packet import Field, Sequence
+from mcastd.config.feed_formats import Field, Sequence
 
 GROUP: Final = IPv4Address("239.1.2.3")
 SOURCE: Final = IPv4Address("100.15.30.10")

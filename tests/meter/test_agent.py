@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from mcastd.config.feed_formats import Field, Sequence
 from mcastd.meter import agent
 from mcastd.meter.agent import MeterAgent
 from mcastd.meter.desired import FeedKey, MeterDesired
-from mcastd.meter.packet import Field, Sequence
 from mcastd.stream_status import StreamCount, StreamMeasure
 from mcastd.system import bpf, ingress
 from tests.fakes.memory import MemoryLedger, MemoryLog

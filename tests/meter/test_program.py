@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcastd.config.feed_formats import FORMATS, Field, Sequence
 from mcastd.meter import maps
-from mcastd.meter.formats import FORMATS
-from mcastd.meter.packet import BUCKETS, Field, Sequence, StreamKey, StreamRecord, decode, decode_key, feed_key
+from mcastd.meter.packet import BUCKETS, StreamKey, StreamRecord, decode, decode_key, encode_feed, feed_key
 from mcastd.meter.program import program
 from mcastd.net import ebpf
 from mcastd.system import bpf
@@ -42,7 +42,7 @@ class Meter:
             bpf.delete(self.maps["streams"], key)
 
     def feed(self, sequence: Sequence, group: IPv4Address | IPv4Network = GROUP, port: int = PORT) -> None:
-        bpf.update(self.maps["feeds"], feed_key(IPv4Network(group), port), sequence.encode())
+        bpf.update(self.maps["feeds"], feed_key(IPv4Network(group), port), encode_feed(sequence))
 
     def receive(self, packet: bytes, after: int = 1_000_000) -> None:
         self.now += after
