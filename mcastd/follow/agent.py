@@ -27,7 +27,8 @@ from mcastd.wanted import APPLICATION, Wanted
 _AUDIT_PERIOD: Final = 30.0  # seconds between two readings without a hint
 _RETRY_PERIOD: Final = 5.0  # seconds to the next attempt after a failure
 _REST: Final = 0.005  # seconds at least between two readings because of hints
-_SHARE: Final = 0.2  # of the time that readings may take while hints keep coming
+_SHARE: Final = 0.2  # of the time that readings may take while hints keep coming, but for
+_LONGEST_REST: Final = 0.05  # seconds: on a busy machine a reading takes long, and others wait for their Joins
 _PAGE: Final = 50  # groups in a file that the kernel returns at one time, and so without a gap
 _SLICE: Final = 250  # groups that are compared at a time
 _IGMP_VERSION: Final = "net/ipv4/conf/{}/force_igmp_version"
@@ -105,7 +106,8 @@ class FollowAgent:
                 self._report()
                 self.wake.finished()
                 if read:
-                    await asyncio.sleep(max(_REST, (time.monotonic() - began) * (1 / _SHARE - 1)))
+                    rest = (time.monotonic() - began) * (1 / _SHARE - 1)
+                    await asyncio.sleep(min(max(_REST, rest), _LONGEST_REST))
         finally:
             self._close()
 
