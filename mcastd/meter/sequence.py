@@ -40,7 +40,7 @@ def session() -> Iterator[Line]:
     yield store("dw", R10, SESSION_NAME, 0)
     yield store("dw", R10, SESSION_NAME + 8, 0)
     yield load("h", R4, R9, FeedAt.SESSION_SIZE)
-    yield jump("==", R4, 0, "same_session")
+    yield jump("<", R4, 1, "same_session")  # Linux 6.1 does not conclude from "!= 0" that it is at least 1
     yield jump(">", R4, SESSION, "same_session")
     yield load("h", R2, R9, FeedAt.SESSION_OFFSET)
     yield load("dw", R3, R10, PAYLOAD)
@@ -65,7 +65,7 @@ def first_number() -> Iterator[Line]:
     """How many numbers the packet has, a heartbeat none, and R1 = the first as it was read; R3 = 64 less its bits."""
     yield store("dw", R7, At.PACKET_COUNT, 1)
     yield load("h", R4, R9, FeedAt.COUNT_SIZE)
-    yield jump("==", R4, 0, "one")
+    yield jump("<", R4, 1, "one")
     yield load("h", R2, R9, FeedAt.COUNT_OFFSET)
     yield from _read(FeedAt.COUNT_BIG, FeedAt.COUNT_SIZE, "count_field")
     yield load("h", R2, R9, FeedAt.END)
@@ -77,7 +77,7 @@ def first_number() -> Iterator[Line]:
     yield store("dw", R7, At.PACKET_COUNT, R1)
     yield label("one")
     yield load("h", R4, R9, FeedAt.SIZE)
-    yield jump("==", R4, 0, "unnumbered")
+    yield jump("<", R4, 1, "unnumbered")
     yield load("h", R2, R9, FeedAt.OFFSET)
     yield from _read(FeedAt.BIG, FeedAt.SIZE, "number_field")
     yield jump("!=", R1, 0, "sequenced")
