@@ -155,5 +155,5 @@ def documented() -> dict[str, str]:
 
 @pytest.mark.parametrize("heading", documented())
 def test_the_examples_of_the_documentation_are_valid(heading: str, tmp_path: Path) -> None:
-    assert len(documented()) == 4
+    assert len(documented()) == 5
     assert read(PEER + documented()[heading], tmp_path).tunnels[0].routes == ("groups",)
