@@ -54,6 +54,7 @@ _NOEXIST: Final = 1
 _PROTOCOL, _IFINDEX, _TSTAMP = 16, 40, 152  # struct __sk_buff
 _IPV4: Final = 0x0008  # ETH_P_IP as it is in the packet
 _UDP: Final = 17
+_FEED_BITS: Final = 8 * (FEED_KEY.size - 4)
 _LINK_LOCAL: Final = 0x0000E0  # 224.0.0.0/24 as it is in the packet
 
 # The stack, downwards from R10; listing.py has what all parts use.
@@ -113,8 +114,6 @@ def _headers() -> Iterator[Line]:
     yield move(R2, R1)
     yield alu("&", R2, 0xFFFFFF)
     yield jump("==", R2, _LINK_LOCAL, "out")
-    yield store("w", R10, _KEY + 8, R1)
-    yield store("w", R10, _FEED_KEY, 8 * (FEED_KEY.size - 4))
     yield store("w", R10, _FEED_KEY + 8, R1)
     yield load("w", R1, R10, _IP + 12)
     yield store("w", R10, _KEY + 4, R1)
@@ -138,7 +137,9 @@ def _headers() -> Iterator[Line]:
     yield load("h", R1, R10, _HEADER + 2)
     yield big_endian("h", R1)
     yield store("h", R10, _KEY + 12, R1)
-    yield store("w", R10, _FEED_KEY + 4, R1)
+    yield alu("<<", R1, 32)
+    yield alu("|", R1, _FEED_BITS)
+    yield store("dw", R10, _FEED_KEY, R1)
     yield alu("+", R9, 8)
     yield store("dw", R10, PAYLOAD, R9)
 
@@ -147,7 +148,7 @@ def _feed() -> Iterator[Line]:
     """The feed of the smallest range that the group is in, for the port or else for every port; and the unit."""
     yield from lookup(FEEDS, _FEED_KEY)
     yield jump("!=", R0, 0, "has_feed")
-    yield store("w", R10, _FEED_KEY + 4, 0)
+    yield store("dw", R10, _FEED_KEY, _FEED_BITS)
     yield from lookup(FEEDS, _FEED_KEY)
     yield jump("==", R0, 0, "count")
     yield label("has_feed")
@@ -164,6 +165,9 @@ def _feed() -> Iterator[Line]:
 
 def _stream() -> Iterator[Line]:
     """R7 = the value of the stream, made if it is new."""
+    # The last part of its eight bytes: without CAP_PERFMON Linux 6.1 refuses a write beside one of a register.
+    yield load("w", R1, R10, _IP + 16)
+    yield store("w", R10, _KEY + 8, R1)
     yield from lookup(STREAMS, _KEY)
     yield jump("!=", R0, 0, "known")
     yield store("w", R10, INDEX, 0)
