@@ -64,7 +64,7 @@ class Commands:
             raise ControlRefused("since is a number of seconds")
         report, parts = await streams.report(group, seconds)
         measured = await self._agents.meter.read(group)
-        report = replace(report, not_measured=self._agents.meter.problem)
+        report = replace(report, not_measured=self._agents.meter.status(time.monotonic()))
         encoded = []
         for part in parts:
             encoded.append(msgspec.json.encode(tuple(measured(part)))[1:-1])

@@ -43,6 +43,9 @@ class FakeMeter:
     agents: "FakeAgents"
     problem: str | None = "no CAP_BPF"
 
+    def status(self, _now: float) -> str | None:
+        return self.problem
+
     async def reset(self) -> None:
         self.agents.resets += 1
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
@@ -28,6 +29,7 @@ _KEPT: Final = 2 * 86400.0  # seconds without a packet after which an entry is r
 _SLICE: Final = 128  # entries that are read before other work has a turn
 _STORED: Final = "meter-streams"  # the name in the descriptor store
 _QDISC: Final = "qdisc"  # the kind of entry in the ledger
+_OFF: Final = 'turned off by meter = "off" in [streams]'
 
 
 class Bpf(Protocol):
@@ -75,7 +77,7 @@ class Ingress(Protocol):
 
 
 class MeterAgent:
-    """What each stream is like. ``problem`` is why it is not measured; None also where that is not desired."""
+    """What each stream is like. ``problem`` is why it is not measured; None where that is not desired."""
 
     name = "meter"
 
@@ -98,6 +100,7 @@ class MeterAgent:
         self.wake = Wake()
         self._kinds = maps.kinds()
         self._desired = MeterDesired()
+        self._is_off = False  # whether the configuration says that nothing is measured
         self._maps: dict[str, int] = {}  # descriptors of the maps, by their name; none before the program is loaded
         self._program: int | None = None  # its descriptor
         self._number = 0  # its ID
@@ -108,6 +111,7 @@ class MeterAgent:
 
     def configure(self, desired: MeterDesired) -> None:
         """Set what is measured, and where."""
+        self._is_off = not desired.enabled
         if desired != self._desired:
             self._desired = desired
             self.wake.set()
@@ -125,15 +129,13 @@ class MeterAgent:
 
     async def close(self) -> None:
         """Remove the program from the interfaces, and what it has counted. Raises HostError."""
-        await self._detach({**self._desired.links, **self._attached})
+        await self._remove_all(self._desired)
         for name in self._ledger.entries(_QDISC):
             self._ledger.forget(_QDISC, name)  # of an interface that is gone, or goes with its tunnel
-        self._store.drop(_STORED)
-        self._unload()
 
     def status(self, now: float) -> str | None:
         """Why streams are not measured."""
-        return self.problem
+        return _OFF if self._is_off else self.problem
 
     def problems(self) -> Iterator[Problem]:
         """Nothing that is wrong: where streams are not measured, status has a note."""
@@ -160,12 +162,10 @@ class MeterAgent:
         desired = self._desired
         try:
             if not desired.enabled:
-                await self._detach(dict(self._attached))
-                self._store.drop(_STORED)
-                self._unload()
+                await self._remove_all(desired)
             else:
                 if self._program is None:
-                    self._load()
+                    await self._load_or_remove(desired)
                 await self._set_feeds(desired)
                 await self._attach(desired)
                 if desired.links and time.monotonic() - self._cleaned_at >= _CLEAN_PERIOD:
@@ -173,6 +173,20 @@ class MeterAgent:
             self._set_problem(None)
         except HostError as error:
             self._set_problem(str(error))
+
+    async def _remove_all(self, desired: MeterDesired) -> None:
+        """Remove the program, also that of the previous process, and what it has counted."""
+        await self._detach({**desired.links, **self._attached})
+        self._store.drop(_STORED)
+        self._unload()
+
+    async def _load_or_remove(self, desired: MeterDesired) -> None:
+        try:
+            self._load()
+        except HostError:
+            with suppress(HostError):  # why nothing is measured is known
+                await self._remove_all(desired)  # else that of the previous process would count on, for nobody
+            raise
 
     def _load(self) -> None:
         """Make the maps, but for the streams that the previous process left, and load the program."""

@@ -154,6 +154,27 @@ async def test_it_is_removed_when_it_is_turned_off() -> None:
 
 
 @simulated
+@pytest.mark.parametrize("why", ["off", "no capability"])
+async def test_the_program_of_the_previous_process_does_not_stay_where_nothing_is_measured(why: str) -> None:
+    host = Host()
+    async with running(host=host) as process:
+        await attached(process)
+    assert index(host) in host.ingress.programs
+    if why == "no capability":
+        host.bpf.refuses = "bpf: map mcastd_streams1: CAP_BPF and CAP_NET_ADMIN are needed"
+    config = replace(ARTICLE, streams=Streams(meter="off" if why == "off" else "auto"))
+    async with running(config, host=host) as process:
+        await process.up()
+        await until(lambda: not host.ingress.programs, "detached")
+        assert host.ingress.qdiscs == set()
+        assert not host.ledger.has("qdisc", "gre1")
+        assert "meter-streams" not in host.manager.kept
+        expected = host.bpf.refuses or 'turned off by meter = "off" in [streams]'
+        assert process.agents.meter.status(0.0) == expected
+    host.close()
+
+
+@simulated
 async def test_entries_of_interfaces_and_streams_that_are_gone_are_removed() -> None:
     manager, kernel = FakeServiceManager(), FakeBpf()
     alone = MeterAgent(
