@@ -66,7 +66,7 @@ _FEED: Final = struct.Struct("=11H2x")
 
 
 class StreamKey(NamedTuple):
-    """What a stream is known by; port 0 stands for all fragments, which have no port."""
+    """What a stream is known by; port 0 stands for all fragments but first ones, which have no port."""
 
     ifindex: int
     source: IPv4Address

@@ -124,10 +124,10 @@ def _headers() -> Iterator[Line]:
     yield load("h", R1, R10, _IP + 2)
     yield big_endian("h", R1)
     yield store("dw", R10, _LENGTH, R1)
-    # A fragment, the first one too: the port is not in the others.
+    # Of a fragmented datagram only the first part has the port and the number: it counts as the datagram.
     yield load("h", R1, R10, _IP + 6)
     yield big_endian("h", R1)
-    yield alu("&", R1, 0x3FFF)
+    yield alu("&", R1, 0x1FFF)
     yield jump("!=", R1, 0, "count")
     yield load("b", R2, R10, _IP)
     yield alu("&", R2, 0x0F)

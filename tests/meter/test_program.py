@@ -99,11 +99,22 @@ def test_only_multicast_of_udp_is_counted_and_what_is_cut_off_is_left(meter: Met
 
 def test_fragments_are_counted_apart(meter: Meter) -> None:
     meter.feed(FORMATS["cme-mdp3"])
-    for fragment in (0x2000, 0x2001, 0x0002):
+    for fragment in (0x2001, 0x2002, 0x0003):
         meter.receive(frame(b"abcd", fragment=fragment))
     meter.receive(frame(b"abcd", fragment=0x4000))  # may not be fragmented
     assert {key.port: one.packets for key, one in meter.streams().items()} == {0: 3, PORT: 1}
     assert [one.numbers is None for key, one in sorted(meter.streams().items())] == [True, False]
+
+
+def test_the_first_fragment_has_the_number_of_its_datagram(meter: Meter) -> None:
+    meter.feed(FORMATS["cme-mdp3"])
+    for number, fragment in ((1, 0x4000), (2, 0x2000), (0, 0x0001), (3, 0x4000)):
+        meter.receive(frame(struct.pack("<I", number), fragment=fragment))
+    found = {key.port: one for key, one in meter.streams().items()}
+    assert {port: one.packets for port, one in found.items()} == {0: 1, PORT: 3}
+    numbers = found[PORT].numbers
+    assert numbers is not None
+    assert (numbers.seen, numbers.open, numbers.gap_size) == (3, 0, 0)
 
 
 def test_times_gaps_and_bursts(meter: Meter) -> None:
