@@ -58,7 +58,8 @@ class StreamMeasure(Struct, frozen=True, kw_only=True):
 class StreamCount(Struct, frozen=True, kw_only=True):
     """What was counted of one stream; its packets and bytes are those of the report's ``period``.
 
-    ``fragments`` are those of its source and group that have no port: of each datagram all but the first; ``measured`` is empty where nothing is.
+    ``fragments`` are those of its source and group that have no port: of each datagram all but the first one.
+    ``measured`` is empty where nothing is.
 
     ``rate`` is packets a second: of the last seconds or, where a period was asked for, of that; None if not known yet.
     ``age`` is since when it has been seen; None: since before mcastd started. Bytes include the IP header. ``feed`` is

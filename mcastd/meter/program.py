@@ -21,6 +21,7 @@ from mcastd.meter.packet import FEED_KEY, NO_UNIT, At, FeedAt
 from mcastd.net.ebpf import (
     KTIME_GET_NS,
     MAP_UPDATE,
+    SKB_PULL_DATA,
     R0,
     R1,
     R2,
@@ -51,7 +52,8 @@ STREAMS, FEEDS, TOTALS, ZERO = "streams", "feeds", "totals", "zero"
 
 _PASS: Final = -1  # TC_ACT_UNSPEC: other programs and filters go on
 _NOEXIST: Final = 1
-_PROTOCOL, _IFINDEX, _TSTAMP = 16, 40, 152  # struct __sk_buff
+_LENGTH_ALL, _PROTOCOL, _IFINDEX, _TSTAMP = 0, 16, 40, 152  # struct __sk_buff
+_READ: Final = 14 + 60 + 8 + 1024 + 16  # bytes of a packet that may be looked at, with an Ethernet header and options
 _IPV4: Final = 0x0008  # ETH_P_IP as it is in the packet
 _UDP: Final = 17
 _FEED_BITS: Final = 8 * (FEED_KEY.size - 4)
@@ -103,6 +105,13 @@ def _headers() -> Iterator[Line]:
     """The key, but for the unit, and where the payload begins; only UDP to multicast groups goes on."""
     yield load("w", R1, R6, _PROTOCOL)
     yield jump("!=", R1, _IPV4, "out")
+    # A driver may leave all behind the first headers in pages, where nothing can be read before it is pulled.
+    yield load("w", R2, R6, _LENGTH_ALL)
+    yield jump("<=", R2, _READ, "whole")
+    yield move(R2, _READ)
+    yield label("whole")
+    yield move(R1, R6)
+    yield call(SKB_PULL_DATA)
     yield move(R2, 0)
     yield from copy(_IP, 20, "out")
     yield load("b", R1, R10, _IP + 9)

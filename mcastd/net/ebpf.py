@@ -45,7 +45,7 @@ class Register(IntEnum):
 R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 = Register
 
 # Helpers of the kernel (linux/bpf.h).
-MAP_LOOKUP, MAP_UPDATE, KTIME_GET_NS, SKB_LOAD_BYTES_RELATIVE = 1, 2, 5, 68
+MAP_LOOKUP, MAP_UPDATE, KTIME_GET_NS, SKB_PULL_DATA, SKB_LOAD_BYTES_RELATIVE = 1, 2, 5, 39, 68
 
 # Types of maps, and the flag of those that take memory for each element when it is made.
 HASH, ARRAY, LPM_TRIE, NO_PREALLOC = 1, 2, 11, 1

@@ -29,7 +29,8 @@ COUNT = StreamCount(
     tunnel="t0", source=str(SOURCE), group=str(GROUP), port=PORT, state="arriving", packets=1, bytes=1, rate=None,
     last_age=0.0,
 )  # fmt: skip
-_TUNSETIFF, _IFF_TUN_NO_PI = 0x400454CA, 0x1001
+_TUNSETIFF, _IFF_TUN_NO_PI_VNET_HDR = 0x400454CA, 0x5001
+_VNET_HDR = struct.Struct("=BB4H")  # flags, type of GSO, bytes that are not in pages, and what is for GSO
 
 
 class Scene:
@@ -56,7 +57,12 @@ class Scene:
         for _ in range(count):
             self.number += 1
             if self.number % 10:
-                os.write(self.tun, datagram(struct.pack("<I", self.number)))
+                os.write(self.tun, bytes(_VNET_HDR.size) + datagram(struct.pack("<I", self.number)))
+
+    def arrive_in_pages(self, number: int) -> None:
+        """A packet of which the kernel has the IP header alone at hand: it needs more than a page."""
+        packet = datagram(struct.pack("<I", number) + bytes(9000))
+        os.write(self.tun, _VNET_HDR.pack(0, 0, 20, 0, 0, 0) + packet)
 
     def tc(self, *arguments: str) -> str:
         return subprocess.run(
@@ -70,7 +76,7 @@ class Scene:
     @staticmethod
     def _open() -> int:
         tun = os.open("/dev/net/tun", os.O_RDWR)
-        fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH22x", b"t0", _IFF_TUN_NO_PI))
+        fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH22x", b"t0", _IFF_TUN_NO_PI_VNET_HDR))
         return tun
 
 
@@ -113,6 +119,20 @@ def test_nothing_is_counted_twice_or_forgotten_when_a_process_takes_over(scene: 
     assert found.numbers.missing + found.numbers.awaited == 299
     assert (found.numbers.seen, found.numbers.duplicate, found.numbers.late, found.numbers.resets) == (2700, 0, 0, 0)
     assert (found.numbers.last_gap, sum(found.gaps)) == (1, 2699)
+
+
+def test_a_packet_whose_payload_is_in_pages_has_its_number(scene: Scene) -> None:
+    async def life() -> None:
+        process = scene.process()
+        task = await started(process)
+        for number in (1, 2, 4):
+            scene.arrive_in_pages(number)
+        found = await measured(process)
+        assert found.numbers is not None
+        assert (found.packets, found.unnumbered, found.numbers.seen, found.numbers.awaited) == (3, 0, 3, 1)
+        task.cancel()
+
+    scene.host.run(life)
 
 
 def test_a_stop_removes_only_what_is_ours(scene: Scene) -> None:
