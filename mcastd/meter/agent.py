@@ -230,15 +230,25 @@ class MeterAgent:
             await self._remove(lambda key, _: any(_is_of(feed, decode_key(key)) for feed in changed))
 
     async def _attach(self, desired: MeterDesired) -> None:
-        assert self._program is not None
-        for name, index in desired.links.items():
-            if await self._ingress.attached(index) != self._number:
-                if await self._ingress.attach(index, self._program, self._number):
-                    self._ledger.remember(_QDISC, name)
-                self._log.info("meter_attached", interface=name)
-            self._attached[name] = index
         for name in self._attached.keys() - desired.links.keys():
             del self._attached[name]  # its interface is gone
+        refused = list[str]()
+        for name, index in desired.links.items():
+            try:
+                await self._attach_to(name, index)
+            except HostError as error:  # the other interfaces do not wait for it
+                self._attached.pop(name, None)
+                refused.append(f"{name}: {error}")
+        if refused:
+            raise HostError("; ".join(refused))
+
+    async def _attach_to(self, name: str, index: int) -> None:
+        assert self._program is not None
+        if await self._ingress.attached(index) != self._number:
+            if await self._ingress.attach(index, self._program, self._number):
+                self._ledger.remember(_QDISC, name)
+            self._log.info("meter_attached", interface=name)
+        self._attached[name] = index
 
     async def _detach(self, links: dict[str, int]) -> None:
         for name, index in links.items():

@@ -215,6 +215,7 @@ def _totals() -> Iterator[Line]:
     yield label("not_first")
     yield alu("-", R9, R8)
     yield negate(R9)
+    yield jump("s<", R9, 0, "bursts")  # another CPU was faster with a packet that came later
 
 
 def _gaps() -> Iterator[Line]:

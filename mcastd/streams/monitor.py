@@ -165,7 +165,9 @@ class Monitor:
         step = self._history.at(since)
         if step is None:
             return {}, since
-        return {name: count - step.host.get(name, count) for name, count in self._host.items()}, step.time
+        grown = {name: count - step.host.get(name, count) for name, count in self._host.items()}
+        # Where a counter is lower than it was, its interface was made anew and counts from 0.
+        return {name: count if count >= 0 else self._host[name] for name, count in grown.items()}, step.time
 
     def sized(self, name: str, count: int) -> None:
         """Take how many elements a set has: where it is full the kernel counts no other streams, and says nothing."""

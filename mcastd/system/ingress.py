@@ -28,21 +28,19 @@ _GONE: Final = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
 async def attached(index: int) -> int | None:
     """The ID of our program on an interface; None if there is none, or no such interface. Raises HostError."""
     async with _netlink() as netlink:
-        for one in await _filters(netlink, index, _INGRESS):
-            options = one.get("TCA_OPTIONS")
-            name = options.get("TCA_BPF_NAME") if options is not None else None
-            if one["handle"] == _HANDLE and one["info"] >> 16 == _PREFERENCE and name and name.startswith(_NAME):
-                return int(name.removeprefix(_NAME))
-    return None
+        return _ours(await _filters(netlink, index, _INGRESS))
 
 
 async def attach(index: int, program: int, number: int) -> bool:
     """Let a program, given by its descriptor and ID, look at what arrives, in place of our own that is there.
 
-    Returns whether a qdisc was made for it. Raises HostError.
+    Returns whether a qdisc was made for it. Raises HostError, also where another program has a filter in our place.
     """
     async with _netlink() as netlink:
         made = await _done(netlink.tc("add", "clsact", index), errno.EEXIST)
+        there = await _filters(netlink, index, _INGRESS)
+        if _ours(there) is None and any(one["info"] >> 16 == _PREFERENCE for one in there):
+            raise HostError(f"filter: another program has one with preference {_PREFERENCE}")
         await _done(
             netlink.tc(
                 "replace-filter", "bpf", index, handle=_HANDLE, fd=program, name=f"{_NAME}{number}", parent=_INGRESS,
@@ -93,6 +91,16 @@ async def _filters(netlink: AsyncIPRoute, index: int, parent: int) -> list[Any]:
         if error.code in _GONE:
             return []
         raise HostError(f"filters: {os.strerror(error.code)}") from error
+
+
+def _ours(filters: list[Any]) -> int | None:
+    """The ID of our program among filters."""
+    for one in filters:
+        options = one.get("TCA_OPTIONS")
+        name = options.get("TCA_BPF_NAME") if options is not None else None
+        if one["handle"] == _HANDLE and one["info"] >> 16 == _PREFERENCE and name and name.startswith(_NAME):
+            return int(name.removeprefix(_NAME))
+    return None
 
 
 async def _done(request: Awaitable[Any], *accepted: int) -> bool:

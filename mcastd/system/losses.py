@@ -30,6 +30,7 @@ _LIMITS: Final = "_allowance_exceeded"  # what a cloud's hypervisor drops (ENA)
 _SIOCETHTOOL: Final = 0x8946
 _GSSET_INFO, _GSTRINGS, _GSTATS, _SS_STATS = 0x37, 0x1B, 0x1D, 1  # linux/ethtool.h
 _NAME: Final = 32  # bytes of the name of a statistic
+_SLACK: Final = 1024  # statistics that a driver may have more of by the time that it is asked: the kernel writes all
 
 
 def losses() -> dict[str, int]:
@@ -86,8 +87,8 @@ def _limits(sock: socket.socket, name: str) -> Iterator[tuple[str, int]]:
     try:
         info = _ethtool(sock, name, struct.pack("=IIQI", _GSSET_INFO, 0, 1 << _SS_STATS, 0))
         count = struct.unpack_from("=IIQI", info)[3]
-        names = _ethtool(sock, name, struct.pack("=III", _GSTRINGS, _SS_STATS, count) + bytes(_NAME * count))
-        values = _ethtool(sock, name, struct.pack("=II", _GSTATS, count) + bytes(8 * count))
+        names = _ethtool(sock, name, struct.pack("=III", _GSTRINGS, _SS_STATS, count) + bytes(_NAME * (count + _SLACK)))
+        values = _ethtool(sock, name, struct.pack("=II", _GSTATS, count) + bytes(8 * (count + _SLACK)))
     except OSError:  # a driver without statistics
         return
     for place in range(count):

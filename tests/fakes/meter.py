@@ -73,6 +73,7 @@ class FakeIngress:
         self.programs: dict[int, int] = {}
         self.qdiscs: set[int] = set()
         self.others: set[int] = set()  # interfaces with a qdisc that another program made or uses
+        self.refuses: set[int] = set()  # interfaces to which nothing can be attached
         self.attachments = 0
 
     async def attached(self, index: int) -> int | None:
@@ -80,6 +81,8 @@ class FakeIngress:
 
     async def attach(self, index: int, program: int, number: int) -> bool:
         os.fstat(program)
+        if index in self.refuses:
+            raise HostError("filter: No such device")
         self.programs[index] = number
         self.attachments += 1
         is_new = index not in self.qdiscs | self.others

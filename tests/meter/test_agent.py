@@ -175,6 +175,23 @@ def test_it_goes_on_where_its_filter_is_removed_and_where_the_interface_is_gone(
     scene.host.run(life)
 
 
+def test_a_filter_of_another_program_in_our_place_stays(scene: Scene) -> None:
+    scene.tc("qdisc", "add", "dev", "t0", "clsact")
+    other = ("prio", "77", "handle", "1", "bpf", "bytecode", "1,6 0 0 4294967295")
+    scene.tc("filter", "add", "dev", "t0", "ingress", "protocol", "ip", *other)
+
+    async def life() -> None:
+        process = scene.process()
+        task = asyncio.create_task(process.run())
+        await process.settled()
+        assert process.problem == "t0: filter: another program has one with preference 77"
+        task.cancel()
+        await process.close()
+
+    scene.host.run(life)
+    assert "bytecode '1,6 0 0 4294967295'" in scene.tc("filter", "show", "dev", "t0", "ingress")
+
+
 def test_bpf_and_net_admin_are_enough(tmp_path: Path) -> None:
     capabilities = "-all,+bpf,+net_admin"
     code = (

@@ -175,6 +175,27 @@ async def test_the_program_of_the_previous_process_does_not_stay_where_nothing_i
 
 
 @simulated
+async def test_an_interface_that_refuses_the_program_does_not_keep_it_from_the_others() -> None:
+    manager, ingress = FakeServiceManager(), FakeIngress()
+    alone = MeterAgent(
+        bpf=FakeBpf(), ingress=ingress, store=manager.store(), ledger=MemoryLedger(), log=MemoryLog().logger,
+        on_change=lambda: None,
+    )  # fmt: skip
+    ingress.refuses.add(3)
+    alone.configure(MeterDesired(True, {"gre1": 3, "gre2": 4}))
+    task = asyncio.create_task(alone.run())
+    await alone.settled()
+    assert ingress.programs.keys() == {4}
+    assert alone.problem == "gre1: filter: No such device"
+    ingress.refuses.clear()
+    await asyncio.sleep(31.0)
+    assert ingress.programs.keys() == {3, 4}
+    assert alone.problem is None
+    task.cancel()
+    await alone.close()
+
+
+@simulated
 async def test_entries_of_interfaces_and_streams_that_are_gone_are_removed() -> None:
     manager, kernel = FakeServiceManager(), FakeBpf()
     alone = MeterAgent(

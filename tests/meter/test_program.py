@@ -130,6 +130,13 @@ def test_times_gaps_and_bursts(meter: Meter) -> None:
     assert (found.burst_1ms, found.burst_10ms) == (4, 5)
 
 
+def test_packets_of_two_cpus_in_another_order_make_no_gap(meter: Meter) -> None:
+    for after in (5, 3_000, -1_000, 2_000):
+        meter.receive(frame(b""), after)
+    found = meter.only()
+    assert (found.packets, found.longest_gap, sum(found.gaps)) == (4, 3_000, 2)
+
+
 def test_what_the_map_has_no_room_for_is_counted() -> None:
     small = Meter(entries=4)
     for port in range(1, 30):

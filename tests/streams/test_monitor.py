@@ -50,6 +50,19 @@ def codes(monitor: Monitor, now: float) -> set[str]:
     return {problem.code for problem in monitor.problems(now)}
 
 
+# What the host loses
+
+
+def test_the_counters_of_an_interface_that_was_made_anew_begin_at_0() -> None:
+    monitor = wanting(CONFIG)
+    monitor.host({"interface/gre1/dropped": 900, "softnet//dropped": 10})
+    monitor.reset(1000.0)
+    monitor.host({"interface/gre1/dropped": 4, "softnet//dropped": 12, "nic/eth1/dropped": 5})
+    assert monitor.host_since(1000.0) == (
+        {"interface/gre1/dropped": 4, "softnet//dropped": 2, "nic/eth1/dropped": 0}, 1000.0,
+    )  # fmt: skip
+
+
 # When the streams are read
 
 

@@ -40,6 +40,19 @@ def test_what_a_kernel_does_not_have_is_left_out(tmp_path: Path, monkeypatch: py
     assert losses.losses() == {}
 
 
+def test_a_driver_that_has_more_statistics_when_it_is_asked_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms = list[int]()
+
+    def ethtool(_sock: object, _name: str, request: bytes) -> bytes:
+        rooms.append(len(request))
+        return request if request[0] != 0x37 else request[:16] + (3).to_bytes(4, "little")
+
+    monkeypatch.setattr(losses, "_ethtool", ethtool)
+    assert list(losses._limits(None, "eth0")) == []  # type: ignore[arg-type]
+    assert rooms[1] >= 12 + 32 * 500
+    assert rooms[2] >= 8 + 8 * 500
+
+
 def test_the_limits_of_the_cloud_are_those_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("tx_timeout", "pps_allowance_exceeded", "bw_in_allowance_exceeded")
 
