@@ -185,7 +185,7 @@ class MeterAgent:
             self._load()
         except HostError:
             with suppress(HostError):  # why nothing is measured is known
-                await self._remove_all(desired)  # else that of the previous process would count on, for nobody
+                await self._remove_all(desired)  # else that of the previous process would count on, for no process
             raise
 
     def _load(self) -> None:

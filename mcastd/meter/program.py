@@ -21,7 +21,6 @@ from mcastd.meter.packet import FEED_KEY, NO_UNIT, At, FeedAt
 from mcastd.net.ebpf import (
     KTIME_GET_NS,
     MAP_UPDATE,
-    SKB_PULL_DATA,
     R0,
     R1,
     R2,
@@ -32,6 +31,7 @@ from mcastd.net.ebpf import (
     R8,
     R9,
     R10,
+    SKB_PULL_DATA,
     Line,
     alu,
     big_endian,

@@ -27,6 +27,7 @@ _REST: Final = struct.Struct("=5I")
 _ATTRIBUTE: Final = struct.Struct("=HH")
 _MEMORY: Final = struct.Struct("=9I")  # INET_DIAG_SKMEMINFO: SK_MEMINFO_*
 _CGROUP: Final = struct.Struct("=Q")
+_ERROR: Final = struct.Struct("=i")  # a number of errno, negative; 0 where there was none
 
 _NLMSG_ERROR, _NLMSG_DONE, _SOCK_DIAG_BY_FAMILY = 2, 3, 20
 _REQUEST_AND_DUMP: Final = 0x301
@@ -57,7 +58,10 @@ def ask(family: int, port: int) -> bytes:
 
 
 def part(datagram: bytes) -> tuple[list[UdpSocket], bool]:
-    """The sockets in one datagram of an answer, and whether it is the last one. Raises DecodeError."""
+    """The sockets in one datagram of an answer, and whether it is the last one.
+
+    Raises DecodeError, also where the kernel has refused to answer.
+    """
     found, position = list[UdpSocket](), 0
     while position < len(datagram):
         if len(datagram) - position < _HEADER.size:
@@ -67,6 +71,10 @@ def part(datagram: bytes) -> tuple[list[UdpSocket], bool]:
         if length < _HEADER.size or end > len(datagram):
             raise DecodeError("length")
         if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+            if end >= position + _HEADER.size + _ERROR.size and (
+                number := _ERROR.unpack_from(datagram, position + _HEADER.size)[0]
+            ):
+                raise DecodeError(f"it is the error {abs(number)}")
             return found, True
         if kind == _SOCK_DIAG_BY_FAMILY:
             found.append(_socket(datagram[position + _HEADER.size : end]))

@@ -155,14 +155,23 @@ class StreamsAgent:
             return report, self._monitor.counts(group, since, begin, now)
         streams = [one for part in self._monitor.counts(group, since, begin, now) for one in part]
         grown, first = self._monitor.host_since(begin if since is None else since)
-        sockets: list[UdpSocket] = []
-        with suppress(HostError):  # the rest is known without them
-            for port in sorted({one.port for one in streams})[:_PORTS]:
-                sockets += await self._counters.receivers(port)
-        found = losses.losses(grown, streams, self._memberships(), sockets)
+        sockets, unread = await self._receivers(group, streams)
+        found = losses.losses(grown, streams, self._memberships(), sockets, unread)
         sockets_status = tuple(map(losses.status, sockets))
         report = replace(report, losses=found, losses_period=now - first, sockets=sockets_status)
         return report, iter((streams,))
+
+    async def _receivers(
+        self, group: IPv4Address, streams: Iterable[StreamCount]
+    ) -> tuple[list[UdpSocket], str | None]:
+        """The sockets that streams of a group can reach, and why they are not all known."""
+        found = list[UdpSocket]()
+        try:
+            for port in sorted({one.port for one in streams})[:_PORTS]:
+                found += (one for one in await self._counters.receivers(port) if losses.receives(one, group))
+        except HostError as error:
+            return found, str(error)
+        return found, None
 
     async def _counting_since(self) -> float | None:
         """When the kernel began to count the streams, monotonic; None if it does not."""

@@ -1,7 +1,7 @@
 """Where this host lost packets of a group, in the order in which they pass: by its counters and its sockets. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from mcastd.stream_status import LossStatus, SocketStatus, StreamCount
 _HOST_WIDE: Final = "of all traffic"
 _USERSPACE_ESP: Final = "interface/ipsec0/dropped"
 _RP_FILTER: Final = "host//reverse_path_filter"
+_FULL_BUFFERS: Final = "socket//receive_buffer"
 
 
 def losses(
@@ -19,11 +20,12 @@ def losses(
     streams: Sequence[StreamCount],
     joined: Mapping[str, Collection[IPv4Address]],
     sockets: Iterable[UdpSocket],
+    unread: str | None = None,
 ) -> tuple[LossStatus, ...]:
-    """A row for each place; that with the most packets is the ``worst``.
+    """A row for each place; the ``worst`` is that with the most packets, among those of the group alone if these lost.
 
     ``grown`` is by how much the counters of ``mcastd.system.losses`` have grown; ``joined`` are the groups that sockets
-    of this host have joined, by interface.
+    of this host have joined, by interface; ``unread`` is why the sockets are not known.
     """
     tunnels = sorted({one.tunnel for one in streams})
     rows = [
@@ -31,12 +33,32 @@ def losses(
         LossStatus(stage="softnet", packets=grown.get("softnet//dropped"), text=_HOST_WIDE),
         _esp(grown),
         *(_sum("tunnel", name, grown, f"interface/{name}/") for name in tunnels),
-        *(_host(one, joined.get(one.tunnel, ()), grown.get(_RP_FILTER, 0)) for one in streams),
-        *(_socket(one) for one in sockets),
     ]
-    most = max((row.packets or 0 for row in rows), default=0)
-    worst = next((place for place, row in enumerate(rows) if most and row.packets == most), None)
+    of_all_traffic = len(rows)
+    passed_on = any(one.destinations for one in streams)
+    rows += (_host(one, joined.get(one.tunnel, ()), grown.get(_RP_FILTER, 0), passed_on) for one in streams)
+    rows += map(_socket, sockets)
+    if unread is not None:
+        rows.append(LossStatus(stage="socket", text=unread))
+    lost = [_lost(row, grown) for row in rows]
+    most = max(lost[of_all_traffic:], default=0) or max(lost)
+    first = of_all_traffic if any(lost[of_all_traffic:]) else 0
+    worst = lost.index(most, first) if most else None
     return tuple(replace(row, worst=place == worst) for place, row in enumerate(rows))
+
+
+def receives(sock: UdpSocket, group: IPv4Address) -> bool:
+    """Whether what is sent to a group can reach a socket by the address that it is bound to."""
+    address = sock.address
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    return address.is_unspecified or address == group
+
+
+def _lost(row: LossStatus, grown: Mapping[str, int]) -> int:
+    """The packets of a row in the period; a socket counts since it was opened, all together count in the period."""
+    packets = row.packets or 0
+    return min(packets, grown.get(_FULL_BUFFERS, packets)) if row.stage == "socket" else packets
 
 
 def status(sock: UdpSocket) -> SocketStatus:
@@ -81,11 +103,15 @@ def _esp(grown: Mapping[str, int]) -> LossStatus:
     return LossStatus(stage="esp", packets=sum(found.values()), text=reasons)
 
 
-def _host(stream: StreamCount, joined: Collection[IPv4Address], filtered: int) -> LossStatus:
-    """What this host did not pass on of one stream, or all if a socket has joined and nothing was passed on ever."""
+def _host(stream: StreamCount, joined: Collection[IPv4Address], filtered: int, passed_on: bool) -> LossStatus:
+    """What this host did not pass on of one stream, or all if a socket has joined and nothing was passed on ever.
+
+    ``passed_on`` is whether anything of the group was: then a socket may want another source, or port.
+    """
     subject = f"{stream.group} port {stream.port} from {stream.source} on {stream.tunnel}"
-    if stream.destinations or IPv4Address(stream.group) not in joined:
-        text = "" if stream.destinations else "no socket has joined it"
+    is_joined = IPv4Address(stream.group) in joined
+    if passed_on or not is_joined:
+        text = "" if stream.destinations else "nothing is passed on" if is_joined else "no socket has joined it"
         return LossStatus(stage="host", subject=subject, packets=stream.dropped, text=text)
     cause = "the reverse path filter" if filtered else "its firewall (hook input)"
     return LossStatus(stage="host", subject=subject, packets=stream.packets, text=f"all: {cause}")

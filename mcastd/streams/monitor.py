@@ -166,7 +166,7 @@ class Monitor:
         if step is None:
             return {}, since
         grown = {name: count - step.host.get(name, count) for name, count in self._host.items()}
-        # Where a counter is lower than it was, its interface was made anew and counts from 0.
+        # Where a counter is lower than it was, its interface was created again and counts from 0.
         return {name: count if count >= 0 else self._host[name] for name, count in grown.items()}, step.time
 
     def sized(self, name: str, count: int) -> None:

@@ -44,6 +44,7 @@ class FakeStreams:
         self.looks = 0  # how often the streams were read
         self.lost: dict[str, int] = {}  # what the host loses, by the name of the counter
         self.sockets: list[UdpSocket] = []  # of applications
+        self.hides: str | None = None  # why the sockets cannot be asked for
         self.loses = 0.0  # the part of the packets that the host drops
         self.delivers = True  # whether the host passes on what arrives
         self.refuses: str | None = None  # why the kernel does not answer
@@ -88,6 +89,8 @@ class FakeStreams:
         return dict(self.lost)
 
     async def receivers(self, port: int) -> list[UdpSocket]:
+        if self.hides is not None:
+            raise HostError(self.hides)
         return [one for one in self.sockets if one.port == port]
 
     async def received(self, names: Iterable[str]) -> dict[str, int]:

@@ -186,11 +186,11 @@ async def test_an_interface_that_refuses_the_program_does_not_keep_it_from_the_o
     task = asyncio.create_task(alone.run())
     await alone.settled()
     assert ingress.programs.keys() == {4}
-    assert alone.problem == "gre1: filter: No such device"
+    assert alone.status(0.0) == "gre1: filter: No such device"
     ingress.refuses.clear()
     await asyncio.sleep(31.0)
     assert ingress.programs.keys() == {3, 4}
-    assert alone.problem is None
+    assert alone.status(0.0) is None
     task.cancel()
     await alone.close()
 

@@ -29,6 +29,13 @@ def test_a_socket_has_its_owner_its_buffer_and_its_drops() -> None:
     assert sock_diag.part(ANSWER)[1] is False
 
 
+@pytest.mark.parametrize("kind", [b"\x02", b"\x03"])
+def test_a_refusal_is_not_an_answer_without_sockets(kind: bytes) -> None:
+    number = (-1).to_bytes(4, "little", signed=True)
+    with pytest.raises(DecodeError, match=r"error 1$"):
+        sock_diag.part(b"\x14\x00\x00\x00" + kind + b"\x00\x00\x00" + bytes(8) + number)
+
+
 @given(st.binary(max_size=300) | st.just(ANSWER + END), st.integers(0, 300), st.binary(max_size=4))
 def test_arbitrary_bytes_are_an_answer_or_a_decode_error(data: bytes, at: int, more: bytes) -> None:
     try:

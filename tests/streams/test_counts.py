@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from mcastd.errors import HostError
+from mcastd.net.sock_diag import UdpSocket
 from mcastd.stream_status import StreamCount, StreamsReport
 from mcastd.streams import table
 from mcastd.streams.table import NAME
@@ -114,6 +115,20 @@ async def test_what_this_host_drops_is_the_difference_and_only_while_it_passes_o
         await asyncio.sleep(600.0)
         assert (await ask(process))[1][GROUP].dropped == pytest.approx(lossy.dropped, abs=100)
         assert (await ask(process, since=300.0))[1][GROUP].dropped == 0
+
+
+@simulated
+async def test_only_sockets_that_the_group_can_reach_are_shown_and_it_says_so_where_they_are_not_known() -> None:
+    async with running() as process:
+        await counting(process)
+        mine, other = (UdpSocket(5000, IPv4Address(one), 1000, 1) for one in (GROUP, OTHER))
+        process.host.streams.sockets = [mine, other]
+        report, _ = await ask(process, GROUP)
+        assert [one.address for one in report.sockets] == [GROUP]
+        process.host.streams.hides = "sock_diag: no answer"
+        report, _ = await ask(process, GROUP)
+        assert report.sockets == ()
+        assert (report.losses[-1].stage, report.losses[-1].text) == ("socket", "sock_diag: no answer")
 
 
 @simulated

@@ -1,13 +1,13 @@
 """Where a host lost packets: each cause is told apart by the row with the most."""
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from msgspec.structs import replace
 
 from mcastd.net.sock_diag import UdpSocket
 from mcastd.stream_status import DestinationCount, LossStatus, StreamCount
-from mcastd.streams.losses import losses
+from mcastd.streams.losses import losses, receives
 
 GROUP = IPv4Address("239.1.1.1")
 LOCAL = DestinationCount(interface=None, packets=1000)
@@ -65,6 +65,48 @@ def test_a_socket_that_is_too_small_and_one_that_is_not_read() -> None:
     small, stopped = SOCKET._replace(dropped=30), SOCKET._replace(dropped=30, queued=212000)
     assert worst(losses(QUIET, [STREAM], JOINED, [SOCKET, small]))[0][3].endswith("too small for bursts")
     assert worst(losses(QUIET, [STREAM], JOINED, [stopped]))[0][3].endswith("does not read, or too slowly")
+
+
+def test_what_the_group_lost_comes_before_what_all_traffic_lost() -> None:
+    others = {**QUIET, "nic/eth0/dropped": 5000}
+    assert worst(losses(others, [replace(STREAM, dropped=20)], JOINED, [SOCKET]))[0][::2] == ("host", 20)
+    assert worst(losses(others, [STREAM], JOINED, [SOCKET._replace(dropped=3)]))[0][::2] == ("socket", 3)
+    assert worst(losses(others, [STREAM], JOINED, [SOCKET]))[0][::2] == ("nic", 5000)
+
+
+def test_what_a_socket_dropped_before_the_period_does_not_make_it_the_worst() -> None:
+    old = SOCKET._replace(dropped=90_000)
+    none = losses({**QUIET, "socket//receive_buffer": 0}, [STREAM], JOINED, [old])
+    assert worst(none) == []
+    assert none[-1].packets == 90_000
+    some = losses({**QUIET, "socket//receive_buffer": 8}, [replace(STREAM, dropped=20)], JOINED, [old])
+    assert worst(some)[0][::2] == ("host", 20)
+
+
+def test_a_stream_beside_one_that_is_passed_on_may_be_of_a_source_that_no_socket_wants() -> None:
+    other = replace(STREAM, source="100.15.30.6", destinations=())
+    found = losses(QUIET, [STREAM, other], JOINED, [SOCKET])
+    assert worst(found) == []
+    assert [(one.packets, one.text) for one in found if one.stage == "host"] == [(0, ""), (0, "nothing is passed on")]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (IPv4Address(0), True), (GROUP, True), (IPv4Address("239.1.1.2"), False), (IPv4Address("10.0.0.1"), False),
+        (IPv6Address(0), True), (IPv6Address("::ffff:239.1.1.1"), True), (IPv6Address("::ffff:0.0.0.0"), True),
+        (IPv6Address("::ffff:239.1.1.2"), False), (IPv6Address("fe80::1"), False),
+    ],
+)  # fmt: skip
+def test_a_socket_that_is_bound_to_another_address_is_not_of_the_group(
+    address: IPv4Address | IPv6Address, expected: bool
+) -> None:
+    assert receives(SOCKET._replace(address=address), GROUP) is expected
+
+
+def test_sockets_that_cannot_be_asked_for_are_not_measured() -> None:
+    row = losses(QUIET, [STREAM], JOINED, [], "sock_diag: no answer")[-1]
+    assert (row.stage, row.packets, row.text) == ("socket", None, "sock_diag: no answer")
 
 
 def test_what_is_not_counted_is_not_measured() -> None:

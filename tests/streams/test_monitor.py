@@ -53,7 +53,7 @@ def codes(monitor: Monitor, now: float) -> set[str]:
 # What the host loses
 
 
-def test_the_counters_of_an_interface_that_was_made_anew_begin_at_0() -> None:
+def test_the_counters_of_an_interface_that_was_created_again_begin_at_0() -> None:
     monitor = wanting(CONFIG)
     monitor.host({"interface/gre1/dropped": 900, "softnet//dropped": 10})
     monitor.reset(1000.0)
