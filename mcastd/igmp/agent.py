@@ -23,7 +23,7 @@ from mcastd.igmp.transport import OpenTransport, SocketTransport, Transport
 from mcastd.links import Link
 from mcastd.membership import DesiredGroup
 from mcastd.net import ipv4
-from mcastd.net.igmp import Message, decode
+from mcastd.net.igmp import Message, V3Report, decode
 from mcastd.net.token_bucket import TokenBucket
 from mcastd.problems import Problem
 from mcastd.status import QuerierStatus
@@ -310,7 +310,9 @@ class IgmpAgent:
                 if source != one.settings.address and one.pim_routers.heard(source, now) and one.lines.take(now):
                     self._log.warning("pim_router_heard", interface=one.settings.name, router=source)
             elif one.flood.admits(source, len(data), now):
-                one.waiting += ((source, part) for part in parts(decode(bytes(packet.payload))))
+                message = decode(bytes(packet.payload))
+                one.errors.update(message.refused if isinstance(message, V3Report) else ())
+                one.waiting += ((source, part) for part in parts(message))
             else:
                 one.errors["flood"] += 1
         except DecodeError as error:

@@ -110,9 +110,13 @@ class V3Report:
     |                       Multicast Address                       |
     |                     Source Address [1..N]                     |
     |        Auxiliary Data, of that many words, is skipped         |
+
+    ``refused`` has a reason for each record that was left out, or some sources of it: one bad address of an application
+    does not cost what the host reports of other groups.
     """
 
     records: tuple[Record, ...]
+    refused: tuple[str, ...] = ()
 
 
 Message = Query | Report | Leave | V3Report
@@ -122,7 +126,7 @@ def decode(data: bytes) -> Message:
     """A message; bytes behind its last field are covered by the checksum, and ignored (sections 4.1.11 and 4.2.12).
 
     Raises DecodeError ``short``, ``checksum``, ``unexpected_type``, ``query_length``, ``truncated``, ``group_address``,
-    ``source_address`` or ``sources_without_group``.
+    ``source_address`` or ``sources_without_group``; for an address in a report only if nothing is left of the report.
     """
     if len(data) < _SHORT:
         raise DecodeError("short")
@@ -131,7 +135,7 @@ def decode(data: bytes) -> Message:
     kind, code, _, address = _HEAD.unpack_from(data)
     match kind:
         case MessageType.V3_REPORT:
-            return V3Report(_records(data))
+            return _v3_report(data)
         case MessageType.QUERY:
             return _query(data, code, address)
         case MessageType.V1_REPORT | MessageType.V2_REPORT:
@@ -157,10 +161,10 @@ def _query(data: bytes, code: int, address: bytes) -> Query:
     return Query(3, decode_code(code) / 10, group, sources, suppress, robustness, float(decode_code(interval)))
 
 
-def _records(data: bytes) -> tuple[Record, ...]:
+def _v3_report(data: bytes) -> V3Report:
     """The group records; those of an unknown type are skipped (section 4.2.13)."""
     (count,) = _REPORT_COUNT.unpack_from(data, 6)
-    at, found = _SHORT, []
+    at, found, refused = _SHORT, [], []
     for _ in range(count):
         if at + _RECORD.size > len(data):
             raise DecodeError("truncated")
@@ -169,17 +173,35 @@ def _records(data: bytes) -> tuple[Record, ...]:
         end = at + 4 * (sources + words)
         if end > len(data):
             raise DecodeError("truncated")
-        if kind in _KINDS:
-            found.append(Record(_KINDS[kind], _group(group), _sources(data, at, sources) if sources else ()))
+        if kind in _KINDS and not _is_group(group):
+            refused.append("group_address")
+        elif kind in _KINDS:
+            listed = _listed(data, at, sources) if sources else []
+            usable = [source for source in listed if _is_source(source)]
+            if len(usable) < len(listed):
+                refused.append("source_address")
+            if usable or not listed or kind in _WITHOUT_SOURCES:
+                found.append(Record(_KINDS[kind], IPv4Address(group), tuple(map(IPv4Address, usable))))
         at = end
-    return tuple(found)
+    if refused and not found:
+        raise DecodeError(refused[0])
+    return V3Report(tuple(found), tuple(refused))
 
 
 _KINDS: Final = {int(kind): kind for kind in RecordType}
+_WITHOUT_SOURCES: Final = (RecordType.IS_EX, RecordType.TO_IN, RecordType.TO_EX)  # say something of a group alone
+
+
+def _is_group(address: bytes) -> bool:
+    return address[0] & 0xF0 == 0xE0
+
+
+def _is_source(address: bytes) -> bool:
+    return address[0] < 0xE0 and address[0] not in _NO_SOURCES  # neither multicast nor reserved
 
 
 def _group(address: bytes) -> IPv4Address:
-    if address[0] & 0xF0 != 0xE0:
+    if not _is_group(address):
         raise DecodeError("group_address")
     return IPv4Address(address)
 
@@ -187,10 +209,14 @@ def _group(address: bytes) -> IPv4Address:
 def _sources(data: bytes, at: int, count: int) -> tuple[IPv4Address, ...]:
     if at + 4 * count > len(data):
         raise DecodeError("truncated")
-    found = [data[here : here + 4] for here in range(at, at + 4 * count, 4)]
-    if any(source[0] >= 0xE0 or source[0] in _NO_SOURCES for source in found):  # or multicast, or reserved
+    found = _listed(data, at, count)
+    if not all(map(_is_source, found)):
         raise DecodeError("source_address")
     return tuple(map(IPv4Address, found))
+
+
+def _listed(data: bytes, at: int, count: int) -> list[bytes]:
+    return [data[here : here + 4] for here in range(at, at + 4 * count, 4)]
 
 
 def encode_query(query: Query) -> bytes:

@@ -377,3 +377,16 @@ async def test_a_host_that_names_what_cannot_be_a_source_does_not_keep_others_fr
         bench.transport.message(OTHER, V3Report((Record(RecordType.ALLOW, GROUP, (SOURCE,)),)))
         assert bench.desired() == DesiredGroup(sources=frozenset({SOURCE}))
         assert bench.status().dropped == {"source_address": 3}
+
+
+@simulated
+async def test_a_bad_source_in_an_answer_with_all_groups_does_not_end_the_others() -> None:
+    """Linux lets an application ask for any source, and answers a general query with all its groups in one packet."""
+    async with running() as bench:
+        bad = Record(RecordType.IS_IN, IPv4Address("232.1.1.1"), (IPv4Address(0),))
+        bench.transport.message(HOST, JOIN)
+        for _ in range(10):
+            await asyncio.sleep(FORWARD.query_interval)
+            bench.transport.message(HOST, V3Report((bad, Record(RecordType.IS_EX, GROUP))))
+        assert bench.desired() == ANY
+        assert bench.status().dropped == {"source_address": 10}

@@ -136,6 +136,28 @@ def test_records_of_an_unknown_type_and_auxiliary_data_are_skipped() -> None:
 
 
 UNICAST = IPv4Address("10.0.0.1")
+
+
+def test_a_bad_address_costs_its_source_or_its_record_and_not_the_report() -> None:
+    bad = (IPv4Address(0), IPv4Address("127.0.0.1"), IPv4Address("224.0.0.5"))
+    records = (
+        encode_record(RecordType.IS_IN, GROUP, bad),  # says nothing without its sources
+        encode_record(RecordType.IS_IN, GROUP + 1, (bad[0], SOURCE)),
+        encode_record(RecordType.IS_EX, UNICAST),
+        encode_record(RecordType.TO_EX, GROUP + 2, bad),  # excludes what is never sent
+        encode_record(RecordType.TO_IN, GROUP + 3, bad),  # a leave
+        encode_record(RecordType.IS_EX, GROUP + 4),
+    )
+    expected = (
+        Record(RecordType.IS_IN, GROUP + 1, (SOURCE,)),
+        Record(RecordType.TO_EX, GROUP + 2),
+        Record(RecordType.TO_IN, GROUP + 3),
+        Record(RecordType.IS_EX, GROUP + 4),
+    )
+    reasons = ("source_address", "source_address", "group_address", "source_address", "source_address")
+    assert decode(encode_v3_report(records)) == V3Report(expected, reasons)
+
+
 MALFORMED = {
     "short": [b"", b"\x11", seal(b"\x22" + bytes(6))],
     "checksum": [bytes.fromhex("1164ffff00000000"), encode(Leave(GROUP))[:-1] + b"\x04"],
