@@ -273,14 +273,14 @@ class Querier:
         return self.others[querier].heard_at if querier in self.others else -inf
 
     def _values_of(self, query: Query) -> Timing:
-        """The querier's values where it states them, else ours."""
+        """The querier's values where it states them, else ours; bounded, since any host can send a query."""
         own = self.settings.timing
         return Timing(
             query.robustness or own.robustness,
             query.interval or own.query_interval,
             query.max_response or own.query_response_interval,
             own.last_member_query_interval,
-        )
+        ).bounded(own)
 
     def _record(self, host: IPv4Address, version: int, record: Record, now: float) -> Group | None:
         """The group that a record has changed, or refreshed."""

@@ -1,6 +1,6 @@
 """What an interface's querier is configured with, and the intervals that follow from it (RFC 9776, section 8)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
@@ -45,6 +45,17 @@ class Timing:
     def older_host_present_interval(self) -> float:
         """How long a host of an older version is taken to be there after its report (section 8.13)."""
         return self.robustness * self.query_interval + self.query_response_interval
+
+    def bounded(self, own: "Timing") -> "Timing":
+        """Another querier's values, such that it has to go on querying, also where ``own`` or the RFC's are shorter.
+
+        Otherwise one query could keep us from querying for days, and groups whose hosts are gone for as long.
+        """
+        default = Timing()
+        present = max(own.other_querier_present_interval, default.other_querier_present_interval)
+        response = min(self.query_response_interval, max(own.query_response_interval, default.query_response_interval))
+        interval = min(self.query_interval, (present - response / 2) / self.robustness)
+        return replace(self, query_interval=interval, query_response_interval=response)
 
 
 @dataclass(frozen=True, slots=True)

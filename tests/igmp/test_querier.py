@@ -9,6 +9,7 @@ import pytest
 from mcastd.igmp.effects import Effect, GroupChanged, LimitReached, OlderQuerier, QuerierChanged, SendQuery
 from mcastd.igmp.members import MAX_HOSTS, MAX_TRACKED
 from mcastd.igmp.querier import MAX_QUERIERS, SLICE, Querier
+from mcastd.igmp.settings import Timing
 from mcastd.membership import DesiredGroup
 from mcastd.net.igmp import ALL_SYSTEMS, Leave, Query, Record, RecordType, Report, V3Report, decode
 from tests.igmp.world import LOWER, SECOND, TIMING, US, interface
@@ -171,6 +172,28 @@ def test_a_querier_that_states_nothing_leaves_our_values() -> None:
     assert querier.timing == TIMING
     querier.receive(LOWER, Query(1, 10.0), NOW)
     assert querier.timing.query_response_interval == 10.0
+
+
+def test_one_query_keeps_us_from_querying_for_some_minutes_at_most() -> None:
+    querier = Querier(interface(), NOW)
+    querier.receive(LOWER, Query(3, 3174.4, robustness=7, interval=31744.0), NOW)
+    querier.receive(HOST, join(GROUP), NOW + 1)
+    run(querier, NOW + 254.9)
+    assert (querier.is_querier, querier.desired(GROUP)) == (False, ANY)
+    run(querier, NOW + 255.1)
+    assert querier.is_querier
+    run(querier, NOW + 300)
+    assert querier.desired(GROUP) == DesiredGroup()
+
+
+def test_values_of_another_querier_up_to_ours_and_those_of_the_rfc_are_adopted() -> None:
+    querier = Querier(interface(), NOW)
+    querier.receive(LOWER, Query(3, 10.0, robustness=2, interval=125.0), NOW)
+    assert querier.timing == Timing(2, 125.0, 10.0, TIMING.last_member_query_interval)
+    slow = Timing(3, 400.0, 25.0, 1.0)
+    querier = Querier(interface(timing=slow), NOW)
+    querier.receive(LOWER, Query(3, 25.0, robustness=3, interval=400.0), NOW)
+    assert querier.timing == slow
 
 
 def test_a_query_of_ours_that_is_looped_back_is_no_other_querier() -> None:
