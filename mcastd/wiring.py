@@ -220,7 +220,7 @@ def follow(inputs: Inputs) -> FollowDesired:
             own_sockets=tunnel.upstream_protocol == "igmp",
             ssm_ranges=tunnel.pim.ssm_ranges if tunnel.pim is not None else (SSM_RANGE,),
             needs_rp=tunnel.upstream_protocol == "pim",
-            rp_ranges=tuple(groups for rp in tunnel.pim.rp for groups in rp.groups) if tunnel.pim is not None else (),
+            rp_ranges=_rp_ranges(tunnel),
             rp_changes=inputs.up.rp_changes.get(tunnel.name, 0),
             has_rp=partial(inputs.up.has_rp, tunnel.name),
         )
@@ -228,6 +228,11 @@ def follow(inputs: Inputs) -> FollowDesired:
         if (link := inputs.up.links.get(tunnel.name)) is not None
     ]
     return FollowDesired(tuple(followed), tuple(tunnel.name for tunnel in inputs.config.tunnels))
+
+
+def _rp_ranges(tunnel: Tunnel) -> tuple[IPv4Network, ...]:
+    """The groups that have a rendezvous point in the configuration."""
+    return tuple(groups for rp in tunnel.pim.rp for groups in rp.groups) if tunnel.pim is not None else ()
 
 
 def igmp(inputs: Inputs) -> IgmpDesired:
@@ -272,7 +277,14 @@ def forward(inputs: Inputs) -> ForwardDesired:
     """The interfaces that are forwarded to, the tunnels, and on which links this host is the querier."""
     links = {name: link.index for name, link in inputs.up.links.items()}
     tunnels = {
-        tunnel.name: ForwardTunnel(links.get(tunnel.name), ssm_ranges(inputs.config, tunnel.name))
+        tunnel.name: ForwardTunnel(
+            links.get(tunnel.name),
+            ssm_ranges(inputs.config, tunnel.name),
+            needs_rp=tunnel.upstream_protocol == "pim",
+            rp_ranges=_rp_ranges(tunnel),
+            rp_changes=inputs.up.rp_changes.get(tunnel.name, 0),
+            has_rp=partial(inputs.up.has_rp, tunnel.name),
+        )
         for tunnel in inputs.config.tunnels
     }
     elections = inputs.up.elections

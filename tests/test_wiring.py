@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from mcastd import wiring
 from mcastd.config.feed_formats import FORMATS
-from mcastd.config.model import Child, Config, Feed, Firewall, Group, Peer, Pim, Streams, Tunnel
+from mcastd.config.model import Child, Config, Feed, Firewall, Group, Peer, Pim, RpRange, Streams, Tunnel
 from mcastd.config.proposals import esp_of_proposal
 from mcastd.firewall.rules import FirewallDesired, table
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
@@ -249,6 +249,19 @@ def test_groups_are_joined_by_igmp_where_the_interface_exists_and_pim_is_not_spo
     assert wiring.igmp_host(inputs(by_igmp, links={})) == IgmpHostDesired((), ("gre1",))
     assert wiring.igmp_host(inputs()) == IgmpHostDesired()
     assert wiring.pim(inputs(by_igmp)).interfaces == ()
+
+
+def test_forwarding_knows_where_a_group_has_a_rendezvous_point() -> None:
+    group, ranges = IPv4Address("239.1.1.1"), IPv4Network("239.2.0.0/16")
+    pim = Pim(rp=(RpRange(address=IPv4Address("10.9.9.9"), groups=(ranges,)),))
+    by_igmp = replace(TUNNEL, name="gre2", pim=None, upstream="igmp")
+    both = config(tunnels=(replace(TUNNEL, pim=pim), by_igmp))
+    up = {"rp_changes": {"gre1": 3}, "has_rp": lambda name, of: name == "gre1" and of == group}
+    found = wiring.forward(inputs(both, **up)).tunnels
+    assert (found["gre1"].needs_rp, found["gre1"].rp_ranges, found["gre1"].rp_changes) == (True, (ranges,), 3)
+    assert found["gre1"].has_rp(group)
+    assert not found["gre1"].has_rp(group + 1)
+    assert not found["gre2"].needs_rp
 
 
 def test_the_meter_measures_what_exists_and_of_two_feeds_the_first_holds() -> None:

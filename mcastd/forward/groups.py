@@ -7,6 +7,7 @@ One change costs what its group costs, however many groups there are.
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
+from math import inf
 from typing import Final
 
 from mcastd.config.model import SSM_RANGE, Forward
@@ -47,7 +48,7 @@ class Groups:
         """Set the interfaces, the tunnels, and on which links this host is the querier."""
         names = {one.name for one in desired.interfaces}
         self._admissions = {name: one for name, one in self._admissions.items() if name in names}
-        self._held = {name: until for name, until in self._held.items() if name in names}
+        self._held = {name: until if name in names else -inf for name, until in self._held.items()}  # ends at once
         self._desired = desired
         self.plan_all()
 
@@ -157,7 +158,11 @@ class Groups:
             desired = self._admitted(one, group)
             if desired == NOTHING:
                 continue
-            asked |= dict.fromkeys(((tunnel, one.name) for tunnel in one.from_), desired)
+            for name in one.from_:
+                tunnel = self._desired.tunnels.get(name)
+                joined = desired if tunnel is None else tunnel.joinable(group, desired)
+                if joined != NOTHING:
+                    asked[name, one.name] = joined
             if not self.forwards(one.name):
                 continue
             vif = self._vif(one.name, needed)

@@ -3,6 +3,7 @@
 import asyncio
 from ipaddress import IPv4Address, IPv4Network
 
+from mcastd.forward.desired import ForwardDesired, ForwardTunnel
 from mcastd.forward.inherited import INHERITED
 from mcastd.membership import DesiredGroup
 from mcastd.net.mroute import ANY, Entry, Key
@@ -407,3 +408,47 @@ async def test_what_is_inherited_stays_joined_while_another_router_forwards_and_
         await asyncio.sleep(100.0)
         assert successor.upstream() == NOTHING
     host.close()
+
+
+@simulated
+async def test_what_is_inherited_for_an_interface_that_a_reload_removes_is_no_longer_desired() -> None:
+    host = Host()
+    async with running(host) as process:
+        await process.configure(behind("eth1"), behind("eth2"))
+        process.want(name="eth2")
+        await process.planned()
+    async with running(host) as successor:
+        await successor.configure(behind("eth1"), behind("eth2"))
+        assert len(successor.downstream.of("eth2")) == 1
+        await successor.configure(behind("eth1"))
+        await until(lambda: len(successor.downstream.of("eth2")) == 0, "released", 1.0)
+        assert (successor.sent(), successor.upstream()) == ([], NOTHING)
+    host.close()
+
+
+@simulated
+async def test_a_tunnel_without_a_rendezvous_point_is_not_asked_for_any_source() -> None:
+    async with running() as process:
+        known: set[IPv4Address] = set()
+        first, second = (process.kernel.links[name] for name in ("gre1", "gre2"))
+
+        async def configure(changes: int) -> None:
+            learning = ForwardTunnel(second, needs_rp=True, rp_changes=changes, has_rp=known.__contains__)
+            tunnels = {"gre1": ForwardTunnel(first), "gre2": learning}
+            interfaces = (behind("eth1", "gre1", "gre2"),)
+            process.agent.configure(ForwardDesired(interfaces, tunnels, frozenset({"eth1"})))
+            await process.planned()
+
+        await configure(0)
+        process.want()
+        process.want(only(SOURCE), group=OTHER)
+        await process.planned()
+        assert (process.upstream("gre1"), process.upstream("gre2")) == (ANY_SOURCE, NOTHING)
+        assert process.upstream("gre2", OTHER) == only(SOURCE)
+        assert (process.sent(by="gre1"), process.sent(by="gre2")) == (["eth1"], ["eth1"])
+        known.add(GROUP)
+        await configure(1)
+        assert process.upstream("gre2") == ANY_SOURCE
+        known.clear()
+        await configure(2)
+        assert (process.upstream("gre1"), process.upstream("gre2")) == (ANY_SOURCE, NOTHING)
