@@ -107,13 +107,15 @@ class Wanted:
 
     def set_group(self, name: str, group: IPv4Address, origin: str, desired: DesiredGroup) -> None:
         """Make ``desired`` all that ``origin`` desires of one group. Raises McastdError, and then nothing changed."""
-        for refused in self.set_groups(name, origin, {group: desired}):
+        for refused in self.set_groups(name, origin, {group: desired}).values():
             raise refused
 
-    def set_groups(self, name: str, origin: str, desired: Mapping[IPv4Address, DesiredGroup]) -> list[McastdError]:
+    def set_groups(
+        self, name: str, origin: str, desired: Mapping[IPv4Address, DesiredGroup]
+    ) -> dict[IPv4Address, McastdError]:
         """``set_group`` for several groups, which listeners hear of together; returns why some have not changed."""
         changed: list[IPv4Address] = []
-        refused: list[McastdError] = []
+        refused: dict[IPv4Address, McastdError] = {}
         for group, one in desired.items():
             try:
                 for source in one.sources or (None,):
@@ -121,7 +123,7 @@ class Wanted:
                 if self.of(name).set_group(group, origin, one, self._clock()):
                     changed.append(group)
             except McastdError as error:
-                refused.append(error)
+                refused[group] = error
         if changed:
             self._changed(name, changed)
         return refused

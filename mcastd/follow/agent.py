@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from ipaddress import IPv4Address
 from math import inf
 from typing import Final
 
@@ -14,7 +15,7 @@ from mcastd.follow.hints import Hints
 from mcastd.follow.kernel import Changes, Kernel, Reports
 from mcastd.follow.members import without
 from mcastd.follow.settings import FollowDesired, FollowedTunnel, FollowSnapshot
-from mcastd.membership import Membership
+from mcastd.membership import DesiredGroup, Membership
 from mcastd.net import igmp, ipv4
 from mcastd.net.memberships import GroupOn, SourceLine, members
 from mcastd.problems import Problem
@@ -41,6 +42,7 @@ class _Link:
         self.applications = Applications(tunnel, lambda group: desired.desired(group, without=APPLICATION))
         self.reports: Reports | None = None  # None if it could not be opened
         self.problem: str | None = None  # why this tunnel is not, or not wholly, followed
+        self.refused: dict[IPv4Address, str] = {}  # what could not be desired upstream, and why; tried at each audit
 
     @property
     def tunnel(self) -> FollowedTunnel:
@@ -76,7 +78,6 @@ class FollowAgent:
         self._hints = Hints()
         self._audit_at = 0.0  # when everything is read next
         self._problem: str | None = None  # why nothing can be read
-        self._too_many: dict[str, str] = {}  # by the tunnel's name, why the last join was refused
         self._named: dict[tuple[str, str], str] = {}  # problems that have been logged: their texts, by tunnel and code
 
     def configure(self, desired: FollowDesired) -> None:
@@ -137,15 +138,14 @@ class FollowAgent:
         """What is not followed because something is wrong, and memberships that went with an interface."""
         if self._problem is not None:
             yield Problem("follow_failed", "applications", f"applications are not followed: {self._problem}")
-        for name, link in self._links.items():
-            yield from report.problems(link.applications, link.problem, self._too_many.get(name))
+        for link in self._links.values():
+            yield from report.problems(link.applications, link.problem, next(iter(link.refused.values()), None))
 
     # The tunnels
 
     def _reconcile(self, desired: FollowDesired, now: float) -> None:
         for name in self._links.keys() - set(desired.names):
             self._close_reports(self._links.pop(name))
-            self._too_many.pop(name, None)
             self._wanted.replace(name, APPLICATION, ())
         self._open_changes()
         for tunnel in desired.tunnels:
@@ -240,6 +240,7 @@ class FollowAgent:
                 for link in self._links.values():
                     self._match(link)
                 await self._read_all()
+                await self._retry()
                 self._audit_at = min(self._audit_at, time.monotonic() + _AUDIT_PERIOD)
             elif hints:
                 await self._read_hinted(hints)
@@ -321,15 +322,27 @@ class FollowAgent:
 
     def _carry_out(self, link: _Link, effects: Collection[Effect]) -> None:
         tunnel = link.tunnel
-        wanted = {effect.group: effect.desired for effect in effects if isinstance(effect, Want)}
-        for error in self._wanted.set_groups(tunnel.name, APPLICATION, wanted):
-            self._too_many[tunnel.name] = str(error)
+        self._want(link, {effect.group: effect.desired for effect in effects if isinstance(effect, Want)})
         for effect in effects:
             try:
                 if isinstance(effect, Ask):
                     self._kernel.query(tunnel.ifindex, tunnel.address, effect.group)
             except HostError as error:
                 link.problem = str(error)
+
+    def _want(self, link: _Link, wanted: Mapping[IPv4Address, DesiredGroup]) -> None:
+        for group in wanted:
+            link.refused.pop(group, None)
+        refused = self._wanted.set_groups(link.tunnel.name, APPLICATION, wanted)
+        link.refused.update((group, str(error)) for group, error in refused.items())
+
+    async def _retry(self) -> None:
+        """Others may have left room for what was refused."""
+        for link in self._links.values():
+            groups = list(link.refused)
+            for start in range(0, len(groups), _SLICE):
+                self._want(link, {group: link.applications.wanted(group) for group in groups[start : start + _SLICE]})
+                await asyncio.sleep(0)
 
     def _report(self) -> None:
         """Log problems that are new, and say that they have changed."""

@@ -147,7 +147,7 @@ class Applications:
                 effects.append(Want(group, state.wanted))
             if not state.members.users and state.wanted == _NOTHING:
                 del self._groups[group]
-        while self.lost and now - next(iter(self.lost.values())) >= LOST_FOR:
+        while self.lost and self._lost_until() <= now:
             del self.lost[next(iter(self.lost))]
         return effects + self._asks()
 
@@ -155,7 +155,16 @@ class Applications:
         """When ``step`` has something to do; infinite if never."""
         if self._changed or self._unanswered:
             return -inf
-        return self._deadlines[0][0] if self._deadlines else inf
+        return min(self._deadlines[0][0] if self._deadlines else inf, self._lost_until())
+
+    def wanted(self, group: IPv4Address) -> DesiredGroup:
+        """The last ``Want`` of a group."""
+        state = self._groups.get(group)
+        return state.wanted if state is not None else _NOTHING
+
+    def _lost_until(self) -> float:
+        """When the group that was lost first is forgotten; infinite if none was."""
+        return next(iter(self.lost.values()), inf) + LOST_FOR
 
     def _asks(self) -> list[Effect]:
         asked, self._unanswered = self._unanswered, {}

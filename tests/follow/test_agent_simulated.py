@@ -9,7 +9,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from mcastd import membership
 from mcastd.follow.agent import FollowAgent
+from mcastd.follow.applications import LOST_FOR
 from mcastd.follow.settings import FollowDesired, FollowedTunnel
 from mcastd.membership import DesiredGroup
 from mcastd.wanted import APPLICATION, FILE, Wanted
@@ -239,6 +241,35 @@ async def test_beyond_the_limit_is_a_problem() -> None:
         await asyncio.sleep(0.1)
         assert found.codes() == []
         assert found.of("239.1.1.2") == ANY
+
+
+@simulated
+async def test_what_was_refused_is_wanted_when_others_have_left_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membership, "MAX_JOINS", 1)
+    async with following() as found:
+        found.wanted.join("gre1", IPv4Address("239.1.1.2"), None, FILE)
+        found.kernel.join(str(GROUP))
+        other = found.kernel.join("239.1.1.3")
+        await asyncio.sleep(1.0)
+        found.kernel.leave(other)
+        await asyncio.sleep(40.0)
+        assert (found.codes(), found.of()) == (["follow_limit_reached"], DesiredGroup())
+        found.wanted.leave("gre1", IPv4Address("239.1.1.2"), None, FILE)
+        await asyncio.sleep(31.0)
+        assert (found.codes(), found.of()) == ([], ANY)
+
+
+@simulated
+async def test_what_an_interface_took_with_it_is_forgotten_after_an_hour() -> None:
+    async with following() as found:
+        found.kernel.join(str(GROUP))
+        await asyncio.sleep(0.1)
+        found.kernel.delete_interface()
+        found.configure(replace(TUNNEL, ifindex=7))
+        await asyncio.sleep(LOST_FOR - 1.0)
+        assert found.codes() == ["memberships_lost"]
+        await asyncio.sleep(2.0)
+        assert found.codes() == []
 
 
 @simulated
