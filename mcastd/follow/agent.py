@@ -263,11 +263,18 @@ class FollowAgent:
             indexes = {index for index, _ in keys}
             lines = await self._sources(indexes, keys)
             if hints.changed or not lines.keys().isdisjoint(keys):
-                found = await self._kernel.users(indexes)
+                found = await self._users(indexes, keys)
                 users |= {key: found.get(key, 0) for key in keys}
             else:
                 users |= dict.fromkeys(keys, 1)
         await self._observe(users, lines)
+
+    async def _users(self, indexes: Collection[int], keys: Collection[GroupOn]) -> dict[GroupOn, int]:
+        """The sockets of all groups; it is read twice before one of these has none, since a line may be missing."""
+        found = await self._kernel.users(indexes)
+        if not found.keys() >= set(keys):
+            found |= await self._kernel.users(indexes)
+        return found
 
     async def _sources(
         self, indexes: Collection[int], keys: Mapping[GroupOn, None] | None = None
@@ -290,10 +297,8 @@ class FollowAgent:
         if not by_index:
             return
         self._kernel.settle()
-        users = await self._kernel.users(by_index)
         known = {(index, group) for index, applications in by_index.items() for group in applications}
-        if known - users.keys():  # a line may have been missed
-            users |= await self._kernel.users(by_index)
+        users = await self._users(by_index, known)
         await self._observe({**dict.fromkeys(known, 0), **users}, await self._sources(by_index))
 
     async def _observe(self, users: Mapping[GroupOn, int], lines: Mapping[GroupOn, list[SourceLine]]) -> None:

@@ -228,6 +228,18 @@ async def test_1000_joins_at_once_are_wanted_within_a_second_and_left_after_ling
 
 
 @simulated
+async def test_a_line_that_is_missing_after_a_hint_is_read_again() -> None:
+    async with following() as found:
+        one = found.kernel.join(str(GROUP), "10.0.0.1")
+        await asyncio.sleep(1.0)
+        found.kernel.missed = GROUP
+        found.kernel.set_sources(one, "10.0.0.1", "10.0.0.2")
+        await asyncio.sleep(20.0)
+        assert [change for _, change in found.changes] == [sources("10.0.0.1"), sources("10.0.0.1", "10.0.0.2")]
+        assert found.kernel.missed is None
+
+
+@simulated
 async def test_beyond_the_limit_is_a_problem() -> None:
     async with following(tunnel=replace(TUNNEL, limit=1)) as found:
         one = found.kernel.join(str(GROUP))
