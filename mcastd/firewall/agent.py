@@ -29,6 +29,7 @@ from mcastd.system.wake import Wake
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the table without a notification
 _RETRY_PERIOD: Final = 1.0  # seconds to the next attempt after a failure
 _COUNT_PERIOD: Final = 1.0  # seconds between two looks at what the guard drops
+_LOGS_PERIOD: Final = 600.0  # seconds to the next attempt with ``log group`` after it was refused
 _IP_FORWARD: Final = "net/ipv4/ip_forward"
 
 
@@ -68,7 +69,7 @@ class FirewallAgent:
         self._table = NftTable(
             rules.NAME, nftables=nftables, ledger=ledger, log=log, wake=self.wake, repaired=history.repaired
         )
-        self._logs = True  # whether the kernel has nftables' ``log group``, as far as known
+        self._no_logs_until = 0.0  # until when rules are without ``log group``, which was refused with the last table
         self._forwarding = False  # whether forwarding was as desired at the last look
         self._drops = GuardDrops()
         # What SNAT did when the table was put in place last; None before that.
@@ -186,9 +187,10 @@ class FirewallAgent:
         config, leaving = self._desired.config, self._desired.leaving
         repairs = self._table.repairs
         replaced: list[Table | None] = []
+        logs = time.monotonic() >= self._no_logs_until
 
         def text(counts: Mapping[str, tuple[int, int]] | None = None) -> str:
-            return rules.table(config, leaving, counts, logs=self._logs)
+            return rules.table(config, leaving, counts, logs=logs)
 
         def commands(found: Table | None) -> str:
             replaced.append(found)
@@ -199,12 +201,9 @@ class FirewallAgent:
         except HostError:
             if rules.LOG not in text():
                 raise
-            self._logs = False  # the kernel may have no nfnetlink_log
-            try:
-                await self._table.match(text(), commands, guard=config.firewall.guard)
-            except HostError:
-                self._logs = True
-                raise
+            logs = False  # the kernel may have no nfnetlink_log
+            await self._table.match(text(), commands, guard=config.firewall.guard)
+            self._no_logs_until = time.monotonic() + _LOGS_PERIOD
         wanted = tuple(flows.translations(config))
         if replaced:
             self._find_new(wanted, replaced[0] if self._table.repairs == repairs else None)

@@ -587,6 +587,21 @@ async def test_a_kernel_without_log_groups_gets_the_table_without_them() -> None
 
 
 @simulated
+async def test_log_groups_that_were_refused_once_are_tried_again() -> None:
+    without_gre = config(child(), tunnels=(tunnel(pim=Pim(), encapsulation="none"),))
+    host = Host()
+    host.nft.lacks = "log group"
+    async with running(host):
+        await host.want(without_gre)
+        await asyncio.sleep(700.0)
+        assert (host.agent.in_place, host.agent.standing) == (True, table(without_gre, logs=False))
+        assert host.problems() == []
+        host.nft.lacks = None
+        await asyncio.sleep(700.0)
+        assert (host.agent.in_place, host.agent.standing) == (True, table(without_gre))
+
+
+@simulated
 async def test_a_table_that_nft_refuses_for_another_reason_is_tried_again_as_a_whole() -> None:
     without_gre = config(child(), tunnels=(tunnel(pim=Pim(), encapsulation="none"),))
     host = Host()
