@@ -375,6 +375,7 @@ class Composition:
             keepalives_arriving=self.keepalive.keepalives_arriving(),
             hello_overdue=self.pim.hello_overdue(),
             has_rp=self.pim.has_rp,
+            own_sockets=self.igmp_host.filters,
             rp_changes=self.pim.rp_changes(),
             joins=self._joins(),
             is_joined=self.wanted.is_wanted,

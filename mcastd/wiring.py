@@ -10,6 +10,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
     ipsec      CHILD_SAs up                 -> firewall    drops of the guard are a problem
     tunnels    links up, addresses, MTU     -> keepalive, pim, igmp_host, follow, forward, meter
     pim        rendezvous points            -> follow      which groups can be joined
+    igmp_host  its sockets                  -> follow      which sockets are not those of applications
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
                the far end's arrive         -> ipsec       what is up without charon
                how much is wanted           -> streams     what is expected to arrive
@@ -19,7 +20,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
                                             -> igmp        what would be forwarded arrives: queries are allowed
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
@@ -30,7 +31,8 @@ from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.firewall import rules
 from mcastd.firewall.rules import FirewallDesired, unguarded
-from mcastd.follow.settings import FollowDesired, FollowedTunnel, no_rp
+from mcastd.follow.members import SocketFilter
+from mcastd.follow.settings import FollowDesired, FollowedTunnel, no_rp, no_sockets
 from mcastd.forward.desired import ForwardDesired, ForwardTunnel
 from mcastd.igmp.settings import Election, IgmpDesired
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
@@ -89,6 +91,8 @@ class Up:
     # Whether a group has a rendezvous point on a tunnel, and by its name how often those that were learned changed.
     has_rp: Callable[[str, IPv4Address], bool] = no_rp
     rp_changes: Mapping[str, int] = field(default_factory=dict)
+    # With which filters sockets of mcastd have joined a group on a tunnel.
+    own_sockets: Callable[[str, IPv4Address], Sequence[SocketFilter]] = no_sockets
     # By the downstream interface's name, how the election of the querier stands; of those that are there.
     elections: Mapping[str, Election] = field(default_factory=dict)
     # The text of the nftables table that is known to be in place, which matters where it is not the desired one.
@@ -217,12 +221,12 @@ def follow(inputs: Inputs) -> FollowDesired:
             linger=tunnel.linger,
             igmpv3=tunnel.upstream_protocol != "igmp",
             reports_logged=inputs.config.firewall.guard and rules.drops_igmp_at_once(tunnel),
-            own_sockets=tunnel.upstream_protocol == "igmp",
             ssm_ranges=tunnel.pim.ssm_ranges if tunnel.pim is not None else (SSM_RANGE,),
             needs_rp=tunnel.upstream_protocol == "pim",
             rp_ranges=_rp_ranges(tunnel),
             rp_changes=inputs.up.rp_changes.get(tunnel.name, 0),
             has_rp=partial(inputs.up.has_rp, tunnel.name),
+            own_sockets=partial(inputs.up.own_sockets, tunnel.name),
         )
         for tunnel in inputs.config.tunnels
         if (link := inputs.up.links.get(tunnel.name)) is not None

@@ -307,10 +307,7 @@ class FollowAgent:
             index, group = key
             if (applications := by_index.get(index)) is not None:
                 found = members(count, lines.get(key, ()))
-                tunnel = applications.tunnel
-                if tunnel.own_sockets:
-                    found = without(found, self._wanted.of(tunnel.name).desired(group, without=APPLICATION))
-                applications.observed(group, found)
+                applications.observed(group, without(found, applications.tunnel.own_sockets(group)))
             if number % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
 

@@ -6,28 +6,31 @@ A socket that includes any has at least one source, and one that excludes may ha
 the group is wanted from every source, the kernel has to be asked: ``is_open``. Pure.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
+from typing import TypeAlias
 
 from mcastd.membership import DesiredGroup
 from mcastd.net.memberships import NO_MEMBERS, Members
 
+SocketFilter: TypeAlias = tuple[bool, frozenset[IPv4Address]]
+"""What one socket receives of a group: all sources but these (True), or these alone."""
 
-def without(members: Members, own: DesiredGroup) -> Members:
-    """The sockets without one of ours that has joined ``own``."""
-    if not own.any_source and not own.sources:
+
+def without(members: Members, own: Sequence[SocketFilter]) -> Members:
+    """The sockets without those of ours."""
+    if not own:
         return members
-    excluded = own.excluded if own.any_source else frozenset[IPv4Address]()
-    left = members.users - 1
+    left = members.users - len(own)
     if left < 1:
         return NO_MEMBERS
-    included = _less(members.included, own.sources if not own.any_source else frozenset())
-    return Members(left, included, _less(members.excluded, excluded))
+    return Members(left, _less(members.included, own, False), _less(members.excluded, own, True))
 
 
-def _less(counts: Mapping[IPv4Address, int], sources: frozenset[IPv4Address]) -> dict[IPv4Address, int]:
-    found = {source: count - (source in sources) for source, count in counts.items()}
-    return {source: count for source, count in found.items() if count > 0}
+def _less(counts: Mapping[IPv4Address, int], own: Sequence[SocketFilter], kind: bool) -> dict[IPv4Address, int]:
+    ours = Counter(source for excludes, sources in own if excludes is kind for source in sources)
+    return {source: count - ours[source] for source, count in counts.items() if count > ours[source]}
 
 
 def is_open(members: Members) -> bool:

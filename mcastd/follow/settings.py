@@ -1,17 +1,23 @@
 """What is followed on which tunnel, and what status shows of it. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 
 from mcastd.config.model import SSM_RANGE
+from mcastd.follow.members import SocketFilter
 from mcastd.status import ApplicationsStatus
 
 
 def no_rp(_tunnel: str, _group: IPv4Address) -> bool:
     """The answer while no rendezvous point is known."""
     return False
+
+
+def no_sockets(_tunnel: str, _group: IPv4Address) -> Sequence[SocketFilter]:
+    """The answer where mcastd joins nothing by sockets."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,7 @@ class FollowedTunnel:
     by its rendezvous point: those of the configuration serve ``rp_ranges``, and of those that were learned ``has_rp``
     knows; ``rp_changes`` has grown when that may have changed.
     ``reports_logged`` is that IGMP of this host is dropped before it reaches the interface, and logged for us;
-    ``own_sockets`` is that sockets of mcastd have joined there what others than applications desire.
+    ``own_sockets`` knows with which filters sockets of mcastd have joined a group there.
     """
 
     name: str
@@ -38,8 +44,8 @@ class FollowedTunnel:
     rp_ranges: tuple[IPv4Network, ...] = ()
     rp_changes: int = 0
     reports_logged: bool = False
-    own_sockets: bool = False
     has_rp: Callable[[IPv4Address], bool] = field(default=partial(no_rp, ""), compare=False)
+    own_sockets: Callable[[IPv4Address], Sequence[SocketFilter]] = field(default=partial(no_sockets, ""), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 
 from mcastd.errors import HostError
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
-from mcastd.igmp_host.membership_sockets import MembershipSocket, MembershipSockets
+from mcastd.igmp_host.filters import Filter, filters
+from mcastd.igmp_host.membership_sockets import MOST_SOCKETS, MembershipSocket, MembershipSockets
 from mcastd.problems import Problem
 from mcastd.status import GroupStatus
 from mcastd.system import membership_socket
@@ -100,7 +101,9 @@ class IgmpHostAgent:
         self._make_kernel_report = make_kernel_report
         self._desired = IgmpHostDesired()
         self._links: dict[str, _Link] = {}  # by the interface's name
+        self._heir_of = set(map(_tunnel, store.names(_PREFIX)))  # tunnels with sockets of the previous process
         self._stored = itertools.count(1 + max(map(_number, store.names(_PREFIX)), default=0))  # numbers in names
+        self._most_sources = self._limit("igmp_max_msf")
         wanted.listen(self._changed)
 
     def configure(self, desired: IgmpHostDesired) -> None:
@@ -172,6 +175,19 @@ class IgmpHostAgent:
                     problem_code=None if problem is None else "tunnel_down" if link is None else "igmp_join_failed",
                 )
 
+    def filters(self, name: str, group: IPv4Address) -> tuple[Filter, ...]:
+        """Those of our sockets that have joined a group on a tunnel.
+
+        A socket of the previous process cannot be asked: it is taken to have joined what is desired now.
+        """
+        link = self._links.get(name)
+        found = link.sockets.filters(group) if link is not None else ()
+        if name not in self._heir_of:
+            return found
+        desired = self._wanted.of(name).desired(group, without=APPLICATION)
+        inherited = filters(desired, (), self._most_sources)[:MOST_SOCKETS]
+        return (*found, *(one for one in inherited if one is not None))
+
     # Work
 
     def _changed(self, name: str, groups: Sequence[IPv4Address]) -> None:
@@ -192,7 +208,7 @@ class IgmpHostAgent:
                 self._links[name] = self._opened(settings)
 
     def _opened(self, settings: IgmpHostLink) -> _Link:
-        most = (self._limit(name, default) for name, default in _LIMITS.items())
+        most = (self._limit(name) for name in _LIMITS)
         link = _Link(settings, MembershipSockets(lambda: self._stored_socket(settings), *most))
         link.pending = dict.fromkeys(self._wanted.of(settings.name).groups())
         if self._inherited(settings.name):
@@ -203,11 +219,11 @@ class IgmpHostAgent:
         name = f"{_PREFIX}{settings.name}-{next(self._stored)}"
         return _StoredSocket(self._open_socket(settings.ifindex), self._store, name)
 
-    def _limit(self, name: str, default: int) -> int:
+    def _limit(self, name: str) -> int:
         try:
-            return int(self._sysctls.read(f"net/ipv4/{name}") or default)
+            return int(self._sysctls.read(f"net/ipv4/{name}") or _LIMITS[name])
         except (HostError, ValueError):
-            return default
+            return _LIMITS[name]
 
     def _follow(self, link: _Link, settings: IgmpHostLink) -> None:
         """Let the kernel report everything where the other side may have forgotten it."""
@@ -283,6 +299,7 @@ class IgmpHostAgent:
     def _drop(self, names: Iterable[str]) -> None:
         for name in names:
             self._store.drop(name)
+            self._heir_of.discard(_tunnel(name))
 
 
 def _tunnel(name: str) -> str:

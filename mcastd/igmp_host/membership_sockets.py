@@ -26,7 +26,7 @@ class MembershipSocket(Protocol):
         """Close it, which leaves all groups."""
 
 
-_MOST_SOCKETS: Final = 20  # for the sources of one group
+MOST_SOCKETS: Final = 20  # for the sources of one group
 
 OpenSocket = Callable[[], MembershipSocket]
 """Opens a socket for the interface. Raises OSError."""
@@ -57,13 +57,17 @@ class MembershipSockets:
     def __contains__(self, group: IPv4Address) -> bool:
         return group in self._groups
 
+    def filters(self, group: IPv4Address) -> tuple[Filter, ...]:
+        """Those of the sockets that have joined a group."""
+        return tuple(held.filters[group] for held in self._groups.get(group, ()))
+
     def set(self, group: IPv4Address, desired: DesiredGroup) -> None:
         """Join, change or leave a group. Raises OSError; what was done until then counts, and it may be called again.
 
         What is joined comes before what is left, so that the interface never receives less than before and after.
         """
         current = list(self._groups.get(group, ()))
-        most = _MOST_SOCKETS * self._most_sources
+        most = MOST_SOCKETS * self._most_sources
         too_many = not desired.any_source and len(desired.sources) > most
         if too_many:
             desired = DesiredGroup(sources=frozenset(sorted(desired.sources)[:most]))

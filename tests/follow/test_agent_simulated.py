@@ -13,7 +13,7 @@ from mcastd import membership
 from mcastd.follow.agent import FollowAgent
 from mcastd.follow.applications import LOST_FOR
 from mcastd.follow.settings import FollowDesired, FollowedTunnel
-from mcastd.membership import DesiredGroup
+from mcastd.membership import NONE, DesiredGroup
 from mcastd.wanted import APPLICATION, FILE, Wanted
 from tests.fakes.applications import INDEX, OWN, FakeApplications
 from tests.fakes.clock import simulated, until
@@ -392,7 +392,8 @@ async def test_it_can_begin_again_on_the_same_object() -> None:
 @simulated
 async def test_sockets_of_mcastd_itself_are_no_applications() -> None:
     """On a tunnel with ``upstream = "igmp"`` they join what others desire."""
-    async with following(tunnel=replace(TUNNEL, igmpv3=False, own_sockets=True)) as found:
+    own = {GROUP: ((True, NONE),)}
+    async with following(tunnel=replace(TUNNEL, igmpv3=False, own_sockets=lambda group: own.get(group, ()))) as found:
         found.wanted.join("gre1", GROUP, None, FILE)
         found.kernel.join(str(GROUP))
         other = found.kernel.join("239.1.1.2")

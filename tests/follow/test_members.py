@@ -56,13 +56,9 @@ def test_every_source_is_wanted_only_where_a_socket_wants_it(sockets: list[Socke
     assert not found.any_source or together(sockets).any_source
 
 
-@given(SOCKETS, st.booleans(), SOURCES)
-def test_a_socket_of_ours_does_not_count(
-    sockets: list[Socket], any_source: bool, sources: frozenset[IPv4Address]
-) -> None:
-    own = DesiredGroup(any_source, frozenset() if any_source else sources, sources if any_source else frozenset())
-    ours: list[Socket] = [(any_source, sources)] if any_source or sources else []
-    assert without(shown([*sockets, *ours]), own) == (shown(sockets) if sockets else NO_MEMBERS)
+@given(SOCKETS, SOCKETS)
+def test_sockets_of_ours_do_not_count(sockets: list[Socket], ours: list[Socket]) -> None:
+    assert without(shown([*sockets, *ours]), ours) == (shown(sockets) if sockets else NO_MEMBERS)
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,29 @@ async def test_what_only_applications_desire_is_theirs() -> None:
 
 
 @simulated
+async def test_its_sockets_are_known_with_their_filters_and_those_of_the_previous_process() -> None:
+    host = Host()
+    many = frozenset(IPv4Address("10.0.1.0") + number for number in range(15))
+    async with running(host) as bench:
+        bench.wanted.set_group(NAME, GROUP, FILE, DesiredGroup(sources=many))
+        bench.wanted.join(NAME, OTHER, None, APPLICATION)
+        await bench.want(LINK)
+        first = bench.agent.filters(NAME, GROUP)
+        assert [len(one.sources) for one in first] == [10, 5]
+        assert frozenset.union(*(one.sources for one in first)) == many
+        assert bench.agent.filters(NAME, OTHER) == bench.agent.filters("gre2", GROUP) == ()
+    bench.die()
+    async with running(host) as bench:
+        bench.wanted.set_group(NAME, GROUP, FILE, DesiredGroup(sources=many))
+        assert bench.agent.filters(NAME, GROUP) == first
+        await bench.want(LINK)
+        assert bench.agent.filters(NAME, GROUP) == first + first
+        assert bench.agent.filters(NAME, OTHER) == ()
+        await asyncio.sleep(61.0)
+        assert bench.agent.filters(NAME, GROUP) == first
+
+
+@simulated
 async def test_groups_of_other_tunnels_are_not_joined() -> None:
     async with running() as bench:
         bench.wanted.join("gre2", GROUP, None, FILE)
