@@ -11,6 +11,7 @@ codec is ``mcastd.net.igmp``:
     pim_routers  routers with PIM on the segment
     kernel, transport   the interfaces of this host, and the sockets of one
     report       the state as frozen structs
+    interface    what the agent knows of an interface
     agent        the module with a clock and a log
 
 What is desired is written to ``Wanted`` with the origin ``hosts``. It is right whether we are the querier or not, so

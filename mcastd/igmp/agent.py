@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
@@ -13,18 +12,17 @@ from typing import Final
 from mcastd.config.model import Forward
 from mcastd.errors import DecodeError, HostError, McastdError
 from mcastd.igmp import effects
-from mcastd.igmp.flood import Flood, parts
+from mcastd.igmp.flood import parts
+from mcastd.igmp.interface import Interface
 from mcastd.igmp.kernel import Links
-from mcastd.igmp.pim_routers import PimRouters
 from mcastd.igmp.querier import Querier, Role
 from mcastd.igmp.report import igmp_status
 from mcastd.igmp.settings import Election, IgmpDesired, IgmpInterface
-from mcastd.igmp.transport import OpenTransport, SocketTransport, Transport
+from mcastd.igmp.transport import OpenTransport, SocketTransport
 from mcastd.links import Link
 from mcastd.membership import DesiredGroup
 from mcastd.net import ipv4
-from mcastd.net.igmp import Message, V3Report, decode
-from mcastd.net.token_bucket import TokenBucket
+from mcastd.net.igmp import V3Report, decode
 from mcastd.problems import Problem
 from mcastd.status import QuerierStatus
 from mcastd.system.log import Logger
@@ -35,25 +33,6 @@ _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the interfaces witho
 _RETRY_PERIOD: Final = 2.0  # seconds to the next attempt after a failure
 _TURN: Final = 0.005  # seconds of one callback; then others have a turn
 _SLICE: Final = 32  # groups that are passed on in one turn
-_EVENTS_RATE, _EVENTS_BURST = 0.1, 10.0  # lines in the log, a second and at once
-
-
-class Interface:
-    """A downstream interface, its querier and its transport."""
-
-    def __init__(self, settings: IgmpInterface, querier: Querier, now: float) -> None:
-        self.settings = settings
-        self.began = now
-        self.querier = querier
-        self.transport: Transport | None = None  # None if it could not be opened
-        self.problem: str | None = None  # the last error of the host; None after a query could be sent
-        self.errors: Counter[str] = Counter()  # errors of the host, and bad or dropped packets, by reason
-        self.flood = Flood()
-        self.waiting: deque[tuple[IPv4Address, Message]] = deque()  # what has been read, in parts, with its source
-        self.again: asyncio.Handle | None = None  # the next turn of that
-        self.sampled: frozenset[IPv4Address] = frozenset()  # the hosts of which the kernel drops most packets
-        self.pim_routers = PimRouters()
-        self.lines = TokenBucket(_EVENTS_RATE, _EVENTS_BURST)  # in the log
 
 
 class IgmpAgent:
@@ -120,7 +99,7 @@ class IgmpAgent:
             self.wake.set()  # for what has changed before
             following = group.create_task(self.wake.follow(changes))
             while self._desired.interfaces:
-                failed = any(one.problem for one in self._interfaces.values())
+                failed = any(one.problem or one.away_since is not None for one in self._interfaces.values())
                 await self.wake.wait(_RETRY_PERIOD if failed else _AUDIT_PERIOD)
                 await self._reconcile()
                 self.wake.finished()
@@ -189,9 +168,14 @@ class IgmpAgent:
             if link is None or not link.up:
                 continue
             settings = await self._settings(forward, link)
+            known = self._interfaces.get(forward.name)
             if settings is None:
                 without_address.add(forward.name)
-            else:
+                settings = known.without_address(link.index, time.monotonic()) if known is not None else None
+            elif known is not None and known.away_since is not None:
+                known.away_since = None
+                self._close(known)  # which opens it again
+            if settings is not None:
                 found[forward.name] = settings
         self._without_address, self._problem = frozenset(without_address), None
         self._apply(found, desired)
@@ -211,8 +195,10 @@ class IgmpAgent:
                 querier = Querier(settings, now, allowed=desired.allows(name))
                 known = self._interfaces[name] = Interface(settings, querier, now)
                 self._open(known)
-            elif known.transport is None:  # so it has heard nothing, and begins again
-                known.settings, known.querier = settings, Querier(settings, now, allowed=desired.allows(name))
+            elif known.transport is None:  # what hosts have said stays; without that it begins again
+                known.settings = settings
+                if not known.querier.groups:
+                    known.querier = Querier(settings, now, allowed=desired.allows(name))
                 self._open(known)
             elif known.settings.address != settings.address:
                 known.settings = settings
@@ -240,6 +226,7 @@ class IgmpAgent:
         except OSError as error:
             self._failed(one, error)
         else:
+            one.querier.ask_again(time.monotonic())
             self._works(one)
 
     def _close(self, one: Interface) -> None:

@@ -151,6 +151,11 @@ class Querier:
                 self._contend(now)
         return self._collect()
 
+    def ask_again(self, now: float) -> None:
+        """Reports may have been missed: a querier asks at once."""
+        if self.role is Role.QUERIER:
+            self._query_at = now
+
     def stop(self) -> list[Effect]:
         """The interface is gone: so are all groups."""
         effects: list[Effect] = [GroupChanged(group, DesiredGroup()) for group in self.groups]

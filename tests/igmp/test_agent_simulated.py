@@ -390,3 +390,40 @@ async def test_a_bad_source_in_an_answer_with_all_groups_does_not_end_the_others
             bench.transport.message(HOST, V3Report((bad, Record(RecordType.IS_EX, GROUP))))
         assert bench.desired() == ANY
         assert bench.status().dropped == {"source_address": 10}
+
+
+@simulated
+async def test_what_hosts_have_joined_stays_while_packets_cannot_be_read() -> None:
+    async with running() as bench:
+        bench.transport.message(HOST, JOIN)
+        before = bench.transport
+        bench.segments.open_error = errno.EMFILE
+        before.fails(errno.EIO)
+        await asyncio.sleep(5)
+        assert (bench.problems(), bench.desired()) == (["igmp_failed"], ANY)
+        bench.segments.open_error = None
+        await until(lambda: bench.problems() == [], seconds=3)
+        assert (bench.desired(), len(bench.transport.queries())) == (ANY, 1)
+        await asyncio.sleep(30)  # nobody answers
+        assert bench.desired() == DesiredGroup()
+
+
+@simulated
+async def test_an_address_that_is_away_for_a_moment_ends_nothing() -> None:
+    async with running() as bench:
+        bench.transport.message(HOST, JOIN)
+        before, address = bench.transport, (IPv4Interface(f"{US}/24"), None)
+        bench.kernel.delete_address("eth1", address)
+        await until(lambda: bench.problems() == ["downstream_without_address"], seconds=1)
+        await asyncio.sleep(3)
+        assert (bench.desired(), bench.agent.queriers()) == (ANY, {"eth1": True})
+        bench.kernel.add_address("eth1", address)
+        await until(lambda: bench.problems() == [], seconds=1)
+        assert bench.transport is not before
+        assert (bench.desired(), len(bench.transport.queries())) == (ANY, 1)
+        bench.kernel.delete_address("eth1", address)
+        bench.transport.message(HOST, JOIN)
+        await asyncio.sleep(9)
+        assert bench.desired() == ANY
+        await until(lambda: bench.agent.queriers() == {}, seconds=4)
+        assert bench.desired() == DesiredGroup()

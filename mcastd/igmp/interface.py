@@ -1,0 +1,48 @@
+"""A downstream interface of the IGMP agent: what is known of it, and for how long it does without an address. Pure."""
+
+from collections import Counter, deque
+from ipaddress import IPv4Address
+from typing import Final, Protocol
+
+from mcastd.igmp.flood import Flood
+from mcastd.igmp.pim_routers import PimRouters
+from mcastd.igmp.querier import Querier
+from mcastd.igmp.settings import IgmpInterface
+from mcastd.igmp.transport import Transport
+from mcastd.net.igmp import Message
+from mcastd.net.token_bucket import TokenBucket
+
+_AWAY: Final = 10.0  # seconds for which an address may be away, as when it is set again
+_EVENTS_RATE, _EVENTS_BURST = 0.1, 10.0  # lines in the log, a second and at once
+
+
+class Turn(Protocol):
+    """A call of the loop that is due."""
+
+    def cancel(self) -> None:
+        """It is not to come."""
+
+
+class Interface:
+    """A downstream interface, its querier and its transport."""
+
+    def __init__(self, settings: IgmpInterface, querier: Querier, now: float) -> None:
+        self.settings = settings
+        self.began = now
+        self.away_since: float | None = None  # since when it has no address
+        self.querier = querier
+        self.transport: Transport | None = None  # None if it could not be opened
+        self.problem: str | None = None  # the last error of the host; None after a query could be sent
+        self.errors: Counter[str] = Counter()  # errors of the host, and bad or dropped packets, by reason
+        self.flood = Flood()
+        self.waiting: deque[tuple[IPv4Address, Message]] = deque()  # what has been read, in parts, with its source
+        self.again: Turn | None = None  # the next turn of that
+        self.sampled: frozenset[IPv4Address] = frozenset()  # the hosts of which the kernel drops most packets
+        self.pim_routers = PimRouters()
+        self.lines = TokenBucket(_EVENTS_RATE, _EVENTS_BURST)  # in the log
+
+    def without_address(self, ifindex: int, now: float) -> IgmpInterface | None:
+        """What it goes on with while its address is away; None if it has been for long, or the link is another one."""
+        self.away_since = now if self.away_since is None else self.away_since
+        is_kept = ifindex == self.settings.ifindex and now < self.away_since + _AWAY
+        return self.settings if is_kept else None
