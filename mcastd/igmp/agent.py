@@ -153,6 +153,9 @@ class IgmpAgent:
         for name, one in self._interfaces.items():
             if one.problem is not None:
                 yield Problem("igmp_failed", name, f"IGMP on {name}: {one.problem}")
+            if one.querier.is_full:
+                limit = f"forward.{name}.max_groups = {one.settings.max_groups}"
+                yield Problem("groups_limit", name, f"{name}: machines want more groups than {limit}")
             if routers := one.pim_routers.there(now):
                 text = f"PIM routers are on {name} and may forward there as well: {', '.join(map(str, routers))}"
                 yield Problem("pim_router_on_segment", name, text)
@@ -373,7 +376,8 @@ class IgmpAgent:
     def _show(self) -> None:
         """Call ``on_change`` if what other agents or status see has changed."""
         now = time.monotonic()
-        problems = [(one.querier.role, one.problem, one.pim_routers.there(now)) for one in self._interfaces.values()]
+        ones = self._interfaces.values()
+        problems = [(one.querier.role, one.querier.is_full, one.problem, one.pim_routers.there(now)) for one in ones]
         shown = (self.elections(), problems, self._without_address, self._problem)
         if shown != self._shown:
             self._shown = shown

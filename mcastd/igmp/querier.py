@@ -93,6 +93,7 @@ class Querier:
         self._startup = 0  # queries at the startup interval that are left
         self._sent_at = -inf  # when the last general query was sent
         self._older_until = {1: -inf, 2: -inf}  # until when queries of an older version count (section 6.6.2)
+        self._full_until = inf  # until when hosts are taken to want more groups than are allowed; inf: they are not
         self._limited: set[tuple[str, IPv4Address]] = set()  # the limits and hosts that were reported
         self._due: list[tuple[float, int, Group]] = []  # a heap of deadlines; one that is not its group's counts not
         self._count = 0  # keeps entries of the same time in order
@@ -111,6 +112,11 @@ class Querier:
     def is_querier(self) -> bool:
         """Whether no other router is the querier: then we forward."""
         return self.other is None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether hosts want more groups than are allowed, as they have said within the last query interval."""
+        return self._full_until < inf
 
     @property
     def election(self) -> Election:
@@ -169,11 +175,13 @@ class Querier:
         """When ``advance`` is to be called next."""
         waits = self._other_until if self.role is not Role.QUERIER else inf
         complete = inf if self.is_complete else self.complete_at
-        return min(self._query_at, waits, complete, self._due[0][0] if self._due else inf)
+        return min(self._query_at, waits, complete, self._full_until, self._due[0][0] if self._due else inf)
 
     def advance(self, now: float) -> list[Effect]:
         """Do what is due, of at most SLICE groups: while ``next_deadline`` is not later than ``now``, there is more."""
         self.is_complete |= self.complete_at <= now
+        if self._full_until <= now:
+            self._full_until = inf
         if self.role is not Role.QUERIER and self._other_until <= now:
             self._take_over(now, startup=self.role is Role.WAITING)
         if self._query_at <= now:
@@ -304,6 +312,7 @@ class Querier:
                 self._refuse("too_many_groups_of_host", host)
                 return None
             if group is None and len(self.groups) >= self.settings.max_groups:
+                self._full_until = now + timing.query_interval + timing.query_response_interval
                 self._refuse("too_many_groups", host)
                 return None
         listed = frozenset(record.sources)

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv4Interface
 
+from msgspec.structs import replace
+
 from mcastd.config.model import Forward
 from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp.flood import SAMPLED
@@ -427,3 +429,22 @@ async def test_an_address_that_is_away_for_a_moment_ends_nothing() -> None:
         assert bench.desired() == ANY
         await until(lambda: bench.agent.queriers() == {}, seconds=4)
         assert bench.desired() == DesiredGroup()
+
+
+@simulated
+async def test_a_limit_of_groups_is_a_problem_while_hosts_want_more() -> None:
+    async with running() as bench:
+        await bench.want(replace(FORWARD, max_groups=1))
+        more = V3Report((Record(RecordType.IS_EX, GROUP + 1),))
+        await asyncio.sleep(20)  # all hosts have had the time to report, which is a change as well
+        bench.transport.message(HOST, JOIN, more)
+        assert bench.problems() == ["groups_limit"]
+        changes = bench.changes
+        for _ in range(5):
+            await asyncio.sleep(11)
+            bench.transport.message(HOST, JOIN, more)
+            assert (bench.problems(), bench.changes) == (["groups_limit"], changes)
+        await asyncio.sleep(11)
+        bench.transport.message(HOST, JOIN)
+        await until(lambda: bench.problems() == [], seconds=2)
+        assert bench.changes == changes + 1
