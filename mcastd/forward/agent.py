@@ -302,7 +302,7 @@ class ForwardAgent:
         name, number = config.name, self._groups.table.number(config.name)
         groups, refused = self._groups.count(name)
         vif = self._vifs.get(number) if number is not None else None
-        state, problem = self._state(name)
+        state, problem = self._state(config)
         return ForwardStatus(
             name=name,
             state=state,
@@ -315,12 +315,13 @@ class ForwardAgent:
             problem=problem,
         )
 
-    def _state(self, name: str) -> tuple[ForwardState, str | None]:
+    def _state(self, config: Forward) -> tuple[ForwardState, str | None]:
+        name = config.name
         if self._problem is not None:
             return "waiting", self._problem.text
         if name not in self._interfaces:
             return "waiting", f"there is no interface {name}"
-        if self._groups.forwards(name):
+        if self._groups.forwards(config):
             return "forwarding", self._refused
         return "standby" if name in self._desired.others else "waiting", None
 

@@ -20,7 +20,7 @@ from mcastd.forward.plan import Receiver
 from mcastd.forward.table import Table
 from mcastd.membership import DesiredGroup
 from mcastd.net.mroute import Key
-from mcastd.wanted import HOSTS, Wanted
+from mcastd.wanted import HOSTS, STATIC, Wanted
 
 _SOURCES: Final = 1000  # that moved to another tunnel and are remembered
 
@@ -75,9 +75,17 @@ class Groups:
         self._dirty[group] = None
         self._nudge()
 
-    def forwards(self, name: str) -> bool:
+    def forwards(self, config: Forward) -> bool:
         """Whether this host is the one that forwards to a link."""
-        return name in self._desired.queriers or (name in self._held and name not in self._desired.others)
+        name = config.name
+        is_held = name in self._held and name not in self._desired.others
+        return name in self._desired.queriers or is_held or self._is_unasked(config)
+
+    def _is_unasked(self, config: Forward) -> bool:
+        """Whether no election is held on a link, as without an address; then groups in ``static`` are forwarded."""
+        name = config.name
+        is_elected = name in self._desired.queriers or name in self._desired.others
+        return bool(config.static) and not is_elected and self.table.has_link(name)
 
     def _joins(self, name: str) -> bool:
         """Whether what is desired on a link is desired upstream.
@@ -163,7 +171,7 @@ class Groups:
                 joined = desired if tunnel is None else tunnel.joinable(group, desired)
                 if joined != NOTHING:
                     asked[name, one.name] = joined
-            if not self.forwards(one.name):
+            if not self.forwards(one):
                 continue
             vif = self._vif(one.name, needed)
             parents = tuple(number for name in one.from_ if (number := self._vif(name, needed)) is not None)
@@ -182,7 +190,11 @@ class Groups:
     def _admitted(self, config: Forward, group: IPv4Address) -> DesiredGroup:
         """What is forwarded of a group to an interface."""
         self._confirm(config.name, group)
-        desired = self._downstream.of(config.name).desired(group) if self._joins(config.name) else NOTHING
+        membership, desired = self._downstream.of(config.name), NOTHING
+        if self._joins(config.name):
+            desired = membership.desired(group)
+        elif self._is_unasked(config) and STATIC in membership.origins(group, None):
+            desired = DesiredGroup(any_source=True)
         admission = self._admissions.setdefault(config.name, Admission())
         before = len(admission.admitted)
         found = admission.admit(group, desired, config, self._ssm_ranges(config))

@@ -65,6 +65,10 @@ class Table:
 
     # Questions
 
+    def has_link(self, name: str) -> bool:
+        """Whether an interface that is configured exists."""
+        return name in self._links
+
     def number(self, name: str) -> int | None:
         """The number of an interface's VIF, if it has one."""
         return self._numbers.get(name)

@@ -452,3 +452,20 @@ async def test_a_tunnel_without_a_rendezvous_point_is_not_asked_for_any_source()
         known.clear()
         await configure(2)
         assert (process.upstream("gre1"), process.upstream("gre2")) == (ANY_SOURCE, NOTHING)
+
+
+@simulated
+async def test_static_groups_are_forwarded_where_no_election_is_held_and_the_interface_exists() -> None:
+    async with running() as process:
+        process.kernel.delete("eth1")
+        one, tunnels = behind(static=(GROUP,)), {"gre1": ForwardTunnel(process.kernel.links["gre1"])}
+        process.agent.configure(ForwardDesired((one,), tunnels))
+        await process.planned()
+        assert process.upstream() == NOTHING
+        process.kernel.make("eth1")
+        process.want(group=OTHER)  # as is left of an election
+        await until(lambda: process.sent() == ["eth1"], "forwarded")
+        await process.planned()
+        assert (process.upstream(), process.upstream(group=OTHER)) == (ANY_SOURCE, NOTHING)
+        await process.configure(one, others=frozenset({"eth1"}))
+        assert (process.sent(), process.upstream()) == ([], NOTHING)
