@@ -47,7 +47,6 @@ class Membership:
         self._groups: dict[IPv4Address, _Origins] = {}
         # The entries of each origin in the order they came, each with the time since when it desires it.
         self._by_origin: dict[str, dict[GroupSource, float]] = {}
-        self._joins = 0  # the number of entries of all origins together
         self._entries = 0  # the number of different entries
         self.refused = 0  # how many entries were too many
 
@@ -105,7 +104,7 @@ class Membership:
 
         Returns whether that is new. Raises McastdError above MAX_JOINS.
         """
-        if (group, source) not in self._by_origin.get(origin, ()):
+        if not self.origins(group, source):
             self._require_room(group, 1)
         return self._add(group, source, origin, excluded, now)
 
@@ -117,9 +116,13 @@ class Membership:
         found = self._groups.get(group, _Origins())
         before = {source for source, origins in found.sources.items() if origin in origins}
         had_any = origin in found.any_source
-        more = len(desired.sources) + desired.any_source - len(before) - had_any
-        if more > 0:
-            self._require_room(group, more)
+        # What another origin desires too takes no room: after a restart everything is desired twice for a while.
+        more = sum(source not in found.sources for source in desired.sources)
+        more += desired.any_source and not found.any_source
+        fewer = sum(found.sources[source] == (origin,) for source in before - desired.sources)
+        fewer += not desired.any_source and tuple(found.any_source) == (origin,)
+        if more > fewer:
+            self._require_room(group, more - fewer)
         changed = [self.leave(group, source, origin) for source in before - desired.sources]
         if had_any and not desired.any_source:
             changed.append(self.leave(group, None, origin))
@@ -129,7 +132,7 @@ class Membership:
         return any(changed)
 
     def _require_room(self, group: IPv4Address, entries: int) -> None:
-        if self._joins + entries > MAX_JOINS:
+        if self._entries + entries > MAX_JOINS:
             self.refused += 1
             raise McastdError(f"{group}: {MAX_JOINS} joins on one interface is the most; leave others first")
 
@@ -143,7 +146,6 @@ class Membership:
         is_new = (group, source) not in entries
         if is_new:
             entries[group, source] = now
-            self._joins += 1
             self._entries += not found.of(source)
         if source is None:
             is_new |= found.any_source.get(origin) != excluded
@@ -165,7 +167,6 @@ class Membership:
             found.sources[source] = tuple(other for other in found.sources[source] if other != origin)
             if not found.sources[source]:
                 del found.sources[source]
-        self._joins -= 1
         self._entries -= not found.of(source)
         if not found.any_source and not found.sources:
             del self._groups[group]

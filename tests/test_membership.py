@@ -66,6 +66,23 @@ def test_the_number_of_joins_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     table.join(OTHER, None, "file")
 
 
+def test_what_another_origin_desires_as_well_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membership, "MAX_JOINS", 2)
+    table = Membership()
+    table.set_group(GROUP, "inherited", DesiredGroup(sources=frozenset({S1, S2})))
+    table.join(GROUP, S1, "file")
+    table.set_group(GROUP, "hosts", DesiredGroup(sources=frozenset({S1, S2})))
+    with pytest.raises(McastdError, match="is the most"):
+        table.set_group(GROUP, "hosts", DesiredGroup(True))
+    table.set_group(GROUP, "inherited", DesiredGroup())
+    table.set_group(GROUP, "hosts", DesiredGroup(True))
+    assert table.desired(GROUP) == DesiredGroup(True, frozenset({S1}))
+    with pytest.raises(McastdError, match="is the most"):
+        table.join(OTHER, None, "hosts")
+    table.set_group(GROUP, "hosts", DesiredGroup(sources=frozenset({S1})))
+    table.join(OTHER, None, "hosts")
+
+
 def test_what_a_file_wants_is_not_refused_when_others_want_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(membership, "MAX_JOINS", 2)
     table = Membership()

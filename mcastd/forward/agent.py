@@ -143,8 +143,9 @@ class ForwardAgent:
             yield self._problem
         if self._refused is not None:
             yield Problem("forward_failed", "forward", f"forwarding: {self._refused}")
-        if self._groups.refusal is not None:
-            yield Problem("forward_not_joined", "forward", f"not joined upstream: {self._groups.refusal}")
+        if unjoined := self._groups.refused:
+            text = f"{len(unjoined)} groups not joined upstream: {next(iter(unjoined.values()))}"
+            yield Problem("forward_not_joined", "forward", text)
         for one in self._desired.interfaces:
             if self._socket is not None and one.name not in self._interfaces:
                 yield Problem("downstream_missing", one.name, f"there is no interface {one.name} to forward to")
@@ -196,6 +197,7 @@ class ForwardAgent:
         elif self._groups.table.set_links(links):
             self._groups.plan_all()
         elif audit:
+            self._groups.retry()
             began = time.monotonic()
             await self._read()
             self._period = max(_AUDIT_PERIOD, (time.monotonic() - began) / _SHARE)

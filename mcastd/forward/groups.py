@@ -30,7 +30,7 @@ class Groups:
 
     def __init__(self, table: Table, wanted: Wanted, downstream: Wanted, nudge: Callable[[], None]) -> None:
         self.table = table
-        self.refusal: str | None = None  # why something is not joined upstream
+        self.refused: dict[IPv4Address, str] = {}  # groups that could not be desired from a tunnel, and why
         self._wanted = wanted
         self._downstream = downstream
         self._nudge = nudge
@@ -54,11 +54,16 @@ class Groups:
 
     def plan_all(self) -> None:
         """Every group is to be planned."""
-        self.refusal = None
         self._dirty |= dict.fromkeys(self.table.groups()) | dict.fromkeys(self._asked)  # of dicts: no hash is computed
         for one in self._desired.interfaces:
             self._dirty |= dict.fromkeys(self._downstream.of(one.name).groups())
         self._nudge()
+
+    def retry(self) -> None:
+        """Others may have left room for what was refused."""
+        if self.refused:
+            self._dirty |= dict.fromkeys(self.refused)
+            self._nudge()
 
     def plan(self, most: int) -> bool:
         """Plan some groups; returns whether there are more. Raises HostError, and the group is to be planned again."""
@@ -222,12 +227,15 @@ class Groups:
         """Desire a group from the tunnels, for each interface behind this host."""
         before = self._asked.get(group, {})
         changes = {key: asked.get(key, NOTHING) for key in (*asked, *before) if asked.get(key) != before.get(key)}
+        self.refused.pop(group, None)
         for (tunnel, name), desired in changes.items():
             try:
                 self._wanted.set_group(tunnel, group, name, desired)
             except McastdError as error:
-                self.refusal = str(error)
+                self.refused[group] = str(error)
                 asked.pop((tunnel, name), None)
+                if (tunnel, name) in before:  # which is desired still
+                    asked[tunnel, name] = before[tunnel, name]
         if asked:
             self._asked[group] = asked
         else:

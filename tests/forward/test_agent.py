@@ -3,11 +3,14 @@
 import asyncio
 from ipaddress import IPv4Address, IPv4Network
 
+import pytest
+
+from mcastd import membership
 from mcastd.forward.desired import ForwardDesired, ForwardTunnel
 from mcastd.forward.inherited import INHERITED
 from mcastd.membership import DesiredGroup
 from mcastd.net.mroute import ANY, Entry, Key
-from mcastd.wanted import HOSTS
+from mcastd.wanted import COMMAND, HOSTS
 from tests.fakes.clock import simulated, until
 from tests.forward.hosts import ANY_SOURCE, GROUP, NOTHING, OTHER, SOURCE, Host, Process, behind, only, running
 from tests.loops import looping
@@ -118,6 +121,22 @@ async def test_a_limit_of_groups_is_a_problem_and_the_next_is_forwarded_when_ano
         await process.planned()
         assert process.sent(group=OTHER) == ["eth1"]
         assert process.codes() == set()
+
+
+@simulated
+async def test_what_a_tunnel_has_no_room_for_is_a_problem_until_others_have_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(membership, "MAX_JOINS", 1)
+    async with running() as process:
+        await process.configure(behind())
+        process.wanted.join("gre1", OTHER, None, COMMAND)
+        process.want()
+        await process.planned()
+        assert (process.codes(), process.upstream()) == ({"forward_not_joined"}, NOTHING)
+        process.wanted.leave("gre1", OTHER, None, COMMAND)
+        await asyncio.sleep(31.0)
+        assert (process.codes(), process.upstream()) == (set(), ANY_SOURCE)
 
 
 @simulated
