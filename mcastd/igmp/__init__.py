@@ -10,6 +10,7 @@ codec is ``mcastd.net.igmp``:
     flood        how much of one host's reports is read
     pim_routers  routers with PIM on the segment
     kernel, transport   the interfaces of this host, and the sockets of one
+    passed_on    what is desired, on its way to ``Wanted``
     report       the state as frozen structs
     interface    what the agent knows of an interface
     agent        the module with a clock and a log

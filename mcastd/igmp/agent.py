@@ -5,16 +5,16 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import Final
 
 from mcastd.config.model import Forward
-from mcastd.errors import DecodeError, HostError, McastdError
+from mcastd.errors import DecodeError, HostError
 from mcastd.igmp import effects
 from mcastd.igmp.flood import parts
 from mcastd.igmp.interface import Interface
 from mcastd.igmp.kernel import Links
+from mcastd.igmp.passed_on import PassedOn
 from mcastd.igmp.querier import Querier, Role
 from mcastd.igmp.report import igmp_status
 from mcastd.igmp.settings import Election, IgmpDesired, IgmpInterface
@@ -27,7 +27,7 @@ from mcastd.problems import Problem
 from mcastd.status import QuerierStatus
 from mcastd.system.log import Logger
 from mcastd.system.wake import Wake
-from mcastd.wanted import HOSTS, Wanted
+from mcastd.wanted import Wanted
 
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the interfaces without a notification
 _RETRY_PERIOD: Final = 2.0  # seconds to the next attempt after a failure
@@ -51,7 +51,6 @@ class IgmpAgent:
     ) -> None:
         """``downstream`` is what is desired by the interfaces behind this host."""
         self._links = links
-        self._downstream = downstream
         self._log = log
         self._on_change = on_change
         self._open_transport = open_transport
@@ -60,7 +59,7 @@ class IgmpAgent:
         self._interfaces: dict[str, Interface] = {}  # those that exist and have an address
         self._without_address: frozenset[str] = frozenset()  # those that exist and have none
         self._problem: str | None = None  # why the interfaces are not known
-        self._changed: dict[tuple[str, IPv4Address], DesiredGroup] = {}  # what is to be passed on
+        self._passed_on = PassedOn(downstream)
         self._passing: asyncio.Handle | None = None  # the next turn of that
         self._timer: asyncio.TimerHandle | None = None  # the next deadline of the queriers
         self._shown: object = None  # what on_change was called for last
@@ -100,8 +99,11 @@ class IgmpAgent:
             following = group.create_task(self.wake.follow(changes))
             while self._desired.interfaces:
                 failed = any(one.problem or one.away_since is not None for one in self._interfaces.values())
-                await self.wake.wait(_RETRY_PERIOD if failed else _AUDIT_PERIOD)
+                nudged = await self.wake.wait(_RETRY_PERIOD if failed else _AUDIT_PERIOD)
                 await self._reconcile()
+                if not nudged:
+                    self._passed_on.retry(self._wish)
+                    self._begin_to_pass_on()
                 self.wake.finished()
             following.cancel()
 
@@ -148,6 +150,7 @@ class IgmpAgent:
         now = time.monotonic()
         if self._problem is not None:
             yield Problem("igmp_failed", "igmp", f"IGMP: {self._problem}")
+        yield from self._passed_on.problems()
         for name in sorted(self._without_address):
             yield Problem("downstream_without_address", name, f"{name} has no IPv4 address to send IGMP queries from")
         for name, one in self._interfaces.items():
@@ -325,19 +328,26 @@ class IgmpAgent:
             if isinstance(effect, effects.SendQuery):
                 self._send(one, effect)
             elif isinstance(effect, effects.GroupChanged):
-                self._changed[one.settings.name, effect.group] = effect.desired
+                self._passed_on.change(one.settings.name, effect.group, effect.desired)
             elif one.lines.take(time.monotonic()):
                 self._log_event(self._log.bind(interface=one.settings.name), effect)
-        if self._changed and self._passing is None:
+        self._begin_to_pass_on()
+
+    def _wish(self, name: str, group: IPv4Address) -> DesiredGroup:
+        one = self._interfaces.get(name)
+        return one.querier.desired(group) if one is not None else DesiredGroup()
+
+    def _begin_to_pass_on(self) -> None:
+        if self._passed_on and self._passing is None:
             self._pass_on()
 
     def _pass_on(self) -> None:
         """Write what has changed, a bounded number of groups; the rest when others had a turn."""
-        self._passing = None
-        for key in list(self._changed)[:_SLICE]:
-            with suppress(McastdError):  # what nothing can join, or beyond the limit: the membership counts it
-                self._downstream.set_group(*key, HOSTS, self._changed.pop(key))
-        if self._changed:
+        self._passing, had_refused = None, bool(self._passed_on.refused)
+        self._passed_on.pass_on(_SLICE)
+        if bool(self._passed_on.refused) != had_refused:
+            self._on_change()
+        if self._passed_on:
             self._passing = asyncio.get_running_loop().call_soon(self._pass_on)
 
     def _log_event(self, log: Logger, event: effects.Effect) -> None:

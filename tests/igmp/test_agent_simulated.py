@@ -7,8 +7,10 @@ import time
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv4Interface
 
+import pytest
 from msgspec.structs import replace
 
+from mcastd import membership
 from mcastd.config.model import Forward
 from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp.flood import SAMPLED
@@ -18,7 +20,7 @@ from mcastd.membership import DesiredGroup
 from mcastd.net import ipv4
 from mcastd.net.igmp import Leave, Query, Record, RecordType, Report, V3Report
 from mcastd.status import QuerierStatus
-from mcastd.wanted import HOSTS, Wanted
+from mcastd.wanted import HOSTS, STATIC, Wanted
 from tests.fakes.clock import simulated, until
 from tests.fakes.igmp_transport import FakeSegments, FakeTransport
 from tests.fakes.kernel import FakeKernel
@@ -131,6 +133,31 @@ async def test_an_interface_may_come_late_go_and_come_back() -> None:
         assert len(bench.transport.queries()) == 1
         bench.kernel.set_link("eth1", up=False)
         await until(lambda: bench.agent.queriers() == {}, seconds=1)
+
+
+@simulated
+async def test_what_there_is_no_room_for_is_a_problem_and_desired_when_others_have_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(membership, "MAX_JOINS", 1)
+    async with running() as bench:
+        bench.downstream.join("eth1", IPv4Address("239.9.9.9"), None, STATIC)
+        bench.transport.message(HOST, JOIN)
+        bench.transport.message(HOST, V3Report((Record(RecordType.TO_EX, GROUP + 1),)))
+        await asyncio.sleep(1.0)
+        bench.transport.message(HOST, V3Report((Record(RecordType.TO_IN, GROUP + 1),)))
+        for _ in range(8):
+            await asyncio.sleep(5.0)
+            bench.transport.message(HOST, JOIN)
+        changes = bench.changes
+        assert (bench.problems(), bench.desired()) == (["groups_limit"], DesiredGroup())
+        [problem] = bench.agent.problems()
+        assert problem.text.startswith("eth1: 1 groups")
+        bench.downstream.leave("eth1", IPv4Address("239.9.9.9"), None, STATIC)
+        for _ in range(7):
+            await asyncio.sleep(5.0)
+            bench.transport.message(HOST, JOIN)
+        assert (bench.problems(), bench.desired(), bench.changes) == ([], ANY, changes + 1)
 
 
 @simulated
