@@ -11,8 +11,8 @@ from typing import Final, Protocol
 from mcastd.config.feed_formats import Sequence
 from mcastd.errors import HostError
 from mcastd.meter import maps
-from mcastd.meter.desired import FeedKey, MeterDesired
-from mcastd.meter.packet import StreamKey, decode, decode_key, encode_feed, feed_key
+from mcastd.meter.desired import FeedKey, MeterDesired, of_any
+from mcastd.meter.packet import decode, decode_key, encode_feed, feed_key
 from mcastd.meter.program import FEEDS, STREAMS, program
 from mcastd.meter.report import Measured
 from mcastd.net import ebpf
@@ -218,16 +218,19 @@ class MeterAgent:
         keys = {**self._feeds, **desired.feeds}
         changed = [key for key in keys if self._feeds.get(key) != desired.feeds.get(key)]
         is_first = not self._attached  # those that the previous process counted were fed by the same file
-        for key in changed:
+        descriptor = self._maps[FEEDS]
+        for place, key in enumerate(changed):
+            if place % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
             sequence = desired.feeds.get(key)
             if sequence is None:
-                self._bpf.delete(self._maps[FEEDS], feed_key(*key))
+                self._bpf.delete(descriptor, feed_key(*key))
                 del self._feeds[key]
             else:
-                self._bpf.update(self._maps[FEEDS], feed_key(*key), encode_feed(sequence))
+                self._bpf.update(descriptor, feed_key(*key), encode_feed(sequence))
                 self._feeds[key] = sequence
         if changed and not is_first:
-            await self._remove(lambda key, _: any(_is_of(feed, decode_key(key)) for feed in changed))
+            await self._remove(of_any(changed))
 
     async def _attach(self, desired: MeterDesired) -> None:
         for name in self._attached.keys() - desired.links.keys():
@@ -286,7 +289,3 @@ class MeterAgent:
             if problem is not None:
                 self._log.info("meter_unavailable", problem=problem)
             self._on_change()
-
-
-def _is_of(feed: FeedKey, stream: StreamKey) -> bool:
-    return feed.port in (0, stream.port) and stream.group in feed.groups

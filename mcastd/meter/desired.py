@@ -1,11 +1,12 @@
 """What the meter is configured with. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from mcastd.config.feed_formats import Sequence
+from mcastd.meter.packet import KEY
 
 
 class FeedKey(NamedTuple):
@@ -22,3 +23,18 @@ class MeterDesired:
     enabled: bool = False
     links: Mapping[str, int] = field(default_factory=dict)
     feeds: Mapping[FeedKey, Sequence] = field(default_factory=dict)
+
+
+def of_any(feeds: Iterable[FeedKey]) -> Callable[[bytes, bytes], bool]:
+    """Whether an element of the map is of one of these feeds; costs as much as there are sizes of ranges among them."""
+    found = dict[int, set[tuple[int, int]]]()  # the groups, without what is not of the range, and ports, by that size
+    for feed in feeds:
+        shift = feed.groups.max_prefixlen - feed.groups.prefixlen
+        found.setdefault(shift, set()).add((int(feed.groups.network_address) >> shift, feed.port))
+
+    def is_of(key: bytes, _value: bytes) -> bool:
+        _, _, packed, port, _ = KEY.unpack(key)
+        group = int.from_bytes(packed)
+        return any((group >> shift, one) in groups for shift, groups in found.items() for one in (0, port))
+
+    return is_of

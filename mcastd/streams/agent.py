@@ -44,7 +44,7 @@ class Counters(Protocol):
     def elements(self, table: str, name: str) -> AsyncGenerator[list[Element], None]:
         """The elements of a set, in parts. Raises HostError."""
 
-    def losses(self) -> dict[str, int]:
+    async def losses(self) -> dict[str, int]:
         """What the host loses, by name (``mcastd.system.losses``)."""
 
     async def receivers(self, port: int) -> list[UdpSocket]:
@@ -153,13 +153,17 @@ class StreamsAgent:
         report = StreamsReport(counting_since=text.replace("+00:00", "Z"), period=now - covered, problem=self._problem)
         if group is None:
             return report, self._monitor.counts(group, since, begin, now)
-        streams = [one for part in self._monitor.counts(group, since, begin, now) for one in part]
+        counts = list[list[StreamCount]]()
+        for part in self._monitor.counts(group, since, begin, now):
+            counts.append(part)
+            await asyncio.sleep(0)
+        streams = [one for part in counts for one in part]
         grown, first = self._monitor.host_since(begin if since is None else since)
         sockets, unread = await self._receivers(group, streams)
         found = losses.losses(grown, streams, self._memberships(), sockets, unread)
         sockets_status = tuple(map(losses.status, sockets))
         report = replace(report, losses=found, losses_period=now - first, sockets=sockets_status)
-        return report, iter((streams,))
+        return report, iter(counts)
 
     async def _receivers(
         self, group: IPv4Address, streams: Iterable[StreamCount]
@@ -277,7 +281,7 @@ class StreamsAgent:
             if self._desired.config.forward:
                 await self._look_at(table.FORWARDED, self._monitor.passed_on)
             await self._look_at(table.SET, self._monitor.stream)
-            self._monitor.host(self._counters.losses())  # a driver may ask its card for it: not at every look
+            self._monitor.host(await self._counters.losses())  # a driver may ask its card for it: not at every look
         for _ in self._monitor.look(time.monotonic()):
             await asyncio.sleep(0)
 

@@ -1,6 +1,7 @@
 """Where this host lost packets of a group, in the order in which they pass: by its counters and its sockets. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from heapq import nlargest
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 from mcastd.net.sock_diag import UdpSocket
 from mcastd.stream_status import LossStatus, SocketStatus, StreamCount
 
+_ROWS: Final = 16  # streams of a group that have a row of their own
 _HOST_WIDE: Final = "of all traffic"
 _USERSPACE_ESP: Final = "interface/ipsec0/dropped"
 _RP_FILTER: Final = "host//reverse_path_filter"
@@ -35,8 +37,7 @@ def losses(
         *(_sum("tunnel", name, grown, f"interface/{name}/") for name in tunnels),
     ]
     of_all_traffic = len(rows)
-    passed_on = any(one.destinations for one in streams)
-    rows += (_host(one, joined.get(one.tunnel, ()), grown.get(_RP_FILTER, 0), passed_on) for one in streams)
+    rows += _of_host(streams, joined, grown.get(_RP_FILTER, 0))
     rows += map(_socket, sockets)
     if unread is not None:
         rows.append(LossStatus(stage="socket", text=unread))
@@ -103,18 +104,37 @@ def _esp(grown: Mapping[str, int]) -> LossStatus:
     return LossStatus(stage="esp", packets=sum(found.values()), text=reasons)
 
 
-def _host(stream: StreamCount, joined: Collection[IPv4Address], filtered: int, passed_on: bool) -> LossStatus:
-    """What this host did not pass on of one stream, or all if a socket has joined and nothing was passed on ever.
+def _of_host(
+    streams: Sequence[StreamCount], joined: Mapping[str, Collection[IPv4Address]], filtered: int
+) -> Iterator[LossStatus]:
+    """What this host did not pass on of each stream; of many streams those that lost most have a row of their own.
 
-    ``passed_on`` is whether anything of the group was: then a socket may want another source, or port.
+    That is all of it if a socket has joined the group and nothing of the group was passed on ever. If some was, a
+    socket may want another source or port.
     """
-    subject = f"{stream.group} port {stream.port} from {stream.source} on {stream.tunnel}"
-    is_joined = IPv4Address(stream.group) in joined
-    if passed_on or not is_joined:
-        text = "" if stream.destinations else "nothing is passed on" if is_joined else "no socket has joined it"
-        return LossStatus(stage="host", subject=subject, packets=stream.dropped, text=text)
-    cause = "the reverse path filter" if filtered else "its firewall (hook input)"
-    return LossStatus(stage="host", subject=subject, packets=stream.packets, text=f"all: {cause}")
+    group = IPv4Address(streams[0].group) if streams else None
+    joining = {name for name, groups in joined.items() if group in groups}
+    passed_on = any(one.destinations for one in streams)
+
+    def lost(stream: StreamCount) -> int:
+        return stream.dropped if passed_on or stream.tunnel not in joining else stream.packets
+
+    shown = streams
+    if len(streams) > _ROWS:
+        most = nlargest(_ROWS, range(len(streams)), key=lambda place: lost(streams[place]))
+        shown = [streams[place] for place in sorted(most)]
+    for one in shown:
+        subject = f"{one.group} port {one.port} from {one.source} on {one.tunnel}"
+        if one.tunnel not in joining:
+            text = "" if one.destinations else "no socket has joined it"
+        elif passed_on:
+            text = "" if one.destinations else "nothing is passed on"
+        else:
+            text = f"all: {'the reverse path filter' if filtered else 'its firewall (hook input)'}"
+        yield LossStatus(stage="host", subject=subject, packets=lost(one), text=text)
+    if len(shown) < len(streams):
+        rest = sum(map(lost, streams)) - sum(map(lost, shown))
+        yield LossStatus(stage="host", subject=f"{len(streams) - len(shown)} other streams", packets=rest)
 
 
 def _socket(sock: UdpSocket) -> LossStatus:

@@ -16,10 +16,8 @@ from mcastd.errors import DecodeError, HostError
 from mcastd.net import nfnetlink, sock_diag
 from mcastd.net.nfnetlink import Element
 from mcastd.net.sock_diag import UdpSocket
-from mcastd.system.losses import losses
+from mcastd.system import losses as host_losses
 from mcastd.system.sockets import configuring
-
-__all__ = ["counters", "elements", "losses", "received", "receivers"]
 
 _NETLINK_NETFILTER: Final = 12
 _NETLINK_SOCK_DIAG: Final = 4
@@ -38,6 +36,11 @@ async def elements(table: str, name: str) -> AsyncGenerator[list[Element], None]
     """The elements of a set of a table of the family ``ip``, in parts. Raises HostError."""
     async for message in _messages(nfnetlink.ask_elements(table, name)):
         yield list(nfnetlink.elements(message))
+
+
+async def losses() -> dict[str, int]:
+    """What the host loses, by name (``mcastd.system.losses``). A driver may ask its card, and take a while."""
+    return await asyncio.to_thread(host_losses.losses)
 
 
 async def received(names: Iterable[str]) -> dict[str, int]:

@@ -85,7 +85,7 @@ class FakeStreams:
             yield elements[start : start + _PART]
             await asyncio.sleep(0)
 
-    def losses(self) -> dict[str, int]:
+    async def losses(self) -> dict[str, int]:
         return dict(self.lost)
 
     async def receivers(self, port: int) -> list[UdpSocket]:

@@ -132,6 +132,19 @@ async def test_only_sockets_that_the_group_can_reach_are_shown_and_it_says_so_wh
 
 
 @simulated
+async def test_many_streams_of_one_group_are_counted_in_parts() -> None:
+    async with running() as process:
+        await process.up()
+        for port in range(5000, 5700):
+            process.host.streams.arrives(GROUP, port=port, rate=10.0)
+        await asyncio.sleep(60.0)
+        report, parts = await process.agents.streams.report(IPv4Address(GROUP), None)
+        sizes = [len(part) for part in parts]
+        assert (sum(sizes), max(sizes)) == (700, 256)
+        assert len([one for one in report.losses if one.stage == "host"]) == 17
+
+
+@simulated
 async def test_a_full_set_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running() as process:
         await counting(process)

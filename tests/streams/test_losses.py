@@ -90,6 +90,15 @@ def test_a_stream_beside_one_that_is_passed_on_may_be_of_a_source_that_no_socket
     assert [(one.packets, one.text) for one in found if one.stage == "host"] == [(0, ""), (0, "nothing is passed on")]
 
 
+def test_of_ten_thousand_streams_of_a_group_those_that_lost_most_have_a_row() -> None:
+    streams = [replace(STREAM, port=port, dropped=port % 1000) for port in range(1, 10_001)]
+    rows = [one for one in losses(QUIET, streams, JOINED, []) if one.stage == "host"]
+    assert len(rows) == 17
+    assert sorted(one.packets or 0 for one in rows[:-1]) == [998] * 6 + [999] * 10
+    assert rows[-1].subject == "9984 other streams"
+    assert sum(one.packets or 0 for one in rows) == sum(one.dropped for one in streams)
+
+
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
