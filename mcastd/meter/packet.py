@@ -27,9 +27,11 @@ class At:
         packets | bytes | time of the first | of the last | longest gap | when it ended
         for 1 ms and for 10 ms: begin | packets since then (32 bits) | most packets (32 bits)
         histogram of the gaps (32 numbers)
-        1 if a number was seen | first number | next number | numbers seen | missing | duplicate | late | resets
+        state of the numbers | first number | next number | numbers seen | missing | duplicate | late | resets
         time of the last gap | its size | session (16 bytes) | packets without a number
         the packet at hand: its first number | the one behind its last | how many | window (1,024 bits)
+
+    The state: 0: none was seen; 1: one was; 2: they begin again with the next one; 3: likewise, and nothing was reset.
     """
 
     PACKETS, BYTES, FIRST, LAST, LONGEST, LONGEST_AT = range(0, 48, 8)

@@ -52,7 +52,7 @@ STREAMS, FEEDS, TOTALS, ZERO = "streams", "feeds", "totals", "zero"
 
 _PASS: Final = -1  # TC_ACT_UNSPEC: other programs and filters go on
 _NOEXIST: Final = 1
-_LENGTH_ALL, _PROTOCOL, _IFINDEX, _TSTAMP = 0, 16, 40, 152  # struct __sk_buff
+_LENGTH_ALL, _PROTOCOL, _IFINDEX, _TSTAMP, _GSO_SEGS = 0, 16, 40, 152, 164  # struct __sk_buff
 _READ: Final = 14 + 60 + 8 + 1024 + 16  # bytes of a packet that may be looked at, with an Ethernet header and options
 _IPV4: Final = 0x0008  # ETH_P_IP as it is in the packet
 _UDP: Final = 17
@@ -60,7 +60,7 @@ _FEED_BITS: Final = 8 * (FEED_KEY.size - 4)
 _LINK_LOCAL: Final = 0x0000E0  # 224.0.0.0/24 as it is in the packet
 
 # The stack, downwards from R10; listing.py has what all parts use.
-_KEY, _IP, _HEADER, _FEED_KEY, _FEED, _LENGTH = -16, -40, -48, -64, -112, -120
+_KEY, _IP, _HEADER, _FEED_KEY, _FEED, _LENGTH, _MERGED = -16, -40, -48, -64, -112, -120, -128
 
 _MILLISECOND: Final = 1_000_000
 _Clock = Literal["kernel", "packet"]
@@ -80,6 +80,8 @@ def program(clock: _Clock = "kernel") -> Iterator[Line]:
     yield from _burst("10ms", At.BURST_10MS, 10 * _MILLISECOND)
     yield load("dw", R9, R10, _FEED)
     yield jump("==", R9, 0, "out")
+    yield load("dw", R1, R10, _MERGED)
+    yield jump("!=", R1, 1, "unjudged")
     yield from sequence.session()
     yield from sequence.first_number()
     yield from sequence.place()
@@ -87,6 +89,10 @@ def program(clock: _Clock = "kernel") -> Iterator[Line]:
     yield label("out")
     yield move(R0, _PASS)
     yield end()
+    yield label("unjudged")
+    yield from add_register(At.UNNUMBERED, R1)
+    yield from sequence.interrupt()
+    yield goto("out")
     yield label("unnumbered")
     yield from add(At.UNNUMBERED, 1)
     yield goto("out")
@@ -105,6 +111,13 @@ def _headers() -> Iterator[Line]:
     """The key, but for the unit, and where the payload begins; only UDP to multicast groups goes on."""
     yield load("w", R1, R6, _PROTOCOL)
     yield jump("!=", R1, _IPV4, "out")
+    # The kernel may have merged datagrams of one stream (GRO): how many, at least 1.
+    yield load("w", R1, R6, _GSO_SEGS)
+    yield jump(">", R1, 1, "merged")
+    yield move(R1, 1)
+    yield label("merged")
+    yield store("dw", R10, _MERGED, R1)
+    yield jump("!=", R1, 1, "readable")  # its headers can be read, and the rest must stay as it is
     # A driver may leave all behind the first headers in pages, where nothing can be read before it is pulled.
     yield load("w", R2, R6, _LENGTH_ALL)
     yield jump("<=", R2, _READ, "whole")
@@ -112,6 +125,7 @@ def _headers() -> Iterator[Line]:
     yield label("whole")
     yield move(R1, R6)
     yield call(SKB_PULL_DATA)
+    yield label("readable")
     yield move(R2, 0)
     yield from copy(_IP, 20, "out")
     yield load("b", R1, R10, _IP + 9)
@@ -206,10 +220,12 @@ def _totals() -> Iterator[Line]:
     """Packets, bytes, first and last; R9 = the time since the last packet, not at the first one."""
     yield load("dw", R1, R10, _LENGTH)
     yield from add_register(At.BYTES, R1)
-    yield from add(At.PACKETS, 1)  # R2 = the packets with this one
+    yield load("dw", R1, R10, _MERGED)
+    yield from add_register(At.PACKETS, R1)
     yield load("dw", R9, R7, At.LAST)
     yield store("dw", R7, At.LAST, R8)
-    yield jump("!=", R2, 1, "not_first")
+    yield load("dw", R2, R7, At.FIRST)
+    yield jump("!=", R2, 0, "not_first")
     yield store("dw", R7, At.FIRST, R8)
     yield goto("bursts")
     yield label("not_first")
@@ -260,7 +276,8 @@ def _burst(name: str, at: int, length: int) -> Iterator[Line]:
     yield store("dw", R7, at, R8)
     yield move(R2, 0)
     yield label(f"within_{name}")
-    yield alu("+", R2, 1)
+    yield load("dw", R1, R10, _MERGED)
+    yield alu("+", R2, R1)
     yield store("w", R7, at + At.BURST_COUNT, R2)
     yield load("w", R1, R7, at + At.BURST_MOST)
     yield jump("<=", R2, R1, f"not_most_{name}")

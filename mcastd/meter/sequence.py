@@ -61,6 +61,14 @@ def session() -> Iterator[Line]:
     yield label("same_session")
 
 
+def interrupt() -> Iterator[Line]:
+    """Packets came whose numbers are not read: what the next one has left out is not missing."""
+    yield load("dw", R1, R7, At.BEGUN)
+    yield jump("!=", R1, 1, "not_begun")  # or begins again already
+    yield store("dw", R7, At.BEGUN, 3)
+    yield label("not_begun")
+
+
 def first_number() -> Iterator[Line]:
     """How many numbers the packet has, a heartbeat none, and R1 = the first as it was read; R3 = 64 less its bits."""
     yield store("dw", R7, At.PACKET_COUNT, 1)
@@ -91,6 +99,7 @@ def place() -> Iterator[Line]:
     yield load("dw", R4, R7, At.BEGUN)
     yield load("dw", R2, R7, At.NEXT)
     yield jump("==", R4, 0, "begin")
+    yield jump("==", R4, 3, "resume")
     yield jump("!=", R4, 1, "reset")
     yield move(R4, R1)
     yield alu("-", R4, R2)
@@ -105,8 +114,9 @@ def place() -> Iterator[Line]:
     yield store("dw", R7, At.PACKET_END, R3)
     yield jump("s>", R5, -WINDOW, "placed")
     yield label("reset")
-    yield store("dw", R7, At.PACKET_FIRST, R1)
     yield from add(At.RESETS, 1)
+    yield label("resume")
+    yield store("dw", R7, At.PACKET_FIRST, R1)
     # What is not seen in the window will not be: all of it leaves, as if it were that long again.
     yield load("dw", R1, R7, At.NEXT)
     yield load("dw", R2, R7, At.NEXT)

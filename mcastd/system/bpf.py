@@ -28,7 +28,7 @@ _SHOWN: Final = 400  # characters of its end that are in an error
 _MAP_INFO: Final = struct.Struct("=IIIIII16s")  # type, id, sizes of key and value, elements, flags, name
 _PROGRAM_INFO: Final = struct.Struct("=II")  # type, id
 _CONTEXT: Final = 192  # bytes of struct __sk_buff
-_TSTAMP: Final = 152  # where it has the time of the packet
+_TSTAMP, _GSO_SEGS = 152, 164  # where it has the time of the packet, and how many were merged to it
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -134,10 +134,15 @@ def load(name: str, program: bytes) -> int:
             raise HostError(f"{error}; the verifier says: {shown}" if shown else str(error)) from error
 
 
-def run(program: int, packet: bytes, *, at: int = 0, repeat: int = 1) -> Ran:
-    """Run a program on a packet with its Ethernet header; ``at`` is the time of the packet. Raises HostError."""
+def run(program: int, packet: bytes, *, at: int = 0, repeat: int = 1, merged: int = 0) -> Ran:
+    """Run a program on a packet with its Ethernet header; ``at`` is its time. Raises HostError.
+
+    ``merged`` is how many packets it was merged of.
+    """
     data = ctypes.create_string_buffer(packet, len(packet))
-    context = ctypes.create_string_buffer(struct.pack("=Q", at).rjust(_TSTAMP + 8, b"\0"), _CONTEXT)
+    context = ctypes.create_string_buffer(_CONTEXT)
+    struct.pack_into("=Q", context, _TSTAMP, at)
+    struct.pack_into("=I", context, _GSO_SEGS, merged)
     body = struct.pack(
         "=IIIIQQIIIIQQ", program, 0, len(packet), 0, ctypes.addressof(data), 0, repeat, 0, len(context), 0,
         ctypes.addressof(context), 0,

@@ -44,9 +44,9 @@ class Meter:
     def feed(self, sequence: Sequence, group: IPv4Address | IPv4Network = GROUP, port: int = PORT) -> None:
         bpf.update(self.maps["feeds"], feed_key(IPv4Network(group), port), encode_feed(sequence))
 
-    def receive(self, packet: bytes, after: int = 1_000_000) -> None:
+    def receive(self, packet: bytes, after: int = 1_000_000, merged: int = 0) -> None:
         self.now += after
-        ran = bpf.run(self.descriptor, packet, at=self.now)
+        ran = bpf.run(self.descriptor, packet, at=self.now, merged=merged)
         assert ran.result == 0xFFFFFFFF  # TC_ACT_UNSPEC
 
     def raw(self) -> dict[bytes, bytes]:
@@ -128,6 +128,30 @@ def test_times_gaps_and_bursts(meter: Meter) -> None:
     buckets = [min(gap >> 10, (1 << 31) - 1).bit_length() for gap in gaps[1:]]
     assert found.gaps == tuple(buckets.count(bucket) for bucket in range(BUCKETS))
     assert (found.burst_1ms, found.burst_10ms) == (4, 5)
+
+
+def test_datagrams_that_the_kernel_has_merged_are_packets_and_no_gap(meter: Meter) -> None:
+    meter.feed(FORMATS["cme-mdp3"])
+    meter.receive(frame(struct.pack("<I", 1)))
+    meter.receive(frame(struct.pack("<I", 3)))
+    meter.receive(frame(struct.pack("<I", 4)), merged=6)
+    assert (meter.only().packets, meter.only().unnumbered, meter.only().burst_10ms) == (8, 6, 8)
+    meter.receive(frame(struct.pack("<I", 10)))
+    meter.receive(frame(struct.pack("<I", 12)))
+    found = meter.only()
+    assert found.numbers is not None
+    assert (found.packets, found.unnumbered, sum(found.gaps)) == (10, 6, 4)
+    assert (found.numbers.seen, found.numbers.missing, found.numbers.open, found.numbers.resets) == (4, 1, 1, 0)
+
+
+def test_merged_datagrams_at_the_begin_are_no_gap(meter: Meter) -> None:
+    meter.feed(FORMATS["cme-mdp3"])
+    for number, merged in ((1, 3), (4, 0), (5, 1), (6, 2), (8, 2), (10, 0)):
+        meter.receive(frame(struct.pack("<I", number)), merged=merged)
+    found = meter.only()
+    assert found.numbers is not None
+    assert (found.packets, found.unnumbered, found.longest_gap) == (10, 7, 1_000_000)
+    assert (found.numbers.seen, found.numbers.missing, found.numbers.open, found.numbers.resets) == (3, 0, 0, 0)
 
 
 def test_packets_of_two_cpus_in_another_order_make_no_gap(meter: Meter) -> None:
