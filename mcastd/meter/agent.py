@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -12,8 +13,9 @@ from mcastd.config.feed_formats import Sequence
 from mcastd.errors import HostError
 from mcastd.meter import maps
 from mcastd.meter.desired import FeedKey, MeterDesired, of_any
+from mcastd.meter.maps import MAX_STREAMS
 from mcastd.meter.packet import decode, decode_key, encode_feed, feed_key
-from mcastd.meter.program import FEEDS, STREAMS, program
+from mcastd.meter.program import FEEDS, STREAMS, TOTALS, program
 from mcastd.meter.report import Measured
 from mcastd.net import ebpf
 from mcastd.net.ebpf import MapKind
@@ -106,6 +108,7 @@ class MeterAgent:
         self._number = 0  # its ID
         self._attached: dict[str, int] = {}  # the indexes of the interfaces that it is attached to, by their name
         self._feeds: dict[FeedKey, Sequence] = {}  # as they are in the map
+        self._refused = 0  # packets of streams that there was no room for, at the last look
         self._cleaned_at = time.monotonic()  # when entries were removed last, monotonic
         self.problem: str | None = None
 
@@ -170,7 +173,7 @@ class MeterAgent:
                 await self._attach(desired)
                 if desired.links and time.monotonic() - self._cleaned_at >= _CLEAN_PERIOD:
                     await self._clean(desired)
-            self._set_problem(None)
+            self._set_problem(self._look_for_room())
         except HostError as error:
             self._set_problem(str(error))
 
@@ -212,6 +215,7 @@ class MeterAgent:
         for descriptor in (*self._maps.values(), *(() if self._program is None else (self._program,))):
             os.close(descriptor)
         self._maps, self._program, self._feeds, self._attached = {}, None, {}, {}
+        self._refused = 0
 
     async def _set_feeds(self, desired: MeterDesired) -> None:
         """What a stream is has changed: its numbers begin again."""
@@ -231,6 +235,14 @@ class MeterAgent:
                 self._feeds[key] = sequence
         if changed and not is_first:
             await self._remove(of_any(changed))
+
+    def _look_for_room(self) -> str | None:
+        """Whether streams came since the last look that there is no room for."""
+        if self._program is None:
+            return None
+        before, raw = self._refused, self._bpf.lookup(self._maps[TOTALS], bytes(4), 8)
+        self._refused = int.from_bytes(raw or b"", sys.byteorder)
+        return f"there is room for {MAX_STREAMS} streams, and more have come" if self._refused > before else None
 
     async def _attach(self, desired: MeterDesired) -> None:
         for name in self._attached.keys() - desired.links.keys():

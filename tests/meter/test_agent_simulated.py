@@ -175,6 +175,18 @@ async def test_the_program_of_the_previous_process_does_not_stay_where_nothing_i
 
 
 @simulated
+async def test_where_there_is_no_room_for_another_stream_it_says_so() -> None:
+    async with running() as process:
+        await attached(process)
+        totals = process.host.bpf.named("mcastd_totals1")
+        totals[bytes(4)] = struct.pack("=Q", 5)
+        await asyncio.sleep(31.0)
+        assert process.agents.meter.status(0.0) == "there is room for 65536 streams, and more have come"
+        await asyncio.sleep(31.0)
+        assert process.agents.meter.status(0.0) is None
+
+
+@simulated
 async def test_an_interface_that_refuses_the_program_does_not_keep_it_from_the_others() -> None:
     manager, ingress = FakeServiceManager(), FakeIngress()
     alone = MeterAgent(
