@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import Final, Protocol
@@ -14,7 +14,7 @@ from mcastd.errors import HostError
 from mcastd.meter import maps
 from mcastd.meter.desired import FeedKey, MeterDesired, of_any
 from mcastd.meter.maps import MAX_STREAMS
-from mcastd.meter.packet import decode, decode_key, encode_feed, feed_key
+from mcastd.meter.packet import decode, decode_feed_key, decode_key, encode_feed, feed_key
 from mcastd.meter.program import FEEDS, STREAMS, TOTALS, program
 from mcastd.meter.report import Measured
 from mcastd.net import ebpf
@@ -29,7 +29,7 @@ _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at whether the program 
 _CLEAN_PERIOD: Final = 600.0  # seconds between two looks for entries that are not needed any more
 _KEPT: Final = 2 * 86400.0  # seconds without a packet after which an entry is removed
 _SLICE: Final = 128  # entries that are read before other work has a turn
-_STORED: Final = "meter-streams"  # the name in the descriptor store
+_STORED: Final = {STREAMS: "meter-streams", FEEDS: "meter-feeds"}  # the maps in the descriptor store, and their names
 _QDISC: Final = "qdisc"  # the kind of entry in the ledger
 _OFF: Final = 'turned off by meter = "off" in [streams]'
 
@@ -107,7 +107,8 @@ class MeterAgent:
         self._program: int | None = None  # its descriptor
         self._number = 0  # its ID
         self._attached: dict[str, int] = {}  # the indexes of the interfaces that it is attached to, by their name
-        self._feeds: dict[FeedKey, Sequence] = {}  # as they are in the map
+        self._feeds: dict[FeedKey, bytes] = {}  # as they are in the map
+        self._fed: Mapping[FeedKey, Sequence] | None = None  # of what they were made
         self._refused = 0  # packets of streams that there was no room for, at the last look
         self._cleaned_at = time.monotonic()  # when entries were removed last, monotonic
         self.problem: str | None = None
@@ -180,26 +181,26 @@ class MeterAgent:
     async def _remove_all(self, desired: MeterDesired) -> None:
         """Remove the program, also that of the previous process, and what it has counted."""
         await self._detach({**desired.links, **self._attached})
-        self._store.drop(_STORED)
+        for name in _STORED.values():
+            self._store.drop(name)
         self._unload()
 
     async def _load_or_remove(self, desired: MeterDesired) -> None:
         try:
             self._load()
+            for part in self._bpf.elements(self._maps[FEEDS], self._kinds[FEEDS], _SLICE):
+                self._feeds.update((FeedKey(*decode_feed_key(key)), value) for key, value in part)
+                await asyncio.sleep(0)
         except HostError:
             with suppress(HostError):  # why nothing is measured is known
                 await self._remove_all(desired)  # else that of the previous process would count on, for no process
             raise
 
     def _load(self) -> None:
-        """Make the maps, but for the streams that the previous process left, and load the program."""
-        inherited = self._store.take(_STORED)
-        if inherited is not None and not self._bpf.is_map(inherited, self._kinds[STREAMS]):
-            os.close(inherited)
-            inherited = None
+        """Make the maps, but for those that the previous process left, and load the program."""
+        inherited = self._inherited()
         try:
-            if inherited is not None:
-                self._maps[STREAMS] = inherited
+            self._maps.update(inherited)
             for name, kind in self._kinds.items():
                 if name not in self._maps:
                     self._maps[name] = self._bpf.create_map(kind)
@@ -208,33 +209,48 @@ class MeterAgent:
         except HostError:
             self._unload()
             raise
-        if inherited is None:
-            self._store.keep(_STORED, self._maps[STREAMS])
+        if not inherited:
+            for name, stored in _STORED.items():
+                self._store.keep(stored, self._maps[name])
+
+    def _inherited(self) -> dict[str, int]:
+        """The streams that the previous process left, and by what feeds they were measured; both or none."""
+        taken = {name: self._store.take(stored) for name, stored in _STORED.items()}
+        found = {name: descriptor for name, descriptor in taken.items() if descriptor is not None}
+        if all(name in found and self._bpf.is_map(found[name], self._kinds[name]) for name in _STORED):
+            return found
+        for descriptor in found.values():
+            os.close(descriptor)
+        return {}
 
     def _unload(self) -> None:
         for descriptor in (*self._maps.values(), *(() if self._program is None else (self._program,))):
             os.close(descriptor)
         self._maps, self._program, self._feeds, self._attached = {}, None, {}, {}
-        self._refused = 0
+        self._refused, self._fed = 0, None
 
     async def _set_feeds(self, desired: MeterDesired) -> None:
-        """What a stream is has changed: its numbers begin again."""
-        keys = {**self._feeds, **desired.feeds}
-        changed = [key for key in keys if self._feeds.get(key) != desired.feeds.get(key)]
-        is_first = not self._attached  # those that the previous process counted were fed by the same file
-        descriptor = self._maps[FEEDS]
-        for place, key in enumerate(changed):
+        """What a stream is has changed, also since the previous process: its numbers begin again."""
+        if desired.feeds is self._fed:
+            return
+        changed, descriptor = list[FeedKey](), self._maps[FEEDS]
+        for place, key in enumerate((*(self._feeds.keys() - desired.feeds.keys()), *desired.feeds)):
             if place % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
             sequence = desired.feeds.get(key)
-            if sequence is None:
+            value = None if sequence is None else encode_feed(sequence)
+            if value == self._feeds.get(key):
+                continue
+            changed.append(key)
+            if value is None:
                 self._bpf.delete(descriptor, feed_key(*key))
                 del self._feeds[key]
             else:
-                self._bpf.update(descriptor, feed_key(*key), encode_feed(sequence))
-                self._feeds[key] = sequence
-        if changed and not is_first:
+                self._bpf.update(descriptor, feed_key(*key), value)
+                self._feeds[key] = value
+        if changed:
             await self._remove(of_any(changed))
+        self._fed = desired.feeds
 
     def _look_for_room(self) -> str | None:
         """Whether streams came since the last look that there is no room for."""

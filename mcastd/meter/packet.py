@@ -127,6 +127,16 @@ def feed_key(groups: IPv4Network, port: int) -> bytes:
     return FEED_KEY.pack(PORT_BITS + groups.prefixlen, port, 0, groups.network_address.packed)
 
 
+def decode_feed_key(raw: bytes) -> tuple[IPv4Network, int]:
+    """The groups and the port of a feed. Raises DecodeError."""
+    if len(raw) != FEED_KEY.size:
+        raise DecodeError("key")
+    bits, port, _, group = FEED_KEY.unpack(raw)
+    if not PORT_BITS <= bits <= PORT_BITS + 32:
+        raise DecodeError("key")
+    return IPv4Network((group, bits - PORT_BITS), strict=False), port
+
+
 def decode_key(raw: bytes) -> StreamKey:
     """What a stream is known by. Raises DecodeError."""
     if len(raw) != KEY.size:

@@ -85,8 +85,10 @@ def delete(descriptor: int, key: bytes) -> None:
 
 
 def elements(descriptor: int, kind: MapKind, count: int) -> Iterator[list[tuple[bytes, bytes]]]:
-    """All that is in a hash map, about ``count`` at a time. Raises HostError."""
-    batch, token, place = ctypes.create_string_buffer(8), ctypes.create_string_buffer(8), 0
+    """All that is in a map, about ``count`` at a time. Raises HostError."""
+    # The kernel's mark of how far it has come: 4 bytes of a hash map, a key of a trie.
+    batch, token = (ctypes.create_string_buffer(max(8, kind.key)) for _ in range(2))
+    place = 0
     while True:
         keys, values = ctypes.create_string_buffer(count * kind.key), ctypes.create_string_buffer(count * kind.value)
         pointers = ctypes.addressof(batch) if place else 0, ctypes.addressof(token)

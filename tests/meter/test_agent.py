@@ -121,6 +121,24 @@ def test_nothing_is_counted_twice_or_forgotten_when_a_process_takes_over(scene: 
     assert (found.numbers.last_gap, sum(found.gaps)) == (1, 2699)
 
 
+def test_a_feed_that_was_changed_while_no_process_ran_begins_again_and_the_others_go_on(scene: Scene) -> None:
+    others = {FeedKey(IPv4Network((f"239.7.{n // 256}.{n % 256}", 32)), 7): SEQUENCE for n in range(400)}
+
+    async def life(sequence: Sequence) -> StreamMeasure:
+        process = scene.process()
+        feeds = {**others, FeedKey(IPv4Network(GROUP), PORT): sequence}
+        process.configure(MeterDesired(True, {"t0": scene.index}, feeds))
+        task = await started(process)
+        scene.arrive(5)
+        found = await measured(process)
+        task.cancel()
+        return found
+
+    scene.host.run(lambda: life(SEQUENCE))
+    assert scene.host.run(lambda: life(SEQUENCE)).packets == 9
+    assert scene.host.run(lambda: life(Sequence(Field(0, 2)))).packets == 5
+
+
 def test_a_packet_whose_payload_is_in_pages_has_its_number(scene: Scene) -> None:
     async def life() -> None:
         process = scene.process()

@@ -3,15 +3,16 @@
 import asyncio
 import struct
 import time
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import Streams
+from mcastd.config.feed_formats import FORMATS
+from mcastd.config.model import Feed, Streams
 from mcastd.meter.agent import MeterAgent
 from mcastd.meter.desired import MeterDesired
-from mcastd.meter.packet import BUCKETS, KEY, STREAM_SIZE, At
+from mcastd.meter.packet import BUCKETS, KEY, STREAM_SIZE, At, encode_feed
 from mcastd.stream_status import StreamCount
 from mcastd.system import capabilities
 from tests.composed import ARTICLE, Host, Process, running
@@ -124,6 +125,24 @@ async def test_the_next_process_goes_on_with_the_same_entries() -> None:
 
 
 @simulated
+@pytest.mark.parametrize("is_same", [True, False])
+async def test_a_format_that_changes_while_no_process_runs_begins_the_numbers_again(is_same: bool) -> None:
+    host = Host()
+    config = replace(ARTICLE, feeds=(Feed(label="f", groups=(IPv4Network(GROUP),), sequence=FORMATS["pitch"]),))
+    async with running(config, host=host) as process:
+        await attached(process)
+        key = entry(host.bpf, index(host))
+    if not is_same:
+        config = replace(config, feeds=(Feed(label="f", groups=(IPv4Network(GROUP),), sequence=FORMATS["rtp"]),))
+    async with running(config, host=host) as process:
+        await process.up()
+        await until(lambda: host.ingress.programs.get(index(host)) == 2, "attached")
+        assert host.bpf.named("mcastd_streams1").keys() == ({key} if is_same else set())
+        assert list(host.bpf.named("mcastd_feeds1").values()) == [encode_feed(FORMATS["pitch" if is_same else "rtp"])]
+    host.close()
+
+
+@simulated
 async def test_without_the_capability_a_note_says_what_is_not_measured() -> None:
     host = Host()
     host.bpf.refuses = "bpf: map mcastd_streams1: CAP_BPF and CAP_NET_ADMIN are needed"
@@ -168,7 +187,7 @@ async def test_the_program_of_the_previous_process_does_not_stay_where_nothing_i
         await until(lambda: not host.ingress.programs, "detached")
         assert host.ingress.qdiscs == set()
         assert not host.ledger.has("qdisc", "gre1")
-        assert "meter-streams" not in host.manager.kept
+        assert not {"meter-streams", "meter-feeds"} & host.manager.kept.keys()
         expected = host.bpf.refuses or 'turned off by meter = "off" in [streams]'
         assert process.agents.meter.status(0.0) == expected
     host.close()
