@@ -181,7 +181,6 @@ def queries(tap: Tap) -> list[float]:
     return [one.when for one in found if one.data[(one.data[0] & 15) * 4] == 0x11]
 
 
-@pytest.mark.also_kernel
 def test_another_querier_forwards_and_when_its_queries_stop_the_vm_does(scene: Scene) -> None:
     start(scene)
     receive(scene, CLIENT, GROUP)
@@ -205,7 +204,6 @@ def test_another_querier_forwards_and_when_its_queries_stop_the_vm_does(scene: S
     assert forward(scene.status()).state == "forwarding"
 
 
-@pytest.mark.also_kernel
 def test_of_two_vms_one_forwards_and_the_other_takes_over(scene: Scene) -> None:
     start(scene)
     receive(scene, CLIENT, GROUP)

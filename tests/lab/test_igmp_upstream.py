@@ -82,7 +82,6 @@ def test_what_is_desired_is_joined_by_igmp_and_left(scene: Scene) -> None:
     assert scene.leaked() == 0
 
 
-@pytest.mark.also_kernel
 @pytest.mark.parametrize(("version", "answer"), [(3, 0x22), (2, 0x16)])
 def test_queries_are_answered_in_the_version_of_the_querier(scene: Scene, version: int, answer: int) -> None:
     without_applications(scene)
@@ -109,7 +108,6 @@ def kind(packet: bytes) -> int:
 
 
 @pytest.mark.alone
-@pytest.mark.also_kernel
 @pytest.mark.parametrize("number", [HAND_OVER, signal.SIGKILL], ids=["restart", "crash"])
 def test_a_restart_and_a_crash_lose_nothing_and_no_group_is_left(scene: Scene, number: signal.Signals) -> None:
     with service(scene) as manager, Tap(scene, DC, IGMP) as igmp:
