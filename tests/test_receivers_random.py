@@ -161,6 +161,7 @@ STEPS = st.one_of(
 @settings(max_examples=20, deadline=None)
 @given(st.lists(STEPS, max_size=12), NAMES)
 @example([("reload", "igmp"), ("restart", "all")], "all")
+@example([("reload", "igmp"), ("restart", "all"), ("restart", "all")], "all")
 @example([("asks", 1), ("listens", 2), ("wait", 3.0), ("reload", "no tunnels"), ("wait", 3.0)], "all")
 @example([("reload", "igmp"), ("delete_link",), ("restart", "igmp"), ("delete_link",), ("wait", 0.01)], "all")
 def test_in_the_end_whoever_wants_a_group_gets_it_and_nothing_else_is_joined(

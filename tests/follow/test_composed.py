@@ -72,7 +72,7 @@ async def test_an_application_s_join_is_sent_within_milliseconds_and_pruned_afte
         found = sent(process)
         assert found.keys() == {GROUP, "232.7.7.7"}
         assert found["232.7.7.7"] == ([SOURCE], [])
-        rows = {row.group: row for row in status(process).groups}
+        rows = {row.group: row for row in await process.agents.rows(time.monotonic())}
         assert rows[GROUP].origins == ("application",)
         kernel.leave(any_source)
         kernel.leave(of_source)
