@@ -60,13 +60,13 @@ def seen(packages: None) -> Observed:
     return {found["step"]: found for found in map(json.loads, lines)}
 
 
-def test_installed_it_is_not_enabled_and_enabled_it_runs_with_the_two_capabilities(seen: Observed) -> None:
+def test_installed_it_is_not_enabled_and_enabled_it_runs_with_the_three_capabilities(seen: Observed) -> None:
     assert seen["install"]["status"] == 0, seen["install"]["printed"]
     assert seen["install"]["enabled"] == "disabled"
     assert seen["install"]["sockets"] == ["mcastd", "mcastd"], "that charon has now, and that it makes next time"
     assert seen["start"]["status"] == 0, seen["start"]["printed"]
-    assert "CapEff:\t0000000000003000\n" in seen["start"]["process"]
-    assert "CapBnd:\t0000000000003000\n" in seen["start"]["process"]
+    assert "CapEff:\t0000008000003000\n" in seen["start"]["process"]
+    assert "CapBnd:\t0000008000003000\n" in seen["start"]["process"]
     assert seen["start"]["text"].startswith("up: 1 peer(s), 1 tunnel(s)")
     assert seen["start"]["datapaths"] == ["kernel"]
     assert seen["start"]["warnings"] == ""
