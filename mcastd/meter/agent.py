@@ -25,6 +25,7 @@ from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.wake import Wake
 
+_REFUSED_PERIOD: Final = 3600.0  # seconds
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at whether the program is attached
 _CLEAN_PERIOD: Final = 600.0  # seconds between two looks for entries that are not needed any more
 _KEPT: Final = 2 * 86400.0  # seconds without a packet after which an entry is removed
@@ -55,8 +56,8 @@ class Bpf(Protocol):
     def elements(self, descriptor: int, kind: MapKind, count: int) -> Iterator[list[tuple[bytes, bytes]]]:
         """All that is in a hash map, in parts."""
 
-    def load(self, name: str, program: bytes) -> int:
-        """The descriptor of a program."""
+    async def load_aside(self, name: str, program: bytes) -> int:
+        """The descriptor of a program, which is loaded in a thread."""
 
     def program_id(self, descriptor: int) -> int:
         """What the kernel knows a program by."""
@@ -106,6 +107,8 @@ class MeterAgent:
         self._maps: dict[str, int] = {}  # descriptors of the maps, by their name; none before the program is loaded
         self._program: int | None = None  # its descriptor
         self._number = 0  # its ID
+        self._refusal = ""  # why the kernel refused it
+        self._refused_until = 0.0  # before which it is not tried again, monotonic
         self._attached: dict[str, int] = {}  # the indexes of the interfaces that it is attached to, by their name
         self._feeds: dict[FeedKey, bytes] = {}  # as they are in the map
         self._fed: Mapping[FeedKey, Sequence] | None = None  # of what they were made
@@ -187,7 +190,7 @@ class MeterAgent:
 
     async def _load_or_remove(self, desired: MeterDesired) -> None:
         try:
-            self._load()
+            await self._load()
             for part in self._bpf.elements(self._maps[FEEDS], self._kinds[FEEDS], _SLICE):
                 self._feeds.update((FeedKey(*decode_feed_key(key)), value) for key, value in part)
                 await asyncio.sleep(0)
@@ -196,7 +199,7 @@ class MeterAgent:
                 await self._remove_all(desired)  # else that of the previous process would count on, for no process
             raise
 
-    def _load(self) -> None:
+    async def _load(self) -> None:
         """Make the maps, but for those that the previous process left, and load the program."""
         inherited = self._inherited()
         try:
@@ -204,7 +207,7 @@ class MeterAgent:
             for name, kind in self._kinds.items():
                 if name not in self._maps:
                     self._maps[name] = self._bpf.create_map(kind)
-            self._program = self._bpf.load("mcastd_meter", ebpf.assemble(program(), self._maps))
+            self._program = await self._verified(ebpf.assemble(program(), self._maps))
             self._number = self._bpf.program_id(self._program)
         except HostError:
             self._unload()
@@ -212,6 +215,17 @@ class MeterAgent:
         if not inherited:
             for name, stored in _STORED.items():
                 self._store.keep(stored, self._maps[name])
+
+    async def _verified(self, code: bytes) -> int:
+        """The program's descriptor. One that the kernel refused is not tried again soon: that takes much of a CPU."""
+        now = time.monotonic()
+        if now < self._refused_until:
+            raise HostError(self._refusal)
+        try:
+            return await self._bpf.load_aside("mcastd_meter", code)
+        except HostError as error:
+            self._refusal, self._refused_until = str(error), now + _REFUSED_PERIOD
+            raise
 
     def _inherited(self) -> dict[str, int]:
         """The streams that the previous process left, and by what feeds they were measured; both or none."""

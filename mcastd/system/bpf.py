@@ -3,6 +3,7 @@
 It takes CAP_BPF, and CAP_NET_ADMIN for the type of program. Descriptors are owned by who is given them.
 """
 
+import asyncio
 import ctypes
 import errno
 import os
@@ -134,6 +135,11 @@ def load(name: str, program: bytes) -> int:
         except HostError:
             shown = log.value.decode(errors="replace").strip()[-_SHOWN:]
             raise HostError(f"{error}; the verifier says: {shown}" if shown else str(error)) from error
+
+
+async def load_aside(name: str, program: bytes) -> int:
+    """What ``load`` does, in a thread: a verifier that refuses may take a second to find out. Raises HostError."""
+    return await asyncio.to_thread(load, name, program)
 
 
 def run(program: int, packet: bytes, *, at: int = 0, repeat: int = 1, merged: int = 0) -> Ran:

@@ -16,7 +16,8 @@ class FakeBpf:
     def __init__(self) -> None:
         self.refuses: str | None = None
         self.maps: dict[int, tuple[MapKind, dict[bytes, bytes]]] = {}  # by the inode of the descriptor
-        self.loaded = 0  # how many programs were
+        self.verifier: str | None = None  # why it refuses all programs
+        self.tried = self.loaded = 0  # how many programs were
         self._ids: dict[int, int] = {}  # of programs, by the inode
 
     def named(self, name: str) -> dict[bytes, bytes]:
@@ -51,8 +52,11 @@ class FakeBpf:
         for begin in range(0, len(found), count):
             yield found[begin : begin + count]
 
-    def load(self, name: str, program: bytes) -> int:
+    async def load_aside(self, name: str, program: bytes) -> int:
         self._require()
+        self.tried += 1
+        if self.verifier is not None:
+            raise HostError(self.verifier)
         descriptor = os.memfd_create(name)
         self.loaded += 1
         self._ids[_inode(descriptor)] = self.loaded

@@ -161,6 +161,22 @@ async def test_without_the_capability_a_note_says_what_is_not_measured() -> None
 
 
 @simulated
+async def test_a_program_that_the_kernel_refuses_is_tried_again_after_an_hour() -> None:
+    host = Host()
+    host.bpf.verifier = "bpf: program mcastd_meter: too many instructions"
+    async with running(host=host) as process:
+        await process.up()
+        await asyncio.sleep(1800.0)
+        assert process.agents.meter.status(0.0) == host.bpf.verifier
+        assert (host.bpf.tried, host.ingress.programs) == (1, {})
+        host.bpf.verifier = None
+        await asyncio.sleep(1900.0)
+        assert (host.bpf.tried, process.agents.meter.status(0.0)) == (2, None)
+        assert index(host) in host.ingress.programs
+    host.close()
+
+
+@simulated
 async def test_it_is_removed_when_it_is_turned_off() -> None:
     async with running() as process:
         await attached(process)
