@@ -29,7 +29,7 @@ DECODERS: dict[ModuleType, tuple[str, ...]] = {
         "decode_candidate_rp",
     ),
     auto_rp_packet: ("decode_udp", "decode_auto_rp", "_entry", "_groups"),
-    igmp_packet: ("decode", "_query", "_records", "_group", "_sources", "decode_code"),
+    igmp_packet: ("decode", "_query", "_v3_report", "_group", "_sources", "_listed", "decode_code"),
     ipv4: ("parse",),
     nfnetlink: ("part", "counter", "elements", "_attributes", "_required", "_number"),
     gre: ("decode", "behind_cmd"),
