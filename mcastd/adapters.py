@@ -38,7 +38,7 @@ from mcastd.system import (
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
-from mcastd.system.membership_socket import MembershipSocket, make_kernel_report
+from mcastd.system.membership_socket import MembershipSocket
 from mcastd.system.mroute import Mroute
 from mcastd.system.nft_table import Nftables
 from mcastd.system.sysctl import Sysctls
@@ -70,7 +70,6 @@ class System:
     open_igmp: igmp_transport.OpenTransport = igmp_transport.SocketTransport
     open_pim_over_gre: Callable[[Tunnel], Transport] = GreTransport
     open_membership_socket: Callable[[int], StorableSocket] = MembershipSocket
-    make_kernel_report: Callable[[int], None] = make_kernel_report
     open_mroute: Callable[[int | None], MulticastSocket] = Mroute
     multicast: MulticastRouting = ipmr
 

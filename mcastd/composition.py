@@ -123,7 +123,7 @@ class Composition:
             log=log,
             on_change=on_change,
             open_socket=system.open_membership_socket,
-            make_kernel_report=system.make_kernel_report,
+            query=system.multicast_addresses.query,
         )
         self.follow = FollowAgent(
             kernel=system.multicast_addresses,

@@ -96,7 +96,6 @@ class Host:
             open_igmp=self.segments.open,
             open_pim_over_gre=self.pim.open_over_gre,
             open_membership_socket=self.memberships_of_sockets.open,
-            make_kernel_report=self.memberships_of_sockets.report,
             open_mroute=self.multicast.open,
             multicast=self.multicast,
         )

@@ -17,7 +17,7 @@ from mcastd.igmp_host.filters import Filter, filters
 from mcastd.igmp_host.membership_sockets import MOST_SOCKETS, MembershipSocket, MembershipSockets
 from mcastd.problems import Problem
 from mcastd.status import GroupStatus
-from mcastd.system import membership_socket
+from mcastd.system import membership_socket, multicast_addresses
 from mcastd.system.fdstore import FdStore
 from mcastd.system.log import Logger
 from mcastd.system.sysctl import Sysctls
@@ -33,6 +33,7 @@ _LEAVE_TIME: Final = 0.05  # seconds that the kernel takes to report what was le
 _MAX_LISTED: Final = 20  # groups that a line in the log lists
 _PREFIX: Final = "igmp-"  # of names in the descriptor store; the tunnel and a number follow
 _OF_THE_HOST: Final = {errno.ENODEV, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPERM}  # not of one group
+_NO_ADDRESS: Final = IPv4Address(0)  # the kernel takes one of the interface
 _LIMITS: Final = {"igmp_max_memberships": 20, "igmp_max_msf": 10}  # the kernel's defaults
 
 
@@ -89,7 +90,7 @@ class IgmpHostAgent:
         log: Logger,
         on_change: Callable[[], None],
         open_socket: Callable[[int], StorableSocket] = membership_socket.MembershipSocket,
-        make_kernel_report: Callable[[int], None] = membership_socket.make_kernel_report,
+        query: Callable[[int, IPv4Address, None], None] = multicast_addresses.query,
     ) -> None:
         self.wake = Wake()
         self._wanted = wanted
@@ -98,7 +99,7 @@ class IgmpHostAgent:
         self._log = log
         self._on_change = on_change
         self._open_socket = open_socket
-        self._make_kernel_report = make_kernel_report
+        self._query = query
         self._desired = IgmpHostDesired()
         self._links: dict[str, _Link] = {}  # by the interface's name
         self._heir_of = set(map(_tunnel, store.names(_PREFIX)))  # tunnels with sockets of the previous process
@@ -290,8 +291,8 @@ class IgmpHostAgent:
             link.pending.clear()
 
     def _report(self, link: _Link) -> None:
-        with contextlib.suppress(OSError):  # the interface is gone, or down: then the kernel reports when it is up
-            self._make_kernel_report(link.settings.ifindex)
+        with contextlib.suppress(HostError):  # the interface is gone, or down: then the kernel reports when it is up
+            self._query(link.settings.ifindex, _NO_ADDRESS, None)
 
     def _inherited(self, tunnel: str) -> list[str]:
         return [name for name in self._store.names(_PREFIX) if _tunnel(name) == tunnel]

@@ -1,4 +1,4 @@
-"""A socket that joins multicast groups on one interface and receives nothing, and a query that only this host hears."""
+"""A socket that joins multicast groups on one interface and receives nothing."""
 
 import socket
 import struct
@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Final
 
-from mcastd.net.checksum import internet_checksum
 from mcastd.system import sockets
 
 _IP_MULTICAST_ALL: Final = 49
 _JOIN_GROUP, _LEAVE_GROUP, _JOIN_SOURCE_GROUP, _MSFILTER = 42, 45, 46, 48  # MCAST_*, by the interface's index
 _EXCLUDE, _INCLUDE = 0, 1
-_ALL_SYSTEMS: Final = "224.0.0.1"
 
 
 class MembershipSocket:
@@ -66,19 +64,3 @@ class MembershipSocket:
 def _address(address: IPv4Address) -> bytes:
     """A struct sockaddr_storage."""
     return struct.pack("@HH4s120x", socket.AF_INET, 0, address.packed)
-
-
-def make_kernel_report(ifindex: int) -> None:
-    """Make the kernel report all memberships of an interface at once: by a general query that only this host hears.
-
-    With an IP TTL of 0 it is looped back and does not leave (``IP_MULTICAST_LOOP``). It asks for an answer within 0 s,
-    which the kernel takes as one tick, and has the robustness and the interval that are the defaults (RFC 3376, 4.1).
-    Raises OSError.
-    """
-    with sockets.configuring(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IGMP) as sock:
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("@4s4si", bytes(4), bytes(4), ifindex))
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
-        message = struct.pack("!BBH4sBBH", 0x11, 0, 0, bytes(4), 2, 125, 0)
-        checksum = internet_checksum(message).to_bytes(2)
-        sock.sendto(message[:2] + checksum + message[4:], (_ALL_SYSTEMS, 0))
-        sock.close()

@@ -85,7 +85,7 @@ class FakeMemberships:
             if not sock.closed:
                 sock.close()
 
-    def report(self, ifindex: int) -> None:
+    def query(self, ifindex: int, _source: IPv4Address, _group: None) -> None:
         self.reports.append(ifindex)
 
     def refuse(self) -> None:

@@ -50,7 +50,7 @@ class Bench:
             log=host.log.logger,
             on_change=self._changed,
             open_socket=host.kernel.open,
-            make_kernel_report=host.kernel.report,
+            query=host.kernel.query,
         )
 
     def _changed(self) -> None:
