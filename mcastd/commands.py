@@ -77,7 +77,8 @@ class Commands:
 
     async def _on_join(self, arguments: dict[str, Any]) -> str:
         group, source, tunnel = self._entry(arguments)
-        require_joinable(group, source, wiring.ssm_ranges(self._agents.config, tunnel))
+        ranges = next(one.ssm_ranges for one in self._agents.config.tunnels if one.name == tunnel)
+        require_joinable(group, source, ranges)
         self._agents.wanted.join(tunnel, group, source, COMMAND)
         self._handover.joined(group, source, tunnel)
         return self._saved("joined", group, source, "it will be forgotten at a restart")

@@ -33,18 +33,8 @@ def expected(
 ) -> Iterator[GroupStatus]:
     """Every entry on tunnels whose far end sends unasked; or those of one group."""
     for name in tunnels:
-        table = wanted.of(name)
-        for group, source, origins in table.entries() if only is None else table.entries_of(only):
-            since = min(table.since(group, source, origin) or now for origin in origins)
-            yield GroupStatus(
-                group=str(group),
-                source=None if source is None else str(source),
-                tunnel=name,
-                tunnels=wanted.where(group, source),
-                state="expected",
-                origins=origins,
-                uptime=now - since,
-            )
+        for group in wanted.of(name).groups() if only is None else (only,):
+            yield from wanted.rows(name, group, "expected", now)
 
 
 def build(group: IPv4Address, known: Known, now: float) -> GroupReport:

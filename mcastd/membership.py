@@ -25,8 +25,8 @@ class DesiredGroup(NamedTuple):
     excluded: frozenset[IPv4Address] = NONE
 
 
-_NOTHING: Final = DesiredGroup()
-_ANY_SOURCE: Final = DesiredGroup(any_source=True)
+NOTHING: Final = DesiredGroup()
+ANY_SOURCE: Final = DesiredGroup(any_source=True)
 
 
 @dataclass(slots=True)
@@ -194,13 +194,13 @@ class Membership:
         """
         found = self._groups.get(group)
         if found is None:
-            return _NOTHING
+            return NOTHING
         any_source: dict[str, frozenset[IPv4Address]] = found.any_source
         sources = frozenset(found.sources) or NONE
         if without is not None:
             any_source = {origin: excluded for origin, excluded in any_source.items() if origin != without}
             sources = frozenset(source for source, origins in found.sources.items() if origins != (without,))
         if any_source and not sources and not any(any_source.values()):
-            return _ANY_SOURCE
+            return ANY_SOURCE
         excluded = frozenset.intersection(*any_source.values()) - sources if any_source else NONE
         return DesiredGroup(bool(any_source), sources, excluded or NONE)

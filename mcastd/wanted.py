@@ -4,7 +4,7 @@ The daemon has two of these: what is desired from upstream, by tunnel, and what 
 downstream interface. Those who write name an origin (``mcastd.membership``); those who read listen.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, TypeAlias
 
@@ -12,6 +12,7 @@ from mcastd.config.value_types import LINK_LOCAL_GROUPS
 from mcastd.errors import McastdError
 from mcastd.membership import NONE, DesiredGroup, GroupSource, Membership
 from mcastd.net.prefix_table import in_ranges
+from mcastd.status import GroupStatus, JoinState
 
 FILE: Final = "file"
 COMMAND: Final = "command"
@@ -23,6 +24,11 @@ Listener: TypeAlias = Callable[[str, Sequence[IPv4Address]], None]
 """Called with an interface and the groups of it that have changed."""
 
 
+def can_send(source: IPv4Address) -> bool:
+    """Whether packets can come from an address; the kernel lets a socket ask for any."""
+    return not (source.is_multicast or source.is_unspecified or source.is_loopback)
+
+
 def require_joinable(group: IPv4Address, source: IPv4Address | None, ssm_ranges: Sequence[IPv4Network] = ()) -> None:
     """Raise McastdError, with the reason, for what nothing can join."""
     if not group.is_multicast:
@@ -31,7 +37,7 @@ def require_joinable(group: IPv4Address, source: IPv4Address | None, ssm_ranges:
         raise McastdError(f"{group} is link-local ({LINK_LOCAL_GROUPS}): it is never joined upstream")
     if source is None and in_ranges(group, ssm_ranges):
         raise McastdError(f"{group} is source-specific: name the source to join")
-    if source is not None and (source.is_multicast or source.is_unspecified or source.is_loopback):
+    if source is not None and not can_send(source):
         raise McastdError(f"{source} cannot be a source: a unicast address is needed")
 
 
@@ -82,6 +88,21 @@ class Wanted:
         """Since when a group is desired on an interface by those that desire it now; None if it is not."""
         found = self._memberships.get(name)
         return None if found is None else found.since_first(group)
+
+    def rows(self, name: str, group: IPv4Address, state: JoinState, now: float) -> Iterator[GroupStatus]:
+        """The entries of a group on an interface for status, in this state since they are desired."""
+        table = self.of(name)
+        for _, source, origins in table.entries_of(group):
+            since = min(table.since(group, source, origin) or now for origin in origins)
+            yield GroupStatus(
+                group=str(group),
+                source=None if source is None else str(source),
+                tunnel=name,
+                tunnels=self.where(group, source),
+                state=state,
+                origins=origins,
+                uptime=now - since,
+            )
 
     # Changes
 

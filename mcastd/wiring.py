@@ -26,7 +26,7 @@ from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeAlias
 
-from mcastd.config.model import SSM_RANGE, Child, Config, Peer, Tunnel
+from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.firewall import rules
@@ -155,12 +155,6 @@ def joining(config: Config) -> list[str]:
     return [tunnel.name for tunnel in config.tunnels if tunnel.upstream_protocol != "none"]
 
 
-def ssm_ranges(config: Config, name: str) -> tuple[IPv4Network, ...]:
-    """The groups that are joined on a tunnel with sources only."""
-    pim = next(tunnel.pim for tunnel in config.tunnels if tunnel.name == name)
-    return (SSM_RANGE,) if pim is None else pim.ssm_ranges
-
-
 def file_entries(config: Config) -> dict[str, list[GroupSource]]:
     """What the file desires, by tunnel."""
     found: dict[str, list[GroupSource]] = {tunnel.name: [] for tunnel in config.tunnels}
@@ -221,7 +215,7 @@ def follow(inputs: Inputs) -> FollowDesired:
             linger=tunnel.linger,
             igmpv3=tunnel.upstream_protocol != "igmp",
             reports_logged=inputs.config.firewall.guard and rules.drops_igmp_at_once(tunnel),
-            ssm_ranges=tunnel.pim.ssm_ranges if tunnel.pim is not None else (SSM_RANGE,),
+            ssm_ranges=tunnel.ssm_ranges,
             needs_rp=tunnel.upstream_protocol == "pim",
             rp_ranges=_rp_ranges(tunnel),
             rp_changes=inputs.up.rp_changes.get(tunnel.name, 0),
@@ -283,7 +277,7 @@ def forward(inputs: Inputs) -> ForwardDesired:
     tunnels = {
         tunnel.name: ForwardTunnel(
             links.get(tunnel.name),
-            ssm_ranges(inputs.config, tunnel.name),
+            tunnel.ssm_ranges,
             needs_rp=tunnel.upstream_protocol == "pim",
             rp_ranges=_rp_ranges(tunnel),
             rp_changes=inputs.up.rp_changes.get(tunnel.name, 0),

@@ -284,6 +284,11 @@ class Tunnel(Struct, frozen=True, kw_only=True):
         """How groups are joined on the tunnel; it is "pim" only if there is ``pim``."""
         return self.upstream or ("none" if self.pim is None else "pim")
 
+    @property
+    def ssm_ranges(self) -> tuple[IPv4Network, ...]:
+        """The groups that are joined on the tunnel with sources only."""
+        return (SSM_RANGE,) if self.pim is None else self.pim.ssm_ranges
+
 
 class Group(Struct, frozen=True, kw_only=True):
     """``[[groups]]``: a group to join on a tunnel; with sources, (S,G) for each, else (*,G)."""

@@ -15,6 +15,11 @@ from mcastd.config.report import Report, dotted, shown
 
 MULTICAST: Final = IPv4Network("224.0.0.0/4")
 LINK_LOCAL_GROUPS: Final = IPv4Network("224.0.0.0/24")
+LOCAL_GROUPS: Final = (LINK_LOCAL_GROUPS, IPv4Network("239.255.0.0/16"))
+"""The link, and the smallest scope of administrators (RFC 2365, section 6.1), whose groups stay where they are.
+
+SSDP and the like join some of them on every interface.
+"""
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_LABEL: Final = 63
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")

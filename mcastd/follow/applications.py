@@ -23,7 +23,7 @@ from typing import Final, NamedTuple, TypeAlias
 from mcastd.follow import members, scope
 from mcastd.follow.members import is_open
 from mcastd.follow.settings import FollowedTunnel
-from mcastd.membership import NONE, DesiredGroup
+from mcastd.membership import NONE, NOTHING, DesiredGroup
 from mcastd.net.memberships import NO_MEMBERS, Members
 from mcastd.status import NotFollowedReason
 
@@ -33,11 +33,10 @@ LOST_FOR: Final = 3600.0
 """Seconds for which memberships that were lost with an interface are remembered."""
 
 _MOST_ASKED: Final = 16  # groups that are asked for one by one; of more, all are asked for
-_NOTHING: Final = DesiredGroup()
 
 
 def _nothing(_group: IPv4Address) -> DesiredGroup:
-    return _NOTHING
+    return NOTHING
 
 
 class Want(NamedTuple):
@@ -63,9 +62,9 @@ class _Group:
     members: Members = NO_MEMBERS
     any_source: bool = False  # whether any of the sockets wants every source, as far as is known
     answered: bool = False  # whether a report said so, of the sockets that there are now
-    live: DesiredGroup = _NOTHING  # what of their desire is followed
+    live: DesiredGroup = NOTHING  # what of their desire is followed
     counted: int = 0  # how many entries of it take room
-    wanted: DesiredGroup = _NOTHING  # that, and what lingers
+    wanted: DesiredGroup = NOTHING  # that, and what lingers
     lingers: dict[IPv4Address | None, float] = field(default_factory=dict)  # until when, by source
 
 
@@ -145,7 +144,7 @@ class Applications:
             self._settle(group, state, now)
             if state.wanted != before:
                 effects.append(Want(group, state.wanted))
-            if not state.members.users and state.wanted == _NOTHING:
+            if not state.members.users and state.wanted == NOTHING:
                 del self._groups[group]
         while self.lost and self._lost_until() <= now:
             del self.lost[next(iter(self.lost))]
@@ -160,7 +159,7 @@ class Applications:
     def wanted(self, group: IPv4Address) -> DesiredGroup:
         """The last ``Want`` of a group."""
         state = self._groups.get(group)
-        return state.wanted if state is not None else _NOTHING
+        return state.wanted if state is not None else NOTHING
 
     def _lost_until(self) -> float:
         """When the group that was lost first is forgotten; infinite if none was."""

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Final
 
 from mcastd.follow.applications import Applications
-from mcastd.membership import Membership
+from mcastd.membership import NOTHING, Membership
 from mcastd.problems import Problem
 from mcastd.status import ApplicationsStatus, NotFollowedStatus
 from mcastd.wanted import APPLICATION
@@ -20,7 +20,7 @@ def status(applications: Applications, desired: Membership, problem: str | None)
     refused = (
         NotFollowedStatus(str(group), reason)
         for group, reason in applications.refused.items()
-        if reason == "limit" or not _is_desired_by_others(desired, group)
+        if reason == "limit" or desired.desired(group, without=APPLICATION) == NOTHING
     )
     return ApplicationsStatus(
         joins=applications.live,
@@ -50,9 +50,3 @@ def problems(applications: Applications, problem: str | None, refused: str | Non
 def _names(groups: Iterable[IPv4Address], count: int) -> str:
     more = f" and {count - _NAMED} more" if count > _NAMED else ""
     return ", ".join(map(str, islice(groups, _NAMED))) + more
-
-
-def _is_desired_by_others(desired: Membership, group: IPv4Address) -> bool:
-    wish = desired.desired(group)
-    sources = (*((None,) if wish.any_source else ()), *wish.sources)
-    return any(set(desired.origins(group, source)) - {APPLICATION} for source in sources)

@@ -1,31 +1,25 @@
 """Which groups are followed, and why others are not. Pure."""
 
-from ipaddress import IPv4Address, IPv4Network
-from typing import Final
+from ipaddress import IPv4Address
 
-from mcastd.config.value_types import LINK_LOCAL_GROUPS
+from mcastd.config.value_types import LOCAL_GROUPS
 from mcastd.follow.settings import FollowedTunnel
-from mcastd.membership import DesiredGroup
+from mcastd.membership import NOTHING, DesiredGroup
 from mcastd.net.prefix_table import in_ranges
 from mcastd.status import NotFollowedReason
-
-LOCAL: Final = (LINK_LOCAL_GROUPS, IPv4Network("239.255.0.0/16"))
-"""The link, and the smallest scope of administrators (RFC 2365, section 6.1), whose groups stay where they are.
-
-SSDP and the like join some of them on every interface.
-"""
+from mcastd.wanted import can_send
 
 
 def is_local(group: IPv4Address) -> bool:
     """Whether a group never leaves its link or site, so that nothing upstream is concerned."""
-    return in_ranges(group, LOCAL)
+    return in_ranges(group, LOCAL_GROUPS)
 
 
 def followed(tunnel: FollowedTunnel, group: IPv4Address, desired: DesiredGroup) -> DesiredGroup:
     """What of it is joined upstream."""
     if is_local(group) or _refusal(tunnel, group) is not None:
-        return DesiredGroup()
-    sources = frozenset(one for one in desired.sources if _can_send(one))
+        return NOTHING
+    sources = frozenset(one for one in desired.sources if can_send(one))
     if desired.any_source and in_ranges(group, tunnel.ssm_ranges):
         return DesiredGroup(sources=sources)
     return desired._replace(sources=sources)
@@ -33,16 +27,11 @@ def followed(tunnel: FollowedTunnel, group: IPv4Address, desired: DesiredGroup) 
 
 def refusal(tunnel: FollowedTunnel, group: IPv4Address, desired: DesiredGroup) -> NotFollowedReason | None:
     """Why not all of it is joined upstream; None if all is, and for groups that are local."""
-    if is_local(group) or desired == DesiredGroup():
+    if is_local(group) or desired == NOTHING:
         return None
     if (reason := _refusal(tunnel, group)) is not None:
         return reason
     return "source_specific" if desired.any_source and in_ranges(group, tunnel.ssm_ranges) else None
-
-
-def _can_send(source: IPv4Address) -> bool:
-    """The kernel lets a socket ask for any source."""
-    return not (source.is_multicast or source.is_unspecified or source.is_loopback)
 
 
 def _refusal(tunnel: FollowedTunnel, group: IPv4Address) -> NotFollowedReason | None:

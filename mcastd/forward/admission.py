@@ -2,15 +2,11 @@
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
-from typing import Final
 
 from mcastd.config.model import Forward
-from mcastd.config.value_types import LINK_LOCAL_GROUPS
-from mcastd.membership import DesiredGroup
+from mcastd.config.value_types import LINK_LOCAL_GROUPS, LOCAL_GROUPS
+from mcastd.membership import NOTHING, DesiredGroup
 from mcastd.net.prefix_table import in_ranges
-
-_LOCAL_SCOPE: Final = (IPv4Network("239.255.0.0/16"),)  # RFC 2365, section 6.1
-NOTHING: Final = DesiredGroup()
 
 
 class Admission:
@@ -44,7 +40,7 @@ class Admission:
 def _allowed(
     group: IPv4Address, desired: DesiredGroup, config: Forward, ssm_ranges: Iterable[IPv4Network]
 ) -> DesiredGroup:
-    in_range = in_ranges(group, config.groups) if config.groups else not in_ranges(group, _LOCAL_SCOPE)
+    in_range = in_ranges(group, config.groups) if config.groups else not in_ranges(group, LOCAL_GROUPS)
     if not in_range or group in LINK_LOCAL_GROUPS or not (desired.any_source or desired.sources):
         return NOTHING
     if in_ranges(group, tuple(ssm_ranges)):

@@ -13,12 +13,12 @@ from typing import Final
 from mcastd.config.model import SSM_RANGE, Forward
 from mcastd.errors import McastdError
 from mcastd.forward import inherited, plan
-from mcastd.forward.admission import NOTHING, Admission
+from mcastd.forward.admission import Admission
 from mcastd.forward.desired import ForwardDesired
 from mcastd.forward.inherited import INHERITED
 from mcastd.forward.plan import Receiver
 from mcastd.forward.table import Table
-from mcastd.membership import DesiredGroup
+from mcastd.membership import ANY_SOURCE, NOTHING, DesiredGroup
 from mcastd.net.mroute import Key
 from mcastd.wanted import HOSTS, STATIC, Wanted
 
@@ -199,7 +199,7 @@ class Groups:
         if self._joins(config.name):
             desired = membership.desired(group)
         elif self._is_unasked(config) and STATIC in membership.origins(group, None):
-            desired = DesiredGroup(any_source=True)
+            desired = ANY_SOURCE
         admission = self._admissions.setdefault(config.name, Admission())
         before = len(admission.admitted)
         found = admission.admit(group, desired, config, self._ssm_ranges(config))

@@ -20,7 +20,7 @@ from mcastd.igmp.report import igmp_status
 from mcastd.igmp.settings import Election, IgmpDesired, IgmpInterface
 from mcastd.igmp.transport import OpenTransport, SocketTransport
 from mcastd.links import Link
-from mcastd.membership import DesiredGroup
+from mcastd.membership import NOTHING, DesiredGroup
 from mcastd.net import ipv4
 from mcastd.net.igmp import V3Report, decode
 from mcastd.problems import Problem
@@ -335,7 +335,7 @@ class IgmpAgent:
 
     def _wish(self, name: str, group: IPv4Address) -> DesiredGroup:
         one = self._interfaces.get(name)
-        return one.querier.desired(group) if one is not None else DesiredGroup()
+        return one.querier.desired(group) if one is not None else NOTHING
 
     def _begin_to_pass_on(self) -> None:
         if self._passed_on and self._passing is None:

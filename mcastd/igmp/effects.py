@@ -16,7 +16,7 @@ class SendQuery:
 
 @dataclass(frozen=True, slots=True)
 class GroupChanged:
-    """The hosts desire something else of a group than before; ``DesiredGroup()``: nothing any more."""
+    """The hosts desire something else of a group than before; ``NOTHING``: nothing any more."""
 
     group: IPv4Address
     desired: DesiredGroup

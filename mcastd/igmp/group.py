@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 
 from mcastd.igmp.members import Hosts, Members
 from mcastd.igmp.settings import Timing
-from mcastd.membership import DesiredGroup
+from mcastd.membership import ANY_SOURCE, NOTHING, DesiredGroup
 from mcastd.net.igmp import Query, RecordType
 
 MAX_SOURCES: Final = 128
@@ -35,8 +35,6 @@ MAX_SOURCES: Final = 128
 
 _Sources = frozenset[IPv4Address]
 _NONE: Final[_Sources] = frozenset()
-_NOTHING: Final = DesiredGroup()
-_ANY_SOURCE: Final = DesiredGroup(any_source=True)
 _EXCLUDE: Final = (RecordType.IS_EX, RecordType.TO_EX)
 
 
@@ -74,7 +72,7 @@ class Group:
         self.members = Members(hosts)
         self.since = now  # when it was first reported
         self.due = inf  # the time of its entry among the querier's deadlines
-        self.reported = _NOTHING  # what is desired of it, as passed on last
+        self.reported = NOTHING  # what is desired of it, as passed on last
         self._timer = 0.0  # the Group Timer: the mode is EXCLUDE until then
         self._sources: dict[IPv4Address, float] = {}  # the Source Timers; of sources in Y they have run out
         self._v1_until = self._v2_until = 0.0  # the Older Host Present timers
@@ -107,7 +105,7 @@ class Group:
     def desired(self, now: float) -> DesiredGroup:
         """What is to be forwarded (section 6.3)."""
         if not self._sources:
-            return _ANY_SOURCE if self._timer > now else _NOTHING
+            return ANY_SOURCE if self._timer > now else NOTHING
         running = frozenset(source for source, until in self._sources.items() if until > now)
         if self._timer > now:
             return DesiredGroup(any_source=True, excluded=frozenset(self._sources) - running)

@@ -29,7 +29,7 @@ from mcastd.igmp.effects import Effect, GroupChanged, LimitReached, OlderQuerier
 from mcastd.igmp.group import Group
 from mcastd.igmp.members import Hosts, Member
 from mcastd.igmp.settings import RESPONSE_GRACE, Election, IgmpInterface, Timing
-from mcastd.membership import DesiredGroup
+from mcastd.membership import NOTHING, DesiredGroup
 from mcastd.net.igmp import (
     ALL_SYSTEMS,
     UNSPECIFIED,
@@ -136,7 +136,7 @@ class Querier:
     def desired(self, group: IPv4Address) -> DesiredGroup:
         """What is desired of a group, as passed on last."""
         found = self.groups.get(group)
-        return found.reported if found is not None else DesiredGroup()
+        return found.reported if found is not None else NOTHING
 
     # Configuration
 
@@ -164,7 +164,7 @@ class Querier:
 
     def stop(self) -> list[Effect]:
         """The interface is gone: so are all groups."""
-        effects: list[Effect] = [GroupChanged(group, DesiredGroup()) for group in self.groups]
+        effects: list[Effect] = [GroupChanged(group, NOTHING) for group in self.groups]
         self.groups.clear()
         self._due.clear()
         return effects

@@ -11,11 +11,13 @@ from ipaddress import IPv4Address
 from math import inf
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from mcastd.errors import HostError
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.igmp_host.filters import Filter, filters
 from mcastd.igmp_host.membership_sockets import MOST_SOCKETS, MembershipSocket, MembershipSockets
-from mcastd.problems import Problem
+from mcastd.problems import Problem, ProblemCode
 from mcastd.status import GroupStatus
 from mcastd.system import membership_socket, multicast_addresses
 from mcastd.system.fdstore import FdStore
@@ -161,20 +163,13 @@ class IgmpHostAgent:
     def _groups(self, now: float, only: IPv4Address | None = None) -> Iterator[GroupStatus]:
         for name in self._desired.tunnels:
             link, table = self._links.get(name), self._wanted.of(name)
-            for group, source, origins in table.entries() if only is None else table.entries_of(only):
+            for group in table.groups() if only is None else (only,):
                 problem = f"tunnel {name} is down" if link is None else link.failed.get(group)
-                since = min(table.since(group, source, origin) or now for origin in origins)
-                yield GroupStatus(
-                    group=str(group),
-                    source=None if source is None else str(source),
-                    tunnel=name,
-                    tunnels=self._wanted.where(group, source),
-                    state="joined" if problem is None else "not joined",
-                    origins=origins,
-                    uptime=now - since if problem is None else None,
-                    problem=problem,
-                    problem_code=None if problem is None else "tunnel_down" if link is None else "igmp_join_failed",
-                )
+                code: ProblemCode = "tunnel_down" if link is None else "igmp_join_failed"
+                for row in self._wanted.rows(name, group, "joined", now):
+                    if problem is not None:
+                        row = replace(row, state="not joined", uptime=None, problem=problem, problem_code=code)
+                    yield row
 
     def filters(self, name: str, group: IPv4Address) -> tuple[Filter, ...]:
         """Those of our sockets that have joined a group on a tunnel.
