@@ -5,6 +5,7 @@ downstream interface. Those who write name an origin (``mcastd.membership``); th
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, TypeAlias
 
@@ -39,6 +40,27 @@ def require_joinable(group: IPv4Address, source: IPv4Address | None, ssm_ranges:
         raise McastdError(f"{group} is source-specific: name the source to join")
     if source is not None and not can_send(source):
         raise McastdError(f"{source} cannot be a source: a unicast address is needed")
+
+
+@dataclass(frozen=True, slots=True)
+class Rps:
+    """The rendezvous points of a tunnel; ``needed`` is that a group is joined there from any source by its one.
+
+    Those of the configuration serve ``ranges``, and of those that were learned ``has`` knows; ``changes`` has grown
+    when that may have changed.
+    """
+
+    needed: bool = False
+    ranges: tuple[IPv4Network, ...] = ()
+    changes: int = 0
+    has: Callable[[IPv4Address], bool] = field(default=NONE.__contains__, compare=False)
+
+    def serves(self, group: IPv4Address) -> bool:
+        """Whether a group can be joined from any source."""
+        return not self.needed or in_ranges(group, self.ranges) or self.has(group)
+
+
+NEEDS_NO_RP: Final = Rps()
 
 
 class Wanted:

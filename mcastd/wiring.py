@@ -23,7 +23,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import TypeAlias
 
 from mcastd.config.model import Child, Config, Peer, Tunnel
@@ -32,7 +32,7 @@ from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.firewall import rules
 from mcastd.firewall.rules import FirewallDesired, unguarded
 from mcastd.follow.members import SocketFilter
-from mcastd.follow.settings import FollowDesired, FollowedTunnel, no_rp, no_sockets
+from mcastd.follow.settings import FollowDesired, FollowedTunnel, no_sockets
 from mcastd.forward.desired import ForwardDesired, ForwardTunnel
 from mcastd.igmp.settings import Election, IgmpDesired
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
@@ -46,8 +46,14 @@ from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival, 
 from mcastd.streams.feeds import WantedSince, never_wanted
 from mcastd.tunnel.desired import LinkView, TunnelsDesired
 from mcastd.tunnel.mtu import Carrier
+from mcastd.wanted import Rps
 
 HasArrived: TypeAlias = Callable[[str, IPv4Address | None, IPv4Address], bool]
+
+
+def no_rp(_tunnel: str, _group: IPv4Address) -> bool:
+    """The answer while no rendezvous point has been learned."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +222,7 @@ def follow(inputs: Inputs) -> FollowDesired:
             igmpv3=tunnel.upstream_protocol != "igmp",
             reports_logged=inputs.config.firewall.guard and rules.drops_igmp_at_once(tunnel),
             ssm_ranges=tunnel.ssm_ranges,
-            needs_rp=tunnel.upstream_protocol == "pim",
-            rp_ranges=_rp_ranges(tunnel),
-            rp_changes=inputs.up.rp_changes.get(tunnel.name, 0),
-            has_rp=partial(inputs.up.has_rp, tunnel.name),
+            rps=_rps(inputs, tunnel),
             own_sockets=partial(inputs.up.own_sockets, tunnel.name),
         )
         for tunnel in inputs.config.tunnels
@@ -228,9 +231,11 @@ def follow(inputs: Inputs) -> FollowDesired:
     return FollowDesired(tuple(followed), tuple(tunnel.name for tunnel in inputs.config.tunnels))
 
 
-def _rp_ranges(tunnel: Tunnel) -> tuple[IPv4Network, ...]:
-    """The groups that have a rendezvous point in the configuration."""
-    return tuple(groups for rp in tunnel.pim.rp for groups in rp.groups) if tunnel.pim is not None else ()
+def _rps(inputs: Inputs, tunnel: Tunnel) -> Rps:
+    """By which rendezvous points groups are joined on a tunnel."""
+    ranges = tuple(groups for rp in tunnel.pim.rp for groups in rp.groups) if tunnel.pim is not None else ()
+    changes, has = inputs.up.rp_changes.get(tunnel.name, 0), partial(inputs.up.has_rp, tunnel.name)
+    return Rps(tunnel.upstream_protocol == "pim", ranges, changes, has)
 
 
 def igmp(inputs: Inputs) -> IgmpDesired:
@@ -275,14 +280,7 @@ def forward(inputs: Inputs) -> ForwardDesired:
     """The interfaces that are forwarded to, the tunnels, and on which links this host is the querier."""
     links = {name: link.index for name, link in inputs.up.links.items()}
     tunnels = {
-        tunnel.name: ForwardTunnel(
-            links.get(tunnel.name),
-            tunnel.ssm_ranges,
-            needs_rp=tunnel.upstream_protocol == "pim",
-            rp_ranges=_rp_ranges(tunnel),
-            rp_changes=inputs.up.rp_changes.get(tunnel.name, 0),
-            has_rp=partial(inputs.up.has_rp, tunnel.name),
-        )
+        tunnel.name: ForwardTunnel(links.get(tunnel.name), tunnel.ssm_ranges, _rps(inputs, tunnel))
         for tunnel in inputs.config.tunnels
     }
     elections = inputs.up.elections

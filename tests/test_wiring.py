@@ -18,6 +18,7 @@ from mcastd.ipsec.state import ChildView
 from mcastd.meter.desired import FeedKey, MeterDesired
 from mcastd.streams.desired import ChildArrival, TunnelArrival
 from mcastd.tunnel.desired import LinkView
+from mcastd.wanted import Rps
 from mcastd.wiring import Inputs, Up
 
 CHILD = Child(
@@ -258,10 +259,10 @@ def test_forwarding_knows_where_a_group_has_a_rendezvous_point() -> None:
     both = config(tunnels=(replace(TUNNEL, pim=pim), by_igmp))
     up = {"rp_changes": {"gre1": 3}, "has_rp": lambda name, of: name == "gre1" and of == group}
     found = wiring.forward(inputs(both, **up)).tunnels
-    assert (found["gre1"].needs_rp, found["gre1"].rp_ranges, found["gre1"].rp_changes) == (True, (ranges,), 3)
-    assert found["gre1"].has_rp(group)
-    assert not found["gre1"].has_rp(group + 1)
-    assert not found["gre2"].needs_rp
+    assert found["gre1"].rps == Rps(needed=True, ranges=(ranges,), changes=3)
+    assert found["gre1"].rps.has(group)
+    assert not found["gre1"].rps.has(group + 1)
+    assert not found["gre2"].rps.needed
 
 
 def test_the_meter_measures_what_exists_and_of_two_feeds_the_first_holds() -> None:

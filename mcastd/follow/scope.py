@@ -41,6 +41,6 @@ def _refusal(tunnel: FollowedTunnel, group: IPv4Address) -> NotFollowedReason | 
         return "excepted"
     if isinstance(tunnel.follow, tuple):
         return None if in_ranges(group, tunnel.follow) else "out_of_range"
-    if tunnel.needs_rp and not in_ranges(group, (*tunnel.ssm_ranges, *tunnel.rp_ranges)) and not tunnel.has_rp(group):
+    if not in_ranges(group, tunnel.ssm_ranges) and not tunnel.rps.serves(group):
         return "no_rp"
     return None

@@ -8,11 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from mcastd.config.model import SSM_RANGE
 from mcastd.follow.members import SocketFilter
 from mcastd.status import ApplicationsStatus
-
-
-def no_rp(_tunnel: str, _group: IPv4Address) -> bool:
-    """The answer while no rendezvous point is known."""
-    return False
+from mcastd.wanted import NEEDS_NO_RP, Rps
 
 
 def no_sockets(_tunnel: str, _group: IPv4Address) -> Sequence[SocketFilter]:
@@ -24,9 +20,7 @@ def no_sockets(_tunnel: str, _group: IPv4Address) -> Sequence[SocketFilter]:
 class FollowedTunnel:
     """A tunnel whose interface exists, by the configuration's names; ``address`` is ours on it.
 
-    ``igmpv3`` is that its interface is held to IGMPv3. ``needs_rp`` is that a group outside of ``ssm_ranges`` is joined
-    by its rendezvous point: those of the configuration serve ``rp_ranges``, and of those that were learned ``has_rp``
-    knows; ``rp_changes`` has grown when that may have changed.
+    ``igmpv3`` is that its interface is held to IGMPv3. Groups outside of ``ssm_ranges`` are joined by ``rps``.
     ``reports_logged`` is that IGMP of this host is dropped before it reaches the interface, and logged for us;
     ``own_sockets`` knows with which filters sockets of mcastd have joined a group there.
     """
@@ -40,11 +34,8 @@ class FollowedTunnel:
     linger: float = 5.0
     igmpv3: bool = True
     ssm_ranges: tuple[IPv4Network, ...] = (SSM_RANGE,)
-    needs_rp: bool = True
-    rp_ranges: tuple[IPv4Network, ...] = ()
-    rp_changes: int = 0
+    rps: Rps = NEEDS_NO_RP
     reports_logged: bool = False
-    has_rp: Callable[[IPv4Address], bool] = field(default=partial(no_rp, ""), compare=False)
     own_sockets: Callable[[IPv4Address], Sequence[SocketFilter]] = field(default=partial(no_sockets, ""), compare=False)
 
 

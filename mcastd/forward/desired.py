@@ -1,39 +1,30 @@
 """What the forward agent is configured with, and what other agents and status see of it. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple, TypeAlias
 
 from mcastd.config.model import SSM_RANGE, Forward
 from mcastd.membership import DesiredGroup
-from mcastd.net.prefix_table import in_ranges
 from mcastd.status import ForwardStatus
-
-
-def _no_rp(_group: IPv4Address) -> bool:
-    return False
+from mcastd.wanted import NEEDS_NO_RP, Rps
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardTunnel:
-    """A tunnel: the index of its link, and the groups that are joined there with sources only.
+    """A tunnel: the index of its link, the groups that are joined there with sources only, and by which ``rps`` others.
 
     ``index`` is None while it is not known, as at a start: then the link that the previous process left is the tunnel.
-    ``needs_rp`` is that a group is joined from any source by its rendezvous point: those of the configuration serve
-    ``rp_ranges``, and of those that were learned ``has_rp`` knows; ``rp_changes`` has grown when that may have changed.
     """
 
     index: int | None
     ssm_ranges: tuple[IPv4Network, ...] = (SSM_RANGE,)
-    needs_rp: bool = False
-    rp_ranges: tuple[IPv4Network, ...] = ()
-    rp_changes: int = 0
-    has_rp: Callable[[IPv4Address], bool] = field(default=_no_rp, compare=False)
+    rps: Rps = NEEDS_NO_RP
 
     def joinable(self, group: IPv4Address, desired: DesiredGroup) -> DesiredGroup:
         """What of it can be joined there: without a rendezvous point the sources that are asked for."""
-        if desired.any_source and self.needs_rp and not in_ranges(group, self.rp_ranges) and not self.has_rp(group):
+        if desired.any_source and not self.rps.serves(group):
             return DesiredGroup(sources=desired.sources)
         return desired
 

@@ -27,7 +27,7 @@ from mcastd.membership import DesiredGroup
 from mcastd.net import ipv4
 from mcastd.net.igmp import ALL_SYSTEMS, MessageType
 from mcastd.system import multicast_addresses, sysctl
-from mcastd.wanted import Wanted
+from mcastd.wanted import Rps, Wanted
 from tests.fakes.memory import MemoryLedger, MemoryLog
 from tests.loops import looping
 from tests.namespaces import Namespace, until
@@ -121,7 +121,7 @@ class Following:
             index,
             IPv4Address(OWN),
             linger=self.linger,
-            has_rp=lambda _: True,
+            rps=Rps(needed=True, has=lambda _: True),
             limit=5000,
             reports_logged=self.reports_logged,
         )

@@ -14,7 +14,7 @@ from mcastd.follow.agent import FollowAgent
 from mcastd.follow.applications import LOST_FOR
 from mcastd.follow.settings import FollowDesired, FollowedTunnel
 from mcastd.membership import NONE, DesiredGroup
-from mcastd.wanted import APPLICATION, FILE, Wanted
+from mcastd.wanted import APPLICATION, FILE, Rps, Wanted
 from tests.fakes.applications import INDEX, OWN, FakeApplications
 from tests.fakes.clock import simulated, until
 from tests.fakes.memory import MemoryLedger, MemoryLog
@@ -24,7 +24,7 @@ from tests.test_costs import calls
 
 VERSION = "net/ipv4/conf/gre1/force_igmp_version"
 GROUP = IPv4Address("239.1.1.1")
-TUNNEL = FollowedTunnel(name="gre1", ifindex=INDEX, address=OWN, has_rp=lambda _: True)
+TUNNEL = FollowedTunnel(name="gre1", ifindex=INDEX, address=OWN, rps=Rps(needed=True, has=lambda _: True))
 ANY = DesiredGroup(True)
 
 

@@ -12,12 +12,14 @@ from mcastd.follow.applications import LOST_FOR, SLICE, Applications, Ask, Want
 from mcastd.follow.settings import FollowedTunnel
 from mcastd.membership import DesiredGroup
 from mcastd.net.memberships import NO_MEMBERS, Members
+from mcastd.wanted import Rps
 
 G1, G2, G3 = (IPv4Address(f"239.1.1.{n}") for n in (1, 2, 3))
 SSM = IPv4Address("232.1.1.1")
 S1, S2 = IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2")
 ANY = DesiredGroup(True)
-TUNNEL = FollowedTunnel(name="gre1", ifindex=3, address=IPv4Address("10.44.4.6"), has_rp=lambda _: True)
+RPS, NO_RPS = Rps(needed=True, has=lambda _: True), Rps(needed=True)
+TUNNEL = FollowedTunnel(name="gre1", ifindex=3, address=IPv4Address("10.44.4.6"), rps=RPS)
 ONE = Members(1)
 
 
@@ -98,10 +100,10 @@ def test_an_excluded_source_follows_at_once_and_lasts_as_long_as_the_group() -> 
     ("group", "members", "tunnel", "followed", "reason"),
     [
         ("239.1.1.1", ONE, TUNNEL, ANY, None),
-        ("239.1.1.1", ONE, replace(TUNNEL, has_rp=lambda _: False), None, "no_rp"),
-        ("239.1.1.1", including(S1), replace(TUNNEL, has_rp=lambda _: False), None, "no_rp"),
-        ("239.1.1.1", ONE, replace(TUNNEL, has_rp=lambda _: False, needs_rp=False), ANY, None),
-        ("232.1.1.1", including(S1), replace(TUNNEL, has_rp=lambda _: False), sources(S1), None),
+        ("239.1.1.1", ONE, replace(TUNNEL, rps=NO_RPS), None, "no_rp"),
+        ("239.1.1.1", including(S1), replace(TUNNEL, rps=NO_RPS), None, "no_rp"),
+        ("239.1.1.1", ONE, replace(TUNNEL, rps=Rps(needed=False)), ANY, None),
+        ("232.1.1.1", including(S1), replace(TUNNEL, rps=NO_RPS), sources(S1), None),
         ("232.1.1.1", ONE, TUNNEL, None, "source_specific"),
         ("232.1.1.1", Members(2, {S1: 1}), TUNNEL, sources(S1), "source_specific"),
         ("232.1.1.1", ONE, replace(TUNNEL, follow=(IPv4Network("232.0.0.0/8"),)), None, "source_specific"),
@@ -110,7 +112,7 @@ def test_an_excluded_source_follows_at_once_and_lasts_as_long_as_the_group() -> 
         ("239.1.1.1", ONE, replace(TUNNEL, follow=False), None, "off"),
         ("239.1.1.1", ONE, replace(TUNNEL, follow_except=(IPv4Network("239.1.0.0/16"),)), None, "excepted"),
         ("239.1.1.1", ONE, replace(TUNNEL, follow=(IPv4Network("239.2.0.0/16"),)), None, "out_of_range"),
-        ("239.1.1.1", ONE, replace(TUNNEL, follow=(IPv4Network("239.1.0.0/16"),), has_rp=lambda _: False), ANY, None),
+        ("239.1.1.1", ONE, replace(TUNNEL, follow=(IPv4Network("239.1.0.0/16"),), rps=NO_RPS), ANY, None),
     ],
 )
 def test_the_scope(
@@ -136,11 +138,11 @@ def test_what_goes_out_of_scope_does_not_linger() -> None:
 
 def test_a_rendezvous_point_that_is_learned_later_brings_a_group_into_scope() -> None:
     known: set[IPv4Address] = set()
-    tunnel = replace(TUNNEL, has_rp=known.__contains__)
-    applications = following(tunnel, g1=ONE)
+    rps = Rps(needed=True, has=known.__contains__)
+    applications = following(replace(TUNNEL, rps=rps), g1=ONE)
     assert wants(applications, 10.0) == {}
     known.add(G1)
-    applications.configure(replace(tunnel, rp_changes=1), 11.0)
+    applications.configure(replace(TUNNEL, rps=replace(rps, changes=1)), 11.0)
     assert wants(applications, 11.0) == {G1: ANY}
 
 

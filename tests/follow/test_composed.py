@@ -15,6 +15,7 @@ from mcastd.snapshot import Process as ProcessInfo
 from mcastd.snapshot import build
 from mcastd.status import Status
 from mcastd.system import capabilities
+from mcastd.wanted import Rps
 from tests.composed import ARTICLE, ROUTER, Process, running
 from tests.fakes.clock import simulated, until
 from tests.pim.test_auto_rp_packet import MAPPING, udp
@@ -132,6 +133,6 @@ async def test_a_rendezvous_point_that_is_learned_later_lets_a_group_be_followed
 
 
 def test_the_desired_state_of_another_rendezvous_point_is_another_one() -> None:
-    tunnel = FollowedTunnel(name="gre1", ifindex=1, address=IPv4Address("10.44.4.6"))
-    assert replace_tunnel(tunnel, has_rp=lambda _: True) == tunnel
-    assert replace_tunnel(tunnel, rp_changes=1) != tunnel
+    tunnel = FollowedTunnel(name="gre1", ifindex=1, address=IPv4Address("10.44.4.6"), rps=Rps(needed=True))
+    assert replace_tunnel(tunnel, rps=Rps(needed=True, has=lambda _: True)) == tunnel
+    assert replace_tunnel(tunnel, rps=Rps(needed=True, changes=1)) != tunnel

@@ -10,7 +10,7 @@ from mcastd.forward.desired import ForwardDesired, ForwardTunnel
 from mcastd.forward.inherited import INHERITED
 from mcastd.membership import DesiredGroup
 from mcastd.net.mroute import ANY, Entry, Key
-from mcastd.wanted import COMMAND, HOSTS
+from mcastd.wanted import COMMAND, HOSTS, Rps
 from tests.fakes.clock import simulated, until
 from tests.forward.hosts import ANY_SOURCE, GROUP, NOTHING, OTHER, SOURCE, Host, Process, behind, only, running
 from tests.loops import looping
@@ -452,7 +452,7 @@ async def test_a_tunnel_without_a_rendezvous_point_is_not_asked_for_any_source()
         first, second = (process.kernel.links[name] for name in ("gre1", "gre2"))
 
         async def configure(changes: int) -> None:
-            learning = ForwardTunnel(second, needs_rp=True, rp_changes=changes, has_rp=known.__contains__)
+            learning = ForwardTunnel(second, rps=Rps(needed=True, changes=changes, has=known.__contains__))
             tunnels = {"gre1": ForwardTunnel(first), "gre2": learning}
             interfaces = (behind("eth1", "gre1", "gre2"),)
             process.agent.configure(ForwardDesired(interfaces, tunnels, frozenset({"eth1"})))
