@@ -6,7 +6,7 @@ Adding an agent is a line in ``__init__`` and a function in ``mcastd.wiring``.
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -271,25 +271,24 @@ class Composition:
     async def rows(self, now: float) -> tuple[GroupStatus, ...]:
         """Every group that is desired on any tunnel; the loop goes on between the steps, as there may be thousands."""
         names = [*self._upstream("pim"), *self._upstream("igmp"), *self._upstream("none")]
-        groups = dict.fromkeys(group for name in names for group in self.wanted.of(name).groups())
+        groups = list(dict.fromkeys(group for name in names for group in self.wanted.of(name).groups()))
         tunnels, streams = self.tunnels.status(now), self.streams.status(now)
         found: list[GroupStatus] = []
-        for number, group in enumerate(groups, 1):
-            found += self._rows(group, tunnels, streams, now)
-            if number % _STEP == 0:
-                await asyncio.sleep(0)
+        for start in range(0, len(groups), _STEP):
+            found += self._rows(groups[start : start + _STEP], tunnels, streams, now)
+            await asyncio.sleep(0)
         order = {name: number for number, name in enumerate(names)}
         return tuple(sorted(found, key=lambda row: order.get(row.tunnel, 0)))
 
     def _rows(
-        self, group: IPv4Address, tunnels: Mapping[str, TunnelStatus], streams: StreamsSnapshot, now: float
+        self, groups: Sequence[IPv4Address], tunnels: Mapping[str, TunnelStatus], streams: StreamsSnapshot, now: float
     ) -> tuple[GroupStatus, ...]:
-        joins = (
-            *self.pim.group(group, now),
-            *self.igmp_host.group(group, now),
-            *group_report.expected(self.wanted, self._upstream("none"), now, group),
-        )
-        forwarded = self.forward.forwarded(group) if self.config.forward else {}
+        unasked, joins = self._upstream("none"), list[GroupStatus]()
+        for group in groups:
+            joins += self.pim.group(group, now)
+            joins += self.igmp_host.group(group, now)
+            joins += group_report.expected(self.wanted, unasked, now, group)
+        forwarded = self.forward.forwarded(groups) if self.config.forward else {}
         return snapshot.groups(joins, tunnels, streams, forwarded)
 
     def snapshots(self, now: float, rows: tuple[GroupStatus, ...] = ()) -> Snapshots:
@@ -314,7 +313,7 @@ class Composition:
         known = group_report.Known(
             wanted=self.wanted,
             downstream=self.downstream,
-            joins=self._rows(group, self.tunnels.status(now), streams, now),
+            joins=self._rows((group,), self.tunnels.status(now), streams, now),
             streams=self.streams.group(group, now),
             streams_problem=streams.problem,
             sockets=self._memberships(),

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from ipaddress import IPv4Address
 from typing import Final
@@ -128,13 +128,14 @@ class ForwardAgent:
         interfaces = tuple(map(self._interface, self._desired.interfaces))
         return ForwardSnapshot(interfaces, self._forwarded)
 
-    def forwarded(self, group: IPv4Address) -> Forwarded:
-        """What is forwarded of one group, as of the last reading."""
+    def forwarded(self, groups: Iterable[IPv4Address]) -> Forwarded:
+        """What is forwarded of some groups, as of the last reading."""
         reading, found = Reading(self._groups.table, self._names()), {}
-        for entry in self._groups.table.entries(group).values():
-            key = reading.key(entry)
-            known = self._forwarded.get(key)
-            found[key] = ForwardedGroup(reading.to(entry), known.packets if known is not None else 0)
+        for group in groups:
+            for entry in self._groups.table.entries(group).values():
+                key = reading.key(entry)
+                known = self._forwarded.get(key)
+                found[key] = ForwardedGroup(reading.to(entry), known.packets if known is not None else 0)
         return found
 
     def problems(self) -> Iterator[Problem]:
