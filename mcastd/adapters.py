@@ -1,7 +1,7 @@
 """What the agents use of the host and the network."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,7 +58,7 @@ class System:
     counters: Counters = counters
     bpf: Bpf = bpf
     ingress: Ingress = ingress
-    memberships: Callable[[], Memberships] = memberships.joined
+    memberships: Callable[[], Awaitable[Memberships]] = memberships.joined
     multicast_addresses: Kernel = multicast_addresses
     charon: Callable[[Path], Charon] = ViciSocket
     esp_sockets: EspSockets = sockets

@@ -51,7 +51,7 @@ class Commands:
     async def _on_group(self, arguments: dict[str, Any]) -> GroupReport:
         group = _address(arguments.get("group", ""))
         await self._agents.streams.refresh()
-        return self._agents.group(group, time.monotonic())
+        return await self._agents.group(group, time.monotonic())
 
     async def _on_streams(self, arguments: dict[str, Any]) -> msgspec.Raw:
         """The report, encoded in parts: there may be tens of thousands of streams."""

@@ -307,8 +307,9 @@ class Composition:
             not_measured=self.meter.status(now),
         )
 
-    def group(self, group: IPv4Address, now: float) -> GroupReport:
-        """All that is known of one group; costs the same however many others there are."""
+    async def group(self, group: IPv4Address, now: float) -> GroupReport:
+        """All that is known of one group; beside what sockets have joined, which is read in slices, of it alone."""
+        sockets = await self._memberships()
         streams = self.streams.status(now)
         known = group_report.Known(
             wanted=self.wanted,
@@ -316,7 +317,7 @@ class Composition:
             joins=self._rows((group,), self.tunnels.status(now), streams, now),
             streams=self.streams.group(group, now),
             streams_problem=streams.problem,
-            sockets=self._memberships(),
+            sockets=sockets,
             own=self._upstream("igmp"),
             hosts=self.igmp.hosts(group, now),
         )

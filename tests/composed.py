@@ -84,7 +84,7 @@ class Host:
             counters=self.streams,
             bpf=self.bpf,
             ingress=self.ingress,
-            memberships=lambda: self.memberships,
+            memberships=self._memberships,
             multicast_addresses=self.applications,
             charon=lambda _: self.charon,
             esp_sockets=self.esp,
@@ -135,6 +135,9 @@ class Host:
         self.kernel.close()
         for sock in self.keepalives:
             sock.close()
+
+    async def _memberships(self) -> dict[str, frozenset[IPv4Address]]:
+        return self.memberships
 
     def _open_keepalive(self, ends: Endpoints) -> socket.socket:
         self.keepalives.append(FakeGreSocket(ends))

@@ -85,7 +85,7 @@ class FakeAgents:
         )  # fmt: skip
         return StreamsReport(period=seconds), [[], [one, one], [], [one]]
 
-    def group(self, group: IPv4Address, _now: float) -> GroupReport:
+    async def group(self, group: IPv4Address, _now: float) -> GroupReport:
         return GroupReport(group=str(group))
 
 

@@ -339,12 +339,12 @@ async def test_one_group_is_shown_as_a_whole() -> None:
         process.agents.wanted.join("gre1", GROUP, None, COMMAND)
         process.agents.downstream.join("eth1", GROUP, None, STATIC)
         await process.agents.streams.refresh()
-        report = process.agents.group(GROUP, time.monotonic())
+        report = await process.agents.group(GROUP, time.monotonic())
         assert [(one.origin, one.tunnel) for one in report.origins] == [("file", "gre1"), ("command", "gre1")]
         assert [(one.kind, one.interface) for one in report.receivers] == [("application", "gre1"), ("static", "eth1")]
         assert [(one.state, one.origins) for one in report.joins] == [("joined", ("file", "command"))]
         assert [(one.tunnel, one.state) for one in report.streams] == [("gre1", "arriving")]
-        assert process.agents.group(GROUP + 1, time.monotonic()) == GroupReport(group=str(GROUP + 1))
+        assert await process.agents.group(GROUP + 1, time.monotonic()) == GroupReport(group=str(GROUP + 1))
     host.close()
 
 
@@ -424,7 +424,7 @@ async def test_on_a_tunnel_without_pim_groups_are_joined_by_igmp() -> None:
         assert sockets.groups(index) == wanted | {by_command}
         now = time.monotonic()
         assert {group.state for group in await process.agents.rows(now)} == {"joined"}
-        assert [join.state for join in process.agents.group(by_command, now).joins] == ["joined"]
+        assert [join.state for join in (await process.agents.group(by_command, now)).joins] == ["joined"]
         assert process.host.pim.opened == []
         await process.end()
         assert sockets.open_sockets() == []

@@ -58,7 +58,7 @@ class Scene:
 
     async def report(self, group: IPv4Address) -> GroupReport:
         await self.agents.refresh()
-        return self.agents.group(group, time.monotonic())
+        return await self.agents.group(group, time.monotonic())
 
     async def status(self) -> Status:
         await self.agents.refresh()

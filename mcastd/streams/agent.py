@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -68,7 +68,7 @@ class StreamsAgent:
         *,
         nftables: Nftables,
         counters: Counters,
-        memberships: Callable[[], Memberships],
+        memberships: Callable[[], Awaitable[Memberships]],
         ledger: Ledger,
         history: History,
         log: Logger,
@@ -160,7 +160,7 @@ class StreamsAgent:
         streams = [one for part in counts for one in part]
         grown, first = self._monitor.host_since(begin if since is None else since)
         sockets, unread = await self._receivers(group, streams)
-        found = losses.losses(grown, streams, self._memberships(), sockets, unread)
+        found = losses.losses(grown, streams, await self._memberships(), sockets, unread)
         sockets_status = tuple(map(losses.status, sockets))
         report = replace(report, losses=found, losses_period=now - first, sockets=sockets_status)
         return report, iter(counts)
@@ -269,7 +269,7 @@ class StreamsAgent:
         asks = self._monitor.counted(counted, time.monotonic())
         # A file of one line for each join: read only when that may explain something.
         undelivered = self._monitor.undelivered()
-        joined = self._memberships() if undelivered else {}
+        joined = await self._memberships() if undelivered else {}
         self._monitor.joined({name: joined.get(name, ()) for name in undelivered}, time.monotonic())
         if asks:
             await self._look()

@@ -1,14 +1,19 @@
 """The groups that sockets of this host have joined."""
 
+import socket
 from ipaddress import IPv4Address
-from pathlib import Path
 
-from mcastd.net import memberships
+from mcastd.errors import HostError
+from mcastd.system import multicast_addresses
 
 
-def joined() -> dict[str, frozenset[IPv4Address]]:
-    """The groups, by interface; empty where the kernel does not say."""
+async def joined() -> dict[str, set[IPv4Address]]:
+    """The groups, by interface; empty where the kernel does not say. Other work has a turn meanwhile."""
+    found: dict[str, set[IPv4Address]] = {}
     try:
-        return memberships.parse(Path("/proc/thread-self/net/igmp").read_text())
-    except OSError:
+        names = dict(socket.if_nameindex())
+        for index, group in await multicast_addresses.users(names):
+            found.setdefault(names[index], set()).add(group)
+    except (OSError, HostError):
         return {}
+    return found
