@@ -10,8 +10,8 @@ from mcastd.config.model import Tunnel
 from mcastd.firewall.agent import Conntrack
 from mcastd.follow.kernel import Kernel
 from mcastd.forward.kernel import MulticastRouting, MulticastSocket
+from mcastd.igmp import kernel as igmp_kernel
 from mcastd.igmp import transport as igmp_transport
-from mcastd.igmp.kernel import Links
 from mcastd.igmp_host.agent import StorableSocket
 from mcastd.ipsec.charon import Charon
 from mcastd.ipsec.esp_replay import EspSockets
@@ -62,12 +62,12 @@ class System:
     multicast_addresses: Kernel = multicast_addresses
     charon: Callable[[Path], Charon] = ViciSocket
     esp_sockets: EspSockets = sockets
-    downstream_links: Callable[[], Links] = netlink.Netlink
+    downstream_links: Callable[[], igmp_kernel.Links] = netlink.Netlink
     netlink: Callable[[], Netlink] = netlink.Netlink
     gre_devices: GreDevices = gre_devices
     open_keepalive: Callable[[Endpoints], socket.socket] = open_socket
     open_pim: OpenTransport = SocketTransport
-    open_igmp: igmp_transport.OpenTransport = igmp_transport.SocketTransport
+    open_igmp: igmp_kernel.OpenTransport = igmp_transport.SocketTransport
     open_pim_over_gre: Callable[[Tunnel], Transport] = GreTransport
     open_membership_socket: Callable[[int], StorableSocket] = MembershipSocket
     open_mroute: Callable[[int | None], MulticastSocket] = Mroute

@@ -8,8 +8,9 @@ grown, and the agent acts when it differs from the number that it has acted on.
     firewall   the guard is in place        -> tunnels     a CHILD_SA whose guard is missing does not carry
                                             -> ipsec       early ESP may be replayed
     ipsec      CHILD_SAs up                 -> firewall    drops of the guard are a problem
-    tunnels    links up, addresses, MTU     -> keepalive, pim, igmp_host, follow, forward, meter
-    pim        rendezvous points            -> follow      which groups can be joined
+    tunnels    links up, addresses, MTU     -> keepalive, pim, igmp_host, igmp, follow, forward, meter
+    pim        rendezvous points            -> follow, forward   which groups can be joined
+    igmp       elections                    -> forward     on which links this host forwards
     igmp_host  its sockets                  -> follow      which sockets are not those of applications
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
                the far end's arrive         -> ipsec       what is up without charon

@@ -9,7 +9,7 @@ codec is ``mcastd.net.igmp``:
     querier      one interface: election, general queries, limits, deadlines; the machine that the agent drives
     flood        how much of one host's reports is read
     pim_routers  routers with PIM on the segment
-    kernel, transport   the interfaces of this host, and the sockets of one
+    kernel       what the agent uses of the kernel; transport: the sockets of one interface
     passed_on    what is desired, on its way to ``Wanted``
     report       the state as frozen structs
     interface    what the agent knows of an interface

@@ -13,12 +13,12 @@ from mcastd.errors import DecodeError, HostError
 from mcastd.igmp import effects
 from mcastd.igmp.flood import parts
 from mcastd.igmp.interface import Interface
-from mcastd.igmp.kernel import Links
+from mcastd.igmp.kernel import Links, OpenTransport
 from mcastd.igmp.passed_on import PassedOn
 from mcastd.igmp.querier import Querier, Role
 from mcastd.igmp.report import igmp_status
 from mcastd.igmp.settings import Election, IgmpDesired, IgmpInterface
-from mcastd.igmp.transport import OpenTransport, SocketTransport
+from mcastd.igmp.transport import SocketTransport
 from mcastd.links import Link
 from mcastd.membership import NOTHING, DesiredGroup
 from mcastd.net import ipv4

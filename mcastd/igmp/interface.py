@@ -5,10 +5,10 @@ from ipaddress import IPv4Address
 from typing import Final, Protocol
 
 from mcastd.igmp.flood import Flood
+from mcastd.igmp.kernel import Transport
 from mcastd.igmp.pim_routers import PimRouters
 from mcastd.igmp.querier import Querier
 from mcastd.igmp.settings import IgmpInterface
-from mcastd.igmp.transport import Transport
 from mcastd.net.igmp import Message
 from mcastd.net.token_bucket import TokenBucket
 

@@ -1,10 +1,14 @@
-"""What the IGMP agent uses of rtnetlink. ``mcastd.system.netlink`` is the real one; tests replace it. Pure."""
+"""What the IGMP agent uses of the kernel; tests replace it. Pure.
 
-from collections.abc import AsyncIterator, Collection
+The real ones are ``mcastd.system.netlink`` and ``mcastd.igmp.transport``.
+"""
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
+from mcastd.igmp.settings import IgmpInterface
 from mcastd.links import Address, Link
 
 
@@ -28,3 +32,23 @@ class Links(Protocol):
 
     async def addresses(self, link: Link | None = None) -> tuple[Address, ...]:
         """The addresses of a link, in the kernel's order, the primary one first."""
+
+
+class Transport(Protocol):
+    """What the agent needs of an interface."""
+
+    def send(self, destination: IPv4Address, payload: bytes) -> None:
+        """Send an IGMP message. Raises OSError."""
+
+    def receive(self) -> Iterator[bytes]:
+        """IPv4 packets of IGMP and PIM that have arrived, a bounded number. Raises OSError."""
+
+    def sample(self, hosts: Collection[IPv4Address]) -> None:
+        """From now on receive only a few of the packets of these hosts. Raises OSError."""
+
+    def close(self) -> None:
+        """Close the sockets."""
+
+
+OpenTransport = Callable[[IgmpInterface, Callable[[], None]], Transport]
+"""Opens a transport, which calls back when packets have arrived. Raises OSError."""

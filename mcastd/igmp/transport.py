@@ -5,7 +5,7 @@ import socket
 import struct
 from collections.abc import Callable, Collection, Iterator
 from ipaddress import IPv4Address
-from typing import Final, Protocol
+from typing import Final
 
 from mcastd.igmp.settings import IgmpInterface
 from mcastd.net import bpf, ipv4
@@ -19,26 +19,6 @@ _ROUTER_ALERT: Final = bytes((0x94, 4, 0, 0))  # RFC 2113, section 2.1
 # linux/if_packet.h
 _SOL_PACKET, _ADD_MEMBERSHIP, _ALLMULTI = 263, 1, 2
 _MEMBERSHIP: Final = struct.Struct("iHH8s")
-
-
-class Transport(Protocol):
-    """What the agent needs of an interface."""
-
-    def send(self, destination: IPv4Address, payload: bytes) -> None:
-        """Send an IGMP message. Raises OSError."""
-
-    def receive(self) -> Iterator[bytes]:
-        """IPv4 packets of IGMP and PIM that have arrived, a bounded number. Raises OSError."""
-
-    def sample(self, hosts: Collection[IPv4Address]) -> None:
-        """From now on receive only a few of the packets of these hosts. Raises OSError."""
-
-    def close(self) -> None:
-        """Close the sockets."""
-
-
-OpenTransport = Callable[[IgmpInterface, Callable[[], None]], Transport]
-"""Opens a transport, which calls back when packets have arrived. Raises OSError."""
 
 
 class SocketTransport:
