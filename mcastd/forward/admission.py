@@ -1,6 +1,6 @@
 """Which groups are forwarded to one interface, and what of them: within its ranges, and up to its limit. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from mcastd.config.model import Forward
@@ -17,7 +17,7 @@ class Admission:
         self.refused: dict[IPv4Address, None] = {}  # beyond the limit, those that have waited longest first
 
     def admit(
-        self, group: IPv4Address, desired: DesiredGroup, config: Forward, ssm_ranges: Iterable[IPv4Network]
+        self, group: IPv4Address, desired: DesiredGroup, config: Forward, ssm_ranges: Sequence[IPv4Network]
     ) -> DesiredGroup:
         """What is forwarded of a group of which ``desired`` is desired; nothing where that may not be."""
         asked = _allowed(group, desired, config, ssm_ranges)
@@ -38,11 +38,11 @@ class Admission:
 
 
 def _allowed(
-    group: IPv4Address, desired: DesiredGroup, config: Forward, ssm_ranges: Iterable[IPv4Network]
+    group: IPv4Address, desired: DesiredGroup, config: Forward, ssm_ranges: Sequence[IPv4Network]
 ) -> DesiredGroup:
     in_range = in_ranges(group, config.groups) if config.groups else not in_ranges(group, LOCAL_GROUPS)
     if not in_range or group in LINK_LOCAL_GROUPS or not (desired.any_source or desired.sources):
         return NOTHING
-    if in_ranges(group, tuple(ssm_ranges)):
+    if in_ranges(group, ssm_ranges):
         return DesiredGroup(sources=desired.sources)
     return desired

@@ -4,7 +4,7 @@ A group is planned when what is desired of it changes, and every group when inte
 One change costs what its group costs, however many groups there are.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from math import inf
@@ -38,6 +38,7 @@ class Groups:
         self._dirty: dict[IPv4Address, None] = {}  # groups that are to be planned
         self._asked: dict[IPv4Address, dict[tuple[str, str], DesiredGroup]] = {}  # by group, of a tunnel for a name
         self._admissions: dict[str, Admission] = {}  # by the interface's name
+        self._ssm_ranges: dict[str, tuple[IPv4Network, ...]] = {}  # of the tunnels to an interface, by its name
         self._parents: dict[tuple[IPv4Address, IPv4Address], int] = {}  # the VIF that a source of a group moved to
         self._arrived: dict[tuple[IPv4Address, IPv4Address], int] = {}  # its packets when it last came from another VIF
         self._held: dict[str, float] = {}  # until when what is inherited is desired, by the interface's name
@@ -50,6 +51,7 @@ class Groups:
         self._admissions = {name: one for name, one in self._admissions.items() if name in names}
         self._held = {name: until if name in names else -inf for name, until in self._held.items()}  # ends at once
         self._desired = desired
+        self._ssm_ranges = {one.name: _ssm_ranges(one, desired) for one in desired.interfaces}
         self.plan_all()
 
     def plan_all(self) -> None:
@@ -182,8 +184,7 @@ class Groups:
             parents = tuple(number for name in one.from_ if (number := self._vif(name, needed)) is not None)
             if vif is not None and parents:
                 receivers.append(Receiver(vif, one.ttl_threshold, parents, desired))
-        known = {source: vif for (of, source), vif in self._parents.items() if of == group} if self._parents else None
-        self.table.match(group, plan.entries(group, receivers, known))
+        self.table.match(group, plan.entries(group, receivers, self._parents))
         self._ask(group, asked)
 
     def _vif(self, name: str, needed: set[int]) -> int | None:
@@ -202,7 +203,7 @@ class Groups:
             desired = ANY_SOURCE
         admission = self._admissions.setdefault(config.name, Admission())
         before = len(admission.admitted)
-        found = admission.admit(group, desired, config, self._ssm_ranges(config))
+        found = admission.admit(group, desired, config, self._ssm_ranges[config.name])
         if len(admission.admitted) < before:
             self._dirty |= dict.fromkeys(admission.waiting(config))
         return found
@@ -218,10 +219,6 @@ class Groups:
         elif (name, group) in self._confirmed:
             self._confirmed.discard((name, group))
             self._downstream.set_group(name, group, INHERITED, NOTHING)
-
-    def _ssm_ranges(self, config: Forward) -> Collection[IPv4Network]:
-        tunnels = (self._desired.tunnels.get(name) for name in config.from_)
-        return {network for tunnel in tunnels if tunnel is not None for network in tunnel.ssm_ranges} or (SSM_RANGE,)
 
     def _ask(self, group: IPv4Address, asked: dict[tuple[str, str], DesiredGroup]) -> None:
         """Desire a group from the tunnels, for each interface behind this host."""
@@ -240,3 +237,9 @@ class Groups:
             self._asked[group] = asked
         else:
             self._asked.pop(group, None)
+
+
+def _ssm_ranges(config: Forward, desired: ForwardDesired) -> tuple[IPv4Network, ...]:
+    """The groups that are joined with sources only on any of the tunnels to an interface."""
+    tunnels = (desired.tunnels.get(name) for name in config.from_)
+    return tuple({network for tunnel in tunnels if tunnel is not None for network in tunnel.ssm_ranges}) or (SSM_RANGE,)

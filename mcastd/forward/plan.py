@@ -8,10 +8,12 @@ one which they are known to come from.
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mcastd.membership import DesiredGroup
 from mcastd.net.mroute import ANY, Entry, Key, outgoing
+
+_NONE: Final[Mapping[tuple[IPv4Address, IPv4Address], int]] = {}
 
 
 class Receiver(NamedTuple):
@@ -29,9 +31,9 @@ def wants(desired: DesiredGroup, source: IPv4Address) -> bool:
 
 
 def entries(
-    group: IPv4Address, receivers: Sequence[Receiver], parents: Mapping[IPv4Address, int] | None = None
+    group: IPv4Address, receivers: Sequence[Receiver], parents: Mapping[tuple[IPv4Address, IPv4Address], int] = _NONE
 ) -> dict[Key, Entry]:
-    """The entries of a group; ``parents`` are the VIFs that single sources are known to come from."""
+    """The entries of a group; ``parents`` are the VIFs that sources of groups are known to come from."""
     tunnels = tuple(dict.fromkeys(parent for one in receivers for parent in one.parents))
 
     def out(parent: int, wanted: Sequence[bool]) -> tuple[tuple[int, int], ...]:
@@ -47,7 +49,7 @@ def entries(
         wanted = [wants(one.desired, source) for one in receivers]
         to = {parent: out(parent, wanted) for parent in tunnels}
         if to != any_source:
-            parent = _parent(to, (parents or {}).get(source))
+            parent = _parent(to, parents.get((group, source)))
             found.append(Entry(source, group, parent, to[parent]))
     return {entry.key: entry for entry in found}
 

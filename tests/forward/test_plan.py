@@ -33,7 +33,8 @@ def kernel(receivers: Sequence[Receiver], parents: dict[IPv4Address, int] | None
     for number, index in enumerate(found.links.values()):
         sock.add_vif(number, index)
         sock.add(drops_the_rest(number))
-    for entry in plan.entries(GROUP, receivers, parents).values():
+    known = {(GROUP, source): vif for source, vif in (parents or {}).items()}
+    for entry in plan.entries(GROUP, receivers, known).values():
         sock.add(entry)
     return found
 
