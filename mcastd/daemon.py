@@ -157,6 +157,7 @@ class Daemon:
                     await self._agents.settled()
         self._handover.remember()
         gc.freeze()  # a full collection, which stops the loop, need not look at the modules and what is here to stay
+        gc.enable()
         self._report_now()
         notify("READY=1")
         took = round((time.monotonic() - self._started) * 1000)

@@ -11,6 +11,11 @@ from weakref import WeakSet
 
 from mcastd.supervision import Supervisor
 
+AGENTS = (
+    "firewall", "ipsec", "tunnels", "keepalive", "follow", "pim", "igmp_host", "igmp", "streams", "meter", "forward",
+)  # fmt: skip
+"""The names of all agents, in start order."""
+
 
 class Fault(Exception):
     """What no agent expects."""

@@ -24,10 +24,8 @@ from mcastd.wanted import COMMAND, STATIC
 from tests.composed import ARTICLE, Host, Process, running
 from tests.fakes.charon import WRONG_PSK
 from tests.fakes.clock import simulated, until
+from tests.resumptions import AGENTS
 
-NAMES = [
-    "firewall", "ipsec", "tunnels", "keepalive", "follow", "pim", "igmp_host", "igmp", "streams", "meter", "forward",
-]  # fmt: skip
 GRE1 = ARTICLE.tunnels[0]
 GROUP = IPv4Address("239.1.1.1")
 OTHER_FAR_END = IPv4Address("10.44.7.9")
@@ -66,7 +64,7 @@ async def test_everything_comes_up_from_the_article_s_file() -> None:
         await until(process.joined, "joined")
         assert MessageType.JOIN_PRUNE in [payload[0] & 15 for _, payload in host.router.sent]
         assert process.agents.summary(()) == "up: 1 peer(s), 1 tunnel(s), 1 join(s)"
-        assert list(process.agents.turned()) == NAMES
+        assert list(process.agents.turned()) == list(AGENTS)
 
 
 @simulated

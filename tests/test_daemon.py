@@ -21,6 +21,7 @@ from mcastd.daemon import HAND_OVER, Daemon
 from mcastd.system import capabilities
 from tests.composed import ARTICLE, Host, peers
 from tests.fakes.clock import simulated, until
+from tests.resumptions import AGENTS
 
 
 class Scene:
@@ -88,7 +89,7 @@ async def test_a_handover_leaves_everything_standing(tmp_path: Path, monkeypatch
     scene.host.close()
 
 
-@pytest.mark.parametrize("name", ["firewall", "ipsec", "tunnels", "keepalive", "pim", "streams"])
+@pytest.mark.parametrize("name", AGENTS)
 @simulated
 async def test_an_agent_that_fails_again_and_again_ends_the_daemon_and_all_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -48,6 +48,28 @@ def config(**changes: Any) -> Config:
     return replace(CONFIG, **changes)
 
 
+@pytest.mark.parametrize(
+    ("upstream", "encapsulation", "guard", "expected"),
+    [
+        ("pim", "gre", True, (True, False)),
+        ("pim", "none", True, (True, True)),
+        ("pim", "none", False, (True, False)),
+        ("igmp", "gre", True, (False, False)),
+        ("igmp", "none", True, (False, False)),
+        ("none", "gre", True, (True, False)),
+        ("none", "none", True, (True, True)),
+    ],
+)
+def test_where_applications_are_held_to_igmpv3_and_their_reports_logged(
+    upstream: Any, encapsulation: Any, guard: bool, expected: tuple[bool, bool]
+) -> None:
+    """The kernel's IGMP stays ours unless the far end is to hear it; without GRE our rule drops it unseen."""
+    pim = Pim() if upstream == "pim" else None
+    tunnel = replace(TUNNEL, encapsulation=encapsulation, upstream=upstream, pim=pim)
+    (found,) = wiring.follow(inputs(config(tunnels=(tunnel,), firewall=Firewall(guard=guard)))).tunnels
+    assert (found.igmpv3, found.reports_logged) == expected
+
+
 def test_the_firewall_depends_on_the_configuration_alone() -> None:
     leaving = Config()
     assert wiring.firewall(Inputs(CONFIG, (), Up(), leaving)) == FirewallDesired(CONFIG, leaving)

@@ -8,6 +8,7 @@ Example: mcastd run -c ./mcastd.toml
 
 import argparse
 import faulthandler
+import gc
 import os
 import signal
 import time
@@ -31,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     faulthandler.enable()
     started = time.monotonic() - _age()
+    gc.disable()  # until it is ready: nothing of what is imported and made meanwhile is garbage
     journal = log.configure(arguments.log_level)
     logger = log.get_logger()
     from mcastd.serve import serve

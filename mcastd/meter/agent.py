@@ -107,6 +107,7 @@ class MeterAgent:
         self._maps: dict[str, int] = {}  # descriptors of the maps, by their name; none before the program is loaded
         self._program: int | None = None  # its descriptor
         self._number = 0  # its ID
+        self._removed: MeterDesired | None = None  # for what everything was removed last
         self._refusal = ""  # why the kernel refused it
         self._refused_until = 0.0  # before which it is not tried again, monotonic
         self._attached: dict[str, int] = {}  # the indexes of the interfaces that it is attached to, by their name
@@ -169,8 +170,9 @@ class MeterAgent:
         desired = self._desired
         try:
             if not desired.enabled:
-                await self._remove_all(desired)
-            else:
+                if self._removed is not desired:
+                    await self._remove_all(desired)
+            elif desired.links or self._program is not None:
                 if self._program is None:
                     await self._load_or_remove(desired)
                 await self._set_feeds(desired)
@@ -183,6 +185,7 @@ class MeterAgent:
 
     async def _remove_all(self, desired: MeterDesired) -> None:
         """Remove the program, also that of the previous process, and what it has counted."""
+        self._removed = desired
         await self._detach({**desired.links, **self._attached})
         for name in _STORED.values():
             self._store.drop(name)
@@ -190,13 +193,16 @@ class MeterAgent:
 
     async def _load_or_remove(self, desired: MeterDesired) -> None:
         try:
+            if time.monotonic() < self._refused_until:
+                raise HostError(self._refusal)  # the kernel's verifier would take much of a CPU to refuse it once more
             await self._load()
             for part in self._bpf.elements(self._maps[FEEDS], self._kinds[FEEDS], _SLICE):
                 self._feeds.update((FeedKey(*decode_feed_key(key)), value) for key, value in part)
                 await asyncio.sleep(0)
         except HostError:
-            with suppress(HostError):  # why nothing is measured is known
-                await self._remove_all(desired)  # else that of the previous process would count on, for no process
+            if self._removed is not desired:
+                with suppress(HostError):  # why nothing is measured is known
+                    await self._remove_all(desired)  # else that of the previous process would count on, for no process
             raise
 
     async def _load(self) -> None:
@@ -207,7 +213,12 @@ class MeterAgent:
             for name, kind in self._kinds.items():
                 if name not in self._maps:
                     self._maps[name] = self._bpf.create_map(kind)
-            self._program = await self._verified(ebpf.assemble(program(), self._maps))
+            code = ebpf.assemble(program(), self._maps)
+            try:
+                self._program = await self._bpf.load_aside("mcastd_meter", code)
+            except HostError as error:
+                self._refusal, self._refused_until = str(error), time.monotonic() + _REFUSED_PERIOD
+                raise
             self._number = self._bpf.program_id(self._program)
         except HostError:
             self._unload()
@@ -215,17 +226,6 @@ class MeterAgent:
         if not inherited:
             for name, stored in _STORED.items():
                 self._store.keep(stored, self._maps[name])
-
-    async def _verified(self, code: bytes) -> int:
-        """The program's descriptor. One that the kernel refused is not tried again soon: that takes much of a CPU."""
-        now = time.monotonic()
-        if now < self._refused_until:
-            raise HostError(self._refusal)
-        try:
-            return await self._bpf.load_aside("mcastd_meter", code)
-        except HostError as error:
-            self._refusal, self._refused_until = str(error), now + _REFUSED_PERIOD
-            raise
 
     def _inherited(self) -> dict[str, int]:
         """The streams that the previous process left, and by what feeds they were measured; both or none."""

@@ -60,22 +60,24 @@ def measure(scene: Scene, group: str) -> tuple[float, float]:
 
 
 def storm(scene: Scene, first: IPv4Address) -> tuple[float, float]:
-    """Seconds from the first Join to the last one of so many groups, and from the first Prune to the last."""
+    """Seconds from the start of the applications to the last Join, and from their end to the last Prune."""
     with Tap(scene, CLOUD, PIM) as tap:
 
-        def spread(kind: str) -> float | None:
+        def last(kind: str) -> float | None:
             seen: dict[str, float] = {}
             for packet in tap.packets():
                 for record in packet.records() if packet.outgoing and packet.pim_type == JOIN_PRUNE else ():
                     if first <= IPv4Address(record.group) < first + STORM and getattr(record, kind):
                         seen.setdefault(record.group, packet.when)
-            return max(seen.values()) - min(seen.values()) if len(seen) == STORM else None
+            return max(seen.values()) if len(seen) == STORM else None
 
+        began = time.monotonic()
         process = scene.start(CLOUD, "applications", [sys.executable, "-c", APPLICATIONS, str(int(first)), str(STORM)])
-        wait_for("the Joins", lambda: spread("joined") is not None)
+        wait_for("the Joins", lambda: last("joined") is not None)
+        ended = time.monotonic()
         scene.stop(process)
-        wait_for("the Prunes", lambda: spread("pruned") is not None)
-        return spread("joined") or 0.0, spread("pruned") or 0.0
+        wait_for("the Prunes", lambda: last("pruned") is not None)
+        return (last("joined") or began) - began, (last("pruned") or ended) - ended
 
 
 def main() -> None:
@@ -93,8 +95,8 @@ def main() -> None:
             packets = [first for _, first in rounds]
             say_all(f"an application's join to its first packet, by {trigger}", packets, "ms", TARGETS[trigger])
             joined, pruned = storm(scene, IPv4Address("239.8.0.0") + 65536 * number)
-            say(f"{STORM} applications join: first to last Join, by {trigger}", joined, "s", 2.0)
-            say(f"{STORM} applications end: first to last Prune, by {trigger}", pruned, "s", 2.0)
+            say(f"{STORM} applications join, with their start: to the last Join, by {trigger}", joined, "s", 2.0)
+            say(f"{STORM} applications end: to the last Prune, by {trigger}", pruned, "s", 2.0)
 
 
 if __name__ == "__main__":

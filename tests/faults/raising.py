@@ -8,9 +8,7 @@ from itertools import cycle
 from typing import Any
 
 from mcastd.cli import main
-from tests.resumptions import Resumptions
-
-AGENTS = ("firewall", "ipsec", "tunnels", "keepalive", "pim", "streams")
+from tests.resumptions import AGENTS, Resumptions
 
 
 def raising(agents: dict[str, Resumptions]) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+import platform
+import re
 import signal
 import socket
 import struct
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv4Interface
 from statistics import median
 from types import SimpleNamespace
@@ -51,6 +54,26 @@ REPORTS_ALONE = cast(
     "Kernel", SimpleNamespace(changes=no_netlink, **{name: getattr(multicast_addresses, name) for name in NAMES})
 )
 REAL = cast("Kernel", multicast_addresses)
+
+
+class Unheard:
+    """The reports of an interface, none of which is heard."""
+
+    def receive(self) -> list[bytes]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+NETLINK_ALONE = cast(
+    "Kernel",
+    SimpleNamespace(
+        reports=lambda *_: Unheard(),
+        **{name: getattr(multicast_addresses, name) for name in ("changes", *NAMES) if name != "reports"},
+    ),
+)
+NETLINK_SINCE = (6, 14)
 
 
 @pytest.fixture(params=["kernel's", "reports"])
@@ -330,16 +353,41 @@ def test_an_interface_that_is_made_again_has_lost_what_was_joined(namespace: Nam
     namespace.run(main)
 
 
+def set_at(event: asyncio.Event, group: IPv4Address, _name: str, changed: Sequence[IPv4Address]) -> None:
+    if group in changed:
+        event.set()
+
+
+def test_netlink_alone_tells_of_a_join_and_of_a_leave(namespace: Namespace) -> None:
+    """Long before everything is read again, which is every half minute."""
+
+    async def main() -> None:
+        if tuple(map(int, re.findall(r"\d+", platform.release())[:2])) < NETLINK_SINCE:
+            with pytest.raises(HostError, match="no notifications of joined groups"):
+                multicast_addresses.changes(lambda: None)
+            return
+        async with following(NETLINK_ALONE) as found:
+            with joined(GROUP):
+                await found.until(GROUP, DesiredGroup(any_source=True))
+            await found.until(GROUP, DesiredGroup())
+            source = IPv4Address("10.0.0.1")
+            with joined(GROUP + 1, str(source)):
+                await found.until(GROUP + 1, DesiredGroup(sources=frozenset({source})))
+
+    namespace.run(main)
+
+
 def test_a_join_is_wanted_within_milliseconds(namespace: Namespace, kernel: Kernel) -> None:
     async def main() -> float:
         took: list[float] = []
         async with following(kernel) as found:
             for number in range(20):
                 await asyncio.sleep(0.05)
-                arrived = asyncio.Event()
-                found.wanted.listen(lambda *_, arrived=arrived: arrived.set())
+                arrived, group = asyncio.Event(), GROUP + number
+
+                found.wanted.listen(partial(set_at, arrived, group))
                 began = time.monotonic()
-                with joined(GROUP + number):
+                with joined(group):
                     await arrived.wait()
                     took.append(time.monotonic() - began)
         return median(took)

@@ -15,7 +15,7 @@ from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp.settings import IgmpDesired
 from mcastd.membership import DesiredGroup
 from mcastd.net import bpf, ipv4
-from mcastd.net.igmp import ALL_SYSTEMS, Query, decode
+from mcastd.net.igmp import ALL_SYSTEMS, Query, decode, encode_query
 from mcastd.status import QuerierStatus
 from mcastd.system import sockets
 from mcastd.system.log import get_logger
@@ -242,6 +242,13 @@ def test_a_switch_with_snooping(bridged: tuple[Namespace, Namespace, Namespace],
     vm.run(main)
 
 
+def query_without_address() -> None:
+    message = encode_query(Query(3, 1.0, None, (), False, 2, 10.0))
+    packet = ipv4.encode(message, IPv4Address(0), ALL_SYSTEMS, protocol=ipv4.IGMP, tos=0xC0, ttl=1)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(packet, ("veth0", 0x0800, 0, 0, bytes.fromhex("01005e000001")))
+
+
 def test_a_switch_that_queries_without_an_address_is_not_elected(
     bridged: tuple[Namespace, Namespace, Namespace],
 ) -> None:
@@ -252,6 +259,9 @@ def test_a_switch_that_queries_without_an_address_is_not_elected(
         async with running() as igmp:
             with joined(host, GROUP):
                 await until(lambda: igmp.desired() == ANY, "joined")
+                # The bridge keeps quiet when it has heard us: a query as of another such switch.
+                host.call(query_without_address)
+                await until(lambda: igmp.status().dropped.get("query_without_source", 0) > 0, "a query of 0.0.0.0")
                 assert igmp.status().is_ours
 
     vm.run(main)

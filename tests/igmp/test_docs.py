@@ -5,38 +5,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.cited import Page
+
 FOLDER = Path(__file__).parent
 PROJECT = FOLDER.parent.parent
-TEXT = (PROJECT / "docs" / "igmp.md").read_text()
-FILES = {
-    letter: re.findall(r"`(test_\w+\.py)`", files)
-    for letter, files in re.findall(r"\b([A-Z]) ((?:`test_\w+\.py`(?: and )?)+)", TEXT)
-}
-
-
-def named() -> list[tuple[str, str]]:
-    """Every letter with a name behind it, in the rows of tables."""
-    found = []
-    for line in TEXT.splitlines():
-        letter = None
-        for word in re.finditer(r"(?<![\w'])([A-Z])(?= `)|`(\w+)`", line if line.startswith("|") else ""):
-            if word[1] is not None:
-                letter = word[1]
-            elif letter is not None:
-                found.append((letter, word[2]))
-    return found
+PAGE = Page("igmp.md", FOLDER, FOLDER.parent / "net")
+TEXT = PAGE.text
 
 
 def test_the_docs_name_tests() -> None:
-    assert len(named()) > 40
-    assert {letter for letter, _ in named()} <= FILES.keys()
+    assert len(PAGE.named()) > 40
+    assert {letter for letter, _ in PAGE.named()} <= PAGE.files.keys()
 
 
-@pytest.mark.parametrize(("letter", "name"), named())
+@pytest.mark.parametrize(("letter", "name"), PAGE.named())
 def test_a_test_of_that_name_is_there(letter: str, name: str) -> None:
-    files = [folder / file for folder in (FOLDER, FOLDER.parent / "net") for file in FILES[letter]]
-    text = "".join(path.read_text() for path in files if path.exists())
-    assert re.search(rf"def test_\w*{name}", text)
+    assert PAGE.has(letter, name)
 
 
 def test_every_reason_is_explained() -> None:

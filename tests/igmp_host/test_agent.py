@@ -244,6 +244,8 @@ def test_nothing_is_queued_for_the_sockets(cable: tuple[Namespace, Namespace]) -
             process.wanted.join(IF, GROUP, None, FILE)
             await process.want()
             await until(router.hears(Report(TO_EXCLUDE, GROUP)), "the join")
+            # Were it bound one day, it should still get nothing that only others have joined.
+            assert process.opened[0]._sock.getsockopt(socket.IPPROTO_IP, 49) == 0
             other.call(send)
             with pytest.raises(BlockingIOError):
                 process.opened[0]._sock.recv(100)

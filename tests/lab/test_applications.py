@@ -83,7 +83,8 @@ def test_groups_and_channels_arrive_and_are_pruned_after_the_application_has_lef
 def test_restart_reload_and_sigkill_of_the_daemon_lose_nothing(scene: Scene, manager: ServiceManager) -> None:
     for number in (HAND_OVER, signal.SIGKILL):
         manager.restart(number)
-        scene.wait_for_status("everything is up", lambda status: status.healthy)
+        # FRR keeps the Join for its holdtime: that it is repeated follows from its being desired again.
+        scene.wait_for_status("everything is up and followed", lambda status: status.healthy and is_followed(status))
         wait_for_more(scene)
     with scene.config.open("a") as config:
         config.write(f'\n[[groups]]\ngroup = "{ANOTHER}"\ntunnel = "{TUNNEL}"\n')
@@ -92,6 +93,10 @@ def test_restart_reload_and_sigkill_of_the_daemon_lose_nothing(scene: Scene, man
     found = scene.feed.received()[GROUP]
     assert (found.lost, found.duplicates) == (0, 0)
     assert scene.dc.joined() == {GROUP, ANOTHER}
+
+
+def is_followed(status: Status) -> bool:
+    return any(one.group == GROUP and "application" in one.origins for one in status.groups)
 
 
 def test_a_killed_application_is_pruned_and_what_is_not_followed_is_named(

@@ -90,7 +90,7 @@ class Scenario:
     def _wait_until_healthy(self, but_for: frozenset[str] = frozenset()) -> None:
         def is_healthy() -> bool:
             status = self._status()
-            return status is not None and {one.code for one in status.problems} <= but_for
+            return status is not None and bool(status.groups) and {one.code for one in status.problems} <= but_for
 
         wait_for("health", is_healthy, _PATIENCE, 0.1)
 
