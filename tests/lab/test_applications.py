@@ -12,6 +12,7 @@ from mcastd.lab.commands import wait_for
 from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CLOUD, DC, GROUP, TUNNEL
+from mcastd.status import Status
 from tests.lab.pim_scene import JOIN_PRUNE, PIM, Tap, as_new, mcastd, wait_for_more
 from tests.lab.service_manager import ServiceManager
 
