@@ -1,13 +1,10 @@
 """What runs at every change costs the same whatever the number of joins: counted in calls, not in seconds."""
 
-import gc
-import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from random import Random
-from types import FrameType
 
 import pytest
 
@@ -18,6 +15,7 @@ from mcastd.handover import Handover
 from mcastd.membership import DesiredGroup
 from mcastd.pim.settings import PimDesired
 from mcastd.wanted import APPLICATION, COMMAND, FILE, HOSTS
+from tests.calls import calls
 from tests.fakes.clock import simulated
 from tests.fakes.memory import MemoryLog
 from tests.loops import looping
@@ -27,24 +25,6 @@ TUNNEL = Tunnel(
     address=IPv4Interface("10.44.4.6/30"), pim=Pim(),
 )  # fmt: skip
 FIRST = IPv4Address("239.1.0.0")
-
-
-def calls(act: Callable[[], object]) -> int:
-    """How many functions are called, and generators resumed, while ``act`` runs."""
-    count = 0
-
-    def profile(_frame: FrameType, event: str, _argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    gc.disable()  # hypothesis has it call functions, whenever it runs
-    sys.setprofile(profile)
-    try:
-        act()
-    finally:
-        sys.setprofile(None)
-        gc.enable()
-    return count
 
 
 def finish(coroutine: Coroutine[object, None, object]) -> None:

@@ -1,5 +1,6 @@
 """The capabilities of this process (capabilities(7))."""
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -9,8 +10,12 @@ _NEEDED: Final = (
 )
 
 
+@cache
 def missing() -> tuple[tuple[str, str], ...]:
-    """The capabilities that mcastd needs and this process lacks, each with what is impossible without it."""
+    """The capabilities that mcastd needs and this process lacks, each with what is impossible without it.
+
+    Read once: a process's own do not change, and later there may be no descriptor left to read them with.
+    """
     status = Path("/proc/self/status").read_text()
     effective = int(status.partition("\nCapEff:")[2].split(maxsplit=1)[0], 16)
     return tuple((name, what) for name, bit, what in _NEEDED if not effective >> bit & 1)

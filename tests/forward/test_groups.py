@@ -1,10 +1,7 @@
 """What one group more costs, whatever the number of others: counted in calls, not in seconds."""
 
-import sys
-from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address
-from types import FrameType
 
 import pytest
 
@@ -14,26 +11,11 @@ from mcastd.forward.groups import Groups
 from mcastd.forward.table import Table
 from mcastd.membership import DesiredGroup
 from mcastd.wanted import COMMAND, HOSTS, Wanted
+from tests.calls import calls
 from tests.forward.hosts import ANY_SOURCE, NOTHING, SOURCE, behind, only
 from tests.forward.test_table import Host
 
 FIRST, MORE = IPv4Address("239.4.0.0"), IPv4Address("239.9.9.9")
-
-
-def calls(act: Callable[[], object]) -> int:
-    """How many functions are called, and generators resumed, while ``act`` runs."""
-    count = 0
-
-    def profile(_frame: FrameType, event: str, _argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
-        act()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def cost(others: int, desired: DesiredGroup) -> list[int]:
