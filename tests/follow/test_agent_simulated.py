@@ -15,12 +15,12 @@ from mcastd.follow.applications import LOST_FOR
 from mcastd.follow.settings import FollowDesired, FollowedTunnel
 from mcastd.membership import NONE, DesiredGroup
 from mcastd.wanted import APPLICATION, FILE, Rps, Wanted
+from tests.calls import calls
 from tests.fakes.applications import INDEX, OWN, FakeApplications
 from tests.fakes.clock import simulated, until
 from tests.fakes.memory import MemoryLedger, MemoryLog
 from tests.fakes.sysctls import FakeSysctls
 from tests.loops import looping
-from tests.test_costs import calls
 
 VERSION = "net/ipv4/conf/gre1/force_igmp_version"
 GROUP = IPv4Address("239.1.1.1")

@@ -12,9 +12,9 @@ from mcastd.net.nfnetlink import Element
 from mcastd.streams.desired import StreamsDesired
 from mcastd.streams.monitor import Monitor
 from mcastd.streams.table import CHILD, DELIVERED, TIMEOUT, TUNNEL
+from tests.calls import calls
 from tests.fakes.streams import key
 from tests.firewall.test_rules import child, config, tunnel
-from tests.test_costs import calls
 
 CONFIG = config(child(), tunnels=(replace(tunnel(), child="c"),))
 GROUP, OTHER = IPv4Address("239.1.1.1"), IPv4Address("239.1.1.2")
