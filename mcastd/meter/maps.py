@@ -16,7 +16,7 @@ def kinds(streams: int = MAX_STREAMS) -> dict[str, MapKind]:
     The last character of a name is the version of its layout: what a previous process left is used if it is the same.
     """
     return {
-        STREAMS: MapKind("mcastd_streams1", HASH, KEY.size, STREAM_SIZE, streams, NO_PREALLOC),
+        STREAMS: MapKind("mcastd_streams2", HASH, KEY.size, STREAM_SIZE, streams, NO_PREALLOC),
         FEEDS: MapKind("mcastd_feeds1", LPM_TRIE, FEED_KEY.size, FEED_SIZE, MAX_FEEDS, NO_PREALLOC),
         TOTALS: MapKind("mcastd_totals1", ARRAY, 4, 8, 1),
         ZERO: MapKind("mcastd_zero1", ARRAY, 4, STREAM_SIZE, 1),

@@ -24,30 +24,32 @@ class At:
 
     ::
 
-        packets | bytes | time of the first | of the last | longest gap | when it ended
+        packets | time of the last | longest gap | when it ended
         for 1 ms and for 10 ms: begin | packets since then (32 bits) | most packets (32 bits)
         histogram of the gaps (32 numbers)
-        state of the numbers | first number | next number | numbers seen | missing | duplicate | late | resets
+        state of the numbers | first number | next number | numbers seen | not seen | duplicate | late | resets
         time of the last gap | its size | session (16 bytes) | packets without a number
-        the packet at hand: its first number | the one behind its last | how many | window (1,024 bits)
+        the packet at hand: its first number | the one behind its last | how many
+        numbers that are worked off: the first | the one behind the last
+        window (1,024 bits)
 
     The state: 0: none was seen; 1: one was; 2: they begin again with the next one; 3: likewise, and nothing was reset.
     """
 
-    PACKETS, BYTES, FIRST, LAST, LONGEST, LONGEST_AT = range(0, 48, 8)
-    BURST_1MS, BURST_10MS = 48, 64
+    PACKETS, LAST, LONGEST, LONGEST_AT = range(0, 32, 8)
+    BURST_1MS, BURST_10MS = 32, 48
     BURST_COUNT, BURST_MOST = 8, 12  # behind its begin
-    HISTOGRAM = 80
-    BEGUN, START, NEXT, NUMBERS, MISSING, DUPLICATE, LATE, RESETS, GAP_AT, GAP_SIZE = range(336, 416, 8)
-    SESSION, UNNUMBERED = 416, 432
-    PACKET_FIRST, PACKET_END, PACKET_COUNT = 440, 448, 456
+    HISTOGRAM = 64
+    BEGUN, START, NEXT, NUMBERS, LOST, DUPLICATE, LATE, RESETS, GAP_AT, GAP_SIZE = range(320, 400, 8)
+    SESSION, UNNUMBERED = 400, 416
+    PACKET_FIRST, PACKET_END, PACKET_COUNT, WORD_BEGIN, WORD_END = range(424, 464, 8)
     WINDOW = 464
 
 
 STREAM_SIZE: Final = At.WINDOW + WINDOW // 8
 SESSION: Final = 16
 """Bytes of a session's name at most."""
-_VALUE: Final = struct.Struct(f"=6Q Q2I Q2I {BUCKETS}Q Q2q7Q 16s Q 24x {WINDOW // 8}s")
+_VALUE: Final = struct.Struct(f"=4Q Q2I Q2I {BUCKETS}Q Q2q7Q 16s Q 40x {WINDOW // 8}s")
 
 # A feed: how many bits of the rest count, the port or 0 for every port, nothing, the group in network byte order.
 FEED_KEY: Final = struct.Struct("=IHH4s")
@@ -100,8 +102,6 @@ class StreamRecord:
     """What the meter knows of a stream. Times are of the kernel's monotonic clock, in nanoseconds."""
 
     packets: int
-    bytes: int
-    first: int
     last: int
     longest_gap: int
     longest_gap_at: int
@@ -149,13 +149,11 @@ def decode(raw: bytes) -> StreamRecord:
     """What the meter knows of a stream. Raises DecodeError."""
     if len(raw) != STREAM_SIZE:
         raise DecodeError("value")
-    packets, size, first, last, longest, longest_at, _, _, burst_1ms, _, _, burst_10ms, *rest = _VALUE.unpack(raw)
+    packets, last, longest, longest_at, _, _, burst_1ms, _, _, burst_10ms, *rest = _VALUE.unpack(raw)
     gaps, (begun, _start, next_, *counts, _session, unnumbered, window) = tuple(rest[:BUCKETS]), rest[BUCKETS:]
     numbers = None
     if begun:
-        seen, missing, duplicate, late, resets, gap_at, gap_size = counts
+        seen, lost, *others = counts
         unseen = WINDOW - int.from_bytes(window, "little").bit_count()
-        numbers = Numbers(next_, seen, missing, unseen, duplicate, late, resets, gap_at, gap_size)
-    return StreamRecord(
-        packets, size, first, last, longest, longest_at, burst_1ms, burst_10ms, gaps, unnumbered, numbers
-    )
+        numbers = Numbers(next_, seen, lost - unseen, unseen, *others)
+    return StreamRecord(packets, last, longest, longest_at, burst_1ms, burst_10ms, gaps, unnumbered, numbers)

@@ -1,6 +1,6 @@
 """The program that looks at each packet of a tunnel, as a listing for ``mcastd.net.ebpf``. Pure.
 
-It is a classifier on the tunnel's ingress, and changes and drops nothing. What it keeps is in three maps::
+It is a classifier on the tunnel's ingress, and changes and drops nothing. What it keeps is in four maps::
 
     streams   packet.KEY -> packet.At           what is known of each stream
     feeds     packet.FEED_KEY -> packet.FeedAt  where a feed has its sequence number
@@ -60,7 +60,7 @@ _FEED_BITS: Final = 8 * (FEED_KEY.size - 4)
 _LINK_LOCAL: Final = 0x0000E0  # 224.0.0.0/24 as it is in the packet
 
 # The stack, downwards from R10; listing.py has what all parts use.
-_KEY, _IP, _HEADER, _FEED_KEY, _FEED, _LENGTH, _MERGED = -16, -40, -48, -64, -112, -120, -128
+_KEY, _IP, _HEADER, _FEED_KEY, _FEED, _MERGED = -16, -40, -48, -64, -112, -120
 
 _MILLISECOND: Final = 1_000_000
 _Clock = Literal["kernel", "packet"]
@@ -73,8 +73,7 @@ def program(clock: _Clock = "kernel") -> Iterator[Line]:
     yield from _feed()
     yield label("count")
     yield from _stream()
-    yield from _clock(clock)
-    yield from _totals()
+    yield from _totals(clock)
     yield from _gaps()
     yield from _burst("1ms", At.BURST_1MS, _MILLISECOND)
     yield from _burst("10ms", At.BURST_10MS, 10 * _MILLISECOND)
@@ -85,7 +84,9 @@ def program(clock: _Clock = "kernel") -> Iterator[Line]:
     yield from sequence.session()
     yield from sequence.first_number()
     yield from sequence.place()
-    yield from sequence.window()
+    yield from sequence.below()
+    yield from sequence.left_out()
+    yield from sequence.above()
     yield label("out")
     yield move(R0, _PASS)
     yield end()
@@ -113,9 +114,10 @@ def _headers() -> Iterator[Line]:
     yield jump("!=", R1, _IPV4, "out")
     # The kernel may have merged datagrams of one stream (GRO): how many, at least 1.
     yield load("w", R1, R6, _GSO_SEGS)
-    yield jump(">", R1, 1, "merged")
-    yield move(R1, 1)
-    yield label("merged")
+    yield load("w", R2, R6, _GSO_SEGS)
+    yield alu("-", R2, 1)
+    yield alu("s>>", R2, 63)
+    yield alu("-", R1, R2)
     yield store("dw", R10, _MERGED, R1)
     yield jump("!=", R1, 1, "readable")  # its headers can be read, and the rest must stay as it is
     # A driver may leave all behind the first headers in pages, where nothing can be read before it is pulled.
@@ -144,9 +146,6 @@ def _headers() -> Iterator[Line]:
     yield store("w", R10, _KEY, R1)
     yield store("w", R10, _KEY + 12, 0)
     yield store("dw", R10, _FEED, 0)
-    yield load("h", R1, R10, _IP + 2)
-    yield big_endian("h", R1)
-    yield store("dw", R10, _LENGTH, R1)
     # Of a fragmented datagram only the first part has the port and the number: it counts as the datagram.
     yield load("h", R1, R10, _IP + 6)
     yield big_endian("h", R1)
@@ -207,28 +206,15 @@ def _stream() -> Iterator[Line]:
     yield move(R7, R0)
 
 
-def _clock(clock: _Clock) -> Iterator[Line]:
-    """R8 = the time."""
-    if clock == "packet":
-        yield load("dw", R8, R6, _TSTAMP)
-    else:
-        yield call(KTIME_GET_NS)
-        yield move(R8, R0)
-
-
-def _totals() -> Iterator[Line]:
-    """Packets, bytes, first and last; R9 = the time since the last packet, not at the first one."""
-    yield load("dw", R1, R10, _LENGTH)
-    yield from add_register(At.BYTES, R1)
+def _totals(clock: _Clock) -> Iterator[Line]:
+    """Packets and the last one; R8 = the time, R9 = the time since the last packet, not at the first one."""
     yield load("dw", R1, R10, _MERGED)
     yield from add_register(At.PACKETS, R1)
     yield load("dw", R9, R7, At.LAST)
-    yield store("dw", R7, At.LAST, R8)
-    yield load("dw", R2, R7, At.FIRST)
-    yield jump("!=", R2, 0, "not_first")
-    yield store("dw", R7, At.FIRST, R8)
-    yield goto("bursts")
-    yield label("not_first")
+    yield load("dw", R0, R6, _TSTAMP) if clock == "packet" else call(KTIME_GET_NS)
+    yield store("dw", R7, At.LAST, R0)
+    yield load("dw", R8, R7, At.LAST)
+    yield jump("==", R9, 0, "bursts")
     yield alu("-", R9, R8)
     yield negate(R9)
     yield jump("s<", R9, 0, "bursts")  # another CPU was faster with a packet that came later

@@ -2,12 +2,16 @@
 
 The window is a ring of one bit for each number below ``next``, set for those that were seen. Numbers are 64 bits wide
 inside: the next one plus how far a packet's number is from it, with a sign, in the width of the feed's own. R9 is the
-feed, until the number is read.
+feed, until the number is read; from then on R6 and R8 are free.
+
+Without CAP_PERFMON Linux 6.1 takes two states for the same only if all registers that matter are equal, copies of
+them included; it would follow all ways through loops and branches apart. So no number is in a register at a label that
+several ways lead to, but for counters: numbers are in the stream's value, of which the verifier knows nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 
-from mcastd.meter.listing import FIELD, INDEX, PAYLOAD, SESSION_NAME, add, add_register, copy_sized, ones
+from mcastd.meter.listing import FIELD, PAYLOAD, SESSION_NAME, add, add_register, copy_sized, ones
 from mcastd.meter.packet import SESSION, STREAM_SIZE, WINDOW, At, FeedAt
 from mcastd.net.ebpf import (
     R0,
@@ -25,7 +29,6 @@ from mcastd.net.ebpf import (
     Register,
     alu,
     big_endian,
-    goto,
     jump,
     label,
     load,
@@ -99,7 +102,7 @@ def place() -> Iterator[Line]:
     yield load("dw", R4, R7, At.BEGUN)
     yield load("dw", R2, R7, At.NEXT)
     yield jump("==", R4, 0, "begin")
-    yield jump("==", R4, 3, "resume")
+    yield jump("==", R4, 3, "begin")
     yield jump("!=", R4, 1, "reset")
     yield move(R4, R1)
     yield alu("-", R4, R2)
@@ -107,92 +110,71 @@ def place() -> Iterator[Line]:
     yield alu("s>>", R4, R3)  # how far the number is from the next one
     yield load("dw", R3, R7, At.PACKET_COUNT)
     yield alu("+", R3, R4)
-    yield move(R5, R3)
-    yield alu("+", R3, R2)
     yield alu("+", R4, R2)
     yield store("dw", R7, At.PACKET_FIRST, R4)
-    yield store("dw", R7, At.PACKET_END, R3)
-    yield jump("s>", R5, -WINDOW, "placed")
+    yield jump("s>", R3, -WINDOW, "placed")
     yield label("reset")
     yield from add(At.RESETS, 1)
-    yield label("resume")
-    yield store("dw", R7, At.PACKET_FIRST, R1)
-    # What is not seen in the window will not be: all of it leaves, as if it were that long again.
-    yield load("dw", R1, R7, At.NEXT)
-    yield load("dw", R2, R7, At.NEXT)
-    yield alu("+", R2, WINDOW)
-    yield from _chunks("reset", _leaving)
-    yield load("dw", R1, R7, At.PACKET_FIRST)
-    yield goto("restart")
     yield label("begin")
+    # What is not seen in the window will not be, and numbers below the first one are not missing: all bits are set.
     yield move(R2, -1)
     for at in range(At.WINDOW, STREAM_SIZE, 8):
         yield store("dw", R7, at, R2)
-    yield label("restart")
-    # Numbers below the first one are not missing: their bits are set.
     yield store("dw", R7, At.BEGUN, 1)
     yield store("dw", R7, At.START, R1)
     yield store("dw", R7, At.NEXT, R1)
     yield store("dw", R7, At.PACKET_FIRST, R1)
-    yield load("dw", R2, R7, At.PACKET_COUNT)
-    yield alu("+", R1, R2)
-    yield store("dw", R7, At.PACKET_END, R1)
     yield label("placed")
-
-
-def window() -> Iterator[Line]:
-    """Work off the numbers of the packet: those below the next one, those it leaves out, and those it brings."""
     yield load("dw", R1, R7, At.PACKET_COUNT)
     yield from add_register(At.NUMBERS, R1)
+    yield load("dw", R2, R7, At.PACKET_FIRST)
+    yield alu("+", R1, R2)
+    yield store("dw", R7, At.PACKET_END, R1)
 
+
+def below() -> Iterator[Line]:
+    """Work off the packet's numbers below the next one: seen again, or late."""
     yield load("dw", R1, R7, At.PACKET_FIRST)
     yield load("dw", R4, R7, At.NEXT)
-    yield move(R0, R1)
-    yield alu("-", R0, R4)
-    yield jump("s>=", R0, 0, "above")
+    yield jump("s>=", R1, R4, "nothing_below")
     yield load("dw", R2, R7, At.PACKET_END)
     yield from _minimum(R2, R4)
     yield load("dw", R3, R7, At.START)  # what is below is not known to be seen again or not
     yield from _maximum(R3, R1)
     yield from _minimum(R3, R2)
-    yield move(R5, R3)
-    yield alu("-", R5, R1)
-    yield move(R1, R3)
-    yield from add_register(At.LATE, R5, R3)
+    yield alu("-", R1, R3)
+    yield negate(R1)
+    yield from add_register(At.LATE, R1, R5)
     yield alu("-", R4, WINDOW)
-    yield from _maximum(R1, R4)
-    yield from _chunks("below", _again)
-    yield label("above")
+    yield from _maximum(R3, R4)
+    yield from _words("below", R3, R2, _again)
+    yield label("nothing_below")
 
+
+def left_out() -> Iterator[Line]:
+    """Work off the numbers from the next one to the packet's first one."""
     yield load("dw", R1, R7, At.NEXT)
     yield load("dw", R2, R7, At.PACKET_FIRST)
-    yield move(R3, R2)
+    yield jump("s>=", R1, R2, "no_gap")
+    yield load("dw", R3, R7, At.PACKET_FIRST)
     yield alu("-", R3, R1)
-    yield jump("s<=", R3, 0, "no_gap")
+    yield from add_register(At.LOST, R3, R4)
     yield store("dw", R7, At.GAP_SIZE, R3)
-    yield store("dw", R7, At.GAP_AT, R8)
-    yield move(R4, R2)
-    yield alu("-", R4, WINDOW)
-    yield from _maximum(R4, R1)
-    yield move(R3, R4)
-    yield alu("-", R3, R1)  # those that were never in the window
-    yield from add_register(At.MISSING, R3, R5)
-    yield move(R1, R4)
-    yield from _chunks("gap", _left_out)
+    yield load("dw", R3, R7, At.LAST)
+    yield store("dw", R7, At.GAP_AT, R3)
+    yield from _words_to("gap", R1, R2, _unseen)
     yield label("no_gap")
 
-    yield load("dw", R1, R7, At.PACKET_FIRST)
+
+def above() -> Iterator[Line]:
+    """Work off the packet's numbers from the next one on."""
+    yield load("dw", R1, R7, At.NEXT)
     yield load("dw", R2, R7, At.PACKET_END)
-    yield load("dw", R3, R7, At.NEXT)
-    yield move(R0, R2)
-    yield alu("-", R0, R3)
-    yield jump("s<=", R0, 0, "nothing_new")
+    yield jump("s>=", R1, R2, "nothing_new")
     yield store("dw", R7, At.NEXT, R2)
+    yield load("dw", R3, R7, At.PACKET_FIRST)
     yield from _maximum(R1, R3)
-    yield move(R3, R2)
-    yield alu("-", R3, WINDOW)
-    yield from _maximum(R1, R3)
-    yield from _chunks("new", _leaving)
+    yield from _words_to("new", R1, R2, _seen)
     yield label("nothing_new")
 
 
@@ -218,75 +200,67 @@ def _negative_difference(register: Register, other: Register) -> Iterator[Line]:
     yield alu("&", R0, R9)
 
 
-def _chunks(name: str, work: Callable[[], Iterable[Line]]) -> Iterator[Line]:
-    """Do ``work`` for the numbers R1 to R2, of at most a window, by words of 64.
+def _words_to(name: str, begin: Register, end: Register, work: Callable[[], Iterable[Line]]) -> Iterator[Line]:
+    """Do ``work`` for the last numbers to ``end``, of at most a window: the others leave it at once."""
+    yield move(R3, end)
+    yield alu("-", R3, WINDOW)
+    yield from _maximum(begin, R3)
+    yield from _words(name, begin, end, work)
 
-    In ``work`` R4 is the word, R5 the mask of its numbers, R1 the end of the chunk; R0, R3, R9 are free, R6 is where
-    the word is, and R4 is stored.
+
+def _words(name: str, begin: Register, end: Register, work: Callable[[], Iterable[Line]]) -> Iterator[Line]:
+    """Do ``work`` for the words of 64 numbers from ``begin`` to ``end``, of at most a window.
+
+    In ``work`` R4 is the word, R5 the mask of those of its numbers, R3 how many; R0 and R9 are free, and R1 at the end.
     """
-    yield store("dw", R10, INDEX, WINDOW // 64 + 1)
-    yield label(f"{name}_chunk")
-    yield move(R0, R1)
-    yield alu("-", R0, R2)
-    yield jump("s>=", R0, 0, f"{name}_done")
-    yield move(R3, R1)
-    yield alu("|", R3, 63)
-    yield alu("+", R3, 1)
-    yield from _minimum(R3, R2)
-    yield move(R0, R1)
-    yield alu("-", R0, R3)
-    yield alu("+", R0, 64)  # 64 less the numbers of the chunk
-    yield move(R5, -1)
-    yield alu(">>", R5, R0)
-    yield move(R0, R1)
-    yield alu("&", R0, 63)
-    yield alu("<<", R5, R0)
-    yield alu(">>", R1, 3)
-    yield alu("&", R1, WINDOW // 8 - 8)
-    yield move(R6, R7)
-    yield alu("+", R6, R1)
-    yield move(R1, R3)
-    yield load("dw", R4, R6, At.WINDOW)
-    yield from work()
-    yield store("dw", R6, At.WINDOW, R4)
-    yield load("dw", R0, R10, INDEX)
-    yield alu("-", R0, 1)
-    yield store("dw", R10, INDEX, R0)
-    yield jump("!=", R0, 0, f"{name}_chunk")
+    yield store("dw", R7, At.WORD_BEGIN, begin)
+    yield store("dw", R7, At.WORD_END, end)
+    yield load("dw", R1, R7, At.WORD_BEGIN)
+    yield load("dw", R2, R7, At.WORD_END)
+    for _ in range(WINDOW // 64 + 1):  # no loop: the verifier would follow it beyond its end, as a CPU might by mistake
+        yield jump("s>=", R1, R2, f"{name}_done")
+        yield move(R3, R1)
+        yield alu("|", R3, 63)
+        yield alu("+", R3, 1)
+        yield from _minimum(R3, R2)
+        yield move(R6, R1)
+        yield move(R1, R3)
+        yield alu("-", R3, R6)
+        yield move(R0, R3)
+        yield negate(R0)
+        yield move(R5, -1)
+        yield alu(">>", R5, R0)  # by 64 less: the low six bits count
+        yield alu("<<", R5, R6)
+        yield alu(">>", R6, 3)
+        yield alu("&", R6, WINDOW // 8 - 8)
+        yield alu("+", R6, R7)
+        yield load("dw", R4, R6, At.WINDOW)
+        yield from work()
+        yield store("dw", R6, At.WINDOW, R4)
     yield label(f"{name}_done")
 
 
-def _unseen(at: int) -> Iterator[Line]:
-    """Count the numbers of the chunk whose bit is not set."""
-    yield move(R0, R4)
-    yield alu("^", R0, -1)
-    yield alu("&", R0, R5)
-    yield from ones(R0, R3, R9)
-    yield from add_register(at, R0, R3)
-
-
-def _leaving() -> Iterator[Line]:
-    """The numbers of a window ago leave it; these are seen."""
-    yield from _unseen(At.MISSING)
+def _seen() -> Iterator[Line]:
     yield alu("|", R4, R5)
 
 
-def _left_out() -> Iterator[Line]:
-    """The numbers of a window ago leave it; these are not seen."""
-    yield from _unseen(At.MISSING)
-    yield move(R0, R5)
-    yield alu("^", R0, -1)
-    yield alu("&", R4, R0)
+def _unseen() -> Iterator[Line]:
+    yield alu("|", R4, R5)
+    yield alu("^", R4, R5)
 
 
 def _again() -> Iterator[Line]:
     """These were seen before, or left out."""
-    yield from _unseen(At.LATE)
     yield move(R0, R4)
     yield alu("&", R0, R5)
-    yield from ones(R0, R3, R9)
-    yield from add_register(At.DUPLICATE, R0, R3)
-    yield alu("|", R4, R5)
+    yield from ones(R0, R4, R9)
+    yield load("dw", R4, R6, At.WINDOW)
+    yield from add_register(At.DUPLICATE, R0, R9)
+    yield alu("-", R3, R0)
+    yield from add_register(At.LATE, R3, R9)
+    yield negate(R3)
+    yield from add_register(At.LOST, R3, R9)
+    yield from _seen()
 
 
 def _read(big: int, size: int, name: str) -> Iterator[Line]:

@@ -49,7 +49,7 @@ def entry(kernel: FakeBpf, ifindex: int, port: int = 5000) -> bytes:
     struct.pack_into("=Q", value, At.HISTOGRAM + 8 * (BUCKETS - 1), 1)
     value[At.WINDOW :] = bytes((0xFC,)) + b"\xff" * (STREAM_SIZE - At.WINDOW - 1)
     key = KEY.pack(ifindex, SOURCE.packed, GROUP.packed, port, 0)
-    kernel.named("mcastd_streams1")[key] = bytes(value)
+    kernel.named("mcastd_streams2")[key] = bytes(value)
     return key
 
 
@@ -118,7 +118,7 @@ async def test_the_next_process_goes_on_with_the_same_entries() -> None:
         await process.up()
         await until(lambda: host.ingress.programs.get(index(host)) == 2, "attached")
         await asyncio.sleep(1000.0)
-        assert host.bpf.named("mcastd_streams1").keys() == {key}
+        assert host.bpf.named("mcastd_streams2").keys() == {key}
         found = list((await process.agents.meter.read(None))([COUNT]))
         assert [one.packets for one in found[0].measured] == [2]
     host.close()
@@ -137,7 +137,7 @@ async def test_a_format_that_changes_while_no_process_runs_begins_the_numbers_ag
     async with running(config, host=host) as process:
         await process.up()
         await until(lambda: host.ingress.programs.get(index(host)) == 2, "attached")
-        assert host.bpf.named("mcastd_streams1").keys() == ({key} if is_same else set())
+        assert host.bpf.named("mcastd_streams2").keys() == ({key} if is_same else set())
         assert list(host.bpf.named("mcastd_feeds1").values()) == [encode_feed(FORMATS["pitch" if is_same else "rtp"])]
     host.close()
 
@@ -145,7 +145,7 @@ async def test_a_format_that_changes_while_no_process_runs_begins_the_numbers_ag
 @simulated
 async def test_without_the_capability_a_note_says_what_is_not_measured() -> None:
     host = Host()
-    host.bpf.refuses = "bpf: map mcastd_streams1: CAP_BPF and CAP_NET_ADMIN are needed"
+    host.bpf.refuses = "bpf: map mcastd_streams2: CAP_BPF and CAP_NET_ADMIN are needed"
     async with running(host=host) as process:
         await process.up()
         await asyncio.sleep(1.0)
@@ -196,7 +196,7 @@ async def test_the_program_of_the_previous_process_does_not_stay_where_nothing_i
         await attached(process)
     assert index(host) in host.ingress.programs
     if why == "no capability":
-        host.bpf.refuses = "bpf: map mcastd_streams1: CAP_BPF and CAP_NET_ADMIN are needed"
+        host.bpf.refuses = "bpf: map mcastd_streams2: CAP_BPF and CAP_NET_ADMIN are needed"
     config = replace(ARTICLE, streams=Streams(meter="off" if why == "off" else "auto"))
     async with running(config, host=host) as process:
         await process.up()
@@ -255,9 +255,9 @@ async def test_entries_of_interfaces_and_streams_that_are_gone_are_removed() -> 
     kept = entry(kernel, 3)
     entry(kernel, 9999)
     await asyncio.sleep(700.0)
-    assert kernel.named("mcastd_streams1").keys() == {kept}
+    assert kernel.named("mcastd_streams2").keys() == {kept}
     await asyncio.sleep(2 * 86400.0)
-    assert not kernel.named("mcastd_streams1")
+    assert not kernel.named("mcastd_streams2")
     task.cancel()
     await alone.close()
 
@@ -268,4 +268,4 @@ async def test_a_reset_removes_the_entries() -> None:
         await attached(process)
         entry(process.host.bpf, index(process.host))
         await process.agents.meter.reset()
-        assert not process.host.bpf.named("mcastd_streams1")
+        assert not process.host.bpf.named("mcastd_streams2")
