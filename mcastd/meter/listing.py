@@ -1,6 +1,6 @@
 """What the parts of the meter's program have in common: places on the stack, and pieces of a listing. Pure.
 
-R6 is the packet until the sequence numbers are worked off, R7 the value of its stream, R8 the time.
+R6 is the packet, and R9 its feed, or 0, until the sequence number is read; R7 is the value of the packet's stream.
 """
 
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ from mcastd.net.ebpf import (
     store,
 )
 
-# The stack, downwards from R10; program.py has what it alone uses.
-SESSION_NAME, FIELD, INDEX, PAYLOAD = -80, -88, -96, -104
+# The stack, downwards from R10, and its end; program.py has what it alone uses. All of it holds zeros at the begin.
+SESSION_NAME, FIELD, NAUGHT, PAYLOAD, STACK = -80, -88, -96, -104, -112
 
 _FROM_NETWORK_HEADER: Final = 1  # BPF_HDR_START_NET
 
@@ -93,8 +93,13 @@ def copy(at: int, size: int, short: str) -> Iterator[Line]:
 
 def copy_sized(at: int, short: str) -> Iterator[Line]:
     """The same with R4 bytes, for which the stack holds zeros."""
+    yield from load_bytes(at)
+    yield jump("!=", R0, 0, short)
+
+
+def load_bytes(at: int) -> Iterator[Line]:
+    """The same; R0 is not 0 if there are not as many."""
     yield move(R1, R6)
     yield from address(R3, at)
     yield move(R5, _FROM_NETWORK_HEADER)
     yield call(SKB_LOAD_BYTES_RELATIVE)
-    yield jump("!=", R0, 0, short)

@@ -9,14 +9,15 @@ It is a classifier on the tunnel's ingress, and changes and drops nothing. What 
 
 Headers are copied to the stack, and by an offset from the network header: it works on any interface, and user-mode
 Linux wants aligned accesses. Without CAP_PERFMON the verifier allows an index into a value only if it is unknown and
-bounded by arithmetic, not by comparisons; so logarithms and limits are made without jumps.
+bounded by arithmetic, not by comparisons; so logarithms and limits are made without jumps. And it has the CPU wait at
+each write to a part of the stack that was not written before, twice as long as all the rest takes: one call writes it.
 """
 
 from collections.abc import Iterator
 from typing import Final, Literal
 
 from mcastd.meter import sequence
-from mcastd.meter.listing import FIELD, INDEX, PAYLOAD, add, add_register, address, copy, lookup, ones
+from mcastd.meter.listing import FIELD, NAUGHT, PAYLOAD, STACK, add, add_register, address, copy, load_bytes, lookup, ones
 from mcastd.meter.packet import FEED_KEY, NO_UNIT, At, FeedAt
 from mcastd.net.ebpf import (
     KTIME_GET_NS,
@@ -53,6 +54,7 @@ STREAMS, FEEDS, TOTALS, ZERO = "streams", "feeds", "totals", "zero"
 _PASS: Final = -1  # TC_ACT_UNSPEC: other programs and filters go on
 _NOEXIST: Final = 1
 _LENGTH_ALL, _PROTOCOL, _IFINDEX, _TSTAMP, _GSO_SEGS = 0, 16, 40, 152, 164  # struct __sk_buff
+_NOWHERE: Final = 0x10000  # behind every packet: reading from there fills with zeros
 _READ: Final = 14 + 60 + 8 + 1024 + 16  # bytes of a packet that may be looked at, with an Ethernet header and options
 _IPV4: Final = 0x0008  # ETH_P_IP as it is in the packet
 _UDP: Final = 17
@@ -60,7 +62,7 @@ _FEED_BITS: Final = 8 * (FEED_KEY.size - 4)
 _LINK_LOCAL: Final = 0x0000E0  # 224.0.0.0/24 as it is in the packet
 
 # The stack, downwards from R10; listing.py has what all parts use.
-_KEY, _IP, _HEADER, _FEED_KEY, _FEED, _MERGED = -16, -40, -48, -64, -112, -120
+_KEY, _IP, _HEADER, _FEED_KEY, _MERGED = -16, -40, -48, -64, -112
 
 _MILLISECOND: Final = 1_000_000
 _Clock = Literal["kernel", "packet"]
@@ -77,7 +79,6 @@ def program(clock: _Clock = "kernel") -> Iterator[Line]:
     yield from _gaps()
     yield from _burst("1ms", At.BURST_1MS, _MILLISECOND)
     yield from _burst("10ms", At.BURST_10MS, 10 * _MILLISECOND)
-    yield load("dw", R9, R10, _FEED)
     yield jump("==", R9, 0, "out")
     yield load("dw", R1, R10, _MERGED)
     yield jump("!=", R1, 1, "unjudged")
@@ -98,8 +99,7 @@ def program(clock: _Clock = "kernel") -> Iterator[Line]:
     yield from add(At.UNNUMBERED, 1)
     yield goto("out")
     yield label("full")
-    yield store("w", R10, INDEX, 0)
-    yield from lookup(TOTALS, INDEX)
+    yield from lookup(TOTALS, NAUGHT)
     yield jump("==", R0, 0, "out")
     yield move(R1, 1)
     yield load("dw", R2, R0, 0)
@@ -113,13 +113,12 @@ def _headers() -> Iterator[Line]:
     yield load("w", R1, R6, _PROTOCOL)
     yield jump("!=", R1, _IPV4, "out")
     # The kernel may have merged datagrams of one stream (GRO): how many, at least 1.
-    yield load("w", R1, R6, _GSO_SEGS)
+    yield load("w", R8, R6, _GSO_SEGS)
     yield load("w", R2, R6, _GSO_SEGS)
     yield alu("-", R2, 1)
     yield alu("s>>", R2, 63)
-    yield alu("-", R1, R2)
-    yield store("dw", R10, _MERGED, R1)
-    yield jump("!=", R1, 1, "readable")  # its headers can be read, and the rest must stay as it is
+    yield alu("-", R8, R2)
+    yield jump("!=", R8, 1, "readable")  # its headers can be read, and the rest must stay as it is
     # A driver may leave all behind the first headers in pages, where nothing can be read before it is pulled.
     yield load("w", R2, R6, _LENGTH_ALL)
     yield jump("<=", R2, _READ, "whole")
@@ -128,6 +127,11 @@ def _headers() -> Iterator[Line]:
     yield move(R1, R6)
     yield call(SKB_PULL_DATA)
     yield label("readable")
+    yield move(R2, _NOWHERE)
+    yield move(R4, -STACK)
+    yield from load_bytes(STACK)
+    yield store("dw", R10, _MERGED, R8)
+    yield move(R9, 0)
     yield move(R2, 0)
     yield from copy(_IP, 20, "out")
     yield load("b", R1, R10, _IP + 9)
@@ -144,8 +148,6 @@ def _headers() -> Iterator[Line]:
     yield store("w", R10, _KEY + 4, R1)
     yield load("w", R1, R6, _IFINDEX)
     yield store("w", R10, _KEY, R1)
-    yield store("w", R10, _KEY + 12, 0)
-    yield store("dw", R10, _FEED, 0)
     # Of a fragmented datagram only the first part has the port and the number: it counts as the datagram.
     yield load("h", R1, R10, _IP + 6)
     yield big_endian("h", R1)
@@ -154,7 +156,7 @@ def _headers() -> Iterator[Line]:
     yield load("b", R2, R10, _IP)
     yield alu("&", R2, 0x0F)
     yield alu("<<", R2, 2)
-    yield move(R9, R2)
+    yield move(R7, R2)
     yield from copy(_HEADER, 8, "out")
     yield load("h", R1, R10, _HEADER + 2)
     yield big_endian("h", R1)
@@ -162,24 +164,23 @@ def _headers() -> Iterator[Line]:
     yield alu("<<", R1, 32)
     yield alu("|", R1, _FEED_BITS)
     yield store("dw", R10, _FEED_KEY, R1)
-    yield alu("+", R9, 8)
-    yield store("dw", R10, PAYLOAD, R9)
+    yield alu("+", R7, 8)
+    yield store("dw", R10, PAYLOAD, R7)
 
 
 def _feed() -> Iterator[Line]:
-    """The feed of the smallest range that the group is in, for the port or else for every port; and the unit."""
+    """R9 = the feed of the smallest range that the group is in, for the port or else for every port; and the unit."""
     yield from lookup(FEEDS, _FEED_KEY)
     yield jump("!=", R0, 0, "has_feed")
     yield store("dw", R10, _FEED_KEY, _FEED_BITS)
     yield from lookup(FEEDS, _FEED_KEY)
     yield jump("==", R0, 0, "count")
     yield label("has_feed")
-    yield store("dw", R10, _FEED, R0)
-    yield load("h", R2, R0, FeedAt.UNIT)
+    yield move(R9, R0)
+    yield load("h", R2, R9, FeedAt.UNIT)
     yield jump("==", R2, NO_UNIT, "count")
     yield load("dw", R3, R10, PAYLOAD)
     yield alu("+", R2, R3)
-    yield store("dw", R10, FIELD, 0)
     yield from copy(FIELD, 1, "count")
     yield load("h", R1, R10, FIELD)
     yield store("h", R10, _KEY + 14, R1)
@@ -192,8 +193,7 @@ def _stream() -> Iterator[Line]:
     yield store("w", R10, _KEY + 8, R1)
     yield from lookup(STREAMS, _KEY)
     yield jump("!=", R0, 0, "known")
-    yield store("w", R10, INDEX, 0)
-    yield from lookup(ZERO, INDEX)
+    yield from lookup(ZERO, NAUGHT)
     yield jump("==", R0, 0, "out")
     yield move(R3, R0)
     yield map_of(R1, STREAMS)
@@ -207,43 +207,43 @@ def _stream() -> Iterator[Line]:
 
 
 def _totals(clock: _Clock) -> Iterator[Line]:
-    """Packets and the last one; R8 = the time, R9 = the time since the last packet, not at the first one."""
+    """Packets and the last one; R8 = the time since the one before, not at the first one."""
     yield load("dw", R1, R10, _MERGED)
     yield from add_register(At.PACKETS, R1)
-    yield load("dw", R9, R7, At.LAST)
+    yield load("dw", R8, R7, At.LAST)
     yield load("dw", R0, R6, _TSTAMP) if clock == "packet" else call(KTIME_GET_NS)
     yield store("dw", R7, At.LAST, R0)
-    yield load("dw", R8, R7, At.LAST)
-    yield jump("==", R9, 0, "bursts")
-    yield alu("-", R9, R8)
-    yield negate(R9)
-    yield jump("s<", R9, 0, "bursts")  # another CPU was faster with a packet that came later
+    yield jump("==", R8, 0, "bursts")
+    yield alu("-", R8, R0)
+    yield negate(R8)
+    yield jump("s<", R8, 0, "bursts")  # another CPU was faster with a packet that came later
 
 
 def _gaps() -> Iterator[Line]:
-    """The longest gap and the histogram, by R9."""
+    """The longest gap and the histogram, by R8."""
     yield load("dw", R1, R7, At.LONGEST)
-    yield jump("<=", R9, R1, "histogram")
-    yield store("dw", R7, At.LONGEST, R9)
-    yield store("dw", R7, At.LONGEST_AT, R8)
+    yield jump("<=", R8, R1, "histogram")
+    yield store("dw", R7, At.LONGEST, R8)
+    yield load("dw", R1, R7, At.LAST)
+    yield store("dw", R7, At.LONGEST_AT, R1)
     yield label("histogram")
-    yield alu(">>", R9, 10)
+    yield alu(">>", R8, 10)
     # As many bits as there are buckets but one: anything above sets them all.
-    yield move(R1, R9)
+    yield move(R1, R8)
     yield alu(">>", R1, 31)
     yield negate(R1)
     yield alu("s>>", R1, 63)
-    yield alu("|", R9, R1)
+    yield alu("|", R8, R1)
     for shift in (1, 2, 4, 8, 16):
-        yield move(R1, R9)
+        yield move(R1, R8)
         yield alu(">>", R1, shift)
-        yield alu("|", R9, R1)
-    yield alu("&", R9, 0x7FFFFFFF)
-    yield from ones(R9, R1, R2)
-    yield alu("&", R9, 31)
-    yield alu("<<", R9, 3)
+        yield alu("|", R8, R1)
+    yield alu("&", R8, 0x7FFFFFFF)
+    yield from ones(R8, R1, R2)
+    yield alu("&", R8, 31)
+    yield alu("<<", R8, 3)
     yield move(R1, R7)
-    yield alu("+", R1, R9)
+    yield alu("+", R1, R8)
     yield load("dw", R2, R1, At.HISTOGRAM)
     yield alu("+", R2, 1)
     yield store("dw", R1, At.HISTOGRAM, R2)
@@ -254,12 +254,13 @@ def _burst(name: str, at: int, length: int) -> Iterator[Line]:
     """The most packets in a time that begins with a packet; the next one begins with the first packet after it."""
     yield load("dw", R1, R7, at)
     yield load("w", R2, R7, at + At.BURST_COUNT)
-    yield move(R3, R8)
+    yield load("dw", R3, R7, At.LAST)
+    yield load("dw", R4, R7, At.LAST)
     yield alu("-", R3, R1)
     yield jump("==", R2, 0, f"begin_{name}")
     yield jump("<", R3, length, f"within_{name}")
     yield label(f"begin_{name}")
-    yield store("dw", R7, at, R8)
+    yield store("dw", R7, at, R4)
     yield move(R2, 0)
     yield label(f"within_{name}")
     yield load("dw", R1, R10, _MERGED)

@@ -1,8 +1,8 @@
 """The part of the meter's program that works off the sequence numbers of a packet. Pure.
 
 The window is a ring of one bit for each number below ``next``, set for those that were seen. Numbers are 64 bits wide
-inside: the next one plus how far a packet's number is from it, with a sign, in the width of the feed's own. R9 is the
-feed, until the number is read; from then on R6 and R8 are free.
+inside: the next one plus how far a packet's number is from it, with a sign, in the width of the feed's own. From
+where it is read R6, R8 and R9 are free.
 
 Without CAP_PERFMON Linux 6.1 takes two states for the same only if all registers that matter are equal, copies of
 them included; it would follow all ways through loops and branches apart. So no number is in a register at a label that
@@ -40,8 +40,6 @@ from mcastd.net.ebpf import (
 
 def session() -> Iterator[Line]:
     """Begin again where the session is another one; R9 = the feed."""
-    yield store("dw", R10, SESSION_NAME, 0)
-    yield store("dw", R10, SESSION_NAME + 8, 0)
     yield load("h", R4, R9, FeedAt.SESSION_SIZE)
     yield jump("<", R4, 1, "same_session")  # Linux 6.1 does not conclude from "!= 0" that it is at least 1
     yield jump(">", R4, SESSION, "same_session")
