@@ -8,8 +8,9 @@ the one before, between two packets, and it goes on with the same entries.
 
 It takes CAP_BPF. Without it nothing here is done, and status says what is not measured::
 
+    desired    what the agent is configured with
     packet     the keys and values of the maps
     maps       the maps
-    program    the listing
-    report     a value of the map as status shows it
+    program    the listing; listing and sequence are parts of it
+    report     values of the map as status shows them
 """

@@ -17,7 +17,19 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from mcastd.meter import sequence
-from mcastd.meter.listing import FIELD, NAUGHT, PAYLOAD, STACK, add, add_register, address, copy, load_bytes, lookup, ones
+from mcastd.meter.listing import (
+    FIELD,
+    NAUGHT,
+    PAYLOAD,
+    STACK,
+    add,
+    add_register,
+    address,
+    copy,
+    load_bytes,
+    lookup,
+    ones,
+)
 from mcastd.meter.packet import FEED_KEY, NO_UNIT, At, FeedAt
 from mcastd.net.ebpf import (
     KTIME_GET_NS,

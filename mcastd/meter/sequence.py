@@ -22,7 +22,6 @@ from mcastd.net.ebpf import (
     R5,
     R6,
     R7,
-    R8,
     R9,
     R10,
     Line,
@@ -134,7 +133,7 @@ def below() -> Iterator[Line]:
     """Work off the packet's numbers below the next one: seen again, or late."""
     yield load("dw", R1, R7, At.PACKET_FIRST)
     yield load("dw", R4, R7, At.NEXT)
-    yield jump("s>=", R1, R4, "nothing_below")
+    yield from _unless_below(R1, R4, "nothing_below")
     yield load("dw", R2, R7, At.PACKET_END)
     yield from _minimum(R2, R4)
     yield load("dw", R3, R7, At.START)  # what is below is not known to be seen again or not
@@ -153,7 +152,7 @@ def left_out() -> Iterator[Line]:
     """Work off the numbers from the next one to the packet's first one."""
     yield load("dw", R1, R7, At.NEXT)
     yield load("dw", R2, R7, At.PACKET_FIRST)
-    yield jump("s>=", R1, R2, "no_gap")
+    yield from _unless_below(R1, R2, "no_gap")
     yield load("dw", R3, R7, At.PACKET_FIRST)
     yield alu("-", R3, R1)
     yield from add_register(At.LOST, R3, R4)
@@ -168,12 +167,19 @@ def above() -> Iterator[Line]:
     """Work off the packet's numbers from the next one on."""
     yield load("dw", R1, R7, At.NEXT)
     yield load("dw", R2, R7, At.PACKET_END)
-    yield jump("s>=", R1, R2, "nothing_new")
+    yield from _unless_below(R1, R2, "nothing_new")
     yield store("dw", R7, At.NEXT, R2)
     yield load("dw", R3, R7, At.PACKET_FIRST)
     yield from _maximum(R1, R3)
     yield from _words_to("new", R1, R2, _seen)
     yield label("nothing_new")
+
+
+def _unless_below(register: Register, other: Register, target: str) -> Iterator[Line]:
+    """Go to a label unless the register is the smaller one; R0 is lost."""
+    yield move(R0, register)
+    yield alu("-", R0, other)
+    yield jump("s>=", R0, 0, target)
 
 
 def _minimum(register: Register, other: Register) -> Iterator[Line]:
@@ -216,7 +222,7 @@ def _words(name: str, begin: Register, end: Register, work: Callable[[], Iterabl
     yield load("dw", R1, R7, At.WORD_BEGIN)
     yield load("dw", R2, R7, At.WORD_END)
     for _ in range(WINDOW // 64 + 1):  # no loop: the verifier would follow it beyond its end, as a CPU might by mistake
-        yield jump("s>=", R1, R2, f"{name}_done")
+        yield from _unless_below(R1, R2, f"{name}_done")
         yield move(R3, R1)
         yield alu("|", R3, 63)
         yield alu("+", R3, 1)

@@ -10,10 +10,14 @@ nothing, and the set when they show that it may have something new (``tunnels``)
 
 The machines are sans-IO and take ``now``::
 
+    monitor.Monitor    all that arrives; it has the others but for losses
     stream.Stream      one stream: does it carry a packet a second, since when is it silent
+    acceptance, delivery   what this host has passed on of a stream, and whether it passes on what arrives by a tunnel
+    losses             where packets of a group were lost
     history.History    what had been counted of each stream at earlier times, for 25 hours
     tunnels.Tunnel     all streams of a tunnel together: all_silent, nothing_ever_arrived
     interfaces.Interface   one tunnel where nftables is missing, as one stream
+    limits, feeds.Feeds    silence of groups and of feeds beyond max_silence, in the hours of schedule.Schedule
     rows.Rows          what has arrived, for status
     decryption.Child   one CHILD_SA: seen, quiet, receiving; child_sa_silent
 """

@@ -1,4 +1,4 @@
-"""bpf(2), by ctypes: maps, programs of the type sched_cls, and running them on a packet (linux/bpf.h).
+"""bpf(2), by ctypes: maps, and programs of the type sched_cls (linux/bpf.h).
 
 It takes CAP_BPF, and CAP_NET_ADMIN for the type of program. Descriptors are owned by who is given them.
 """
@@ -10,7 +10,6 @@ import os
 import platform
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from mcastd.errors import HostError
@@ -18,9 +17,7 @@ from mcastd.net.ebpf import MapKind
 
 _CALL: Final = {"x86_64": 321, "aarch64": 280}  # the number of the system call
 # enum bpf_cmd.
-_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD, _TEST_RUN, _INFO, _LOOKUP_BATCH = (
-    0, 1, 2, 3, 5, 10, 15, 24,
-)  # fmt: skip
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD, _INFO, _LOOKUP_BATCH = 0, 1, 2, 3, 5, 15, 24
 _SCHED_CLS: Final = 3
 _LICENCE: Final = ctypes.create_string_buffer(b"GPL")
 _ATTRIBUTE: Final = 144  # bytes of union bpf_attr; those that a kernel does not know have to be 0
@@ -28,18 +25,8 @@ _LOG: Final = 1 << 20  # bytes for the verifier's log
 _SHOWN: Final = 400  # characters of its end that are in an error
 _MAP_INFO: Final = struct.Struct("=IIIIII16s")  # type, id, sizes of key and value, elements, flags, name
 _PROGRAM_INFO: Final = struct.Struct("=II")  # type, id
-_CONTEXT: Final = 192  # bytes of struct __sk_buff
-_TSTAMP, _GSO_SEGS = 152, 164  # where it has the time of the packet, and how many were merged to it
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a program returned for a packet, and the nanoseconds that it took, on average of all repetitions."""
-
-    result: int
-    nanoseconds: int
 
 
 def create_map(kind: MapKind) -> int:
@@ -138,26 +125,8 @@ def load(name: str, program: bytes) -> int:
 
 
 async def load_aside(name: str, program: bytes) -> int:
-    """What ``load`` does, in a thread: a verifier that refuses may take a second to find out. Raises HostError."""
+    """What ``load`` does, in a thread: a kernel's verifier may take a second. Raises HostError."""
     return await asyncio.to_thread(load, name, program)
-
-
-def run(program: int, packet: bytes, *, at: int = 0, repeat: int = 1, merged: int = 0) -> Ran:
-    """Run a program on a packet with its Ethernet header; ``at`` is its time. Raises HostError.
-
-    ``merged`` is how many packets it was merged of.
-    """
-    data = ctypes.create_string_buffer(packet, len(packet))
-    context = ctypes.create_string_buffer(_CONTEXT)
-    struct.pack_into("=Q", context, _TSTAMP, at)
-    struct.pack_into("=I", context, _GSO_SEGS, merged)
-    body = struct.pack(
-        "=IIIIQQIIIIQQ", program, 0, len(packet), 0, ctypes.addressof(data), 0, repeat, 0, len(context), 0,
-        ctypes.addressof(context), 0,
-    )  # fmt: skip
-    _, answer = _bpf(_TEST_RUN, body, "run of a program")
-    result, duration = struct.unpack_from("=I", answer, 4)[0], struct.unpack_from("=I", answer, 36)[0]
-    return Ran(result, duration)
 
 
 def _element(command: int, descriptor: int, key: bytes, value: ctypes.Array[ctypes.c_char] | None) -> bool:

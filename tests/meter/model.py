@@ -1,8 +1,8 @@
 """What the meter should count, by the definitions and with sets, not with a ring of bits.
 
 Of the numbers of a stream the last 1,024 are remembered. Not seen when it leaves them: missing. Seen again: duplicate.
-Below the highest and first seen now: late. Further below: they begin again. The numbers before the first one that was
-seen are late, however often they are seen.
+Below the highest and first seen now: late. Further below, or so far above that 64 bits do not say: they begin again.
+The numbers before the first one that was seen are late, however often they are seen.
 """
 
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class Model:
         if not self.begun:
             self._begin(number)
             first = number
-        elif session != self.session or first + count - 1 < self.next - WINDOW:
+        elif session != self.session or not -WINDOW < first + count - self.next < 1 << 63:
             self.missing += sum(one not in self.seen for one in self._window())
             self.resets += 1
             self._begin(number)
@@ -55,8 +55,8 @@ class Model:
                 self.late += 1
         self.seen |= set(range(max(first, self.start), first + count))
         end = max(self.next, first + count)
-        left = range(max(self.start, self.next - WINDOW), max(self.start, end - WINDOW))
-        self.missing += len(left) - sum(one in left for one in self.seen)
+        low, high = max(self.start, self.next - WINDOW), max(self.start, end - WINDOW)
+        self.missing += high - low - sum(low <= one < high for one in self.seen)
         self.next = end
         self.seen = {one for one in self.seen if one >= end - WINDOW}
 

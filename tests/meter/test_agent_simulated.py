@@ -42,8 +42,8 @@ def entry(kernel: FakeBpf, ifindex: int, port: int = 5000) -> bytes:
     value = bytearray(STREAM_SIZE)
     now = int(time.monotonic() * 1e9)
     for at, number in (
-        (At.PACKETS, 2), (At.FIRST, now - 250_000_000), (At.LAST, now), (At.LONGEST, 250_000_000),
-        (At.LONGEST_AT, now), (At.BEGUN, 1), (At.MISSING, 7), (At.GAP_AT, now), (At.GAP_SIZE, 7),
+        (At.PACKETS, 2), (At.LAST, now), (At.LONGEST, 250_000_000),
+        (At.LONGEST_AT, now), (At.BEGUN, 1), (At.LOST, 9), (At.GAP_AT, now), (At.GAP_SIZE, 7),
     ):  # fmt: skip
         struct.pack_into("=Q", value, at, number)
     struct.pack_into("=Q", value, At.HISTOGRAM + 8 * (BUCKETS - 1), 1)

@@ -18,6 +18,7 @@ from mcastd.net import ebpf
 from mcastd.system import bpf
 from tests.meter.feeds import BUILDERS, GROUP, PORT, SOURCE, Packet, custom, frame
 from tests.meter.model import Model
+from tests.meter.runs import run
 
 pytestmark = pytest.mark.root
 LOOPBACK = 1  # what the kernel takes a test's packet for
@@ -46,7 +47,7 @@ class Meter:
 
     def receive(self, packet: bytes, after: int = 1_000_000, merged: int = 0) -> None:
         self.now += after
-        ran = bpf.run(self.descriptor, packet, at=self.now, merged=merged)
+        ran = run(self.descriptor, packet, at=self.now, merged=merged)
         assert ran.result == 0xFFFFFFFF  # TC_ACT_UNSPEC
 
     def raw(self) -> dict[bytes, bytes]:
