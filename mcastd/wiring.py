@@ -41,7 +41,7 @@ from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
 from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
 from mcastd.membership import GroupSource
-from mcastd.meter.desired import FeedKey, MeterDesired
+from mcastd.meter.desired import MeterDesired
 from mcastd.pim.settings import PimDesired, PimInterface
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival, no_stream
 from mcastd.streams.feeds import WantedSince, never_wanted
@@ -262,19 +262,13 @@ def streams(inputs: Inputs) -> StreamsDesired:
 
 
 def meter(inputs: Inputs) -> MeterDesired:
-    """The interfaces whose streams are measured, and the feeds with sequence numbers; of two feeds the first holds."""
+    """The interfaces whose streams are measured, and the feeds, some of which have sequence numbers."""
     links = {
         tunnel.name: link.index
         for tunnel in inputs.config.tunnels
         if (link := inputs.up.links.get(tunnel.name)) is not None
     }
-    feeds = {
-        FeedKey(groups, feed.port or 0): feed.sequence
-        for feed in reversed(inputs.config.feeds)
-        for groups in feed.groups
-        if feed.sequence is not None
-    }
-    return MeterDesired(inputs.config.streams.meter == "auto", links, feeds)
+    return MeterDesired(inputs.config.streams.meter == "auto", links, inputs.config.feeds)
 
 
 def forward(inputs: Inputs) -> ForwardDesired:

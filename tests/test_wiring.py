@@ -8,14 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd import wiring
-from mcastd.config.feed_formats import FORMATS
 from mcastd.config.model import Child, Config, Feed, Firewall, Group, Peer, Pim, RpRange, Streams, Tunnel
 from mcastd.config.proposals import esp_of_proposal
 from mcastd.firewall.rules import FirewallDesired, table
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView
-from mcastd.meter.desired import FeedKey, MeterDesired
+from mcastd.meter.desired import MeterDesired
 from mcastd.streams.desired import ChildArrival, TunnelArrival
 from mcastd.tunnel.desired import LinkView
 from mcastd.wanted import Rps
@@ -287,21 +286,7 @@ def test_forwarding_knows_where_a_group_has_a_rendezvous_point() -> None:
     assert not found["gre2"].rps.needed
 
 
-def test_the_meter_measures_what_exists_and_of_two_feeds_the_first_holds() -> None:
-    groups, ranges = IPv4Network("239.1.1.1/32"), IPv4Network("239.1.0.0/16")
-    feeds = (
-        Feed(label="a", groups=(groups, ranges), sequence=FORMATS["rtp"]),
-        Feed(label="b", groups=(groups,), sequence=FORMATS["pitch"]),
-        Feed(label="c", groups=(groups,), port=5, sequence=FORMATS["moldudp64"]),
-        Feed(label="d", groups=(groups,), port=6),
-    )
-    assert wiring.meter(inputs(config(feeds=feeds))) == MeterDesired(
-        True,
-        {"gre1": 7},
-        {
-            FeedKey(groups, 5): FORMATS["moldudp64"],
-            FeedKey(groups): FORMATS["rtp"],
-            FeedKey(ranges): FORMATS["rtp"],
-        },
-    )
+def test_the_meter_measures_what_exists() -> None:
+    feeds = (Feed(label="a", groups=(IPv4Network("239.1.1.1/32"),)),)
+    assert wiring.meter(inputs(config(feeds=feeds))) == MeterDesired(True, {"gre1": 7}, feeds)
     assert not wiring.meter(inputs(config(streams=Streams(meter="off")))).enabled

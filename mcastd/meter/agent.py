@@ -4,15 +4,15 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
-from mcastd.config.feed_formats import Sequence
+from mcastd.config.model import Feed
 from mcastd.errors import HostError
 from mcastd.meter import maps
-from mcastd.meter.desired import FeedKey, MeterDesired, of_any
+from mcastd.meter.desired import FeedKey, MeterDesired, of_any, sequences_of
 from mcastd.meter.maps import MAX_STREAMS
 from mcastd.meter.packet import decode, decode_feed_key, decode_key, encode_feed, feed_key
 from mcastd.meter.program import FEEDS, STREAMS, TOTALS, program
@@ -66,11 +66,8 @@ class Bpf(Protocol):
 class Ingress(Protocol):
     """The functions of ``mcastd.system.ingress``; tests replace them. They raise HostError."""
 
-    def attached(self, index: int) -> Awaitable[int | None]:
-        """The ID of our program on an interface."""
-
-    def attach(self, index: int, program: int, number: int) -> Awaitable[bool]:
-        """Let a program look at what arrives; returns whether a qdisc was made for it."""
+    def attach(self, index: int, program: int, number: int) -> Awaitable[bool | None]:
+        """Let a program look at what arrives; returns None if it does, else whether a qdisc was made for it."""
 
     def detach(self, index: int) -> Awaitable[None]:
         """Remove our program."""
@@ -112,7 +109,7 @@ class MeterAgent:
         self._refused_until = 0.0  # before which it is not tried again, monotonic
         self._attached: dict[str, int] = {}  # the indexes of the interfaces that it is attached to, by their name
         self._feeds: dict[FeedKey, bytes] = {}  # as they are in the map
-        self._fed: Mapping[FeedKey, Sequence] | None = None  # of what they were made
+        self._fed: tuple[Feed, ...] | None = None  # of what they were made
         self._refused = 0  # packets of streams that there was no room for, at the last look
         self._cleaned_at = time.monotonic()  # when entries were removed last, monotonic
         self.problem: str | None = None
@@ -247,11 +244,13 @@ class MeterAgent:
         """What a stream is has changed, also since the previous process: its numbers begin again."""
         if desired.feeds is self._fed:
             return
+        sequences = sequences_of(desired.feeds)
+        await asyncio.sleep(0)
         changed, descriptor = list[FeedKey](), self._maps[FEEDS]
-        for place, key in enumerate((*(self._feeds.keys() - desired.feeds.keys()), *desired.feeds)):
+        for place, key in enumerate((*(self._feeds.keys() - sequences.keys()), *sequences)):
             if place % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
-            sequence = desired.feeds.get(key)
+            sequence = sequences.get(key)
             value = None if sequence is None else encode_feed(sequence)
             if value == self._feeds.get(key):
                 continue
@@ -289,9 +288,10 @@ class MeterAgent:
 
     async def _attach_to(self, name: str, index: int) -> None:
         assert self._program is not None
-        if await self._ingress.attached(index) != self._number:
-            if await self._ingress.attach(index, self._program, self._number):
-                self._ledger.remember(_QDISC, name)
+        made = await self._ingress.attach(index, self._program, self._number)
+        if made:
+            self._ledger.remember(_QDISC, name)
+        if made is not None:
             self._log.info("meter_attached", interface=name)
         self._attached[name] = index
 

@@ -6,6 +6,7 @@ from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from mcastd.config.feed_formats import Sequence
+from mcastd.config.model import Feed
 from mcastd.meter.packet import KEY
 
 
@@ -18,11 +19,21 @@ class FeedKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MeterDesired:
-    """Whether streams are measured, on which interfaces (their index by the tunnel's name), and what feeds they are."""
+    """Whether streams are measured, on which interfaces (their index by the tunnel's name), and all feeds."""
 
     enabled: bool = False
     links: Mapping[str, int] = field(default_factory=dict)
-    feeds: Mapping[FeedKey, Sequence] = field(default_factory=dict)
+    feeds: tuple[Feed, ...] = ()
+
+
+def sequences_of(feeds: Iterable[Feed]) -> dict[FeedKey, Sequence]:
+    """Where feeds have their sequence numbers; of two for the same groups and port the first holds."""
+    found = dict[FeedKey, Sequence]()
+    for feed in feeds:
+        if feed.sequence is not None:
+            for groups in feed.groups:
+                found.setdefault(FeedKey(groups, feed.port or 0), feed.sequence)
+    return found
 
 
 def of_any(feeds: Iterable[FeedKey]) -> Callable[[bytes, bytes], bool]:

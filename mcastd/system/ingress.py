@@ -25,22 +25,20 @@ _NAME: Final = "mcastd_meter-"
 _GONE: Final = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
 
 
-async def attached(index: int) -> int | None:
-    """The ID of our program on an interface; None if there is none, or no such interface. Raises HostError."""
-    async with _netlink() as netlink:
-        return _ours(await _filters(netlink, index, _INGRESS))
-
-
-async def attach(index: int, program: int, number: int) -> bool:
+async def attach(index: int, program: int, number: int) -> bool | None:
     """Let a program, given by its descriptor and ID, look at what arrives, in place of our own that is there.
 
-    Returns whether a qdisc was made for it. Raises HostError, also where another program has a filter in our place.
+    Returns None if it does already, else whether a qdisc was made for it. Raises HostError, also where another program
+    has a filter in our place.
     """
     async with _netlink() as netlink:
-        made = await _done(netlink.tc("add", "clsact", index), errno.EEXIST)
         there = await _filters(netlink, index, _INGRESS)
-        if _ours(there) is None and any(one["info"] >> 16 == _PREFERENCE for one in there):
+        ours = _ours(there)
+        if ours == number:
+            return None
+        if ours is None and any(one["info"] >> 16 == _PREFERENCE for one in there):
             raise HostError(f"filter: another program has one with preference {_PREFERENCE}")
+        made = await _done(netlink.tc("add", "clsact", index), errno.EEXIST)
         await _done(
             netlink.tc(
                 "replace-filter", "bpf", index, handle=_HANDLE, fd=program, name=f"{_NAME}{number}", parent=_INGRESS,
@@ -52,9 +50,9 @@ async def attach(index: int, program: int, number: int) -> bool:
 
 async def detach(index: int) -> None:
     """Remove our program; that it is not there is no error. Raises HostError."""
-    if await attached(index) is None:
-        return
     async with _netlink() as netlink:
+        if _ours(await _filters(netlink, index, _INGRESS)) is None:
+            return
         await _done(
             netlink.tc(
                 "del-filter", "bpf", index, handle=_HANDLE, parent=_INGRESS, prio=_PREFERENCE, protocol=_ETH_P_IP

@@ -80,11 +80,10 @@ class FakeIngress:
         self.refuses: set[int] = set()  # interfaces to which nothing can be attached
         self.attachments = 0
 
-    async def attached(self, index: int) -> int | None:
-        return self.programs.get(index)
-
-    async def attach(self, index: int, program: int, number: int) -> bool:
+    async def attach(self, index: int, program: int, number: int) -> bool | None:
         os.fstat(program)
+        if self.programs.get(index) == number:
+            return None
         if index in self.refuses:
             raise HostError("filter: No such device")
         self.programs[index] = number

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from mcastd.config.feed_formats import Field, Sequence
+from mcastd.config.model import Feed
 from mcastd.meter import agent
 from mcastd.meter.agent import MeterAgent
-from mcastd.meter.desired import FeedKey, MeterDesired
+from mcastd.meter.desired import MeterDesired
 from mcastd.stream_status import StreamCount, StreamMeasure
 from mcastd.system import bpf, ingress
 from tests.fakes.memory import MemoryLedger, MemoryLog
@@ -31,6 +32,10 @@ COUNT = StreamCount(
 )  # fmt: skip
 _TUNSETIFF, _IFF_TUN_NO_PI_VNET_HDR = 0x400454CA, 0x5001
 _VNET_HDR = struct.Struct("=BB4H")  # flags, type of GSO, bytes that are not in pages, and what is for GSO
+
+
+def feed(sequence: Sequence = SEQUENCE, group: str = str(GROUP)) -> Feed:
+    return Feed(label=group, groups=(IPv4Network(group),), port=PORT, sequence=sequence)
 
 
 class Scene:
@@ -49,7 +54,7 @@ class Scene:
             bpf=bpf, ingress=ingress, store=self.manager.store(), ledger=self.ledger, log=MemoryLog().logger,
             on_change=lambda: None,
         )  # fmt: skip
-        made.configure(MeterDesired(True, {"t0": self.index}, {FeedKey(IPv4Network(GROUP), PORT): SEQUENCE}))
+        made.configure(MeterDesired(True, {"t0": self.index}, (feed(),)))
         return made
 
     def arrive(self, count: int) -> None:
@@ -122,12 +127,11 @@ def test_nothing_is_counted_twice_or_forgotten_when_a_process_takes_over(scene: 
 
 
 def test_a_feed_that_was_changed_while_no_process_ran_begins_again_and_the_others_go_on(scene: Scene) -> None:
-    others = {FeedKey(IPv4Network((f"239.7.{n // 256}.{n % 256}", 32)), 7): SEQUENCE for n in range(400)}
+    others = tuple(feed(group=f"239.7.{n // 256}.{n % 256}") for n in range(400))
 
     async def life(sequence: Sequence) -> StreamMeasure:
         process = scene.process()
-        feeds = {**others, FeedKey(IPv4Network(GROUP), PORT): sequence}
-        process.configure(MeterDesired(True, {"t0": scene.index}, feeds))
+        process.configure(MeterDesired(True, {"t0": scene.index}, (*others, feed(sequence))))
         task = await started(process)
         scene.arrive(5)
         found = await measured(process)

@@ -5,7 +5,9 @@ from ipaddress import IPv4Address, IPv4Network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcastd.meter.desired import FeedKey, of_any
+from mcastd.config.feed_formats import FORMATS
+from mcastd.config.model import Feed
+from mcastd.meter.desired import FeedKey, of_any, sequences_of
 from mcastd.meter.packet import KEY
 
 addresses = st.integers(0, 20).map(lambda number: IPv4Address("239.1.1.0") + number)
@@ -21,3 +23,18 @@ def test_an_element_is_of_a_feed_by_its_group_and_port(changed: list[FeedKey], g
     key = KEY.pack(3, IPv4Address("10.0.0.1").packed, group.packed, port, 7)
     expected = any(group in feed.groups and feed.port in (0, port) for feed in changed)
     assert of_any(changed)(key, b"") is expected
+
+
+def test_of_two_feeds_for_the_same_groups_and_port_the_first_holds() -> None:
+    groups, ranges = IPv4Network("239.1.1.1/32"), IPv4Network("239.1.0.0/16")
+    feeds = (
+        Feed(label="a", groups=(groups, ranges), sequence=FORMATS["rtp"]),
+        Feed(label="b", groups=(groups,), sequence=FORMATS["pitch"]),
+        Feed(label="c", groups=(groups,), port=5, sequence=FORMATS["moldudp64"]),
+        Feed(label="d", groups=(groups,), port=6),
+    )
+    assert sequences_of(feeds) == {
+        FeedKey(groups, 5): FORMATS["moldudp64"],
+        FeedKey(groups): FORMATS["rtp"],
+        FeedKey(ranges): FORMATS["rtp"],
+    }
