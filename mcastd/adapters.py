@@ -2,9 +2,10 @@
 
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from mcastd.config.model import Tunnel
 from mcastd.firewall.agent import Conntrack
@@ -46,8 +47,7 @@ from mcastd.tunnel.kernel import Netlink
 from mcastd.tunnel.userspace import GreDevices
 
 
-@dataclass(frozen=True, slots=True)
-class System:
+class System(msgspec.Struct, frozen=True):
     """The functions and classes that reach it. The defaults are the real ones; tests replace them."""
 
     ledger: Callable[[Path], Ledger] = Ledger

@@ -6,10 +6,11 @@ in user space is gone with its process), as GRE of a raw socket. What the ledger
 
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Final
+
+from msgspec.structs import replace
 
 from mcastd import wiring
 from mcastd.adapters import REAL, System

@@ -19,8 +19,9 @@ McastdError
 """
 
 import errno
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 SHORTAGES: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO))
 """Error numbers of what the host lacks for now, whatever file it was about."""
@@ -30,8 +31,7 @@ class McastdError(Exception):
     """Every error that mcastd raises on purpose. Its text is for people and holds no secret."""
 
 
-@dataclass(frozen=True)
-class ConfigProblem:
+class ConfigProblem(msgspec.Struct, frozen=True):
     """One thing wrong in a configuration file: where, and in words what is wrong and what is allowed."""
 
     file: str

@@ -1,16 +1,16 @@
 """What is known of groups beyond what one agent knows: those that are only expected, and one group as a whole. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+
+import msgspec
 
 from mcastd.membership import Membership
 from mcastd.status import GroupReport, GroupStatus, OriginStatus, ReceiverStatus, StreamStatus
 from mcastd.wanted import APPLICATION, HOSTS, STATIC, Wanted
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """What a report is made of: ``wanted`` is by tunnel, ``downstream`` by downstream interface.
 
     ``joins`` and ``streams`` are those of the group. ``sockets`` are, by interface, the groups that sockets of this

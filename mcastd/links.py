@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+import msgspec
+
 from mcastd.net.gre import PLAIN, GreOptions
 
 
-@dataclass(frozen=True, slots=True)
-class Gre:
+class Gre(msgspec.Struct, frozen=True):
     """The parameters of a link of kind ``gre``."""
 
     local: IPv4Address
@@ -15,15 +16,13 @@ class Gre:
     options: GreOptions = PLAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Xfrm:
+class Xfrm(msgspec.Struct, frozen=True):
     """The parameters of a link of kind ``xfrm``: the SAs of its ``if_id`` encrypt what is sent into it."""
 
     if_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """A network interface. ``kind`` is the kernel's (``gre``, ``tun``, ``veth``, ...), ``mtu`` is in bytes.
 
     ``master`` is the index of the VRF, bridge or bond that it belongs to.
@@ -59,8 +58,7 @@ class Address:
         return f"address {self.interface}"
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """A route to the interface ``index``, which is None if there are several next hops or none.
 
     ``protocol`` is who made it (RTPROT_*).
@@ -75,8 +73,7 @@ class Route:
         return f"route {self.prefix}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """``from SOURCE lookup TABLE``; the kernel evaluates rules of a lower ``priority`` first."""
 
     source: IPv4Network
@@ -88,8 +85,7 @@ class Rule:
         return f"rule from {self.source} lookup {self.table}"
 
 
-@dataclass(frozen=True, slots=True)
-class NextHop:
+class NextHop(msgspec.Struct, frozen=True):
     """Where packets to an address are sent: an interface and, unless the address is on the link, a gateway.
 
     ``unresolved`` is that ARP for the next hop is not answered.

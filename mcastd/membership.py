@@ -5,9 +5,10 @@ this host), or the name of an interface behind which hosts ask for it; on such a
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from mcastd.config.model import MAX_JOINS
 from mcastd.errors import McastdError
@@ -29,12 +30,11 @@ NOTHING: Final = DesiredGroup()
 ANY_SOURCE: Final = DesiredGroup(any_source=True)
 
 
-@dataclass(slots=True)
-class _Origins:
+class _Origins(msgspec.Struct):
     """The origins of one group's entries; those of (*,G) each with the sources that it excludes."""
 
-    any_source: dict[str, frozenset[IPv4Address]] = field(default_factory=dict)
-    sources: dict[IPv4Address, tuple[str, ...]] = field(default_factory=dict)
+    any_source: dict[str, frozenset[IPv4Address]] = msgspec.field(default_factory=dict)
+    sources: dict[IPv4Address, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
     def of(self, source: IPv4Address | None) -> Collection[str]:
         return self.any_source if source is None else self.sources.get(source, ())

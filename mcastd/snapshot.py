@@ -1,9 +1,9 @@
 """Builds Status from the agents' snapshots. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from mcastd import __version__
@@ -31,8 +31,7 @@ _JUST_JOINED: Final = 3.0  # seconds
 _NAMED: Final = 5  # groups in a note
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshots:
+class Snapshots(msgspec.Struct, frozen=True):
     """What each agent says at one time."""
 
     firewall: FirewallStatus
@@ -43,13 +42,12 @@ class Snapshots:
     streams: StreamsSnapshot
     groups: tuple[GroupStatus, ...] = ()  # as ``groups`` shows them
     forward: tuple[ForwardStatus, ...] = ()
-    follow: FollowSnapshot = field(default_factory=dict)
-    igmp: Mapping[str, QuerierStatus] = field(default_factory=dict)
+    follow: FollowSnapshot = msgspec.field(default_factory=dict)
+    igmp: Mapping[str, QuerierStatus] = msgspec.field(default_factory=dict)
     not_measured: str | None = None  # why streams are counted only
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(msgspec.Struct, frozen=True):
     """What is known of the daemon itself. ``notes`` are on the configuration, ``uptime`` is in seconds."""
 
     pid: int
@@ -59,8 +57,7 @@ class Process:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True):
     """How things are: what follows from the agents' problems."""
 
     health: Health

@@ -5,8 +5,9 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Generic
+
+import msgspec
 
 from mcastd.agents import Agent, Desired
 from mcastd.problems import Problem
@@ -67,8 +68,7 @@ def _cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-@dataclass(slots=True)
-class Part(Generic[Desired]):
+class Part(msgspec.Struct, Generic[Desired]):
     """An agent, and the function that says what it should do."""
 
     agent: Agent[Desired, Any]

@@ -22,10 +22,11 @@ grown, and the agent acts when it differs from the number that it has acted on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address
 from typing import TypeAlias
+
+import msgspec
 
 from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.other_side import carrier
@@ -57,8 +58,7 @@ def no_rp(_tunnel: str, _group: IPv4Address) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class ArrivedOn:
+class ArrivedOn(msgspec.Struct, frozen=True):
     """``has_arrived`` for one tunnel; two of the same are equal."""
 
     has_arrived: HasArrived
@@ -69,45 +69,43 @@ class ArrivedOn:
         return self.has_arrived(self.tunnel, source, group)
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(msgspec.Struct, frozen=True):
     """What the agents report of each other's inputs."""
 
     guard_in_place: bool = False
     # By the CHILD_SA's name, all that are configured.
-    children: Mapping[str, ChildView] = field(default_factory=dict)
+    children: Mapping[str, ChildView] = msgspec.field(default_factory=dict)
     # By the tunnel's name, those that exist.
-    links: Mapping[str, LinkView] = field(default_factory=dict)
+    links: Mapping[str, LinkView] = msgspec.field(default_factory=dict)
     # By the tunnel's name, how often the CHILD_SA of a dead path was to be established again.
-    dead_paths: Mapping[str, int] = field(default_factory=dict)
+    dead_paths: Mapping[str, int] = msgspec.field(default_factory=dict)
     # The tunnels on which the far end's keepalives have stopped, and those whose PIM neighbour's Hello is overdue.
     keepalives_stopped: frozenset[str] = frozenset()
     hello_overdue: frozenset[str] = frozenset()
     # The tunnels on which the far end's keepalives arrive.
     keepalives_arriving: frozenset[str] = frozenset()
     # By the tunnel's name, how many joins are desired, and whether they include a source (None: any) and a group.
-    joins: Mapping[str, int] = field(default_factory=dict)
+    joins: Mapping[str, int] = msgspec.field(default_factory=dict)
     is_joined: Callable[[str, IPv4Address | None, IPv4Address], bool] = no_stream
     # Since when a group has been wanted on any tunnel.
     wanted_since: WantedSince = never_wanted
     # By the tunnel's and by the CHILD_SA's name, what arrives; empty until it is known.
-    arrivals: Mapping[str, TunnelArrival] = field(default_factory=dict)
-    decrypted: Mapping[str, ChildArrival] = field(default_factory=dict)
+    arrivals: Mapping[str, TunnelArrival] = msgspec.field(default_factory=dict)
+    decrypted: Mapping[str, ChildArrival] = msgspec.field(default_factory=dict)
     # Whether packets of a source (None: any) for a group have just arrived on a tunnel; None while it is not counted.
     has_arrived: HasArrived | None = None
     # Whether a group has a rendezvous point on a tunnel, and by its name how often those that were learned changed.
     has_rp: Callable[[str, IPv4Address], bool] = no_rp
-    rp_changes: Mapping[str, int] = field(default_factory=dict)
+    rp_changes: Mapping[str, int] = msgspec.field(default_factory=dict)
     # With which filters sockets of mcastd have joined a group on a tunnel.
     own_sockets: Callable[[str, IPv4Address], Sequence[SocketFilter]] = no_sockets
     # By the downstream interface's name, how the election of the querier stands; of those that are there.
-    elections: Mapping[str, Election] = field(default_factory=dict)
+    elections: Mapping[str, Election] = msgspec.field(default_factory=dict)
     # The text of the nftables table that is known to be in place, which matters where it is not the desired one.
     standing: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(msgspec.Struct, frozen=True):
     """All that the agents' desired states follow from.
 
     ``leaving`` is, while a reload is carried out, the configuration before it, whose tunnels are guarded until they are

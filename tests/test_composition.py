@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from dataclasses import replace as changed
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from random import Random
 
 import pytest
 from msgspec.structs import replace
+from msgspec.structs import replace as changed
 
 from mcastd.composition import _CLOSE_TIMEOUT, Composition
 from mcastd.config.model import Config, Group

@@ -7,6 +7,14 @@ import pytest
 
 DAEMON = ("scapy", "rich", "multiprocessing.pool", "prometheus_client", "mcastd.lab", "mcastd.tools.trace")
 COMMAND = (*DAEMON, "pyroute2", "structlog", "vici", "mcastd.daemon")
+DATACLASSES = """
+import sys, mcastd.serve
+for name, module in sorted(sys.modules.items()):
+    for one in list(vars(module).values()) if name.startswith("mcastd") else ():
+        fields = getattr(one, "__dataclass_fields__", None)
+        if fields and one.__module__ == name and all(field.compare and field.repr for field in fields.values()):
+            print(one)
+"""
 
 
 @pytest.mark.parametrize(
@@ -20,6 +28,12 @@ COMMAND = (*DAEMON, "pyroute2", "structlog", "vici", "mcastd.daemon")
     ],
 )
 def test_what_is_not_loaded(module: str, absent: tuple[str, ...]) -> None:
-    code = f"import {module}, sys; print(*(name for name in {absent!r} if sys.modules.get(name)))"
-    loaded = subprocess.run((sys.executable, "-c", code), check=True, capture_output=True, text=True).stdout
-    assert loaded.split() == []
+    assert printed(f"import {module}, sys; print(*(name for name in {absent!r} if sys.modules.get(name)))") == []
+
+
+def test_the_daemon_makes_no_dataclass_where_a_struct_will_do() -> None:
+    assert printed(DATACLASSES) == []
+
+
+def printed(code: str) -> list[str]:
+    return subprocess.run((sys.executable, "-c", code), check=True, capture_output=True, text=True).stdout.split()

@@ -1,8 +1,8 @@
 from collections.abc import Mapping
-from dataclasses import replace as changed
 
 import pytest
 from msgspec.structs import replace
+from msgspec.structs import replace as changed
 
 from mcastd.forward.desired import ForwardedGroup
 from mcastd.ipsec.state import IpsecSnapshot

@@ -1,11 +1,11 @@
 """What each agent should do, from the configuration and what is up: without asyncio, without root."""
 
-from dataclasses import replace as changed
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from msgspec.structs import replace as changed
 
 from mcastd import wiring
 from mcastd.config.model import Child, Config, Feed, Firewall, Group, Peer, Pim, RpRange, Streams, Tunnel

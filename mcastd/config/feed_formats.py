@@ -6,16 +6,16 @@ Header); RFC 3550, section 5.1.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from mcastd.config.line_numbers import KeyPath
 from mcastd.config.report import Report, shown
 from mcastd.config.value_types import ValueType, WrongValueError, toml_type
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """A number in the UDP payload: where, of how many bytes (1 to 8), and whether the most significant is first."""
 
     offset: int
@@ -23,8 +23,7 @@ class Field:
     big: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(msgspec.Struct, frozen=True):
     """Where the packets of a feed have their sequence number.
 
     ``count`` has how many messages there are in the packet, each with a number of its own; without it a packet has one.

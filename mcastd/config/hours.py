@@ -1,18 +1,18 @@
 """Hours of the week: ``Mon-Fri 07:00-23:00``, or in another time zone ``Sun-Fri 17:00-16:00 America/Chicago``. Pure."""
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _HOURS: Final = re.compile(r"(\w{3})(?:-(\w{3}))? (\d\d):(\d\d)-(\d\d):(\d\d)(?: ([\w/+-]{1,64}))?")
 _DAY: Final = 24 * 60  # minutes
 
 
-@dataclass(frozen=True, slots=True)
-class Hours:
+class Hours(msgspec.Struct, frozen=True):
     """On ``days`` (0: Monday) from ``begin`` until ``end``, in minutes; an end on the next day is beyond 24 h.
 
     ``zone`` is a name of the time zone database; None: the local time of the host.

@@ -5,14 +5,14 @@ sizes are those of RFC 3602, 3686, 4106, 4309, 4868 and 7634.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 Protocol = Literal["ike", "esp"]
 
 
-@dataclass(frozen=True)
-class Esp:
+class Esp(msgspec.Struct, frozen=True):
     """What an ESP transform adds, in bytes (RFC 4303, section 2): initialisation vector, alignment, integrity check."""
 
     iv: int

@@ -2,9 +2,10 @@
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from mcastd.config.line_numbers import KeyPath, LineNumbers
 from mcastd.errors import ConfigProblem
@@ -77,8 +78,7 @@ class Report:
         return ConfigProblem(str(self._file), self._lines.line(path), dotted(path), text)
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """One table of the file. A key is its name, or a path below the table; ``()`` is the table itself."""
 
     report: Report

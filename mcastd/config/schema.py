@@ -2,12 +2,11 @@
 
 A field of a struct is a key, and the string below it is its line of help. Its type is a ``ValueType`` in
 ``Annotated``, or follows from the annotation: an integer or, for a float, a duration with the bounds of a
-``msgspec.Meta``; an address, a prefix, a path; one of the words of a ``Literal``; an array for a tuple. A struct is a
-table, a tuple of structs an array of tables or, where they have names, tables by name.
+``msgspec.Meta``; an address, a prefix, a path; one of the words of a ``Literal``; an array for a tuple. A struct is
+otherwise a table, a tuple of structs an array of tables or, where they have names, tables by name.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
+import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 from msgspec.structs import fields
 
@@ -39,15 +39,13 @@ class Inline:
     """In ``Annotated``: the keys of this struct are in the table of the struct that contains it."""
 
 
-@dataclass(frozen=True)
-class Implied:
+class Implied(msgspec.Struct, frozen=True):
     """In ``Annotated``: a missing key follows from other keys; ``text`` is the default in the reference."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """One key of a table."""
 
     name: str
@@ -69,8 +67,8 @@ def keys(struct: type[Struct]) -> tuple[Key, ...]:
             found += keys(base)
         elif field.name != "name":
             implied = next((one.text for one in extras if isinstance(one, Implied)), None)
-            holds = _struct_in(base)
             values = _type(base, extras)
+            holds = None if values in extras else _struct_in(base)
             found.append(Key(field.encode_name, values, field.default, struct, field.name, holds, implied))
     return tuple(found)
 

@@ -7,10 +7,12 @@ wins; a section that comes again is extended.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
+
+import msgspec
+from msgspec.structs import replace
 
 from mcastd.config.cursor import Cursor
 from mcastd.errors import ConfigError, ConfigProblem
@@ -50,14 +52,13 @@ class Value(NamedTuple):
     line: int
 
 
-@dataclass
-class Section:
+class Section(msgspec.Struct):
     """One section, by name its values and the sections in it; after ``parse``, with what it inherits."""
 
     file: Path
     line: int
-    values: dict[str, Value] = field(default_factory=dict)
-    sections: dict[str, "Section"] = field(default_factory=dict)
+    values: dict[str, Value] = msgspec.field(default_factory=dict)
+    sections: dict[str, "Section"] = msgspec.field(default_factory=dict)
     references: tuple[str, ...] = ()
 
     def find(self, *path: str) -> Value | None:

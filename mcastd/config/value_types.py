@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from mcastd.config.hours import Hours
 from mcastd.config.hours import parse as parse_hours
@@ -37,8 +39,7 @@ class WrongValueError(Exception):
     """A value that is not of its type; the text says what is wrong."""
 
 
-@dataclass(frozen=True)
-class ValueType:
+class ValueType(msgspec.Struct, frozen=True):
     """What a key may be set to: ``allowed`` (PATH stands for the key) and, for messages, more detail in ``hint``.
 
     ``parse`` converts a value of TOML, or raises WrongValueError. ``stand_in`` replaces a required value that is wrong,

@@ -1,9 +1,10 @@
 """Which connections were translated otherwise than the rules do it now, because they began before. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
+
+import msgspec
 
 from mcastd.config.model import Config
 from mcastd.firewall.child_guard import LEAK_CHILD, is_meant
@@ -14,8 +15,7 @@ from mcastd.net.flow import Flow
 _GRE: Final = 47
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
+class Translation(msgspec.Struct, frozen=True):
     """What SNAT does for a CHILD_SA to sources in ``sources``, or in ``but`` not: ``to`` None keeps the source."""
 
     child: str

@@ -5,8 +5,9 @@ tunnel's own, and the next may be half a minute away (a Hello); what other progr
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from mcastd.config.model import Config
 from mcastd.firewall.child_guard import LEAK_CHILD
@@ -19,8 +20,7 @@ _GOES_ON: Final = 3.0  # seconds from the first of several drops to the last
 _ENDS: Final = 30.0  # seconds without a drop
 
 
-@dataclass(frozen=True, slots=True)
-class _Watched:
+class _Watched(msgspec.Struct, frozen=True):
     """A counter, and what it is of. ``needs`` are the CHILD_SAs during whose life it should not grow."""
 
     counter: str

@@ -7,6 +7,8 @@ from dataclasses import field as attribute
 from ipaddress import IPv4Address
 from typing import Final
 
+import msgspec
+
 from mcastd.config.model import Child, Config, Tunnel
 from mcastd.config.mtu import PATH_MTU, TCP_HEADER, USERSPACE_LINK_MTU, largest_packet
 from mcastd.config.proposals import esp_of_proposal
@@ -41,8 +43,7 @@ class FirewallDesired:
     up: frozenset[str] = attribute(default=frozenset(), compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Guard:
+class _Guard(msgspec.Struct, frozen=True):
     """GRE to and from ``remote`` must be encrypted, by a policy or by one of ``links``.
 
     Local endpoints in ``open`` are exempt: their tunnels are configured without IPsec.

@@ -13,12 +13,13 @@ What is more than the limit waits until others have left; what lingers takes no 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from ipaddress import IPv4Address
 from itertools import islice
 from math import inf
 from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from mcastd.follow import members, scope
 from mcastd.follow.members import is_open
@@ -55,8 +56,7 @@ class Ask(NamedTuple):
 Effect: TypeAlias = Want | Ask
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(msgspec.Struct):
     """One group that sockets have joined, or had until just now."""
 
     members: Members = NO_MEMBERS
@@ -65,7 +65,7 @@ class _Group:
     live: DesiredGroup = NOTHING  # what of their desire is followed
     counted: int = 0  # how many entries of it take room
     wanted: DesiredGroup = NOTHING  # that, and what lingers
-    lingers: dict[IPv4Address | None, float] = field(default_factory=dict)  # until when, by source
+    lingers: dict[IPv4Address | None, float] = msgspec.field(default_factory=dict)  # until when, by source
 
 
 class Applications:

@@ -4,8 +4,9 @@ A hint says that a group may have changed, not how it is now; only that the last
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from mcastd.net import igmp
 from mcastd.net.igmp import RecordType
@@ -20,14 +21,13 @@ _MODES: Final = {
 }
 
 
-@dataclass(slots=True)
-class Hints:
+class Hints(msgspec.Struct):
     """The groups to look at, by what was heard of them last."""
 
-    joined: dict[GroupOn, None] = field(default_factory=dict)  # a first socket has joined
-    left: dict[GroupOn, None] = field(default_factory=dict)  # the last socket has left
-    changed: dict[GroupOn, None] = field(default_factory=dict)  # anything else
-    any_source: dict[GroupOn, bool] = field(default_factory=dict)  # reported: is every source wanted?
+    joined: dict[GroupOn, None] = msgspec.field(default_factory=dict)  # a first socket has joined
+    left: dict[GroupOn, None] = msgspec.field(default_factory=dict)  # the last socket has left
+    changed: dict[GroupOn, None] = msgspec.field(default_factory=dict)  # anything else
+    any_source: dict[GroupOn, bool] = msgspec.field(default_factory=dict)  # reported: is every source wanted?
 
     def __bool__(self) -> bool:
         return bool(self.joined or self.left or self.changed or self.any_source)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 
+import msgspec
+
 from mcastd.config.model import SSM_RANGE
 from mcastd.follow.members import SocketFilter
 from mcastd.status import ApplicationsStatus
@@ -39,8 +41,7 @@ class FollowedTunnel:
     own_sockets: Callable[[IPv4Address], Sequence[SocketFilter]] = field(default=partial(no_sockets, ""), compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class FollowDesired:
+class FollowDesired(msgspec.Struct, frozen=True):
     """The tunnels whose interfaces exist, and the names of all that are configured."""
 
     tunnels: tuple[FollowedTunnel, ...] = ()

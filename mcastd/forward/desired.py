@@ -1,9 +1,10 @@
 """What the forward agent is configured with, and what other agents and status see of it. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from mcastd.config.model import SSM_RANGE, Forward
 from mcastd.membership import DesiredGroup
@@ -11,8 +12,7 @@ from mcastd.status import ForwardStatus
 from mcastd.wanted import NEEDS_NO_RP, Rps
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardTunnel:
+class ForwardTunnel(msgspec.Struct, frozen=True):
     """A tunnel: the index of its link, the groups that are joined there with sources only, and by which ``rps`` others.
 
     ``index`` is None while it is not known, as at a start: then the link that the previous process left is the tunnel.
@@ -29,8 +29,7 @@ class ForwardTunnel:
         return desired
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardDesired:
+class ForwardDesired(msgspec.Struct, frozen=True):
     """The downstream interfaces, and by name the tunnels that are configured.
 
     ``queriers`` are the interfaces on which this host is the elected querier, ``others`` those on which another router
@@ -39,7 +38,7 @@ class ForwardDesired:
     """
 
     interfaces: tuple[Forward, ...] = ()
-    tunnels: Mapping[str, ForwardTunnel] = field(default_factory=dict)
+    tunnels: Mapping[str, ForwardTunnel] = msgspec.field(default_factory=dict)
     queriers: frozenset[str] = frozenset()
     others: frozenset[str] = frozenset()
     asking: frozenset[str] = frozenset()
@@ -57,9 +56,8 @@ Forwarded: TypeAlias = Mapping[tuple[str, str | None, str], ForwardedGroup]
 """By the tunnel, the source (None: any) and the group."""
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardSnapshot:
+class ForwardSnapshot(msgspec.Struct, frozen=True):
     """What status shows."""
 
     interfaces: tuple[ForwardStatus, ...] = ()
-    groups: Forwarded = field(default_factory=dict)
+    groups: Forwarded = msgspec.field(default_factory=dict)

@@ -8,36 +8,33 @@ back gets another one.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+
+import msgspec
 
 from mcastd.net.mroute import ANY, MAX_VIFS, NO_VIF, Entry, Key, drops_the_rest
 
 
-@dataclass(frozen=True, slots=True)
-class AddVif:
+class AddVif(msgspec.Struct, frozen=True):
     """Make the interface of an index a VIF."""
 
     number: int
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteVif:
+class DeleteVif(msgspec.Struct, frozen=True):
     """Remove a VIF, if it is still there."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class AddEntry:
+class AddEntry(msgspec.Struct, frozen=True):
     """Add an entry, or change the one of its key."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteEntry:
+class DeleteEntry(msgspec.Struct, frozen=True):
     """Delete the entry of that key."""
 
     entry: Entry

@@ -1,44 +1,40 @@
 """The effects of the machine, for the agent to carry out: queries to send, changes to pass on, and events to log."""
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+
+import msgspec
 
 from mcastd.membership import DesiredGroup
 
 
-@dataclass(frozen=True, slots=True)
-class SendQuery:
+class SendQuery(msgspec.Struct, frozen=True):
     """Send ``payload``, a whole query."""
 
     destination: IPv4Address
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class GroupChanged:
+class GroupChanged(msgspec.Struct, frozen=True):
     """The hosts desire something else of a group than before; ``NOTHING``: nothing any more."""
 
     group: IPv4Address
     desired: DesiredGroup
 
 
-@dataclass(frozen=True, slots=True)
-class QuerierChanged:
+class QuerierChanged(msgspec.Struct, frozen=True):
     """Another router is the querier, or (None) we are."""
 
     querier: IPv4Address | None
 
 
-@dataclass(frozen=True, slots=True)
-class OlderQuerier:
+class OlderQuerier(msgspec.Struct, frozen=True):
     """A router queries with an older version than ours; hosts then report in that version, without sources."""
 
     querier: IPv4Address
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class LimitReached:
+class LimitReached(msgspec.Struct, frozen=True):
     """Reports of a host are not followed: ``limit`` is the name of what it exceeds, a reason in ``dropped``."""
 
     limit: str

@@ -20,10 +20,11 @@ and Y those without, which all hosts exclude. In section 6.4's tables, with GMI 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from math import inf
 from typing import Final, NamedTuple
+
+import msgspec
 
 from mcastd.igmp.members import Hosts, Members
 from mcastd.igmp.settings import Timing
@@ -52,8 +53,7 @@ class Outcome(NamedTuple):
 _NO_QUERIES: Final = Outcome()
 
 
-@dataclass(slots=True)
-class _Asked:
+class _Asked(msgspec.Struct):
     """The retransmission state of a query: how often it is sent yet, when next, and when an answer is no longer due."""
 
     left: int

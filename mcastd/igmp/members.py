@@ -6,9 +6,10 @@ desire more than it does, since an answer to a query for some sources looks like
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
+
+import msgspec
 
 from mcastd.net.igmp import RecordType
 
@@ -18,8 +19,7 @@ MAX_TRACKED: Final = 50_000
 """Memberships and their sources together, of all hosts of an interface, that are tracked."""
 
 
-@dataclass(slots=True)
-class Member:
+class Member(msgspec.Struct):
     """What a host desires of a group: all but ``sources`` if ``is_exclude``, else ``sources``; until ``expires``.
 
     ``version`` is that of its last report, ``since`` when it reported first.

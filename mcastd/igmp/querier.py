@@ -17,11 +17,12 @@ does so all the same where there is no other. 0.0.0.0, of switches with snooping
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from enum import Enum
 from ipaddress import IPv4Address
 from math import inf
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from mcastd.config.model import SSM_RANGE
 from mcastd.config.value_types import LINK_LOCAL_GROUPS

@@ -1,8 +1,10 @@
 """What an interface's querier is configured with, and the intervals that follow from it (RFC 9776, section 8)."""
 
-from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from mcastd.config.model import Forward
 
@@ -12,8 +14,7 @@ RESPONSE_GRACE: Final = 0.1
 """Seconds for the last answer to arrive: a host may wait for the whole Max Response Time before it sends it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True):
     """The values that all systems of a link should share, in seconds, and the intervals made of them."""
 
     robustness: int = 2
@@ -58,8 +59,7 @@ class Timing:
         return replace(self, query_interval=interval, query_response_interval=response)
 
 
-@dataclass(frozen=True, slots=True)
-class IgmpInterface:
+class IgmpInterface(msgspec.Struct, frozen=True):
     """A downstream interface: our address on it, the version of our queries, and limits.
 
     ``fast_leave`` removes a group without asking when the last host that is known to receive it leaves.
@@ -100,8 +100,7 @@ class Election(NamedTuple):
     is_contending: bool
 
 
-@dataclass(frozen=True, slots=True)
-class IgmpDesired:
+class IgmpDesired(msgspec.Struct, frozen=True):
     """The downstream interfaces.
 
     None of the tunnels of a ``waiting`` one is up, so no query of ours is to take over from another router. On a tunnel

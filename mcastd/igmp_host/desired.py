@@ -1,10 +1,9 @@
 """What the agent is configured with. Pure."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class IgmpHostLink:
+class IgmpHostLink(msgspec.Struct, frozen=True):
     """The interface of a tunnel on which groups are joined by IGMP.
 
     ``up_count`` is how often the path under it came up, ``silences`` how often all streams of it fell silent together.
@@ -16,8 +15,7 @@ class IgmpHostLink:
     silences: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class IgmpHostDesired:
+class IgmpHostDesired(msgspec.Struct, frozen=True):
     """The interfaces that exist, and the names of all tunnels with ``upstream = "igmp"``, also those never up."""
 
     links: tuple[IgmpHostLink, ...] = ()

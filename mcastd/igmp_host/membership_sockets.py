@@ -2,9 +2,10 @@
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final, Protocol
+
+import msgspec
 
 from mcastd.igmp_host.filters import Filter, filters
 from mcastd.membership import DesiredGroup
@@ -32,12 +33,11 @@ OpenSocket = Callable[[], MembershipSocket]
 """Opens a socket for the interface. Raises OSError."""
 
 
-@dataclass(slots=True, eq=False)
-class _Held:
+class _Held(msgspec.Struct, eq=False):
     """A socket and the groups that it has joined."""
 
     socket: MembershipSocket
-    filters: dict[IPv4Address, Filter] = field(default_factory=dict)
+    filters: dict[IPv4Address, Filter] = msgspec.field(default_factory=dict)
 
 
 class MembershipSockets:

@@ -5,8 +5,9 @@ files, ``swanctl --load-all`` (``systemctl reload strongswan``) each connection 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from mcastd.ipsec import credentials
 from mcastd.ipsec.messages import PeerWithKey
@@ -17,19 +18,17 @@ Connection = Mapping[str, Any]
 """A connection as charon lists it, all values as text. Its proposals are not listed."""
 
 
-@dataclass(frozen=True)
-class Contents:
+class Contents(msgspec.Struct, frozen=True):
     """What charon has loaded, also that of other programs; None where it is not known."""
 
-    connections: Mapping[str, Connection] = field(default_factory=dict)
+    connections: Mapping[str, Connection] = msgspec.field(default_factory=dict)
     shared: frozenset[str] | None = None  # the ids of the pre-shared keys
     keys: frozenset[str] | None = None  # the ids of the private keys
     authorities: frozenset[str] | None = None  # the names of CAs
     certificates: frozenset[bytes] | None = None  # in DER
 
 
-@dataclass
-class Loaded:
+class Loaded(msgspec.Struct):
     """What was loaded of a peer."""
 
     desired: PeerWithKey

@@ -13,8 +13,9 @@ no more of them are captured.
 
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from mcastd.errors import DecodeError
 from mcastd.net import ipv4
@@ -26,8 +27,7 @@ MAX_REFUSED: Final = 64
 MAX_RATE: Final = 10_000  # packets a second
 
 
-@dataclass(frozen=True, slots=True)
-class _Stream:
+class _Stream(msgspec.Struct, frozen=True):
     """The packets of one SPI, and when the first of them arrived."""
 
     since: float

@@ -21,16 +21,17 @@ single packet, such as a keepalive, does not count. A peer that dies in a long s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 ANSWER_WITHIN: Final = 5.0
 PAUSE: Final = 60.0
 LONGEST_PAUSE: Final = 3600.0
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A CHILD_SA that is up, as charon lists it. ``waits``: a request on its IKE_SA has no answer yet."""
 
     peer: str
@@ -40,8 +41,7 @@ class Target:
     waits: bool
 
 
-@dataclass(frozen=True)
-class Rekey:
+class Rekey(msgspec.Struct, frozen=True):
     """Rekey the CHILD_SA of that name; ``again``: the peer has answered before in this silence."""
 
     child: str
@@ -50,8 +50,7 @@ class Rekey:
     again: bool = False
 
 
-@dataclass(frozen=True)
-class Reestablish:
+class Reestablish(msgspec.Struct, frozen=True):
     """The peer does not answer: terminate the IKE_SA by force, so that it is established again."""
 
     child: str
@@ -62,16 +61,14 @@ class Reestablish:
 Effect = Rekey | Reestablish
 
 
-@dataclass(frozen=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     deadline: float
     spi: str  # the inbound SPI before the rekeying
     silence: int  # the number of the silence that the probe is for
     pause: float  # if the peer answers
 
 
-@dataclass(frozen=True)
-class _Answered:
+class _Answered(msgspec.Struct, frozen=True):
     until: float
     silence: int  # the number of the silence that the probe was for
     pause: float

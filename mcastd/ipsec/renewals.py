@@ -16,9 +16,10 @@ A failure is over when the SA is not the same any more: a later renewal succeede
 import re
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from math import ceil
 from typing import Final, Literal
+
+import msgspec
 
 from mcastd.ipsec import failure
 from mcastd.ipsec.sas import IkeSa, Section
@@ -39,8 +40,7 @@ _SOON: Final = 1.0  # seconds
 _CHILD: Final = re.compile(r"establishing CHILD_SA (.+)\{\d+\}")
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """A renewal that failed: of a CHILD_SA or, where ``child`` is None, of the IKE_SA."""
 
     code: Literal["rekey_failed", "reauth_failed"]

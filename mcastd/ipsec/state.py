@@ -1,10 +1,10 @@
 """The state of each peer: its last listing, its attempts, and the status made from both. Sans-IO."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from mcastd.config.line_numbers import KeyPath
@@ -19,8 +19,7 @@ from mcastd.status import ChildStatus, PeerStatus, SaState
 _LATER: Final = "with which it was made, and its rekeyings keep that; the file's is for one made afterwards"
 
 
-@dataclass(frozen=True)
-class IpsecDesired:
+class IpsecDesired(msgspec.Struct, frozen=True):
     """The desired state of IPsec.
 
     ``restarts`` has, by the name of a CHILD_SA, a number and a reason: each time the number changes, the CHILD_SA is
@@ -31,14 +30,13 @@ class IpsecDesired:
     """
 
     peers: tuple[PeerWithKey, ...] = ()
-    restarts: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    restarts: Mapping[str, tuple[int, str]] = msgspec.field(default_factory=dict)
     replay_allowed: bool = False
     receiving: frozenset[str] = frozenset()
-    probes: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    probes: Mapping[str, tuple[int, str]] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class IpsecSnapshot:
+class IpsecSnapshot(msgspec.Struct, frozen=True):
     """What status shows. ``notes`` name the configured lifetimes that the SAs that are up were not made with."""
 
     peers: tuple[PeerStatus, ...] = ()
@@ -46,8 +44,7 @@ class IpsecSnapshot:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class ChildView:
+class ChildView(msgspec.Struct, frozen=True):
     """What the other agents need to know of a CHILD_SA. ``up_count`` is how often it came up."""
 
     up: bool

@@ -8,10 +8,10 @@ truncated values; it is used through this module only.
 import asyncio
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from vici.exception import DeserializationException
 from vici.protocol import FiniteStream, Message, Packet
 
@@ -75,8 +75,7 @@ async def read_frame(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(length)
 
 
-@dataclass(frozen=True)
-class ViciSocket:
+class ViciSocket(msgspec.Struct, frozen=True):
     """charon's VICI socket."""
 
     path: Path

@@ -1,7 +1,8 @@
 """The codec: what a GRE packet of the far end carries, and our own request. Pure."""
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+
+import msgspec
 
 from mcastd.config.model import Child, Peer, Tunnel
 from mcastd.config.other_side import as_address
@@ -12,8 +13,7 @@ from mcastd.net.gre import PLAIN, GreOptions
 TTL = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoints:
+class Endpoints(msgspec.Struct, frozen=True):
     """The GRE tunnel that keepalives must belong to.
 
     ``also`` are further addresses by which the far end knows us.
@@ -25,8 +25,7 @@ class Endpoints:
     also: tuple[IPv4Address, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class KeepaliveTunnel:
+class KeepaliveTunnel(msgspec.Struct, frozen=True):
     """A tunnel as its keepalives need it: ``present`` is that its link exists, ``up`` that its CHILD_SA is up too."""
 
     tunnel: Tunnel

@@ -7,8 +7,9 @@ While the path is dead requests go on, and the CHILD_SA that carries it is estab
 intervals that double, since a new SA may not be what is missing. Times are monotonic seconds.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from mcastd.errors import DecodeError
 from mcastd.status import PathState
@@ -17,21 +18,18 @@ PAUSE: Final = 60.0
 LONGEST_PAUSE: Final = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class SendRequest:
+class SendRequest(msgspec.Struct, frozen=True):
     """Send a keepalive request."""
 
 
-@dataclass(frozen=True, slots=True)
-class PathChanged:
+class PathChanged(msgspec.Struct, frozen=True):
     """The path is alive now, or dead after ``missed`` unanswered requests."""
 
     path: PathState
     missed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reestablish:
+class Reestablish(msgspec.Struct, frozen=True):
     """The CHILD_SA that carries the path should be established again."""
 
 

@@ -1,14 +1,13 @@
 """The answer to a keepalive request. Pure."""
 
-from dataclasses import dataclass
+import msgspec
 
 from mcastd.errors import DecodeError
 from mcastd.keepalive.packet import Endpoints
 from mcastd.net import gre, ipv4
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The inner packet of a keepalive, to be sent on: its GRE, and ``tos`` and ``ttl`` of its IP header."""
 
     gre: bytes

@@ -1,9 +1,10 @@
 """What the meter is configured with. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import NamedTuple
+
+import msgspec
 
 from mcastd.config.feed_formats import Sequence
 from mcastd.config.model import Feed
@@ -17,12 +18,11 @@ class FeedKey(NamedTuple):
     port: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MeterDesired:
+class MeterDesired(msgspec.Struct, frozen=True):
     """Whether streams are measured, on which interfaces (their index by the tunnel's name), and all feeds."""
 
     enabled: bool = False
-    links: Mapping[str, int] = field(default_factory=dict)
+    links: Mapping[str, int] = msgspec.field(default_factory=dict)
     feeds: tuple[Feed, ...] = ()
 
 

@@ -1,9 +1,10 @@
-"""The keys and values of the meter's maps: bytes <-> frozen dataclasses. Numbers are in this machine's byte order."""
+"""The keys and values of the meter's maps: bytes <-> frozen structs. Numbers are in this machine's byte order."""
 
 import struct
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, NamedTuple
+
+import msgspec
 
 from mcastd.config.feed_formats import Field, Sequence
 from mcastd.errors import DecodeError
@@ -79,8 +80,7 @@ class StreamKey(NamedTuple):
     unit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(msgspec.Struct, frozen=True):
     """What the sequence numbers of a stream have shown; ``gap_at`` is a time of the kernel's clock, in nanoseconds.
 
     ``missing`` were not seen when they left the window; ``open`` are not seen yet, and still in it.
@@ -97,8 +97,7 @@ class Numbers:
     gap_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRecord:
+class StreamRecord(msgspec.Struct, frozen=True):
     """What the meter knows of a stream. Times are of the kernel's monotonic clock, in nanoseconds."""
 
     packets: int

@@ -21,9 +21,10 @@ A number of 64 bits takes two of them, the upper half in the immediate of the se
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeAlias
+
+import msgspec
 
 
 class Register(IntEnum):
@@ -68,8 +69,7 @@ _FROM_REGISTER: Final = 0x08
 _PSEUDO_MAP: Final = 1  # BPF_PSEUDO_MAP_FD: the number is the descriptor of a map
 
 
-@dataclass(frozen=True, slots=True)
-class MapKind:
+class MapKind(msgspec.Struct, frozen=True):
     """What a map is: a name of at most 15 characters, the type, the bytes of its keys and values, how many, flags."""
 
     name: str
@@ -80,8 +80,7 @@ class MapKind:
     flags: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(msgspec.Struct, frozen=True):
     """One instruction; ``target`` is the label that a jump goes to, ``map`` the name of the map that is loaded."""
 
     opcode: int
@@ -98,8 +97,7 @@ class Instruction:
         return 2 if self.opcode == _LD_IMM64 else 1
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(msgspec.Struct, frozen=True):
     """A place that jumps go to."""
 
     name: str

@@ -1,4 +1,4 @@
-"""GRE: the options of a tunnel, and the header, bytes <-> a frozen dataclass (RFC 2784, RFC 2890).
+"""GRE: the options of a tunnel, and the header, bytes <-> a frozen struct (RFC 2784, RFC 2890).
 
  0                   1                   2                   3
 |C| |K|S|       Reserved        | Ver |         Protocol        |
@@ -8,10 +8,10 @@
 """
 
 import struct
-from dataclasses import dataclass
 from enum import IntFlag
 from typing import Annotated, Final
 
+import msgspec
 from msgspec import Meta, Struct
 
 from mcastd.errors import DecodeError
@@ -82,8 +82,7 @@ PLAIN: Final = GreOptions()
 """GRE as RFC 2784 has it without any option."""
 
 
-@dataclass(frozen=True, slots=True)
-class GreHeader:
+class GreHeader(msgspec.Struct, frozen=True):
     """A GRE version 0 header. ``length`` is its size in bytes, the offset of the payload."""
 
     protocol: int

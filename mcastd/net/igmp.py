@@ -3,11 +3,12 @@
 ``data`` is always the payload of an IPv4 packet of protocol 2.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address
 from struct import Struct
 from typing import Final
+
+import msgspec
 
 from mcastd.errors import DecodeError
 from mcastd.net.checksum import internet_checksum
@@ -49,8 +50,7 @@ class RecordType(IntEnum):
     BLOCK = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """A Membership Query (section 4.1); versions 1 and 2 end behind the group address, which is None in a general one.
 
     |  Type = 0x11  | Max Resp Code |           Checksum            |
@@ -71,8 +71,7 @@ class Query:
     interval: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """A Membership Report of version 1 or 2 (RFC 2236, section 2).
 
     | 0x12 or 0x16  | Max Resp Time |           Checksum            |
@@ -83,15 +82,13 @@ class Report:
     group: IPv4Address
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """A Leave Group message of version 2: the form of a report, type 0x17."""
 
     group: IPv4Address
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """What a host reports of one group (section 4.2.4)."""
 
     kind: RecordType
@@ -99,8 +96,7 @@ class Record:
     sources: tuple[IPv4Address, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class V3Report:
+class V3Report(msgspec.Struct, frozen=True):
     """A Membership Report of version 3 (section 4.2).
 
     |  Type = 0x22  |    Reserved   |           Checksum            |

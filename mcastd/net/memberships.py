@@ -14,9 +14,10 @@ The second file shows six characters of an interface's name, so there its index 
 
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
+
+import msgspec
 
 GroupOn = tuple[int, IPv4Address]
 """A group on an interface, by the interface's index."""
@@ -40,16 +41,15 @@ class SourceLine(NamedTuple):
     excluded: int
 
 
-@dataclass(frozen=True, slots=True)
-class Members:
+class Members(msgspec.Struct, frozen=True):
     """The sockets that have joined one group on one interface.
 
     ``included`` and ``excluded`` are, by source, how many of the ``users`` include or exclude it.
     """
 
     users: int
-    included: Mapping[IPv4Address, int] = field(default_factory=dict)
-    excluded: Mapping[IPv4Address, int] = field(default_factory=dict)
+    included: Mapping[IPv4Address, int] = msgspec.field(default_factory=dict)
+    excluded: Mapping[IPv4Address, int] = msgspec.field(default_factory=dict)
 
 
 NO_MEMBERS: Final = Members(0)

@@ -3,7 +3,7 @@
 Theory of operation. Every tunnel with PIM is a point-to-point link to its own data centre, so all state is kept by
 interface and nothing passes from one to another:
 
-    packet, messages, auto_rp_packet   bytes <-> frozen dataclasses
+    packet, messages, auto_rp_packet   bytes <-> frozen structs
     neighbor, hello_pace, hello_timer   the routers whose Hellos were received, and when the next is overdue; when ours
                  are sent (section 4.3)
     rp, bootstrap_rps, auto_rp_cache   which rendezvous point serves a group (section 4.7, RFC 5059, pim-autorp-spec01)

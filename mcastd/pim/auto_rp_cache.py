@@ -5,10 +5,11 @@ agents; they are kept to be shown.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from math import inf
 from typing import Final
+
+import msgspec
 
 from mcastd.errors import DecodeError
 from mcastd.net.prefix_table import PrefixTable, in_ranges, longest_match, prefix_table
@@ -17,8 +18,7 @@ from mcastd.pim.auto_rp_packet import AutoRp, AutoRpType
 MAX_MAPPINGS: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class AutoRpMapping:
+class AutoRpMapping(msgspec.Struct, frozen=True):
     """A sender's rendezvous point for a range; ``rp`` None: the range is negative, it has none."""
 
     kind: AutoRpType

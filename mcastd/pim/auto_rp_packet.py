@@ -11,11 +11,12 @@ for each group:
 |                         Group Address                         |
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network
 from struct import Struct
 from typing import Final, NamedTuple
+
+import msgspec
 
 from mcastd.errors import DecodeError
 from mcastd.pim.packet import Reader
@@ -45,8 +46,7 @@ class AutoRpGroups(NamedTuple):
     negative: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AutoRpEntry:
+class AutoRpEntry(msgspec.Struct, frozen=True):
     """A rendezvous point with its ranges; ``pim_version`` is 0 (unknown), 1, 2 or 3 (both)."""
 
     address: IPv4Address
@@ -54,8 +54,7 @@ class AutoRpEntry:
     pim_version: int = 2
 
 
-@dataclass(frozen=True, slots=True)
-class AutoRp:
+class AutoRp(msgspec.Struct, frozen=True):
     """A message; ``holdtime`` in seconds, 0: it does not expire."""
 
     kind: AutoRpType

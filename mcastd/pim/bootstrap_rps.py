@@ -7,10 +7,11 @@ The state of each scope zone, and of the global one (None):
     AcceptAny        after that, until the Scope-Zone Timer runs out
 """
 
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from math import inf
 from typing import Final, NamedTuple
+
+import msgspec
 
 from mcastd.errors import DecodeError
 from mcastd.net.prefix_table import PrefixTable, longest_match, prefix_table
@@ -31,25 +32,23 @@ class _Message(NamedTuple):
     tag: int
 
 
-@dataclass(slots=True)
-class _Rp:
+class _Rp(msgspec.Struct):
     priority: int
     holdtime: int
     expires: float
 
 
-@dataclass(slots=True)
-class _Range:
+class _Range(msgspec.Struct):
     """One range of groups."""
 
-    rps: dict[IPv4Address, _Rp] = field(default_factory=dict)
-    fragments: dict[IPv4Address, RpEntry] = field(default_factory=dict)  # a set of which fragments are still missing
+    rps: dict[IPv4Address, _Rp] = msgspec.field(default_factory=dict)
+    # A set of which fragments are still missing.
+    fragments: dict[IPv4Address, RpEntry] = msgspec.field(default_factory=dict)
     fragments_of: _Message | None = None  # the message that they are of
     received_in: _Message | None = None  # the message that ``rps`` are of
 
 
-@dataclass(slots=True)
-class Zone:
+class Zone(msgspec.Struct):
     """One scope zone: the address and priority of its bootstrap router, and what that announces."""
 
     address: IPv4Address
@@ -58,9 +57,9 @@ class Zone:
     bootstrap_until: float  # the Bootstrap Timer; -inf after it ran out
     zone_until: float  # the Scope-Zone Timer
     last: _Message | None = None
-    ranges: dict[IPv4Network, _Range] = field(default_factory=dict)
+    ranges: dict[IPv4Network, _Range] = msgspec.field(default_factory=dict)
     # The rendezvous points of each range among which the hash decides.
-    candidates: PrefixTable[tuple[IPv4Address, ...]] = field(default_factory=dict)
+    candidates: PrefixTable[tuple[IPv4Address, ...]] = msgspec.field(default_factory=dict)
 
 
 class RpSet:

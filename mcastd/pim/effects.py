@@ -1,14 +1,14 @@
 """The effects of the machine, for the agent to carry out: packets to send, and events to log."""
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import NamedTuple
+
+import msgspec
 
 from mcastd.pim.packet import MessageType
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send ``payload``, a whole PIM message, out of ``interface``."""
 
     interface: str
@@ -17,8 +17,7 @@ class Send:
     kind: MessageType
 
 
-@dataclass(frozen=True, slots=True)
-class NeighborUp:
+class NeighborUp(msgspec.Struct, frozen=True):
     """The first Hello of a neighbour has arrived."""
 
     interface: str
@@ -26,8 +25,7 @@ class NeighborUp:
     generation_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class NeighborRestarted:
+class NeighborRestarted(msgspec.Struct, frozen=True):
     """A neighbour has another Generation ID: it has lost the state of our Joins."""
 
     interface: str
@@ -35,8 +33,7 @@ class NeighborRestarted:
     generation_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class NeighborDown:
+class NeighborDown(msgspec.Struct, frozen=True):
     """A neighbour is down; ``reason`` is a text for people."""
 
     interface: str
@@ -44,16 +41,14 @@ class NeighborDown:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class NeighborMissing:
+class NeighborMissing(msgspec.Struct, frozen=True):
     """No Hello of RPF' came in the time in which a router answers ours."""
 
     interface: str
     neighbor: IPv4Address | None
 
 
-@dataclass(frozen=True, slots=True)
-class HelloOverdue:
+class HelloOverdue(msgspec.Struct, frozen=True):
     """The Hello of RPF' is overdue; ``seconds`` is how long none came."""
 
     interface: str
@@ -61,8 +56,7 @@ class HelloOverdue:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class HelloResumed:
+class HelloResumed(msgspec.Struct, frozen=True):
     """The Hello that was overdue has come."""
 
     interface: str
@@ -77,8 +71,7 @@ class Entry(NamedTuple):
     rp: IPv4Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True):
     """The upstream neighbour has been sent a Join of entries that it had not been sent before."""
 
     interface: str
@@ -86,8 +79,7 @@ class Joined:
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruned(msgspec.Struct, frozen=True):
     """The upstream neighbour has been sent a Prune of entries."""
 
     interface: str
@@ -95,8 +87,7 @@ class Pruned:
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BootstrapRouterChanged:
+class BootstrapRouterChanged(msgspec.Struct, frozen=True):
     """Another bootstrap router is accepted; None: there is none any more."""
 
     interface: str
@@ -104,8 +95,7 @@ class BootstrapRouterChanged:
     priority: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class RpSetChanged:
+class RpSetChanged(msgspec.Struct, frozen=True):
     """Bootstrap messages changed which rendezvous points serve which groups: the number of ranges, and all RPs."""
 
     interface: str
@@ -113,8 +103,7 @@ class RpSetChanged:
     rps: tuple[IPv4Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AutoRpChanged:
+class AutoRpChanged(msgspec.Struct, frozen=True):
     """Auto-RP messages changed a mapping: the number of mappings, and all RPs."""
 
     interface: str

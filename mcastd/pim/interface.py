@@ -7,10 +7,11 @@ section 4.3.1).
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from ipaddress import IPv4Address
 from math import inf
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from mcastd.errors import DecodeError
 from mcastd.membership import NONE, Membership

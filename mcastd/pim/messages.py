@@ -2,9 +2,10 @@
 (RFC 7761, section 4.9), Bootstrap and Candidate-RP-Advertisement (RFC 5059, section 4).
 """
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
+
+import msgspec
 
 from mcastd.errors import DecodeError
 from mcastd.net import ipv4
@@ -18,8 +19,7 @@ _NULL: Final = 0x40
 _RANGE_LEN: Final = 12  # of a range without rendezvous points
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(msgspec.Struct, frozen=True):
     """A Register (section 4.9.3): the source and group of the packet inside. ``null`` is one without data.
 
     |Version| Type 1|   Reserved    |           Checksum            |
@@ -33,16 +33,14 @@ class Register:
     null: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterStop:
+class RegisterStop(msgspec.Struct, frozen=True):
     """A Register-Stop (section 4.9.4): an encoded group, and an encoded unicast address, the source."""
 
     group: IPv4Address
     source: IPv4Address
 
 
-@dataclass(frozen=True, slots=True)
-class Assert:
+class Assert(msgspec.Struct, frozen=True):
     """An Assert (section 4.9.6): ``rpt`` with a source of 0.0.0.0 is of (*,G).
 
     |Version| Type 5|   Reserved    |           Checksum            |
@@ -59,8 +57,7 @@ class Assert:
     metric: int
 
 
-@dataclass(frozen=True, slots=True)
-class RpEntry:
+class RpEntry(msgspec.Struct, frozen=True):
     """A rendezvous point for a range; holdtime in seconds, the lower priority number wins."""
 
     address: IPv4Address
@@ -68,8 +65,7 @@ class RpEntry:
     priority: int
 
 
-@dataclass(frozen=True, slots=True)
-class RpRangeEntry:
+class RpRangeEntry(msgspec.Struct, frozen=True):
     """A range of groups with ``rp_count`` rendezvous points, of which this fragment lists ``rps``."""
 
     groups: IPv4Network
@@ -78,8 +74,7 @@ class RpRangeEntry:
     scoped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Bootstrap:
+class Bootstrap(msgspec.Struct, frozen=True):
     """A Bootstrap message, or a semantic fragment of one (RFC 5059, section 4.1).
 
     |Version| Type 4|N|  Reserved   |           Checksum            |
@@ -100,8 +95,7 @@ class Bootstrap:
     ranges: tuple[RpRangeEntry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateRpAdvertisement:
+class CandidateRpAdvertisement(msgspec.Struct, frozen=True):
     """A candidate RP's unicast to the bootstrap router; no ranges is all of 224.0.0.0/4."""
 
     priority: int

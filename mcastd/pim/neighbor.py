@@ -1,10 +1,11 @@
 """The neighbours on one link (RFC 7761, section 4.3): one router at the other end of a tunnel; more are bounded."""
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from ipaddress import IPv4Address
 from math import inf
 from typing import Final
+
+import msgspec
 
 from mcastd.config.model import Pim
 from mcastd.net.prefix_table import in_ranges
@@ -15,8 +16,7 @@ MAX_NEIGHBORS: Final = 64
 MAX_ADDRESSES: Final = 250  # secondary ones of a neighbour: what a packet of 1,500 bytes can list, and some more
 
 
-@dataclass(slots=True)
-class Neighbor:
+class Neighbor(msgspec.Struct):
     """A router from which a Hello was received."""
 
     address: IPv4Address

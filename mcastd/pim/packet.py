@@ -4,11 +4,12 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address
 from struct import Struct, pack
 from typing import Final
+
+import msgspec
 
 from mcastd.errors import DecodeError
 from mcastd.net.checksum import internet_checksum
@@ -62,8 +63,7 @@ class HelloOption(IntEnum):
     ADDRESS_LIST = 24
 
 
-@dataclass(frozen=True, slots=True)
-class LanPruneDelay:
+class LanPruneDelay(msgspec.Struct, frozen=True):
     """LAN Prune Delay option (section 4.3.3); delays in seconds, on the wire in milliseconds."""
 
     propagation_delay: float
@@ -71,8 +71,7 @@ class LanPruneDelay:
     tracking: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(msgspec.Struct, frozen=True):
     """A Hello (section 4.9.2).
 
     |Version| Type 0|   Reserved    |           Checksum            |
@@ -93,8 +92,7 @@ class Hello:
     unknown: tuple[tuple[int, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SourceEntry:
+class SourceEntry(msgspec.Struct, frozen=True):
     """An encoded source address with its flags: S (sparse), W (wildcard) and R (RP tree).
 
     |  Addr Family  | Encoding Type | Rsrvd   |S|W|R|  Mask Len     |
@@ -106,8 +104,7 @@ class SourceEntry:
     mask_len: int = 32
 
 
-@dataclass(frozen=True, slots=True)
-class GroupSet:
+class GroupSet(msgspec.Struct, frozen=True):
     """One group of a Join/Prune with its joined and pruned sources."""
 
     group: IPv4Address
@@ -117,8 +114,7 @@ class GroupSet:
     flags: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class JoinPrune:
+class JoinPrune(msgspec.Struct, frozen=True):
     """A Join/Prune (section 4.9.5); Graft and Graft-Ack have the same form.
 
     |Version| Type 3|   Reserved    |           Checksum            |

@@ -1,16 +1,16 @@
 """What one interface is configured with, and what follows from that for its Hellos and Joins."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+
+import msgspec
 
 from mcastd.config.model import Pim
 from mcastd.pim.packet import Hello, LanPruneDelay
 from mcastd.status import GroupStatus, PimStatus
 
 
-@dataclass(frozen=True, slots=True)
-class PimInterface:
+class PimInterface(msgspec.Struct, frozen=True):
     """An interface that speaks PIM: its MTU in bytes, its primary address and the others.
 
     ``up`` is that the path under it is up, ``up_count`` how often it came up, and ``silences`` how often all streams
@@ -57,16 +57,14 @@ class PimInterface:
         return min(round(self.config.join_prune_period * 3.5), 0xFFFE)
 
 
-@dataclass(frozen=True, slots=True)
-class PimDesired:
+class PimDesired(msgspec.Struct, frozen=True):
     """The interfaces to run PIM on, and all tunnels with PIM, also those never up."""
 
     interfaces: tuple[PimInterface, ...] = ()
     tunnels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PimState:
+class PimState(msgspec.Struct, frozen=True):
     """What the next process needs: our Generation ID by interface, and each neighbour's last Hello.
 
     ``hellos`` are interface, neighbour and Hello, as a PIM message.
@@ -76,8 +74,7 @@ class PimState:
     hellos: tuple[tuple[str, IPv4Address, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PimSnapshot:
+class PimSnapshot(msgspec.Struct, frozen=True):
     """What status shows: PIM on each interface, by its name, and every join."""
 
     interfaces: Mapping[str, PimStatus]

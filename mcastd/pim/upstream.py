@@ -15,6 +15,8 @@ from ipaddress import IPv4Address
 from math import inf
 from typing import Final, NamedTuple
 
+import msgspec
+
 from mcastd.membership import NONE
 from mcastd.pim.awaited import Awaited
 from mcastd.pim.effects import Entry
@@ -47,8 +49,7 @@ class _Repetition:
     sent: int = field(default=0, compare=False)  # how often they have been repeated
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(msgspec.Struct):
     """The state of one group."""
 
     desired: Entries = _NOTHING

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
+import msgspec
+
 from mcastd.config.model import Config
 from mcastd.status import ArrivalState
 from mcastd.streams.feeds import WantedSince, never_wanted
@@ -30,19 +32,17 @@ class StreamsDesired:
     wanted_since: WantedSince = field(default=never_wanted, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class StreamsSnapshot:
+class StreamsSnapshot(msgspec.Struct, frozen=True):
     """What status shows: the state of what has arrived, by tunnel, source (None: any) and group as text.
 
     ``problem`` is why it is not known; then mcastd has only the counters of the tunnels' interfaces.
     """
 
-    groups: Mapping[tuple[str, str | None, str], ArrivalState] = field(default_factory=dict)
+    groups: Mapping[tuple[str, str | None, str], ArrivalState] = msgspec.field(default_factory=dict)
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelArrival:
+class TunnelArrival(msgspec.Struct, frozen=True):
     """What arrives on a tunnel.
 
     ``all_silent``: every stream that carried at least one packet a second is silent. ``silences`` is how often all of
@@ -54,8 +54,7 @@ class TunnelArrival:
     receiving: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ChildArrival:
+class ChildArrival(msgspec.Struct, frozen=True):
     """What a CHILD_SA decrypts.
 
     ``seen``: a packet since it was established; ``quiet``: none for 3 s; ``receiving``: one within the

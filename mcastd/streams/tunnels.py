@@ -9,9 +9,10 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
+
+import msgspec
 
 from mcastd.streams.desired import TunnelArrival
 from mcastd.streams.stream import SILENCE, Stream
@@ -20,8 +21,7 @@ _NOTHING_EVER: Final = 60.0  # seconds with a join and without a packet after wh
 _RECEIVING: Final = 70.0  # seconds; where nftables is missing Hellos count, of which one may be lost
 
 
-@dataclass(slots=True)
-class Look:
+class Look(msgspec.Struct):
     """What one look at the streams of a tunnel finds."""
 
     count: int = 0  # streams that are not silent

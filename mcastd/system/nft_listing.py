@@ -4,8 +4,9 @@ import errno
 import hashlib
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from mcastd.errors import HostError
 from mcastd.system.netfilter import Message, NetfilterError, ask, attribute, attributes
@@ -22,8 +23,7 @@ _DUMPS: Final = ((_GETCHAIN, _CHAIN_COUNTERS), (_GETRULE, None), (_GETSET, _SET_
 _ATTEMPTS: Final = 10  # at dumps that no change of the ruleset interrupts
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """A table as the kernel has it.
 
     ``structure`` differs after every change of chains, rules, sets (not of their elements) and counters' names, also

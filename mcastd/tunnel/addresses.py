@@ -1,8 +1,9 @@
 """The addresses of a tunnel's link, and the difference to those that it has. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+import msgspec
 
 from mcastd.config.model import Config, Tunnel
 
@@ -10,8 +11,7 @@ Entry = tuple[IPv4Interface, IPv4Address | None]
 """An address, and the far end of a point-to-point address."""
 
 
-@dataclass(frozen=True, slots=True)
-class AddressPlan:
+class AddressPlan(msgspec.Struct, frozen=True):
     """The changes, in their order."""
 
     delete_first: tuple[Entry, ...]

@@ -4,9 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, Literal
+
+from msgspec.structs import replace
 
 from mcastd.config.model import Child, Config, Tunnel
 from mcastd.errors import HostError, LinkUnsupported

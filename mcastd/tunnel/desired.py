@@ -1,8 +1,9 @@
 """What the tunnel agent is configured with, and what it shows to the agents above it. Pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+
+import msgspec
 
 from mcastd.config.model import Config, Tunnel
 from mcastd.links import Gre, Link, Xfrm
@@ -10,8 +11,7 @@ from mcastd.tunnel.addresses import Entry
 from mcastd.tunnel.mtu import Carrier
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelsDesired:
+class TunnelsDesired(msgspec.Struct, frozen=True):
     """The configuration, and by its name what each CHILD_SA is to the tunnel that it carries.
 
     ``heard`` are the peers whose packets are decrypted, by name.
@@ -22,8 +22,7 @@ class TunnelsDesired:
     heard: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class TunGre:
+class TunGre(msgspec.Struct, frozen=True):
     """The parameters of a TUN interface whose packets mcastd puts into GRE itself."""
 
     gre: Gre
@@ -33,8 +32,7 @@ Parameters = Gre | TunGre | Xfrm
 """What cannot be changed without making the link again."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkDesired:
+class LinkDesired(msgspec.Struct, frozen=True):
     """One link as configured, with what is known by now. ``up`` is whether it may be set up; it is never set down.
 
     ``endpoint`` is the local GRE endpoint, which has to be an address of this host; ``addresses`` are the tunnel's, the
@@ -50,8 +48,7 @@ class LinkDesired:
     rp_filter: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LinkView:
+class LinkView(msgspec.Struct, frozen=True):
     """The link of a tunnel. ``up`` is that the link and its CHILD_SA are up; ``up_count`` is how often they came up.
 
     ``address`` is the primary address of this host on it, ``secondary`` are the others; ``mtu`` is in bytes.

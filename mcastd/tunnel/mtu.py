@@ -1,7 +1,8 @@
 """The MTU of a tunnel, from the negotiated ESP and the MTU of the link below. Pure."""
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+
+import msgspec
 
 from mcastd.config.model import Mode, Tunnel
 from mcastd.config.mtu import gre_header, largest_mtu
@@ -10,8 +11,7 @@ from mcastd.config.proposals import Esp
 _ETHERNET = 1500
 
 
-@dataclass(frozen=True, slots=True)
-class Carrier:
+class Carrier(msgspec.Struct, frozen=True):
     """What carries a tunnel: a CHILD_SA as negotiated or, before that, as configured; without IPsec ``esp`` is None.
 
     ``remote`` is the outer address of the peer, to which the path MTU is found; ``up_count`` is how often it came up.

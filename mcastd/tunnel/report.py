@@ -1,8 +1,9 @@
 """What the tunnel agent knows of each tunnel, and how status shows it. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Network
+
+import msgspec
 
 from mcastd.config.model import Tunnel
 from mcastd.status import RouteStatus, TunnelState, TunnelStatus
@@ -10,8 +11,7 @@ from mcastd.tunnel import routes
 from mcastd.tunnel.desired import LinkView
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(msgspec.Struct, frozen=True):
     """What is known of a tunnel."""
 
     link: LinkView | None = None  # None if there is none

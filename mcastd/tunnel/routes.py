@@ -1,9 +1,10 @@
 """What is routed through a tunnel, and the difference to the routes that the host has. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Final
+
+import msgspec
 
 from mcastd.config.model import Group, Tunnel
 from mcastd.links import Route, Rule
@@ -18,8 +19,7 @@ MAIN_TABLE: Final = 254
 EVERYWHERE: Final = IPv4Network("0.0.0.0/0")
 
 
-@dataclass(frozen=True, slots=True)
-class RoutePlan:
+class RoutePlan(msgspec.Struct, frozen=True):
     """The changes. ``taken`` are prefixes that a route of another program leads elsewhere."""
 
     add: tuple[IPv4Network, ...]

@@ -1,13 +1,13 @@
 """mcastd's querier against the reference's hosts and routers, over a bad link, in simulated time."""
 
 import ast
-from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mcastd.igmp.querier import Role
 from mcastd.igmp.settings import Timing

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from random import Random
+
+from msgspec.structs import replace
 
 from mcastd.config.credentials import Certificates
 from mcastd.config.model import Peer
@@ -63,7 +64,7 @@ class Running:
         self._configure(replay_allowed=allowed)
 
     def _configure(self, **changes: object) -> None:
-        self._desired = replace(self._desired, **changes)  # type: ignore[arg-type]  # a test passes what the field takes
+        self._desired = replace(self._desired, **changes)
         self.agent.configure(self._desired)
 
     async def kill(self) -> None:

@@ -1,10 +1,10 @@
 """The probes of CHILD_SAs: each line of the table, and what holds for any sequence of inputs."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mcastd.ipsec.probe import ANSWER_WITHIN, LONGEST_PAUSE, PAUSE, Effect, Probes, Reestablish, Rekey, Target
 

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from random import Random
+
+from msgspec.structs import replace
 
 from mcastd.config.credentials import Certificates
 from mcastd.config.model import Peer
@@ -57,7 +58,7 @@ class Host:
         self.change(restarts={**self.desired.restarts, name: (number, "its path is dead")})
 
     def change(self, **changes: object) -> None:
-        self.desired = replace(self.desired, **changes)  # type: ignore[arg-type]  # a test passes what the field takes
+        self.desired = replace(self.desired, **changes)
         self.agent.configure(self.desired)
 
     def start(self) -> None:

@@ -5,10 +5,10 @@ import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, cast
 
+from msgspec.structs import replace
 from msgspec.structs import replace as changed
 
 from mcastd.config.model import Keepalive, Tunnel

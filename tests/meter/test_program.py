@@ -3,12 +3,12 @@
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mcastd.config.feed_formats import FORMATS, Field, Sequence
 from mcastd.meter import maps

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from random import Random
+
+from msgspec.structs import replace
 
 from mcastd.config.model import Group
 from mcastd.pim.agent import PimAgent

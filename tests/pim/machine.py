@@ -1,8 +1,9 @@
 """What the tests of one link's machine share: a router with one interface, and what it did."""
 
-from dataclasses import replace
 from ipaddress import IPv4Address
 from random import Random
+
+from msgspec.structs import replace
 
 from mcastd.config.model import Group
 from mcastd.pim.effects import Effect, Send
@@ -35,7 +36,7 @@ def join_prunes(effects: list[Effect]) -> list[JoinPrune]:
 
 
 def hello(router: Router, source: IPv4Address = UPSTREAM, now: float = NOW, **options: object) -> list[Effect]:
-    data = encode_hello(replace(Hello(holdtime=105, generation_id=1), **options))  # type: ignore[arg-type]  # fields
+    data = encode_hello(replace(Hello(holdtime=105, generation_id=1), **options))
     return router.received(NAME, source, ALL_PIM_ROUTERS, data, now)
 
 

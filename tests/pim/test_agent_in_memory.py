@@ -5,11 +5,11 @@ import contextlib
 import errno
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from mcastd.config.model import Group, RpRange
 from mcastd.pim.agent import PimAgent

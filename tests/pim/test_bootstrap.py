@@ -1,10 +1,10 @@
 """Bootstrap messages as one link's machine takes them: from whom, when, and what becomes of the joins (RFC 5059)."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
+from msgspec.structs import replace
 
 from mcastd.pim.effects import BootstrapRouterChanged, Effect, RpSetChanged
 from mcastd.pim.messages import Bootstrap, RpEntry, RpRangeEntry

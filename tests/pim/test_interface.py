@@ -1,10 +1,10 @@
 """One link's machine: what it accepts, what it refuses and counts, and what it says in which order."""
 
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from mcastd.config.model import MAX_JOINS, Group, RpRange
 from mcastd.errors import McastdError

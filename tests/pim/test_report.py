@@ -1,10 +1,10 @@
 """What status shows of PIM: every field of a neighbour, of an interface and of a join."""
 
-from dataclasses import replace
 from ipaddress import IPv4Address
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from mcastd.config.model import Group
 from mcastd.pim.report import group_statuses, pim_status

@@ -1,12 +1,12 @@
 """mcastd's machine against the reference upstream router, over a bad link, in simulated time."""
 
 import ast
-from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mcastd.config.model import Group
 from mcastd.pim.effects import Joined, NeighborDown, NeighborRestarted

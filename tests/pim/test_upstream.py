@@ -1,12 +1,12 @@
 """The upstream machines by themselves: what is sent, when, and what is counted (RFC 7761, section 4.5)."""
 
-from dataclasses import replace
 from ipaddress import IPv4Address
 from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mcastd.pim.effects import Entry
 from mcastd.pim.packet import GroupSet, JoinPrune, SourceEntry, decode_join_prune, unseal

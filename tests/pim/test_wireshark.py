@@ -1,12 +1,12 @@
 """Wireshark and tcpdump as oracles: they take what we send without a complaint, and we read captures as they do."""
 
 import json
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 from scapy.contrib import pim as scapy_pim
 
 from mcastd.config.model import Group

@@ -2,9 +2,11 @@
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
+
+from msgspec.structs import replace
 
 from mcastd.config.model import Config, Group, Pim, RpRange
 from mcastd.pim.effects import Effect, Event, Send

@@ -1,11 +1,11 @@
 """Whatever the host has, a link becomes what is desired, and then nothing more is done."""
 
 from contextlib import closing
-from dataclasses import replace
 from ipaddress import IPv4Address
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mcastd.config.model import Tunnel
 from mcastd.links import Xfrm

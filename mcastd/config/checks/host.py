@@ -5,15 +5,15 @@ In tunnel mode the kernel encrypts all that matches the selectors, whatever its 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+
+import msgspec
 
 from mcastd.config.model import Child, Config, Peer
 from mcastd.config.report import Report, Table
 
 
-@dataclass(frozen=True)
-class OwnNetwork:
+class OwnNetwork(msgspec.Struct, frozen=True):
     """A network that is connected to this host, or its gateway (a /32), and the host's address towards it."""
 
     interface: str
@@ -26,8 +26,7 @@ class OwnNetwork:
         return f"{what} of {self.interface}"
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(msgspec.Struct, frozen=True):
     """What this host has. The rules apply to peers whose ``local`` is one of ``addresses``: the file is for it."""
 
     addresses: frozenset[IPv4Address] = frozenset()

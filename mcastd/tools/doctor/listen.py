@@ -7,10 +7,11 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
 from typing import Final
+
+from msgspec.structs import replace
 
 from mcastd.errors import DecodeError
 from mcastd.net import bpf, gre, ipv4
