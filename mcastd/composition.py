@@ -380,6 +380,8 @@ class Composition:
             joins=self._joins(),
             is_joined=self.wanted.is_wanted,
             wanted_since=self._wanted_since,
+            sas=self.ipsec.sas,
+            lost=self.tunnels.lost,
             arrivals=self.streams.arrivals(),
             decrypted=self.streams.decrypted(),
             has_arrived=self.streams.has_arrived if self.streams.is_counting else None,

@@ -43,8 +43,9 @@ from mcastd.ipsec.state import ChildView, IpsecDesired
 from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
 from mcastd.membership import GroupSource
 from mcastd.meter.desired import MeterDesired
+from mcastd.net.xfrm import Sa
 from mcastd.pim.settings import PimDesired, PimInterface
-from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival, no_stream
+from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival, no_sas, no_stream, nothing_lost
 from mcastd.streams.feeds import WantedSince, never_wanted
 from mcastd.tunnel.desired import LinkView, TunnelsDesired
 from mcastd.tunnel.mtu import Carrier
@@ -75,6 +76,10 @@ class Up(msgspec.Struct, frozen=True):
     guard_in_place: bool = False
     # By the CHILD_SA's name, all that are configured.
     children: Mapping[str, ChildView] = msgspec.field(default_factory=dict)
+    # By the CHILD_SA's name, by which SA each that is up receives now: another one after each rekeying.
+    sas: Callable[[], Mapping[str, Sa]] = no_sas
+    # What GRE in user space has dropped, by the name of a counter.
+    lost: Callable[[], Mapping[str, int]] = nothing_lost
     # By the tunnel's name, those that exist.
     links: Mapping[str, LinkView] = msgspec.field(default_factory=dict)
     # By the tunnel's name, how often the CHILD_SA of a dead path was to be established again.
@@ -255,8 +260,9 @@ def _brings(up: Up, tunnel: str) -> bool:
 
 def streams(inputs: Inputs) -> StreamsDesired:
     """What is counted, and what is expected to arrive."""
-    children = {name: view.up_count for name, view in inputs.up.children.items() if view.up}
-    return StreamsDesired(inputs.config, children, inputs.up.joins, inputs.up.is_joined, inputs.up.wanted_since)
+    up = inputs.up
+    children = {name: view.up_count for name, view in up.children.items() if view.up}
+    return StreamsDesired(inputs.config, children, up.joins, up.is_joined, up.wanted_since, up.sas, up.lost)
 
 
 def meter(inputs: Inputs) -> MeterDesired:

@@ -22,6 +22,7 @@ from mcastd.ipsec.sa_log import log_change, log_failure
 from mcastd.ipsec.sas import IkeSa, Section, new_children, spis
 from mcastd.ipsec.state import ChildView, IpsecDesired, IpsecSnapshot, PeerState
 from mcastd.ipsec.teardown import drop_unconfigured, take_down
+from mcastd.net.xfrm import Sa
 from mcastd.problems import Problem
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -107,6 +108,15 @@ class IpsecAgent:
     def children(self) -> dict[str, ChildView]:
         """The configured CHILD_SAs, by name."""
         return {name: child.view() for peer in self._peers.values() for name, child in peer.children.items()}
+
+    def sas(self) -> dict[str, Sa]:
+        """The SA by which each CHILD_SA that is up receives, by its name."""
+        return {
+            name: Sa(peer.desired.peer.local, int(child.sa.spi_in, 16))
+            for peer in self._peers.values()
+            for name, child in peer.children.items()
+            if child.sa is not None and child.sa.spi_in
+        }
 
     def status(self, now: float) -> IpsecSnapshot:
         """Every peer, with the counters of the last ``refresh``."""

@@ -16,11 +16,13 @@ from mcastd.history import History
 from mcastd.net.nfnetlink import Element
 from mcastd.net.sock_diag import UdpSocket
 from mcastd.net.token_bucket import TokenBucket
+from mcastd.net.xfrm import Replay, Sa
 from mcastd.problems import Problem
 from mcastd.status import StreamStatus
 from mcastd.stream_status import StreamCount, StreamsReport
 from mcastd.streams import losses, table
 from mcastd.streams.desired import ChildArrival, StreamsDesired, StreamsSnapshot, TunnelArrival
+from mcastd.streams.esp import EspLosses
 from mcastd.streams.monitor import Monitor
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -52,6 +54,9 @@ class Counters(Protocol):
 
     async def received(self, names: Iterable[str]) -> dict[str, int]:
         """How many packets interfaces have received; those that do not exist are left out. Raises HostError."""
+
+    def replay(self, sas: Iterable[Sa]) -> AsyncGenerator[tuple[Sa, Replay | None]]:
+        """What SAs have received; None of those that the kernel does not have. Nothing at all without XFRM."""
 
 
 Memberships: TypeAlias = Mapping[str, Collection[IPv4Address]]
@@ -86,6 +91,7 @@ class StreamsAgent:
             table.NAME, nftables=nftables, ledger=ledger, log=log, wake=self.wake, repaired=history.repaired
         )
         self._monitor = Monitor()
+        self._esp = EspLosses()  # what was lost of each CHILD_SA
         self._reading = asyncio.Lock()  # one reading of the streams at a time
         self._missing: str | None = None  # why there is no table
         self._problem: str | None = None  # why nothing is counted: that, or why it could not be read for some seconds
@@ -160,7 +166,8 @@ class StreamsAgent:
         streams = [one for part in counts for one in part]
         grown, first = self._monitor.host_since(begin if since is None else since)
         sockets, unread = await self._receivers(group, streams)
-        found = losses.losses(grown, streams, await self._memberships(), sockets, unread)
+        children = {tunnel.name: tunnel.child for tunnel in self._desired.config.tunnels}
+        found = losses.losses(grown, streams, await self._memberships(), sockets, unread, children)
         sockets_status = tuple(map(losses.status, sockets))
         report = replace(report, losses=found, losses_period=now - first, sockets=sockets_status)
         return report, iter(counts)
@@ -271,8 +278,16 @@ class StreamsAgent:
         undelivered = self._monitor.undelivered()
         joined = await self._memberships() if undelivered else {}
         self._monitor.joined({name: joined.get(name, ()) for name in undelivered}, time.monotonic())
+        await self._read_esp()
         if asks:
             await self._look()
+
+    async def _read_esp(self) -> None:
+        """Read every SA each second: after a rekeying the old one is there for some seconds only."""
+        self._esp.configure(self._desired.sas())
+        async with aclosing(self._counters.replay(self._esp.sas())) as found:
+            async for sa, one in found:
+                self._esp.take(sa, one)
 
     async def _look(self) -> None:
         await self._look_at(table.SET, self._monitor.stream)
@@ -281,7 +296,8 @@ class StreamsAgent:
             if self._desired.config.forward:
                 await self._look_at(table.FORWARDED, self._monitor.passed_on)
             await self._look_at(table.SET, self._monitor.stream)
-            self._monitor.host(await self._counters.losses())  # a driver may ask its card for it: not at every look
+            lost = await self._counters.losses()  # a driver may ask its card for it: not at every look
+            self._monitor.host({**lost, **self._desired.lost(), **self._esp.counts()})
         for _ in self._monitor.look(time.monotonic()):
             await asyncio.sleep(0)
 

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 import msgspec
 
 from mcastd.config.model import Config
+from mcastd.net.xfrm import Sa
 from mcastd.status import ArrivalState
 from mcastd.streams.feeds import WantedSince, never_wanted
 
@@ -16,13 +17,24 @@ def no_stream(_tunnel: str, _source: IPv4Address | None, _group: IPv4Address) ->
     return False
 
 
+def nothing_lost() -> Mapping[str, int]:
+    """Where mcastd carries nothing itself."""
+    return {}
+
+
+def no_sas() -> Mapping[str, Sa]:
+    """Where there is no CHILD_SA."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class StreamsDesired:
     """The tunnels and CHILD_SAs to count for, and what is expected to arrive on them.
 
     ``children`` is by the CHILD_SA's name how often it came up, without those that are down; ``joins`` by the tunnel's
     name how many joins are desired on it; ``is_joined`` says of a tunnel, a source and a group whether it is by a join,
-    ``wanted_since`` of a group since when it has been wanted on any tunnel.
+    ``wanted_since`` of a group since when it has been wanted on any tunnel, ``sas`` by the CHILD_SA's name by which SA
+    each that is up receives now, ``lost`` what mcastd itself has dropped, by the name of a counter.
     """
 
     config: Config = field(default_factory=Config)
@@ -30,6 +42,8 @@ class StreamsDesired:
     joins: Mapping[str, int] = field(default_factory=dict)
     is_joined: Callable[[str, IPv4Address | None, IPv4Address], bool] = field(default=no_stream, compare=False)
     wanted_since: WantedSince = field(default=never_wanted, compare=False)
+    sas: Callable[[], Mapping[str, Sa]] = field(default=no_sas, compare=False)
+    lost: Callable[[], Mapping[str, int]] = field(default=nothing_lost, compare=False)
 
 
 class StreamsSnapshot(msgspec.Struct, frozen=True):

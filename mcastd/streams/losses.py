@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest
 from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 from typing import Final
 
 from msgspec.structs import replace
@@ -23,16 +24,19 @@ def losses(
     joined: Mapping[str, Collection[IPv4Address]],
     sockets: Iterable[UdpSocket],
     unread: str | None = None,
+    children: Mapping[str, str | None] = MappingProxyType({}),
 ) -> tuple[LossStatus, ...]:
     """A row for each place; the ``worst`` is that with the most packets, among those of the group alone if these lost.
 
     ``grown`` is by how much the counters of ``mcastd.system.losses`` have grown; ``joined`` are the groups that sockets
-    of this host have joined, by interface; ``unread`` is why the sockets are not known.
+    of this host have joined, by interface; ``unread`` is why the sockets are not known; ``children`` are the CHILD_SAs
+    of the tunnels, by their names.
     """
     tunnels = sorted({one.tunnel for one in streams})
     rows = [
         *_of_cards(grown),
         LossStatus(stage="softnet", packets=grown.get("softnet//dropped"), text=_HOST_WIDE),
+        *_of_sas(grown, sorted({child for name in tunnels if (child := children.get(name)) is not None})),
         _esp(grown),
         *(_sum("tunnel", name, grown, f"interface/{name}/") for name in tunnels),
     ]
@@ -94,6 +98,13 @@ def _sum(stage: str, name: str, grown: Mapping[str, int], prefix: str) -> LossSt
         return LossStatus(stage=stage, subject=name)
     reasons = ", ".join(f"{reason} {count}" for reason, count in found.items() if count)
     return LossStatus(stage=stage, subject=name, packets=sum(found.values()), text=reasons)
+
+
+def _of_sas(grown: Mapping[str, int], children: Iterable[str]) -> Iterator[LossStatus]:
+    """What each CHILD_SA has lost; nothing of those whose SA the kernel does not have, or does not number."""
+    for name in children:
+        if (lost := grown.get(f"esp/{name}/lost")) is not None:
+            yield LossStatus(stage="esp", subject=name, packets=lost, text="by the numbers of its SAs: on the way here")
 
 
 def _esp(grown: Mapping[str, int]) -> LossStatus:

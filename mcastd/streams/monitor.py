@@ -34,6 +34,7 @@ _STREAMS_A_SECOND: Final = 500  # that are read where nothing asks for a look, a
 _HAS_ARRIVED: Final = 5.0  # seconds; a packet before that may be older than the join that is asked for
 _JOINED: Final = 0.5  # seconds; the time of a packet is known to some hundredths
 _STEP: Final = 256  # streams that are worked off at once: half a millisecond
+_FROM_0: Final = ("interface/", "esp/")  # counters of what may have been made since then, and counts from 0
 _LINK_LOCAL: Final = IPv4Network("224.0.0.0/24")  # is not counted
 
 
@@ -165,7 +166,10 @@ class Monitor:
         step = self._history.at(since)
         if step is None:
             return {}, since
-        grown = {name: count - step.host.get(name, count) for name, count in self._host.items()}
+        grown = {
+            name: count - step.host.get(name, 0 if name.startswith(_FROM_0) else count)
+            for name, count in self._host.items()
+        }
         # Where a counter is lower than it was, its interface was created again and counts from 0.
         return {name: count if count >= 0 else self._host[name] for name, count in grown.items()}, step.time
 

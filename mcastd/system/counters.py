@@ -9,18 +9,21 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from mcastd.errors import DecodeError, HostError
-from mcastd.net import nfnetlink, sock_diag
+from mcastd.net import nfnetlink, sock_diag, xfrm
 from mcastd.net.nfnetlink import Element
 from mcastd.net.sock_diag import UdpSocket
+from mcastd.net.xfrm import Replay, Sa
 from mcastd.system import losses as host_losses
 from mcastd.system.sockets import configuring
 
 _NETLINK_NETFILTER: Final = 12
 _NETLINK_SOCK_DIAG: Final = 4
+_NETLINK_XFRM: Final = 6
 _DATAGRAM: Final = 1 << 16
 _TIMEOUT: Final = 5.0  # seconds for each part; the kernel has it at once
 _DEVICES: Final = Path("/proc/thread-self/net/dev")  # of the thread: tests enter namespaces by thread
@@ -75,6 +78,15 @@ async def receivers(port: int) -> list[UdpSocket]:
     except DecodeError as error:
         raise HostError(f"sock_diag: the kernel's answer cannot be read ({error.reason})") from error
     return found
+
+
+async def replay(sas: Iterable[Sa]) -> AsyncGenerator[tuple[Sa, Replay | None]]:
+    """What the kernel's SAs have received; None of those that it does not have. Nothing at all without XFRM."""
+    with suppress(OSError, DecodeError), configuring(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_XFRM) as sock, sock:
+        for sa in sas:
+            sock.sendto(xfrm.ask(sa), (0, 0))
+            yield sa, xfrm.answer(sock.recv(_DATAGRAM))  # it is there: the kernel answers while it is asked
+            await asyncio.sleep(0)
 
 
 async def _messages(request: bytes) -> AsyncIterator[bytes]:

@@ -11,6 +11,8 @@ from mcastd.net.bpf import INSTRUCTION, Program
 
 SO_ATTACH_FILTER = 26
 SO_RCVBUFFORCE = 33
+_SO_MEMINFO = 55
+_MEMORY = struct.Struct("=9I")  # SK_MEMINFO_*; the last one is what was dropped
 ETH_P_IP = 0x0800
 _ETH_P_ALL = 0x0003
 
@@ -36,6 +38,12 @@ def configuring(family: int, kind: int, protocol: int) -> Iterator[socket.socket
     except OSError:
         sock.close()
         raise
+
+
+def dropped(sock: socket.socket) -> int:
+    """The packets for which a socket had no room since it was opened, also by a previous process."""
+    count: int = _MEMORY.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMORY.size))[-1]
+    return count
 
 
 def drain(sock: socket.socket) -> None:

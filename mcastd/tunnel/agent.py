@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address, IPv4Network
@@ -88,6 +89,17 @@ class TunnelAgent:
     def pumps(self) -> Mapping[str, Pump]:
         """What does GRE in user space, by the tunnel's name."""
         return self._host.pumps
+
+    def lost(self) -> dict[str, int]:
+        """What arrived by GRE in user space and was dropped, by ``interface/TUNNEL/REASON``."""
+        ends = Counter((pump.gre.local, pump.gre.remote) for pump in self.pumps.values())
+        return {
+            f"interface/{name}/{reason}": count
+            for name, pump in self.pumps.items()
+            for reason, count in pump.lost().items()
+            # Each of two tunnels between the same endpoints gets what is for the other one's key.
+            if reason != "gre_key" or ends[pump.gre.local, pump.gre.remote] == 1
+        }
 
     def links(self) -> dict[str, LinkView]:
         """The links that exist, by the tunnel's name."""

@@ -15,10 +15,12 @@ from typing import Final, Protocol
 from mcastd.errors import DecodeError, HostError
 from mcastd.links import Gre
 from mcastd.net import gre, ipv4
-from mcastd.system import gre_devices
+from mcastd.system import gre_devices, sockets
 
 _BATCH: Final = 64  # packets that are copied before other work has a turn
 _SEQUENCES: Final = 1 << 32
+# Counted, but no IPv4 packet that has arrived here.
+_NOT_LOST: Final = {"child_down", "firewall", "unreachable", "receive", "gre_protocol"}
 _UNREACHABLE: Final = {errno.ENOPROTOOPT, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO}
 
 DESCRIPTORS: Final = ("tun", "gre", "sequence")
@@ -95,6 +97,15 @@ class Pump:
         for descriptor in self.descriptors.values():
             os.close(descriptor)
         self.descriptors.clear()
+
+    def lost(self) -> dict[str, int]:
+        """The packets that arrived and did not reach the TUN interface, by reason."""
+        found = {
+            reason: count
+            for reason, count in self.dropped.items()
+            if reason not in _NOT_LOST and not reason.startswith("send_")
+        }
+        return found | {"socket_full": sockets.dropped(self._sock)}
 
     def _open_socket(self) -> socket.socket:
         try:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from mcastd.errors import HostError
 from mcastd.net.nfnetlink import Element
 from mcastd.net.sock_diag import UdpSocket
+from mcastd.net.xfrm import Replay, Sa
 from mcastd.streams.table import ACCEPTED, CHILD, DELIVERED, FORWARDED, NAME, SET, SINCE, SINCE_TIMEOUT, TIMEOUT, TUNNEL
 from tests.fakes.nftables import FakeNftables
 
@@ -43,6 +44,7 @@ class FakeStreams:
     def __init__(self, nft: FakeNftables) -> None:
         self.looks = 0  # how often the streams were read
         self.lost: dict[str, int] = {}  # what the host loses, by the name of the counter
+        self.sas: dict[Sa, Replay] = {}  # those of the kernel
         self.sockets: list[UdpSocket] = []  # of applications
         self.hides: str | None = None  # why the sockets cannot be asked for
         self.loses = 0.0  # the part of the packets that the host drops
@@ -97,6 +99,10 @@ class FakeStreams:
         await asyncio.sleep(0)
         self._answer()
         return {name: self._interfaces.get(name, 0) for name in names}
+
+    async def replay(self, sas: Iterable[Sa]) -> AsyncGenerator[tuple[Sa, Replay | None]]:
+        for sa in sas:
+            yield sa, self.sas.get(sa)
 
     # What arrives.
 

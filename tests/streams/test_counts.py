@@ -7,6 +7,7 @@ import pytest
 
 from mcastd.errors import HostError
 from mcastd.net.sock_diag import UdpSocket
+from mcastd.net.xfrm import Replay, Sa
 from mcastd.stream_status import StreamCount, StreamsReport
 from mcastd.streams import table
 from mcastd.streams.table import NAME
@@ -129,6 +130,31 @@ async def test_only_sockets_that_the_group_can_reach_are_shown_and_it_says_so_wh
         report, _ = await ask(process, GROUP)
         assert report.sockets == ()
         assert (report.losses[-1].stage, report.losses[-1].text) == ("socket", "sock_diag: no answer")
+
+
+@simulated
+async def test_what_esp_lost_is_by_the_numbers_of_the_tunnels_sas_over_a_rekeying() -> None:
+    async with running() as process:
+        host, (child, *_) = process.host, (one.child for one in ARTICLE.tunnels)
+        assert child is not None
+
+        def receive(highest: int, packets: int) -> None:
+            host.streams.sas[Sa(ARTICLE.peers[0].local, host.charon.spis()[child])] = Replay(highest, packets)
+
+        async def lost() -> list[int | None]:
+            await asyncio.sleep(1.0)
+            report, _ = await ask(process, GROUP)
+            return [one.packets for one in report.losses if (one.stage, one.subject) == ("esp", child)]
+
+        await counting(process)
+        assert await lost() == []
+        for numbers, expected in (((1000, 990), 0), ((2000, 1983), 7)):
+            receive(*numbers)
+            assert await lost() == [expected]
+        host.charon.rekey(child)
+        await asyncio.sleep(2.0)
+        receive(500, 497)
+        assert await lost() == [10]
 
 
 @simulated

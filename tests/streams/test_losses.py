@@ -49,6 +49,13 @@ def test_a_counter_that_has_grown_is_its_row(counter: str, stage: str, subject: 
     assert worst(losses({**QUIET, counter: 7}, [STREAM], JOINED, [])) == [(stage, subject, 7, text)]
 
 
+def test_what_the_tunnels_sa_lost_has_a_row_of_its_own() -> None:
+    lost = {**QUIET, "esp/c1/lost": 12, "esp//replay": 2, "esp/c2/lost": 99}
+    found = losses(lost, [STREAM], JOINED, [], children={"gre1": "c1", "gre2": "c2"})
+    assert [(one.subject, one.packets) for one in found if one.stage == "esp"] == [("c1", 12), ("", 2)]
+    assert worst(found)[0][:3] == ("esp", "c1", 12)
+
+
 def test_a_firewall_that_drops_some_and_what_drops_all() -> None:
     some = losses(QUIET, [replace(STREAM, dropped=20)], JOINED, [SOCKET])
     assert worst(some) == [("host", "239.1.1.1 port 5000 from 100.15.30.5 on gre1", 20, "")]

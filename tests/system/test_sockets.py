@@ -258,3 +258,14 @@ def test_a_receive_buffer_past_the_system_s_limit(opened: Opened) -> None:
     near = opened(lambda: sockets.raw_gre(NEAR, FAR, 255, None))
     sockets.enlarge_receive_buffer(near, 8 << 20)
     assert near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 16 << 20  # the kernel doubles it (socket(7))
+
+
+@pytest.mark.root
+def test_what_a_socket_has_no_room_for_is_counted(opened: Opened) -> None:
+    near = opened(lambda: sockets.raw_gre(NEAR, FAR, 255, None))
+    far = opened(lambda: sockets.raw_gre(FAR, NEAR, 255, None))
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    assert sockets.dropped(near) == 0
+    for _ in range(50):
+        far.send(bytes(4) + bytes(400))
+    assert 30 < sockets.dropped(near) < 50

@@ -14,7 +14,7 @@ import pytest
 from mcastd.config.model import Config, Tunnel
 from mcastd.errors import HostError
 from mcastd.links import Xfrm
-from mcastd.net.gre import GreOptions
+from mcastd.net.gre import GreHeader, GreOptions
 from mcastd.tunnel.desired import gre
 from mcastd.tunnel.mtu import Carrier
 from tests.fakes.clock import simulated, until
@@ -170,6 +170,21 @@ async def test_nothing_is_forwarded_in_user_space_from_the_moment_that_the_child
         host.kernel.delete_link("gre1")
         await until(host.is_up, "the link again")
         assert host.pump().forwarding
+
+
+@simulated
+async def test_what_gre_in_user_space_drops_is_lost_but_not_what_is_for_another_key() -> None:
+    async with running(gre=False) as host:
+        await host.want(tunnel(gre=GreOptions(key=1)))
+        for packet in (b"\0", GreHeader(0x0800, key=2).encode(b"\x45" + bytes(19))):
+            host.kernel.arrive(packet, IPv4Address("10.44.7.1"), IPv4Address("10.44.6.1"))
+        await asyncio.sleep(0.01)
+        one = {"interface/gre1/gre_short": 1, "interface/gre1/gre_key": 1, "interface/gre1/socket_full": 0}
+        assert host.agent.lost() == one
+        other = tunnel(name="gre2", gre=GreOptions(key=2), address=IPv4Interface("10.44.4.10/30"), peer_address=None)
+        await host.want(tunnel(gre=GreOptions(key=1)), other)
+        del one["interface/gre1/gre_key"]
+        assert host.agent.lost() == {**one, "interface/gre2/socket_full": 0}
 
 
 # MTU

@@ -107,6 +107,7 @@ async def test_nothing_leaves_while_it_is_not_forwarding() -> None:
         both.pump.forwarding = False
         assert await both.send(INNER, INNER) == []
         assert both.dropped == {"child_down": 2}
+        assert both.pump.lost() == {"socket_full": 0}
         assert await both.receive(GreHeader(PROTOCOL_IPV4).encode(INNER)) == [INNER]
         both.pump.forwarding = True
         assert len(await both.send(INNER)) == 1
@@ -173,6 +174,8 @@ async def test_what_the_far_end_may_send_is_dropped_by_a_name_and_harms_nothing(
             assert await both.receive(good) == [INNER]
         assert await both.receive(packet) == []
         assert both.dropped == ({reason: 1} if reason else {})
+        is_lost = reason not in ("", "gre_protocol")  # what is not IPv4 is of no feed
+        assert both.pump.lost() == {**({reason: 1} if is_lost else {}), "socket_full": 0}
         assert await both.receive(GreHeader(0x0800, key=0x28, sequence=1).encode(INNER), good) == [INNER, INNER]
 
 

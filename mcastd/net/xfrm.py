@@ -1,0 +1,111 @@
+"""The question for the replay state of an SA to XFRM over netlink, and the answer, as bytes (linux/xfrm.h). Pure.
+
+::
+
+    struct nlmsghdr          length 32, type 16, flags 16, sequence 32, port 32
+    xfrm_aevent_id           destination 128, SPI 32, family 16, protocol 8, padding 8, source 128, flags 32, reqid 32,
+                             then attributes
+    xfrm_replay_state        sent 32, highest received 32, bitmap 32: bit 0 is the highest
+    xfrm_replay_state_esn    words of the bitmap 32, sent 32, highest received 32, the high halves of both 32 each,
+                             window 32, bitmap: a ring, in which number 1 has bit 0
+    xfrm_lifetime_cur        bytes 64, packets 64, added 64, used 64
+
+The SPI is in network order, all else in that of the host. The kernel reads both states of an SA under one lock, so that
+they belong together; it tells no keys here.
+"""
+
+import struct
+from ipaddress import IPv4Address
+from typing import Final, NamedTuple
+
+from mcastd.errors import DecodeError
+
+_HEADER: Final = struct.Struct("=IHHII")
+_SA: Final = struct.Struct("=4s12x4sHBx")
+_REST: Final = struct.Struct("=16xII")
+_REPLAY: Final = struct.Struct("=III")
+_REPLAY_ESN: Final = struct.Struct("=IIIIII")
+_LIFETIME: Final = struct.Struct("=QQQQ")
+_ATTRIBUTE: Final = struct.Struct("=HH")
+_ERROR: Final = struct.Struct("=i")  # a number of errno, negative
+
+_NLMSG_ERROR, _NEWAE, _GETAE = 2, 0x1E, 0x1F
+_NLM_F_REQUEST: Final = 1
+_AF_INET, _ESP = 2, 50
+_LTIME_VAL, _REPLAY_VAL, _REPLAY_ESN_VAL = 9, 10, 23  # XFRMA_*
+_WINDOW: Final = 32  # bits of the bitmap of xfrm_replay_state
+
+
+class Sa(NamedTuple):
+    """An ESP SA by which this host receives: at which address, and how packets name it."""
+
+    address: IPv4Address
+    spi: int
+
+
+class Replay(NamedTuple):
+    """What an SA has received: the highest sequence number, and how many packets.
+
+    ``open`` are the numbers that have not come and would still be taken, in the replay window.
+    """
+
+    highest: int
+    packets: int
+    open: int = 0
+
+    @property
+    def lost(self) -> int:
+        """How many packets have not come, or came later than the replay window allows."""
+        return self.highest - self.packets - self.open
+
+
+def ask(sa: Sa) -> bytes:
+    """Ask for the state of an SA."""
+    body = _SA.pack(sa.address.packed, sa.spi.to_bytes(4, "big"), _AF_INET, _ESP) + _REST.pack(0, 0)
+    return _HEADER.pack(_HEADER.size + len(body), _GETAE, _NLM_F_REQUEST, 1, 0) + body
+
+
+def answer(datagram: bytes) -> Replay | None:
+    """The state; None without such an SA, or where it has no replay window. Raises DecodeError."""
+    if len(datagram) < _HEADER.size + _ERROR.size:
+        raise DecodeError("truncated")
+    length, kind, _, _, _ = _HEADER.unpack_from(datagram)
+    if not _HEADER.size <= length <= len(datagram):
+        raise DecodeError("length")
+    if kind == _NLMSG_ERROR:
+        return None
+    if kind != _NEWAE:
+        raise DecodeError("type")
+    found = _attributes(datagram[:length])
+    try:
+        packets = _LIFETIME.unpack_from(found[_LTIME_VAL])[1]
+        replay = _esn(found[_REPLAY_ESN_VAL]) if _REPLAY_ESN_VAL in found else _plain(found[_REPLAY_VAL])
+    except (KeyError, struct.error) as error:
+        raise DecodeError("incomplete") from error
+    return None if replay is None else Replay(replay[0], packets, replay[1])
+
+
+def _plain(value: bytes) -> tuple[int, int] | None:
+    _, highest, bitmap = _REPLAY.unpack_from(value)
+    return (highest, min(highest, _WINDOW) - bitmap.bit_count()) if highest else None
+
+
+def _esn(value: bytes) -> tuple[int, int] | None:
+    words, _, low, _, high, window = _REPLAY_ESN.unpack_from(value)
+    bitmap = value[_REPLAY_ESN.size :][: 4 * words]
+    if len(bitmap) < 4 * words or window > 32 * words:
+        raise DecodeError("bitmap")
+    highest = high << 32 | low
+    received = int.from_bytes(bitmap).bit_count()
+    return (highest, min(highest, window) - received) if highest and window else None
+
+
+def _attributes(message: bytes) -> dict[int, bytes]:
+    found, position = dict[int, bytes](), _HEADER.size + _SA.size + _REST.size
+    while position + _ATTRIBUTE.size <= len(message):
+        length, kind = _ATTRIBUTE.unpack_from(message, position)
+        if length < _ATTRIBUTE.size or position + length > len(message):
+            raise DecodeError("length")
+        found[kind] = message[position + _ATTRIBUTE.size : position + length]
+        position += (length + 3) & ~3
+    return found
