@@ -62,12 +62,12 @@ class Commands:
         group = _address(arguments["group"]) if arguments.get("group") else None
         if not isinstance(seconds, int | float | None):
             raise ControlRefused("since is a number of seconds")
-        report, parts = await streams.report(group, seconds)
         measured = await self._agents.meter.read(group)
+        report, parts = await streams.report(group, seconds, measured)
         report = replace(report, not_measured=self._agents.meter.status(time.monotonic()))
         encoded = []
         for part in parts:
-            encoded.append(msgspec.json.encode(tuple(measured(part)))[1:-1])
+            encoded.append(msgspec.json.encode(part)[1:-1])
             await asyncio.sleep(0)
         head = msgspec.json.encode(report).removesuffix(b"]}")  # the streams are its last field
         return msgspec.Raw(head + b",".join(filter(None, encoded)) + b"]}")

@@ -87,13 +87,15 @@ class StreamCount(Struct, frozen=True, kw_only=True):
 class LossStatus(Struct, frozen=True, kw_only=True):
     """One place on this host where packets are lost: how many were, None: not measured. ``worst`` is that with most.
 
-    ``stage`` is ``nic``, ``cloud`` (dropped by the hypervisor, beyond what the instance may), ``softnet``, ``esp``,
-    ``tunnel``, ``host`` (a stream: firewall, reverse path filter) or ``socket``.
+    ``stage`` is ``sequence`` (missing by the sender's numbers; ``late`` came, but after higher ones), ``nic``,
+    ``cloud`` (dropped by the hypervisor, beyond what the instance may), ``softnet``, ``esp``, ``tunnel``, ``host``
+    (a stream: firewall, reverse path filter) or ``socket``.
     """
 
     stage: str
     subject: str = ""
     packets: int | None = None
+    late: int | None = None
     text: str = ""
     worst: bool = False
 

@@ -77,13 +77,13 @@ class FakeAgents:
         self.resets += 1
 
     async def report(
-        self, group: IPv4Address | None, seconds: float | None
+        self, group: IPv4Address | None, seconds: float | None, measured: Measured
     ) -> tuple[StreamsReport, list[list[StreamCount]]]:
         one = StreamCount(
             tunnel="gre1", source=str(SOURCE), group=str(group), port=1, state="silent", packets=1, bytes=2,
             rate=None, last_age=3.0,
         )  # fmt: skip
-        return StreamsReport(period=seconds), [[], [one, one], [], [one]]
+        return StreamsReport(period=seconds), [list(measured(part)) for part in ([], [one, one], [], [one])]
 
     async def group(self, group: IPv4Address, _now: float) -> GroupReport:
         return GroupReport(group=str(group))

@@ -14,25 +14,16 @@ from ipaddress import IPv4Address
 import msgspec
 
 from mcastd import control
-from mcastd.cli import stream_measures
+from mcastd.cli import stream_losses, stream_measures
 from mcastd.cli.client import add_socket_arguments, socket_of
 from mcastd.cli.group_lines import duration
 from mcastd.cli.processes import cgroup_path, of_sockets
-from mcastd.stream_status import LossStatus, SocketStatus, StreamCount, StreamsReport
+from mcastd.stream_status import SocketStatus, StreamCount, StreamsReport
 
 _CLEAR = "\x1b[H\x1b[2J"
 _ROW = "{:<15} {:>5} {:<15} {:<10} {:>12} {:>15} {:>9} {:>8} {:>7} {:>7}"
 _MEASURED = " {:>8} {:>8} {:>8}"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_STAGES = {
-    "nic": "network card",
-    "cloud": "limit of the cloud on",
-    "softnet": "kernel's input queue (softnet)",
-    "esp": "ESP",
-    "tunnel": "tunnel",
-    "host": "this host,",
-    "socket": "socket",
-}
 _TIMEOUT = 10.0  # seconds for the answer: tens of thousands of streams are read first
 
 
@@ -90,23 +81,8 @@ def _lines(report: StreamsReport, is_one: bool) -> Iterator[str]:
             yield from stream_measures.lines(one)
     if not report.streams:
         yield "nothing has arrived"
-    if report.losses_period is not None:
-        yield ""
-        yield f"lost on this host in the last {duration(report.losses_period)}, in the order of the path:"
-        yield from map(_loss, report.losses)
-        worst = next((one for one in report.losses if one.worst), None)
-        yield (
-            "no loss is seen on this host: what is missing was lost before it"
-            if worst is None
-            else f"most is lost by: {_STAGES[worst.stage]} {worst.subject}".rstrip()
-        )
+    yield from stream_losses.lines(report)
     yield from _sockets(report.sockets)
-
-
-def _loss(one: LossStatus) -> str:
-    count = "not measured" if one.packets is None else str(one.packets)
-    place = f"{_STAGES[one.stage]} {one.subject}".rstrip()
-    return f"  {place}: {count}{f' ({one.text})' if one.text else ''}"
 
 
 def _sockets(sockets: tuple[SocketStatus, ...]) -> Iterator[str]:

@@ -142,11 +142,15 @@ class StreamsAgent:
             self._monitor.reset(time.monotonic())
 
     async def report(
-        self, group: IPv4Address | None, seconds: float | None
+        self,
+        group: IPv4Address | None,
+        seconds: float | None,
+        measured: Callable[[Iterable[StreamCount]], Iterable[StreamCount]] = iter,
     ) -> tuple[StreamsReport, Iterator[list[StreamCount]]]:
         """What was counted, of one group or of all, since counting began or in the last ``seconds``.
 
-        The streams are beside the report, in parts, between which other work may have a turn.
+        The streams are beside the report, in parts, between which other work may have a turn; ``measured`` adds to them
+        what was measured of them.
         """
         await self.refresh()
         begin = await self._counting_since()
@@ -157,10 +161,11 @@ class StreamsAgent:
         covered = begin if since is None else self._monitor.covered(since, begin)
         text = (datetime.now(UTC) - timedelta(seconds=now - begin)).isoformat(timespec="seconds")
         report = StreamsReport(counting_since=text.replace("+00:00", "Z"), period=now - covered, problem=self._problem)
+        parts = (list(measured(part)) for part in self._monitor.counts(group, since, begin, now))
         if group is None:
-            return report, self._monitor.counts(group, since, begin, now)
+            return report, parts
         counts = list[list[StreamCount]]()
-        for part in self._monitor.counts(group, since, begin, now):
+        for part in parts:
             counts.append(part)
             await asyncio.sleep(0)
         streams = [one for part in counts for one in part]

@@ -28,12 +28,16 @@ def losses(
 ) -> tuple[LossStatus, ...]:
     """A row for each place; the ``worst`` is that with the most packets, among those of the group alone if these lost.
 
+    What is missing by the sender's numbers was lost before it was counted on the tunnel: of that the part counts that
+    no row of this host before the tunnel explains.
+
     ``grown`` is by how much the counters of ``mcastd.system.losses`` have grown; ``joined`` are the groups that sockets
     of this host have joined, by interface; ``unread`` is why the sockets are not known; ``children`` are the CHILD_SAs
     of the tunnels, by their names.
     """
     tunnels = sorted({one.tunnel for one in streams})
     rows = [
+        _sequence(streams),
         *_of_cards(grown),
         LossStatus(stage="softnet", packets=grown.get("softnet//dropped"), text=_HOST_WIDE),
         *_of_sas(grown, sorted({child for name in tunnels if (child := children.get(name)) is not None})),
@@ -46,10 +50,12 @@ def losses(
     if unread is not None:
         rows.append(LossStatus(stage="socket", text=unread))
     lost = [_lost(row, grown) for row in rows]
-    most = max(lost[of_all_traffic:], default=0) or max(lost)
-    first = of_all_traffic if any(lost[of_all_traffic:]) else 0
-    worst = lost.index(most, first) if most else None
-    return tuple(replace(row, worst=place == worst) for place, row in enumerate(rows))
+    lost[0] = max(0, lost[0] - max(lost[1:of_all_traffic]))
+    of_the_group = [0, *range(of_all_traffic, len(rows))]
+    worst = max(of_the_group, key=lambda place: lost[place])
+    if not lost[worst]:
+        worst = max(range(of_all_traffic), key=lambda place: lost[place])
+    return tuple(replace(row, worst=bool(lost[worst]) and place == worst) for place, row in enumerate(rows))
 
 
 def receives(sock: UdpSocket, group: IPv4Address) -> bool:
@@ -78,6 +84,17 @@ def status(sock: UdpSocket) -> SocketStatus:
         receive_buffer=sock.receive_buffer,
         dropped=sock.dropped,
     )
+
+
+def _sequence(streams: Iterable[StreamCount]) -> LossStatus:
+    """What is missing by the sender's numbers, where a feed says where they are, and where they are read."""
+    numbers = [each.numbers for one in streams for each in one.measured if each.numbers is not None]
+    if not numbers:
+        return LossStatus(stage="sequence", text="no sequence numbers are read")
+    missing = sum(each.missing + each.awaited for each in numbers)
+    duplicate, late = sum(each.duplicate for each in numbers), sum(each.late for each in numbers)
+    text = f"{late} came late, {duplicate} twice; since measuring began"
+    return LossStatus(stage="sequence", packets=missing, late=late, text=text)
 
 
 def _of_cards(grown: Mapping[str, int]) -> Iterator[LossStatus]:

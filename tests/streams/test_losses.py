@@ -6,14 +6,19 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd.net.sock_diag import UdpSocket
-from mcastd.stream_status import DestinationCount, LossStatus, StreamCount
+from mcastd.stream_status import DestinationCount, LossStatus, StreamCount, StreamMeasure, StreamNumbers
 from mcastd.streams.losses import losses, receives
 
 GROUP = IPv4Address("239.1.1.1")
 LOCAL = DestinationCount(interface=None, packets=1000)
+NUMBERS = StreamNumbers(seen=1000, missing=0, awaited=0, duplicate=0, late=0, resets=0)
+MEASURED = StreamMeasure(
+    unit=0, packets=1000, longest_gap=0.1, longest_gap_age=1.0, gaps=(999,), burst_1ms=1, burst_10ms=10, unnumbered=0,
+    numbers=NUMBERS,
+)  # fmt: skip
 STREAM = StreamCount(
     tunnel="gre1", source="100.15.30.5", group=str(GROUP), port=5000, state="arriving", packets=1000, bytes=1,
-    rate=1.0, last_age=0.0, destinations=(LOCAL,),
+    rate=1.0, last_age=0.0, destinations=(LOCAL,), measured=(MEASURED,),
 )  # fmt: skip
 QUIET = {
     "nic/eth0/errors": 0, "nic/eth0/dropped": 0, "nic/eth0/frame": 0, "cloud/eth0/pps": 0, "softnet//dropped": 0,
@@ -30,7 +35,7 @@ def worst(found: tuple[LossStatus, ...]) -> list[tuple[str, str, int | None, str
 
 def test_the_rows_are_in_the_order_of_the_path_and_without_a_loss_none_is_the_worst() -> None:
     found = losses(QUIET, [STREAM], JOINED, [SOCKET])
-    assert [one.stage for one in found] == ["nic", "cloud", "softnet", "esp", "tunnel", "host", "socket"]
+    assert [one.stage for one in found] == ["sequence", "nic", "cloud", "softnet", "esp", "tunnel", "host", "socket"]
     assert {one.packets for one in found} == {0}
     assert worst(found) == []
 
@@ -54,6 +59,26 @@ def test_what_the_tunnels_sa_lost_has_a_row_of_its_own() -> None:
     found = losses(lost, [STREAM], JOINED, [], children={"gre1": "c1", "gre2": "c2"})
     assert [(one.subject, one.packets) for one in found if one.stage == "esp"] == [("c1", 12), ("", 2)]
     assert worst(found)[0][:3] == ("esp", "c1", 12)
+
+
+def numbered(**changes: int) -> StreamCount:
+    return replace(STREAM, measured=(replace(MEASURED, numbers=replace(NUMBERS, **changes)),))
+
+
+def test_what_is_missing_by_the_senders_numbers_is_lost_before_this_host_unless_a_place_before_the_tunnel_lost_it() -> (
+    None
+):
+    streams = [numbered(missing=100, awaited=30, late=23, duplicate=41), numbered(missing=7)]
+    text = "23 came late, 41 twice; since measuring began"
+    assert worst(losses(QUIET, streams, JOINED, [SOCKET])) == [("sequence", "", 137, text)]
+    assert worst(losses({**QUIET, "nic/eth0/dropped": 8}, streams, JOINED, [SOCKET]))[0][0] == "sequence"
+    for name, stage in (("esp/c1/lost", "esp"), ("interface/gre1/socket_full", "tunnel"), ("nic/eth0/dropped", "nic")):
+        found = losses({**QUIET, name: 137}, streams, JOINED, [], children={"gre1": "c1"})
+        assert worst(found)[0][::2] == (stage, 137)
+    assert worst(losses(QUIET, streams, JOINED, [SOCKET._replace(dropped=138)]))[0][0] == "socket"
+    assert worst(losses(QUIET, [replace(one, dropped=70) for one in streams], JOINED, []))[0][0] == "sequence"
+    unread = losses(QUIET, [replace(STREAM, measured=())], JOINED, [])[0]
+    assert (unread.packets, unread.text) == (None, "no sequence numbers are read")
 
 
 def test_a_firewall_that_drops_some_and_what_drops_all() -> None:
