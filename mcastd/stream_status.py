@@ -59,7 +59,8 @@ class StreamCount(Struct, frozen=True, kw_only=True):
     """What was counted of one stream; its packets and bytes are those of the report's ``period``.
 
     ``fragments`` are those of its source and group that have no port: of each datagram all but the first one.
-    ``measured`` is empty where nothing is.
+    ``measured`` is empty where nothing is. ``wanted`` is whether anything wants it: the file, a command, an application
+    or a machine behind this host.
 
     ``rate`` is packets a second: of the last seconds or, where a period was asked for, of that; None if not known yet.
     ``age`` is since when it has been seen; None: since before mcastd started. Bytes include the IP header. ``feed`` is
@@ -72,6 +73,7 @@ class StreamCount(Struct, frozen=True, kw_only=True):
     group: str
     port: int
     state: ArrivalState
+    wanted: bool = True
     packets: int
     bytes: int
     rate: float | None

@@ -76,7 +76,8 @@ def _lines(report: StreamsReport, is_one: bool) -> Iterator[str]:
         row = _ROW.format(one.group, one.port, one.source, one.tunnel, *counts)
         if is_measured:
             row += _MEASURED.format(*stream_measures.columns(one))
-        yield "  ".join((row, *filter(None, ("silent" if one.state == "silent" else "", one.feed)))).rstrip()
+        marks = "silent" if one.state == "silent" else "", "" if one.wanted else "not wanted", one.feed
+        yield "  ".join((row, *filter(None, marks))).rstrip()
         if is_one:
             yield from stream_measures.lines(one)
     if not report.streams:

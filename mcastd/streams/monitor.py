@@ -5,6 +5,7 @@ when its last packet arrived, so nothing is lost by a look that is late. What wa
 there may be tens of thousands of streams.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
@@ -59,6 +60,7 @@ class Monitor:
         self._looked_at = 0.0  # when the streams were read last
         self._host: dict[str, int] = {}  # the counters of the host, which are not of one stream, at the last look
         self._full: set[str] = set()  # the sets that have no room for another stream
+        self._unwanted: Counter[str] = Counter()  # then, how many streams nobody wants, by the tunnel's name
         self._compared_at = 0.0  # when what arrived was compared with what was passed on last
         self._asked = False  # whether a look was asked for since then
         self._limited: dict[bytes, Limited] = {}  # the groups with max_silence, by ``table.place``
@@ -188,7 +190,7 @@ class Monitor:
         """All streams have been read by now: work them off, in steps, between which nothing else is read."""
         self._asked = False
         looks, last, gone = {name: Look() for name in self._tunnels}, dict[bytes, float](), list[bytes]()
-        arriving, step = set[bytes](), self._history.begin(self._host, now)
+        arriving, unwanted, step = set[bytes](), Counter[str](), self._history.begin(self._host, now)
         for number, (key, stream) in enumerate(self._streams.items(), 1):
             if number % _STEP == 0:
                 yield
@@ -208,6 +210,8 @@ class Monitor:
                 last[place] = max(last.get(place, 0.0), stream.seen)
             if not stream.is_silent(now):
                 arriving.update(places)
+            if self._full and not self._desired.is_joined(*stream.key[:3]):
+                unwanted[stream.key.tunnel] += 1
         for key in gone:
             self._history.free(self._streams.pop(key).slot)
         if step is not None:
@@ -215,7 +219,7 @@ class Monitor:
         for name, look in looks.items():
             if name in self._tunnels:  # it may have been removed meanwhile
                 self._tunnels[name].looked(look, now)
-        self._last, self._arriving, self._looked_at = last, arriving, now
+        self._last, self._arriving, self._unwanted, self._looked_at = last, arriving, unwanted, now
         yield from self._feeds.looked(self._desired.wanted_since, self._schedule, now)
 
     def _feed(self, stream: Stream) -> Feed | None:
@@ -297,7 +301,7 @@ class Monitor:
         inherited = self._started is not None and begin < self._started
         for first in range(0, len(found), _STEP):
             yield [
-                _count(one, step, None if inherited else begin, now)
+                _count(one, step, None if inherited else begin, now, wanted=self._desired.is_joined(*one.key[:3]))
                 for one in found[first : first + _STEP]
                 if one.epoch == self._epoch
             ]
@@ -331,6 +335,9 @@ class Monitor:
         yield from self._feeds.problems()
         if self._full:
             text = f"the kernel counts no further streams: full of {table.SIZE}: {', '.join(sorted(self._full))}"
+            if self._unwanted:
+                name, count = self._unwanted.most_common(1)[0]
+                text += f"; not wanted are {self._unwanted.total()} streams, {count} of them on tunnel {name}"
             yield Problem("streams_set_full", f"nftables table ip {table.NAME}", text)
         for name, dropped in self._dropped.items():
             if dropped:
@@ -343,7 +350,7 @@ class Monitor:
                 yield Problem("child_sa_silent", name, text)
 
 
-def _count(stream: Stream, step: Step | None, begin: float | None, now: float) -> StreamCount:
+def _count(stream: Stream, step: Step | None, begin: float | None, now: float, *, wanted: bool) -> StreamCount:
     """One stream since a step, or since counting began: if mcastd was there, at ``begin``."""
     packets, size, dropped = (0, 0, 0) if step is None else step.of(stream.slot)
     first = begin if stream.first_seen is None else stream.first_seen
@@ -353,6 +360,7 @@ def _count(stream: Stream, step: Step | None, begin: float | None, now: float) -
         group=str(stream.key.group),
         port=stream.key.port,
         state="silent" if stream.is_silent(now) else "arriving",
+        wanted=wanted,
         packets=stream.packets - packets,
         bytes=stream.size - size,
         rate=stream.rate_now(now) if step is None else (stream.packets - packets) / max(now - step.time, 1.0),

@@ -15,16 +15,18 @@ from mcastd.stream_status import LossStatus, SocketStatus, StreamCount, StreamsR
 
 ONE = StreamCount(
     tunnel="gre1", source="100.15.30.5", group="239.1.1.10", port=5000, state="arriving", packets=1200, bytes=240_000,
-    rate=100.0, last_age=0.2, age=75.0, dropped=17,
+    rate=100.0, last_age=0.2, age=75.0, dropped=17, wanted=False,
 )  # fmt: skip
-TWO = msgspec.structs.replace(ONE, group="239.1.1.9", state="silent", rate=None, last_age=4000.0, age=None, dropped=0)
+TWO = msgspec.structs.replace(
+    ONE, group="239.1.1.9", state="silent", rate=None, last_age=4000.0, age=None, dropped=0, wanted=True
+)
 REPORT = StreamsReport(counting_since="2026-03-02T09:00:00Z", period=4210.0, streams=(ONE, TWO))
 TEXT = """\
 counted since 2026-03-02T09:00:00Z; packets and bytes of the last 1h10m
 group            port source          tunnel          packets           bytes packets/s  dropped    last     for
 239.1.1.9        5000 100.15.30.5     gre1               1200          240000                  0   1h06m          silent
-239.1.1.10       5000 100.15.30.5     gre1               1200          240000     100.0       17    0.2s   1m15s
-"""
+239.1.1.10       5000 100.15.30.5     gre1               1200          240000     100.0       17    0.2s   1m15s  not wanted
+"""  # noqa: E501
 
 
 def answering(path: Path, report: StreamsReport, asked: list[dict[str, Any]]) -> threading.Thread:

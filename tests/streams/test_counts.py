@@ -51,6 +51,7 @@ async def test_packets_bytes_rate_and_ages_of_each_stream() -> None:
         assert 155.0 < report.period < 170.0
         one, other = found[GROUP], found[OTHER]
         assert (one.state, other.state) == ("arriving", "silent")
+        assert (one.wanted, other.wanted) == (True, False)
         assert one.bytes == one.packets * 100
         assert 15_000 < one.packets < 21_000
         assert one.rate == pytest.approx(100.0, rel=0.01)
@@ -178,6 +179,9 @@ async def test_a_full_set_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(table, "FULL", 2)
         process.host.streams.arrives(OTHER)
         await until(lambda: "streams_set_full" in {one.code for one in process.agents.problems()}, "full")
+        await asyncio.sleep(10.0)
+        (full,) = (one for one in process.agents.problems() if one.code == "streams_set_full")
+        assert full.text.endswith("streams; not wanted are 1 streams, 1 of them on tunnel gre1")
         monkeypatch.setattr(table, "FULL", 3)
         await until(lambda: "streams_set_full" not in {one.code for one in process.agents.problems()}, "not full")
 
