@@ -11,7 +11,7 @@
     xfrm_lifetime_cur        bytes 64, packets 64, added 64, used 64
 
 The SPI is in network order, all else in that of the host. The kernel reads both states of an SA under one lock, so that
-they belong together; it tells no keys here.
+they belong together; the answer has no keys.
 """
 
 import struct

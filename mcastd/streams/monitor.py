@@ -60,7 +60,7 @@ class Monitor:
         self._looked_at = 0.0  # when the streams were read last
         self._host: dict[str, int] = {}  # the counters of the host, which are not of one stream, at the last look
         self._full: set[str] = set()  # the sets that have no room for another stream
-        self._unwanted: Counter[str] = Counter()  # then, how many streams nobody wants, by the tunnel's name
+        self._unwanted: Counter[str] = Counter()  # then, how many streams nothing wants, by the tunnel's name
         self._compared_at = 0.0  # when what arrived was compared with what was passed on last
         self._asked = False  # whether a look was asked for since then
         self._limited: dict[bytes, Limited] = {}  # the groups with max_silence, by ``table.place``
