@@ -5,7 +5,15 @@ import sys
 
 import pytest
 
-DAEMON = ("scapy", "rich", "multiprocessing.pool", "prometheus_client", "mcastd.lab", "mcastd.tools.trace")
+DAEMON = (
+    "scapy",
+    "rich",
+    "pyroute2.ndb",
+    "multiprocessing.pool",
+    "prometheus_client",
+    "mcastd.lab",
+    "mcastd.tools.trace",
+)
 COMMAND = (*DAEMON, "pyroute2", "structlog", "vici", "mcastd.daemon")
 DATACLASSES = """
 import sys, mcastd.serve

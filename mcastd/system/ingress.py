@@ -11,10 +11,8 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from pyroute2.iproute.linux import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from mcastd.errors import HostError
+from mcastd.system.iproute import AsyncIPRoute, NetlinkError
 
 _QDISC: Final = 0xFFFF0000  # the handle of clsact and of ingress
 _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS and _EGRESS)

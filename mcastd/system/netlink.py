@@ -8,13 +8,11 @@ from contextlib import asynccontextmanager, closing
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final, Self
 
-from pyroute2.iproute.linux import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from mcastd.errors import HostError, LinkUnsupported
 from mcastd.links import Address, Gre, Link, NextHop, Route, Rule, Xfrm
 from mcastd.net.gre import Flag, GreOptions
 from mcastd.system import rtnetlink
+from mcastd.system.iproute import AsyncIPRoute, NetlinkError
 
 IFF_UP: Final = 0x1
 IFF_MULTICAST: Final = 0x1000
