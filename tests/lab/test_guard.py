@@ -122,7 +122,7 @@ def test_no_gre_is_ever_in_the_clear(scene: Scene, guard: bool) -> None:
             return found
 
         scene.start_daemon()
-        scene.wait_for_status("the daemon answers", lambda status: status)
+        scene.wait_for_status("its table is in place", lambda status: status.firewall and status.firewall.in_place)
         with talking(scene) as talker:
             everything_is_up(scene)
             seen_at = {"start": seen()}
