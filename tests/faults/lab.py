@@ -66,13 +66,14 @@ class Lab:
 
     def _break_nft(self) -> None:
         """Put a program before nft(8) that fails while a file exists (``nft_broken``)."""
-        programs, real = self.scene.folder.parent / "mcastd-faults-bin", shutil.which("nft")
+        programs = self.scene.folder.parent / "mcastd-faults-bin"
+        path = os.environ["PATH"].removeprefix(f"{programs}:")  # of a lab before this one
+        real = shutil.which("nft", path=path)
         programs.mkdir(exist_ok=True)
         (programs / "nft").write_text(f'#!/bin/sh\n[ ! -e "{programs}/broken" ] || exit 1\nexec {real} "$@"\n')
         (programs / "nft").chmod(0o755)
         self.nft_broken = programs / "broken"
-        if not os.environ["PATH"].startswith(f"{programs}:"):
-            os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
+        os.environ["PATH"] = f"{programs}:{path}"
 
     @property
     def runtime(self) -> Path:
