@@ -76,10 +76,10 @@ class Feeds:
             if number % _STEP == 0:
                 yield
             feed = self._feeds[name]
-            wanted, begin = wanted_since(group), schedule.since(feed.hours or self._default_hours)
-            if wanted is None or begin is None or feed.max_silence is None:
+            wanted, hours = wanted_since(group), feed.hours or self._default_hours
+            if wanted is None or feed.max_silence is None:
                 continue
-            if now - max(last, wanted, begin, self._since[name]) >= feed.max_silence:
+            if schedule.is_silent(hours, max(last, wanted, self._since[name]), feed.max_silence, now):
                 silent.setdefault(name, []).append(group)
         self._silent = {
             name: Problem("feed_silent", name, f"feed {name} is silent: {named(sorted(groups))}")

@@ -41,8 +41,7 @@ def beyond(
     """A problem by the name of each tunnel of which groups are silent, by their last packets as of ``now``."""
     silent = dict[str, list[IPv4Address]]()
     for place, one in limited.items():
-        begin = schedule.since(one.hours)
-        if begin is not None and now - max(last.get(place, one.since), one.since, begin) >= one.limit:
+        if schedule.is_silent(one.hours, max(last.get(place, 0.0), one.since), one.limit, now):
             silent.setdefault(one.tunnel, []).append(one.group)
     return {
         name: Problem("group_silent", name, f"silent on tunnel {name} beyond max_silence: {named(groups)}")

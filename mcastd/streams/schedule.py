@@ -31,3 +31,8 @@ class Schedule:
     def since(self, hours: Expected) -> float | None:
         """Since when they have been running; None: they are not."""
         return self._since.get(hours)
+
+    def is_silent(self, hours: Expected, last: float, limit: float, now: float) -> bool:
+        """Whether the last packet is too long ago for something that is expected in these hours."""
+        begin = self.since(hours)
+        return begin is not None and now - max(last, begin) >= limit

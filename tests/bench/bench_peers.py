@@ -5,7 +5,6 @@ a daemon without PIM, so what is compared is PIM alone; FRR's processes are zebr
 mcastd needs less.
 """
 
-import os
 import signal
 import statistics
 import sys
@@ -20,6 +19,7 @@ from mcastd import control
 from mcastd.lab.commands import wait_for
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CLOUD, GROUP, TUNNEL
+from tests.bench.figures import cpu
 from tests.bench.frr_leaf import FrrLeaf
 from tests.lab.pim_scene import PIM, UDP, Tap, back_after_hello, configure, frr_joined, received, standing
 from tests.lab.service_manager import ServiceManager
@@ -29,7 +29,6 @@ COUNTS = (1000, 5000)
 PAUSE = 1.5  # seconds that the neighbour is away; in the same second of the clock FRR has the same Generation ID
 PATIENCE = 120.0
 OURS, THEIRS = IPv4Address("239.16.0.0"), IPv4Address("239.32.0.0")  # no group is used twice: FRR remembers
-TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def many_joins(leaf: Leaf, first: IPv4Address, count: int) -> Cost:
     began = leaf.start(groups)
     wait_for(f"{count} joins", lambda: (frr_joined(leaf.scene) or set()) >= set(groups), PATIENCE, 0.2)
     seconds = time.monotonic() - began
-    cost = Cost(seconds, sum(map(_cpu, leaf.pids())), sum(map(_memory, leaf.pids())))
+    cost = Cost(seconds, sum(map(cpu, leaf.pids())), sum(map(_memory, leaf.pids())))
     leaf.stop()
     return cost
 
@@ -188,11 +187,6 @@ def more(scene: Scene) -> None:
     """Wait until the feed arrives."""
     before = received(scene)
     wait_for("the feed", lambda: received(scene) > before + 500, PATIENCE)
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def _memory(pid: int) -> float:

@@ -38,12 +38,19 @@ def feed(sequence: Sequence = SEQUENCE, group: str = str(GROUP)) -> Feed:
     return Feed(label=group, groups=(IPv4Network(group),), port=PORT, sequence=sequence)
 
 
+def open_tun() -> int:
+    """A TUN interface ``t0``; what is written to it arrives, behind a header for offloads."""
+    tun = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH22x", b"t0", _IFF_TUN_NO_PI_VNET_HDR))
+    return tun
+
+
 class Scene:
     """A namespace with a TUN interface, on which packets arrive, and what outlives a process."""
 
     def __init__(self, host: Namespace) -> None:
         self.host = host
-        self.tun = host.call(self._open)
+        self.tun = host.call(open_tun)
         host.ip("link", "set", "t0", "up")
         self.index = int(host.ip("-o", "link", "show", "t0").split(":")[0])
         self.manager, self.ledger = FakeServiceManager(), MemoryLedger()
@@ -77,12 +84,6 @@ class Scene:
     def close(self) -> None:
         os.close(self.tun)
         self.manager.close()
-
-    @staticmethod
-    def _open() -> int:
-        tun = os.open("/dev/net/tun", os.O_RDWR)
-        fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH22x", b"t0", _IFF_TUN_NO_PI_VNET_HDR))
-        return tun
 
 
 @pytest.fixture
