@@ -1,6 +1,6 @@
 """What the parts of the meter's program have in common: places on the stack, and pieces of a listing. Pure.
 
-R6 is the packet, and R9 its feed, or 0, until the sequence number is read; R7 is the value of the packet's stream.
+R6 is the packet, and R9 its feed, or zeros, until the sequence number is read; R7 is the value of the packet's stream.
 """
 
 from collections.abc import Iterator

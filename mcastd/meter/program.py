@@ -5,7 +5,7 @@ It is a classifier on the tunnel's ingress, and changes and drops nothing. What 
     streams   packet.KEY -> packet.At           what is known of each stream
     feeds     packet.FEED_KEY -> packet.FeedAt  where a feed has its sequence number
     totals    0 -> packets of streams that the full map has no room for
-    zero      0 -> an empty value of streams, which is too large for the stack
+    zero      0 -> an empty value of streams, which is too large for the stack; also the feed of a stream without one
 
 Headers are copied to the stack, and by an offset from the network header: it works on any interface, and user-mode
 Linux wants aligned accesses. Without CAP_PERFMON the verifier allows an index into a value only if it is unknown and
@@ -91,7 +91,8 @@ def program(clock: _Clock = "kernel") -> Iterator[Line]:
     yield from _gaps()
     yield from _burst("1ms", At.BURST_1MS, _MILLISECOND)
     yield from _burst("10ms", At.BURST_10MS, 10 * _MILLISECOND)
-    yield jump("==", R9, 0, "out")
+    yield load("h", R1, R9, FeedAt.SIZE)
+    yield jump("==", R1, 0, "out")
     yield load("dw", R1, R10, _MERGED)
     yield jump("!=", R1, 1, "unjudged")
     yield from sequence.session()
@@ -143,7 +144,9 @@ def _headers() -> Iterator[Line]:
     yield move(R4, -STACK)
     yield from load_bytes(STACK)
     yield store("dw", R10, _MERGED, R8)
-    yield move(R9, 0)
+    yield from lookup(ZERO, NAUGHT)
+    yield jump("==", R0, 0, "out")
+    yield move(R9, R0)
     yield move(R2, 0)
     yield from copy(_IP, 20, "out")
     yield load("b", R1, R10, _IP + 9)

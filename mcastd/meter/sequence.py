@@ -177,7 +177,7 @@ def above() -> Iterator[Line]:
 
 def _unless_below(register: Register, other: Register, target: str) -> Iterator[Line]:
     """Go to a label unless the register is the smaller one; R0 is lost."""
-    yield move(R0, register)
+    yield from _copy(R0, register)
     yield alu("-", R0, other)
     yield jump("s>=", R0, 0, target)
 
@@ -185,7 +185,7 @@ def _unless_below(register: Register, other: Register, target: str) -> Iterator[
 def _minimum(register: Register, other: Register) -> Iterator[Line]:
     """The smaller one; R0 and R9 are lost."""
     yield from _negative_difference(register, other)
-    yield move(register, other)
+    yield from _copy(register, other)
     yield alu("+", register, R0)
 
 
@@ -197,11 +197,17 @@ def _maximum(register: Register, other: Register) -> Iterator[Line]:
 
 def _negative_difference(register: Register, other: Register) -> Iterator[Line]:
     """R0 = register - other where that is below 0, else 0; R9 is lost."""
-    yield move(R0, register)
+    yield from _copy(R0, register)
     yield alu("-", R0, other)
     yield move(R9, R0)
     yield alu("s>>", R9, 63)
     yield alu("&", R0, R9)
+
+
+def _copy(register: Register, other: Register) -> Iterator[Line]:
+    """Copy a number in a way that Linux 6.1 does not remember that it is a copy."""
+    yield move(register, 0)
+    yield alu("+", register, other)
 
 
 def _words_to(name: str, begin: Register, end: Register, work: Callable[[], Iterable[Line]]) -> Iterator[Line]:
@@ -228,8 +234,8 @@ def _words(name: str, begin: Register, end: Register, work: Callable[[], Iterabl
         yield alu("+", R3, 1)
         yield from _minimum(R3, R2)
         yield move(R6, R1)
-        yield move(R1, R3)
-        yield alu("-", R3, R6)
+        yield alu("-", R3, R1)
+        yield alu("+", R1, R3)
         yield move(R0, R3)
         yield negate(R0)
         yield move(R5, -1)
