@@ -6,7 +6,8 @@ Adding an agent is a line in ``__init__`` and a function in ``mcastd.wiring``.
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -190,11 +191,15 @@ class Composition:
 
     def want_file(self) -> None:
         """Desire what the file desires; called after PIM has its configuration, by whose RPs it is joined."""
+        deque(self._wanting_file(), 0)
+
+    def _wanting_file(self) -> Iterator[None]:
+        """``want_file`` in steps: there may be thousands of groups."""
         if self.config.groups is not self._groups:
             self._groups = self.config.groups
             entries = wiring.file_entries(self.config)
             for name in {**self.wanted.memberships(), **entries}:
-                self.wanted.replace(name, FILE, entries.get(name, ()))
+                yield from self.wanted.replacing(name, FILE, entries.get(name, ()))
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Run every agent in ``group`` after the guard is in place; ``expect`` comes first."""
@@ -228,7 +233,12 @@ class Composition:
                 part.is_behind = False
                 part.configure(self._inputs(part, self._up()))
                 if part.agent is self.pim:
-                    self.want_file()
+                    steps = self._wanting_file()
+                    try:
+                        for _ in steps:
+                            await asyncio.sleep(0)
+                    finally:  # the reload may have taken too long
+                        deque(steps, 0)
                 await part.agent.settled()
             await self.settled()
         finally:

@@ -4,6 +4,7 @@ The daemon has two of these: what is desired from upstream, by tunnel, and what 
 downstream interface. Those who write name an origin (``mcastd.membership``); those who read listen.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -20,6 +21,7 @@ COMMAND: Final = "command"
 APPLICATION: Final = "application"
 HOSTS: Final = "hosts"
 STATIC: Final = "static"
+_STEP: Final = 100  # groups that listeners hear of at once: some milliseconds
 
 Listener: TypeAlias = Callable[[str, Sequence[IPv4Address]], None]
 """Called with an interface and the groups of it that have changed."""
@@ -173,8 +175,14 @@ class Wanted:
 
     def replace(self, name: str, origin: str, entries: Iterable[GroupSource]) -> None:
         """Make ``entries``, of any number, all that ``origin`` desires on an interface; they can all be joined."""
-        if changed := self.of(name).replace(origin, entries, self._clock()):
-            self._changed(name, changed)
+        deque(self.replacing(name, origin, entries), 0)
+
+    def replacing(self, name: str, origin: str, entries: Iterable[GroupSource]) -> Iterator[None]:
+        """``replace`` in steps, between which other work may have a turn: listeners hear of some groups at a time."""
+        changed = self.of(name).replace(origin, entries, self._clock())
+        for first in range(0, len(changed), _STEP):
+            self._changed(name, changed[first : first + _STEP])
+            yield
 
     def _changed(self, name: str, groups: Sequence[IPv4Address]) -> None:
         for listener in self._listeners:

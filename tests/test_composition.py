@@ -2,13 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from random import Random
 
 import pytest
 from msgspec.structs import replace
-from msgspec.structs import replace as changed
 
 from mcastd.composition import _CLOSE_TIMEOUT, Composition
 from mcastd.config.model import Config, Group
@@ -298,7 +298,7 @@ def test_inherited_descriptors_are_taken_once_for_all_agents() -> None:
         made.append(log)
         return system.store(log)
 
-    Composition(ARTICLE, lambda: None, host.log.logger, Random(1), changed(system, store=store))
+    Composition(ARTICLE, lambda: None, host.log.logger, Random(1), replace(system, store=store))
     host.close()
     assert len(made) == 1
 
@@ -368,6 +368,24 @@ async def test_groups_of_a_far_end_that_sends_unasked_are_expected_and_watched()
         await until(lambda: codes <= {problem.code for problem in process.agents.problems()}, "the silence")
         await process.apply(replace(config, groups=groups[:1]))
         assert process.agents.wanted.of("gre1").groups() == [GROUP]
+
+
+@simulated
+async def test_other_work_has_its_turn_while_a_reload_joins_a_thousand_groups() -> None:
+    async with running() as process:
+        await process.up()
+        turns, steps = list[None](), list[tuple[int, int]]()
+
+        def hear(_name: str, groups: Sequence[IPv4Address]) -> None:
+            steps.append((len(groups), len(turns)))
+            asyncio.get_running_loop().call_soon(turns.append, None)
+
+        process.agents.wanted.listen(hear)
+        groups = tuple(Group(group=GROUP + number, tunnel="gre1") for number in range(1000))
+        await process.apply(replace(ARTICLE, groups=groups))
+        assert max(size for size, _ in steps) == 100
+        assert len({turn for _, turn in steps}) == len(steps) == 10
+        assert len(process.agents.wanted.of("gre1").groups()) == 1000
 
 
 @simulated

@@ -2,7 +2,6 @@ from collections.abc import Mapping
 
 import pytest
 from msgspec.structs import replace
-from msgspec.structs import replace as changed
 
 from mcastd.forward.desired import ForwardedGroup
 from mcastd.ipsec.state import IpsecSnapshot
@@ -61,7 +60,7 @@ def test_each_agents_part_is_where_it_belongs() -> None:
 
 def test_what_is_wrong_is_shown_by_code_and_text() -> None:
     charon = Problem("charon_gone", "charon", "charon does not run")
-    agents = changed(AGENTS, ipsec=IpsecSnapshot((PEER,), charon))
+    agents = replace(AGENTS, ipsec=IpsecSnapshot((PEER,), charon))
     shown = ProblemStatus("charon_gone", "charon", "2026-11-28T06:00:00Z", "charon does not run")
     status = build(agents, PROCESS, Judgement("degraded", (shown,), (), charon.text))
     assert (status.health, status.healthy, status.problems) == ("degraded", False, (shown,))
@@ -69,13 +68,13 @@ def test_what_is_wrong_is_shown_by_code_and_text() -> None:
 
 
 def test_a_tunnel_without_keepalives_or_pim_shows_none() -> None:
-    agents = changed(AGENTS, keepalive={}, pim={})
+    agents = replace(AGENTS, keepalive={}, pim={})
     (tunnel,) = build(agents, PROCESS, OK).tunnels
     assert (tunnel.keepalive, tunnel.pim) == (None, PimStatus(running=False))
 
 
 def test_a_tunnel_on_which_pim_is_not_desired_shows_none() -> None:
-    agents = changed(AGENTS, tunnels={"gre1": replace(TUNNEL, upstream="igmp")}, pim={})
+    agents = replace(AGENTS, tunnels={"gre1": replace(TUNNEL, upstream="igmp")}, pim={})
     assert build(agents, PROCESS, OK).tunnels[0].pim is None
 
 
@@ -125,5 +124,5 @@ def test_a_joined_group_shows_what_arrives_of_it(
 ) -> None:
     streams = StreamsSnapshot(arrived, problem)
     assert [group.arrival for group in rows(replace(GROUP, uptime=uptime), streams=streams)] == [shown]
-    status = build(changed(AGENTS, streams=streams), PROCESS, OK)
+    status = build(replace(AGENTS, streams=streams), PROCESS, OK)
     assert (f"streams are not counted: {problem}" in status.notes) is (problem is not None)

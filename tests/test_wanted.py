@@ -108,6 +108,16 @@ def test_since_when_is_of_those_that_want_it_now() -> None:
     assert wanted.since("gre1", GROUP) is None
 
 
+def test_thousands_of_groups_are_replaced_in_steps() -> None:
+    found, groups = Listened(), [GROUP + number for number in range(1000)]
+    steps = found.replacing("gre1", FILE, [(group, None) for group in groups])
+    next(steps)
+    assert [len(changed) for _, changed in found.heard] == [100]
+    assert found.of("gre1").groups() == groups
+    assert len(list(steps)) == 9
+    assert [group for _, changed in found.take() for group in changed] == groups
+
+
 def test_what_is_wanted_is_counted_and_found() -> None:
     wanted = Listened()
     wanted.join("gre1", GROUP, S1, FILE)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from msgspec.structs import replace as changed
 
 from mcastd import wiring
 from mcastd.config.model import Child, Config, Feed, Firewall, Group, Peer, Pim, RpRange, Streams, Tunnel
@@ -40,7 +39,7 @@ ALL_UP = Up(guard_in_place=True, children={"dc-gre": VIEW}, links={"gre1": LINK}
 
 
 def inputs(config: Config = CONFIG, **up: Any) -> Inputs:
-    return Inputs(config, (PeerWithKey(PEER, b"secret"),), changed(ALL_UP, **up))
+    return Inputs(config, (PeerWithKey(PEER, b"secret"),), replace(ALL_UP, **up))
 
 
 def config(**changes: Any) -> Config:
@@ -186,7 +185,7 @@ def test_a_carrier_has_the_negotiated_algorithms() -> None:
     (gcm,) = esp_of_proposal("aes256gcm16-modp2048")
     assert (carrier.up, carrier.up_count, carrier.esp, carrier.encap) == (True, 3, gcm, True)
     assert (carrier.mode, carrier.remote) == ("tunnel", PEER.remote)
-    unknown = wiring.tunnels(inputs(children={"dc-gre": changed(VIEW, encr_alg=None, encap=False)})).carriers["dc-gre"]
+    unknown = wiring.tunnels(inputs(children={"dc-gre": replace(VIEW, encr_alg=None, encap=False)})).carriers["dc-gre"]
     (cbc,) = esp_of_proposal("aes256-sha256-modp2048")
     assert (unknown.esp, unknown.encap) == (cbc, False)
 
@@ -195,7 +194,7 @@ def test_a_carrier_has_the_negotiated_algorithms() -> None:
     ("up", "count"),
     [
         ({"children": {}}, 0),
-        ({"children": {"dc-gre": changed(VIEW, up=False)}}, 3),
+        ({"children": {"dc-gre": replace(VIEW, up=False)}}, 3),
         ({"guard_in_place": False}, 3),
     ],
     ids=["unknown", "down", "no guard"],
@@ -224,7 +223,7 @@ def test_keepalives_follow_the_link_of_each_gre_tunnel() -> None:
     assert [(one.tunnel.name, one.present, one.up) for one in desired] == [("gre1", True, True)]
     for links, expected in (
         ({}, (False, False)),
-        ({"gre1": changed(LINK, up=False)}, (True, False)),
+        ({"gre1": replace(LINK, up=False)}, (True, False)),
     ):
         (one,) = wiring.keepalive(inputs(links=links))
         assert (one.present, one.up) == expected
@@ -243,9 +242,9 @@ def test_pim_runs_on_a_path_that_has_been_up_and_keeps_its_state_while_it_is_dow
     assert (interface.name, interface.ifindex, interface.mtu) == ("gre1", 7, 1398)
     assert (interface.address, interface.secondary) == (LINK.address, LINK.secondary)
     assert (interface.up, interface.up_count) == (True, 2)
-    (interface,) = wiring.pim(inputs(links={"gre1": changed(LINK, up=False)})).interfaces
+    (interface,) = wiring.pim(inputs(links={"gre1": replace(LINK, up=False)})).interfaces
     assert (interface.up, interface.up_count) == (False, 2)
-    assert wiring.pim(inputs(links={"gre1": changed(LINK, up=False, up_count=0)})).interfaces == ()
+    assert wiring.pim(inputs(links={"gre1": replace(LINK, up=False, up_count=0)})).interfaces == ()
     assert wiring.pim(inputs(links={})).interfaces == ()
     assert wiring.pim(inputs(config(tunnels=(replace(TUNNEL, pim=None),)))).interfaces == ()
 

@@ -9,7 +9,6 @@ from ipaddress import IPv4Address
 from typing import Any, cast
 
 from msgspec.structs import replace
-from msgspec.structs import replace as changed
 
 from mcastd.config.model import Keepalive, Tunnel
 from mcastd.keepalive.agent import KeepaliveAgent
@@ -124,7 +123,7 @@ async def test_keepalives_are_not_missing_while_the_path_is_down_or_they_are_not
         await bench.want()
         took = await until(lambda: bench.codes() == ["keepalives_stopped"], seconds=60)
         assert 30.9 < took < 31.1
-        await bench.want(changed(TUNNEL, keepalive=Keepalive(reply=False)))
+        await bench.want(replace(TUNNEL, keepalive=Keepalive(reply=False)))
         assert bench.codes() == []
 
 
@@ -132,7 +131,7 @@ async def test_keepalives_are_not_missing_while_the_path_is_down_or_they_are_not
 async def test_those_that_are_not_to_be_answered_any_more_do_not_stop() -> None:
     async with running() as bench:
         await bench.ask(3, every=10.0)
-        await bench.want(changed(TUNNEL, keepalive=Keepalive(reply=False)))
+        await bench.want(replace(TUNNEL, keepalive=Keepalive(reply=False)))
         await asyncio.sleep(100.0)
         assert "keepalives_stopped" not in bench.log.events()
         await bench.want()
@@ -183,7 +182,7 @@ async def test_what_is_not_answered_is_counted_by_reason() -> None:
         await until(lambda: sum(bench.status().dropped.values()) == 3)
         assert bench.status().dropped == {"inner_source": 1, "gre_short": 1, "unasked": 1}
         assert bench.socket.sent == []
-        silent = changed(TUNNEL, keepalive=Keepalive(reply=False))
+        silent = replace(TUNNEL, keepalive=Keepalive(reply=False))
         await bench.want(silent)
         await bench.ask()
         await bench.want(up=False)
@@ -198,7 +197,7 @@ async def test_what_is_not_answered_is_counted_by_reason() -> None:
 
 @simulated
 async def test_a_flood_is_answered_at_the_configured_rate() -> None:
-    limited = changed(TUNNEL, keepalive=Keepalive(max_per_second=2.0))
+    limited = replace(TUNNEL, keepalive=Keepalive(max_per_second=2.0))
     async with running(desired=limited) as bench:
         for _ in range(50):
             bench.socket.arrives(request(FAR))
@@ -253,7 +252,7 @@ async def test_the_socket_follows_the_link_and_the_endpoints() -> None:
         await bench.want()
         await bench.want()
         assert len(bench.sockets) == 1
-        moved = changed(TUNNEL, remote=IPv4Address("10.44.7.9"))
+        moved = replace(TUNNEL, remote=IPv4Address("10.44.7.9"))
         await bench.want(moved)
         assert [one.closed for one in bench.sockets] == [True, False]
         await bench.want(moved, present=False, up=False)
