@@ -12,11 +12,14 @@ class DestinationCount(Struct, frozen=True, kw_only=True):
     """What this host passed on of a stream since counting began, to its sockets (``interface`` None) or forwarded.
 
     ``dropped`` arrived and was not passed on, while other packets were: by the firewall or the reverse path filter.
+    ``withheld`` arrived since the last one was passed on, if it is more than some packets: nothing receives them now,
+    or all of it is dropped.
     """
 
     interface: str | None
     packets: int
     dropped: int = 0
+    withheld: int = 0
 
 
 class StreamNumbers(Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ class Reading(NamedTuple):
 class Acceptance:
     """One destination of one stream."""
 
-    __slots__ = ("_before", "_last", "_least", "dropped", "packets")
+    __slots__ = ("_arrived", "_before", "_last", "_least", "dropped", "packets")
 
     def __init__(self, reading: Reading) -> None:
         self.packets = reading.packets  # passed on, as counted by the kernel
@@ -33,6 +33,13 @@ class Acceptance:
         self._before = 0  # of these, until the run began
         self._least: int | None = None  # in the run, the least difference as seen from above; None without a run
         self._last = reading  # the last one that had grown
+        self._arrived = reading.arrived  # what had arrived at the last one
+
+    @property
+    def withheld(self) -> int:
+        """What has arrived since the last packet was passed on; 0 while they are too few to say that none is."""
+        waiting = self._arrived - self._last.arrived
+        return waiting if waiting >= _ENDED else 0
 
     def counted(self, reading: Reading) -> None:
         """Take what the kernel has counted by now."""
@@ -48,4 +55,4 @@ class Acceptance:
             self._last = reading
         elif reading.arrived - self._last.arrived >= _ENDED:
             self._before, self._least = self.dropped, None
-        self.packets = reading.packets
+        self.packets, self._arrived = reading.packets, reading.arrived

@@ -137,15 +137,18 @@ def _of_host(
 ) -> Iterator[LossStatus]:
     """What this host did not pass on of each stream; of many streams those that lost most have a row of their own.
 
-    That is all of it if a socket has joined the group and nothing of the group was passed on ever. If some was, a
-    socket may want another source or port.
+    That is all of it if a socket has joined the group and nothing of the group is passed on. If some is, a socket may
+    want another source or port.
     """
     group = IPv4Address(streams[0].group) if streams else None
     joining = {name for name, groups in joined.items() if group in groups}
-    passed_on = any(one.destinations for one in streams)
+    passed_on = any(not destination.withheld for one in streams for destination in one.destinations)
 
     def lost(stream: StreamCount) -> int:
-        return stream.dropped if passed_on or stream.tunnel not in joining else stream.packets
+        if passed_on or stream.tunnel not in joining:
+            return stream.dropped
+        withheld = min((one.withheld for one in stream.destinations), default=stream.packets)
+        return min(stream.dropped + withheld, stream.packets)
 
     shown = streams
     if len(streams) > _ROWS:
@@ -158,7 +161,8 @@ def _of_host(
         elif passed_on:
             text = "" if one.destinations else "nothing is passed on"
         else:
-            text = f"all: {'the reverse path filter' if filtered else 'its firewall (hook input)'}"
+            since = " since the last one that was passed on" if one.destinations else ""
+            text = f"all{since}: {'the reverse path filter' if filtered else 'its firewall (hook input)'}"
         yield LossStatus(stage="host", subject=subject, packets=lost(one), text=text)
     if len(shown) < len(streams):
         rest = sum(map(lost, streams)) - sum(map(lost, shown))

@@ -151,6 +151,8 @@ class Monitor:
             if element.packets < stream.packets and stream.epoch == self._epoch:  # another program emptied the set
                 self._history.forget(stream.slot)
             stream.counted(element.packets, seen, now, element.size)
+        if stream.epoch != self._epoch:
+            stream.destinations = {}
         stream.epoch = self._epoch
 
     def passed_on(self, element: Element, _now: float) -> None:
@@ -369,7 +371,7 @@ def _count(stream: Stream, step: Step | None, begin: float | None, now: float, *
         feed=None if stream.feed is None else stream.feed.label,
         dropped=max(0, stream.dropped - dropped),
         destinations=tuple(
-            DestinationCount(interface=name or None, packets=one.packets, dropped=one.dropped)
+            DestinationCount(interface=name or None, packets=one.packets, dropped=one.dropped, withheld=one.withheld)
             for name, one in sorted(stream.destinations.items())
         ),
     )

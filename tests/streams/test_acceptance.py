@@ -49,6 +49,15 @@ def test_before_a_socket_joins_and_after_it_left_nothing_is_dropped() -> None:
     assert read(acceptance, (9000, 3000), (10_000, 4000), (11_000, 4995), (12_000, 5995)) == 15, "it joined again"
 
 
+def test_what_arrives_since_the_last_one_that_was_passed_on_is_withheld() -> None:
+    acceptance = begun(1000, 1000)
+    for reading, withheld in (((1009, 1000), 0), ((1300, 1000), 300), ((2000, 1001), 0), ((2500, 1001), 500)):
+        read(acceptance, reading)
+        assert acceptance.withheld == withheld
+    read(acceptance, (5, 5))
+    assert acceptance.withheld == 0
+
+
 def test_a_slow_stream_may_lose_some_in_a_row() -> None:
     assert read(begun(1, 1), (2, 2), (3, 3), (4, 3), (5, 3), (6, 4), (7, 5)) == 2
 

@@ -116,6 +116,10 @@ async def test_what_this_host_drops_is_the_difference_and_only_while_it_passes_o
         process.host.streams.delivers = False
         await asyncio.sleep(600.0)
         assert (await ask(process))[1][GROUP].dropped == pytest.approx(lossy.dropped, abs=100)
+        assert (await ask(process))[1][GROUP].destinations[0].withheld == pytest.approx(60_000, abs=2000)
+        await process.agents.streams.reset()
+        await asyncio.sleep(20.0)
+        assert (await ask(process))[1][GROUP].destinations == ()
         assert (await ask(process, since=300.0))[1][GROUP].dropped == 0
 
 

@@ -88,6 +88,11 @@ def test_a_firewall_that_drops_some_and_what_drops_all() -> None:
     assert worst(losses(QUIET, [none], JOINED, []))[0][2:] == (1000, "all: its firewall (hook input)")
     filtered = losses({**QUIET, "host//reverse_path_filter": 990}, [none], JOINED, [])
     assert worst(filtered)[0][2:] == (1000, "all: the reverse path filter")
+    ended = replace(STREAM, destinations=(replace(LOCAL, withheld=300),), dropped=20)
+    since = losses({**QUIET, "host//reverse_path_filter": 300}, [ended], JOINED, [])
+    assert worst(since)[0][2:] == (320, "all since the last one that was passed on: the reverse path filter")
+    assert worst(losses(QUIET, [ended, STREAM], JOINED, []))[0][2:] == (20, "")
+    assert worst(losses(QUIET, [ended], {}, []))[0][2:] == (20, "")
     unjoined = losses(QUIET, [none], {}, [])
     assert worst(unjoined) == []
     assert unjoined[-1].text == "no socket has joined it"
