@@ -211,6 +211,14 @@ class Netlink:
             if code in ignored:
                 return []
             raise HostError(f"{what}: {os.strerror(code)}") from error
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop what belongs to no request: pyroute2 keeps the acknowledgement of each "get", without waiting for it."""
+        unclaimed = self._ipr.msg_queue.queues[0]
+        while not unclaimed.empty():
+            unclaimed.get_nowait()
 
 
 def _code(error: NetlinkError | OSError) -> int:

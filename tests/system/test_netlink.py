@@ -1,5 +1,7 @@
 import asyncio
 import contextlib
+import gc
+import tracemalloc
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -300,3 +302,24 @@ def test_what_does_not_fit_is_one_more_change(pair: tuple[Namespace, Namespace],
             assert await reported(changes) == 1
 
     pair[0].run(main)
+
+
+def test_what_is_asked_again_and_again_leaves_nothing_in_memory(pair: tuple[Namespace, Namespace]) -> None:
+    async def main() -> list[int]:
+        held = []
+        async with Netlink() as netlink:
+            for _ in range(3):
+                for _ in range(300):
+                    await netlink.link("veth0")
+                    await netlink.link("gre1")
+                    await netlink.is_local(IPv4Address("192.0.2.1"))
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+        return held
+
+    tracemalloc.start()
+    try:
+        _, few, many = pair[0].run(main)
+    finally:
+        tracemalloc.stop()
+    assert many - few < 20_000  # an acknowledgement that is kept for each request would be 45,000

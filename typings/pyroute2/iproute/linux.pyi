@@ -1,8 +1,13 @@
+from asyncio import Queue
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 # The shapes that mcastd.system.netlink relies upon: a question is answered with messages, a dump with a stream of them.
+class _MessageQueue:
+    queues: dict[int, Queue[bytes]]  # by the number of the request; 0: of none
+
 class AsyncIPRoute:
+    msg_queue: _MessageQueue
     def __init__(self, **kwargs: Any) -> None: ...
     async def __aenter__(self) -> AsyncIPRoute: ...
     async def __aexit__(self, *error: object) -> None: ...
