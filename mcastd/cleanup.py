@@ -27,7 +27,7 @@ from mcastd.tunnel.desired import LinkView
 from mcastd.wiring import Inputs, Up
 
 _MTU: Final = 1280  # bytes; where the interface and its MTU are gone, what fits anyway
-_KINDS: Final = ("link", "endpoint", "rule", "nftables", "sysctl", "vici-conn")
+_KINDS: Final = ("link", "endpoint", "rule", "qdisc", "nftables", "sysctl", "vici-conn")
 
 
 async def clean_up(config: Config, directory: Path, log: Logger, system: System = REAL) -> None:

@@ -50,7 +50,7 @@ class Commands:
 
     async def _on_group(self, arguments: dict[str, Any]) -> GroupReport:
         group = _address(arguments.get("group", ""))
-        await self._agents.streams.refresh()
+        await asyncio.gather(self._agents.streams.refresh(), self._agents.forward.refresh())
         return await self._agents.group(group, time.monotonic())
 
     async def _on_streams(self, arguments: dict[str, Any]) -> msgspec.Raw:

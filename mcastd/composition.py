@@ -297,7 +297,7 @@ class Composition:
         for group in groups:
             joins += self.pim.group(group, now)
             joins += self.igmp_host.group(group, now)
-            joins += group_report.expected(self.wanted, unasked, now, group)
+            joins += group_report.expected(self.wanted, unasked, group, now)
         forwarded = self.forward.forwarded(groups) if self.config.forward else {}
         return snapshot.groups(joins, tunnels, streams, forwarded)
 
@@ -308,11 +308,11 @@ class Composition:
             self.ipsec.status(now),
             self.tunnels.status(now),
             self.keepalive.status(now),
-            self.pim.interfaces(now),
+            self.pim.status(now),
             self.streams.status(now),
             groups=rows,
             follow=self.follow.status(now),
-            forward=self.forward.status(now).interfaces,
+            forward=self.forward.status(now),
             igmp=self.igmp.status(now),
             not_measured=self.meter.status(now),
         )
@@ -330,6 +330,7 @@ class Composition:
             sockets=sockets,
             own=self._upstream("igmp"),
             hosts=self.igmp.hosts(group, now),
+            forwarded=self.forward.forwarded((group,)),
         )
         return group_report.build(group, known, now)
 

@@ -5,8 +5,9 @@ from ipaddress import IPv4Address
 
 import msgspec
 
+from mcastd.forward.desired import Forwarded
 from mcastd.membership import Membership
-from mcastd.status import GroupReport, GroupStatus, OriginStatus, ReceiverStatus, StreamStatus
+from mcastd.status import EntryStatus, GroupReport, GroupStatus, OriginStatus, ReceiverStatus, StreamStatus
 from mcastd.wanted import APPLICATION, HOSTS, STATIC, Wanted
 
 
@@ -15,7 +16,7 @@ class Known(msgspec.Struct, frozen=True):
 
     ``joins`` and ``streams`` are those of the group. ``sockets`` are, by interface, the groups that sockets of this
     host have joined, which on the interfaces ``own`` may be mcastd's own. ``hosts`` are those behind an interface that
-    asked for the group, with the age of that.
+    asked for the group, with the age of that. ``forwarded`` are its entries in the kernel's multicast routing.
     """
 
     wanted: Wanted
@@ -26,15 +27,13 @@ class Known(msgspec.Struct, frozen=True):
     sockets: Mapping[str, Collection[IPv4Address]]
     own: Collection[str]
     hosts: Mapping[str, Mapping[IPv4Address, float]]
+    forwarded: Forwarded
 
 
-def expected(
-    wanted: Wanted, tunnels: Iterable[str], now: float, only: IPv4Address | None = None
-) -> Iterator[GroupStatus]:
-    """Every entry on tunnels whose far end sends unasked; or those of one group."""
+def expected(wanted: Wanted, tunnels: Iterable[str], group: IPv4Address, now: float) -> Iterator[GroupStatus]:
+    """The entries of one group on tunnels whose far end sends unasked."""
     for name in tunnels:
-        for group in wanted.of(name).groups() if only is None else (only,):
-            yield from wanted.rows(name, group, "expected", now)
+        yield from wanted.rows(name, group, "expected", now)
 
 
 def build(group: IPv4Address, known: Known, now: float) -> GroupReport:
@@ -46,6 +45,7 @@ def build(group: IPv4Address, known: Known, now: float) -> GroupReport:
         joins=known.joins,
         streams=known.streams,
         streams_problem=known.streams_problem,
+        forwarded=tuple(_forwarded(known.forwarded)),
     )
 
 
@@ -80,6 +80,19 @@ def _behind(group: IPv4Address, known: Known, now: float) -> Iterator[ReceiverSt
             yield ReceiverStatus(kind="hosts", interface=name, age=age)
         if (age := _age(table, group, STATIC, now)) is not None:
             yield ReceiverStatus(kind="static", interface=name, age=age)
+
+
+def _forwarded(forwarded: Forwarded) -> Iterator[EntryStatus]:
+    for (tunnel, source, _), (to, counts) in forwarded.items():
+        yield EntryStatus(
+            tunnel=tunnel,
+            source=source,
+            to=to,
+            packets=counts.packets,
+            bytes=counts.bytes,
+            wrong_interface=counts.wrong_interface,
+            last_age=counts.age if counts.packets else None,
+        )
 
 
 def _age(table: Membership | None, group: IPv4Address, origin: str, now: float) -> float | None:

@@ -334,8 +334,24 @@ class ReceiverStatus(Struct, frozen=True, kw_only=True):
     age: float | None = None
 
 
+class EntryStatus(Struct, frozen=True, kw_only=True):
+    """An entry of the kernel's multicast routing: a group from a tunnel and a source (None: any), forwarded ``to``.
+
+    ``packets`` and ``bytes`` matched it, of which ``wrong_interface`` packets came from elsewhere and were dropped;
+    ``last_age`` is seconds since the last one, None before the first.
+    """
+
+    tunnel: str
+    source: str | None
+    to: tuple[str, ...]
+    packets: int
+    bytes: int
+    wrong_interface: int
+    last_age: float | None
+
+
 class GroupReport(Struct, frozen=True, kw_only=True):
-    """One group: what desires it, who receives it, where it is joined, and what arrives of it.
+    """One group: what desires it, who receives it, where it is joined, what arrives of it, and what is forwarded.
 
     ``streams_problem`` is why streams are not counted.
     """
@@ -347,6 +363,7 @@ class GroupReport(Struct, frozen=True, kw_only=True):
     joins: tuple[GroupStatus, ...] = ()
     streams: tuple[StreamStatus, ...] = ()
     streams_problem: str | None = None
+    forwarded: tuple[EntryStatus, ...] = ()
 
 
 class FirewallStatus(Struct, frozen=True, kw_only=True):

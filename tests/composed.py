@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import time
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -35,6 +34,7 @@ from tests.fakes.nftables import FakeNftables
 from tests.fakes.pim_transport import FakeHost, FakeTransport
 from tests.fakes.service_manager import FakeServiceManager
 from tests.fakes.streams import FakeStreams
+from tests.simulator.world import joins
 
 ARTICLE = load(Path(__file__).parents[1] / "etc" / "mcastd.toml", check_files=False).config
 ROUTER = IPv4Address("10.44.4.5")
@@ -205,7 +205,7 @@ class Process:
 
     def joined(self) -> bool:
         """Whether every group is."""
-        return all(group.state == "joined" for group in self.agents.pim.status(time.monotonic()).groups)
+        return all(row.state == "joined" for row in joins(self.agents.pim, self.agents.wanted))
 
     def is_up(self) -> bool:
         """Whether every tunnel is up and nothing is wrong."""

@@ -67,6 +67,10 @@ class FakeAgents:
         return self
 
     @property
+    def forward(self) -> "FakeAgents":
+        return self
+
+    @property
     def meter(self) -> "FakeMeter":
         return FakeMeter(self)
 
@@ -194,10 +198,10 @@ def test_leaving_what_another_origin_wants_says_who(make: Callable[..., Bench]) 
         bench.ask("leave", group=str(GROUP))
 
 
-def test_one_group_is_asked_for_after_the_streams_were_read(make: Callable[..., Bench]) -> None:
+def test_one_group_is_asked_for_after_streams_and_entries_were_read(make: Callable[..., Bench]) -> None:
     bench = make(GRE1)
     assert bench.ask("group", group=str(GROUP)) == GroupReport(group=str(GROUP))
-    assert bench.agents.refreshed == 1
+    assert bench.agents.refreshed == 2
     with pytest.raises(ControlRefused, match="a group and a source are IPv4 addresses"):
         bench.ask("group", group="x")
 

@@ -22,6 +22,7 @@ from mcastd.system import capabilities
 from tests.composed import ARTICLE, Host, peers
 from tests.fakes.clock import simulated, until
 from tests.resumptions import AGENTS
+from tests.simulator.world import joins
 
 
 class Scene:
@@ -48,7 +49,7 @@ class Scene:
         task = asyncio.create_task(self.daemon.run())
         await until(lambda: "ready" in self.host.log.events() and bool(self.host.pim.opened), "ready, with PIM")
         self.host.hello()
-        await until(lambda: self.agents.pim.status(time.monotonic()).groups[0].state == "joined", "joined")
+        await until(lambda: joins(self.agents.pim, self.agents.wanted)[0].state == "joined", "joined")
         assert (await self.daemon.status()).groups[0].state == "joined"
         yield task
         for pump in self.agents.tunnels.pumps.values():

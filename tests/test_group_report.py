@@ -3,9 +3,11 @@
 from ipaddress import IPv4Address
 
 from mcastd import group_report
+from mcastd.forward.desired import ForwardedGroup
 from mcastd.group_report import Known
 from mcastd.membership import DesiredGroup
-from mcastd.status import GroupReport, GroupStatus, OriginStatus, ReceiverStatus, StreamStatus
+from mcastd.net.mroute import Counts
+from mcastd.status import EntryStatus, GroupReport, GroupStatus, OriginStatus, ReceiverStatus, StreamStatus
 from mcastd.wanted import APPLICATION, COMMAND, FILE, HOSTS, STATIC, Wanted
 
 GROUP, OTHER = IPv4Address("239.1.1.1"), IPv4Address("239.1.1.2")
@@ -22,7 +24,7 @@ class Clock:
 
     def known(self, **more: object) -> Known:
         given: dict[str, object] = {"joins": (), "streams": (), "streams_problem": None, "sockets": {}, "own": ()}
-        return Known(self.wanted, self.downstream, **{**given, "hosts": {}, **more})  # type: ignore[arg-type]
+        return Known(self.wanted, self.downstream, **{**given, "hosts": {}, "forwarded": {}, **more})  # type: ignore[arg-type]
 
 
 def test_what_is_expected_says_by_whom_and_since_when() -> None:
@@ -33,8 +35,7 @@ def test_what_is_expected_says_by_whom_and_since_when() -> None:
     clock.now = 110.0
     clock.wanted.join("gre1", GROUP, None, COMMAND)
     clock.wanted.join("gre1", GROUP, S1, "eth1")
-    both = tuple(group_report.expected(clock.wanted, ("gre1",), 115.0))
-    assert both == (
+    assert tuple(group_report.expected(clock.wanted, ("gre1",), GROUP, 115.0)) == (
         GroupStatus(
             group=str(GROUP), source=None, tunnel="gre1", tunnels=("gre1",), state="expected",
             origins=(FILE, COMMAND), uptime=15.0,
@@ -44,8 +45,7 @@ def test_what_is_expected_says_by_whom_and_since_when() -> None:
             origins=("eth1",), uptime=5.0,
         ),
     )  # fmt: skip
-    assert tuple(group_report.expected(clock.wanted, ("gre1",), 115.0, OTHER)) == ()
-    assert tuple(group_report.expected(clock.wanted, ("gre1",), 115.0, GROUP)) == both
+    assert tuple(group_report.expected(clock.wanted, ("gre1",), OTHER, 115.0)) == ()
 
 
 def test_a_group_that_nothing_is_known_of() -> None:
@@ -70,6 +70,10 @@ def test_a_group_with_everything() -> None:
         streams=(STREAM,),
         sockets={"gre1": {GROUP}, "eth0": {GROUP}, "lo": {OTHER}},
         hosts={"eth1": {HOST: 3.0}},
+        forwarded={
+            ("gre1", None, str(GROUP)): ForwardedGroup(("eth1", "eth2"), Counts(7, 700, 2, 0.5)),
+            ("gre2", str(S1), str(GROUP)): ForwardedGroup(()),
+        },
     )
     assert group_report.build(GROUP, known, 115.0) == GroupReport(
         group=str(GROUP),
@@ -86,7 +90,13 @@ def test_a_group_with_everything() -> None:
         ),
         joins=(join,),
         streams=(STREAM,),
-    )
+        forwarded=(
+            EntryStatus(
+                tunnel="gre1", source=None, to=("eth1", "eth2"), packets=7, bytes=700, wrong_interface=2, last_age=0.5,
+            ),
+            EntryStatus(tunnel="gre2", source=str(S1), to=(), packets=0, bytes=0, wrong_interface=0, last_age=None),
+        ),
+    )  # fmt: skip
     assert "eth0" not in clock.wanted.memberships()
 
 

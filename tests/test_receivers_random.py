@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import time
 from contextlib import closing
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
@@ -20,6 +19,7 @@ from tests.composed import ARTICLE, Host, Process
 from tests.fakes.applications import Member
 from tests.fakes.clock import run, until
 from tests.fakes.streams import SOURCE
+from tests.simulator.world import joins
 
 GROUPS = tuple(IPv4Address("239.1.7.0") + n for n in range(4))
 MACHINE = IPv4Address("192.168.1.20")
@@ -184,7 +184,7 @@ def test_in_the_end_whoever_wants_a_group_gets_it_and_nothing_else_is_joined(
             await until(lambda: scene.received() == (behind if last.forward else set()), "forwarding", 120.0)
             if last.tunnels and last.tunnels[0].pim is not None:
                 await until(scene.process.joined, "joined", 120.0)
-                groups = scene.process.agents.pim.status(time.monotonic()).groups
+                groups = joins(scene.process.agents.pim, scene.process.agents.wanted)
                 assert {IPv4Address(group.group) for group in groups} == set(scene.expected(last))
             if last.tunnels and last.tunnels[0].upstream == "igmp":
                 joined = {group for group, origins in scene.expected(last).items() if origins != {"application"}}

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from mcastd.forward.desired import ForwardedGroup
 from mcastd.ipsec.state import IpsecSnapshot
+from mcastd.net.mroute import Counts
 from mcastd.problems import Problem
 from mcastd.snapshot import Judgement, Process, Snapshots, build, groups
 from mcastd.status import (
@@ -80,7 +81,9 @@ def test_a_tunnel_on_which_pim_is_not_desired_shows_none() -> None:
 
 def test_a_group_names_the_interfaces_that_it_is_forwarded_to() -> None:
     key = ("gre1", None, "239.1.1.1")
-    (group,) = groups((GROUP,), {"gre1": TUNNEL}, StreamsSnapshot(), {key: ForwardedGroup(("eth1",), 7)})
+    (group,) = groups(
+        (GROUP,), {"gre1": TUNNEL}, StreamsSnapshot(), {key: ForwardedGroup(("eth1",), Counts(9, 900, 2, 0.1))}
+    )
     assert (group.forwarded_to, group.forwarded) == (("eth1",), 7)
 
 

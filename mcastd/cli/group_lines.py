@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mcastd.status import GroupReport, GroupStatus, OriginStatus, ReceiverStatus, StreamStatus
+from mcastd.status import EntryStatus, GroupReport, GroupStatus, OriginStatus, ReceiverStatus, StreamStatus
 
 _BY: dict[str, str] = {
     "file": "the file",
@@ -20,6 +20,9 @@ def group_lines(report: GroupReport) -> Iterator[str]:
     yield from (f"  {_receiver(one)}" for one in report.receivers)
     yield "joined:" if report.joins else "joined nowhere"
     yield from (f"  {_join(one)}" for one in report.joins)
+    if report.forwarded:
+        yield "forwarded:"
+        yield from (f"  {_entry(report.group, one)}" for one in report.forwarded)
     if report.streams_problem is not None:
         yield f"what arrives is not known: streams are not counted: {report.streams_problem}"
         return
@@ -54,6 +57,13 @@ def _join(one: GroupStatus) -> str:
     count = "" if one.forwarded is None else f" ({one.forwarded} packets)"
     to = f", forwarded to {', '.join(one.forwarded_to)}{count}" if one.forwarded_to else ""
     return f"({one.source or '*'}, {one.group}) on {one.tunnel}: {one.state}{age}{rp}{upstream}{arrival}{to}{problem}"
+
+
+def _entry(group: str, one: EntryStatus) -> str:
+    wrong = f"; {one.wrong_interface} came from elsewhere, dropped" if one.wrong_interface else ""
+    last = "" if one.last_age is None else f", the last {duration(one.last_age)} ago"
+    count = f"{one.packets} packets, {one.bytes} bytes{last}{wrong}"
+    return f"({one.source or '*'}, {group}) from {one.tunnel} to {', '.join(one.to) or 'no interface'}: {count}"
 
 
 def _stream(one: StreamStatus) -> str:

@@ -10,13 +10,13 @@ from typing import Final
 
 from mcastd.config.model import Forward
 from mcastd.errors import DecodeError, HostError
-from mcastd.forward.desired import ForwardDesired, Forwarded, ForwardedGroup, ForwardSnapshot
+from mcastd.forward.desired import ForwardDesired, Forwarded, ForwardedGroup
 from mcastd.forward.groups import Groups
 from mcastd.forward.kernel import MulticastRouting, MulticastSocket
-from mcastd.forward.reading import Reading
+from mcastd.forward.reading import Known, Reading
 from mcastd.forward.table import AddEntry, AddVif, DeleteEntry, DeleteVif, Effect, Table
 from mcastd.history import History
-from mcastd.net.mroute import MAX_VIFS, UpcallKind, Vif, decode_upcall
+from mcastd.net.mroute import MAX_VIFS, NOTHING, Counts, UpcallKind, Vif, decode_upcall
 from mcastd.problems import Problem
 from mcastd.status import ForwardState, ForwardStatus
 from mcastd.system.fdstore import FdStore
@@ -69,7 +69,7 @@ class ForwardAgent:
         self._reading = asyncio.Lock()  # one reading of the kernel at a time
         self._interfaces: Mapping[str, int] = {}  # of this host, at the last look
         self._period = _AUDIT_PERIOD  # until the next one
-        self._forwarded: Forwarded = {}  # at the last reading
+        self._counts: dict[Known, Counts] = {}  # of the entries, at the last reading
         self._vifs: Mapping[int, Vif] = {}  # likewise, by number
         self._problem: Problem | None = None  # why nothing is forwarded
         self._refused: str | None = None  # why a group is not
@@ -123,10 +123,9 @@ class ForwardAgent:
         self._stop_reading()
         self._end()
 
-    def status(self, now: float) -> ForwardSnapshot:
-        """Each downstream interface, and each group that is forwarded, as of the last reading."""
-        interfaces = tuple(map(self._interface, self._desired.interfaces))
-        return ForwardSnapshot(interfaces, self._forwarded)
+    def status(self, now: float) -> tuple[ForwardStatus, ...]:
+        """Each downstream interface, as of the last reading."""
+        return tuple(map(self._interface, self._desired.interfaces))
 
     def forwarded(self, groups: Iterable[IPv4Address]) -> Forwarded:
         """What is forwarded of some groups, as of the last reading."""
@@ -134,8 +133,7 @@ class ForwardAgent:
         for group in groups:
             for entry in self._groups.table.entries(group).values():
                 key = reading.key(entry)
-                known = self._forwarded.get(key)
-                found[key] = ForwardedGroup(reading.to(entry), known.packets if known is not None else 0)
+                found[key] = ForwardedGroup(reading.to(entry), self._counts.get(key, NOTHING))
         return found
 
     def problems(self) -> Iterator[Problem]:
@@ -231,7 +229,7 @@ class ForwardAgent:
                 return
             reading = Reading(table, self._names())
             await self._routing.entries(numbers, reading.take)
-            self._vifs, self._forwarded = {vif.number: vif for vif in vifs}, reading.forwarded
+            self._vifs, self._counts = {vif.number: vif for vif in vifs}, reading.counts
             await self._in_slices(self._correct(reading))
 
     def _correct(self, reading: Reading) -> Iterator[None]:

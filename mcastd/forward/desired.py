@@ -8,7 +8,7 @@ import msgspec
 
 from mcastd.config.model import SSM_RANGE, Forward
 from mcastd.membership import DesiredGroup
-from mcastd.status import ForwardStatus
+from mcastd.net.mroute import NOTHING, Counts
 from mcastd.wanted import NEEDS_NO_RP, Rps
 
 
@@ -46,18 +46,16 @@ class ForwardDesired(msgspec.Struct, frozen=True):
 
 
 class ForwardedGroup(NamedTuple):
-    """The interfaces that a group from a tunnel is forwarded to, and how many packets were."""
+    """The interfaces that a group from a tunnel is forwarded to, and what its entry in the kernel has counted."""
 
     to: tuple[str, ...]
-    packets: int
+    counts: Counts = NOTHING
+
+    @property
+    def packets(self) -> int:
+        """How many packets were forwarded."""
+        return self.counts.packets - self.counts.wrong_interface
 
 
 Forwarded: TypeAlias = Mapping[tuple[str, str | None, str], ForwardedGroup]
 """By the tunnel, the source (None: any) and the group."""
-
-
-class ForwardSnapshot(msgspec.Struct, frozen=True):
-    """What status shows."""
-
-    interfaces: tuple[ForwardStatus, ...] = ()
-    groups: Forwarded = msgspec.field(default_factory=dict)

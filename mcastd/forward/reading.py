@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator
 
-from mcastd.forward.desired import ForwardedGroup
 from mcastd.forward.table import Table
 from mcastd.net.mroute import ANY, NO_VIF, Counts, Entry, Key
 
@@ -19,7 +18,7 @@ class Reading:
         self._keys: set[Key] = set()  # of the entries that were taken
         self._others: list[Entry] = []  # those of them that the table does not have like this
         self._is_whole = True  # whether the kernel has every VIF that entries come from
-        self.forwarded: dict[Known, ForwardedGroup] = {}  # what the entries forward, and have forwarded
+        self.counts: dict[Known, Counts] = {}  # of the entries of groups
 
     def take(self, entry: Entry, counts: Counts) -> None:
         """An entry of the kernel."""
@@ -29,7 +28,7 @@ class Reading:
         if entry != self._table.entry(key):
             self._others.append(entry)
         if entry.group != ANY:
-            self.forwarded[self.key(entry)] = ForwardedGroup(self.to(entry), counts.packets - counts.wrong_interface)
+            self.counts[self.key(entry)] = counts
 
     def key(self, entry: Entry) -> Known:
         """An entry as status names it."""

@@ -64,13 +64,11 @@ class _Asked(msgspec.Struct):
 class Group:
     """One group. ``due`` is when ``advance`` is to be called for it at the latest."""
 
-    __slots__ = ("_asked", "_sources", "_timer", "_v1_until", "_v2_until", "address", "due", "members", "reported",
-                 "since")  # fmt: skip
+    __slots__ = ("_asked", "_sources", "_timer", "_v1_until", "_v2_until", "address", "due", "members", "reported")
 
-    def __init__(self, address: IPv4Address, hosts: Hosts, now: float) -> None:
+    def __init__(self, address: IPv4Address, hosts: Hosts) -> None:
         self.address = address
         self.members = Members(hosts)
-        self.since = now  # when it was first reported
         self.due = inf  # the time of its entry among the querier's deadlines
         self.reported = NOTHING  # what is desired of it, as passed on last
         self._timer = 0.0  # the Group Timer: the mode is EXCLUDE until then

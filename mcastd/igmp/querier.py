@@ -323,7 +323,7 @@ class Querier:
                 self._refuse("too_many_sources_of_host", host)
                 return None
         if group is None:
-            group = self.groups[address] = Group(address, self.hosts, now)
+            group = self.groups[address] = Group(address, self.hosts)
         interval = timing.group_membership_interval
         if version < 3 and is_join:
             group.older_host(version, now + timing.older_host_present_interval)

@@ -75,6 +75,9 @@ class Counts(NamedTuple):
     age: float
 
 
+NOTHING: Final = Counts(0, 0, 0, 0.0)
+
+
 class UpcallKind(IntEnum):
     """IGMPMSG_*, what the kernel reports."""
 

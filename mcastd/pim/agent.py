@@ -18,7 +18,7 @@ from mcastd.pim import effects
 from mcastd.pim.packet import encode_hello
 from mcastd.pim.report import group_statuses, pim_status
 from mcastd.pim.router import Router
-from mcastd.pim.settings import PimDesired, PimInterface, PimSnapshot, PimState
+from mcastd.pim.settings import PimDesired, PimInterface, PimState
 from mcastd.pim.transport import OpenTransport, SocketTransport, Transport
 from mcastd.problems import Problem, ProblemCode
 from mcastd.status import GroupStatus, PimStatus
@@ -141,11 +141,7 @@ class PimAgent:
 
     # Questions
 
-    def status(self, now: float) -> PimSnapshot:
-        """PIM on each interface, and every join."""
-        return PimSnapshot(self.interfaces(now), group_statuses(self._router, self._desired.tunnels, now))
-
-    def interfaces(self, now: float) -> dict[str, PimStatus]:
+    def status(self, now: float) -> dict[str, PimStatus]:
         """PIM on each interface, by its name."""
         return {
             name: pim_status(self._router, name, link.transport is not None, link.errors, now, link.problem)
@@ -154,7 +150,7 @@ class PimAgent:
 
     def group(self, group: IPv4Address, now: float) -> tuple[GroupStatus, ...]:
         """The joins of one group."""
-        return group_statuses(self._router, self._desired.tunnels, now, group)
+        return group_statuses(self._router, self._desired.tunnels, group, now)
 
     def has_rp(self, name: str, group: IPv4Address) -> bool:
         """Whether a group has a rendezvous point on an interface; the answer may change with ``rp_changes``."""

@@ -73,15 +73,12 @@ def _auto_rp(interface: Interface, mapping: AutoRpMapping, now: float) -> AutoRp
     )
 
 
-def group_statuses(
-    router: Router, names: Iterable[str], now: float, only: IPv4Address | None = None
-) -> tuple[GroupStatus, ...]:
-    """Every desired (*,G) and (S,G) of these interfaces, also of those that do not run; or of one group alone."""
-    tables = ((name, router.wanted.of(name)) for name in names)
+def group_statuses(router: Router, names: Iterable[str], group: IPv4Address, now: float) -> tuple[GroupStatus, ...]:
+    """The desired (*,G) and (S,G) of one group on these interfaces, also on those that do not run."""
     return tuple(
         _group(router, name, group, source, origins, now)
-        for name, table in tables
-        for group, source, origins in (table.entries() if only is None else table.entries_of(only))
+        for name in names
+        for _, source, origins in router.wanted.of(name).entries_of(group)
     )
 
 

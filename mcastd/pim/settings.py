@@ -7,7 +7,6 @@ import msgspec
 
 from mcastd.config.model import Pim
 from mcastd.pim.packet import Hello, LanPruneDelay
-from mcastd.status import GroupStatus, PimStatus
 
 
 class PimInterface(msgspec.Struct, frozen=True):
@@ -72,10 +71,3 @@ class PimState(msgspec.Struct, frozen=True):
 
     generation_ids: Mapping[str, int]
     hellos: tuple[tuple[str, IPv4Address, bytes], ...]
-
-
-class PimSnapshot(msgspec.Struct, frozen=True):
-    """What status shows: PIM on each interface, by its name, and every join."""
-
-    interfaces: Mapping[str, PimStatus]
-    groups: tuple[GroupStatus, ...]

@@ -22,8 +22,7 @@ _STATISTICS = struct.Struct("II")
 
 def attach_filter(sock: socket.socket, program: Program) -> None:
     """Make the kernel drop packets that the program does not accept, before they are copied to this process."""
-    # The kernel takes a pointer (struct sock_fprog). An array has an address without ctypes, whose import needs memory
-    # that is writable and executable (MemoryDenyWriteExecute=).
+    # The kernel takes a pointer (struct sock_fprog), and an array has an address.
     held = array.array("B", program)
     address, length = held.buffer_info()
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", length // INSTRUCTION.size, address))

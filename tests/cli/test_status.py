@@ -11,6 +11,7 @@ from mcastd.cli.client import socket_of
 from mcastd.status import (
     AutoRpStatus,
     ChildStatus,
+    EntryStatus,
     FirewallStatus,
     ForwardStatus,
     GroupReport,
@@ -337,6 +338,12 @@ REPORT = GroupReport(
         ),
         StreamStatus(tunnel="gre1", source="100.15.30.6", port=5001, state="silent", packets=1, last_age=90.0),
     ),
+    forwarded=(
+        EntryStatus(
+            tunnel="gre1", source=None, to=("eth1", "eth2"), packets=72, bytes=7200, wrong_interface=2, last_age=0.1
+        ),
+        EntryStatus(tunnel="gre2", source="10.9.0.1", to=(), packets=0, bytes=0, wrong_interface=0, last_age=None),
+    ),
 )  # fmt: skip
 OF_GROUP = """\
 group 239.1.1.1
@@ -352,6 +359,9 @@ received by:
 joined:
   (*, 239.1.1.1) on gre1: joined for 2h00m, RP 100.15.30.253, to 10.44.4.5, arriving, forwarded to eth1 (70 packets)
   (10.9.0.1, 239.1.1.1) on gre2: not joined: tunnel gre2 is down
+forwarded:
+  (*, 239.1.1.1) from gre1 to eth1, eth2: 72 packets, 7200 bytes, the last 0.1s ago; 2 came from elsewhere, dropped
+  (10.9.0.1, 239.1.1.1) from gre2 to no interface: 0 packets, 0 bytes
 arrives:
   from 100.15.30.5 to port 5000 on gre1: arriving, 70 packets, the last 0.1s ago, 10.0 packets/s
   from 100.15.30.6 to port 5001 on gre1: silent, 1 packets, the last 1m30s ago

@@ -116,7 +116,7 @@ async def test_a_limit_of_groups_is_a_problem_and_the_next_is_forwarded_when_ano
         await process.planned()
         assert process.sent(group=OTHER) == []
         assert process.codes() == {"groups_limit"}
-        assert process.agent.status(0.0).interfaces[0].refused == 1
+        assert process.agent.status(0.0)[0].refused == 1
         process.want(NOTHING)
         await process.planned()
         assert process.sent(group=OTHER) == ["eth1"]
@@ -326,7 +326,7 @@ async def test_a_source_behind_this_host_that_is_the_same_as_one_of_the_tunnel_c
             assert process.sent(by="eth1") == []
             await asyncio.sleep(1.0)
         assert process.sent() == ["eth1"]
-        assert process.agent.status(0.0).interfaces[0].sent_back == 5
+        assert process.agent.status(0.0)[0].sent_back == 5
 
 
 @simulated
@@ -356,9 +356,9 @@ async def test_counters_are_read_for_status() -> None:
             process.sent()
         await process.agent.refresh()
         shown = process.agent.status(0.0)
-        assert [(one.name, one.packets, one.groups) for one in shown.interfaces] == [("eth1", 7, 1), ("eth2", 0, 0)]
-        assert {one.state for one in shown.interfaces} == {"forwarding"}
-        assert shown.groups == {("gre1", None, str(GROUP)): (("eth1",), 7)}
+        assert [(one.name, one.packets, one.groups) for one in shown] == [("eth1", 7, 1), ("eth2", 0, 0)]
+        assert {one.state for one in shown} == {"forwarding"}
+        assert process.agent.forwarded((GROUP,)) == {("gre1", None, str(GROUP)): (("eth1",), (7, 700, 0, 1.0))}
 
 
 @simulated

@@ -149,7 +149,7 @@ class Running:
         await self.agent.settled()
 
     def state(self, name: str) -> str:
-        return next(one.state for one in self.agent.status(0.0).interfaces if one.name == name)
+        return next(one.state for one in self.agent.status(0.0) if one.name == name)
 
     async def want(self, name: str, desired: DesiredGroup, group: IPv4Address = GROUP) -> None:
         self.downstream.set_group(name, group, HOSTS, desired)
@@ -186,9 +186,10 @@ def test_the_first_packet_is_forwarded_to_who_wants_it_without_a_question_and_wi
             await until(lambda: _drained(application) == 10, "delivered")
             assert scene.received(OTHER) == {}
             await running.agent.refresh()
-            shown = running.agent.status(0.0)
-            assert sum(one.packets for one in shown.groups.values()) == 203
-            assert shown.interfaces[0].packets == 201
+            forwarded = running.agent.forwarded((GROUP, OTHER)).values()
+            assert sum(one.packets for one in forwarded) == 203
+            assert all(one.counts.bytes > one.packets and one.counts.age < 60.0 for one in forwarded if one.packets)
+            assert running.agent.status(0.0)[0].packets == 201
             assert not running.agent.upcalls
             await running.agent.close()
 

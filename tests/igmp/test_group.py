@@ -26,14 +26,14 @@ def sources(*found: IPv4Address) -> Sources:
 
 def include(*found: IPv4Address) -> Group:
     """INCLUDE of these sources, since 50 seconds."""
-    group = Group(GROUP, Hosts(), NOW - 50)
+    group = Group(GROUP, Hosts())
     group.receive(IS_IN, sources(*found), NOW - 50, GMI)
     return group
 
 
 def exclude(running: Sources, blocked: Sources) -> Group:
     """EXCLUDE (X,Y), since 50 seconds."""
-    group = Group(GROUP, Hosts(), NOW - 50)
+    group = Group(GROUP, Hosts())
     group.receive(IS_EX, running | blocked, NOW - 50, GMI)
     group.receive(IS_IN, running, NOW - 50, GMI)
     return group

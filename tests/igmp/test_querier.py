@@ -1,5 +1,6 @@
 """The querier alone: limits, what is ignored, how queries are answered, and what a flood costs."""
 
+import gc
 import time
 import tracemalloc
 from ipaddress import IPv4Address
@@ -279,7 +280,10 @@ def test_a_flood_of_100_000_groups_is_counted_and_forgotten() -> None:
     assert querier.desired(GROUP) == ANY
     querier.receive(OTHER, join(GROUP + 1), NOW + 1)
     assert querier.desired(GROUP + 1) == ANY
-    assert flood(Querier(interface(max_groups=1000, max_groups_per_host=500), NOW)) < 0.020
+    gc.freeze()  # a collection then looks at what the flood makes alone, as in the daemon
+    took = flood(Querier(interface(max_groups=1000, max_groups_per_host=500), NOW))
+    gc.unfreeze()
+    assert took < 0.020
 
 
 def test_joining_and_leaving_over_and_over_leaves_nothing_behind() -> None:

@@ -16,7 +16,7 @@ from mcastd.system.log import get_logger
 from mcastd.wanted import Wanted
 from tests.loops import looping
 from tests.namespaces import DEADLINE
-from tests.simulator.world import want_file
+from tests.simulator.world import joins, want_file
 
 
 class Running:
@@ -50,11 +50,11 @@ class Running:
 
     def status(self, interface: str = "veth0") -> PimStatus:
         """PIM on the interface."""
-        return self.agent.status(time.monotonic()).interfaces.get(interface, PimStatus(running=False))
+        return self.agent.status(time.monotonic()).get(interface, PimStatus(running=False))
 
     def groups(self) -> tuple[GroupStatus, ...]:
         """Every join."""
-        return self.agent.status(time.monotonic()).groups
+        return joins(self.agent, self.wanted)
 
 
 @contextlib.asynccontextmanager

@@ -11,10 +11,10 @@ from mcastd.pim.auto_rp_packet import AutoRp, AutoRpEntry, AutoRpGroups, AutoRpT
 from mcastd.pim.effects import AutoRpChanged, Effect, Joined, Pruned
 from mcastd.pim.messages import Bootstrap, RpEntry, RpRangeEntry
 from mcastd.pim.packet import ALL_PIM_ROUTERS, GroupSet, SourceEntry
-from mcastd.pim.report import group_statuses, pim_status
+from mcastd.pim.report import pim_status
 from tests.pim.encoders import encode_auto_rp, encode_bootstrap
 from tests.pim.machine import GROUP, NOW, OTHER, OTHER_RP, SSM_GROUP, dropped, hello, join_prunes, started
-from tests.simulator.world import NAME, RP, UPSTREAM, WantedRouter, with_pim
+from tests.simulator.world import NAME, RP, UPSTREAM, WantedRouter, statuses, with_pim
 
 AGENT = IPv4Address("10.1.1.9")
 ALL = IPv4Network("224.0.0.0/4")
@@ -40,7 +40,7 @@ def joined(effects: list[Effect]) -> list[GroupSet]:
 
 def test_a_mapping_is_joined_at_once_and_moves_the_joins_when_it_changes() -> None:
     router = using()
-    assert group_statuses(router, router.wanted.memberships(), NOW)[0].problem == f"no rendezvous point for {GROUP}"
+    assert statuses(router, NOW)[0].problem == f"no rendezvous point for {GROUP}"
     effects = router.auto_rp_received(NAME, AGENT, mapping(), NOW + 1)
     assert AutoRpChanged(NAME, 1, (OTHER_RP,)) in effects
     assert joined(effects) == [GroupSet(GROUP, (SourceEntry(OTHER_RP, 7),))]
@@ -48,7 +48,7 @@ def test_a_mapping_is_joined_at_once_and_moves_the_joins_when_it_changes() -> No
     assert joined(router.auto_rp_received(NAME, AGENT, mapping(RP), NOW + 51)) == [
         GroupSet(GROUP, (SourceEntry(RP, 7),))
     ]
-    status = group_statuses(router, router.wanted.memberships(), NOW + 52)[0]
+    status = statuses(router, NOW + 52)[0]
     assert (status.state, status.rp, status.problem) == ("joined", str(RP), None)
     (shown,) = pim_status(router, NAME, True, {}, NOW + 52).auto_rp
     assert (shown.groups, shown.rp, shown.kind, shown.used, shown.expires_in) == (
@@ -94,7 +94,7 @@ def test_without_auto_rp_it_is_shown_and_not_used() -> None:
     router = using(auto_rp=False)
     effects = router.auto_rp_received(NAME, AGENT, mapping(), NOW + 1)
     assert effects == [AutoRpChanged(NAME, 1, (OTHER_RP,))]
-    (status,) = group_statuses(router, router.wanted.memberships(), NOW + 2)
+    (status,) = statuses(router, NOW + 2)
     hint = f"Auto-RP has {OTHER_RP}: set auto_rp = true, or configure it as rp"
     assert (status.state, status.problem) == ("not joined", f"no rendezvous point for {GROUP}; {hint}")
     assert not pim_status(router, NAME, True, {}, NOW + 2).auto_rp[0].used

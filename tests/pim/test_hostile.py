@@ -9,10 +9,9 @@ from mcastd.net import ipv4
 from mcastd.pim.effects import NeighborUp
 from mcastd.pim.messages import SCOPED
 from mcastd.pim.packet import ALL_PIM_ROUTERS, seal
-from mcastd.pim.report import group_statuses
 from tests import pcap
 from tests.pim.machine import GROUP, NOW, OTHER, dropped, hello, join_prunes, started
-from tests.simulator.world import EVERY_ROUTER, LEAF, NAME, RP, UPSTREAM, WantedRouter, with_pim
+from tests.simulator.world import EVERY_ROUTER, LEAF, NAME, RP, UPSTREAM, WantedRouter, statuses, with_pim
 
 HELLO, REGISTER, STOP, JOIN, BSM, ASSERT, GRAFT, ACK, CANDIDATE, REFRESH = range(10)
 PACKET = pcap.ipv4(seal(HELLO, b""), OTHER, ALL_PIM_ROUTERS)
@@ -150,7 +149,7 @@ def assert_unmoved(router: WantedRouter) -> None:
     interface = router.interfaces[NAME]
     assert [neighbor.address for neighbor in interface.neighbors.all()] == [UPSTREAM, OTHER]
     assert interface.rps.rp(GROUP) == RP
-    assert [status.state for status in group_statuses(router, router.wanted.memberships(), NOW + 2)] == ["joined"]
+    assert [status.state for status in statuses(router, NOW + 2)] == ["joined"]
     assert NeighborUp(NAME, IPv4Address("10.44.4.9"), 1) in hello(router, IPv4Address("10.44.4.9"), NOW + 2)
     assert len(join_prunes(router.join(GROUP + 1, None, NAME, "test", NOW + 3))) == 1
 

@@ -29,7 +29,7 @@ from mcastd.pim.packet import (
     encode_hello,
     unseal,
 )
-from mcastd.pim.report import group_statuses, pim_status
+from mcastd.pim.report import pim_status
 from tests.pim.encoders import encode_assert, encode_bootstrap, encode_candidate_rp, encode_join_prune, seal
 from tests.pim.machine import (
     GROUP,
@@ -44,7 +44,7 @@ from tests.pim.machine import (
     sends,
     started,
 )
-from tests.simulator.world import EVERY_ROUTER, LEAF, NAME, RP, UPSTREAM, WantedRouter, settings, with_pim
+from tests.simulator.world import EVERY_ROUTER, LEAF, NAME, RP, UPSTREAM, WantedRouter, settings, statuses, with_pim
 
 
 def test_our_hello_says_everything() -> None:
@@ -194,10 +194,10 @@ def test_a_large_refresh_is_paced() -> None:
 
 def test_a_group_without_a_rendezvous_point_waits_for_one() -> None:
     router = started(with_pim(rp=()), GROUP)
-    assert group_statuses(router, router.wanted.memberships(), NOW)[0].problem == f"no rendezvous point for {GROUP}"
+    assert statuses(router, NOW)[0].problem == f"no rendezvous point for {GROUP}"
     effects = router.want((settings(),), (Group(group=GROUP, tunnel=NAME),), NOW + 1)
     assert [event.entries[0].rp for event in effects if isinstance(event, Joined)] == [RP]
-    assert group_statuses(router, router.wanted.memberships(), NOW + 1)[0].state == "joined"
+    assert statuses(router, NOW + 1)[0].state == "joined"
 
 
 def test_an_rp_change_joins_the_new_one_without_a_prune_of_the_old() -> None:
@@ -224,7 +224,7 @@ def test_more_joins_than_are_kept_are_refused_and_counted() -> None:
     with pytest.raises(McastdError, match="is the most"):
         router.join(IPv4Address("239.200.0.1"), None, NAME, "command", NOW)
     assert dropped(router) == {"too_many_joins": 1}
-    assert len(group_statuses(router, router.wanted.memberships(), NOW)) == MAX_JOINS
+    assert len(statuses(router, NOW)) == MAX_JOINS
 
 
 def test_source_lists_that_change_send_the_difference() -> None:
@@ -242,7 +242,7 @@ def test_source_lists_that_change_send_the_difference() -> None:
 def test_joins_are_remembered_while_the_interface_is_away() -> None:
     router = WantedRouter(Random(1))
     assert router.join(GROUP, None, NAME, "command", NOW) == []
-    assert group_statuses(router, router.wanted.memberships(), NOW)[0].problem == f"tunnel {NAME} is down"
+    assert statuses(router, NOW)[0].problem == f"tunnel {NAME} is down"
     assert len(join_prunes(router.want((settings(),), (), NOW + 1))) == 1
     router.want((), (), NOW + 2)
     assert len(join_prunes(router.want((settings(),), (), NOW + 3))) == 1
@@ -251,8 +251,8 @@ def test_joins_are_remembered_while_the_interface_is_away() -> None:
 def test_a_neighbor_that_is_never_heard_is_a_problem_unless_it_is_static() -> None:
     for static, state in ((False, "not joined"), (True, "joined")):
         router = started(with_pim(static_neighbor=static), GROUP)
-        assert group_statuses(router, router.wanted.memberships(), NOW + 1)[0].state == "joined"
-        assert group_statuses(router, router.wanted.memberships(), NOW + 30)[0].state == state
+        assert statuses(router, NOW + 1)[0].state == "joined"
+        assert statuses(router, NOW + 30)[0].state == state
 
 
 def register(group: str = "239.1.2.3", header: int = 0x45, length: int = 28, flags: int = 0) -> bytes:
@@ -329,7 +329,7 @@ def test_an_assert_is_counted_and_changes_nothing(source: str, is_star: bool) ->
     data = encode_assert(Assert(GROUP, IPv4Address(source), is_star, 1, 1))
     assert router.received(NAME, OTHER, ALL_PIM_ROUTERS, data, NOW + 2) == []
     assert dropped(router) == {"assert_not_followed": 1}
-    assert group_statuses(router, router.wanted.memberships(), NOW + 3)[0].upstream == str(UPSTREAM)
+    assert statuses(router, NOW + 3)[0].upstream == str(UPSTREAM)
 
 
 def test_joins_of_others_change_nothing() -> None:

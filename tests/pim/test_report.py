@@ -7,11 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd.config.model import Group
-from mcastd.pim.report import group_statuses, pim_status
+from mcastd.pim.report import pim_status
 from mcastd.pim.router import Router
 from mcastd.status import GroupStatus, NeighborStatus, PimStatus
 from tests.pim.machine import GROUP, NOW, OTHER, SOURCE, SSM_GROUP, hello, started
-from tests.simulator.world import EVERY_ROUTER, NAME, RP, UPSTREAM, WantedRouter, with_pim
+from tests.simulator.world import EVERY_ROUTER, NAME, RP, UPSTREAM, WantedRouter, statuses, with_pim
 
 QUIET = with_pim(join_repeats=0)
 
@@ -88,7 +88,7 @@ def test_a_join_is_shown_with_its_ages_rp_and_upstream() -> None:
     router = started(QUIET, GROUP)
     hello(router, now=NOW + 0.5)
     router.join(SSM_GROUP, SOURCE, NAME, "command", NOW + 20)
-    assert group_statuses(router, router.wanted.memberships(), NOW + 30) == (
+    assert statuses(router, NOW + 30) == (
         GroupStatus(
             group=str(GROUP), source=None, tunnel=NAME, tunnels=(NAME,), state="joined", rp=str(RP),
             upstream=str(UPSTREAM), origins=("file",), uptime=30.0, next_join_in=30.0,
@@ -102,13 +102,13 @@ def test_a_join_is_shown_with_its_ages_rp_and_upstream() -> None:
 
 def test_the_next_join_of_a_new_group_is_its_repetition() -> None:
     router = started(None, GROUP)
-    assert group_statuses(router, router.wanted.memberships(), NOW + 0.1)[0].next_join_in == pytest.approx(0.3)
+    assert statuses(router, NOW + 0.1)[0].next_join_in == pytest.approx(0.3)
 
 
 def test_a_join_without_a_rendezvous_point_or_a_neighbor_says_so() -> None:
     router = started(with_pim(rp=(), neighbor=None, join_repeats=0), GROUP)
     router.join(SSM_GROUP, SOURCE, NAME, "command", NOW)
-    star, pair = group_statuses(router, router.wanted.memberships(), NOW + 1)
+    star, pair = statuses(router, NOW + 1)
     assert star == GroupStatus(
         group=str(GROUP), source=None, tunnel=NAME, tunnels=(NAME,), state="not joined", origins=("file",),
         problem=f"no rendezvous point for {GROUP}", problem_code="rp_missing",
@@ -132,7 +132,7 @@ def test_a_configured_neighbor_has_six_seconds_for_its_first_hello(
     router = started(with_pim(static_neighbor=static, join_repeats=0), GROUP)
     if heard:
         hello(router, now=NOW + 1)
-    (status,) = group_statuses(router, router.wanted.memberships(), NOW + after)
+    (status,) = statuses(router, NOW + after)
     assert status.state == state
     assert router.joined(NAME, NOW + after) == (state == "joined")
     if state != "joined":
@@ -148,7 +148,7 @@ def test_a_join_on_an_interface_that_does_not_run_and_on_one_that_does() -> None
     groups = (Group(group=GROUP, tunnel=NAME), Group(group=GROUP, tunnel="gre2"))
     router.want((QUIET,), groups, NOW)
     hello(router, now=NOW + 1)
-    first, second = group_statuses(router, router.wanted.memberships(), NOW + 2)
+    first, second = statuses(router, NOW + 2)
     assert (first.tunnel, first.tunnels, first.state) == (NAME, (NAME, "gre2"), "joined")
     assert second == GroupStatus(
         group=str(GROUP), source=None, tunnel="gre2", tunnels=(NAME, "gre2"), state="not joined", origins=("file",),

@@ -10,9 +10,8 @@ from msgspec.structs import replace
 
 from mcastd.config.model import Group
 from mcastd.pim.effects import Joined, NeighborDown, NeighborRestarted
-from mcastd.pim.report import group_statuses
 from tests.simulator import reference, world
-from tests.simulator.world import LEAF, RP, UPSTREAM, Weather, World
+from tests.simulator.world import LEAF, RP, UPSTREAM, Weather, World, statuses
 
 GROUPS = [IPv4Address("239.1.1.0") + n for n in range(6)]
 SOURCES: list[IPv4Address | None] = [None, IPv4Address("10.9.0.1"), IPv4Address("10.9.0.2")]
@@ -271,7 +270,7 @@ def test_in_the_end_upstream_has_what_is_desired(seed: int, weather: Weather, sc
 def assert_counted(leaf: world.Leaf) -> None:
     """What is counted on the way is what a walk over everything finds."""
     interface, membership = leaf.router.interfaces[world.NAME], leaf.router.wanted.of(world.NAME)
-    states = [status.state for status in group_statuses(leaf.router, leaf.router.wanted.memberships(), leaf.world.now)]
+    states = [status.state for status in statuses(leaf.router, leaf.world.now)]
     assert len(membership) == len(states)
     if interface.neighbor_problem(leaf.world.now) is None:
         assert interface.upstream.joined == states.count("joined")

@@ -1,6 +1,7 @@
 """A point-to-point link in simulated time, with mcastd's machine at one end and the reference at the other."""
 
 import heapq
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -9,9 +10,12 @@ from random import Random
 from msgspec.structs import replace
 
 from mcastd.config.model import Config, Group, Pim, RpRange
+from mcastd.pim.agent import PimAgent
 from mcastd.pim.effects import Effect, Event, Send
+from mcastd.pim.report import group_statuses
 from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface
+from mcastd.status import GroupStatus
 from mcastd.wanted import FILE, Wanted
 from mcastd.wiring import file_entries
 from tests.simulator.reference import Reference
@@ -38,6 +42,22 @@ class Weather:
     delay: float = 0.01
     jitter: float = 0.0
     duplicate: float = 0.0
+
+
+def every_group(wanted: Wanted) -> list[IPv4Address]:
+    """The groups that are desired on any interface."""
+    return list(dict.fromkeys(group for table in wanted.memberships().values() for group in table.groups()))
+
+
+def statuses(router: Router, now: float) -> tuple[GroupStatus, ...]:
+    """Every entry that is desired, as status shows it."""
+    names = router.wanted.memberships()
+    return tuple(row for group in every_group(router.wanted) for row in group_statuses(router, names, group, now))
+
+
+def joins(agent: PimAgent, wanted: Wanted) -> tuple[GroupStatus, ...]:
+    """Every entry that is desired on the tunnels of an agent."""
+    return tuple(row for group in every_group(wanted) for row in agent.group(group, time.monotonic()))
 
 
 def want_file(wanted: Wanted, groups: tuple[Group, ...]) -> None:
