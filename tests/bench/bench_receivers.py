@@ -17,8 +17,9 @@ from mcastd.forward.agent import ForwardAgent
 from mcastd.forward.desired import ForwardDesired, ForwardTunnel
 from mcastd.history import History
 from mcastd.lab.commands import python, wait_for
+from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
-from mcastd.lab.topology import CLIENT, CLOUD, PORT
+from mcastd.lab.topology import CLIENT, CLOUD, HOST_V2, PORT
 from mcastd.membership import DesiredGroup
 from mcastd.system import ipmr, log
 from mcastd.system.mroute import Mroute
@@ -27,7 +28,7 @@ from tests.bench.figures import say, say_all
 from tests.fakes.service_manager import FakeServiceManager
 from tests.forward.hosts import GROUP, SOURCE, behind
 from tests.forward.test_kernel import Scene as Cables
-from tests.lab.pim_scene import PIM, Tap, inside, standing
+from tests.lab.pim_scene import PIM, Tap, inside
 from tests.loops import looping
 
 ROUNDS = 20
@@ -76,7 +77,7 @@ def measure(scene: Scene, group: str) -> tuple[float, float]:
 
 def measure_lab() -> None:
     """A client behind the VM."""
-    with standing("mcastd-test-bench") as scene:
+    with Scene(Options(prefix="mcastd-test-bench", lan=(HOST_V2,))) as scene:
         scene.feed.stop_receiving()
         scene.config.write_text(scene.config.read_text() + FORWARD)
         scene.start_daemon()
