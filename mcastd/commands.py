@@ -64,7 +64,8 @@ class Commands:
             raise ControlRefused("since is a number of seconds")
         measured = await self._agents.meter.read(group)
         report, parts = await streams.report(group, seconds, measured)
-        report = replace(report, not_measured=self._agents.meter.status(time.monotonic()))
+        pairs = tuple(measured.pairs(group))
+        report = replace(report, not_measured=self._agents.meter.status(time.monotonic()), pairs=pairs)
         encoded = []
         for part in parts:
             encoded.append(msgspec.json.encode(part)[1:-1])

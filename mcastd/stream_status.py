@@ -89,6 +89,33 @@ class StreamCount(Struct, frozen=True, kw_only=True):
     measured: tuple[StreamMeasure, ...] = ()
 
 
+class PairCount(Struct, frozen=True, kw_only=True):
+    """What the numbers of a feed's two sides, ``a`` and ``b``, say together, since they were compared first.
+
+    ``compared`` are the numbers from then on, and of those ``lost_a`` were seen on B alone, ``lost_b`` on A alone,
+    ``lost_both`` on none, within the 1,024 that followed on any side; ``awaited_a``, ``awaited_b`` and
+    ``awaited_both`` may still come. ``not_compared`` came while the sides were not less than 1,024 apart, or only one
+    was there, and ``restarts`` is how often that began. ``a_first`` and ``b_first`` count, for packets that both sides
+    had, how much later the other one was, as in ``gaps``.
+    """
+
+    feed: str
+    a: str
+    b: str
+    unit: int = 0
+    compared: int = 0
+    not_compared: int = 0
+    restarts: int = 0
+    lost_a: int = 0
+    lost_b: int = 0
+    lost_both: int = 0
+    awaited_a: int = 0
+    awaited_b: int = 0
+    awaited_both: int = 0
+    a_first: tuple[int, ...] = ()
+    b_first: tuple[int, ...] = ()
+
+
 class LossStatus(Struct, frozen=True, kw_only=True):
     """One place on this host where packets are lost: how many were, None: not measured. ``worst`` is that with most.
 
@@ -139,4 +166,5 @@ class StreamsReport(Struct, frozen=True, kw_only=True):
     losses: tuple[LossStatus, ...] = ()
     losses_period: float | None = None
     sockets: tuple[SocketStatus, ...] = ()
+    pairs: tuple[PairCount, ...] = ()
     streams: tuple[StreamCount, ...] = ()

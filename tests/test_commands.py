@@ -50,7 +50,7 @@ class FakeMeter:
         self.agents.resets += 1
 
     async def read(self, _group: IPv4Address | None) -> Measured:
-        return Measured({}, 0.0)
+        return Measured({}, (), 0.0)
 
 
 @dataclass

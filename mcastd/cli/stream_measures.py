@@ -51,10 +51,11 @@ def _numbers(found: StreamNumbers) -> Iterator[str]:
 
 def _gaps(one: StreamMeasure) -> str:
     """Below how long half of the gaps, and 99 of 100, were."""
-    return ", ".join(f"{share:g} % below {_below(one.gaps, share)}" for share in (50, 99))
+    return ", ".join(f"{share:g} % below {below(one.gaps, share)}" for share in (50, 99))
 
 
-def _below(gaps: tuple[int, ...], share: float) -> str:
+def below(gaps: tuple[int, ...], share: float) -> str:
+    """Below how long a share, in per cent, of a histogram is."""
     least, counted = sum(gaps) * share / 100, 0
     for bucket, count in enumerate(gaps):
         counted += count

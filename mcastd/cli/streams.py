@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 import msgspec
 
 from mcastd import control
-from mcastd.cli import stream_losses, stream_measures
+from mcastd.cli import stream_losses, stream_measures, stream_pairs
 from mcastd.cli.client import add_socket_arguments, socket_of
 from mcastd.cli.group_lines import duration
 from mcastd.cli.processes import cgroup_path, of_sockets
@@ -82,6 +82,7 @@ def _lines(report: StreamsReport, is_one: bool) -> Iterator[str]:
             yield from stream_measures.lines(one)
     if not report.streams:
         yield "nothing has arrived"
+    yield from stream_pairs.lines(report.pairs, is_one)
     yield from stream_losses.lines(report)
     yield from _sockets(report.sockets)
 

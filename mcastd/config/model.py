@@ -310,16 +310,29 @@ class Feed(Struct, frozen=True, kw_only=True, rename={"label": "name"}):
 
     label: Annotated[str, values.LABEL]
     """name of the feed, in problems and in mcastd streams"""
-    groups: GroupRanges
-    """its groups, one by one or as ranges"""
+    groups: GroupRanges = ()
+    """its groups, one by one or as ranges; those of pair need not be named again"""
     port: Annotated[int | None, values.integer(1, 65535)] = None
     """its UDP port; without it, all ports"""
     sequence: Annotated[Sequence | None, SEQUENCE] = None
     """where its packets have their sequence number"""
+    pair: Annotated[tuple[values.GroupPort, ...], values.two(values.GROUP_PORT)] = ()
+    """two groups with the same numbers, A and B, with their ports if these differ"""
     max_silence: Annotated[float | None, Meta(ge=1.0, le=86400.0)] = None
     """silence of a group that is wanted, after which the feed is a problem"""
     hours: Annotated[tuple[Hours, ...], values.several(values.HOURS)] = ()
     """when it is expected, for max_silence; empty: as in [streams]"""
+
+    @property
+    def sides(self) -> tuple[values.GroupPort, ...]:
+        """The pair, with the ports."""
+        return tuple(values.GroupPort(one.group, one.port or self.port) for one in self.pair)
+
+    @property
+    def places(self) -> tuple[tuple[IPv4Network, int | None], ...]:
+        """All its groups, each with the port, or None for all ports."""
+        paired = {IPv4Network(one.group): one.port for one in self.sides}
+        return (*((one, self.port) for one in self.groups if one not in paired), *paired.items())
 
 
 class Forward(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -181,6 +181,25 @@ def _group(value: str) -> IPv4Address:
     return address
 
 
+class GroupPort(NamedTuple):
+    """A group, and a UDP port or all of them."""
+
+    group: IPv4Address
+    port: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.group}" if self.port is None else f"{self.group}:{self.port}"
+
+
+def _group_port(value: str) -> GroupPort:
+    address, colon, port = value.partition(":")
+    if not colon:
+        return GroupPort(_group(address))
+    if not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise WrongValueError(f"{shown(port)} is not a port from 1 to 65535")
+    return GroupPort(_group(address), int(port))
+
+
 def _interface(value: str) -> IPv4Interface:
     if "/" not in value:
         raise WrongValueError(f"{shown(value)} has no prefix length")
@@ -199,6 +218,10 @@ HOST_ADDRESS: Final = _of("a unicast IPv4 address", IPv4Address(0), _host, _exam
 GROUP_ADDRESS: Final = _of(
     "a multicast group from 224.0.1.0 to 239.255.255.255", IPv4Address("239.255.255.255"), _group
 )
+GROUP_PORT: Final = _of(
+    "a multicast group, also with a port", GroupPort(IPv4Address("239.255.255.255")),
+    _group_port, _example("239.1.1.1", "239.1.1.1:5000"),
+)  # fmt: skip
 INTERFACE_ADDRESS: Final = _of(
     "an IPv4 address and its prefix length", IPv4Interface(0), _interface, _example("10.44.4.6/30")
 )
@@ -225,6 +248,17 @@ def prefix(within: IPv4Network | None = None) -> ValueType:
     example = "239.0.0.0/8" if within else "10.45.8.16/28"
     kind = _of(allowed, within or IPv4Network(0), parse, _example(example))
     return replace(kind, parse=network)
+
+
+def two(element: ValueType) -> ValueType:
+    """An array of exactly two."""
+
+    def parse(value: object, report: Report, path: KeyPath) -> tuple[Any, ...]:
+        if not isinstance(value, list) or len(value) != 2:
+            raise WrongValueError("it is not an array of two")
+        return tuple(element.read(one, report, (*path, index), element.stand_in) for index, one in enumerate(value))
+
+    return ValueType(f"an array of two ({element.name})", parse, ())
 
 
 def proposal(protocol: Protocol) -> ValueType:

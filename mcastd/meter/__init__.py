@@ -8,9 +8,10 @@ the one before, between two packets, and it goes on with the same entries.
 
 It takes CAP_BPF. Without it nothing here is done, and status says what is not measured::
 
-    desired    what the agent is configured with
-    packet     the keys and values of the maps
-    maps       the maps
-    program    the listing; listing and sequence are parts of it
-    report     values of the map as status shows them
+    desired       what the agent is configured with
+    packet        the keys and values of the maps
+    maps          the maps
+    program       the listing; listing and sequence are parts of it
+    pair_program  the listing that compares the two sides of a pair
+    report        values of the map as status shows them
 """

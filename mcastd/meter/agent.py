@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import Final, Protocol
@@ -12,10 +12,11 @@ from typing import Final, Protocol
 from mcastd.config.model import Feed
 from mcastd.errors import HostError
 from mcastd.meter import maps
-from mcastd.meter.desired import FeedKey, MeterDesired, of_any, sequences_of
+from mcastd.meter.desired import FeedKey, MeterDesired, of_any, sequences_of, sides_of
 from mcastd.meter.maps import MAX_STREAMS
-from mcastd.meter.packet import decode, decode_feed_key, decode_key, encode_feed, feed_key
-from mcastd.meter.program import FEEDS, STREAMS, TOTALS, program
+from mcastd.meter.packet import decode, decode_feed_key, decode_key, encode_feed, feed_key, pair_group
+from mcastd.meter.pair_program import PAIRS, pair_program
+from mcastd.meter.program import FEEDS, PROGRAMS, STREAMS, TOTALS, program
 from mcastd.meter.report import Measured
 from mcastd.net import ebpf
 from mcastd.net.ebpf import MapKind
@@ -30,7 +31,9 @@ _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at whether the program 
 _CLEAN_PERIOD: Final = 600.0  # seconds between two looks for entries that are not needed any more
 _KEPT: Final = 2 * 86400.0  # seconds without a packet after which an entry is removed
 _SLICE: Final = 128  # entries that are read before other work has a turn
-_STORED: Final = {STREAMS: "meter-streams", FEEDS: "meter-feeds"}  # the maps in the descriptor store, and their names
+_PAIR_SLICE: Final = 16  # likewise, of pairs
+# The maps in the descriptor store, and their names; without a descriptor the kernel empties an array of programs.
+_STORED: Final = {STREAMS: "meter-streams", FEEDS: "meter-feeds", PAIRS: "meter-pairs", PROGRAMS: "meter-programs"}
 _QDISC: Final = "qdisc"  # the kind of entry in the ledger
 _OFF: Final = 'turned off by meter = "off" in [streams]'
 
@@ -111,6 +114,8 @@ class MeterAgent:
         self._feeds: dict[FeedKey, bytes] = {}  # as they are in the map
         self._fed: tuple[Feed, ...] | None = None  # of what they were made
         self._refused = 0  # packets of streams that there was no room for, at the last look
+        self._compares = False  # whether it was tried to load the program that compares pairs
+        self._uncompared: str | None = None  # why it was refused
         self._cleaned_at = time.monotonic()  # when entries were removed last, monotonic
         self.problem: str | None = None
 
@@ -148,12 +153,15 @@ class MeterAgent:
 
     async def read(self, group: IPv4Address | None) -> Measured:
         """What was measured of the streams of one group, or of all."""
-        found = Measured(self._attached, time.monotonic())
+        found = Measured(self._attached, self._desired.feeds, time.monotonic())
         if self._program is None:
             return found
         try:
             for part in self._elements():
                 found.add(part, group)
+                await asyncio.sleep(0)
+            for part in self._pairs():
+                found.add_pairs(part)
                 await asyncio.sleep(0)
         except HostError as error:
             self._set_problem(str(error))
@@ -162,6 +170,7 @@ class MeterAgent:
     async def reset(self) -> None:
         """Measure all streams from the begin again. Raises HostError."""
         await self._remove(lambda _key, _value: True)
+        await self._remove_pairs(None)
 
     async def _reconcile(self) -> None:
         desired = self._desired
@@ -173,10 +182,11 @@ class MeterAgent:
                 if self._program is None:
                     await self._load_or_remove(desired)
                 await self._set_feeds(desired)
+                await self._compare(desired)
                 await self._attach(desired)
                 if desired.links and time.monotonic() - self._cleaned_at >= _CLEAN_PERIOD:
                     await self._clean(desired)
-            self._set_problem(self._look_for_room())
+            self._set_problem(self._look_for_room() or self._uncompared)
         except HostError as error:
             self._set_problem(str(error))
 
@@ -238,23 +248,24 @@ class MeterAgent:
         for descriptor in (*self._maps.values(), *(() if self._program is None else (self._program,))):
             os.close(descriptor)
         self._maps, self._program, self._feeds, self._attached = {}, None, {}, {}
-        self._refused, self._fed = 0, None
+        self._refused, self._fed, self._compares, self._uncompared = 0, None, False, None
 
     async def _set_feeds(self, desired: MeterDesired) -> None:
         """What a stream is has changed, also since the previous process: its numbers begin again."""
         if desired.feeds is self._fed:
             return
-        sequences = sequences_of(desired.feeds)
+        sequences, sides = sequences_of(desired.feeds), sides_of(desired.feeds)
         await asyncio.sleep(0)
-        changed, descriptor = list[FeedKey](), self._maps[FEEDS]
+        changed, pairs, descriptor = list[FeedKey](), set[bytes | None](), self._maps[FEEDS]
         for place, key in enumerate((*(self._feeds.keys() - sequences.keys()), *sequences)):
             if place % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
             sequence = sequences.get(key)
-            value = None if sequence is None else encode_feed(sequence)
+            value = None if sequence is None else encode_feed(sequence, sides.get(key))
             if value == self._feeds.get(key):
                 continue
             changed.append(key)
+            pairs.update(pair_group(one) for one in (value, self._feeds.get(key)) if one is not None)
             if value is None:
                 self._bpf.delete(descriptor, feed_key(*key))
                 del self._feeds[key]
@@ -263,7 +274,23 @@ class MeterAgent:
                 self._feeds[key] = value
         if changed:
             await self._remove(of_any(changed))
+        if pairs - {None}:
+            await self._remove_pairs(pairs)
         self._fed = desired.feeds
+
+    async def _compare(self, desired: MeterDesired) -> None:
+        """Load the program that compares pairs, the first time that there is one."""
+        if self._compares or not any(feed.pair for feed in desired.feeds):
+            return
+        self._compares = True
+        try:
+            loaded = await self._bpf.load_aside("mcastd_pair", ebpf.assemble(pair_program(), self._maps))
+            try:
+                self._bpf.update(self._maps[PROGRAMS], bytes(4), loaded.to_bytes(4, sys.byteorder))
+            finally:
+                os.close(loaded)  # the map holds it
+        except HostError as error:
+            self._uncompared = f"A and B are not compared: {error}"
 
     def _look_for_room(self) -> str | None:
         """Whether streams came since the last look that there is no room for."""
@@ -324,6 +351,19 @@ class MeterAgent:
 
     def _elements(self) -> Iterator[list[tuple[bytes, bytes]]]:
         return self._bpf.elements(self._maps[STREAMS], self._kinds[STREAMS], _SLICE)
+
+    def _pairs(self) -> Iterator[list[tuple[bytes, bytes]]]:
+        return self._bpf.elements(self._maps[PAIRS], self._kinds[PAIRS], _PAIR_SLICE)
+
+    async def _remove_pairs(self, groups: Collection[bytes | None] | None) -> None:
+        """Remove the entries of the pairs of these groups, or (None) of all."""
+        if self._program is None:
+            return
+        for part in self._pairs():
+            for key, _ in part:
+                if groups is None or key[:4] in groups:
+                    self._bpf.delete(self._maps[PAIRS], key)
+            await asyncio.sleep(0)
 
     def _set_problem(self, problem: str | None) -> None:
         if problem != self.problem:

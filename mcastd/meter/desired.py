@@ -8,7 +8,7 @@ import msgspec
 
 from mcastd.config.feed_formats import Sequence
 from mcastd.config.model import Feed
-from mcastd.meter.packet import KEY
+from mcastd.meter.packet import KEY, PairSide
 
 
 class FeedKey(NamedTuple):
@@ -31,9 +31,18 @@ def sequences_of(feeds: Iterable[Feed]) -> dict[FeedKey, Sequence]:
     found = dict[FeedKey, Sequence]()
     for feed in feeds:
         if feed.sequence is not None:
-            for groups in feed.groups:
-                found.setdefault(FeedKey(groups, feed.port or 0), feed.sequence)
+            for groups, port in feed.places:
+                found.setdefault(FeedKey(groups, port or 0), feed.sequence)
     return found
+
+
+def sides_of(feeds: Iterable[Feed]) -> dict[FeedKey, PairSide]:
+    """Which groups and ports are a side of a pair."""
+    return {
+        FeedKey(IPv4Network(one.group), one.port or 0): PairSide(side, feed.sides[0].group, feed.sides[0].port or 0)
+        for feed in feeds
+        for side, one in enumerate(feed.sides, 1)
+    }
 
 
 def of_any(feeds: Iterable[FeedKey]) -> Callable[[bytes, bytes], bool]:

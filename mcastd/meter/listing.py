@@ -8,6 +8,7 @@ from typing import Final
 
 from mcastd.net.ebpf import (
     MAP_LOOKUP,
+    MAP_UPDATE,
     R0,
     R1,
     R2,
@@ -23,9 +24,11 @@ from mcastd.net.ebpf import (
     alu,
     call,
     jump,
+    label,
     load,
     map_of,
     move,
+    negate,
     number,
     store,
 )
@@ -34,6 +37,7 @@ from mcastd.net.ebpf import (
 SESSION_NAME, FIELD, NAUGHT, PAYLOAD, STACK = -80, -88, -96, -104, -112
 
 _FROM_NETWORK_HEADER: Final = 1  # BPF_HDR_START_NET
+_NOEXIST: Final = 1
 
 
 def ones(register: Register, free: Register, mask: Register) -> Iterator[Line]:
@@ -83,6 +87,42 @@ def lookup(name: str, key: int) -> Iterator[Line]:
     yield map_of(R1, name)
     yield from address(R2, key)
     yield call(MAP_LOOKUP)
+
+
+def entry(name: str, empty: str, key: int, full: str) -> Iterator[Line]:
+    """R7 = the value of a key on the stack, made if it is new."""
+    yield from lookup(name, key)
+    yield jump("!=", R0, 0, "known")
+    yield from lookup(empty, NAUGHT)
+    yield jump("==", R0, 0, "out")
+    yield move(R3, R0)
+    yield map_of(R1, name)
+    yield from address(R2, key)
+    yield move(R4, _NOEXIST)  # on another CPU it may have been made meanwhile
+    yield call(MAP_UPDATE)
+    yield from lookup(name, key)
+    yield jump("==", R0, 0, full)
+    yield label("known")
+    yield move(R7, R0)
+
+
+def bucket(register: Register, free: Register, mask: Register) -> Iterator[Line]:
+    """Where a histogram has a time in nanoseconds, which is in ``register``; the other two are lost."""
+    yield alu(">>", register, 10)
+    # As many bits as there are buckets but one: anything above sets them all.
+    yield move(free, register)
+    yield alu(">>", free, 31)
+    yield negate(free)
+    yield alu("s>>", free, 63)
+    yield alu("|", register, free)
+    for shift in (1, 2, 4, 8, 16):
+        yield move(free, register)
+        yield alu(">>", free, shift)
+        yield alu("|", register, free)
+    yield alu("&", register, 0x7FFFFFFF)
+    yield from ones(register, free, mask)
+    yield alu("&", register, 31)
+    yield alu("<<", register, 3)
 
 
 def copy(at: int, size: int, short: str) -> Iterator[Line]:

@@ -31,7 +31,7 @@ class At:
         state of the numbers | first number | next number | numbers seen | not seen | duplicate | late | resets
         time of the last gap | its size | session (16 bytes) | packets without a number
         the packet at hand: its first number | the one behind its last | how many
-        numbers that are worked off: the first | the one behind the last
+        numbers that are worked off: the first | the one behind the last | which side of a pair its feed is
         window (1,024 bits)
 
     The state: 0: none was seen; 1: one was; 2: they begin again with the next one; 3: likewise, and nothing was reset.
@@ -43,14 +43,14 @@ class At:
     HISTOGRAM = 64
     BEGUN, START, NEXT, NUMBERS, LOST, DUPLICATE, LATE, RESETS, GAP_AT, GAP_SIZE = range(320, 400, 8)
     SESSION, UNNUMBERED = 400, 416
-    PACKET_FIRST, PACKET_END, PACKET_COUNT, WORD_BEGIN, WORD_END = range(424, 464, 8)
-    WINDOW = 464
+    PACKET_FIRST, PACKET_END, PACKET_COUNT, WORD_BEGIN, WORD_END, SIDE = range(424, 472, 8)
+    WINDOW = 472
 
 
 STREAM_SIZE: Final = At.WINDOW + WINDOW // 8
 SESSION: Final = 16
 """Bytes of a session's name at most."""
-_VALUE: Final = struct.Struct(f"=4Q Q2I Q2I {BUCKETS}Q Q2q7Q 16s Q 40x {WINDOW // 8}s")
+_VALUE: Final = struct.Struct(f"=4Q Q2I Q2I {BUCKETS}Q Q2q7Q 16s Q 48x {WINDOW // 8}s")
 
 # A feed: how many bits of the rest count, the port or 0 for every port, nothing, the group in network byte order.
 FEED_KEY: Final = struct.Struct("=IHH4s")
@@ -64,10 +64,41 @@ class FeedAt:
     OFFSET, SIZE, BIG, COUNT_OFFSET, COUNT_SIZE, COUNT_BIG, END, UNIT, SESSION_OFFSET, SESSION_SIZE, ZERO = range(
         0, 22, 2
     )
+    SIDE, PAIR_GROUP, PAIR_PORT = 22, 24, 28  # 0 if there is no pair; 4 bytes; 0 for every port
 
 
-FEED_SIZE: Final = 24
-_FEED: Final = struct.Struct("=11H2x")
+FEED_SIZE: Final = 32
+_FEED: Final = struct.Struct("=12H4sH2x")
+
+# A pair: the group and the port of side A, the unit.
+PAIR_KEY: Final = struct.Struct("=4sHH")
+
+
+class PairAt:
+    """Where the value of a pair has its fields, of 8 bytes each but for the session. Some are as in a stream's value.
+
+    ::
+
+        lock | sides that are in | since when both are | time of the packet at hand
+        lost on A alone | on B alone | on both | numbers compared | not compared | restarts
+        state of the numbers, next number, session, packet at hand and its side: as in a stream's value
+        window of A, window of B (1,024 bits each)
+        histograms of how much later the other one was: where A was first, and where B was (32 numbers each)
+        for each of 1,024 numbers that begin a packet: the number and, in its low 2 bits, the sides that had it
+        for each of them: when the first side had it
+    """
+
+    LOCK, SIDES, JOINED, NOW, LOST_A, LOST_B, LOST_BOTH, COMPARED, UNCOMPARED, RESTARTS = range(0, 80, 8)
+    WINDOW_A = At.WINDOW
+    WINDOW_B = At.WINDOW + WINDOW // 8
+    HISTOGRAMS = WINDOW_B + WINDOW // 8
+    NUMBERS = HISTOGRAMS + 2 * 8 * BUCKETS
+    TIMES = NUMBERS + 8 * WINDOW
+
+
+PAIR_SIZE: Final = PairAt.TIMES + 8 * WINDOW
+_PAIR_COUNTS: Final = struct.Struct("=6Q")  # from LOST_A on
+_WINDOWS: Final = struct.Struct(f"={WINDOW // 8}s{WINDOW // 8}s{BUCKETS}Q{BUCKETS}Q")  # from WINDOW_A on
 
 
 class StreamKey(NamedTuple):
@@ -111,14 +142,44 @@ class StreamRecord(msgspec.Struct, frozen=True):
     numbers: Numbers | None
 
 
-def encode_feed(sequence: Sequence) -> bytes:
+class PairSide(NamedTuple):
+    """Which side of a pair a feed is, 1 or 2, and what the pair is known by: group and port (0: any) of side A."""
+
+    side: int
+    group: IPv4Address
+    port: int
+
+
+class PairRecord(NamedTuple):
+    """What is known of a pair. ``open`` are those in the window that are not seen: on A alone, on B alone, on both.
+
+    ``a_first`` and ``b_first``: how much later the other one was, as in the histogram of gaps.
+    """
+
+    lost: tuple[int, int, int]
+    open: tuple[int, int, int]
+    compared: int
+    uncompared: int
+    restarts: int
+    a_first: tuple[int, ...]
+    b_first: tuple[int, ...]
+
+
+def encode_feed(sequence: Sequence, pair: PairSide | None = None) -> bytes:
     """The value of a feed."""
+    side, group, port = pair or PairSide(0, IPv4Address(0), 0)
     number, count = sequence.number, sequence.count or Field(0, 0)
     unit = NO_UNIT if sequence.unit is None else sequence.unit
     return _FEED.pack(
         number.offset, number.size, number.big, count.offset, count.size, count.big, sequence.end, unit,
-        *(sequence.session or (0, 0)), sequence.zero_is_unsequenced,
+        *(sequence.session or (0, 0)), sequence.zero_is_unsequenced, side, group.packed, port,
     )  # fmt: skip
+
+
+def pair_group(feed: bytes) -> bytes | None:
+    """Of a feed's value what the keys of its pair begin with; None if it is no side of a pair."""
+    side, group, _port = struct.unpack_from("=H4sH", feed, FeedAt.SIDE)
+    return group if side else None
 
 
 def feed_key(groups: IPv4Network, port: int) -> bytes:
@@ -156,3 +217,26 @@ def decode(raw: bytes) -> StreamRecord:
         unseen = WINDOW - int.from_bytes(window, "little").bit_count()
         numbers = Numbers(next_, seen, lost - unseen, unseen, *others)
     return StreamRecord(packets, last, longest, longest_at, burst_1ms, burst_10ms, gaps, unnumbered, numbers)
+
+
+def decode_pair_key(raw: bytes) -> tuple[IPv4Address, int, int]:
+    """Group and port of side A, and the unit. Raises DecodeError."""
+    if len(raw) != PAIR_KEY.size:
+        raise DecodeError("key")
+    group, port, unit = PAIR_KEY.unpack(raw)
+    return IPv4Address(group), port, unit
+
+
+def decode_pair(raw: bytes) -> PairRecord:
+    """What is known of a pair. Raises DecodeError."""
+    if len(raw) != PAIR_SIZE:
+        raise DecodeError("value")
+    lost_a, lost_b, lost_both, compared, uncompared, restarts = _PAIR_COUNTS.unpack_from(raw, PairAt.LOST_A)
+    on_a, on_b, *histograms = _WINDOWS.unpack_from(raw, PairAt.WINDOW_A)
+    a, b = (int.from_bytes(window, "little") for window in (on_a, on_b))
+    is_in = raw[PairAt.SIDES] == 3  # else nothing in the window is compared
+    unseen = ((b & ~a).bit_count(), (a & ~b).bit_count(), WINDOW - (a | b).bit_count()) if is_in else (0, 0, 0)
+    return PairRecord(
+        (lost_a, lost_b, lost_both), unseen, compared, uncompared, restarts,
+        tuple(histograms[:BUCKETS]), tuple(histograms[BUCKETS:]),
+    )  # fmt: skip

@@ -5,8 +5,10 @@ from ipaddress import IPv4Address
 
 from msgspec.structs import replace
 
-from mcastd.meter.packet import KEY, Numbers, StreamRecord, decode
-from mcastd.stream_status import StreamCount, StreamMeasure, StreamNumbers
+from mcastd.config.model import Feed
+from mcastd.config.value_types import GroupPort
+from mcastd.meter.packet import KEY, Numbers, PairRecord, StreamRecord, decode, decode_pair, decode_pair_key
+from mcastd.stream_status import PairCount, StreamCount, StreamMeasure, StreamNumbers
 
 _FRAGMENTS = 0  # the port under which they are counted
 
@@ -14,8 +16,10 @@ _FRAGMENTS = 0  # the port under which they are counted
 class Measured:
     """The entries of the map, by what is before the unit in their key; decoded when asked for."""
 
-    def __init__(self, links: Mapping[str, int], now: float) -> None:
+    def __init__(self, links: Mapping[str, int], feeds: Iterable[Feed], now: float) -> None:
         self._links = links
+        self._paired = [feed for feed in feeds if feed.pair]
+        self._pairs: dict[IPv4Address, list[tuple[int, int, PairRecord]]] = {}  # port, unit; by the group of side A
         self._now = now
         self._found: dict[bytes, dict[int, bytes]] = {}  # the values, by the unit
 
@@ -24,6 +28,25 @@ class Measured:
         for key, value in elements:
             if group is None or key[8:12] == group.packed:
                 self._found.setdefault(key[:-2], {})[int.from_bytes(key[-2:], "little")] = value
+
+    def add_pairs(self, elements: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take elements of the map of pairs."""
+        for key, value in elements:
+            group, port, unit = decode_pair_key(key)
+            self._pairs.setdefault(group, []).append((port, unit, decode_pair(value)))
+
+    def pairs(self, group: IPv4Address | None) -> Iterator[PairCount]:
+        """The pairs of which a group is a side, or all; also those of which nothing was compared yet."""
+        for feed in self._paired:
+            a, b = feed.sides
+            if group not in (None, a.group, b.group):
+                continue
+            found = [one for one in self._pairs.get(a.group, ()) if a.port in (None, one[0])]
+            if not found:
+                yield PairCount(feed=feed.label, a=str(a), b=str(b))
+            for port, unit, record in sorted(found, key=lambda one: one[:2]):
+                on_a, on_b = (str(GroupPort(one.group, one.port or port)) for one in (a, b))
+                yield pair_count(feed.label, on_a, on_b, unit, record)
 
     def __call__(self, counts: Iterable[StreamCount]) -> Iterator[StreamCount]:
         """The streams with what was measured of them."""
@@ -40,6 +63,28 @@ class Measured:
     def _of(self, index: int, one: StreamCount, port: int) -> Mapping[int, bytes]:
         source, group = IPv4Address(one.source), IPv4Address(one.group)
         return self._found.get(KEY.pack(index, source.packed, group.packed, port, 0)[:-2], {})
+
+
+def pair_count(name: str, a: str, b: str, unit: int, record: PairRecord) -> PairCount:
+    """What is known of a pair, or of one of its units."""
+    lost, awaited = record.lost, record.open
+    return PairCount(
+        feed=name,
+        a=a,
+        b=b,
+        unit=unit,
+        compared=record.compared,
+        not_compared=record.uncompared,
+        restarts=record.restarts,
+        lost_a=lost[0],
+        lost_b=lost[1],
+        lost_both=lost[2],
+        awaited_a=awaited[0],
+        awaited_b=awaited[1],
+        awaited_both=awaited[2],
+        a_first=record.a_first,
+        b_first=record.b_first,
+    )
 
 
 def measure(record: StreamRecord, unit: int, now: float) -> StreamMeasure:

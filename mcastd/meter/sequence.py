@@ -2,7 +2,7 @@
 
 The window is a ring of one bit for each number below ``next``, set for those that were seen. Numbers are 64 bits wide
 inside: the next one plus how far a packet's number is from it, with a sign, in the width of the feed's own. From
-where it is read R6, R8 and R9 are free.
+where it is read R8 and R9 are free.
 
 Without CAP_PERFMON Linux 6.1 takes two states for the same only if all registers that matter are equal, copies of
 them included; it would follow all ways through loops and branches apart. So no number is in a register at a label that
@@ -20,8 +20,8 @@ from mcastd.net.ebpf import (
     R3,
     R4,
     R5,
-    R6,
     R7,
+    R8,
     R9,
     R10,
     Line,
@@ -133,18 +133,18 @@ def below() -> Iterator[Line]:
     """Work off the packet's numbers below the next one: seen again, or late."""
     yield load("dw", R1, R7, At.PACKET_FIRST)
     yield load("dw", R4, R7, At.NEXT)
-    yield from _unless_below(R1, R4, "nothing_below")
+    yield from unless_below(R1, R4, "nothing_below")
     yield load("dw", R2, R7, At.PACKET_END)
     yield from _minimum(R2, R4)
     yield load("dw", R3, R7, At.START)  # what is below is not known to be seen again or not
-    yield from _maximum(R3, R1)
+    yield from maximum(R3, R1)
     yield from _minimum(R3, R2)
     yield alu("-", R1, R3)
     yield negate(R1)
     yield from add_register(At.LATE, R1, R5)
     yield alu("-", R4, WINDOW)
-    yield from _maximum(R3, R4)
-    yield from _words("below", R3, R2, _again)
+    yield from maximum(R3, R4)
+    yield from words("below", R3, R2, _again)
     yield label("nothing_below")
 
 
@@ -152,14 +152,14 @@ def left_out() -> Iterator[Line]:
     """Work off the numbers from the next one to the packet's first one."""
     yield load("dw", R1, R7, At.NEXT)
     yield load("dw", R2, R7, At.PACKET_FIRST)
-    yield from _unless_below(R1, R2, "no_gap")
+    yield from unless_below(R1, R2, "no_gap")
     yield load("dw", R3, R7, At.PACKET_FIRST)
     yield alu("-", R3, R1)
     yield from add_register(At.LOST, R3, R4)
     yield store("dw", R7, At.GAP_SIZE, R3)
     yield load("dw", R3, R7, At.LAST)
     yield store("dw", R7, At.GAP_AT, R3)
-    yield from _words_to("gap", R1, R2, _unseen)
+    yield from words_to("gap", R1, R2, _unseen)
     yield label("no_gap")
 
 
@@ -167,15 +167,15 @@ def above() -> Iterator[Line]:
     """Work off the packet's numbers from the next one on."""
     yield load("dw", R1, R7, At.NEXT)
     yield load("dw", R2, R7, At.PACKET_END)
-    yield from _unless_below(R1, R2, "nothing_new")
+    yield from unless_below(R1, R2, "nothing_new")
     yield store("dw", R7, At.NEXT, R2)
     yield load("dw", R3, R7, At.PACKET_FIRST)
-    yield from _maximum(R1, R3)
-    yield from _words_to("new", R1, R2, _seen)
+    yield from maximum(R1, R3)
+    yield from words_to("new", R1, R2, _seen)
     yield label("nothing_new")
 
 
-def _unless_below(register: Register, other: Register, target: str) -> Iterator[Line]:
+def unless_below(register: Register, other: Register, target: str) -> Iterator[Line]:
     """Go to a label unless the register is the smaller one; R0 is lost."""
     yield from _copy(R0, register)
     yield alu("-", R0, other)
@@ -189,7 +189,7 @@ def _minimum(register: Register, other: Register) -> Iterator[Line]:
     yield alu("+", register, R0)
 
 
-def _maximum(register: Register, other: Register) -> Iterator[Line]:
+def maximum(register: Register, other: Register) -> Iterator[Line]:
     """The larger one; R0 and R9 are lost."""
     yield from _negative_difference(register, other)
     yield alu("-", register, R0)
@@ -210,43 +210,44 @@ def _copy(register: Register, other: Register) -> Iterator[Line]:
     yield alu("+", register, other)
 
 
-def _words_to(name: str, begin: Register, end: Register, work: Callable[[], Iterable[Line]]) -> Iterator[Line]:
+def words_to(name: str, begin: Register, end: Register, work: Callable[[], Iterable[Line]]) -> Iterator[Line]:
     """Do ``work`` for the last numbers to ``end``, of at most a window: the others leave it at once."""
     yield move(R3, end)
     yield alu("-", R3, WINDOW)
-    yield from _maximum(begin, R3)
-    yield from _words(name, begin, end, work)
+    yield from maximum(begin, R3)
+    yield from words(name, begin, end, work)
 
 
-def _words(name: str, begin: Register, end: Register, work: Callable[[], Iterable[Line]]) -> Iterator[Line]:
+def words(name: str, begin: Register, end: Register, work: Callable[[], Iterable[Line]]) -> Iterator[Line]:
     """Do ``work`` for the words of 64 numbers from ``begin`` to ``end``, of at most a window.
 
-    In ``work`` R4 is the word, R5 the mask of those of its numbers, R3 how many; R0 and R9 are free, and R1 at the end.
+    In ``work`` R4 is the word, R5 the mask of those of its numbers, R3 how many; R8 is where the word is; R0 and
+    R9 are free, and R1 at the end.
     """
     yield store("dw", R7, At.WORD_BEGIN, begin)
     yield store("dw", R7, At.WORD_END, end)
     yield load("dw", R1, R7, At.WORD_BEGIN)
     yield load("dw", R2, R7, At.WORD_END)
     for _ in range(WINDOW // 64 + 1):  # no loop: the verifier would follow it beyond its end, as a CPU might by mistake
-        yield from _unless_below(R1, R2, f"{name}_done")
+        yield from unless_below(R1, R2, f"{name}_done")
         yield move(R3, R1)
         yield alu("|", R3, 63)
         yield alu("+", R3, 1)
         yield from _minimum(R3, R2)
-        yield move(R6, R1)
+        yield move(R8, R1)
         yield alu("-", R3, R1)
         yield alu("+", R1, R3)
         yield move(R0, R3)
         yield negate(R0)
         yield move(R5, -1)
         yield alu(">>", R5, R0)  # by 64 less: the low six bits count
-        yield alu("<<", R5, R6)
-        yield alu(">>", R6, 3)
-        yield alu("&", R6, WINDOW // 8 - 8)
-        yield alu("+", R6, R7)
-        yield load("dw", R4, R6, At.WINDOW)
+        yield alu("<<", R5, R8)
+        yield alu(">>", R8, 3)
+        yield alu("&", R8, WINDOW // 8 - 8)
+        yield alu("+", R8, R7)
+        yield load("dw", R4, R8, At.WINDOW)
         yield from work()
-        yield store("dw", R6, At.WINDOW, R4)
+        yield store("dw", R8, At.WINDOW, R4)
     yield label(f"{name}_done")
 
 
@@ -264,7 +265,7 @@ def _again() -> Iterator[Line]:
     yield move(R0, R4)
     yield alu("&", R0, R5)
     yield from ones(R0, R4, R9)
-    yield load("dw", R4, R6, At.WINDOW)
+    yield load("dw", R4, R8, At.WINDOW)
     yield from add_register(At.DUPLICATE, R0, R9)
     yield alu("-", R3, R0)
     yield from add_register(At.LATE, R3, R9)

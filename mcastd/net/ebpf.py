@@ -46,10 +46,10 @@ class Register(IntEnum):
 R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 = Register
 
 # Helpers of the kernel (linux/bpf.h).
-MAP_LOOKUP, MAP_UPDATE, KTIME_GET_NS, SKB_PULL_DATA, SKB_LOAD_BYTES_RELATIVE = 1, 2, 5, 39, 68
+MAP_LOOKUP, MAP_UPDATE, KTIME_GET_NS, TAIL_CALL, SKB_PULL_DATA, SKB_LOAD_BYTES_RELATIVE = 1, 2, 5, 12, 39, 68
 
 # Types of maps, and the flag of those that take memory for each element when it is made.
-HASH, ARRAY, LPM_TRIE, NO_PREALLOC = 1, 2, 11, 1
+HASH, ARRAY, PROGRAM_ARRAY, LPM_TRIE, NO_PREALLOC = 1, 2, 3, 11, 1
 
 _INSTRUCTION: Final = struct.Struct("=BBhi")
 _SIZES: Final = {"w": 0x00, "h": 0x08, "b": 0x10, "dw": 0x18}
@@ -64,7 +64,8 @@ _JUMPS: Final = {
     "s<=": 0xD0,
 }  # fmt: skip
 _LDX, _ST, _STX, _ALU64, _JMP = 0x61, 0x62, 0x63, 0x07, 0x05
-_LD_IMM64, _CALL, _EXIT, _NEG, _BIG_ENDIAN = 0x18, 0x85, 0x95, 0x87, 0xDC
+_LD_IMM64, _CALL, _EXIT, _NEG, _BIG_ENDIAN, _ATOMIC = 0x18, 0x85, 0x95, 0x87, 0xDC, 0xDB
+_EXCHANGE, _COMPARE_EXCHANGE = 0xE1, 0xF1
 _FROM_REGISTER: Final = 0x08
 _PSEUDO_MAP: Final = 1  # BPF_PSEUDO_MAP_FD: the number is the descriptor of a map
 
@@ -153,6 +154,16 @@ def store(size: str, address: Register, offset: int, value: Operand) -> Instruct
     if isinstance(value, Register):
         return Instruction(_STX | _SIZES[size], address, value, offset)
     return Instruction(_ST | _SIZES[size], address, 0, offset, value)
+
+
+def exchange(address: Register, offset: int, register: Register) -> Instruction:
+    """Exchange a register and 8 bytes of memory, atomically."""
+    return Instruction(_ATOMIC, address, register, offset, _EXCHANGE)
+
+
+def compare_exchange(address: Register, offset: int, register: Register) -> Instruction:
+    """Store a register in 8 bytes of memory if they are R0, atomically; R0 is what they were."""
+    return Instruction(_ATOMIC, address, register, offset, _COMPARE_EXCHANGE)
 
 
 def jump(comparison: str, left: Register, right: Operand, target: str) -> Instruction:

@@ -40,7 +40,7 @@ class Feeds:
         self._since: dict[str, float] = {name: known.get(name, now) for name in self._feeds}
         self._singles = _singles(config)
         self._ranges = [
-            (groups, feed) for feed in config.feeds for groups in feed.groups if groups.prefixlen != _SINGLE
+            (groups, feed) for feed in config.feeds for groups, _ in feed.places if groups.prefixlen != _SINGLE
         ]
         self._last = dict[tuple[str, IPv4Address], float]()  # the last packet of each group, at the last look
         self._next = dict(self._last)  # likewise, of the look that goes on
@@ -53,8 +53,8 @@ class Feeds:
 
     def of(self, key: Key) -> Feed | None:
         """The feed of a stream: the one that names its group, else the first with a range that it is in."""
-        for feed in self._singles.get(key.group, ()):
-            if feed.port in (None, key.port):
+        for port, feed in self._singles.get(key.group, ()):
+            if port in (None, key.port):
                 return feed
         for groups, feed in self._ranges:
             if feed.port in (None, key.port) and key.group in groups:
@@ -70,7 +70,7 @@ class Feeds:
     def looked(self, wanted_since: WantedSince, schedule: Schedule, now: float) -> Iterator[None]:
         """All streams were looked at by now: find out which feeds are silent, in steps."""
         self._last, self._next = self._next, {}
-        expected = {(feed.label, group): 0.0 for group, feeds in self._singles.items() for feed in feeds}
+        expected = {(feed.label, group): 0.0 for group, feeds in self._singles.items() for _, feed in feeds}
         silent = dict[str, list[IPv4Address]]()
         for number, ((name, group), last) in enumerate({**expected, **self._last}.items(), 1):
             if number % _STEP == 0:
@@ -91,10 +91,11 @@ class Feeds:
         yield from self._silent.values()
 
 
-def _singles(config: Config) -> dict[IPv4Address, list[Feed]]:
-    found = dict[IPv4Address, list[Feed]]()
+def _singles(config: Config) -> dict[IPv4Address, list[tuple[int | None, Feed]]]:
+    """Of each group that is named by itself the feeds, with the port or None."""
+    found = dict[IPv4Address, list[tuple[int | None, Feed]]]()
     for feed in config.feeds:
-        for groups in feed.groups:
+        for groups, port in feed.places:
             if groups.prefixlen == _SINGLE:
-                found.setdefault(groups.network_address, []).append(feed)
+                found.setdefault(groups.network_address, []).append((port, feed))
     return found

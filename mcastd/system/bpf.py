@@ -90,9 +90,9 @@ def elements(descriptor: int, kind: MapKind, count: int) -> Iterator[list[tuple[
                 count *= 2
                 continue
             raise
-        found = struct.unpack_from("=I", answer, 32)[0]
+        found, names, contents = struct.unpack_from("=I", answer, 32)[0], keys.raw, values.raw
         yield [
-            (keys.raw[one * kind.key : (one + 1) * kind.key], values.raw[one * kind.value : (one + 1) * kind.value])
+            (names[one * kind.key : (one + 1) * kind.key], contents[one * kind.value : (one + 1) * kind.value])
             for one in range(found)
         ]
         if result < 0:

@@ -11,7 +11,7 @@ import pytest
 
 from mcastd.cli import main
 from mcastd.cli.processes import cgroup_path, of_sockets
-from mcastd.stream_status import LossStatus, SocketStatus, StreamCount, StreamsReport
+from mcastd.stream_status import LossStatus, PairCount, SocketStatus, StreamCount, StreamsReport
 
 ONE = StreamCount(
     tunnel="gre1", source="100.15.30.5", group="239.1.1.10", port=5000, state="arriving", packets=1200, bytes=240_000,
@@ -104,6 +104,31 @@ sockets that are bound to these ports:
     (tmp_path / "control.sock").unlink()
     shown(tmp_path, msgspec.structs.replace(report, losses=losses[1:2]), "239.1.1.9")
     assert "no loss is seen on this host: what is missing was lost before it" in capsys.readouterr().out
+
+
+def test_a_pair_is_a_line_and_of_one_group_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = (0,) * 32
+    pair = PairCount(
+        feed="trades", a="239.1.1.9:5000", b="239.2.1.9:5001", compared=10_000, lost_a=12, lost_b=7, lost_both=2,
+        awaited_b=3, not_compared=40, restarts=1, a_first=(30, 0, 60, *empty[3:]), b_first=(0, 10, *empty[2:]),
+    )  # fmt: skip
+    none = PairCount(feed="news", a="239.1.1.8", b="239.2.1.8", unit=2)
+    report = msgspec.structs.replace(REPORT, pairs=(pair, none))
+    line = "pair trades, A 239.1.1.9:5000, B 239.2.1.9:5001: lost on A alone 12, on B alone 7, on both 2, of 10000\n"
+    last = "pair news, unit 2, A 239.1.1.8, B 239.2.1.8: nothing is compared yet\n"
+    shown(tmp_path, report)
+    assert capsys.readouterr().out == TEXT + line + last
+    (tmp_path / "control.sock").unlink()
+    shown(tmp_path, report, "239.1.1.9")
+    assert (
+        capsys.readouterr().out
+        == f"""{TEXT}{line}\
+  awaited on A alone 0, on B alone 3, on both 0
+  A first in 90.0 % of the packets; B later: 50 % by less than 4us, 99 % by less than 4us
+  B first in 10.0 % of the packets; A later: 50 % by less than 2us, 99 % by less than 2us
+  not compared: 40 numbers, 1 restarts
+{last}"""
+    )
 
 
 def test_the_processes_that_have_a_socket_and_its_cgroup(tmp_path: Path) -> None:

@@ -289,6 +289,23 @@ def test_snat_towards_the_same_addresses_is_a_note_where_both_may_match(tmp_path
         ('name = "B"\ngroups = ["10.1.1.1"]', "feeds[1].groups[0]", "is not within 224.0.0.0/4"),
         ('name = "B"\ngroups = ["239.1.1.1"]\nhours = "Mon 09:00-10:00"', "feeds[1].hours", "for max_silence only"),
         ('name = "B"\ngroups = ["239.1.1.1"]\nport = 0', "feeds[1].port", "0 is out of range"),
+        ('name = "B"', "feeds[1].groups", "it is missing, and so is pair"),
+        ('name = "B"\npair = ["239.1.1.1"]\nsequence = "rtp"', "feeds[1].pair", "it is not an array of two"),
+        ('name = "B"\npair = ["239.1.1.1", "239.2.1.1:0"]\nsequence = "rtp"', "feeds[1].pair[1]", '"0" is not a port'),
+        ('name = "B"\npair = ["239.1.1.1", "239.2.1.1"]', "feeds[1].pair", "it needs sequence, which is missing"),
+        ('name = "B"\npair = ["239.1.1.1", "239.1.1.1"]\nsequence = "rtp"', "feeds[1].pair", "both are 239.1.1.1"),
+        ('name = "B"\npair = ["239.1.1.1", "239.2.1.1:7"]\nsequence = "rtp"', "feeds[1].pair", "only one of them has"),
+        (
+            'name = "B"\npair = ["239.1.1.1", "239.2.1.1"]\nsequence = { offset = 0, size = 1 }',
+            "feeds[1].pair",
+            "numbers of one byte are too few",
+        ),
+        (
+            'name = "B"\ngroups = ["239.3.1.1"]\npair = ["239.2.1.1:7", "239.3.1.1:7"]\nsequence = "rtp"\n'
+            '[[feeds]]\nname = "C"\ngroups = ["239.2.1.1"]\nport = 7',
+            "feeds[2].groups[0]",
+            "239.2.1.1/32 with this port is in the feed at line",
+        ),
     ],
 )
 def test_feeds_that_cannot_be(lines: str, key: str, problem: str, tmp_path: Path) -> None:

@@ -218,9 +218,11 @@ def test_a_filter_of_another_program_in_our_place_stays(scene: Scene) -> None:
 def test_bpf_and_net_admin_are_enough(tmp_path: Path) -> None:
     capabilities = "-all,+bpf,+net_admin"
     code = (
-        "from mcastd.meter import maps, program; from mcastd.net import ebpf; from mcastd.system import bpf\n"
+        "from mcastd.meter import maps, pair_program, program\n"
+        "from mcastd.net import ebpf; from mcastd.system import bpf\n"
         "made = {name: bpf.create_map(kind) for name, kind in maps.kinds().items()}\n"
         "bpf.load('mcastd_meter', ebpf.assemble(program.program(), made))\n"
+        "bpf.load('mcastd_pair', ebpf.assemble(pair_program.pair_program(), made))\n"
         "print([len(part) for part in bpf.elements(made['streams'], maps.kinds()['streams'], 8)])\n"
     )
     project = Path(__file__).parents[2]

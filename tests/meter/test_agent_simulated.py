@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from mcastd.config.feed_formats import FORMATS
 from mcastd.config.model import Feed, Streams
+from mcastd.config.value_types import GroupPort
 from mcastd.meter.agent import MeterAgent
 from mcastd.meter.desired import MeterDesired
-from mcastd.meter.packet import BUCKETS, KEY, STREAM_SIZE, At, encode_feed
+from mcastd.meter.packet import BUCKETS, KEY, PAIR_KEY, PAIR_SIZE, STREAM_SIZE, WINDOW, At, PairAt, encode_feed
 from mcastd.stream_status import StreamCount
 from mcastd.system import capabilities
 from tests.composed import ARTICLE, Host, Process, running
@@ -49,7 +50,7 @@ def entry(kernel: FakeBpf, ifindex: int, port: int = 5000) -> bytes:
     struct.pack_into("=Q", value, At.HISTOGRAM + 8 * (BUCKETS - 1), 1)
     value[At.WINDOW :] = bytes((0xFC,)) + b"\xff" * (STREAM_SIZE - At.WINDOW - 1)
     key = KEY.pack(ifindex, SOURCE.packed, GROUP.packed, port, 0)
-    kernel.named("mcastd_streams2")[key] = bytes(value)
+    kernel.named("mcastd_streams3")[key] = bytes(value)
     return key
 
 
@@ -118,7 +119,7 @@ async def test_the_next_process_goes_on_with_the_same_entries() -> None:
         await process.up()
         await until(lambda: host.ingress.programs.get(index(host)) == 2, "attached")
         await asyncio.sleep(1000.0)
-        assert host.bpf.named("mcastd_streams2").keys() == {key}
+        assert host.bpf.named("mcastd_streams3").keys() == {key}
         found = list((await process.agents.meter.read(None))([COUNT]))
         assert [one.packets for one in found[0].measured] == [2]
     host.close()
@@ -137,15 +138,15 @@ async def test_a_format_that_changes_while_no_process_runs_begins_the_numbers_ag
     async with running(config, host=host) as process:
         await process.up()
         await until(lambda: host.ingress.programs.get(index(host)) == 2, "attached")
-        assert host.bpf.named("mcastd_streams2").keys() == ({key} if is_same else set())
-        assert list(host.bpf.named("mcastd_feeds1").values()) == [encode_feed(FORMATS["pitch" if is_same else "rtp"])]
+        assert host.bpf.named("mcastd_streams3").keys() == ({key} if is_same else set())
+        assert list(host.bpf.named("mcastd_feeds2").values()) == [encode_feed(FORMATS["pitch" if is_same else "rtp"])]
     host.close()
 
 
 @simulated
 async def test_without_the_capability_a_note_says_what_is_not_measured() -> None:
     host = Host()
-    host.bpf.refuses = "bpf: map mcastd_streams2: CAP_BPF and CAP_NET_ADMIN are needed"
+    host.bpf.refuses = "bpf: map mcastd_streams3: CAP_BPF and CAP_NET_ADMIN are needed"
     async with running(host=host) as process:
         await process.up()
         await asyncio.sleep(1.0)
@@ -196,7 +197,7 @@ async def test_the_program_of_the_previous_process_does_not_stay_where_nothing_i
         await attached(process)
     assert index(host) in host.ingress.programs
     if why == "no capability":
-        host.bpf.refuses = "bpf: map mcastd_streams2: CAP_BPF and CAP_NET_ADMIN are needed"
+        host.bpf.refuses = "bpf: map mcastd_streams3: CAP_BPF and CAP_NET_ADMIN are needed"
     config = replace(ARTICLE, streams=Streams(meter="off" if why == "off" else "auto"))
     async with running(config, host=host) as process:
         await process.up()
@@ -255,11 +256,56 @@ async def test_entries_of_interfaces_and_streams_that_are_gone_are_removed() -> 
     kept = entry(kernel, 3)
     entry(kernel, 9999)
     await asyncio.sleep(700.0)
-    assert kernel.named("mcastd_streams2").keys() == {kept}
+    assert kernel.named("mcastd_streams3").keys() == {kept}
     await asyncio.sleep(2 * 86400.0)
-    assert not kernel.named("mcastd_streams2")
+    assert not kernel.named("mcastd_streams3")
     task.cancel()
     await alone.close()
+
+
+PAIR = Feed(label="p", sequence=FORMATS["cme-mdp3"], pair=(GroupPort(GROUP, 7), GroupPort(IPv4Address("239.2.1.1"), 8)))
+
+
+def pair_entry(kernel: FakeBpf, group: IPv4Address = GROUP) -> None:
+    """An entry in the map of pairs: of 100 numbers 3 were lost on A alone, and one is awaited on both."""
+    value = bytearray(PAIR_SIZE)
+    for at, number in ((PairAt.SIDES, 3), (PairAt.COMPARED, 100), (PairAt.LOST_A, 3), (PairAt.HISTOGRAMS, 96)):
+        struct.pack_into("=Q", value, at, number)
+    value[PairAt.WINDOW_A : PairAt.HISTOGRAMS] = 2 * (b"\xfe" + b"\xff" * (WINDOW // 8 - 1))
+    kernel.named("mcastd_pairs1")[PAIR_KEY.pack(group.packed, 7, 0)] = bytes(value)
+
+
+@simulated
+async def test_pairs_are_compared_and_shown_for_both_groups_and_begin_again_where_the_feed_has_changed() -> None:
+    async with running(replace(ARTICLE, feeds=(PAIR,))) as process:
+        await attached(process)
+        kernel, meter = process.host.bpf, process.agents.meter
+        assert len(kernel.named("mcastd_progs1")) == 1
+        (empty,) = (await meter.read(None)).pairs(None)
+        assert (empty.feed, empty.a, empty.b, empty.compared) == ("p", "239.1.1.1:7", "239.2.1.1:8", 0)
+        pair_entry(kernel)
+        pair_entry(kernel, IPv4Address("239.9.9.9"))
+        for group in (None, GROUP, PAIR.pair[1].group):
+            (found,) = (await meter.read(group)).pairs(group)
+            assert (found.compared, found.lost_a, found.lost_both, found.awaited_both) == (100, 3, 0, 1)
+            assert (found.a, sum(found.a_first), sum(found.b_first)) == ("239.1.1.1:7", 96, 0)
+        assert list((await meter.read(None)).pairs(IPv4Address("239.9.9.9"))) == []
+        await process.apply(replace(ARTICLE, feeds=(replace(PAIR, sequence=FORMATS["rtp"]),)))
+        assert {key[:4] for key in kernel.named("mcastd_pairs1")} == {IPv4Address("239.9.9.9").packed}
+
+
+@simulated
+async def test_without_a_pair_the_program_for_pairs_is_not_loaded_and_where_it_is_refused_a_note_says_so() -> None:
+    async with running() as process:
+        await attached(process)
+        host = process.host
+        assert (host.bpf.tried, host.bpf.named("mcastd_progs1")) == (1, {})
+        host.bpf.verifier = "too complex"
+        await process.apply(replace(ARTICLE, feeds=(PAIR,)))
+        assert process.agents.meter.status(0.0) == "A and B are not compared: too complex"
+        assert index(host) in host.ingress.programs
+        await asyncio.sleep(100.0)
+        assert host.bpf.tried == 2
 
 
 @simulated
@@ -267,5 +313,7 @@ async def test_a_reset_removes_the_entries() -> None:
     async with running() as process:
         await attached(process)
         entry(process.host.bpf, index(process.host))
+        pair_entry(process.host.bpf)
         await process.agents.meter.reset()
-        assert not process.host.bpf.named("mcastd_streams2")
+        assert not process.host.bpf.named("mcastd_pairs1")
+        assert not process.host.bpf.named("mcastd_streams3")

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from mcastd.config.feed_formats import FORMATS
 from mcastd.config.model import Feed
-from mcastd.meter.desired import FeedKey, of_any, sequences_of
-from mcastd.meter.packet import KEY
+from mcastd.config.value_types import GroupPort
+from mcastd.meter.desired import FeedKey, of_any, sequences_of, sides_of
+from mcastd.meter.packet import KEY, PairSide
 
 addresses = st.integers(0, 20).map(lambda number: IPv4Address("239.1.1.0") + number)
 ports = st.integers(1, 3)
@@ -38,3 +39,18 @@ def test_of_two_feeds_for_the_same_groups_and_port_the_first_holds() -> None:
         FeedKey(groups): FORMATS["rtp"],
         FeedKey(ranges): FORMATS["rtp"],
     }
+
+
+def test_a_pair_is_two_groups_of_the_feed_with_their_ports() -> None:
+    a, b = IPv4Address("239.1.1.1"), IPv4Address("239.2.1.1")
+    sides = GroupPort(a, 7), GroupPort(b, 8)
+    ported = Feed(label="x", groups=(IPv4Network("239.3.0.0/16"),), sequence=FORMATS["rtp"], pair=sides)
+    keys = FeedKey(IPv4Network(a), 7), FeedKey(IPv4Network(b), 8)
+    assert sequences_of([ported]).keys() == {*keys, FeedKey(IPv4Network("239.3.0.0/16"))}
+    assert sides_of([ported]) == {keys[0]: PairSide(1, a, 7), keys[1]: PairSide(2, a, 7)}
+    plain = Feed(
+        label="y", groups=(IPv4Network(a),), port=9, sequence=FORMATS["rtp"], pair=(GroupPort(a), GroupPort(b))
+    )
+    keys = FeedKey(IPv4Network(a), 9), FeedKey(IPv4Network(b), 9)
+    assert sequences_of([plain]).keys() == set(keys)
+    assert sides_of([plain]) == {keys[0]: PairSide(1, a, 9), keys[1]: PairSide(2, a, 9)}

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from mcastd.config.hours import parse
 from mcastd.config.model import Config, Feed, Group, Streams
+from mcastd.config.value_types import GroupPort
 from mcastd.streams.feeds import Feeds
 from mcastd.streams.schedule import Schedule
 from mcastd.streams.table import Key
@@ -50,6 +51,14 @@ def test_a_stream_is_of_the_feed_that_names_its_group_and_port() -> None:
     found = [(ONE, 5000), (ONE, 5001), (ONE, 5002), (TWO, 9), (THREE, 9), (IPv4Address("239.2.1.1"), 9)]
     labels = [None if (one := feeds.of(key(*place))) is None else one.label for place in found]
     assert labels == ["A", "B", "range", "any", "range", None]
+
+
+def test_the_sides_of_a_pair_are_of_the_feed_for_their_ports() -> None:
+    pair = GroupPort(ONE, 7), GroupPort(TWO, 8)
+    feeds = Feeds(Config(feeds=(Feed(label="pair", pair=pair, max_silence=5.0),)), None, 1000.0)
+    found = [feeds.of(key(*place)) for place in ((ONE, 7), (TWO, 8), (ONE, 8), (THREE, 7))]
+    assert [one and one.label for one in found] == ["pair", "pair", None, None]
+    assert silent(feeds, expecting(Config()), 1005.0, {TWO: 900.0}) == ["feed pair is silent: 239.1.1.2"]
 
 
 def test_a_group_of_a_feed_is_silent_if_it_is_wanted_and_named_or_has_arrived() -> None:
