@@ -19,6 +19,7 @@ from mcastd.system import capabilities
 from tests.composed import ARTICLE, Host, Process, running
 from tests.fakes.clock import simulated, until
 from tests.fakes.streams import SOURCE
+from tests.igmp.elections import queriers
 
 GROUP, OTHER, SSM_GROUP = IPv4Address("239.1.7.1"), IPv4Address("239.1.7.2"), IPv4Address("232.1.7.1")
 OURS, MACHINE, ROUTER = IPv4Address("192.168.1.1"), IPv4Address("192.168.1.20"), IPv4Address("192.168.1.9")
@@ -81,7 +82,7 @@ async def scene(config: Config = CONFIG, host: Host | None = None) -> AsyncItera
         if config.tunnels[0].pim is not None:
             await until(lambda: bool(own.pim.opened), "PIM")
             own.hello()
-        await until(lambda: process.agents.igmp.queriers() == {"eth1": True}, "the election")
+        await until(lambda: queriers(process.agents.igmp) == {"eth1": True}, "the election")
         await asyncio.sleep(1.0)
         yield Scene(own, process)
     if host is None:

@@ -19,6 +19,7 @@ from tests.composed import ARTICLE, Host, Process
 from tests.fakes.applications import Member
 from tests.fakes.clock import run, until
 from tests.fakes.streams import SOURCE
+from tests.igmp.elections import queriers
 from tests.simulator.world import joins
 
 GROUPS = tuple(IPv4Address("239.1.7.0") + n for n in range(4))
@@ -179,7 +180,7 @@ def test_in_the_end_whoever_wants_a_group_gets_it_and_nothing_else_is_joined(
             await scene.wait(1.0)
             await scene.reload(name)
             await until(lambda: scene.wanted() == scene.expected(last), "what is wanted", 120.0)
-            assert not last.forward or scene.process.agents.igmp.queriers() == {"eth1": True}
+            assert not last.forward or queriers(scene.process.agents.igmp) == {"eth1": True}
             behind = set(scene.machine) | {group for one in last.forward for group in one.static}
             await until(lambda: scene.received() == (behind if last.forward else set()), "forwarding", 120.0)
             if last.tunnels and last.tunnels[0].pim is not None:

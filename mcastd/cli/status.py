@@ -7,8 +7,6 @@ Examples: mcastd status
 """
 
 import argparse
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -18,6 +16,7 @@ import msgspec
 from mcastd import control
 from mcastd.cli.client import add_socket_arguments, socket_of
 from mcastd.cli.group_lines import duration, group_lines
+from mcastd.cli.watch import add_watch_arguments, watch
 from mcastd.status import (
     ChildStatus,
     FirewallStatus,
@@ -32,7 +31,6 @@ from mcastd.status import (
     TunnelStatus,
 )
 
-_CLEAR = "\x1b[H\x1b[2J"
 _SHOWN_GROUPS = 40
 _SHOWN_AUTO_RP = 10
 _SHOWN_ROUTES = 6
@@ -42,8 +40,7 @@ _GROUP = "{:<34} {:<10} {:<11} {:<15} {:<15} {:>7}  {}"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object with stable keys")
-    parser.add_argument("--watch", action="store_true", help="repeat every second until Ctrl-C")
+    add_watch_arguments(parser)
     parser.add_argument("--group", metavar="G", type=IPv4Address, help="one group: who wants it, and what arrives")
     parser.add_argument("--all", action="store_true", help=f"show every group, not only the first {_SHOWN_GROUPS}")
     add_socket_arguments(parser)
@@ -52,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask the daemon and print its status; returns the exit code."""
     path = socket_of(arguments)
-    while True:
+
+    def ask() -> tuple[str, bool]:
         if arguments.group is None:
             answer = control.ask(path, "status")
             status = msgspec.json.decode(answer, type=Status)
@@ -61,13 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
             answer = control.ask(path, "group", {"group": str(arguments.group)})
             report = msgspec.json.decode(answer, type=GroupReport)
             is_well, lines = all(join.problem is None for join in report.joins), group_lines(report)
-        text = answer.decode() if arguments.json else "\n".join(lines)
-        if arguments.watch and not arguments.json and sys.stdout.isatty():
-            print(_CLEAR, end="")
-        print(text, flush=True)
-        if not arguments.watch:
-            return 0 if is_well else 1
-        time.sleep(1.0)
+        return answer.decode() if arguments.json else "\n".join(lines), is_well
+
+    return watch(arguments, ask)
 
 
 def _lines(status: Status, everything: bool) -> Iterator[str]:

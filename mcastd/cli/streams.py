@@ -6,8 +6,6 @@ Examples: mcastd streams
 """
 
 import argparse
-import sys
-import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
@@ -18,20 +16,19 @@ from mcastd.cli import stream_losses, stream_measures, stream_pairs
 from mcastd.cli.client import add_socket_arguments, socket_of
 from mcastd.cli.group_lines import duration
 from mcastd.cli.processes import cgroup_path, of_sockets
+from mcastd.cli.watch import add_watch_arguments, watch
+from mcastd.config.value_types import seconds
 from mcastd.stream_status import SocketStatus, StreamCount, StreamsReport
 
-_CLEAR = "\x1b[H\x1b[2J"
 _ROW = "{:<15} {:>5} {:<15} {:<10} {:>12} {:>15} {:>9} {:>8} {:>7} {:>7}"
 _MEASURED = " {:>8} {:>8} {:>8}"
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TIMEOUT = 10.0  # seconds for the answer: tens of thousands of streams are read first
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("group", metavar="GROUP", type=IPv4Address, nargs="?", help="only the streams of this group")
-    parser.add_argument("--json", action="store_true", help="print one JSON object with stable keys")
-    parser.add_argument("--watch", action="store_true", help="repeat every second until Ctrl-C")
+    add_watch_arguments(parser)
     parser.add_argument("--since", metavar="D", type=_duration, help="only what arrived within, e.g., 10m; up to 25h")
     parser.add_argument("--reset", action="store_true", help="begin to count again from 0, all streams")
     add_socket_arguments(parser)
@@ -41,17 +38,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask the daemon and print what it has counted; returns the exit code."""
     path, is_one = socket_of(arguments), arguments.group is not None
     question = {"group": str(arguments.group or ""), "since": arguments.since, "reset": arguments.reset}
-    while True:
+
+    def ask() -> tuple[str, bool]:
         report = msgspec.json.decode(control.ask(path, "streams", question, _TIMEOUT), type=StreamsReport)
         report = msgspec.structs.replace(report, streams=tuple(sorted(report.streams, key=_order)))
-        text = msgspec.json.encode(report).decode() if arguments.json else "\n".join(_lines(report, is_one))
-        if arguments.watch and not arguments.json and sys.stdout.isatty():
-            print(_CLEAR, end="")
-        print(text, flush=True)
-        if not arguments.watch:
-            return 0 if report.problem is None else 1
         question["reset"] = False
-        time.sleep(1.0)
+        text = msgspec.json.encode(report).decode() if arguments.json else "\n".join(_lines(report, is_one))
+        return text, report.problem is None
+
+    return watch(arguments, ask)
 
 
 def _order(one: StreamCount) -> tuple[IPv4Address, int, IPv4Address, str]:
@@ -100,8 +95,7 @@ def _sockets(sockets: tuple[SocketStatus, ...]) -> Iterator[str]:
 
 def _duration(text: str) -> float:
     """Seconds: ``90``, ``90s``, ``10m``, ``2h``, ``1d``."""
-    number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1.0)
-    seconds = float(number) * unit
-    if not 1.0 <= seconds <= 25 * 3600.0:
+    found = seconds(text if text[-1:].isalpha() else f"{text}s")
+    if found is None or not 1.0 <= found <= 25 * 3600.0:
         raise ValueError(text)
-    return seconds
+    return found

@@ -111,13 +111,19 @@ def duration(low: float, high: float) -> ValueType:
     def parse(value: str | float) -> Any:
         if not isinstance(value, str):
             return _within(low, high, value, float(max(-1e12, min(value, 1e12))))
-        match = _DURATION.fullmatch(value)
-        if match is None:
+        found = seconds(value)
+        if found is None:
             raise WrongValueError(f"{shown(value)} is no duration")
-        return _within(low, high, value, float(match[1]) * _UNITS[match[2]])
+        return _within(low, high, value, found)
 
     hint = ', as seconds or as "500ms", "30s", "5m", "4h", "1d"'
     return _of(f"a duration from {spell(low)} to {spell(high)}", low, parse, hint, (str, int, float))
+
+
+def seconds(text: str) -> float | None:
+    """A duration in the syntax of the file; None if it is none."""
+    match = _DURATION.fullmatch(text)
+    return None if match is None else float(match[1]) * _UNITS[match[2]]
 
 
 def spell(seconds: float) -> str:

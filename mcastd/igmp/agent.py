@@ -36,7 +36,7 @@ _SLICE: Final = 32  # groups that are passed on in one turn
 
 
 class IgmpAgent:
-    """IGMP towards hosts. ``on_change`` is called after ``queriers`` or the problems have changed."""
+    """IGMP towards hosts. ``on_change`` is called after ``elections`` or the problems have changed."""
 
     name: Final = "igmp"
 
@@ -93,8 +93,7 @@ class IgmpAgent:
 
     async def _follow(self) -> None:
         """Follow the host's interfaces while there are any in the configuration. Raises HostError."""
-        async with self._links, self._links.changes() as changes, asyncio.TaskGroup() as group:
-            self._links.limit_routes(())
+        async with self._links, self._links.changes_of_links() as changes, asyncio.TaskGroup() as group:
             self.wake.set()  # for what has changed before
             following = group.create_task(self.wake.follow(changes))
             while self._desired.interfaces:
@@ -117,10 +116,6 @@ class IgmpAgent:
         self._timer = self._passing = None
 
     # Questions
-
-    def queriers(self) -> dict[str, bool]:
-        """By name the interfaces that are there, and whether we forward: no other router is the querier."""
-        return {name: one.querier.is_querier for name, one in self._interfaces.items()}
 
     def elections(self) -> dict[str, Election]:
         """How it stands on each interface that is there."""

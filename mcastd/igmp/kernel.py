@@ -5,7 +5,7 @@ The real ones are ``mcastd.system.netlink`` and ``mcastd.igmp.transport``.
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Protocol
 
 from mcastd.igmp.settings import IgmpInterface
@@ -21,11 +21,8 @@ class Links(Protocol):
     async def __aexit__(self, *_error: object) -> None:
         """Close the socket."""
 
-    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
-        """Notifications of changes of links and addresses, among others."""
-
-    def limit_routes(self, networks: Collection[IPv4Network]) -> None:
-        """Receive notifications of only those changes of routes that overlap with these networks."""
+    def changes_of_links(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
+        """Notifications of changes of links and addresses."""
 
     async def link(self, name: str) -> Link | None:
         """The link of that name; None if it does not exist."""

@@ -60,6 +60,12 @@ class Netlink:
             finally:
                 self._changes = None
 
+    @asynccontextmanager
+    async def changes_of_links(self) -> AsyncIterator[AsyncIterator[None]]:
+        """Receive a notification after changes of links and addresses alone, beside ``changes`` or without it."""
+        with closing(rtnetlink.Changes(rtnetlink.LINKS)) as found:
+            yield aiter(found)
+
     def limit_routes(self, networks: Collection[IPv4Network]) -> None:
         """Receive notifications of only those changes of routes that overlap with these networks."""
         if self._changes is not None:

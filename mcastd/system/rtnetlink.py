@@ -36,6 +36,7 @@ _ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
 _TYPE_MASK: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _U32: Final = struct.Struct("=I")
 ALL: Final = (1, 5, 7, 8, 24)  # RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV4_NETCONF
+LINKS: Final = (1, 5)
 SYSCTLS: Final = (24,)
 _SLICE: Final = 32768  # bytes that the kernel makes of a dump at a time
 _COMPARED: Final = 200  # networks: a longer filter is refused (net.core.optmem_max)

@@ -48,6 +48,8 @@ class FakeNetlink:
         with self._kernel.notifications.subscribed() as notifications:
             yield notifications
 
+    changes_of_links = changes
+
     def limit_routes(self, networks: Collection[IPv4Network]) -> None:
         self.watched = set(networks)
 

@@ -26,6 +26,7 @@ from tests.fakes.igmp_transport import FakeSegments, FakeTransport
 from tests.fakes.kernel import FakeKernel
 from tests.fakes.memory import MemoryLog
 from tests.fakes.netlink import FakeNetlink
+from tests.igmp.elections import queriers
 from tests.loops import looping
 
 US, LOWER, HOST, OTHER = (IPv4Address(f"10.1.1.{n}") for n in (5, 2, 20, 21))
@@ -95,7 +96,7 @@ async def running(*, plugged: bool = True) -> AsyncIterator[Bench]:
 async def test_hosts_are_asked_at_once_and_what_they_report_is_desired() -> None:
     async with running() as bench:
         assert bench.transport.sent[0] == (IPv4Address("224.0.0.1"), Query(3, 2.0, robustness=2, interval=10.0))
-        assert bench.agent.queriers() == {"eth1": True}
+        assert queriers(bench.agent) == {"eth1": True}
         bench.transport.message(HOST, JOIN)
         assert bench.desired() == ANY
         assert bench.downstream.of("eth1").origins(GROUP, None) == (HOSTS,)
@@ -116,11 +117,11 @@ async def test_hosts_are_asked_at_once_and_what_they_report_is_desired() -> None
 async def test_an_interface_may_come_late_go_and_come_back() -> None:
     async with running(plugged=False) as bench:
         assert bench.status() == QuerierStatus()
-        assert bench.agent.queriers() == {}
+        assert queriers(bench.agent) == {}
         bench.plug(None)
         await until(lambda: bench.problems() == ["downstream_without_address"])
         bench.kernel.add_address("eth1", (IPv4Interface(f"{US}/24"), None))
-        await until(lambda: bench.agent.queriers() == {"eth1": True}, seconds=1)
+        await until(lambda: queriers(bench.agent) == {"eth1": True}, seconds=1)
         bench.transport.message(HOST, JOIN)
         before = bench.transport
         bench.kernel.delete_link("eth1")
@@ -128,11 +129,11 @@ async def test_an_interface_may_come_late_go_and_come_back() -> None:
         assert before.closed
         assert bench.status() == QuerierStatus()
         bench.plug()
-        await until(lambda: bench.agent.queriers() == {"eth1": True}, seconds=1)
+        await until(lambda: queriers(bench.agent) == {"eth1": True}, seconds=1)
         assert bench.transport is not before
         assert len(bench.transport.queries()) == 1
         bench.kernel.set_link("eth1", up=False)
-        await until(lambda: bench.agent.queriers() == {}, seconds=1)
+        await until(lambda: queriers(bench.agent) == {}, seconds=1)
 
 
 @simulated
@@ -193,7 +194,7 @@ async def test_another_querier_is_shown_and_an_older_one_is_named() -> None:
     async with running() as bench:
         changes = bench.changes
         bench.transport.message(LOWER, Query(2, 2.0))
-        assert bench.agent.queriers() == {"eth1": False}
+        assert queriers(bench.agent) == {"eth1": False}
         assert bench.changes > changes
         status = bench.status()
         assert (status.state, status.querier, status.version) == ("non-querier", str(LOWER), 2)
@@ -201,7 +202,7 @@ async def test_another_querier_is_shown_and_an_older_one_is_named() -> None:
         assert [record for record in bench.log.records if record["event"] == "older_querier"] == [
             {"event": "older_querier", "level": "warning", "interface": "eth1", "querier": LOWER, "version": 2}
         ]
-        await until(lambda: bench.agent.queriers() == {"eth1": True}, seconds=22)
+        await until(lambda: queriers(bench.agent) == {"eth1": True}, seconds=22)
 
 
 @simulated
@@ -350,7 +351,7 @@ async def test_notifications_that_cannot_be_had_are_a_problem_until_they_can() -
         await until(lambda: bench.problems() == ["igmp_failed"], seconds=3)
         del bench.netlink.refused["open"]
         await until(lambda: bench.problems() == [], seconds=3)
-        assert bench.agent.queriers() == {"eth1": True}
+        assert queriers(bench.agent) == {"eth1": True}
 
 
 @simulated
@@ -445,7 +446,7 @@ async def test_an_address_that_is_away_for_a_moment_ends_nothing() -> None:
         bench.kernel.delete_address("eth1", address)
         await until(lambda: bench.problems() == ["downstream_without_address"], seconds=1)
         await asyncio.sleep(3)
-        assert (bench.desired(), bench.agent.queriers()) == (ANY, {"eth1": True})
+        assert (bench.desired(), queriers(bench.agent)) == (ANY, {"eth1": True})
         bench.kernel.add_address("eth1", address)
         await until(lambda: bench.problems() == [], seconds=1)
         assert bench.transport is not before
@@ -454,7 +455,7 @@ async def test_an_address_that_is_away_for_a_moment_ends_nothing() -> None:
         bench.transport.message(HOST, JOIN)
         await asyncio.sleep(9)
         assert bench.desired() == ANY
-        await until(lambda: bench.agent.queriers() == {}, seconds=4)
+        await until(lambda: queriers(bench.agent) == {}, seconds=4)
         assert bench.desired() == DesiredGroup()
 
 
