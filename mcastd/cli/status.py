@@ -17,6 +17,7 @@ from mcastd import control
 from mcastd.cli.client import add_socket_arguments, socket_of
 from mcastd.cli.group_lines import duration, group_lines
 from mcastd.cli.watch import add_watch_arguments, watch
+from mcastd.listed import listed
 from mcastd.status import (
     ChildStatus,
     FirewallStatus,
@@ -145,8 +146,7 @@ def _tunnel(tunnel: TunnelStatus, is_expected: bool) -> Iterator[str]:
     yield from _given("  MTU {} ({})", tunnel.mtu, tunnel.mtu_reason)
     yield from _given("  problem: {}", tunnel.problem)
     routes = [route.prefix if route.state == "up" else f"{route.prefix} ({route.state})" for route in tunnel.routes]
-    more = f" and {len(routes) - _SHOWN_ROUTES} more" if len(routes) > _SHOWN_ROUTES else ""
-    yield from _given("  routes: {}{}", ", ".join(routes[:_SHOWN_ROUTES]), more)
+    yield from _given("  routes: {}", listed(routes, _SHOWN_ROUTES))
     for route in tunnel.routes:
         yield from _given("    {1}: {0}", route.problem, route.prefix)
     yield from _given("  dropped: {}", _counters(tunnel.dropped))

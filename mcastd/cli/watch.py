@@ -15,7 +15,7 @@ def add_watch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def watch(arguments: argparse.Namespace, ask: Callable[[], tuple[str, bool]]) -> int:
-    """Print what ``ask`` returns, with ``--watch`` every second. It also says whether all is well: exit code 0, else 1."""
+    """Print what ``ask`` returns, with ``--watch`` every second. It says, too, if all is well: exit code 0, else 1."""
     while True:
         text, is_well = ask()
         if arguments.watch and not arguments.json and sys.stdout.isatty():

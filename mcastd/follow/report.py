@@ -1,11 +1,11 @@
 """What status says of applications, and what is wrong. Pure."""
 
-from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
 from mcastd.follow.applications import Applications
+from mcastd.listed import listed
 from mcastd.membership import NOTHING, Membership
 from mcastd.problems import Problem
 from mcastd.status import ApplicationsStatus, NotFollowedStatus
@@ -39,14 +39,9 @@ def problems(applications: Applications, problem: str | None, refused: str | Non
     if count := len(applications.waiting):
         limit = f"tunnels.{name}.follow_limit = {applications.tunnel.limit}"
         text = f"{limit} is reached: {count} more that applications have joined are not joined upstream"
-        yield Problem("follow_limit_reached", name, f"{text}: {_names(applications.waiting, count)}")
+        yield Problem("follow_limit_reached", name, f"{text}: {listed(applications.waiting, _NAMED)}")
     elif refused is not None:
         yield Problem("follow_limit_reached", name, refused)
-    if count := len(applications.lost):
+    if applications.lost:
         text = f"{name} was deleted and made again, and applications lost what they had joined on it: "
-        yield Problem("memberships_lost", name, f"{text}{_names(applications.lost, count)}; restart them")
-
-
-def _names(groups: Iterable[IPv4Address], count: int) -> str:
-    more = f" and {count - _NAMED} more" if count > _NAMED else ""
-    return ", ".join(map(str, islice(groups, _NAMED))) + more
+        yield Problem("memberships_lost", name, f"{text}{listed(applications.lost, _NAMED)}; restart them")

@@ -17,6 +17,7 @@ from mcastd.errors import HostError
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.igmp_host.filters import Filter, filters
 from mcastd.igmp_host.membership_sockets import MOST_SOCKETS, MembershipSocket, MembershipSockets
+from mcastd.listed import listed
 from mcastd.problems import Problem, ProblemCode
 from mcastd.status import GroupStatus
 from mcastd.system import membership_socket, multicast_addresses
@@ -251,12 +252,12 @@ class IgmpHostAgent:
             await asyncio.sleep(0)
         log = self._log.bind(tunnel=link.settings.name)
         if joined:
-            log.info("igmp_joined", groups=_listed(joined))
+            log.info("igmp_joined", groups=listed(joined, _MAX_LISTED, ","))
         if left:
-            log.info("igmp_left", groups=_listed(left))
+            log.info("igmp_left", groups=listed(left, _MAX_LISTED, ","))
         if link.failed and not had_failed:
             reason = next(iter(link.failed.values()))
-            log.warning("igmp_join_failed", groups=_listed(list(link.failed)), problem=reason)
+            log.warning("igmp_join_failed", groups=listed(link.failed, _MAX_LISTED, ","), problem=reason)
         if bool(link.failed) != had_failed:
             self._on_change()
 
@@ -306,8 +307,3 @@ def _tunnel(name: str) -> str:
 def _number(name: str) -> int:
     number = name.rpartition("-")[2]
     return int(number) if number.isdecimal() else 0
-
-
-def _listed(groups: Sequence[IPv4Address]) -> str:
-    others = len(groups) - _MAX_LISTED
-    return ",".join(map(str, groups[:_MAX_LISTED])) + (f" and {others} more" if others > 0 else "")

@@ -20,6 +20,7 @@ from mcastd.ipsec.loading import load, must_wait
 from mcastd.ipsec.ownership import CONN
 from mcastd.ipsec.sas import IkeSa, Section
 from mcastd.ipsec.state import PeerState
+from mcastd.listed import listed
 from mcastd.problems import AuthenticationCode, Problem
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
@@ -152,8 +153,7 @@ class Loader:
             return None
         if not self._others or problem.code not in _BY_KEY:
             return problem
-        more = f" and {len(self._others) - _LISTED} more" if len(self._others) > _LISTED else ""
-        keys = ", ".join(self._others[:_LISTED]) + more
+        keys = listed(self._others, _LISTED)
         text = f"charon also has pre-shared keys of other programs ({keys}), but does not say for which identities"
         return Problem(problem.code, problem.subject, f"{problem.text}; {text}")
 

@@ -12,6 +12,7 @@ from random import Random
 from typing import Final
 
 from mcastd.errors import DecodeError
+from mcastd.listed import listed
 from mcastd.membership import Membership
 from mcastd.net import ipv4
 from mcastd.pim import effects
@@ -254,9 +255,9 @@ class PimAgent:
             case effects.BootstrapRouterChanged():
                 log.info("bootstrap_router", bootstrap_router=event.bootstrap_router, priority=event.priority)
             case effects.RpSetChanged():
-                log.info("rp_set_changed", ranges=event.ranges, rps=_listed(event.rps))
+                log.info("rp_set_changed", ranges=event.ranges, rps=listed(event.rps, _MAX_RPS, ","))
             case effects.AutoRpChanged():
-                log.info("auto_rp_changed", ranges=event.ranges, rps=_listed(event.rps))
+                log.info("auto_rp_changed", ranges=event.ranges, rps=listed(event.rps, _MAX_RPS, ","))
 
     # Packets
 
@@ -314,11 +315,6 @@ class PimAgent:
 def _close(link: _Link) -> None:
     if link.transport is not None:
         link.transport.close()
-
-
-def _listed(rps: tuple[IPv4Address, ...]) -> str:
-    others = len(rps) - _MAX_RPS
-    return ",".join(map(str, rps[:_MAX_RPS])) + (f" and {others} more" if others > 0 else "")
 
 
 def _log_entries(

@@ -10,8 +10,9 @@ from ipaddress import IPv4Address
 from typing import Final, TypeAlias
 
 from mcastd.config.model import Config, Feed
+from mcastd.listed import listed
 from mcastd.problems import Problem
-from mcastd.streams.limits import named
+from mcastd.streams.limits import NAMED
 from mcastd.streams.schedule import Schedule
 from mcastd.streams.table import Key
 
@@ -82,7 +83,7 @@ class Feeds:
             if schedule.is_silent(hours, max(last, wanted, self._since[name]), feed.max_silence, now):
                 silent.setdefault(name, []).append(group)
         self._silent = {
-            name: Problem("feed_silent", name, f"feed {name} is silent: {named(sorted(groups))}")
+            name: Problem("feed_silent", name, f"feed {name} is silent: {listed(sorted(groups), NAMED)}")
             for name, groups in silent.items()
         }
 

@@ -1,15 +1,16 @@
 """The groups of the file that are silent for longer than their ``max_silence``. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from mcastd.config.model import Config
+from mcastd.listed import listed
 from mcastd.problems import Problem
 from mcastd.streams import table
 from mcastd.streams.schedule import Expected, Schedule
 
-_NAMED: Final = 5  # groups in the text of a problem
+NAMED: Final = 5  # groups in the text of a problem
 
 
 class Limited(NamedTuple):
@@ -44,16 +45,9 @@ def beyond(
         if schedule.is_silent(one.hours, max(last.get(place, 0.0), one.since), one.limit, now):
             silent.setdefault(one.tunnel, []).append(one.group)
     return {
-        name: Problem("group_silent", name, f"silent on tunnel {name} beyond max_silence: {named(groups)}")
+        name: Problem("group_silent", name, f"silent on tunnel {name} beyond max_silence: {listed(groups, NAMED)}")
         for name, groups in silent.items()
     }
-
-
-def named(groups: Iterable[IPv4Address]) -> str:
-    """The first groups, and how many more there are."""
-    found = list(groups)
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return ", ".join(map(str, found[:_NAMED])) + more
 
 
 def hours_of(config: Config) -> Iterator[Expected]:

@@ -4,6 +4,7 @@ import struct
 from ipaddress import IPv4Address
 
 from mcastd.errors import DecodeError
+from mcastd.listed import listed
 from mcastd.net.checksum import internet_checksum
 
 _QUERY, _REPORT_V1, _REPORT_V2, _LEAVE, _REPORT_V3 = 0x11, 0x12, 0x16, 0x17, 0x22
@@ -15,7 +16,7 @@ _RECORDS = {
     5: "joins {group} for {sources}",
     6: "leaves {group} for {sources}",
 }
-_SHOWN = 4
+SHOWN = 4
 
 
 def words(message: bytes) -> str:
@@ -47,21 +48,15 @@ def _records(message: bytes) -> str:
         end = at + 8 + 4 * sources
         if len(message) < end + 4 * auxiliary:
             raise DecodeError("igmp_records")
-        listed = [str(IPv4Address(message[offset : offset + 4])) for offset in range(at + 8, end, 4)]
-        found.append(_record(kind, str(IPv4Address(group)), listed))
+        addresses = [str(IPv4Address(message[offset : offset + 4])) for offset in range(at + 8, end, 4)]
+        found.append(_record(kind, str(IPv4Address(group)), addresses))
         at = end + 4 * auxiliary
-    return shortened(found) or "nothing"
+    return listed(found, SHOWN) or "nothing"
 
 
 def _record(kind: int, group: str, sources: list[str]) -> str:
     if kind == 3 and not sources:
         return f"leaves {group}"
-    excluded = f" except {shortened(sources)}" if kind in (2, 4) and sources else ""
+    excluded = f" except {listed(sources, SHOWN)}" if kind in (2, 4) and sources else ""
     text = _RECORDS.get(kind, f"record of type {kind} of {{group}}")
-    return text.format(group=group, sources=shortened(sources) or "no source") + excluded
-
-
-def shortened(items: list[str]) -> str:
-    """The first items of a list, and how many more there are."""
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more
+    return text.format(group=group, sources=listed(sources, SHOWN) or "no source") + excluded

@@ -5,8 +5,9 @@ Scapy knows two of the types, and stops decoding a Hello at the first option tha
 
 from collections.abc import Callable
 
+from mcastd.listed import listed
 from mcastd.pim import messages, packet
-from mcastd.tools.trace.igmp import shortened
+from mcastd.tools.trace.igmp import SHOWN
 
 
 def words(message: bytes) -> str:
@@ -26,7 +27,7 @@ def _hello(body: bytes) -> str:
         parts.append(special.get(hello.holdtime, f"holdtime {hello.holdtime}"))
     parts += [f"generation 0x{hello.generation_id:08x}"] if hello.generation_id is not None else []
     parts += [f"DR priority {hello.dr_priority}"] if hello.dr_priority is not None else []
-    parts += [f"also {shortened([str(address) for address in hello.addresses])}"] if hello.addresses else []
+    parts += [f"also {listed(hello.addresses, SHOWN)}"] if hello.addresses else []
     return ", ".join(parts)
 
 
@@ -34,7 +35,7 @@ def _join_prune(body: bytes) -> str:
     message = packet.decode_join_prune(body)
     joins = [_entry(entry, source) for entry in message.groups for source in entry.joined]
     prunes = [_entry(entry, source) for entry in message.groups for source in entry.pruned]
-    said = [f"{word} {shortened(entries)}" for word, entries in (("Join", joins), ("Prune", prunes)) if entries]
+    said = [f"{word} {listed(entries, SHOWN)}" for word, entries in (("Join", joins), ("Prune", prunes)) if entries]
     return f"{' and '.join(said) or 'Join/Prune of nothing'} to {message.upstream}, holdtime {message.holdtime}"
 
 
@@ -64,12 +65,12 @@ def _assert(body: bytes) -> str:
 def _bootstrap(body: bytes) -> str:
     message = messages.decode_bootstrap(body)
     rps = [f"{rp.address} for {entry.groups}" for entry in message.ranges for rp in entry.rps]
-    return f"Bootstrap of {message.address}, priority {message.priority}, RP {shortened(rps) or 'none'}"
+    return f"Bootstrap of {message.address}, priority {message.priority}, RP {listed(rps, SHOWN) or 'none'}"
 
 
 def _candidate_rp(body: bytes) -> str:
     message = messages.decode_candidate_rp(body)
-    ranges = shortened([str(prefix) for prefix in message.ranges]) or "224.0.0.0/4"
+    ranges = listed(message.ranges, SHOWN) or "224.0.0.0/4"
     return f"Candidate-RP-Advertisement of {message.address} for {ranges}, holdtime {message.holdtime}"
 
 

@@ -3,6 +3,7 @@
 from ipaddress import IPv4Address
 from typing import Final
 
+from mcastd.listed import listed
 from mcastd.status import NotFollowedReason
 from mcastd.tools.doctor.facts import Facts, TunnelView
 from mcastd.tools.doctor.finding import Cause, Note, here
@@ -51,8 +52,8 @@ def memberships(facts: Facts) -> Found:
     for view in facts.views():
         lost = view.status.applications.lost if view.status.applications is not None else ()
         if lost:
-            name, more = view.tunnel.name, f" and {len(lost) - _LISTED} more" if len(lost) > _LISTED else ""
-            saw = f"applications had joined {', '.join(lost[:_LISTED])}{more} on {name}, and are members no longer"
+            name = view.tunnel.name
+            saw = f"applications had joined {listed(lost, _LISTED)} on {name}, and are members no longer"
             found = sorted({one for group in lost for one in _candidates(facts, view, IPv4Address(group))})
             applications = ", ".join(found[:_LISTED]) or "the applications"
             yield Application.MEMBERSHIPS_LOST.found(saw, applications=applications, tunnel=name)
