@@ -5,9 +5,9 @@
     struct nlmsghdr          length 32, type 16, flags 16, sequence 32, port 32
     xfrm_aevent_id           destination 128, SPI 32, family 16, protocol 8, padding 8, source 128, flags 32, reqid 32,
                              then attributes
-    xfrm_replay_state        sent 32, highest received 32, bitmap 32: bit 0 is the highest
+    xfrm_replay_state        sent 32, highest received 32, bitmap 32
     xfrm_replay_state_esn    words of the bitmap 32, sent 32, highest received 32, the high halves of both 32 each,
-                             window 32, bitmap: a ring, in which number 1 has bit 0
+                             window 32, bitmap
     xfrm_lifetime_cur        bytes 64, packets 64, added 64, used 64
 
 The SPI is in network order, all else in that of the host. The kernel reads both states of an SA under one lock, so that
@@ -33,7 +33,6 @@ _NLMSG_ERROR, _NEWAE, _GETAE = 2, 0x1E, 0x1F
 _NLM_F_REQUEST: Final = 1
 _AF_INET, _ESP = 2, 50
 _LTIME_VAL, _REPLAY_VAL, _REPLAY_ESN_VAL = 9, 10, 23  # XFRMA_*
-_WINDOW: Final = 32  # bits of the bitmap of xfrm_replay_state
 
 
 class Sa(NamedTuple):
@@ -44,19 +43,15 @@ class Sa(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """What an SA has received: the highest sequence number, and how many packets.
-
-    ``open`` are the numbers that have not come and would still be taken, in the replay window.
-    """
+    """What an SA has received: the highest sequence number, and how many packets."""
 
     highest: int
     packets: int
-    open: int = 0
 
     @property
-    def lost(self) -> int:
-        """How many packets have not come, or came later than the replay window allows."""
-        return self.highest - self.packets - self.open
+    def missing(self) -> int:
+        """How many have not come, or came later than the replay window allows."""
+        return self.highest - self.packets
 
 
 def ask(sa: Sa) -> bytes:
@@ -79,25 +74,14 @@ def answer(datagram: bytes) -> Replay | None:
     found = _attributes(datagram[:length])
     try:
         packets = _LIFETIME.unpack_from(found[_LTIME_VAL])[1]
-        replay = _esn(found[_REPLAY_ESN_VAL]) if _REPLAY_ESN_VAL in found else _plain(found[_REPLAY_VAL])
+        if _REPLAY_ESN_VAL in found:
+            _, _, low, _, high, _ = _REPLAY_ESN.unpack_from(found[_REPLAY_ESN_VAL])
+            highest = high << 32 | low
+        else:
+            _, highest, _ = _REPLAY.unpack_from(found[_REPLAY_VAL])
     except (KeyError, struct.error) as error:
         raise DecodeError("incomplete") from error
-    return None if replay is None else Replay(replay[0], packets, replay[1])
-
-
-def _plain(value: bytes) -> tuple[int, int] | None:
-    _, highest, bitmap = _REPLAY.unpack_from(value)
-    return (highest, min(highest, _WINDOW) - bitmap.bit_count()) if highest else None
-
-
-def _esn(value: bytes) -> tuple[int, int] | None:
-    words, _, low, _, high, window = _REPLAY_ESN.unpack_from(value)
-    bitmap = value[_REPLAY_ESN.size :][: 4 * words]
-    if len(bitmap) < 4 * words or window > 32 * words:
-        raise DecodeError("bitmap")
-    highest = high << 32 | low
-    received = int.from_bytes(bitmap).bit_count()
-    return (highest, min(highest, window) - received) if highest and window else None
+    return Replay(highest, packets) if highest else None
 
 
 def _attributes(message: bytes) -> dict[int, bytes]:

@@ -1,22 +1,42 @@
 """What was lost of the ESP packets of a CHILD_SA, over its rekeyings. Sans-IO.
 
-An SA counts from 0, and the one that it replaces goes on receiving for some seconds: what is lost is the sum of what
-each SA has lost since it was read first. Of the first SA of a CHILD_SA in this process that is from then on; of later
-ones from their begin.
+An SA counts from 0, and the one that it replaces goes on receiving for some seconds: what is lost is the sum of what is
+missing of each. Of the first SA of a CHILD_SA in this process that is since it was read first; of later ones since
+their begin. What comes late is missing until then.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from mcastd.net.xfrm import Replay, Sa
+
+
+class _Read(NamedTuple):
+    """An SA as it was read last; ``before`` is what was missing of it that does not count."""
+
+    found: Replay
+    before: int
+
+    @property
+    def missing(self) -> int:
+        return max(0, self.found.missing - self.before)
 
 
 class Esp:
     """The SAs of one CHILD_SA."""
 
     def __init__(self) -> None:
-        self.lost: int | None = None  # packets; None while no SA has been read
+        self._is_known = False  # whether an SA was read
+        self._gone = 0  # what was missing of SAs that are gone
         self._current: Sa | None = None  # the one that charon names
-        self._read: dict[Sa, Replay | None] = {}  # what was read last; None: nothing yet
+        self._read: dict[Sa, _Read | None] = {}  # None: nothing was read yet
+
+    @property
+    def lost(self) -> int | None:
+        """How many packets; None while no SA has been read."""
+        return (
+            self._gone + sum(one.missing for one in self._read.values() if one is not None) if self._is_known else None
+        )
 
     def configure(self, current: Sa | None) -> None:
         """Set the SA; the one before is read until it is gone."""
@@ -30,21 +50,21 @@ class Esp:
 
     def take(self, sa: Sa, found: Replay | None) -> None:
         """Take what an SA has received by now, or that the kernel does not have it."""
+        last = self._read.get(sa)
         if found is None:
             if sa != self._current:
                 self._read.pop(sa, None)
+                self._gone += last.missing if last is not None else 0
             return
-        before = self._read.get(sa)
-        if before is None:
-            more = 0 if self.lost is None else max(0, found.lost)
-        elif found.packets < before.packets:  # installed again with its numbers: the other side has another address
-            more = 0
-        else:
-            more = max(0, found.lost - before.lost)
-            if found.lost < before.lost:  # a replay window below 32: what seemed to have left it had not
-                found = found._replace(open=found.open - (before.lost - found.lost))
-        self.lost = (self.lost or 0) + more
-        self._read[sa] = found
+        before = 0 if last is None else last.before
+        if last is None and not self._is_known:
+            before = found.missing
+        elif last is not None and found.packets < last.found.packets:
+            # It was installed again with its numbers: the other side has another address.
+            self._gone += last.missing
+            before = found.missing
+        self._is_known = True
+        self._read[sa] = _Read(found, before)
 
 
 class EspLosses:

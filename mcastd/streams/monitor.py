@@ -174,8 +174,11 @@ class Monitor:
             name: count - step.host.get(name, 0 if name.startswith(_FROM_0) else count)
             for name, count in self._host.items()
         }
-        # Where a counter is lower than it was, its interface was created again and counts from 0.
-        return {name: count if count >= 0 else self._host[name] for name, count in grown.items()}, step.time
+        # Where a counter is lower than it was, its interface was created again, and counts from 0; ESP came late.
+        return {
+            name: count if count >= 0 else 0 if name.startswith("esp/") else self._host[name]
+            for name, count in grown.items()
+        }, step.time
 
     def sized(self, name: str, count: int) -> None:
         """Take how many elements a set has: where it is full the kernel counts no other streams, and says nothing."""
