@@ -15,10 +15,10 @@ from mcastd import control
 from mcastd.cli import stream_losses, stream_measures, stream_pairs
 from mcastd.cli.client import add_socket_arguments, socket_of
 from mcastd.cli.group_lines import duration
-from mcastd.cli.processes import cgroup_path, of_sockets
 from mcastd.cli.watch import add_watch_arguments, watch
 from mcastd.config.value_types import seconds
 from mcastd.stream_status import SocketStatus, StreamCount, StreamsReport
+from mcastd.system.processes import cgroup_path, of_sockets
 
 _ROW = "{:<15} {:>5} {:<15} {:<10} {:>12} {:>15} {:>9} {:>8} {:>7} {:>7}"
 _MEASURED = " {:>8} {:>8} {:>8}"
@@ -87,7 +87,8 @@ def _sockets(sockets: tuple[SocketStatus, ...]) -> Iterator[str]:
     if sockets:
         yield "sockets that are bound to these ports:"
     for one in sockets:
-        who = ", ".join(names.get(one.inode, [])) or f"a process of uid {one.uid} (its name is for root)"
+        processes = ", ".join(f"{name} ({pid})" for pid, name in names.get(one.inode, {}).items())
+        who = processes or f"a process of uid {one.uid} (its name is for root)"
         cgroup = cgroup_path(one.cgroup)
         taken = f"{one.queued} of {one.receive_buffer} bytes taken, {one.dropped} dropped"
         yield f"  {one.address} port {one.port}: {who}{f', cgroup {cgroup}' if cgroup else ''}, {taken}"

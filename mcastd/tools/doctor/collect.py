@@ -6,7 +6,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -22,6 +22,7 @@ from mcastd.errors import ConfigError, ControlError, HostError
 from mcastd.status import Status
 from mcastd.system import ipmr
 from mcastd.system.netlink import Netlink
+from mcastd.system.processes import of_sockets
 from mcastd.tools.doctor import proc
 from mcastd.tools.doctor.facts import Downstream, Facts, Feature, Interface, TunnelFacts
 from mcastd.tools.doctor.listen import DeliveryTap, EspTap, GreTap, LeavingTap, StreamTap
@@ -241,7 +242,8 @@ def _have_lost(status: Status) -> bool:
 
 def _holders(counted: proc.Proc) -> dict[int, str]:
     """The process that has each UDP socket, by the socket's inode."""
-    return {inode: name for _, name, inodes in _processes(counted) for inode in inodes}
+    found = of_sockets([one.inode for one in counted.sockets])
+    return {inode: _named(pid, name) for inode, processes in found.items() for pid, name in processes.items()}
 
 
 def _port_holders(config: Config, counted: proc.Proc) -> dict[int, str]:
@@ -250,22 +252,16 @@ def _port_holders(config: Config, counted: proc.Proc) -> dict[int, str]:
     charon = _listener(config.daemon.vici_socket)
     if not ports or not charon:
         return {}
-    others = ((name, inodes) for pid, name, inodes in _processes(counted) if pid != charon)
-    return {ports[inode]: name for name, inodes in others for inode in inodes if inode in ports}
+    return {
+        ports[inode]: _named(pid, name)
+        for inode, processes in of_sockets(ports).items()
+        for pid, name in processes.items()
+        if pid != charon
+    }
 
 
-def _processes(counted: proc.Proc) -> Iterator[tuple[int, str, list[int]]]:
-    """The processes that have UDP sockets: the number, a name for people, and the inodes of their sockets."""
-    inodes = {f"socket:[{one.inode}]": one.inode for one in counted.sockets}
-    for process in (entry for entry in _PROC.iterdir() if entry.name.isdigit()):
-        mine = []
-        with suppress(OSError):  # it may end meanwhile
-            for entry in (process / "fd").iterdir():
-                with suppress(OSError):  # it may be closed meanwhile
-                    if (link := str(entry.readlink())) in inodes:
-                        mine.append(inodes[link])
-            if mine:
-                yield int(process.name), f"{(process / 'comm').read_text().strip()} (pid {process.name})", mine
+def _named(pid: int, name: str) -> str:
+    return f"{name} (pid {pid})"
 
 
 def _listener(path: Path) -> int | None:

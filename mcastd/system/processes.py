@@ -9,10 +9,10 @@ _PROC: Final = Path("/proc")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
-def of_sockets(inodes: Collection[int], proc: Path = _PROC) -> dict[int, list[str]]:
-    """The processes, as ``name (pid)``, by the inode of the socket."""
+def of_sockets(inodes: Collection[int], proc: Path = _PROC) -> dict[int, dict[int, str]]:
+    """The processes, by the inode of the socket: their names, by their numbers."""
     links = {f"socket:[{inode}]": inode for inode in inodes}
-    found: dict[int, list[str]] = {}
+    found: dict[int, dict[int, str]] = {}
     for folder in proc.iterdir() if links else ():
         if not folder.name.isdecimal():
             continue
@@ -22,7 +22,7 @@ def of_sockets(inodes: Collection[int], proc: Path = _PROC) -> dict[int, list[st
         except OSError:  # it has ended, or is another user's
             continue
         for link in {_target(one) for one in descriptors} & links.keys():
-            found.setdefault(links[link], []).append(f"{name} ({folder.name})")
+            found.setdefault(links[link], {})[int(folder.name)] = name
     return found
 
 
