@@ -215,7 +215,8 @@ def test_a_filter_of_another_program_in_our_place_stays(scene: Scene) -> None:
     assert "bytecode '1,6 0 0 4294967295'" in scene.tc("filter", "show", "dev", "t0", "ingress")
 
 
-def test_bpf_and_net_admin_are_enough(tmp_path: Path) -> None:
+@pytest.mark.also_kernel("nftables")
+def test_bpf_and_net_admin_are_enough() -> None:
     capabilities = "-all,+bpf,+net_admin"
     code = (
         "from mcastd.meter import maps, pair_program, program\n"
