@@ -81,10 +81,9 @@ def captured(near: Namespace, far: Namespace) -> list[bytes]:
             "link set gre1 up",
             f"xfrm state add src {FAR} dst {NEAR} proto esp spi 0x1000 mode tunnel {KEYS}",
         )
-    far.batch(
-        f"xfrm policy add dir out src {FAR} dst {NEAR} proto gre tmpl src {FAR} dst {NEAR} proto esp mode tunnel",
-        "route add 239.0.0.0/8 dev gre1",
-    )
+    policy = f"src {FAR} dst {NEAR} proto gre tmpl src {FAR} dst {NEAR} proto esp mode tunnel"
+    near.batch(f"xfrm policy add dir in {policy}")
+    far.batch(f"xfrm policy add dir out {policy}", "route add 239.0.0.0/8 dev gre1")
     tap = near.call(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL)))
     tap.settimeout(5.0)
     sender = far.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
