@@ -50,11 +50,11 @@ def losses(
     if unread is not None:
         rows.append(LossStatus(stage="socket", text=unread))
     lost = [_lost(row, grown) for row in rows]
-    lost[0] = max(0, lost[0] - max(lost[1:of_all_traffic]))
-    of_the_group = [0, *range(of_all_traffic, len(rows))]
-    worst = max(of_the_group, key=lambda place: lost[place])
-    if not lost[worst]:
-        worst = max(range(of_all_traffic), key=lambda place: lost[place])
+    before = max(range(1, of_all_traffic), key=lambda place: lost[place])
+    lost[0] = max(0, lost[0] - lost[before])
+    worst = max(0, *range(of_all_traffic, len(rows)), key=lambda place: lost[place])
+    if not lost[worst] or (worst == 0 and lost[0] < lost[before]):
+        worst = before
     return tuple(replace(row, worst=bool(lost[worst]) and place == worst) for place, row in enumerate(rows))
 
 

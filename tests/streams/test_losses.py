@@ -75,6 +75,8 @@ def test_what_is_missing_by_the_senders_numbers_is_lost_before_this_host_unless_
     for name, stage in (("esp/c1/lost", "esp"), ("interface/gre1/socket_full", "tunnel"), ("nic/eth0/dropped", "nic")):
         found = losses({**QUIET, name: 137}, streams, JOINED, [], children={"gre1": "c1"})
         assert worst(found)[0][::2] == (stage, 137)
+    most = {**QUIET, "esp/c1/lost": 136}  # the last one was lost when this had been read
+    assert worst(losses(most, streams, JOINED, [], children={"gre1": "c1"}))[0][::2] == ("esp", 136)
     assert worst(losses(QUIET, streams, JOINED, [SOCKET._replace(dropped=138)]))[0][0] == "socket"
     assert worst(losses(QUIET, [replace(one, dropped=70) for one in streams], JOINED, []))[0][0] == "sequence"
     unread = losses(QUIET, [replace(STREAM, measured=())], JOINED, [])[0]
