@@ -52,7 +52,7 @@ def losses(
     lost = [_lost(row, grown) for row in rows]
     before = max(range(1, of_all_traffic), key=lambda place: lost[place])
     lost[0] = max(0, lost[0] - lost[before])
-    worst = max(0, *range(of_all_traffic, len(rows)), key=lambda place: lost[place])
+    worst = max([0, *range(of_all_traffic, len(rows))], key=lambda place: lost[place])
     if not lost[worst] or (worst == 0 and lost[0] < lost[before]):
         worst = before
     return tuple(replace(row, worst=bool(lost[worst]) and place == worst) for place, row in enumerate(rows))

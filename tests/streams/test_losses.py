@@ -54,6 +54,11 @@ def test_a_counter_that_has_grown_is_its_row(counter: str, stage: str, subject: 
     assert worst(losses({**QUIET, counter: 7}, [STREAM], JOINED, [])) == [(stage, subject, 7, text)]
 
 
+def test_of_a_group_that_never_arrived_there_are_the_places_of_all_traffic() -> None:
+    assert worst(losses(QUIET, [], JOINED, [])) == []
+    assert worst(losses({**QUIET, "nic/eth0/dropped": 7}, [], JOINED, []))[0][0] == "nic"
+
+
 def test_what_the_tunnels_sa_lost_has_a_row_of_its_own() -> None:
     lost = {**QUIET, "esp/c1/lost": 12, "esp//replay": 2, "esp/c2/lost": 99}
     found = losses(lost, [STREAM], JOINED, [], children={"gre1": "c1", "gre2": "c2"})
