@@ -152,7 +152,8 @@ class StreamsAgent:
         The streams are beside the report, in parts, between which other work may have a turn; ``measured`` adds to them
         what was measured of them.
         """
-        await self.refresh()
+        self._monitor.ask(compare=True)
+        await self._count()
         begin = await self._counting_since()
         if begin is None:
             return StreamsReport(problem=self._problem or "no tunnel is configured"), iter(())

@@ -62,7 +62,8 @@ class Monitor:
         self._full: set[str] = set()  # the sets that have no room for another stream
         self._unwanted: Counter[str] = Counter()  # then, how many streams nothing wants, by the tunnel's name
         self._compared_at = 0.0  # when what arrived was compared with what was passed on last
-        self._asked = False  # whether a look was asked for since then
+        self._asked = False  # whether a look was asked for since the last one
+        self._is_to_compare = False  # whether that is to compare
         self._limited: dict[bytes, Limited] = {}  # the groups with max_silence, by ``table.place``
         self._feeds = Feeds(self._desired.config, None, 0.0)  # what streams are
         self._schedule = Schedule()  # when what is expected
@@ -186,9 +187,9 @@ class Monitor:
 
     def begin_to_compare(self, now: float) -> bool:
         """Whether this look compares what arrived with what was passed on: then what arrived is read twice."""
-        if not self._asked and now - self._compared_at < _COMPARE_PERIOD:
+        if not self._is_to_compare and now - self._compared_at < _COMPARE_PERIOD:
             return False
-        self._compared_at = now
+        self._compared_at, self._is_to_compare = now, False
         return True
 
     def look(self, now: float) -> Iterator[None]:
@@ -233,9 +234,10 @@ class Monitor:
             stream.feeds, stream.feed = self._feeds, self._feeds.of(stream.key)
         return stream.feed
 
-    def ask(self) -> None:
-        """Let the next look come soon."""
+    def ask(self, *, compare: bool = False) -> None:
+        """Let the next look come soon, or also compare what arrived with what was passed on."""
         self._asked = True
+        self._is_to_compare |= compare
 
     def undelivered(self) -> list[str]:
         """The tunnels on which packets arrive of which none is delivered, which is right if none is joined here."""

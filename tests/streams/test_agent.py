@@ -15,6 +15,7 @@ import pytest
 from mcastd.config.model import Config
 from mcastd.errors import HostError
 from mcastd.history import History
+from mcastd.stream_status import StreamCount, StreamsReport
 from mcastd.streams.agent import StreamsAgent
 from mcastd.streams.desired import StreamsDesired
 from mcastd.streams.table import NAME, SET
@@ -92,6 +93,11 @@ class Running:
             StreamsDesired(desired, {"c": 1}, {"veth0": 1}, lambda *place: place[2] == IPv4Address(GROUP))
         )
         await self.agent.settled()
+
+    async def report(self) -> tuple[StreamsReport, list[list[StreamCount]]]:
+        """What arrived, compared with what was passed on."""
+        report, parts = await self.agent.report(IPv4Address(GROUP), None)
+        return report, list(parts)
 
     async def row(self) -> str | None:
         await self.agent.refresh()
@@ -223,13 +229,13 @@ def test_what_a_firewall_of_this_host_drops_is_counted_exactly(
         async with running(tmp_path) as one:
             await one.want(CONFIG)
             send(other, GROUP, packets=50)
-            await one.row()
+            await one.report()
             with listening():
                 for _ in range(6):
                     send(other, GROUP, packets=200)
                     await asyncio.sleep(0.2)
-                    await one.row()
-                _, parts = await one.agent.report(IPv4Address(GROUP), None)
+                    await one.report()
+                _, parts = await one.report()
                 [stream] = [count for part in parts for count in part]
             [local] = stream.destinations
             assert (local.interface, stream.packets, local.packets) == (None, 1250, 1200 - 120)
@@ -264,10 +270,10 @@ def test_what_lost_the_packets_is_told_apart(cable: tuple[Namespace, Namespace],
             await one.want(CONFIG)
             with listening(buffer=4096 if cause == "socket" else 1 << 18):
                 for _ in range(6):
-                    await one.row()
+                    await one.report()
                     send(other, GROUP, packets=20)
                     await asyncio.sleep(0.1)
-                report, parts = await one.agent.report(IPv4Address(GROUP), None)
+                report, parts = await one.report()
                 assert [count.packets for part in parts for count in part] == [120]
             found = [(one.stage, one.packets, one.text) for one in report.losses if one.worst]
             [sock] = report.sockets
