@@ -15,7 +15,7 @@ from mcastd.daemon import Daemon
 from mcastd.errors import ConfigError, HostError, McastdError
 from mcastd.reload import log_notes
 from mcastd.start import failure, pauses
-from mcastd.system import capabilities, own_networks
+from mcastd.system import capabilities, heap, own_networks
 from mcastd.system.journal import Journal
 from mcastd.system.log import Logger
 from mcastd.system.notify import notify
@@ -30,6 +30,7 @@ def serve(path: Path, log: Logger, started: float, journal: Journal | None) -> N
 
     ``journal`` is where ``log`` goes, if it goes there.
     """
+    heap.keep_large_buffers_apart()
     loaded = patiently(lambda: load(path, host=own_networks.read()), log)
     log_notes(log, loaded.notes)
     for capability, what in capabilities.missing():
