@@ -2,7 +2,6 @@
 
 ::
 
-    struct nlmsghdr          length 32, type 16, flags 16, sequence 32, port 32
     inet_diag_req_v2         family 8, protocol 8, extensions 8, padding 8, states 32, then inet_diag_sockid
     inet_diag_msg            family 8, state 8, timer 8, retransmits 8, inet_diag_sockid, expires 32,
                              receive queue 32, send queue 32, uid 32, inode 32, then attributes
@@ -12,25 +11,21 @@ Ports and addresses are in network order, all else in that of the host.
 """
 
 import struct
-from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
 
 from mcastd.errors import DecodeError
+from mcastd.net import netlink
 
-_HEADER: Final = struct.Struct("=IHHII")
 _REQUEST: Final = struct.Struct("=4BI")
 _MESSAGE: Final = struct.Struct("=4B")
 _ID: Final = struct.Struct("!HH16s16s")
 _ID_REST: Final = struct.Struct("=I8s")
 _REST: Final = struct.Struct("=5I")
-_ATTRIBUTE: Final = struct.Struct("=HH")
 _MEMORY: Final = struct.Struct("=9I")  # INET_DIAG_SKMEMINFO: SK_MEMINFO_*
 _CGROUP: Final = struct.Struct("=Q")
-_ERROR: Final = struct.Struct("=i")  # a number of errno, negative; 0 where there was none
 
-_NLMSG_ERROR, _NLMSG_DONE, _SOCK_DIAG_BY_FAMILY = 2, 3, 20
-_REQUEST_AND_DUMP: Final = 0x301
+_SOCK_DIAG_BY_FAMILY: Final = 20
 _AF_INET, _AF_INET6, _UDP = 2, 10, 17
 _SKMEMINFO, _CGROUP_ID = 7, 21  # INET_DIAG_*
 _FIXED: Final = _MESSAGE.size + _ID.size + _ID_REST.size + _REST.size
@@ -54,7 +49,7 @@ def ask(family: int, port: int) -> bytes:
     extensions = 1 << (_SKMEMINFO - 1)
     body = _REQUEST.pack(family, _UDP, extensions, 0, 0xFFFFFFFF)
     body += _ID.pack(port, 0, bytes(16), bytes(16)) + _ID_REST.pack(0, b"\xff" * 8)
-    return _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _REQUEST_AND_DUMP, 1, 0) + body
+    return netlink.request(_SOCK_DIAG_BY_FAMILY, netlink.DUMP, body)
 
 
 def part(datagram: bytes) -> tuple[list[UdpSocket], bool]:
@@ -62,23 +57,14 @@ def part(datagram: bytes) -> tuple[list[UdpSocket], bool]:
 
     Raises DecodeError, also where the kernel has refused to answer.
     """
-    found, position = list[UdpSocket](), 0
-    while position < len(datagram):
-        if len(datagram) - position < _HEADER.size:
-            raise DecodeError("truncated")
-        length, kind, _, _, _ = _HEADER.unpack_from(datagram, position)
-        end = position + length
-        if length < _HEADER.size or end > len(datagram):
-            raise DecodeError("length")
-        if kind in (_NLMSG_ERROR, _NLMSG_DONE):
-            if end >= position + _HEADER.size + _ERROR.size and (
-                number := _ERROR.unpack_from(datagram, position + _HEADER.size)[0]
-            ):
-                raise DecodeError(f"it is the error {abs(number)}")
+    found = list[UdpSocket]()
+    for kind, _, body in netlink.messages(datagram):
+        if kind in (netlink.ERROR, netlink.DONE):
+            if number := netlink.error(body):
+                raise DecodeError(f"it is the error {number}")
             return found, True
         if kind == _SOCK_DIAG_BY_FAMILY:
-            found.append(_socket(datagram[position + _HEADER.size : end]))
-        position += (length + 3) & ~3
+            found.append(_socket(body))
     return found, False
 
 
@@ -90,20 +76,10 @@ def _socket(message: bytes) -> UdpSocket:
     *_, uid, inode = _REST.unpack_from(message, _FIXED - _REST.size)
     address = IPv4Address(source[:4]) if family == _AF_INET else IPv6Address(source)
     sock = UdpSocket(port, address, uid, inode)
-    for kind, value in _attributes(message):
+    for kind, value in netlink.values(message, _FIXED).items():
         if kind == _SKMEMINFO and len(value) >= _MEMORY.size:
             queued, receive_buffer, *_, dropped = _MEMORY.unpack_from(value)
             sock = sock._replace(queued=queued, receive_buffer=receive_buffer, dropped=dropped)
         elif kind == _CGROUP_ID and len(value) == _CGROUP.size:
             sock = sock._replace(cgroup=_CGROUP.unpack(value)[0])
     return sock
-
-
-def _attributes(message: bytes) -> Iterator[tuple[int, bytes]]:
-    position = _FIXED
-    while position + _ATTRIBUTE.size <= len(message):
-        length, kind = _ATTRIBUTE.unpack_from(message, position)
-        if length < _ATTRIBUTE.size or position + length > len(message):
-            raise DecodeError("length")
-        yield kind, message[position + _ATTRIBUTE.size : position + length]
-        position += (length + 3) & ~3

@@ -2,7 +2,6 @@
 
 ::
 
-    struct nlmsghdr          length 32, type 16, flags 16, sequence 32, port 32
     xfrm_aevent_id           destination 128, SPI 32, family 16, protocol 8, padding 8, source 128, flags 32, reqid 32,
                              then attributes
     xfrm_replay_state        sent 32, highest received 32, bitmap 32
@@ -19,18 +18,15 @@ from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from mcastd.errors import DecodeError
+from mcastd.net import netlink
 
-_HEADER: Final = struct.Struct("=IHHII")
 _SA: Final = struct.Struct("=4s12x4sHBx")
 _REST: Final = struct.Struct("=16xII")
 _REPLAY: Final = struct.Struct("=III")
 _REPLAY_ESN: Final = struct.Struct("=IIIIII")
 _LIFETIME: Final = struct.Struct("=QQQQ")
-_ATTRIBUTE: Final = struct.Struct("=HH")
-_ERROR: Final = struct.Struct("=i")  # a number of errno, negative
 
-_NLMSG_ERROR, _NEWAE, _GETAE = 2, 0x1E, 0x1F
-_NLM_F_REQUEST: Final = 1
+_NEWAE, _GETAE = 0x1E, 0x1F
 _AF_INET, _ESP = 2, 50
 _LTIME_VAL, _REPLAY_VAL, _REPLAY_ESN_VAL = 9, 10, 23  # XFRMA_*
 
@@ -57,21 +53,17 @@ class Replay(NamedTuple):
 def ask(sa: Sa) -> bytes:
     """Ask for the state of an SA."""
     body = _SA.pack(sa.address.packed, sa.spi.to_bytes(4, "big"), _AF_INET, _ESP) + _REST.pack(0, 0)
-    return _HEADER.pack(_HEADER.size + len(body), _GETAE, _NLM_F_REQUEST, 1, 0) + body
+    return netlink.request(_GETAE, 0, body)
 
 
 def answer(datagram: bytes) -> Replay | None:
     """The state; None without such an SA, or where it has no replay window. Raises DecodeError."""
-    if len(datagram) < _HEADER.size + _ERROR.size:
-        raise DecodeError("truncated")
-    length, kind, _, _, _ = _HEADER.unpack_from(datagram)
-    if not _HEADER.size <= length <= len(datagram):
-        raise DecodeError("length")
-    if kind == _NLMSG_ERROR:
+    kind, _, body = next(netlink.messages(datagram), (0, 0, b""))
+    if kind == netlink.ERROR:
         return None
     if kind != _NEWAE:
         raise DecodeError("type")
-    found = _attributes(datagram[:length])
+    found = netlink.values(body, _SA.size + _REST.size)
     try:
         packets = _LIFETIME.unpack_from(found[_LTIME_VAL])[1]
         if _REPLAY_ESN_VAL in found:
@@ -82,14 +74,3 @@ def answer(datagram: bytes) -> Replay | None:
     except (KeyError, struct.error) as error:
         raise DecodeError("incomplete") from error
     return Replay(highest, packets) if highest else None
-
-
-def _attributes(message: bytes) -> dict[int, bytes]:
-    found, position = dict[int, bytes](), _HEADER.size + _SA.size + _REST.size
-    while position + _ATTRIBUTE.size <= len(message):
-        length, kind = _ATTRIBUTE.unpack_from(message, position)
-        if length < _ATTRIBUTE.size or position + length > len(message):
-            raise DecodeError("length")
-        found[kind] = message[position + _ATTRIBUTE.size : position + length]
-        position += (length + 3) & ~3
-    return found

@@ -11,7 +11,7 @@ from typing import Any
 from mcastd.ipsec import vici
 from mcastd.keepalive import packet as keepalive_packet
 from mcastd.keepalive import reflect
-from mcastd.net import gre, ipv4, nfnetlink
+from mcastd.net import gre, ipv4, netlink, nfnetlink
 from mcastd.net import igmp as igmp_packet
 from mcastd.pim import auto_rp_packet, messages, packet
 from tests.fuzz.targets import TARGETS
@@ -31,7 +31,8 @@ DECODERS: dict[ModuleType, tuple[str, ...]] = {
     auto_rp_packet: ("decode_udp", "decode_auto_rp", "_entry", "_groups"),
     igmp_packet: ("decode", "_query", "_v3_report", "_group", "_sources", "_listed", "decode_code"),
     ipv4: ("parse",),
-    nfnetlink: ("part", "counter", "elements", "_attributes", "_required", "_number"),
+    nfnetlink: ("part", "counter", "elements", "_required", "_number"),
+    netlink: ("messages", "error", "attributes"),
     gre: ("decode", "behind_cmd"),
     keepalive_packet: ("carried",),
     reflect: ("reflect",),
