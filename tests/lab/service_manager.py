@@ -18,7 +18,7 @@ from mcastd.lab.commands import python, wait_for
 from mcastd.lab.scene import Scene
 
 _FIRST = 3
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 _POLL = 0.1
 
 

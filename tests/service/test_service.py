@@ -133,7 +133,7 @@ def test_at_boot_the_service_starts_right_after_charon_and_nothing_fails(seen: O
     charon, mcastd = found["times"]["strongswan"], found["times"]["mcastd"]
     assert charon[1] - charon[0] > SLOW
     assert charon[1] <= mcastd[0] < charon[1] + 3.0
-    assert mcastd[1] < mcastd[0] + 10.0
+    assert mcastd[1] < mcastd[0] + 30.0
 
 
 def test_stopped_together_with_charon_it_still_says_goodbye(seen: Observed) -> None:
