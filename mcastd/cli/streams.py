@@ -2,17 +2,19 @@
 
 Examples: mcastd streams
           mcastd streams 239.1.1.1 --since 10m
+          mcastd streams 239.1.1.1 --guess
           mcastd streams --json | jq '.streams[] | select(.state == "silent")'
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 import msgspec
 
 from mcastd import control
-from mcastd.cli import stream_losses, stream_measures, stream_pairs
+from mcastd.cli import stream_guess, stream_losses, stream_measures, stream_pairs
 from mcastd.cli.client import add_socket_arguments, socket_of
 from mcastd.cli.group_lines import duration
 from mcastd.cli.watch import add_watch_arguments, watch
@@ -31,11 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_watch_arguments(parser)
     parser.add_argument("--since", metavar="D", type=_duration, help="only what arrived within, e.g., 10m; up to 25h")
     parser.add_argument("--reset", action="store_true", help="begin to count again from 0, all streams")
+    parser.add_argument("--guess", action="store_true", help="say where the packets of GROUP have a sequence number")
+    parser.add_argument("--port", metavar="PORT", type=int, help="for --guess: only packets to this UDP port")
     add_socket_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask the daemon and print what it has counted; returns the exit code."""
+    """Ask the daemon and print what it has counted, or look at packets; returns the exit code."""
+    if arguments.guess:
+        if arguments.group is None:
+            print("mcastd: --guess needs a group", file=sys.stderr)
+            return 2
+        return stream_guess.run(arguments.group, arguments.port)
     path, is_one = socket_of(arguments), arguments.group is not None
     question = {"group": str(arguments.group or ""), "since": arguments.since, "reset": arguments.reset}
 

@@ -79,13 +79,13 @@ def accept_multicast(snap: int) -> Program:
     return _assembled(*_require(((_LD_B_ABS, 16), (_AND, 0xF0)), (0xE0,)), *_end(snap))
 
 
-def accept_udp(port: int, destinations: Iterable[IPv4Address]) -> Program:
-    """Accept UDP to one port of these addresses, later fragments aside."""
+def accept_udp(port: int | None, destinations: Iterable[IPv4Address]) -> Program:
+    """Accept UDP to one port, or (None) to any, of these addresses, later fragments aside."""
     return _assembled(
         *_first_fragment_of_ipv4(),
         *_require(_PROTOCOL, (UDP,)),
         *_require(_DESTINATION, tuple(map(int, destinations))),
-        *_require(_DESTINATION_PORT, (port,)),
+        *(() if port is None else _require(_DESTINATION_PORT, (port,))),
         *_end(),
     )
 
