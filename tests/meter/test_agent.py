@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import itertools
 import os
 import struct
 import subprocess
@@ -14,10 +15,11 @@ import pytest
 
 from mcastd.config.feed_formats import Field, Sequence
 from mcastd.config.model import Feed
+from mcastd.config.value_types import GroupPort
 from mcastd.meter import agent
 from mcastd.meter.agent import MeterAgent
 from mcastd.meter.desired import MeterDesired
-from mcastd.stream_status import StreamCount, StreamMeasure
+from mcastd.stream_status import PairCount, StreamCount, StreamMeasure
 from mcastd.system import bpf, ingress
 from tests.fakes.memory import MemoryLedger, MemoryLog
 from tests.fakes.service_manager import FakeServiceManager
@@ -125,6 +127,35 @@ def test_nothing_is_counted_twice_or_forgotten_when_a_process_takes_over(scene: 
     assert found.numbers.missing + found.numbers.awaited == 299
     assert (found.numbers.seen, found.numbers.duplicate, found.numbers.late, found.numbers.resets) == (2700, 0, 0, 0)
     assert (found.numbers.last_gap, sum(found.gaps)) == (1, 2699)
+
+
+def test_a_pair_is_compared_also_between_two_processes(scene: Scene) -> None:
+    pair = Feed(label="p", sequence=SEQUENCE, pair=(GroupPort(GROUP, PORT), GroupPort(IPv4Address("239.2.1.1"), 7)))
+    numbers = itertools.count(1)
+
+    def arrive() -> None:
+        for number in itertools.islice(numbers, 500):
+            for side, one in enumerate(pair.sides):
+                if number % (10, 25)[side]:
+                    packet = datagram(struct.pack("<I", number), group=one.group, port=one.port or 0)
+                    os.write(scene.tun, bytes(_VNET_HDR.size) + packet)
+
+    async def life() -> PairCount:
+        process = scene.process()
+        process.configure(MeterDesired(True, {"t0": scene.index}, (pair,)))
+        task = await started(process)
+        arrive()
+        (found,) = (await process.read(GROUP)).pairs(GROUP)
+        task.cancel()
+        process._unload()  # closes its descriptors, as SIGKILL would
+        return found
+
+    scene.host.run(life)
+    arrive()  # no process
+    found = scene.host.run(life)
+    lost = found.lost_a + found.awaited_a, found.lost_b + found.awaited_b, found.lost_both + found.awaited_both
+    assert (found.compared, found.restarts, lost) == (1498, 0, (120, 30, 29))  # from 2 to 1,499
+    assert (sum(found.a_first), sum(found.b_first)) == (1498 - 120 - 30 - 29, 0)
 
 
 def test_a_feed_that_was_changed_while_no_process_ran_begins_again_and_the_others_go_on(scene: Scene) -> None:
