@@ -8,6 +8,7 @@ from mcastd.tools.guess.capture import Stream, capture
 from mcastd.tools.guess.guess import ENOUGH, Guess, guess
 
 _SECONDS = 30.0  # for a slow stream
+_LEAST_BYTES = 2  # of a number that is not of a known format
 
 
 def run(group: IPv4Address, port: int | None) -> int:
@@ -29,6 +30,10 @@ def run(group: IPv4Address, port: int | None) -> int:
         print("no sequence number found" if len(packets) >= ENOUGH else "no sequence number found in so few packets")
         return 1
     print(f"{found.exact} of {found.steps} steps from packet to packet are as the numbers say")
+    number = found.numbers.number
+    if found.name is None and number.size == _LEAST_BYTES:
+        side = "before" if number.big else "behind"
+        print(f"it may have more bytes than {number.size}, {side} these: they were 0, or there are none")
     print(f"\n{toml(group, stream, found)}")
     return 0
 

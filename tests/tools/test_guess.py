@@ -112,6 +112,13 @@ def test_too_few_packets_show_a_known_format_at_most() -> None:
             "no sequence number found in so few packets\n",
         ),
         ([bytes(50)] * 600, 1, "no sequence number found\n"),
+        (
+            [number.to_bytes(8, "big") for number in range(600)], 0,
+            "599 of 599 steps from packet to packet are as the numbers say\n"
+            "it may have more bytes than 2, before these: they were 0, or there are none\n\n[[feeds]]\n"
+            'name = "239.1.1.1"\ngroups = ["239.1.1.1"]\nport = 5000\n'
+            'sequence = { offset = 6, size = 2, order = "big" }\n',
+        ),
     ],
 )  # fmt: skip
 def test_what_is_found_is_printed_as_it_is_written_in_the_file(

@@ -102,7 +102,7 @@ def _score(numbers: Numbers, packets: Sequence[bytes]) -> _Score:
             if number != before or expected != before:
                 found.moved += 1
                 found.exact_moved += ahead == 0
-            if before >> 8 != expected >> 8:
+            if not before >> 8 == expected >> 8 == number >> 8:
                 found.carries += 1
                 found.right_carries += abs(ahead) < _WITHIN_A_BYTE
         if not -_FAR <= ahead < 0:  # else it came late
