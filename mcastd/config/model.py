@@ -331,8 +331,9 @@ class Feed(Struct, frozen=True, kw_only=True, rename={"label": "name"}):
     @property
     def places(self) -> tuple[tuple[IPv4Network, int | None], ...]:
         """All its groups, each with the port, or None for all ports."""
-        paired = {IPv4Network(one.group): one.port for one in self.sides}
-        return (*((one, self.port) for one in self.groups if one not in paired), *paired.items())
+        paired = tuple((IPv4Network(one.group), one.port) for one in self.sides)
+        groups = {group for group, _ in paired}
+        return (*((one, self.port) for one in self.groups if one not in groups), *paired)
 
 
 class Forward(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):

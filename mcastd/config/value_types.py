@@ -201,7 +201,7 @@ def _group_port(value: str) -> GroupPort:
     address, colon, port = value.partition(":")
     if not colon:
         return GroupPort(_group(address))
-    if not port.isdecimal() or not 1 <= int(port) <= 65535:
+    if not port.isdecimal() or len(port) > 5 or not 1 <= int(port) <= 65535:
         raise WrongValueError(f"{shown(port)} is not a port from 1 to 65535")
     return GroupPort(_group(address), int(port))
 

@@ -292,6 +292,11 @@ def test_snat_towards_the_same_addresses_is_a_note_where_both_may_match(tmp_path
         ('name = "B"', "feeds[1].groups", "it is missing, and so is pair"),
         ('name = "B"\npair = ["239.1.1.1"]\nsequence = "rtp"', "feeds[1].pair", "it is not an array of two"),
         ('name = "B"\npair = ["239.1.1.1", "239.2.1.1:0"]\nsequence = "rtp"', "feeds[1].pair[1]", '"0" is not a port'),
+        (
+            f'name = "B"\npair = ["239.1.1.1", "239.2.1.1:{"9" * 5000}"]\nsequence = "rtp"',
+            "feeds[1].pair[1]",
+            "is not a port",
+        ),
         ('name = "B"\npair = ["239.1.1.1", "239.2.1.1"]', "feeds[1].pair", "it needs sequence, which is missing"),
         ('name = "B"\npair = ["239.1.1.1", "239.1.1.1"]\nsequence = "rtp"', "feeds[1].pair", "both are 239.1.1.1"),
         ('name = "B"\npair = ["239.1.1.1", "239.2.1.1:7"]\nsequence = "rtp"', "feeds[1].pair", "only one of them has"),

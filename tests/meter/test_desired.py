@@ -48,6 +48,9 @@ def test_a_pair_is_two_groups_of_the_feed_with_their_ports() -> None:
     keys = FeedKey(IPv4Network(a), 7), FeedKey(IPv4Network(b), 8)
     assert sequences_of([ported]).keys() == {*keys, FeedKey(IPv4Network("239.3.0.0/16"))}
     assert sides_of([ported]) == {keys[0]: PairSide(1, a, 7), keys[1]: PairSide(2, a, 7)}
+    ports = Feed(label="z", sequence=FORMATS["rtp"], pair=(GroupPort(a, 7), GroupPort(a, 8)))
+    keys = FeedKey(IPv4Network(a), 7), FeedKey(IPv4Network(a), 8)
+    assert sequences_of([ports]).keys() == sides_of([ports]).keys() == set(keys)
     plain = Feed(
         label="y", groups=(IPv4Network(a),), port=9, sequence=FORMATS["rtp"], pair=(GroupPort(a), GroupPort(b))
     )

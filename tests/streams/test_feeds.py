@@ -59,6 +59,8 @@ def test_the_sides_of_a_pair_are_of_the_feed_for_their_ports() -> None:
     found = [feeds.of(key(*place)) for place in ((ONE, 7), (TWO, 8), (ONE, 8), (THREE, 7))]
     assert [one and one.label for one in found] == ["pair", "pair", None, None]
     assert silent(feeds, expecting(Config()), 1005.0, {TWO: 900.0}) == ["feed pair is silent: 239.1.1.2"]
+    ports = Feeds(Config(feeds=(Feed(label="ports", pair=(GroupPort(ONE, 7), GroupPort(ONE, 8))),)), None, 1000.0)
+    assert [ports.of(key(ONE, port)) is not None for port in (7, 8, 9)] == [True, True, False]
 
 
 def test_a_group_of_a_feed_is_silent_if_it_is_wanted_and_named_or_has_arrived() -> None:
