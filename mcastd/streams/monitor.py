@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
+from math import inf
 from typing import Final
 
 from mcastd.config.model import Feed
@@ -61,7 +62,7 @@ class Monitor:
         self._host: dict[str, int] = {}  # the counters of the host, which are not of one stream, at the last look
         self._full: set[str] = set()  # the sets that have no room for another stream
         self._unwanted: Counter[str] = Counter()  # then, how many streams nothing wants, by the tunnel's name
-        self._compared_at = 0.0  # when what arrived was compared with what was passed on last
+        self._compared_at = -inf  # when what arrived was compared with what was passed on last
         self._asked = False  # whether a look was asked for since the last one
         self._is_to_compare = False  # whether that is to compare
         self._limited: dict[bytes, Limited] = {}  # the groups with max_silence, by ``table.place``

@@ -63,6 +63,13 @@ def test_the_counters_of_an_interface_that_was_created_again_begin_at_0() -> Non
     )  # fmt: skip
 
 
+def test_the_first_look_reads_what_the_host_loses_also_just_after_it_has_booted() -> None:
+    monitor = wanting(CONFIG, now=3.0)
+    assert monitor.begin_to_compare(4.0)
+    assert not monitor.begin_to_compare(13.0)
+    assert monitor.begin_to_compare(14.0)
+
+
 # When the streams are read
 
 
