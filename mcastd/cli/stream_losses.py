@@ -36,7 +36,8 @@ def _verdict(losses: tuple[LossStatus, ...]) -> str:
     worst = next((one for one in losses if one.worst), None)
     sequence = next((one for one in losses if one.stage == "sequence" and one.packets is not None), None)
     if worst is not None and worst is sequence:
-        return f"most is lost before this host: {worst.packets} are missing by the sender's numbers"
+        missing = f"{worst.packets} are missing by the sender's numbers, since measuring began"
+        return f"most is lost before this host: {missing}"
     if worst is not None:
         return f"most is lost by: {_place(worst)}"
     if sequence is None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest
 from ipaddress import IPv4Address, IPv6Address
+from math import ceil
 from types import MappingProxyType
 from typing import Final
 
@@ -49,7 +50,7 @@ def losses(
     rows += map(_socket, sockets)
     if unread is not None:
         rows.append(LossStatus(stage="socket", text=unread))
-    lost = [_lost(row, grown) for row in rows]
+    lost = [_missing_packets(streams), *(_lost(row, grown) for row in rows[1:])]
     before = max(range(1, of_all_traffic), key=lambda place: lost[place])
     lost[0] = max(0, lost[0] - lost[before])
     worst = max([0, *range(of_all_traffic, len(rows))], key=lambda place: lost[place])
@@ -95,6 +96,16 @@ def _sequence(streams: Iterable[StreamCount]) -> LossStatus:
     duplicate, late = sum(each.duplicate for each in numbers), sum(each.late for each in numbers)
     text = f"{late} came late, {duplicate} twice; since measuring began"
     return LossStatus(stage="sequence", packets=missing, late=late, text=text)
+
+
+def _missing_packets(streams: Iterable[StreamCount]) -> int:
+    """How many packets the missing numbers were in, on average: a packet may have many messages with one each."""
+    found = 0.0
+    for one in (each for stream in streams for each in stream.measured):
+        if one.numbers is not None:
+            share = min(1.0, one.packets / one.numbers.seen) if one.numbers.seen else 1.0
+            found += share * (one.numbers.missing + one.numbers.awaited)
+    return ceil(found)
 
 
 def _of_cards(grown: Mapping[str, int]) -> Iterator[LossStatus]:

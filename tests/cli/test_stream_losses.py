@@ -43,7 +43,10 @@ def told(
             told(grown=FILTERED, stream={"destinations": ()}),
             ["(all: the reverse path filter)", f"most is lost by: this host, {PLACE}"],
         ),
-        (told(missing=50), ["began)", "most is lost before this host: 50 are missing by the sender's numbers"]),
+        (
+            told(missing=50),
+            ["began)", "most is lost before this host: 50 are missing by the sender's numbers, since measuring began"],
+        ),
         (told(missing=50, grown={"esp/c1/lost": 50}), ["on the way here)", "most is lost by: ESP c1"]),
         (told(late=23), ["nothing is lost; 23 came late: the way to this host reorders packets"]),
         (told(stream={"state": "silent", "last_age": 12.0}), [SILENT, "nothing is lost"]),

@@ -88,6 +88,16 @@ def test_what_is_missing_by_the_senders_numbers_is_lost_before_this_host_unless_
     assert (unread.packets, unread.text) == (None, "no sequence numbers are read")
 
 
+def test_missing_messages_are_compared_as_the_packets_that_they_were_in() -> None:
+    messages = numbered(seen=5000, missing=500)  # in 1,000 packets
+    found = losses({**QUIET, "nic/eth0/dropped": 100}, [messages], JOINED, [])
+    assert found[0].packets == 500
+    assert worst(found)[0][::2] == ("nic", 100)
+    assert worst(losses(QUIET, [messages], JOINED, [SOCKET._replace(dropped=101)]))[0][0] == "socket"
+    assert worst(losses(QUIET, [messages], JOINED, [SOCKET._replace(dropped=99)]))[0][0] == "sequence"
+    assert worst(losses(QUIET, [numbered(seen=5000, missing=1)], JOINED, []))[0][0] == "sequence"
+
+
 def test_a_firewall_that_drops_some_and_what_drops_all() -> None:
     some = losses(QUIET, [replace(STREAM, dropped=20)], JOINED, [SOCKET])
     assert worst(some) == [("host", "239.1.1.1 port 5000 from 100.15.30.5 on gre1", 20, "")]
