@@ -144,7 +144,8 @@ def _stream_notes(agents: Snapshots) -> Iterator[str]:
     if agents.streams.problem is not None:
         yield f"streams are not counted: {agents.streams.problem}"
     if agents.not_measured is not None:
-        yield f"gaps, bursts and sequence numbers of streams are not measured: {agents.not_measured}"
+        what = "gaps, bursts, sequence numbers, pairs"
+        yield f"not everything is measured of streams ({what}): {agents.not_measured}"
 
 
 _WHY_NOT: Final[dict[NotFollowedReason, str]] = {

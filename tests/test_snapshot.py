@@ -57,6 +57,9 @@ def test_each_agents_part_is_where_it_belongs() -> None:
     assert (status.peers, status.groups) == ((PEER,), (GROUP,))
     assert status.notes == ("a note of the file", "a note of the SAs")
     assert (status.charon, status.charon_code) == (None, None)
+    part = build(replace(AGENTS, not_measured="A and B are not compared"), PROCESS, OK).notes[-1]
+    assert part.startswith("not everything is measured of streams")
+    assert part.endswith(": A and B are not compared")
 
 
 def test_what_is_wrong_is_shown_by_code_and_text() -> None:

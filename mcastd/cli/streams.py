@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="D", type=_duration, help="only what arrived within, e.g., 10m; up to 25h")
     parser.add_argument("--reset", action="store_true", help="begin to count again from 0, all streams")
     parser.add_argument("--guess", action="store_true", help="say where the packets of GROUP have a sequence number")
-    parser.add_argument("--port", metavar="PORT", type=int, help="for --guess: only packets to this UDP port")
+    parser.add_argument("--port", metavar="PORT", type=_port, help="for --guess: only packets to this UDP port")
     add_socket_arguments(parser)
 
 
@@ -45,6 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
             print("mcastd: --guess needs a group", file=sys.stderr)
             return 2
         return stream_guess.run(arguments.group, arguments.port)
+    if arguments.port is not None:
+        print("mcastd: --port is for --guess", file=sys.stderr)
+        return 2
     path, is_one = socket_of(arguments), arguments.group is not None
     question = {"group": str(arguments.group or ""), "since": arguments.since, "reset": arguments.reset}
 
@@ -69,7 +72,7 @@ def _lines(report: StreamsReport, is_one: bool) -> Iterator[str]:
         return
     yield f"counted since {report.counting_since}; packets and bytes of the last {duration(report.period)}"
     if report.not_measured is not None:
-        yield f"gaps, bursts and sequence numbers are not measured: {report.not_measured}"
+        yield f"not everything is measured (gaps, bursts, sequence numbers, pairs): {report.not_measured}"
     is_measured = any(one.measured for one in report.streams)
     titles = "group", "port", "source", "tunnel", "packets", "bytes", "packets/s", "dropped", "last", "for"
     yield (_ROW.format(*titles) + (_MEASURED.format(*stream_measures.COLUMNS) if is_measured else "")).rstrip()
@@ -101,6 +104,13 @@ def _sockets(sockets: tuple[SocketStatus, ...]) -> Iterator[str]:
         cgroup = cgroup_path(one.cgroup)
         taken = f"{one.queued} of {one.receive_buffer} bytes taken, {one.dropped} dropped"
         yield f"  {one.address} port {one.port}: {who}{f', cgroup {cgroup}' if cgroup else ''}, {taken}"
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise ValueError(text)
+    return port
 
 
 def _duration(text: str) -> float:

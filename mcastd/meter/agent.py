@@ -80,7 +80,7 @@ class Ingress(Protocol):
 
 
 class MeterAgent:
-    """What each stream is like. ``problem`` is why it is not measured; None where that is not desired."""
+    """What each stream is like. ``problem`` is why not all is measured; None where that is not desired."""
 
     name = "meter"
 
@@ -144,7 +144,7 @@ class MeterAgent:
             self._ledger.forget(_QDISC, name)  # of an interface that is gone, or goes with its tunnel
 
     def status(self, now: float) -> str | None:
-        """Why streams are not measured."""
+        """Why streams are not measured, or not all, or not all of them."""
         return _OFF if self._is_off else self.problem
 
     def problems(self) -> Iterator[Problem]:

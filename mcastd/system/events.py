@@ -78,7 +78,7 @@ EVENTS: Final = {
     "flows_not_forgotten": Event("warning", "connections keep an old translation", "a09e022ff5834e6fb6761d6c1ef05dec"),
     "firewall_events_missing": Event("warning", "no events for the nftables table", "8819aa2a26a44b50a6158b8c206c6e0d"),
     "streams_not_counted": Event("info", "what arrives cannot be counted", "791daefdbc354e6abf2e5f1f6bd20313"),
-    "meter_unavailable": Event("info", "streams are not measured"),
+    "meter_unavailable": Event("info", "not everything is measured of streams"),
     "meter_attached": Event("info", "streams are measured"),
     "arrival_stopped": Event("warning", "what should arrive does not", "fcff7ad544694d7b861534184fe02d3d"),
     "arrival_log_limited": Event(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ def _target(descriptor: Path) -> str:
 def cgroup_path(number: int | None, top: Path = _CGROUPS) -> str | None:
     """The path of a cgroup by its ID, which is the inode of its folder."""
     for folder, _, _ in os.walk(top) if number is not None else ():
-        if Path(folder).stat().st_ino == number:
-            return f"/{Path(folder).relative_to(top)}".removesuffix("/.")
+        with suppress(OSError):  # it was removed meanwhile
+            if Path(folder).stat().st_ino == number:
+                return f"/{Path(folder).relative_to(top)}".removesuffix("/.")
     return None

@@ -67,6 +67,12 @@ def test_json_has_a_schema_and_the_same_order(tmp_path: Path, capsys: pytest.Cap
     assert asked[0]["arguments"] == {"group": "239.1.1.9", "since": 600.0, "reset": True}
 
 
+def test_what_is_not_measured_need_not_be_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown(tmp_path, msgspec.structs.replace(REPORT, not_measured="A and B are not compared: too complex"))
+    line = "not everything is measured (gaps, bursts, sequence numbers, pairs): A and B are not compared: too complex"
+    assert capsys.readouterr().out.splitlines()[1] == line
+
+
 def test_what_is_not_counted_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(tmp_path, StreamsReport(problem="no nft"))[0] == 1
     assert capsys.readouterr().out == "streams are not counted: no nft\n"
@@ -131,7 +137,7 @@ def test_a_pair_is_a_line_and_of_one_group_more(tmp_path: Path, capsys: pytest.C
     )
 
 
-def test_the_processes_that_have_a_socket_and_its_cgroup(tmp_path: Path) -> None:
+def test_the_processes_that_have_a_socket_and_its_cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         inode = os.fstat(sock.fileno()).st_ino
         assert of_sockets([inode])[inode].keys() == {os.getpid()}
@@ -139,3 +145,5 @@ def test_the_processes_that_have_a_socket_and_its_cgroup(tmp_path: Path) -> None
     (tmp_path / "a" / "b").mkdir(parents=True)
     assert cgroup_path((tmp_path / "a" / "b").stat().st_ino, tmp_path) == "/a/b"
     assert cgroup_path(1, tmp_path) is cgroup_path(None, tmp_path) is None
+    monkeypatch.setattr(os, "walk", lambda top: [(str(top / "gone"), [], []), (str(top / "a"), [], [])])
+    assert cgroup_path((tmp_path / "a").stat().st_ino, tmp_path) == "/a"

@@ -166,6 +166,9 @@ def test_without_a_packet_or_a_group_or_the_right_nothing_is_said(
     assert main(["streams", str(GROUP), "--guess", "--port", "7"]) == 1
     assert capsys.readouterr().out == "no packet of 239.1.1.1 port 7 has arrived; is it joined?\n"
     assert main(["streams", "--guess"]) == 2
+    assert main(["streams", str(GROUP), "--port", "7"]) == 2
+    with pytest.raises(SystemExit):
+        main(["streams", str(GROUP), "--guess", "--port", "65536"])
 
     def refused(*_: object) -> None:
         raise HostError("cannot capture packets: Operation not permitted; it needs root or CAP_NET_RAW")
