@@ -20,6 +20,7 @@ COMMANDS = {
     "check": "validate the configuration: every error with file, line and key",
     "status": "show peers and SAs, tunnels, keepalives, PIM neighbours and groups",
     "streams": "show what the kernel has counted of each stream",
+    "listen": "join a group as an application does, and show what one gets",
     "join": "join a group until mcastd leave, or until mcastd stops",
     "leave": "leave a group that was joined with mcastd join",
     "doctor": "check the path hop by hop and name the first that is broken",

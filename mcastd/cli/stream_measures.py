@@ -1,6 +1,6 @@
 """What was measured of a stream, for people: columns of the table of all streams, and lines below one of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mcastd.cli.group_lines import duration
 from mcastd.stream_status import StreamCount, StreamMeasure, StreamNumbers
@@ -26,7 +26,14 @@ def columns(one: StreamCount) -> tuple[str, str, str]:
 
 def lines(one: StreamCount) -> Iterator[str]:
     """Everything that was measured of one stream."""
-    for each in one.measured:
+    yield from lines_of(one.measured)
+    if one.fragments:
+        yield f"  {one.fragments} fragments of its source and group"
+
+
+def lines_of(measured: Iterable[StreamMeasure]) -> Iterator[str]:
+    """What was measured, of all units."""
+    for each in measured:
         if each.unit:
             yield f"  unit {each.unit}: {each.packets} packets"
         if each.longest_gap is not None and each.longest_gap_age is not None:
@@ -36,8 +43,6 @@ def lines(one: StreamCount) -> Iterator[str]:
             yield from _numbers(each.numbers)
         if each.unnumbered:
             yield f"  {each.unnumbered} packets without a sequence number"
-    if one.fragments:
-        yield f"  {one.fragments} fragments of its source and group"
 
 
 def _numbers(found: StreamNumbers) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from mcastd.config.feed_formats import FORMATS, Field
 from mcastd.config.feed_formats import Sequence as Numbers
+from mcastd.tools.numbers import read, value_of
 
 ENOUGH: Final = 600
 """Packets that are looked at; after 256 the low byte of a number has begun again, which shows its byte order."""
@@ -77,22 +78,15 @@ def guess(payloads: Sequence[bytes]) -> Guess | None:
 
 def _score(numbers: Numbers, packets: Sequence[bytes]) -> _Score:
     found, half = _Score(), 1 << 8 * numbers.number.size - 1
-    last: dict[tuple[bytes, ...], tuple[int, int]] = {}  # the number, and the one that is expected then
+    last: dict[tuple[int, bytes], tuple[int, int]] = {}  # the number, and the one that is expected then
     for packet in packets:
-        number, count = _read(numbers.number, packet), 1
-        if numbers.count is not None:
-            counted = _read(numbers.count, packet)
-            number, count = (None, 0) if counted is None else (number, counted)
-            if numbers.end and count == numbers.end:
-                count = 0
-        if number is None:
+        reading = read(numbers, packet)
+        if reading is None:
             found.unread += 1
             continue
+        number, count, stream = reading.number, reading.count, (reading.unit, reading.session)
         if numbers.zero_is_unsequenced and not number:
             continue
-        offset, size = numbers.session or (0, 0)
-        unit = b"" if numbers.unit is None else packet[numbers.unit : numbers.unit + 1]
-        stream = packet[offset : offset + size], unit
         before, expected = last.get(stream, (number, number))
         ahead = (number - expected + half) % (2 * half) - half
         if stream in last:
@@ -110,11 +104,6 @@ def _score(numbers: Numbers, packets: Sequence[bytes]) -> _Score:
     return found
 
 
-def _read(field: Field, packet: bytes) -> int | None:
-    raw = packet[field.offset : field.offset + field.size]
-    return int.from_bytes(raw, "big" if field.big else "little") if len(raw) == field.size else None
-
-
 def _best(candidates: Iterator[Numbers], packets: Sequence[bytes]) -> Guess | None:
     """The candidate with the most steps as expected, of equal ones the first."""
     best: Guess | None = None
@@ -129,7 +118,7 @@ def _widened(found: Guess, packets: Sequence[bytes]) -> Guess:
     """With 4 bytes instead of 2 if the upper ones are not 0 and fit; where they are 0 it may have just 2."""
     number = found.numbers.number
     wide = Field(number.offset - 2 if number.big else number.offset, 4, number.big)
-    if wide.offset < 0 or not any((_read(wide, packet) or 0) >> 16 for packet in packets):
+    if wide.offset < 0 or not any((value_of(wide, packet) or 0) >> 16 for packet in packets):
         return found
     numbers = Numbers(wide, found.numbers.count)
     score = _score(numbers, packets)
@@ -167,7 +156,7 @@ def _of_messages(packets: Sequence[bytes]) -> Iterator[Numbers]:
 
 
 def _values(field: Field, packets: Sequence[bytes]) -> list[int]:
-    return [_read(field, packet) or 0 for packet in packets]
+    return [value_of(field, packet) or 0 for packet in packets]
 
 
 def _may_be(numbers: list[int], counts: list[int]) -> bool:
@@ -177,13 +166,15 @@ def _may_be(numbers: list[int], counts: list[int]) -> bool:
 
 
 def _is_time(packet: bytes, offset: int) -> bool:
-    return (_read(Field(offset, 8), packet) or 0) in _NANOSECONDS
+    return (value_of(Field(offset, 8), packet) or 0) in _NANOSECONDS
 
 
 _KNOWN: Final[dict[str, Callable[[bytes], bool]]] = {
     "moldudp64": lambda packet: packet[:10].isascii() and packet[:10].decode("ascii").isprintable(),
-    "pitch": lambda packet: _read(Field(0, 2), packet) == len(packet),
-    "moex-simba": lambda packet: _read(Field(4, 2), packet) in (len(packet), len(packet) - 16) and _is_time(packet, 8),
+    "pitch": lambda packet: value_of(Field(0, 2), packet) == len(packet),
+    "moex-simba": lambda packet: (
+        value_of(Field(4, 2), packet) in (len(packet), len(packet) - 16) and _is_time(packet, 8)
+    ),
     "cme-mdp3": lambda packet: _is_time(packet, 4),
     "rtp": lambda packet: packet[:1].hex() in ("80", "90", "a0", "b0") and len(packet) > 11,
 }
