@@ -1,10 +1,12 @@
 """What is read of a table by netlink, from a real kernel, in a namespace."""
 
 import asyncio
+import os
 import socket
 import subprocess
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from signal import SIGKILL
 from typing import Any, TypeVar
 
 import pytest
@@ -114,11 +116,12 @@ def test_a_change_during_the_listing_is_not_taken_for_one_of_the_table(host: Hos
                 found.add(table.structure)
         return found
 
-    with subprocess.Popen([*changes, loop], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([*changes, loop], stdout=quiet, stderr=quiet, start_new_session=True) as program:
         try:
             assert len(host.run(listed)) == 1
         finally:
-            program.kill()
+            os.killpg(program.pid, SIGKILL)  # nft as well: at the end of its input it does not end
 
 
 def test_a_ruleset_that_changes_at_every_dump_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
