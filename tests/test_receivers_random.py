@@ -165,6 +165,7 @@ STEPS = st.one_of(
 @example([("reload", "igmp"), ("restart", "all"), ("restart", "all")], "all")
 @example([("asks", 1), ("listens", 2), ("wait", 3.0), ("reload", "no tunnels"), ("wait", 3.0)], "all")
 @example([("reload", "igmp"), ("delete_link",), ("restart", "igmp"), ("delete_link",), ("wait", 0.01)], "all")
+@example([("asks", 2), ("wait", 3.0), ("restart", "all"), ("reload", "no forwarding"), ("wait", 3.0)], "no forwarding")
 def test_in_the_end_whoever_wants_a_group_gets_it_and_nothing_else_is_joined(
     steps: list[tuple[Any, ...]], name: str
 ) -> None:

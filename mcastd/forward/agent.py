@@ -165,6 +165,7 @@ class ForwardAgent:
                 await self._match(audit=audit)
             else:
                 self._end()
+            await self._in_slices(self._groups.release(time.monotonic()))
             self._problem = None
         except RoutingTaken:
             who = ", ".join(await self._routing.holders()) or "another program"
@@ -200,7 +201,6 @@ class ForwardAgent:
             began = time.monotonic()
             await self._read()
             self._period = max(_AUDIT_PERIOD, (time.monotonic() - began) / _SHARE)
-        await self._in_slices(self._groups.release(time.monotonic()))
 
     async def _read_back(self, links: Mapping[str, int]) -> None:
         """Begin with what the kernel has; what the previous process forwarded goes on until hosts have been asked."""
