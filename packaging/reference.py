@@ -45,6 +45,8 @@ def default_of(key: Key) -> str | None:
     """The default of a key as the file would have it; None if there is none."""
     if key.default is NODEFAULT or key.holds:
         return None
+    if key.default == () and ("not empty" in key.values.hint or key.values.name.startswith("array of two")):
+        return None  # what is left out cannot be written as an empty array
     if key.default is None:
         return '"auto"' if key.values.name.endswith('or "auto"') else None
     if key.values.name.startswith("duration"):

@@ -1,6 +1,5 @@
 """The packets of a group as they arrive on this host, for a moment: nothing is joined or changed for it."""
 
-import select
 import struct
 import time
 from collections import defaultdict
@@ -35,9 +34,8 @@ def capture(group: IPv4Address, port: int | None, count: int, seconds: float) ->
     with sock:
         sockets.enlarge_receive_buffer(sock, _RECEIVE_BUFFER)
         while (left := end - time.monotonic()) > 0 and all(len(one) < count for one in found.values()):
-            if not select.select([sock], [], [], left)[0]:
-                break
-            with suppress(OSError, DecodeError):  # an interface went down, which is reported once
+            sock.settimeout(left)
+            with suppress(OSError, DecodeError):  # nothing came, or an interface went down, which is reported once
                 data, address = sock.recvfrom(_LARGEST)
                 stream, payload = _stream(data, address[0])
                 found[stream].append(payload)
