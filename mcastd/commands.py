@@ -14,6 +14,7 @@ from mcastd.composition import Composition
 from mcastd.control import Handler
 from mcastd.errors import ControlRefused, HostError, McastdError
 from mcastd.handover import Handover
+from mcastd.metrics.shown import Scrape
 from mcastd.status import GroupReport, Status
 from mcastd.wanted import COMMAND, require_joinable
 
@@ -43,6 +44,16 @@ class Commands:
             "join": self._on_join,
             "leave": self._on_leave,
         }
+
+    async def scrape(self) -> Scrape:
+        """What a page of metrics is made of; the streams are read once for all of it."""
+        agents = self._agents
+        await asyncio.gather(agents.ipsec.refresh(), agents.firewall.refresh(), agents.forward.refresh())
+        measured = await agents.meter.read(None)
+        report, streams = await agents.streams.report(None, None, measured, compare=False)
+        not_measured = agents.meter.status(time.monotonic())
+        report = replace(report, not_measured=not_measured, pairs=tuple(measured.pairs(None)))
+        return Scrape(time.time(), await self._status(), report, streams)
 
     async def _on_status(self, _arguments: dict[str, Any]) -> Status:
         await self._agents.refresh()

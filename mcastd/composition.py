@@ -8,7 +8,6 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
@@ -29,10 +28,11 @@ from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.keepalive.agent import KeepaliveAgent
 from mcastd.meter.agent import MeterAgent
+from mcastd.metrics.agent import MetricsAgent
 from mcastd.pim.agent import PimAgent
 from mcastd.problems import Problem
 from mcastd.snapshot import Judgement, Snapshots
-from mcastd.status import GroupReport, GroupStatus, ProblemStatus, TunnelStatus
+from mcastd.status import GroupReport, GroupStatus, TunnelStatus
 from mcastd.streams.agent import StreamsAgent
 from mcastd.streams.desired import StreamsSnapshot
 from mcastd.supervision import Part, Supervisor
@@ -156,6 +156,7 @@ class Composition:
             log=log,
             on_change=on_change,
         )
+        self.metrics = MetricsAgent(log=log, on_change=on_change)
         self.parts: tuple[Part[Any], ...] = (
             Part(self.firewall, wiring.firewall),  # the guard is in place before anything of ours could send
             Part(self.ipsec, wiring.ipsec),
@@ -168,6 +169,7 @@ class Composition:
             Part(self.streams, wiring.streams),
             Part(self.meter, wiring.meter),
             Part(self.forward, wiring.forward),
+            Part(self.metrics, wiring.metrics),
         )
 
     def configure(self) -> None:
@@ -358,11 +360,8 @@ class Composition:
     def judgement(self) -> Judgement:
         """How things are now."""
         found = self.problems()
-        start = datetime.now(UTC) - timedelta(seconds=time.monotonic())
-        problems = tuple(
-            ProblemStatus(one.code, one.subject, _text(start, self.history.since(one)), one.text) for one in found
-        )
-        return Judgement(health(found, self.config), problems, self.history.status(), self.summary(found))
+        shown = self.history.shown(found)
+        return Judgement(health(found, self.config), shown, self.history.status(), self.summary(found))
 
     def summary(self, problems: tuple[Problem, ...]) -> str:
         """One line of how things are. Like ``problems`` it costs the same however many joins there are."""
@@ -405,7 +404,3 @@ class Composition:
         if part.is_behind:
             return Inputs(*self._before, up)
         return Inputs(self.config, self._peers, up, leaving=self._before[0])
-
-
-def _text(start: datetime, seconds: float) -> str:
-    return (start + timedelta(seconds=seconds)).isoformat(timespec="seconds").replace("+00:00", "Z")

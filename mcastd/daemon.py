@@ -54,6 +54,7 @@ class Daemon:
         self._handover = Handover(daemon.runtime_dir, self._agents.pim, self._agents.wanted, log)
         self._reload = Reload(path, loaded, self._agents, log)
         commands = Commands(self._agents, self._handover, self._reload.reload, self.status)
+        self._agents.metrics.read = commands.scrape
         self._control = ControlServer(daemon.control_socket, commands.handlers(), log)
         self._start = Start(self._agents, log, self._changed.set)
         self._files = RuntimeFiles(

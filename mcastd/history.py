@@ -7,10 +7,11 @@ program changes it (``changed_by_another_program``), are problems themselves unt
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from mcastd.problems import Problem, ProblemCode
-from mcastd.status import HistoryEvent, HistoryStatus
+from mcastd.status import HistoryEvent, HistoryStatus, ProblemStatus
 from mcastd.system.log import Logger
 
 _KEPT: Final = 3600.0  # seconds
@@ -56,6 +57,11 @@ class History:
         """When a problem that was observed began (monotonic)."""
         return self._since.get((problem.code, problem.subject), self._clock())
 
+    def shown(self, problems: Iterable[Problem]) -> tuple[ProblemStatus, ...]:
+        """Problems that were observed, each with the time when it began."""
+        start = datetime.now(UTC) - timedelta(seconds=self._clock())
+        return tuple(ProblemStatus(one.code, one.subject, _text(start, self.since(one)), one.text) for one in problems)
+
     def repaired(self, subject: str, what: str) -> None:
         """``what`` of ``subject`` had been changed by another program and is now as it should be again.
 
@@ -97,6 +103,10 @@ class History:
     def _repairs(self, subject: str, now: float) -> int:
         found = (times for (event, of, _), times in self._entries.items() if (event, of) == ("repaired", subject))
         return sum(_recent(times, now) for times in found)
+
+
+def _text(start: datetime, seconds: float) -> str:
+    return (start + timedelta(seconds=seconds)).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _recent(times: Iterable[float], now: float) -> int:

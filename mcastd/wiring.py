@@ -294,6 +294,11 @@ def forward(inputs: Inputs) -> ForwardDesired:
     )
 
 
+def metrics(inputs: Inputs) -> Config:
+    """Where to listen, and which streams have names."""
+    return inputs.config
+
+
 def _receiving(inputs: Inputs) -> frozenset[str]:
     """The CHILD_SAs that decrypt packets, and with them those of the same peer that no tunnel goes through.
 

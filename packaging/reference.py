@@ -1,6 +1,8 @@
 """The tables of docs/configuration.md and the comments of etc/mcastd.toml, from the schema of the configuration.
 
-python packaging/reference.py     rewrites both files where they differ from it; `./dev docs` runs this
+The table of docs/monitoring.md as well, from the declarations of the metrics.
+
+python packaging/reference.py     rewrites the files where they differ from it; `./dev docs` runs this
 """
 
 import ast
@@ -21,9 +23,11 @@ from msgspec import NODEFAULT, Struct  # noqa: E402
 from mcastd.config.model import Config  # noqa: E402
 from mcastd.config.schema import Key, keys  # noqa: E402
 from mcastd.config.value_types import spell  # noqa: E402
+from mcastd.metrics.page import TABLES  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "configuration.md"
 EXAMPLE = ROOT / "etc" / "mcastd.toml"
+MONITORING = ROOT / "docs" / "monitoring.md"
 _HEADER = re.compile(r"(?:# )?\[\[?([^]]+)\]\]?")
 _KEY = re.compile(r"(# )?(\w+) =(?: ([^#]*?))? *(?:#.*)?")
 _COMMENT_COLUMN = 40
@@ -107,6 +111,17 @@ def reference(markdown: str) -> str:
     return markdown
 
 
+def monitoring(markdown: str) -> str:
+    """docs/monitoring.md with the table of all metrics, which is its last one."""
+    before, head, _ = markdown.partition("| metric | kind | labels | meaning |\n")
+    rows = (
+        f"| `{family.name}` | {family.kind} | {', '.join((*table.labels, *family.labels))} | {family.help} |\n"
+        for table in TABLES
+        for family in table.families
+    )
+    return f"{before}{head}|---|---|---|---|\n{''.join(rows)}"
+
+
 def example(toml: str) -> str:
     """etc/mcastd.toml with the defaults of the schema, where keys are commented out, and its help.
 
@@ -150,8 +165,8 @@ def _table_at(path: list[str]) -> type[Struct]:
 
 
 def main() -> None:
-    """Rewrite both files."""
-    for path, made in ((REFERENCE, reference), (EXAMPLE, example)):
+    """Rewrite the files."""
+    for path, made in ((REFERENCE, reference), (EXAMPLE, example), (MONITORING, monitoring)):
         text = path.read_text()
         if (new := made(text)) != text:
             path.write_text(new)

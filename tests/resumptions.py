@@ -13,6 +13,7 @@ from mcastd.supervision import Supervisor
 
 AGENTS = (
     "firewall", "ipsec", "tunnels", "keepalive", "follow", "pim", "igmp_host", "igmp", "streams", "meter", "forward",
+    "metrics",
 )  # fmt: skip
 """The names of all agents, in start order."""
 

@@ -90,6 +90,21 @@ async def test_a_handover_leaves_everything_standing(tmp_path: Path, monkeypatch
     scene.host.close()
 
 
+@simulated
+async def test_metrics_are_made_of_what_status_and_streams_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path, monkeypatch)
+    async with scene.running() as task:
+        assert scene.agents.metrics.read is not None
+        scrape = await scene.agents.metrics.read()
+        assert [tunnel.state for tunnel in scrape.status.tunnels] == ["up"]
+        assert [one.group for part in scrape.streams for one in part] == ["239.1.1.1"]
+        os.kill(os.getpid(), signal.SIGTERM)
+        await task
+    scene.host.close()
+
+
 @pytest.mark.parametrize("name", AGENTS)
 @simulated
 async def test_an_agent_that_fails_again_and_again_ends_the_daemon_and_all_stands(

@@ -82,6 +82,15 @@ class Streams(Struct, frozen=True, kw_only=True):
     """measure gaps, bursts and sequence numbers in the kernel; auto: with CAP_BPF"""
 
 
+class Metrics(Struct, frozen=True, kw_only=True):
+    """``[metrics]``: metrics for Prometheus, over HTTP."""
+
+    listen: Annotated[values.Endpoint | None, values.ENDPOINT] = None
+    """address and port of /metrics; without it, there are no metrics"""
+    streams: Literal["named", "all", "none"] = "named"
+    """streams with series of their own: of [[feeds]] and [[groups]], all, or none"""
+
+
 class Child(Struct, frozen=True, kw_only=True):
     """``[peers.NAME.children.NAME]``: one CHILD_SA with one pair of traffic selectors.
 
@@ -374,6 +383,7 @@ class Config(Struct, frozen=True, kw_only=True):
     daemon: Daemon = Daemon()
     firewall: Firewall = Firewall()
     streams: Streams = Streams()
+    metrics: Metrics = Metrics()
     peers: tuple[Peer, ...] = ()
     tunnels: tuple[Tunnel, ...] = ()
     groups: tuple[Group, ...] = ()

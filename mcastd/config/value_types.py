@@ -206,6 +206,23 @@ def _group_port(value: str) -> GroupPort:
     return GroupPort(_group(address), int(port))
 
 
+class Endpoint(NamedTuple):
+    """An address and a TCP port."""
+
+    address: IPv4Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+
+def _endpoint(value: str) -> Endpoint:
+    address, _, port = value.partition(":")
+    if not port.isdecimal() or len(port) > 5 or not 1 <= int(port) <= 65535:
+        raise WrongValueError(f"{shown(value)} has no port from 1 to 65535")
+    return Endpoint(_address(address), int(port))
+
+
 def _interface(value: str) -> IPv4Interface:
     if "/" not in value:
         raise WrongValueError(f"{shown(value)} has no prefix length")
@@ -228,6 +245,7 @@ GROUP_PORT: Final = _of(
     "a multicast group, also with a port", GroupPort(IPv4Address("239.255.255.255")),
     _group_port, _example("239.1.1.1", "239.1.1.1:5000"),
 )  # fmt: skip
+ENDPOINT: Final = _of("an IPv4 address and a port", None, _endpoint, _example("127.0.0.1:9464"))
 INTERFACE_ADDRESS: Final = _of(
     "an IPv4 address and its prefix length", IPv4Interface(0), _interface, _example("10.44.4.6/30")
 )

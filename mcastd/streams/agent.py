@@ -146,13 +146,15 @@ class StreamsAgent:
         group: IPv4Address | None,
         seconds: float | None,
         measured: Callable[[Iterable[StreamCount]], Iterable[StreamCount]] = iter,
+        *,
+        compare: bool = True,
     ) -> tuple[StreamsReport, Iterator[list[StreamCount]]]:
         """What was counted, of one group or of all, since counting began or in the last ``seconds``.
 
         The streams are beside the report, in parts, between which other work may have a turn; ``measured`` adds to them
-        what was measured of them.
+        what was measured of them. Without ``compare`` what was passed on is as of some seconds ago.
         """
-        self._monitor.ask(compare=True)
+        self._monitor.ask(compare=compare)
         await self._count()
         begin = await self._counting_since()
         if begin is None:

@@ -84,6 +84,9 @@ EVENTS: Final = {
     "arrival_log_limited": Event(
         "warning", "too many changes of what arrives to log", "5d1e3f6b8a0c4b72a96d4c1f27e0b935"
     ),
+    "metrics_listening": Event("info", "metrics can be read"),
+    "metrics_failed": Event("error", "metrics cannot be read", "a3c0b1fd52c84d6fa0f7b29d7a4ee163"),
+    "page_failed": Event("error", "a page of metrics failed", "d7e2ab90c1f34b0d8f3b6a1f95c8274e"),
     "follow_incomplete": Event("warning", "not all applications are followed", "9c1b5a0d2e4f4c0fb1d6f3a7e85c2d14"),
     "keepalives_answered": Event("info", "GRE keepalives are answered", "2d72394e91294f539054c347f534bb10"),
     "keepalives_stopped": Event("warning", "GRE keepalives have stopped", "e2c074aef6794c7f9f66156b49f970eb"),

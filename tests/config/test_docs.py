@@ -27,6 +27,11 @@ def test_the_reference_is_up_to_date(made: ModuleType) -> None:
     assert made.reference(text) == text, "run ./dev docs"
 
 
+def test_the_table_of_metrics_is_up_to_date(made: ModuleType) -> None:
+    text = made.MONITORING.read_text()
+    assert made.monitoring(text) == text, "run ./dev docs"
+
+
 def test_the_example_is_up_to_date(made: ModuleType) -> None:
     text = made.EXAMPLE.read_text()
     assert made.example(text) == text, "run ./dev docs"
@@ -59,6 +64,7 @@ def test_every_section_is_named(made: ModuleType) -> None:
         "[daemon]",
         "[firewall]",
         "[streams]",
+        "[metrics]",
         "[peers.NAME]",
         "[peers.NAME.children.NAME]",
         "[tunnels.NAME]",

@@ -160,6 +160,7 @@ CASES: dict[str, tuple[str, Facts]] = {
     "packets that the guard drops": ("guard_drops", reported("guard_drops")),
     "a tunnel that flaps": ("flapping", reported("flapping")),
     "another program": ("changed_by_another_program", reported("changed_by_another_program")),
+    "a port that another program has": ("metrics_failed", reported("metrics_failed")),
     "a part that failed": ("agent_failed", reported("agent_failed")),
     "a full file system": ("state_not_saved", reported("state_not_saved")),
     "what nothing else explains": ("reported", reported("capability_missing")),

@@ -97,6 +97,10 @@ class Reported(Cause):
         "machines behind the interface are not asked what they want, since the host refuses to send or receive IGMP",
         "the message says what: a missing capability (CAP_NET_RAW), a firewall in the output hook",
     )
+    METRICS_FAILED = here(
+        "the metrics cannot be read, since mcastd cannot listen at the address of [metrics]",
+        "`ss -ltnp` shows which program has the port: set another one in listen of [metrics], or stop that program",
+    )
     AGENT_FAILED = here(
         "a part of mcastd has failed; it is started again, and the others go on",
         "journalctl -u mcastd has the reason; `mcastd support` collects what a report of it needs",

@@ -1,0 +1,80 @@
+"""The alerts and the dashboard use what there is: metrics, labels, and codes and states as their values."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import pytest
+
+from mcastd.metrics.page import TABLES
+from mcastd.problems import ProblemCode
+from mcastd.status import ForwardState, Health
+
+ETC = Path(__file__).parents[2] / "etc"
+ALERTS = (ETC / "prometheus-alerts.yml").read_text()
+DASHBOARD = json.loads((ETC / "grafana-dashboard.json").read_text())
+LABELS: Final = {
+    family.sample: {"job", "instance", *table.labels, *family.labels} for table in TABLES for family in table.families
+}
+VALUES: Final = {
+    "code": set(get_args(ProblemCode)),
+    "state": {*get_args(Health), *get_args(ForwardState)},
+    "side": {"a", "b", "both"},
+}
+
+
+def alerts() -> list[dict[str, str]]:
+    """What is below each ``- alert:``, without the quotes."""
+    found = []
+    for rule in ALERTS.split("- alert: ")[1:]:
+        pairs = re.findall(r"(?m)^ *(\w+): (.+)$", f"alert: {rule}")
+        found.append({key: value[1:-1] if value.startswith("'") else value for key, value in pairs})
+    return found
+
+
+def panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = DASHBOARD["panels"]
+    return found
+
+
+QUERIES: Final = [
+    *((one["expr"], one["summary"]) for one in alerts()),
+    *((target["expr"], target["legendFormat"]) for panel in panels() for target in panel["targets"]),
+]
+
+
+@pytest.mark.parametrize(("query", "text"), QUERIES, ids=[query for query, _ in QUERIES])
+def test_a_query_uses_what_there_is(query: str, text: str) -> None:
+    names = re.findall(r"\b(?:mcastd_\w+|up)\b(?:{([^}]*)})?", query)
+    used = re.findall(r"\b(mcastd_\w+)\b", query)
+    assert set(used) <= LABELS.keys()
+    assert names
+    of_all = {"job", "instance"} | {label for name in used for label in LABELS[name]}
+    for selector in names:
+        for label, value in re.findall(r'(\w+)=~?"([^"]*)"', selector):
+            assert label in of_all
+            if label in VALUES:
+                assert set(value.split("|")) <= VALUES[label]
+    for labels in re.findall(r"by \(([^)]*)\)", query):
+        assert set(labels.split(", ")) <= of_all
+    assert set(re.findall(r"{{ ?(?:\$labels\.)?(\w+) ?}}", text)) <= of_all
+
+
+def test_each_alert_says_what_is_wrong_and_what_to_do() -> None:
+    found = alerts()
+    assert len({one["alert"] for one in found}) == len(found) > 20
+    for one in found:
+        assert one["severity"] in ("critical", "warning")
+        assert one["summary"]
+        assert len(one["runbook"]) > 20
+
+
+def test_panels_do_not_overlap() -> None:
+    taken = set[tuple[int, int]]()
+    for panel in panels():
+        at = panel["gridPos"]
+        area = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not area & taken
+        taken |= area
+        assert at["x"] + at["w"] <= 24
