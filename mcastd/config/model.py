@@ -86,7 +86,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
     """``[metrics]``: metrics for Prometheus, over HTTP."""
 
     listen: Annotated[values.Endpoint | None, values.ENDPOINT] = None
-    """address and port of /metrics; without it, there are no metrics"""
+    """address and port of /metrics, "127.0.0.1:9464"; without it, none"""
     streams: Literal["named", "all", "none"] = "named"
     """streams with series of their own: of [[feeds]] and [[groups]], all, or none"""
 
