@@ -30,6 +30,9 @@ class FakeServiceManager:
         else:
             os.close(descriptor)
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         for name in list(self.kept):
             os.close(self.kept.pop(name))
