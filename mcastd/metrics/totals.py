@@ -78,7 +78,8 @@ class Totals:
 
     def end(self) -> None:
         """All streams were taken: the others are gone."""
-        self._streams = {key: found for key, found in self._streams.items() if key in self._met}
+        if len(self._met) < len(self._streams):
+            self._streams = {key: found for key, found in self._streams.items() if key in self._met}
 
     def of(self, tunnel: str) -> TunnelTotals:
         """The sums of a tunnel."""
