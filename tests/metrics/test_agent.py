@@ -155,6 +155,25 @@ def test_a_page_that_fails_is_an_answer_and_a_line_in_the_log() -> None:
     asyncio.run(run())
 
 
+def test_an_answer_that_takes_too_long_ends_its_connection_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_agent, "_ANSWERING", 0.05)
+
+    async def hangs() -> Scrape:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def run() -> None:
+        async with serving() as bench:
+            bench.agent.read = hangs
+            with contextlib.suppress(ConnectionError):
+                assert await bench.get() == ("", b"")
+            monkeypatch.setattr(metrics_agent, "_ANSWERING", 30.0)
+            bench.agent.read = scrape
+            assert (await bench.get())[0].startswith("HTTP/1.1 200")
+
+    asyncio.run(run())
+
+
 def test_a_port_in_use_is_a_problem_until_it_is_free() -> None:
     async def run() -> None:
         bench = Bench()
