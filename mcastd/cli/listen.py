@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from mcastd import control
 from mcastd.cli import listen_lines
@@ -38,7 +39,7 @@ from mcastd.stream_status import StreamCount, StreamsReport
 from mcastd.tools.listen import known
 from mcastd.tools.listen.listener import Listener, Side
 from mcastd.tools.listen.receive import Receiver
-from mcastd.tools.listen.report import ListenReport
+from mcastd.tools.listen.report import HeardSide, ListenReport
 
 _WRONG = 2
 
@@ -66,9 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Listen until the time is over or Ctrl-C; returns the exit code."""
+    config = _config(arguments.config)
     before = _Arrived(arguments)
     try:
-        sides = _sides(arguments, _config(arguments.config), before)
+        sides = _sides(arguments, config, before)
     except _WrongUsageError as wrong:
         print(f"mcastd: {wrong}", file=sys.stderr)
         return _WRONG
@@ -165,14 +167,16 @@ def _listen(arguments: argparse.Namespace, sides: Sequence[Side], before: _Arriv
         if lines is not None:
             lines.end()
         found = report()
-    after = _Arrived(arguments).streams if before.problem is None else {}
-    arrived = [known.arrived(one, before.streams[one.group], after.get(one.group, ())) for one in sides]
-    return msgspec.structs.replace(
-        found,
-        sides=tuple(
-            msgspec.structs.replace(side, arrived=each) for side, each in zip(found.sides, arrived, strict=True)
-        ),
-    )
+        after = _Arrived(arguments) if before.problem is None else before
+    beside = zip(sides, found.sides, strict=True)
+    return replace(found, sides=tuple(_beside(side, heard, before, after) for side, heard in beside))
+
+
+def _beside(side: Side, heard: HeardSide, before: _Arrived, after: _Arrived) -> HeardSide:
+    """With what the daemon counted meanwhile."""
+    streams = after.streams[side.group]
+    ports = tuple(sorted({one.port for one in streams} - {side.port}))
+    return replace(heard, arrived=known.arrived(side, before.streams[side.group], streams), other_ports=ports)
 
 
 class _Live:

@@ -10,6 +10,7 @@ from mcastd.tools.listen.report import HeardSide, HeardSource, ListenReport
 
 _SHOWN_BYTES = 8  # of the first ones, in a line
 _SHOWN_SOURCES = 2  # in a line
+_SHOWN_PORTS = 5
 
 
 def live(before: ListenReport, now: ListenReport) -> str:
@@ -94,7 +95,7 @@ def _source(one: HeardSource) -> Iterator[str]:
 
 
 def _verdict(report: ListenReport) -> str:
-    silent = [f"{one.group}:{one.port}" for one in report.sides if not one.packets]
+    silent = [f"{one.group}:{one.port}{_other_ports(one)}" for one in report.sides if not one.packets]
     if silent:
         return f"nothing has arrived: {', '.join(silent)}"
     if report.lost:
@@ -102,3 +103,8 @@ def _verdict(report: ListenReport) -> str:
         return f"packets were lost{f'; {dropped:,} had no room in the buffer of this socket' if dropped else ''}"
     is_numbered = any(map(_numbers, report.sides))
     return "nothing is lost" if is_numbered else "the socket dropped nothing; without --sequence no other loss is seen"
+
+
+def _other_ports(side: HeardSide) -> str:
+    ports = ", ".join(map(str, side.other_ports[:_SHOWN_PORTS]))
+    return f" (mcastd has counted port {ports} of this group)" if ports else ""

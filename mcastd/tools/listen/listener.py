@@ -10,7 +10,7 @@ from mcastd.meter.report import measure, pair_count
 from mcastd.stream_status import PairCount
 from mcastd.tools.listen.counts import StreamCounts
 from mcastd.tools.listen.pair import Pair
-from mcastd.tools.listen.report import HeardSide, HeardSource, ListenReport, TunnelCount
+from mcastd.tools.listen.report import HeardSide, HeardSource, ListenReport
 from mcastd.tools.numbers import unit
 
 _HEADERS: Final = 28  # bytes, of IP and UDP
@@ -88,20 +88,13 @@ class Listener:
                 self._pairs[number] = Pair(8 * sequence.number.size)
             self._pairs[number].packet(side, reading, packet.at)
 
-    def report(
-        self, seconds: float, now: float, buffers: Iterable[Buffer], arrived: Sequence[tuple[TunnelCount, ...]] = ()
-    ) -> ListenReport:
+    def report(self, seconds: float, now: float, buffers: Iterable[Buffer]) -> ListenReport:
         """What was received in so many seconds, by ``now`` on the clock of the packets, in seconds."""
-        sides = tuple(
-            self._side(number, seconds, now, buffer, arrived[number] if arrived else ())
-            for number, buffer in enumerate(buffers)
-        )
+        sides = tuple(self._side(number, seconds, now, buffer) for number, buffer in enumerate(buffers))
         pairs = tuple(self._compared())
         return ListenReport(seconds=seconds, lost=_is_lost(sides, pairs), sides=sides, pairs=pairs)
 
-    def _side(
-        self, number: int, seconds: float, now: float, buffer: Buffer, arrived: tuple[TunnelCount, ...]
-    ) -> HeardSide:
+    def _side(self, number: int, seconds: float, now: float, buffer: Buffer) -> HeardSide:
         side = self._sides[number]
         sources = tuple(_source(name, one, now) for name, one in sorted(self._sources[number].items()))
         packets, total = sum(one.packets for one in sources), sum(one.bytes for one in sources)
@@ -119,7 +112,6 @@ class Listener:
             bit_rate=8 * total / seconds if seconds else 0.0,
             others=self._others[number],
             sources=sources,
-            arrived=arrived,
         )
 
     def _compared(self) -> Iterable[PairCount]:

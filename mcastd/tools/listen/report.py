@@ -35,7 +35,7 @@ class HeardSide(Struct, frozen=True, kw_only=True):
 
     ``dropped`` are packets for which its ``receive_buffer`` (bytes, as the kernel accounts for them) had no room.
     ``rate`` is packets a second, ``bit_rate`` bits a second. Of sources that are too many only ``others`` are counted.
-    ``arrived`` is empty where no daemon answers.
+    ``arrived`` and ``other_ports``, those of the group that mcastd has counted, are empty where no daemon answers.
     """
 
     group: str
@@ -52,6 +52,7 @@ class HeardSide(Struct, frozen=True, kw_only=True):
     others: int
     sources: tuple[HeardSource, ...]
     arrived: tuple[TunnelCount, ...] = ()
+    other_ports: tuple[int, ...] = ()
 
 
 class ListenReport(Struct, frozen=True, kw_only=True):
