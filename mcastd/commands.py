@@ -13,9 +13,10 @@ from mcastd import wiring
 from mcastd.composition import Composition
 from mcastd.control import Handler
 from mcastd.errors import ControlRefused, HostError, McastdError
+from mcastd.group_status import GroupReport
 from mcastd.handover import Handover
 from mcastd.metrics.shown import Scrape
-from mcastd.status import GroupReport, Status
+from mcastd.status import Status
 from mcastd.wanted import COMMAND, require_joinable
 
 

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
@@ -20,6 +21,7 @@ from mcastd.errors import McastdError
 from mcastd.firewall.agent import FirewallAgent
 from mcastd.follow.agent import FollowAgent
 from mcastd.forward.agent import ForwardAgent
+from mcastd.group_status import GroupReport
 from mcastd.health import health, independent, summary
 from mcastd.history import History
 from mcastd.igmp.agent import IgmpAgent
@@ -32,7 +34,7 @@ from mcastd.metrics.agent import MetricsAgent
 from mcastd.pim.agent import PimAgent
 from mcastd.problems import Problem
 from mcastd.snapshot import Judgement, Snapshots
-from mcastd.status import GroupReport, GroupStatus, TunnelStatus
+from mcastd.status import GroupStatus, TunnelStatus
 from mcastd.streams.agent import StreamsAgent
 from mcastd.streams.desired import StreamsSnapshot
 from mcastd.supervision import Part, Supervisor
@@ -276,16 +278,13 @@ class Composition:
 
     async def refresh(self) -> None:
         """Read the counters that are read on demand only, right before ``snapshots``."""
-        await asyncio.gather(
-            self.ipsec.refresh(), self.firewall.refresh(), self.streams.refresh(), self.forward.refresh()
-        )
+        await asyncio.gather(*(one.refresh() for one in (self.ipsec, self.firewall, self.streams, self.forward)))
 
     async def rows(self, now: float) -> tuple[GroupStatus, ...]:
         """Every group that is desired on any tunnel; the loop goes on between the steps, as there may be thousands."""
-        names = [*self._upstream("pim"), *self._upstream("igmp"), *self._upstream("none")]
+        names = [name for protocol in ("pim", "igmp", "none") for name in self._upstream(protocol)]
         groups = list(dict.fromkeys(group for name in names for group in self.wanted.of(name).groups()))
-        tunnels, streams = self.tunnels.status(now), self.streams.status(now)
-        found: list[GroupStatus] = []
+        tunnels, streams, found = self.tunnels.status(now), self.streams.status(now), list[GroupStatus]()
         for start in range(0, len(groups), _STEP):
             found += self._rows(groups[start : start + _STEP], tunnels, streams, now)
             await asyncio.sleep(0)
@@ -321,7 +320,6 @@ class Composition:
 
     async def group(self, group: IPv4Address, now: float) -> GroupReport:
         """All that is known of one group; beside what sockets have joined, which is read in slices, of it alone."""
-        sockets = await self._memberships()
         streams = self.streams.status(now)
         known = group_report.Known(
             wanted=self.wanted,
@@ -329,7 +327,7 @@ class Composition:
             joins=self._rows((group,), self.tunnels.status(now), streams, now),
             streams=self.streams.group(group, now),
             streams_problem=streams.problem,
-            sockets=sockets,
+            sockets=await self._memberships(),
             own=self._upstream("igmp"),
             hosts=self.igmp.hosts(group, now),
             forwarded=self.forward.forwarded((group,)),
@@ -370,10 +368,6 @@ class Composition:
     def _joins(self) -> dict[str, int]:
         return self.wanted.counts(tunnel.name for tunnel in self.config.tunnels)
 
-    def _wanted_since(self, group: IPv4Address) -> float | None:
-        found = (self.wanted.since(tunnel.name, group) for tunnel in self.config.tunnels)
-        return min((since for since in found if since is not None), default=None)
-
     def _up(self) -> Up:
         return Up(
             guard_in_place=self.firewall.in_place,
@@ -389,7 +383,7 @@ class Composition:
             rp_changes=self.pim.rp_changes(),
             joins=self._joins(),
             is_joined=self.wanted.is_wanted,
-            wanted_since=self._wanted_since,
+            wanted_since=partial(self.wanted.since_any, [tunnel.name for tunnel in self.config.tunnels]),
             sas=self.ipsec.sas,
             lost=self.tunnels.lost,
             arrivals=self.streams.arrivals(),

@@ -6,8 +6,9 @@ from ipaddress import IPv4Address
 import msgspec
 
 from mcastd.forward.desired import Forwarded
+from mcastd.group_status import EntryStatus, GroupReport, OriginStatus, ReceiverStatus
 from mcastd.membership import Membership
-from mcastd.status import EntryStatus, GroupReport, GroupStatus, OriginStatus, ReceiverStatus, StreamStatus
+from mcastd.status import GroupStatus, StreamStatus
 from mcastd.wanted import APPLICATION, HOSTS, STATIC, Wanted
 
 

@@ -113,6 +113,11 @@ class Wanted:
         found = self._memberships.get(name)
         return None if found is None else found.since_first(group)
 
+    def since_any(self, names: Iterable[str], group: IPv4Address) -> float | None:
+        """The same on any of these interfaces."""
+        found = (self.since(name, group) for name in names)
+        return min((since for since in found if since is not None), default=None)
+
     def rows(self, name: str, group: IPv4Address, state: JoinState, now: float) -> Iterator[GroupStatus]:
         """The entries of a group on an interface for status, in this state since they are desired."""
         table = self.of(name)

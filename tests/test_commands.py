@@ -18,10 +18,11 @@ from mcastd.commands import Commands
 from mcastd.composition import Composition
 from mcastd.config.model import Config, Pim, Tunnel
 from mcastd.errors import ControlRefused, HostError, McastdError
+from mcastd.group_status import GroupReport
 from mcastd.handover import Handover
 from mcastd.meter.report import Measured
 from mcastd.pim.agent import PimAgent
-from mcastd.status import GroupReport, Status
+from mcastd.status import Status
 from mcastd.stream_status import StreamCount, StreamsReport
 from mcastd.system import files
 from mcastd.wanted import COMMAND, FILE, Wanted

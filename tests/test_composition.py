@@ -13,10 +13,11 @@ from msgspec.structs import replace
 from mcastd.composition import _CLOSE_TIMEOUT, Composition
 from mcastd.config.model import Config, Group
 from mcastd.errors import HostError
+from mcastd.group_status import GroupReport
 from mcastd.pim.packet import MessageType
 from mcastd.snapshot import Process as ProcessInfo
 from mcastd.snapshot import build
-from mcastd.status import GroupReport, Status
+from mcastd.status import Status
 from mcastd.system import capabilities
 from mcastd.system.fdstore import FdStore
 from mcastd.system.log import Logger

@@ -5,9 +5,10 @@ from ipaddress import IPv4Address
 from mcastd import group_report
 from mcastd.forward.desired import ForwardedGroup
 from mcastd.group_report import Known
+from mcastd.group_status import EntryStatus, GroupReport, OriginStatus, ReceiverStatus
 from mcastd.membership import DesiredGroup
 from mcastd.net.mroute import Counts
-from mcastd.status import EntryStatus, GroupReport, GroupStatus, OriginStatus, ReceiverStatus, StreamStatus
+from mcastd.status import GroupStatus, StreamStatus
 from mcastd.wanted import APPLICATION, COMMAND, FILE, HOSTS, STATIC, Wanted
 
 GROUP, OTHER = IPv4Address("239.1.1.1"), IPv4Address("239.1.1.2")

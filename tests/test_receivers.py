@@ -10,11 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd.config.model import Config, Forward, Group
+from mcastd.group_status import GroupReport
 from mcastd.net.igmp import Record, RecordType, V3Report
 from mcastd.pim.packet import JoinPrune, MessageType, decode_join_prune, unseal
 from mcastd.snapshot import Process as ProcessInfo
 from mcastd.snapshot import build
-from mcastd.status import GroupReport, Status
+from mcastd.status import Status
 from mcastd.system import capabilities
 from tests.composed import ARTICLE, Host, Process, running
 from tests.fakes.clock import simulated, until

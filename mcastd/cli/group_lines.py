@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from mcastd.status import EntryStatus, GroupReport, GroupStatus, OriginStatus, ReceiverStatus, StreamStatus
+from mcastd.group_status import EntryStatus, GroupReport, OriginStatus, ReceiverStatus
+from mcastd.status import GroupStatus, StreamStatus
 
 _BY: dict[str, str] = {
     "file": "the file",

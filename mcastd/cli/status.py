@@ -17,12 +17,12 @@ from mcastd import control
 from mcastd.cli.client import add_socket_arguments, socket_of
 from mcastd.cli.group_lines import duration, group_lines
 from mcastd.cli.watch import add_watch_arguments, watch
+from mcastd.group_status import GroupReport
 from mcastd.listed import listed
 from mcastd.status import (
     ChildStatus,
     FirewallStatus,
     ForwardStatus,
-    GroupReport,
     GroupStatus,
     HistoryStatus,
     KeepaliveStatus,

@@ -28,8 +28,7 @@ from mcastd.pim.upstream import Entries, Update, Upstream
 from mcastd.problems import Problem
 
 REGISTER_STOP_INTERVAL: Final = 0.1  # seconds between answers to Registers
-HELLO_WAIT: Final = 6.0
-"""Seconds after the start in which a configured neighbour need not have sent a Hello: Triggered_Hello_Delay and one."""
+HELLO_WAIT: Final = 6.0  # seconds from the start for a configured neighbour's Hello: Triggered_Hello_Delay and one
 
 # Messages that are not for a leaf on a point-to-point link: how they are decoded, and as what they are counted.
 _NOT_FOR_US: Final[dict[int, tuple[Callable[[bytes], object], str]]] = {

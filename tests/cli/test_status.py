@@ -8,22 +8,19 @@ import pytest
 
 from mcastd.cli import main
 from mcastd.cli.client import socket_of
+from mcastd.group_status import EntryStatus, GroupReport, OriginStatus, ReceiverStatus
 from mcastd.status import (
     AutoRpStatus,
     ChildStatus,
-    EntryStatus,
     FirewallStatus,
     ForwardStatus,
-    GroupReport,
     GroupStatus,
     KeepaliveStatus,
     NeighborStatus,
-    OriginStatus,
     OtherQuerierStatus,
     PeerStatus,
     PimStatus,
     QuerierStatus,
-    ReceiverStatus,
     RouteStatus,
     Status,
     StreamStatus,

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from mcastd.group_status import GroupReport
 from mcastd.lab.commands import wait_for
 from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
 from mcastd.lab.topology import CLIENT, CLOUD, GROUP, HOST_V2, SOURCE_ADDRESS, TUNNEL
-from mcastd.status import GroupReport
 from tests.lab.pim_scene import as_new, mcastd
 
 pytestmark = pytest.mark.root

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mcastd import status, stream_status
+from mcastd import group_status, status, stream_status
 from mcastd.metrics.page import TABLES
 from tests.metrics.samples import REPORT, STATUS, lines, made
 
@@ -87,7 +87,7 @@ NOT_ASKED_FOR: Final = {
 
 
 def structs() -> dict[str, type[Struct]]:
-    found = [one for module in (status, stream_status) for one in vars(module).values() if isclass(one)]
+    found = [one for module in (status, group_status, stream_status) for one in vars(module).values() if isclass(one)]
     return {one.__name__: one for one in found if issubclass(one, Struct) and one.__name__ not in NOT_ASKED_FOR}
 
 
