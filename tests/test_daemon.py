@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import time
@@ -45,12 +46,14 @@ class Scene:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
-        """The daemon once it is ready and all is joined."""
+        """The daemon once it is ready and all is joined; the garbage collector is off before, as in ``mcastd run``."""
+        gc.disable()
         task = asyncio.create_task(self.daemon.run())
         await until(lambda: "ready" in self.host.log.events() and bool(self.host.pim.opened), "ready, with PIM")
         self.host.hello()
         await until(lambda: joins(self.agents.pim, self.agents.wanted)[0].state == "joined", "joined")
         assert (await self.daemon.status()).groups[0].state == "joined"
+        assert gc.isenabled()
         yield task
         for pump in self.agents.tunnels.pumps.values():
             pump.close()

@@ -101,6 +101,8 @@ def _verdict(report: ListenReport) -> str:
     if report.lost:
         dropped = sum(one.dropped for one in report.sides)
         return f"packets were lost{f'; {dropped:,} had no room in the buffer of this socket' if dropped else ''}"
+    if any(one.compared for one in report.pairs):
+        return "nothing is lost on both sides"
     is_numbered = any(map(_numbers, report.sides))
     return "nothing is lost" if is_numbered else "the socket dropped nothing; without --sequence no other loss is seen"
 

@@ -101,7 +101,7 @@ class FollowAgent:
                 if applied is not self._desired:
                     applied = self._desired
                     self._reconcile(applied, began)
-                read = bool(self._hints)
+                read = bool(self._hints) or self._audit_at <= began
                 await self._read()
                 await self._step()
                 self._report()

@@ -4,9 +4,10 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address
+from math import inf
 from typing import Final, Protocol
 
 from mcastd.config.model import Feed
@@ -14,7 +15,7 @@ from mcastd.errors import HostError
 from mcastd.meter import maps
 from mcastd.meter.desired import FeedKey, MeterDesired, of_any, sequences_of, sides_of
 from mcastd.meter.maps import MAX_STREAMS
-from mcastd.meter.packet import decode, decode_feed_key, decode_key, encode_feed, feed_key, pair_group
+from mcastd.meter.packet import PairAt, decode, decode_feed_key, decode_key, encode_feed, feed_key, pair_group
 from mcastd.meter.pair_program import PAIRS, pair_program
 from mcastd.meter.program import FEEDS, PROGRAMS, STREAMS, TOTALS, program
 from mcastd.meter.report import Measured
@@ -114,7 +115,7 @@ class MeterAgent:
         self._feeds: dict[FeedKey, bytes] = {}  # as they are in the map
         self._fed: tuple[Feed, ...] | None = None  # of what they were made
         self._refused = 0  # packets of streams that there was no room for, at the last look
-        self._compares = False  # whether it was tried to load the program that compares pairs
+        self._compare_at = 0.0  # from when on the program that compares pairs may be loaded; inf: it is
         self._uncompared: str | None = None  # why it was refused
         self._cleaned_at = time.monotonic()  # when entries were removed last, monotonic
         self.problem: str | None = None
@@ -160,7 +161,7 @@ class MeterAgent:
             for part in self._elements():
                 found.add(part, group)
                 await asyncio.sleep(0)
-            for part in self._pairs():
+            for part in self._pairs() if _has_pairs(self._desired) else ():
                 found.add_pairs(part)
                 await asyncio.sleep(0)
         except HostError as error:
@@ -170,7 +171,7 @@ class MeterAgent:
     async def reset(self) -> None:
         """Measure all streams from the begin again. Raises HostError."""
         await self._remove(lambda _key, _value: True)
-        await self._remove_pairs(None)
+        await self._remove_pairs(lambda _key, _value: True)
 
     async def _reconcile(self) -> None:
         desired = self._desired
@@ -186,17 +187,17 @@ class MeterAgent:
                 await self._attach(desired)
                 if desired.links and time.monotonic() - self._cleaned_at >= _CLEAN_PERIOD:
                     await self._clean(desired)
-            self._set_problem(self._look_for_room() or self._uncompared)
+            self._set_problem(self._look_for_room() or (self._uncompared if _has_pairs(desired) else None))
         except HostError as error:
             self._set_problem(str(error))
 
     async def _remove_all(self, desired: MeterDesired) -> None:
         """Remove the program, also that of the previous process, and what it has counted."""
-        self._removed = desired
         await self._detach({**desired.links, **self._attached})
         for name in _STORED.values():
             self._store.drop(name)
         self._unload()
+        self._removed = desired
 
     async def _load_or_remove(self, desired: MeterDesired) -> None:
         try:
@@ -235,7 +236,7 @@ class MeterAgent:
                 self._store.keep(stored, self._maps[name])
 
     def _inherited(self) -> dict[str, int]:
-        """The streams that the previous process left, and by what feeds they were measured; both or none."""
+        """The streams that the previous process left, and by what feeds they were measured, and pairs; all or none."""
         taken = {name: self._store.take(stored) for name, stored in _STORED.items()}
         found = {name: descriptor for name, descriptor in taken.items() if descriptor is not None}
         if all(name in found and self._bpf.is_map(found[name], self._kinds[name]) for name in _STORED):
@@ -248,7 +249,7 @@ class MeterAgent:
         for descriptor in (*self._maps.values(), *(() if self._program is None else (self._program,))):
             os.close(descriptor)
         self._maps, self._program, self._feeds, self._attached = {}, None, {}, {}
-        self._refused, self._fed, self._compares, self._uncompared = 0, None, False, None
+        self._refused, self._fed, self._compare_at, self._uncompared = 0, None, 0.0, None
 
     async def _set_feeds(self, desired: MeterDesired) -> None:
         """What a stream is has changed, also since the previous process: its numbers begin again."""
@@ -275,14 +276,14 @@ class MeterAgent:
         if changed:
             await self._remove(of_any(changed))
         if pairs - {None}:
-            await self._remove_pairs(pairs)
+            await self._remove_pairs(lambda key, _value: key[:4] in pairs)
         self._fed = desired.feeds
 
     async def _compare(self, desired: MeterDesired) -> None:
         """Load the program that compares pairs, the first time that there is one."""
-        if self._compares or not any(feed.pair for feed in desired.feeds):
+        if time.monotonic() < self._compare_at or not _has_pairs(desired):
             return
-        self._compares = True
+        self._compare_at, self._uncompared = inf, None
         try:
             loaded = await self._bpf.load_aside("mcastd_pair", ebpf.assemble(pair_program(), self._maps))
             try:
@@ -290,6 +291,7 @@ class MeterAgent:
             finally:
                 os.close(loaded)  # the map holds it
         except HostError as error:
+            self._compare_at = time.monotonic() + _REFUSED_PERIOD
             self._uncompared = f"A and B are not compared: {error}"
 
     def _look_for_room(self) -> str | None:
@@ -337,7 +339,11 @@ class MeterAgent:
         def is_old(key: bytes, value: bytes) -> bool:
             return decode_key(key).ifindex not in indexes or decode(value).last < oldest
 
+        def is_old_pair(_key: bytes, value: bytes) -> bool:
+            return int.from_bytes(value[PairAt.NOW : PairAt.NOW + 8], sys.byteorder) < oldest
+
         await self._remove(is_old)
+        await self._remove_pairs(is_old_pair)
 
     async def _remove(self, what: Callable[[bytes, bytes], bool]) -> None:
         """Remove entries of streams."""
@@ -355,13 +361,13 @@ class MeterAgent:
     def _pairs(self) -> Iterator[list[tuple[bytes, bytes]]]:
         return self._bpf.elements(self._maps[PAIRS], self._kinds[PAIRS], _PAIR_SLICE)
 
-    async def _remove_pairs(self, groups: Collection[bytes | None] | None) -> None:
-        """Remove the entries of the pairs of these groups, or (None) of all."""
+    async def _remove_pairs(self, what: Callable[[bytes, bytes], bool]) -> None:
+        """Remove entries of pairs."""
         if self._program is None:
             return
         for part in self._pairs():
-            for key, _ in part:
-                if groups is None or key[:4] in groups:
+            for key, value in part:
+                if what(key, value):
                     self._bpf.delete(self._maps[PAIRS], key)
             await asyncio.sleep(0)
 
@@ -371,3 +377,7 @@ class MeterAgent:
             if problem is not None:
                 self._log.info("meter_unavailable", problem=problem)
             self._on_change()
+
+
+def _has_pairs(desired: MeterDesired) -> bool:
+    return any(feed.pair for feed in desired.feeds)

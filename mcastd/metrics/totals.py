@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from mcastd.stream_status import StreamCount
 
-_COUNTED: Final = 3  # the first of the fields; those after it are measured, and may be unknown for a while
+_FRAGMENTS: Final = 3  # their place among the fields; they and those after them are measured, and may be unknown
 _GAPS: Final = 10  # those before the histogram
 _NUMBERS: Final = attrgetter("seen", "missing", "duplicate", "late", "resets")
 _SHOWN: Final = 25  # buckets; the last one of these ends at 17 s
@@ -49,7 +49,9 @@ class Totals:
     """The sums, and of each stream what is in them."""
 
     def __init__(self) -> None:
-        self._streams: dict[Key, array[int]] = {}  # what was counted and measured of each, as it was taken last
+        # What each was known by, and what was counted and measured of it, as it was taken last.
+        self._streams: dict[Key, tuple[tuple[int, ...], array[int]]] = {}
+        self._fragments: dict[tuple[str, str, str], int] = {}  # which a source has in a group, for all ports together
         self._met: set[Key] = set()  # the streams that were taken since the begin
         self._tunnels: dict[str, list[int]] = {}  # the sums, by the tunnel's name
 
@@ -61,25 +63,33 @@ class Totals:
         """Take a stream."""
         key = one.tunnel, one.source, one.group, one.port
         self._met.add(key)
+        # The meter is read before the counters: what it has of the last packets may be new without others.
+        mark = one.packets, one.dropped, one.fragments, sum(each.packets for each in one.measured)
         before = self._streams.get(key)
-        if before is not None and before[0] == one.packets and (len(before) > _COUNTED or not one.measured):
+        if before is not None and before[0] == mark:
             return
         now, sums = _counts(one), self._tunnels.setdefault(one.tunnel, [])
-        then = [] if before is None else before.tolist()
+        then = [] if before is None else before[1].tolist()
         now.extend(then[len(now) :])  # what is not known for a while
         then.extend([0] * (len(now) - len(then)))
         sums.extend([0] * (len(now) - len(sums)))
         grown = list(map(sub, now, then))
         if min(grown) < 0:  # counted from 0 again
             grown = [count if more < 0 else more for count, more in zip(now, grown, strict=True)]
+        if one.measured:
+            known = self._fragments.get(key[:3], 0)
+            grown[_FRAGMENTS] = one.fragments - known if one.fragments >= known else one.fragments
+            self._fragments[key[:3]] = one.fragments
         grown.extend([0] * (len(sums) - len(grown)))
         sums[:] = map(add, sums, grown)
-        self._streams[key] = array("Q", now)
+        self._streams[key] = mark, array("Q", now)
 
     def end(self) -> None:
         """All streams were taken: the others are gone."""
         if len(self._met) < len(self._streams):
             self._streams = {key: found for key, found in self._streams.items() if key in self._met}
+            sources = {key[:3] for key in self._met}
+            self._fragments = {key: count for key, count in self._fragments.items() if key in sources}
 
     def of(self, tunnel: str) -> TunnelTotals:
         """The sums of a tunnel."""
@@ -91,7 +101,7 @@ def _counts(one: StreamCount) -> list[int]:
     """All that is summed up of a stream, in the order of TunnelTotals."""
     found = [one.packets, one.bytes, one.dropped]
     if one.measured:
-        found += (one.fragments, sum(each.unnumbered for each in one.measured))
+        found += (0, sum(each.unnumbered for each in one.measured))  # fragments are not of one stream
         numbers = [_NUMBERS(each.numbers) for each in one.measured if each.numbers is not None]
         found += _summed(numbers) if numbers else (0, 0, 0, 0, 0)
         found += _summed([each.gaps for each in one.measured])

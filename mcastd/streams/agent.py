@@ -293,7 +293,9 @@ class StreamsAgent:
     async def _read_esp(self) -> None:
         """Read every SA each second: after a rekeying the old one is there for some seconds only."""
         self._esp.configure(self._desired.sas())
-        async with aclosing(self._counters.replay(self._esp.sas())) as found:
+        if not (sas := self._esp.sas()):
+            return
+        async with aclosing(self._counters.replay(sas)) as found:
             async for sa, one in found:
                 self._esp.take(sa, one)
 

@@ -40,6 +40,8 @@ class Esp:
 
     def configure(self, current: Sa | None) -> None:
         """Set the SA; the one before is read until it is gone."""
+        if current != self._current:  # where the kernel has no XFRM no other one is ever read either
+            self._read = {sa: one for sa, one in self._read.items() if one is not None}
         if current is not None:
             self._read.setdefault(current, None)
         self._current = current

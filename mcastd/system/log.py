@@ -3,6 +3,7 @@
 A field ``tunnel="gre1"`` is ``MCASTD_TUNNEL=gre1`` in the journal, where ``journalctl MCASTD_TUNNEL=gre1`` finds it.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import MutableMapping
@@ -43,7 +44,7 @@ def configure(level: str = "info") -> journal.Journal | None:
     structlog.configure(
         processors=[_journal_fields if sink else _text],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=_Journal(sink) if sink else structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_Journal(sink) if sink else _Terminal(),
         cache_logger_on_first_use=False,
     )
     return sink
@@ -85,6 +86,21 @@ def _journal_fields(_logger: object, method: str, event: MutableMapping[str, Any
     if shown.message_id is not None:
         record["MESSAGE_ID"] = shown.message_id
     return (line,), record
+
+
+class _Terminal:
+    """A logger of structlog and its own factory, with a method for each level; each writes the finished line."""
+
+    def __call__(self, *_args: object) -> Self:
+        return self
+
+    def msg(self, line: str) -> None:
+        """Write one line; one that cannot be written, as on a full disk, is lost, and ends nothing."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = msg
 
 
 class _Journal:

@@ -272,6 +272,15 @@ def test_a_pair_has_both_sides_in_its_line(
     assert last == "nothing has arrived: 239.2.1.1:5000"
 
 
+def test_what_one_side_alone_lacks_is_not_called_nothing(
+    sockets: type[Sockets], config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sockets.packets_of = ((0, 1), (1, 1), (0, 2), (0, 3), (1, 3))
+    assert listened(config, "239.1.1.1", "--pair=239.2.1.1", "--seconds=1") == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last == "nothing is lost on both sides"
+
+
 @pytest.mark.parametrize(
     ("rate", "text"), [(0, "0 b/s"), (999, "999 b/s"), (4_200_000, "4.2 Mb/s"), (1500, "1.5 kb/s"), (3e9, "3.0 Gb/s")]
 )

@@ -79,6 +79,7 @@ class FakeIngress:
         self.others: set[int] = set()  # interfaces with a qdisc that another program made or uses
         self.refuses: set[int] = set()  # interfaces to which nothing can be attached
         self.attachments = 0
+        self.is_stuck = False  # whether nothing can be detached
 
     async def attach(self, index: int, program: int, number: int) -> bool | None:
         os.fstat(program)
@@ -93,6 +94,8 @@ class FakeIngress:
         return is_new
 
     async def detach(self, index: int) -> None:
+        if self.is_stuck:
+            raise HostError("netlink: Too many open files")
         self.programs.pop(index, None)
 
     async def remove_qdisc(self, index: int) -> None:

@@ -190,6 +190,46 @@ async def test_it_is_removed_when_it_is_turned_off() -> None:
 
 
 @simulated
+async def test_a_removal_that_failed_is_said_and_tried_again() -> None:
+    async with running() as process:
+        await attached(process)
+        process.host.ingress.is_stuck = True
+        await process.apply(replace(ARTICLE, streams=Streams(meter="off")))
+        for _ in range(3):
+            assert process.agents.meter.problem == "netlink: Too many open files"
+            assert process.host.ingress.programs
+            await asyncio.sleep(60.0)
+        process.host.ingress.is_stuck = False
+        await until(lambda: not process.host.ingress.programs, "detached")
+        await until(lambda: process.agents.meter.problem is None, "no problem")
+
+
+@simulated
+async def test_a_comparison_that_was_refused_is_tried_again_and_not_named_where_there_is_no_pair() -> None:
+    pair = Feed(
+        label="trades",
+        pair=(GroupPort(GROUP, 5000), GroupPort(IPv4Address("239.1.2.1"), 5000)),
+        sequence=FORMATS["rtp"],
+    )
+    async with running() as process:
+        await attached(process)
+        process.host.bpf.verifier = "bpf: no memory"
+        await process.apply(replace(ARTICLE, feeds=(pair,)))
+        await until(lambda: process.agents.meter.problem is not None, "refused")
+        assert process.agents.meter.problem == "A and B are not compared: bpf: no memory"
+        await process.apply(ARTICLE)
+        await until(lambda: process.agents.meter.problem is None, "no pair")
+        await process.apply(replace(ARTICLE, feeds=(pair,)))
+        process.host.bpf.verifier = None
+        tried = process.host.bpf.tried
+        await asyncio.sleep(1800.0)
+        assert process.host.bpf.tried == tried  # it would take much of a CPU each time
+        await asyncio.sleep(1900.0)
+        assert process.host.bpf.tried == tried + 1
+        assert process.agents.meter.problem is None
+
+
+@simulated
 @pytest.mark.parametrize("why", ["off", "no capability"])
 async def test_the_program_of_the_previous_process_does_not_stay_where_nothing_is_measured(why: str) -> None:
     host = Host()

@@ -155,6 +155,39 @@ def test_a_page_that_fails_is_an_answer_and_a_line_in_the_log() -> None:
     asyncio.run(run())
 
 
+def test_of_two_that_ask_at_once_one_waits() -> None:
+    inside = 0
+
+    async def alone() -> Scrape:
+        nonlocal inside
+        inside += 1
+        assert inside == 1
+        await asyncio.sleep(0.01)
+        inside -= 1
+        return await scrape()
+
+    async def run() -> None:
+        async with serving() as bench:
+            bench.agent.read = alone
+            answers = await asyncio.gather(bench.get(), bench.get())
+            assert [head[:12] for head, _ in answers] == ["HTTP/1.1 200"] * 2
+
+    asyncio.run(run())
+
+
+def test_a_connection_ends_where_metrics_are_turned_off() -> None:
+    async def run() -> None:
+        async with serving() as bench:
+            reader, writer = await asyncio.open_connection(str(LOOPBACK), bench.port)
+            await until(lambda: len(bench.agent._clients) == 1)
+            await bench.configure(Config())
+            assert await reader.read() == b""
+            assert not bench.agent._clients
+            writer.close()
+
+    asyncio.run(run())
+
+
 def test_an_answer_that_takes_too_long_ends_its_connection_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_agent, "_ANSWERING", 0.05)
 

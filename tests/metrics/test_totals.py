@@ -70,3 +70,20 @@ def test_a_page_that_is_not_finished_counts_once() -> None:
     totals.begin()
     totals.add(STREAM)
     assert summed(totals, STREAM, OTHER).packets == 200
+
+
+def test_fragments_are_of_a_source_in_a_group_and_count_once_for_all_its_ports() -> None:
+    totals, twice = Totals(), (replace(STREAM, fragments=2), replace(OTHER, fragments=2))
+    assert summed(totals, *twice).fragments == 2
+    assert summed(totals, replace(STREAM, fragments=5), replace(OTHER, fragments=5)).fragments == 5
+    assert summed(totals, replace(STREAM, fragments=1), replace(OTHER, fragments=1)).fragments == 6  # after a reset
+
+
+def test_what_was_measured_and_dropped_of_the_last_packets_counts_also_where_no_other_comes() -> None:
+    totals, numbers = Totals(), MEASURE.numbers
+    assert numbers is not None
+    summed(totals, STREAM)
+    later = replace(MEASURE, packets=MEASURE.packets + 1, numbers=replace(numbers, missing=numbers.missing + 45))
+    found, before = summed(totals, replace(STREAM, dropped=9, measured=(later,))), STREAM
+    assert (found.packets, found.dropped) == (before.packets, 9)
+    assert found.missing == numbers.missing + 45

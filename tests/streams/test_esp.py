@@ -43,6 +43,15 @@ def read(esp: EspLosses, kernel: dict[Sa, KernelSa], **current: Sa) -> int | Non
     return esp.counts().get("esp/c/lost")
 
 
+def test_what_is_never_read_as_without_xfrm_is_not_kept_over_rekeyings() -> None:
+    esp = EspLosses()
+    for spi in range(1, 10):
+        esp.configure({"c": sa(spi)})
+        assert esp.sas() == [sa(spi)]
+    esp.configure({})
+    assert esp.sas() == []
+
+
 def test_over_rekeyings_it_is_the_sum_and_the_old_sa_counts_until_it_is_gone() -> None:
     esp, old, new = EspLosses(), KernelSa(), KernelSa()
     kernel = {sa(1): old}

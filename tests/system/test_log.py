@@ -241,3 +241,17 @@ assert rich is not None
     for before, loaded in (("", False), ("import rich", True)):
         code = script.format(before=before, loaded=loaded)
         subprocess.run((sys.executable, "-c", code), check=True)
+
+
+@pytest.mark.parametrize("level", ["info", "error"])
+def test_a_line_that_cannot_be_written_is_lost_and_ends_nothing(
+    terminal: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    assert log.configure() is None
+    with monkeypatch.context() as patched, contextlib.suppress(OSError), Path("/dev/full").open("w") as full:
+        patched.setattr(sys, "stderr", full)
+        getattr(log.get_logger(), level)("starting")
+        is_reached = True
+    assert is_reached
+    log.get_logger().info("stopped")
+    assert len(terminal()) == 1

@@ -55,8 +55,9 @@ def arrived(side: Side, before: Iterable[StreamCount], after: Iterable[StreamCou
         then = earlier.get((one.tunnel, one.source, one.port))
         packets = one.packets - (then.packets if then else 0)
         lost = _missing(one)
-        missing = None if lost is None else lost - ((then and _missing(then)) or 0)
-        if packets >= 0 and (missing or 0) >= 0:
+        # Fewer than before: what was awaited has come late.
+        missing = None if lost is None else max(0, lost - ((then and _missing(then)) or 0))
+        if packets >= 0:
             found.append(TunnelCount(tunnel=one.tunnel, source=one.source, packets=packets, missing=missing))
     return tuple(sorted(found, key=lambda one: (one.tunnel, IPv4Address(one.source))))
 

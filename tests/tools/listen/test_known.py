@@ -76,3 +76,5 @@ def test_what_arrived_between_two_answers() -> None:
     assert known.arrived(replace(side, source="10.1.1.9"), [], others) == ()
     assert known.arrived(side, [stream(5)], [stream(4)]) == ()  # it was reset
     assert known.arrived(side, [], [stream(4, 1)])[0].missing == 2
+    (late,) = known.arrived(side, [stream(5, 3)], [stream(25, 1)])  # what was awaited came
+    assert (late.packets, late.missing) == (20, 0)
