@@ -1,6 +1,7 @@
 """Validate the configuration. Every error is printed as FILE:LINE: KEY: what is wrong, what is allowed."""
 
 import argparse
+import stat
 import sys
 from pathlib import Path
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 from mcastd.cli import add_config_argument
 from mcastd.config.load import load
 from mcastd.config.model import Config
-from mcastd.errors import ConfigError
+from mcastd.errors import ConfigError, ConfigProblem
 from mcastd.system import own_networks
 
 VALID: Final = 0
@@ -24,15 +25,17 @@ exit code: 0 the file is valid, 2 it is refused
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare ``-c FILE``."""
+    """Declare ``FILE``, and ``-c FILE`` for the same."""
     parser.epilog = _EXAMPLE
+    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the configuration, as with -c")
     add_config_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check ``arguments.config``; returns the exit code."""
-    path: Path = arguments.config
+    """Check ``arguments.file``, else ``arguments.config``; returns the exit code."""
+    path: Path = arguments.file or arguments.config
     try:
+        _refuse_irregular(path)
         loaded = load(path, host=own_networks.read())
     except ConfigError as error:
         for problem in error.problems:
@@ -42,6 +45,17 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     print(f"{path}: ok, {summary(loaded.config)}")
     return VALID
+
+
+def _refuse_irregular(path: Path) -> None:
+    """Refuse what would be waited for, or has no end; what is not there is refused where it is read."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise ConfigError((ConfigProblem(str(path), 1, "", f"it is {kind}; allowed: a regular file"),))
 
 
 def summary(config: Config) -> str:

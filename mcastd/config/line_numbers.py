@@ -53,6 +53,14 @@ def scan(text: str) -> LineNumbers:
     return LineNumbers(scanner.found)
 
 
+def last_key(text: str) -> KeyPath:
+    """The key that comes last in the beginning of a document, which may end within its value; ``()``: there is none."""
+    scanner = _Scanner(text)
+    with suppress(_LostError, RecursionError):
+        scanner.document()
+    return scanner.last
+
+
 class _LostError(Exception):
     """The text is not what the scanner expects here."""
 
@@ -60,6 +68,7 @@ class _LostError(Exception):
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.found: dict[KeyPath, int] = {}
+        self.last: KeyPath = ()  # the key that was read last
         self._cursor = Cursor(text)
         self._last_index: dict[KeyPath, int] = {}  # of each array that has [[headers]]
 
@@ -99,6 +108,7 @@ class _Scanner:
             path = (*path, part)
             self.found.setdefault(path, line)
         self._take(_EQUALS)
+        self.last = path
         self._value(path)
 
     def _key(self) -> list[str]:

@@ -1,10 +1,8 @@
 """Reads a file into a ``Config``, or refuses it with everything that is wrong in it."""
 
-import re
-import tomllib
 from codecs import BOM_UTF8
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -12,19 +10,15 @@ from mcastd.config import charon_settings, checks, credentials, implied
 from mcastd.config.checks.host import Host
 from mcastd.config.line_numbers import scan
 from mcastd.config.model import Config
-from mcastd.config.report import Report, dotted
+from mcastd.config.report import Report
 from mcastd.config.schema import read_table
+from mcastd.config.toml_errors import parse
 from mcastd.errors import SHORTAGES, ConfigError, ConfigProblem, HostError
 
 LARGEST: Final = 4 << 20
 """Bytes; 10,000 groups take a tenth of it."""
 
 _UNKNOWN: Final = Host()
-_AT_LINE: Final = re.compile(r" \(at line (\d+), column (\d+)\)")
-_AT_END: Final = " (at end of document)"
-_TWICE: Final = re.compile(r"Cannot (?:declare|mutate immutable namespace) \((.*?),?\)(?: twice)?")
-_QUOTED: Final = re.compile(r"""['"](.*?)['"](?:, |$)""")
-_AGAIN: Final = "Cannot overwrite a value"
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -45,7 +39,7 @@ def load(path: Path, *, check_files: bool = True, host: Host = _UNKNOWN) -> Load
 
 def loads(text: str, path: Path, *, check_files: bool = True, host: Host = _UNKNOWN) -> Loaded:
     """Like ``load``, for a text that is or will be in the file ``path``."""
-    document = _parse(path, text)
+    document = parse(path, text)
     report = Report(path, scan(text))
     implied.complete(document, report)
     config = read_table(Config, document, report, ())
@@ -72,7 +66,7 @@ def _read(path: Path) -> str:
     except OSError as error:
         if error.errno in SHORTAGES:
             raise HostError(f"{path}: {error.strerror}") from error
-        raise _refused(path, 1, f"it cannot be read: {error.strerror}") from error
+        raise _refused(path, 1, f"it cannot be read: {error.strerror}; allowed: a readable file") from error
     if len(content) > LARGEST:
         raise _refused(path, 1, f"it is too large; allowed: at most {LARGEST} bytes")
     if content.startswith(BOM_UTF8):
@@ -82,31 +76,6 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _refused(path, line, f"byte {content[error.start]:#04x} is not UTF-8; allowed: UTF-8 only") from None
-
-
-def _parse(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        reason, line = str(error), 1
-        if match := _AT_LINE.search(reason):
-            reason, line = reason.replace(match[0], f", column {match[2]}"), int(match[1])
-        elif _AT_END in reason:
-            reason, line = reason.replace(_AT_END, ", at the end of the file"), text.count("\n") + 1
-        raise _refused(path, line, f"not valid TOML: {_in_words(reason)}") from None
-    except RecursionError:
-        raise _refused(path, 1, "not a usable file: tables or arrays are nested too deep") from None
-    except ValueError:
-        raise _refused(path, 1, "not a usable file: a number in it is too long") from None
-
-
-def _in_words(reason: str) -> str:
-    """tomllib's message about duplicate keys and tables, reworded."""
-    if match := _TWICE.search(reason):
-        return f"{dotted(tuple(re.findall(_QUOTED, match[1])))} is there already; allowed: each table and key once"
-    if reason.startswith(_AGAIN):
-        return "the key or table is there already; allowed: each once"
-    return reason
 
 
 def _refused(path: Path, line: int, text: str) -> ConfigError:

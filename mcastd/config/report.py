@@ -30,7 +30,7 @@ def shown(value: object) -> str:
     """A value from the file, on one line and not too long."""
     if isinstance(value, int) and value.bit_length() > _LONGEST_NUMBER:
         return f"a number of {value.bit_length()} bits"  # Python limits the conversion of long integers
-    text = json.dumps(value) if isinstance(value, str) else str(value)
+    text = json.dumps(value, ensure_ascii=not value.isprintable()) if isinstance(value, str) else str(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

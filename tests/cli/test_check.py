@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -75,3 +76,18 @@ def test_it_loads_none_of_the_daemons_libraries() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_file_may_be_named_without_an_option(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(str(file)) == 0
+    assert capsys.readouterr().out.startswith(f"{file}: ok")
+
+
+def test_what_would_be_waited_for_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    kinds = {tmp_path / "pipe": "it is a pipe", Path("/dev/zero"): "it is a device", tmp_path: "Is a directory"}
+    for path, said in kinds.items():
+        assert run(str(path)) == 2
+        assert f"{path}:1: " in (err := capsys.readouterr().err)
+        assert said in err
+        assert "; allowed: a" in err

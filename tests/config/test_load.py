@@ -355,7 +355,7 @@ def test_durations(seconds: float, written: str, tmp_path: Path) -> None:
     ("content", "line", "said"),
     [
         (b"a = 1\nb = \n", 2, "not valid TOML"),
-        (b"a = 1\na = 2\n", 2, "not valid TOML: the key or table is there already; allowed: each once"),
+        (b"a = 1\na = 2\n", 2, "not valid TOML: a is there already, at line 1; allowed: each table and key once"),
         (b"[peers.a]\n[peers.a]\n", 2, "not valid TOML: peers.a is there already; allowed: each table and key once"),
         (b'[peers."a.b"]\n[peers."a.b"]\n', 2, 'not valid TOML: peers."a.b" is there already'),
         (b"peers = {}\n[peers.a]\n", 2, "is there already"),
