@@ -88,6 +88,11 @@ class StreamCount(Struct, frozen=True, kw_only=True):
     fragments: int = 0
     measured: tuple[StreamMeasure, ...] = ()
 
+    @property
+    def numbers(self) -> tuple[StreamNumbers, ...]:
+        """What the sequence numbers say, of each unit; empty where none are known."""
+        return tuple(one.numbers for one in self.measured if one.numbers is not None)
+
 
 class PairCount(Struct, frozen=True, kw_only=True):
     """What the numbers of a feed's two sides, ``a`` and ``b``, say together, since they were compared first.

@@ -16,11 +16,10 @@ def columns(one: StreamCount) -> tuple[str, str, str]:
     if not one.measured:
         return "", "", ""
     gaps = [each.longest_gap for each in one.measured if each.longest_gap is not None]
-    numbers = [each.numbers for each in one.measured if each.numbers is not None]
     return (
         short(max(gaps)) if gaps else "",
         str(max(each.burst_10ms for each in one.measured)),
-        str(sum(each.missing + each.awaited for each in numbers)) if numbers else "",
+        str(sum(each.missing + each.awaited for each in one.numbers)) if one.numbers else "",
     )
 
 

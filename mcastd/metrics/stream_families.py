@@ -79,8 +79,7 @@ GROUP: Final = Table(
 
 
 def _missing(item: StreamCount, _now: float) -> tuple[Point, ...]:
-    numbers = [one.numbers.missing for one in item.measured if one.numbers is not None]
-    return (("", sum(numbers)),) if numbers else ()
+    return (("", sum(one.missing for one in item.numbers)),) if item.numbers else ()
 
 
 def _longest_gap(item: StreamCount, _now: float) -> tuple[Point, ...]:

@@ -102,7 +102,7 @@ def _counts(one: StreamCount) -> list[int]:
     found = [one.packets, one.bytes, one.dropped]
     if one.measured:
         found += (0, sum(each.unnumbered for each in one.measured))  # fragments are not of one stream
-        numbers = [_NUMBERS(each.numbers) for each in one.measured if each.numbers is not None]
+        numbers = [_NUMBERS(each) for each in one.numbers]
         found += _summed(numbers) if numbers else (0, 0, 0, 0, 0)
         found += _summed([each.gaps for each in one.measured])
     return found

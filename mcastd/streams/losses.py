@@ -89,7 +89,7 @@ def status(sock: UdpSocket) -> SocketStatus:
 
 def _sequence(streams: Iterable[StreamCount]) -> LossStatus:
     """What is missing by the sender's numbers, where a feed says where they are, and where they are read."""
-    numbers = [each.numbers for one in streams for each in one.measured if each.numbers is not None]
+    numbers = [each for one in streams for each in one.numbers]
     if not numbers:
         return LossStatus(stage="sequence", text="no sequence numbers are read")
     missing = sum(each.missing + each.awaited for each in numbers)

@@ -70,6 +70,13 @@ def test_each_alert_says_what_is_wrong_and_what_to_do() -> None:
         assert len(one["runbook"]) > 20
 
 
+def test_each_legend_says_of_which_instance_it_is() -> None:
+    for target in (target for panel in panels() for target in panel["targets"]):
+        assert target["legendFormat"].startswith("{{instance}} ")
+        for labels in re.findall(r"by \(([^)]*)\)", target["expr"]):
+            assert "instance" in labels.split(", ")
+
+
 def test_panels_do_not_overlap() -> None:
     taken = set[tuple[int, int]]()
     for panel in panels():

@@ -63,5 +63,4 @@ def arrived(side: Side, before: Iterable[StreamCount], after: Iterable[StreamCou
 
 
 def _missing(one: StreamCount) -> int | None:
-    numbers = [each.numbers for each in one.measured if each.numbers is not None]
-    return sum(each.missing + each.awaited for each in numbers) if numbers else None
+    return sum(each.missing + each.awaited for each in one.numbers) if one.numbers else None
