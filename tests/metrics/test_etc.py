@@ -1,19 +1,19 @@
 """The alerts and the dashboard use what there is: metrics, labels, and codes and states as their values."""
 
-import json
 import re
+import subprocess
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 import pytest
 
 from mcastd.metrics.page import TABLES
 from mcastd.problems import ProblemCode
 from mcastd.status import ForwardState, Health
+from tests.alerts.prometheus import PROGRAMS
+from tests.alerts.rules import ETC, alerts, panels, scaled
+from tests.metrics.samples import made, text
 
-ETC = Path(__file__).parents[2] / "etc"
-ALERTS = (ETC / "prometheus-alerts.yml").read_text()
-DASHBOARD = json.loads((ETC / "grafana-dashboard.json").read_text())
 LABELS: Final = {
     family.sample: {"job", "instance", *table.labels, *family.labels} for table in TABLES for family in table.families
 }
@@ -22,20 +22,6 @@ VALUES: Final = {
     "state": {*get_args(Health), *get_args(ForwardState)},
     "side": {"a", "b", "both"},
 }
-
-
-def alerts() -> list[dict[str, str]]:
-    """What is below each ``- alert:``, without the quotes."""
-    found = []
-    for rule in ALERTS.split("- alert: ")[1:]:
-        pairs = re.findall(r"(?m)^ *(\w+): (.+)$", f"alert: {rule}")
-        found.append({key: value[1:-1] if value.startswith("'") else value for key, value in pairs})
-    return found
-
-
-def panels() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = DASHBOARD["panels"]
-    return found
 
 
 QUERIES: Final = [
@@ -85,3 +71,17 @@ def test_panels_do_not_overlap() -> None:
         assert not area & taken
         taken |= area
         assert at["x"] + at["w"] <= 24
+
+
+def promtool(*arguments: str | Path, text: str = "") -> None:
+    """It finds nothing: no error, and nothing that is not as is customary."""
+    command = [str(PROGRAMS / "promtool"), "check", *map(str, arguments)]
+    judged = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert (judged.returncode, judged.stderr) == (0, "")
+
+
+def test_promtool_has_nothing_against_them(tmp_path: Path) -> None:
+    scaled_rules = tmp_path / "rules.yml"
+    scaled_rules.write_text(scaled())
+    promtool("rules", ETC / "prometheus-alerts.yml", scaled_rules)
+    promtool("metrics", text=text(made()))
