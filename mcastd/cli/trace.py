@@ -5,6 +5,7 @@ the configuration, but not the daemon. Ctrl-C ends it with a summary.
 
 Examples: mcastd trace
           mcastd trace --tunnel gre1 --only keepalive --seconds 30
+          mcastd trace --group 239.1.1.1
           mcastd trace --write gre1.pcapng
 """
 
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--write", metavar="FILE", type=Path, help="write a pcapng file for Wireshark, not lines")
     parser.add_argument("--tunnel", metavar="T", help="only this tunnel, and the peer that carries it")
+    parser.add_argument("--group", metavar="G", type=_group, help="only what PIM and IGMP say of this group")
     parser.add_argument("--only", metavar="KIND,...", type=_kinds, default=KINDS, help=f"of {', '.join(KINDS)}")
     parser.add_argument("--seconds", metavar="N", type=_positive(float), help="end after N seconds")
     parser.add_argument("--count", metavar="N", type=_positive(int), help="end after N packets")
@@ -50,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise McastdError("trace needs scapy: pip install 'mcastd[trace]'") from error
     config = load(arguments.config).config
     try:
-        scope = scope_of(config, arguments.tunnel, arguments.only)
+        scope = scope_of(config, arguments.tunnel, arguments.only, arguments.group)
     except KeyError:
         names = ", ".join(tunnel.name for tunnel in config.tunnels) or "none is defined"
         print(f"mcastd: there is no tunnel {arguments.tunnel}; allowed: {names}", file=sys.stderr)
@@ -64,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         capture = stack.enter_context(closing(Capture()))
         take = printed if arguments.write is None else _writing(arguments.write, stack)
         began = time.monotonic()
-        print(f"tracing {', '.join(arguments.only)}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        print(f"tracing {', '.join(scope.kinds)}; Ctrl-C ends it", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):
             show.trace(capture.packets(arguments.seconds), scope, arguments.count, seen, take)
         print(_summary(seen, capture, time.monotonic() - began), file=sys.stderr, flush=True)
@@ -92,6 +95,16 @@ def _summary(seen: Counter[str], capture: Capture, seconds: float) -> str:
     counts = [f"{seen[kind]} {kind}" for kind in KINDS] + ([f"{seen['broken']} broken"] if seen["broken"] else [])
     summary = f"{seconds:.1f} s: {', '.join(counts)}; ESP {received} in, {sent} out"
     return summary + (f"; {lost} lost, they came too fast" if lost else "")
+
+
+def _group(text: str) -> IPv4Address:
+    try:
+        group = IPv4Address(text)
+    except ValueError:
+        group = None
+    if group is None or not group.is_multicast:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: a multicast address, e.g. 239.1.1.1")
+    return group
 
 
 def _kinds(text: str) -> tuple[str, ...]:

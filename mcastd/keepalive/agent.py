@@ -151,10 +151,10 @@ class _Keeper:
     def _received(self, received: bytes, sock: socket.socket) -> None:
         inner = packet.carried(received, self._desired.endpoints)
         now = asyncio.get_running_loop().time()
-        if inner is not None:
+        if inner is None:
+            self._carry_out(self.prober.answered(now))
+        elif not packet.is_of_another_tunnel(inner, self._desired.endpoints):
             self._answer(reflect(inner, self._desired.endpoints), sock, now)
-            return
-        self._carry_out(self.prober.answered(now))
 
     def _answer(self, answer: Answer, sock: socket.socket, now: float) -> None:
         if not self._desired.tunnel.keepalive.reply:

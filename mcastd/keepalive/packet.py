@@ -82,3 +82,11 @@ def carried(packet: bytes, tunnel: Endpoints) -> memoryview | None:
             return gre.behind_cmd(inner)
         case _:
             raise DecodeError("gre_protocol")
+
+
+def is_of_another_tunnel(inner: memoryview, tunnel: Endpoints) -> bool:
+    """Whether a packet that a GRE packet carries has neither end of the tunnel for an address.
+
+    GRE between others is data, its keepalives too. Raises DecodeError as ``ipv4.parse``.
+    """
+    return {tunnel.local, tunnel.remote, *tunnel.also}.isdisjoint(ipv4.parse(inner).ends)

@@ -15,8 +15,8 @@ _LD_B_ABS, _LD_H_ABS, _LD_W_ABS = 0x30, 0x28, 0x20
 _LD_B_IND, _LD_H_IND, _LD_W_IND, _LDX_MSH = 0x50, 0x48, 0x40, 0xB1
 _LD_MEM, _ST = 0x60, 0x02
 _LD_IMM, _LDX_IMM, _LDX_MEM = 0x00, 0x01, 0x61
-_ADD, _AND, _TAX, _TXA = 0x04, 0x54, 0x07, 0x87
-_SUB_X, _AND_X, _LSH_X, _XOR = 0x1C, 0x5C, 0x6C, 0xA4
+_ADD, _AND, _LSH, _TAX, _TXA = 0x04, 0x54, 0x64, 0x07, 0x87
+_ADD_X, _SUB_X, _AND_X, _LSH_X, _XOR = 0x0C, 0x1C, 0x5C, 0x6C, 0xA4
 _JA, _JEQ, _JSET, _RET = 0x05, 0x15, 0x45, 0x06
 _PACKET_HOST, _PACKET_OUTGOING = 0, 4  # linux/if_packet.h
 _IKE, _NAT_T = 500, 4500
@@ -44,6 +44,7 @@ _FRAGMENT: _Lines = ((_LD_H_ABS, 6), (_AND, 0x3FFF))  # the offset and the flag 
 _PROTOCOL: _Lines = ((_LD_B_ABS, 9),)
 _SOURCE: _Lines = ((_LD_W_ABS, 12),)
 _DESTINATION: _Lines = ((_LD_W_ABS, 16),)
+_DESTINATION_CLASS: _Lines = ((_LD_B_ABS, 16), (_AND, 0xF0))  # 0xE0 is multicast
 _SOURCE_PORT: _Lines = ((_LDX_MSH, 0), (_LD_H_IND, 0))
 _DESTINATION_PORT: _Lines = ((_LDX_MSH, 0), (_LD_H_IND, 2))
 _SPI: _Lines = ((_LDX_MSH, 0), (_LD_W_IND, 0))
@@ -76,7 +77,7 @@ def accept_igmp(sampled: Collection[IPv4Address] = ()) -> Program:
 
 def accept_multicast(snap: int) -> Program:
     """Accept IPv4 packets to multicast groups."""
-    return _assembled(*_require(((_LD_B_ABS, 16), (_AND, 0xF0)), (0xE0,)), *_end(snap))
+    return _assembled(*_require(_DESTINATION_CLASS, (0xE0,)), *_end(snap))
 
 
 def accept_udp(port: int | None, destinations: Iterable[IPv4Address]) -> Program:
@@ -93,7 +94,7 @@ def accept_udp(port: int | None, destinations: Iterable[IPv4Address]) -> Program
 def accept_gre_keepalives() -> Program:
     """Accept GRE keepalives, from the outer IP header on.
 
-    Answers have GRE protocol 0; a request is IPv4 in GRE whose own protocol is GRE, also behind Cisco's CMD header.
+    Answers have GRE protocol 0; a request is IPv4 in GRE, also behind Cisco's CMD header, and in it GRE of protocol 0.
     """
     return _assembled(*_gre_carrying(GRE), *_end())
 
@@ -101,10 +102,15 @@ def accept_gre_keepalives() -> Program:
 def accept_control() -> Program:
     """Accept IKE (also on the port of NAT traversal), PIM, IGMP and keepalives, also where GRE carries them.
 
-    What is not IPv4 is not accepted, nor is any but the first fragment.
+    What is not IPv4 is not accepted. Of later fragments, those of unicast UDP are: IKE's have no ports.
     """
     return _assembled(
-        *_first_fragment_of_ipv4(),
+        *_require(_VERSION, (0x40,)),
+        *_switch(_FRAGMENT_OFFSET, {0: "first"}),
+        *_require(_PROTOCOL, (UDP,)),
+        *_refuse(_DESTINATION_CLASS, (0xE0,)),
+        (_JA, 0, "accept", 0),
+        "first",
         *_switch(_PROTOCOL, {PIM: "accept", IGMP: "accept", GRE: "gre", UDP: "udp"}, "reject"),
         "udp",
         *_switch(_SOURCE_PORT, {_IKE: "accept", _NAT_T: "nat_t"}),
@@ -189,7 +195,10 @@ def _first_fragment_of_ipv4() -> Iterator[_Line]:
 
 
 def _gre_carrying(*protocols: int) -> Iterator[_Line]:
-    """Go on with GRE that carries IPv4 of these protocols, and accept GRE of protocol 0."""
+    """Go on with GRE that carries IPv4 of these protocols, of GRE itself that of protocol 0; and accept protocol 0.
+
+    GRE in it of other protocols is data: another tunnel through this one.
+    """
     yield from ((_LDX_MSH, 0), (_LD_B_IND, 0), (_ST, 0))
     kinds = {PROTOCOL_KEEPALIVE: "accept", PROTOCOL_IPV4: "options", PROTOCOL_CMD: "cmd"}
     yield from _switch(((_LD_H_IND, 2),), kinds, "reject")
@@ -198,6 +207,9 @@ def _gre_carrying(*protocols: int) -> Iterator[_Line]:
     for flag in (Flag.CHECKSUM, Flag.KEY, Flag.SEQUENCE):
         yield from ((_LD_MEM, 0), (_JSET, flag >> 8, 0, 3), (_TXA, 0), (_ADD, 4), (_TAX, 0))
     yield from _require(((_LD_B_IND, 4 + 9),), protocols)
+    yield from ((_JEQ, GRE, 1, 0), (_JA, 0, "accept", 0))
+    yield from ((_LD_B_IND, 4), (_AND, 0x0F), (_LSH, 2), (_ADD_X, 0), (_TAX, 0))
+    yield from _require(((_LD_H_IND, 4 + 2),), (PROTOCOL_KEEPALIVE,))
 
 
 def _require(field: _Lines, values: Collection[int]) -> Iterator[_Line]:

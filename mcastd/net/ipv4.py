@@ -51,6 +51,11 @@ class Ipv4Packet(NamedTuple):
         return self.header[2] << 8 | self.header[3]
 
     @property
+    def identification(self) -> int:
+        """What the fragments of one packet have in common."""
+        return self.header[4] << 8 | self.header[5]
+
+    @property
     def fragment_offset(self) -> int:
         """Where in the whole packet the payload belongs, in units of 8 bytes."""
         return (self.header[6] << 8 | self.header[7]) & _FRAGMENT_OFFSET
@@ -59,6 +64,11 @@ class Ipv4Packet(NamedTuple):
     def is_fragment(self) -> bool:
         """Whether the payload is a part of a packet's, also the first one."""
         return bool((self.header[6] << 8 | self.header[7]) & (_MORE_FRAGMENTS | _FRAGMENT_OFFSET))
+
+    @property
+    def more_fragments(self) -> bool:
+        """Whether the payload is a part of a packet's, and not the last one."""
+        return bool((self.header[6] << 8 | self.header[7]) & _MORE_FRAGMENTS)
 
     @property
     def ttl(self) -> int:
@@ -79,6 +89,11 @@ class Ipv4Packet(NamedTuple):
     def destination(self) -> IPv4Address:
         """The destination address."""
         return IPv4Address(bytes(self.header[16:20]))
+
+    @property
+    def ends(self) -> tuple[IPv4Address, IPv4Address]:
+        """Both addresses."""
+        return self.source, self.destination
 
 
 def parse(packet: bytes | memoryview, *, truncated: bool = False) -> Ipv4Packet:

@@ -177,7 +177,8 @@ async def test_two_that_come_close_together_raise_no_alarm() -> None:
 async def test_what_is_not_answered_is_counted_by_reason() -> None:
     async with running() as bench:
         foreign = replace(FAR, remote=IPv4Address("203.0.113.9"))
-        for packet in (request(foreign), b"\x00\x00", bytes(4)):
+        elsewhere = replace(foreign, local=IPv4Address("203.0.113.1"))  # another tunnel through this one: data
+        for packet in (request(elsewhere), request(foreign), b"\x00\x00", bytes(4)):
             bench.socket.arrives(packet)
         await until(lambda: sum(bench.status().dropped.values()) == 3)
         assert bench.status().dropped == {"inner_source": 1, "gre_short": 1, "unasked": 1}

@@ -1,6 +1,7 @@
 """Packets to lines of text. Pure; a packet that cannot be decoded has a line too."""
 
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from mcastd.errors import DecodeError
@@ -11,7 +12,7 @@ from mcastd.tools.trace.scope import Kind
 
 _IKE_PORT, _NAT_T_PORT = 500, 4500
 _NON_ESP_MARKER = bytes(4)
-_CARRIED: dict[int, tuple[Kind, Callable[[bytes], str]]] = {
+_CARRIED: dict[int, tuple[Kind, Callable[[bytes, IPv4Address | None], str | None]]] = {
     ipv4.IGMP: ("igmp", igmp.words),
     ipv4.PIM: ("pim", pim.words),
 }
@@ -25,13 +26,13 @@ class Meaning(NamedTuple):
     broken: bool = False
 
 
-def describe(packet: bytes, *, outgoing: bool, on_tunnel: bool) -> Meaning | None:
-    """Decode an IPv4 packet; None if it is of no kind that is shown.
+def describe(packet: bytes, *, outgoing: bool, on_tunnel: bool, group: IPv4Address | None = None) -> Meaning | None:
+    """Decode an IPv4 packet; None if it is of no kind that is shown, or says nothing of the only ``group`` asked for.
 
     ``on_tunnel`` says that it passed on a tunnel's own interface, inside GRE.
     """
     try:
-        return _payload(ipv4.parse(packet), outgoing, on_tunnel)
+        return _payload(ipv4.parse(packet), outgoing, on_tunnel, group)
     except DecodeError as error:
         if error.reason in ("ip_short", "ip_version"):
             return None
@@ -39,26 +40,39 @@ def describe(packet: bytes, *, outgoing: bool, on_tunnel: bool) -> Meaning | Non
         return _broken(_kind_of(start.protocol), _head(start), error, packet)
 
 
-def _payload(packet: Ipv4Packet, outgoing: bool, on_tunnel: bool) -> Meaning | None:
+def _payload(packet: Ipv4Packet, outgoing: bool, on_tunnel: bool, group: IPv4Address | None) -> Meaning | None:
     payload = bytes(packet.payload)
+    if packet.is_fragment:
+        return _fragment(packet, payload)
     if packet.protocol == ipv4.UDP:
         return _udp(packet, payload)
     if packet.protocol == ipv4.GRE:
-        return _gre(packet, payload, outgoing, on_tunnel)
+        return _gre(packet, payload, outgoing, on_tunnel, group)
     if packet.protocol not in _CARRIED:
         return None
-    kind, text = _CARRIED[packet.protocol]
-    return _decoded(kind, _head(packet), text, payload)
+    kind, words = _CARRIED[packet.protocol]
+    return _decoded(kind, _head(packet), lambda: words(payload, group), payload)
 
 
-def _decoded(kind: Kind, head: str, text: Callable[[bytes], str], message: bytes) -> Meaning:
+def _decoded(kind: Kind, head: str, words: Callable[[], str | None], message: bytes) -> Meaning | None:
     try:
-        return Meaning(kind, f"{head}: {text(message)}")
+        text = words()
     except DecodeError as error:
         return _broken(kind, head, error, message)
+    return None if text is None else Meaning(kind, f"{head}: {text}")
 
 
-def _udp(packet: Ipv4Packet, payload: bytes) -> Meaning | None:
+def _fragment(packet: Ipv4Packet, payload: bytes) -> Meaning | None:
+    """Of a first fragment of IKE the header is decoded; a later one has no ports."""
+    at = 8 * packet.fragment_offset
+    part = f"fragment of IP packet {packet.identification}, bytes {at} to {at + len(payload) - 1}"
+    if packet.protocol == ipv4.UDP and at == 0:
+        first = _udp(packet, payload, whole=False)
+        return first and first._replace(text=f"{first.text}: first {part}")
+    return Meaning(_kind_of(packet.protocol), f"{_head(packet)}: {'' if packet.more_fragments else 'last '}{part}")
+
+
+def _udp(packet: Ipv4Packet, payload: bytes, *, whole: bool = True) -> Meaning | None:
     ports = [int.from_bytes(payload[at : at + 2]) for at in (0, 2)]
     message = payload[ipv4.UDP_HEADER_LENGTH :]
     if _IKE_PORT not in ports:
@@ -66,10 +80,12 @@ def _udp(packet: Ipv4Packet, payload: bytes) -> Meaning | None:
             return None
         message = message.removeprefix(_NON_ESP_MARKER)
     ends = f"{packet.source}.{ports[0]} > {packet.destination}.{ports[1]}"
-    return _decoded("ike", _head(packet, ends), ike.words, message)
+    return _decoded("ike", _head(packet, ends), lambda: ike.words(message, whole=whole), message)
 
 
-def _gre(packet: Ipv4Packet, payload: bytes, outgoing: bool, on_tunnel: bool) -> Meaning | None:
+def _gre(
+    packet: Ipv4Packet, payload: bytes, outgoing: bool, on_tunnel: bool, group: IPv4Address | None
+) -> Meaning | None:
     head = _head(packet)
     try:
         header = gre.decode(payload)
@@ -86,10 +102,12 @@ def _gre(packet: Ipv4Packet, payload: bytes, outgoing: bool, on_tunnel: bool) ->
             return None
         carried = ipv4.parse(inner)
         if carried.protocol != ipv4.GRE:
-            within = describe(bytes(inner), outgoing=outgoing, on_tunnel=False)
+            within = describe(bytes(inner), outgoing=outgoing, on_tunnel=False, group=group)
             return within and Meaning(within.kind, f"{head}: GREv0{options}: {within.text}", within.broken)
         asked = gre.decode(carried.payload)
-        if asked.protocol != gre.PROTOCOL_KEEPALIVE or len(carried.payload) != asked.length:
+        if asked.protocol != gre.PROTOCOL_KEEPALIVE or {*carried.ends}.isdisjoint(packet.ends):
+            return None  # data: another tunnel through this one, or its keepalives
+        if len(carried.payload) != asked.length:
             raise DecodeError("nested")
     except DecodeError as error:
         return _broken("keepalive", head, error, payload)

@@ -19,13 +19,21 @@ _RECORDS = {
 SHOWN = 4
 
 
-def words(message: bytes) -> str:
-    """An IGMP message as text. Raises DecodeError ``igmp_short``, ``igmp_checksum`` or ``igmp_records``."""
+def words(message: bytes, only: IPv4Address | None = None) -> str | None:
+    """An IGMP message as text; what it says of one group alone, None if that is nothing.
+
+    Raises DecodeError ``igmp_short``, ``igmp_checksum`` or ``igmp_records``.
+    """
     if len(message) < 8:
         raise DecodeError("igmp_short")
     if internet_checksum(message):
         raise DecodeError("igmp_checksum")
     kind, group = message[0], IPv4Address(message[4:8])
+    if kind == _REPORT_V3:
+        records = _records(message, only)
+        return f"IGMPv3 report: {records or 'nothing'}" if records or only is None else None
+    if only not in (None, group):
+        return None
     if kind == _QUERY:
         version = 3 if len(message) >= 12 else 2 if message[1] else 1
         return f"IGMPv{version} query" + (f" for {group}" if int(group) else "")
@@ -33,12 +41,10 @@ def words(message: bytes) -> str:
         return f"IGMPv{1 if kind == _REPORT_V1 else 2} report: joins {group}"
     if kind == _LEAVE:
         return f"IGMPv2 leave: leaves {group}"
-    if kind == _REPORT_V3:
-        return f"IGMPv3 report: {_records(message)}"
     return f"IGMP of type 0x{kind:02x}"
 
 
-def _records(message: bytes) -> str:
+def _records(message: bytes, only: IPv4Address | None) -> str:
     (count,) = struct.unpack_from("!H", message, 6)
     at, found = 8, []
     for _ in range(count):
@@ -49,9 +55,10 @@ def _records(message: bytes) -> str:
         if len(message) < end + 4 * auxiliary:
             raise DecodeError("igmp_records")
         addresses = [str(IPv4Address(message[offset : offset + 4])) for offset in range(at + 8, end, 4)]
-        found.append(_record(kind, str(IPv4Address(group)), addresses))
+        if only in (None, IPv4Address(group)):
+            found.append(_record(kind, str(IPv4Address(group)), addresses))
         at = end + 4 * auxiliary
-    return listed(found, SHOWN) or "nothing"
+    return listed(found, SHOWN)
 
 
 def _record(kind: int, group: str, sources: list[str]) -> str:

@@ -19,6 +19,8 @@ class Scope(NamedTuple):
     peers: frozenset[bytes]
     ends: frozenset[bytes]
     kinds: tuple[str, ...] = KINDS
+    group: IPv4Address | None = None
+    """Only what PIM and IGMP say of it is shown"""
 
     def holds(self, interface: str, packet: bytes) -> bool:
         """Whether an IPv4 packet that passed there is in scope."""
@@ -30,7 +32,9 @@ class Scope(NamedTuple):
         return packet[12:16] in far or packet[16:20] in far
 
 
-def scope_of(config: Config, tunnel: str | None = None, kinds: tuple[str, ...] = KINDS) -> Scope:
+def scope_of(
+    config: Config, tunnel: str | None = None, kinds: tuple[str, ...] = KINDS, group: IPv4Address | None = None
+) -> Scope:
     """The scope of a configuration, or of one tunnel with its peer. Raises KeyError if there is no such tunnel."""
     tunnels = {each.name: each for each in config.tunnels}
     chosen = list(tunnels.values()) if tunnel is None else [tunnels[tunnel]]
@@ -40,7 +44,8 @@ def scope_of(config: Config, tunnel: str | None = None, kinds: tuple[str, ...] =
         frozenset(each.name for each in chosen),
         _packed(peer.remote for peer in peers),
         _packed(each.remote for each in chosen if each.encapsulation == "gre"),
-        kinds,
+        kinds if group is None else tuple(kind for kind in kinds if kind in ("pim", "igmp")),
+        group,
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
-from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet import ICMP, IP, UDP, IPOption_NOP
 from scapy.layers.l2 import GRE
 from scapy.packet import Packet, Raw
 
@@ -72,6 +72,7 @@ CONTROL = [
     ip(b"igmp", proto=2),
     ip(GRE(proto=0)),
     ip(GRE(proto=0x0800) / INNER / GRE(proto=0)),
+    ip(GRE(proto=0x0800) / IP(src=NEAR, dst=FAR, options=[IPOption_NOP()] * 4) / GRE(proto=0)),
     ip(GRE(proto=0x8909, key_present=1, key=7) / (CMD + bytes(INNER / GRE(proto=0)))),
     ip(GRE(proto=0x0800, key_present=1, key=7) / IP(src=FAR, dst="224.0.0.13", proto=103) / b"hello"),
     ip(GRE(proto=0x0800) / IP(src=FAR, dst="224.0.0.22", proto=2) / b"report"),
@@ -80,6 +81,7 @@ CONTROL = [
     udp(500, b"ike", dport=1024),
     udp(4500, bytes(4) + b"ike"),
     udp(4500, bytes(4) + b"ike", sport=1024),
+    ip(b"later fragment of IKE", proto=17, frag=100),
 ]
 ESP = [ip(b"\1\2\3\4" + bytes(60), proto=50), udp(4500, b"\1\2\3\4" + bytes(60)), udp(4500, b"\1" * 64, sport=1024)]
 FEED = [
@@ -91,12 +93,14 @@ FEED = [
     ip(b"tcp" * 10, proto=6),
     ip(ICMP()),
     ip(b"later fragment" * 2, proto=103, frag=100),
+    ip(GRE(proto=0x0800) / INNER / GRE(proto=0x0800) / IP(src=FAR, dst="239.1.1.1") / UDP(dport=500) / b"x"),
+    ip(GRE(proto=0x0800) / IP(src=FAR, dst=NEAR, options=[IPOption_NOP()] * 4) / GRE(proto=0x0800) / bytes(60)),
 ]
 LAST = ip(b"last", proto=103)
 
 
 def test_what_makes_a_path_is_heard_and_neither_the_feed_nor_esp(cable: Cable) -> None:
-    mixed = [packet for pair in zip(CONTROL, (ESP + FEED) * 2, strict=False) for packet in pair]
+    mixed = [packet for pair in zip(CONTROL, (FEED + ESP) * 2, strict=False) for packet in pair]
     cable.send(*mixed, LAST)
     found = [packet for packet in cable.until(b"last") if not packet.outgoing]
     assert [packet.data[20:] for packet in found] == [bytes(packet)[20:] for packet in CONTROL]

@@ -1,5 +1,6 @@
 """Lines for whole packets; scapy makes them."""
 
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import GRE
 from scapy.packet import Packet, Raw
 
+from mcastd.net.checksum import internet_checksum
 from mcastd.pim.packet import Hello, encode_hello
 from mcastd.tools.trace.decode import Meaning, describe
 from mcastd.tools.trace.scope import KINDS
@@ -81,10 +83,37 @@ def test_ike_on_either_port(port: int, marker: bytes) -> None:
         bytes(IP() / UDP(sport=53, dport=5353) / b"x"),
         gre(IP(dst="239.1.1.1") / UDP(sport=1, dport=5001) / b"feed"),
         gre(Raw(b"cdp"), 0x2000),
+        # Another tunnel through this one is data, and so are its keepalives.
+        gre(ANSWER / GRE(proto=0x0800) / ANSWER),
+        gre(IP(src="192.0.2.1", dst="192.0.2.2", proto=47) / GRE(proto=0x0800) / IP(proto=6)),
+        gre(IP(src="192.0.2.1", dst="192.0.2.2", proto=47) / GRE(proto=0)),
     ],
 )
 def test_what_is_none_of_the_four_has_no_line(packet: bytes) -> None:
     assert describe(packet, outgoing=False, on_tunnel=False) is None
+
+
+def test_ip_fragments_are_shown_as_such() -> None:
+    message = bytes(16) + bytes([46, 0x20, 35, 8]) + bytes(6) + (1800).to_bytes(2, "big") + bytes(1772)
+    whole = IP(src="10.1.1.246", dst="177.54.214.20", id=7) / UDP(sport=4500, dport=4500) / (bytes(4) + message)
+    first, last = (told(bytes(part)) for part in whole.fragment(1480))  # type: ignore[no-untyped-call]
+    assert first.text.endswith("length 1800, encrypted: first fragment of IP packet 7, bytes 0 to 1479")
+    assert "10.1.1.246.4500 > 177.54.214.20.4500: IKEv2 IKE_AUTH request 0" in first.text
+    assert last.text.endswith("10.1.1.246 > 177.54.214.20: last fragment of IP packet 7, bytes 1480 to 1811")
+    assert {first.kind, last.kind} == {"ike"}
+    assert not first.broken
+    hello = told(bytes(IP(src=THEIRS, dst=OURS, proto=103, flags="MF", id=9) / encode_hello(Hello(105))))
+    assert (hello.kind, hello.broken) == ("pim", False)
+    assert hello.text.endswith("fragment of IP packet 9, bytes 0 to 9")
+
+
+def test_a_group_is_asked_for_inside_gre_too() -> None:
+    joined = bytes.fromhex("1600") + bytes(2) + IPv4Address("239.1.1.1").packed
+    report = joined[:2] + internet_checksum(joined).to_bytes(2, "big") + joined[4:]
+    packet = gre(IP(src="10.44.4.5", dst="239.1.1.1", ttl=1, proto=2) / report)
+    for group, shown in (("239.1.1.1", True), ("239.1.1.2", False)):
+        found = describe(packet, outgoing=False, on_tunnel=False, group=IPv4Address(group))
+        assert (found is not None) == shown
 
 
 BROKEN = [
@@ -95,7 +124,6 @@ BROKEN = [
     (gre(b"\x45"), "keepalive", "ip_short"),
     (gre(b"x", 0), "keepalive", "nested"),
     (gre(ANSWER / GRE(proto=0) / b"x"), "keepalive", "nested"),
-    (gre(ANSWER / GRE(proto=0x0800) / ANSWER), "keepalive", "nested"),
     (bytes(IP(proto=103) / b"\x20\0"), "pim", "short"),
     (bytes(IP(proto=103) / b"\x20\0\0\0"), "pim", "checksum"),
     (bytes(IP(proto=2) / b"\x22\0"), "igmp", "igmp_short"),

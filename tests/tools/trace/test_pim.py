@@ -77,7 +77,7 @@ def test_what_is_said(message: bytes, said: str) -> None:
 @given(st.integers(0, 15), st.binary(max_size=80))
 def test_arbitrary_bodies_have_words_or_a_reason(kind: int, body: bytes) -> None:
     try:
-        assert words(seal(kind, body)).startswith("PIMv2 ")
+        assert (words(seal(kind, body)) or "").startswith("PIMv2 ")
     except DecodeError as error:
         assert error.reason  # noqa: PT017  # both outcomes are right; this one has a name
 
@@ -90,6 +90,18 @@ def test_a_message_whose_checksum_is_wrong_is_refused() -> None:
 def test_the_joins_of_a_real_cisco() -> None:
     frames = [frame[14:] for frame in pcap.read(pcap.CAPTURES / "PIM-SM_join_prune.pcap")]
     payloads = [frame[4 * (frame[0] & 15) : int.from_bytes(frame[2:4])] for frame in frames if frame[9] == pcap.PIM]
-    told = [words(payload) for payload in payloads if payload[0] >> 4 == 2]
+    told = [words(payload) or "" for payload in payloads if payload[0] >> 4 == 2]
     assert sum(text.startswith("PIMv2 Hello, holdtime 105") for text in told) >= 2
     assert sum(" to " in text for text in told) == 9
+
+
+def test_of_one_group_only_what_is_said_of_it() -> None:
+    second = IPv4Address("239.1.1.2")
+    join = encode_join_prune(join_prune(GroupSet(GROUP, (STAR,)), GroupSet(second, (STAR,))))
+    assert words(join, second) == "PIMv2 Join (*,239.1.1.2) RP 100.15.30.253 to 10.44.4.5, holdtime 210"
+    assert words(join, OTHER) is None
+    whole_range = encode_join_prune(join_prune(GroupSet(IPv4Address("239.1.0.0"), (STAR,), mask_len=16)))
+    assert words(whole_range, GROUP) == words(whole_range)
+    assert words(seal(MessageType.REGISTER, NULL_REGISTER), GROUP) == "PIMv2 Null-Register (100.15.30.10,239.1.1.1)"
+    assert words(seal(MessageType.REGISTER, NULL_REGISTER), second) is None
+    assert words(encode_hello(Hello()), GROUP) is None
