@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from mcastd.cli.layout import Style, Text
+from mcastd.cli.units import duration
 from mcastd.group_status import EntryStatus, GroupReport, OriginStatus, ReceiverStatus
 from mcastd.status import GroupStatus, StreamStatus
 
@@ -12,23 +14,27 @@ _BY: dict[str, str] = {
 }
 
 
-def group_lines(report: GroupReport) -> Iterator[str]:
+def group_lines(report: GroupReport) -> Iterator[Text]:
     """The report, line by line."""
-    yield f"group {report.group}"
-    yield "wanted by:" if report.origins else "wanted by nothing"
-    yield from (f"  {_origin(one)}" for one in report.origins)
-    yield "received by:" if report.receivers else "received by nothing that is known"
-    yield from (f"  {_receiver(one)}" for one in report.receivers)
-    yield "joined:" if report.joins else "joined nowhere"
-    yield from (f"  {_join(one)}" for one in report.joins)
+    yield Text(f"group {report.group}", "title")
+    yield Text("wanted by:" if report.origins else "wanted by nothing", "title")
+    yield from (Text(_origin(one), indent=2) for one in report.origins)
+    yield Text("received by:" if report.receivers else "received by nothing that is known", "title")
+    yield from (Text(_receiver(one), indent=2) for one in report.receivers)
+    yield Text("joined:" if report.joins else "joined nowhere", "title")
+    yield from (Text(_join(one), _style(one), indent=2) for one in report.joins)
     if report.forwarded:
-        yield "forwarded:"
-        yield from (f"  {_entry(report.group, one)}" for one in report.forwarded)
+        yield Text("forwarded:", "title")
+        yield from (Text(_entry(report.group, one), indent=2) for one in report.forwarded)
     if report.streams_problem is not None:
-        yield f"what arrives is not known: streams are not counted: {report.streams_problem}"
+        yield Text(f"what arrives is not known: streams are not counted: {report.streams_problem}", "warn")
         return
-    yield "arrives:" if report.streams else "nothing of it has arrived"
-    yield from (f"  {_stream(one)}" for one in report.streams)
+    yield Text("arrives:" if report.streams else "nothing of it has arrived", "title")
+    yield from (Text(_stream(one), "warn" if one.state == "silent" else "plain", indent=2) for one in report.streams)
+
+
+def _style(join: GroupStatus) -> Style:
+    return "bad" if join.problem else "warn" if join.arrival in ("silent", "never_arrived") else "plain"
 
 
 def _origin(one: OriginStatus) -> str:
@@ -71,15 +77,3 @@ def _stream(one: StreamStatus) -> str:
     rate = "" if one.rate is None else f", {one.rate:.1f} packets/s"
     count = f"{one.packets} packets, the last {duration(one.last_age)} ago"
     return f"from {one.source} to port {one.port} on {one.tunnel}: {one.state}, {count}{rate}"
-
-
-def duration(seconds: float) -> str:
-    """A duration in words: ``3.2s``, ``5m07s``, ``2h30m``, ``1d4h``."""
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    whole = int(seconds)
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from mcastd.cli import stream_pairs
-from mcastd.cli.stream_measures import lines_of, short
+from mcastd.cli.stream_measures import lines_of
+from mcastd.cli.units import bits, short
 from mcastd.stream_status import StreamNumbers
 from mcastd.tools.listen.listener import missing
 from mcastd.tools.listen.report import HeardSide, HeardSource, ListenReport
@@ -34,15 +35,6 @@ def summary(report: ListenReport) -> Iterator[str]:
         yield from _side(name, side, report.seconds)
     yield from stream_pairs.lines(report.pairs, is_one=True)
     yield _verdict(report)
-
-
-def bits(rate: float) -> str:
-    """Bits a second, as people read them: ``4.2 Mb/s``."""
-    for unit in ("b/s", "kb/s", "Mb/s"):
-        if rate < 1000:
-            return f"{rate:.0f} {unit}" if unit == "b/s" else f"{rate:.1f} {unit}"
-        rate /= 1000
-    return f"{rate:.1f} Gb/s"
 
 
 def _names(report: ListenReport) -> tuple[str, ...]:

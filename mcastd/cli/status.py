@@ -15,8 +15,10 @@ import msgspec
 
 from mcastd import control
 from mcastd.cli.client import add_socket_arguments, socket_of
-from mcastd.cli.group_lines import duration, group_lines
-from mcastd.cli.watch import add_watch_arguments, watch
+from mcastd.cli.group_lines import group_lines
+from mcastd.cli.layout import Text
+from mcastd.cli.units import duration
+from mcastd.cli.watch import Answer, add_watch_arguments, watch
 from mcastd.group_status import GroupReport
 from mcastd.listed import listed
 from mcastd.status import (
@@ -51,16 +53,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask the daemon and print its status; returns the exit code."""
     path = socket_of(arguments)
 
-    def ask() -> tuple[str, bool]:
+    def ask() -> Answer:
         if arguments.group is None:
             answer = control.ask(path, "status")
             status = msgspec.json.decode(answer, type=Status)
-            is_well, lines = status.healthy, _lines(status, arguments.all)
+            is_well, blocks = status.healthy, tuple(map(Text, _lines(status, arguments.all)))
         else:
             answer = control.ask(path, "group", {"group": str(arguments.group)})
             report = msgspec.json.decode(answer, type=GroupReport)
-            is_well, lines = all(join.problem is None for join in report.joins), group_lines(report)
-        return answer.decode() if arguments.json else "\n".join(lines), is_well
+            is_well, blocks = all(join.problem is None for join in report.joins), tuple(group_lines(report))
+        return answer.decode() if arguments.json else blocks, is_well
 
     return watch(arguments, ask)
 

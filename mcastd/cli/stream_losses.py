@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mcastd.cli.group_lines import duration
+from mcastd.cli.units import duration
 from mcastd.stream_status import LossStatus, StreamsReport
 
 _STAGES = {

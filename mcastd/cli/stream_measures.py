@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from mcastd.cli.group_lines import duration
+from mcastd.cli.units import duration, short
 from mcastd.stream_status import StreamCount, StreamMeasure, StreamNumbers
 
 _FIRST = 1.024e-6  # seconds; the end of the histogram's first bucket, each next one ends at twice as much
@@ -66,10 +66,3 @@ def below(gaps: tuple[int, ...], share: float) -> str:
         if counted >= least:
             return short(_FIRST * 2**bucket)
     return short(_FIRST * 2 ** len(gaps))
-
-
-def short(seconds: float) -> str:
-    """A time with its unit: us, ms, s."""
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f}us"
-    return f"{seconds * 1e3:.1f}ms" if seconds < 1.0 else duration(seconds)

@@ -16,8 +16,9 @@ import msgspec
 from mcastd import control
 from mcastd.cli import stream_guess, stream_losses, stream_measures, stream_pairs
 from mcastd.cli.client import add_socket_arguments, socket_of
-from mcastd.cli.group_lines import duration
-from mcastd.cli.watch import add_watch_arguments, watch
+from mcastd.cli.layout import Text
+from mcastd.cli.units import duration
+from mcastd.cli.watch import Answer, add_watch_arguments, watch
 from mcastd.config.value_types import seconds
 from mcastd.stream_status import SocketStatus, StreamCount, StreamsReport
 from mcastd.system.processes import cgroup_path, of_sockets
@@ -51,12 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
     path, is_one = socket_of(arguments), arguments.group is not None
     question = {"group": str(arguments.group or ""), "since": arguments.since, "reset": arguments.reset}
 
-    def ask() -> tuple[str, bool]:
+    def ask() -> Answer:
         report = msgspec.json.decode(control.ask(path, "streams", question, _TIMEOUT), type=StreamsReport)
         report = msgspec.structs.replace(report, streams=tuple(sorted(report.streams, key=_order)))
         question["reset"] = False
-        text = msgspec.json.encode(report).decode() if arguments.json else "\n".join(_lines(report, is_one))
-        return text, report.problem is None
+        json = msgspec.json.encode(report).decode() if arguments.json else None
+        return json or tuple(map(Text, _lines(report, is_one))), report.problem is None
 
     return watch(arguments, ask)
 

@@ -28,8 +28,8 @@ _LIBIPSEC = Path("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so")
 
 def require_programs() -> None:
     """Raise LabError if programs or libraries are missing; it names the Debian packages or the extra of pip."""
-    if find_spec("scapy") is None or find_spec("rich") is None:
-        raise LabError("the lab needs scapy and rich: pip install 'mcastd[lab]'")
+    if find_spec("scapy") is None:
+        raise LabError("the lab needs scapy: pip install 'mcastd[lab]'")
     missing = {package for program, package in _PACKAGES.items() if shutil.which(program) is None}
     if missing:
         raise LabError(f"the lab needs programs of these Debian packages: apt install {' '.join(sorted(missing))}")

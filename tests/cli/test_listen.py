@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from mcastd.cli import listen, listen_lines, main
+from mcastd.cli import listen, main
 from mcastd.config.feed_formats import FORMATS, Field, Sequence
 from mcastd.stream_status import StreamCount, StreamsReport
 from mcastd.tools.listen.listener import Buffer, Packet, Side
@@ -279,10 +279,3 @@ def test_what_one_side_alone_lacks_is_not_called_nothing(
     assert listened(config, "239.1.1.1", "--pair=239.2.1.1", "--seconds=1") == 0
     *_, last = capsys.readouterr().out.splitlines()
     assert last == "nothing is lost on both sides"
-
-
-@pytest.mark.parametrize(
-    ("rate", "text"), [(0, "0 b/s"), (999, "999 b/s"), (4_200_000, "4.2 Mb/s"), (1500, "1.5 kb/s"), (3e9, "3.0 Gb/s")]
-)
-def test_bits_a_second(rate: float, text: str) -> None:
-    assert listen_lines.bits(rate) == text
