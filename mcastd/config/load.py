@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from mcastd.config import charon_settings, checks, credentials, implied
+from mcastd.config import charon_settings, checks, credentials, group_ranges, implied
 from mcastd.config.checks.host import Host
 from mcastd.config.line_numbers import scan
 from mcastd.config.model import Config
@@ -41,6 +41,7 @@ def loads(text: str, path: Path, *, check_files: bool = True, host: Host = _UNKN
     """Like ``load``, for a text that is or will be in the file ``path``."""
     document = parse(path, text)
     report = Report(path, scan(text))
+    group_ranges.expand(document, report)
     implied.complete(document, report)
     config = read_table(Config, document, report, ())
     checks.check(config, report)

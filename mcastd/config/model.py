@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from mcastd.config import value_types as values
 from mcastd.config.feed_formats import SEQUENCE, Sequence
+from mcastd.config.group_ranges import GROUP
 from mcastd.config.hours import Hours
 from mcastd.config.schema import Implied, Inline
 from mcastd.net.gre import PLAIN, GreOptions
@@ -302,8 +303,8 @@ class Tunnel(Struct, frozen=True, kw_only=True):
 class Group(Struct, frozen=True, kw_only=True):
     """``[[groups]]``: a group to join on a tunnel; with sources, (S,G) for each, else (*,G)."""
 
-    group: Annotated[IPv4Address, values.GROUP_ADDRESS]
-    """multicast group to join"""
+    group: Annotated[IPv4Address, GROUP]
+    """multicast group to join, or several: a range, a prefix, or an array of these"""
     tunnel: Annotated[str, values.text("name of a tunnel"), Implied("the only one")]
     """tunnel to join it on; required if there are several"""
     sources: tuple[IPv4Address, ...] = ()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,13 +35,42 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a table is written: its path in its file. ``value``: that of its key of this name, if not below ``path``.
+
+    ``is_range``: other tables are written there as well, of which the same has not to be reported again.
+    """
+
+    file: Path
+    lines: LineNumbers
+    path: KeyPath
+    value: KeyPath = ()
+    is_range: bool = False
+
+    def of_range(self, value: KeyPath) -> "Place":
+        """The place of one table of several that are written here, by an element of a value."""
+        return Place(self.file, self.lines, self.path, value, is_range=True)
+
+    def at(self, key: KeyPath) -> "Place":
+        """The place of a key below the table."""
+        below = self.value if self.value[:1] == key[:1] else key
+        return Place(self.file, self.lines, (*self.path, *below), is_range=self.is_range)
+
+    @property
+    def line(self) -> int:
+        """Its line."""
+        return self.lines.line(self.path)
+
+
 class Report:
-    """The problems and notes of one file, each by the path of its key."""
+    """The problems and notes of one file and of those that it includes, each by the path of its key."""
 
     def __init__(self, file: Path, lines: LineNumbers) -> None:
         self._file = file
         self.folder = file.absolute().parent  # what relative paths are relative to
         self._lines = lines
+        self._places: dict[KeyPath, Place] = {}  # of tables that are written elsewhere than their paths say
+        self._said: set[tuple[str, int, str]] = set()  # file, line and key of what was reported of ranges
         self.problems: list[ConfigProblem] = []
         self.notes: list[ConfigProblem] = []
         self._wrong: set[KeyPath] = set()  # keys with values that are wrong by themselves
@@ -48,19 +78,19 @@ class Report:
 
     def wrong(self, path: KeyPath, text: str) -> None:
         """Report a value that cannot be used; rules that involve it are not reported later."""
-        self.problems.append(self._problem(path, text))
+        self._report(self.problems, path, text)
         self._wrong.add(path)
         self._arrays_with_wrong.update(path[:end] for end, part in enumerate(path) if isinstance(part, int))
 
     def refuse(self, path: KeyPath, text: str, *involved: KeyPath) -> None:
         """Report values that are not allowed together, unless one of those involved is wrong by itself."""
         if not any(self.is_wrong(one) for one in (path, *involved)):
-            self.problems.append(self._problem(path, text))
+            self._report(self.problems, path, text)
 
     def note(self, path: KeyPath, text: str, *involved: KeyPath) -> None:
         """Report what is not an error but may be a mistake, unless a value involved is wrong by itself."""
         if not any(self.is_wrong(one) for one in (path, *involved)):
-            self.notes.append(self._problem(path, text))
+            self._report(self.notes, path, text)
 
     def is_wrong(self, path: KeyPath) -> bool:
         """Whether the value at a path, an element of it, or a table or array that contains it, is wrong by itself."""
@@ -70,12 +100,29 @@ class Report:
         """The table at a path, for rules about its keys."""
         return Table(self, path)
 
-    def line(self, path: KeyPath) -> int:
-        """The line of a key."""
-        return self._lines.line(path)
+    def moved(self, array: str, places: Sequence[Place]) -> None:
+        """Where the tables of an array are written, in its order, which is not that of the file."""
+        self._places.update(((array, index), place) for index, place in enumerate(places))
 
-    def _problem(self, path: KeyPath, text: str) -> ConfigProblem:
-        return ConfigProblem(str(self._file), self._lines.line(path), dotted(path), text)
+    def place(self, path: KeyPath) -> Place:
+        """Where a key is written."""
+        moved = self._places.get(path[:2])
+        return Place(self._file, self._lines, path) if moved is None else moved.at(path[2:])
+
+    def line(self, path: KeyPath, seen_from: KeyPath = ()) -> str:
+        """The line of a key in words, with its file where that is not the one of ``seen_from``."""
+        place = self.place(path)
+        return f"line {place.line}" if place.file == self.place(seen_from).file else f"{place.file}:{place.line}"
+
+    def _report(self, found: list[ConfigProblem], path: KeyPath, text: str) -> None:
+        place = self.place(path)
+        problem = ConfigProblem(str(place.file), place.line, dotted(place.path), text)
+        if place.is_range:
+            key = problem.file, problem.line, problem.key
+            if key in self._said:
+                return
+            self._said.add(key)
+        found.append(problem)
 
 
 class Table(msgspec.Struct, frozen=True):

@@ -84,7 +84,7 @@ def _names_differ(found: list[Carrier], report: Report) -> None:
         first = named.setdefault(child.name, at)
         if first != at:
             line = report.line(first.path)
-            at.refuse((), f"a child of this name is at line {line} already; allowed: names that no other peer uses")
+            at.refuse((), f"a child of this name is at {line} already; allowed: names that no other peer uses")
 
 
 def _selectors_differ(first: Carrier, second: Carrier, report: Report) -> None:

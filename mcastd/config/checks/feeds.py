@@ -17,7 +17,7 @@ def check(config: Config, report: Report) -> None:
     for index, feed in enumerate(config.feeds):
         at = report.table("feeds", index)
         if (other := names.setdefault(feed.label, at["name"])) != at["name"]:
-            text = f"{feed.label} is the name of the feed at line {report.line(other)} already"
+            text = f"{feed.label} is the name of the feed at {report.line(other, at['name'])} already"
             at.refuse("name", f"{text}; allowed: another name", other)
         if not feed.groups and not feed.pair:
             at.refuse("groups", "it is missing, and so is pair; allowed: one of them", "pair")
@@ -35,7 +35,7 @@ def check(config: Config, report: Report) -> None:
 def _check_place(key: KeyPath, groups: IPv4Network, port: int | None, at: Table, first: _Places) -> None:
     where = at[key]
     if (other := first.setdefault((groups, port), where)) != where:
-        text = f"{groups} with this port is in the feed at line {at.report.line(other)} already"
+        text = f"{groups} with this port is in the feed at {at.report.line(other, where)} already"
         at.refuse(key, f"{text}; allowed: each once", "port", other)
 
 

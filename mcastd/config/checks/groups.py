@@ -31,7 +31,7 @@ def _joined_once(group: Group, at: Table, joined: dict[tuple[object, ...], KeyPa
         where: KeyPath = ("sources", place) if source else ("group",)
         first = joined.setdefault((group.group, source, group.tunnel), at[where])
         if first != at[where]:
-            text = f"{group.group} from {source or 'every source'} is joined at line {report.line(first)} already"
+            text = f"{group.group} from {source or 'every source'} is joined at {report.line(first, at[where])} already"
             at.refuse(where, f"{text}; allowed: once on a tunnel", "group", "tunnel", "sources", first)
 
 

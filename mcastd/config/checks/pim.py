@@ -66,7 +66,7 @@ def _rp_ranges(pim: Pim, at: Table, report: Report) -> None:
     for where, found in ranges:
         first = taken.setdefault(found, at[where])
         if first != at[where]:
-            text = f"{found} has an RP at line {report.line(first)} already; allowed: one RP for a range"
+            text = f"{found} has an RP at {report.line(first)} already; allowed: one RP for a range"
             at.refuse(where, text, first)
         elif any(found.subnet_of(ssm) for ssm in pim.ssm_ranges):
             text = f"{found} is SSM, which has no RP; allowed: ranges outside ssm_ranges"

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Final
 
 from mcastd.config import other_side
+from mcastd.config.group_ranges import spelled
 from mcastd.config.model import Child, Config, Group, Keepalive, Peer, Pim, Tunnel
 from mcastd.config.other_side import carrier, far_address, far_mtu, far_selectors, public_address
 from mcastd.config.proposals import by_kind
@@ -126,20 +128,25 @@ def _pim(tunnel: Tunnel, pim: Pim, groups: list[Group]) -> Iterator[Row]:
         yield Row("Auto-RP", "received", "sent")
     yield Row("SSM ranges", _list(pim.ssm_ranges) or _NONE, SAME)
     yield Row("PIM Hello", f"every {spell(pim.hello_period)}, holdtime {spell(pim.hello_holdtime)}", "any")
-    yield Row("Groups", ", ".join(map(_joined, groups)) or "no groups are configured", "forwarded when joined")
+    yield Row("Groups", _joined(groups), "forwarded when joined")
 
 
 def _without_pim(tunnel: Tunnel, groups: list[Group]) -> Iterator[Row]:
     by_igmp = tunnel.upstream_protocol == "igmp"
     if by_igmp:
         yield Row("IGMP, version 3", "joins and answers queries", "querier on the tunnel, without PIM from our side")
-    listed = ", ".join(map(_joined, groups)) or "no groups are configured"
-    yield Row("Groups", listed, "forwarded when joined" if by_igmp else "sent unasked")
+    yield Row("Groups", _joined(groups), "forwarded when joined" if by_igmp else "sent unasked")
 
 
-def _joined(group: Group) -> str:
-    sources = f" from {_list(group.sources)}" if group.sources else ""
-    return f"{group.group}{sources}"
+def _joined(groups: list[Group]) -> str:
+    """The groups, those with the same sources together, as ranges where they follow one another."""
+    found: dict[tuple[IPv4Address, ...], list[IPv4Address]] = {}
+    for group in groups:
+        found.setdefault(group.sources, []).append(group.group)
+    listed = (
+        f"{', '.join(spelled(same))}{f' from {_list(sources)}' if sources else ''}" for sources, same in found.items()
+    )
+    return "; ".join(listed) or "no groups are configured"
 
 
 def _list(items: tuple[object, ...]) -> str:

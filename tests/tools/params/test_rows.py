@@ -118,3 +118,12 @@ def test_sources_go_with_their_group(config: Config) -> None:
 def test_a_tunnel_without_groups_says_that_none_are_configured(config: Config) -> None:
     found = cells(replace(config, groups=()))
     assert found["Multicast on gre1", "Groups"][0] == "no groups are configured"
+
+
+def test_groups_that_follow_one_another_are_a_range(config: Config) -> None:
+    addresses = [IPv4Address(f"239.1.1.{last}") for last in (9, 1, 2, 3)]
+    groups = tuple(replace(config.groups[0], group=one) for one in addresses)
+    one = replace(config.groups[0], group=IPv4Address("232.1.1.1"), sources=(IPv4Address("100.15.30.10"),))
+    found = cells(replace(config, groups=(*groups, one)))
+    said = "239.1.1.1-239.1.1.3, 239.1.1.9; 232.1.1.1 from 100.15.30.10"
+    assert found["Multicast on gre1", "Groups"][0] == said
