@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from mcastd.config.proposal_words import in_strongswans_words
+
 Protocol = Literal["ike", "esp"]
 
 
@@ -26,9 +28,11 @@ _CIPHERS: Final[tuple[tuple[str, str, int, int], ...]] = (
     (r"(?:des|3des|cast128|blowfish(?:128|192|256)?)", r"(?:DES|3DES|CAST|BLOWFISH)_CBC", 8, 8),
     (r"(?:aes|camellia)(?:128|192|256)?", r"(?:AES|CAMELLIA)_CBC", 16, 16),
     (r"(?:serpent|twofish)(?:128|192|256)?", r"(?:SERPENT|TWOFISH)_CBC", 16, 16),
-    (r"(?:aes|camellia)(?:128|192|256)?ctr", r"(?:AES|CAMELLIA)_CTR", 8, 4),
+    (r"(?:aes|camellia)(?:128|192|256)ctr", r"(?:AES|CAMELLIA)_CTR", 8, 4),
 )
-_AEAD: Final = re.compile(r"(?:aes|camellia)(?:128|192|256)?(?:gcm|ccm)(8|12|16|64|96|128)?")
+_AEAD: Final = re.compile(
+    r"(?:aes(?:128|192|256)[gc]cm(8|12|16|64|96|128)?|camellia(?:128|192|256)ccm(8|12|16|64|96|128))"
+)
 _AEAD_ICV: Final = {"8": 8, "64": 8, "12": 12, "96": 12, "16": 16, "128": 16}
 _CHACHA: Final = re.compile(r"chacha20poly1305(?:compat)?")
 _INTEGRITY_BY_ICV: Final = {
@@ -42,8 +46,9 @@ _INTEGRITY: Final = {keyword: icv for icv, keywords in _INTEGRITY_BY_ICV.items()
 _PRF: Final = re.compile(r"prf(?:md5|sha1|sha256|sha384|sha512|aesxcbc|camelliaxcbc|aescmac)")
 _GROUP: Final = re.compile(
     r"modp(?:768|1024|1536|2048|3072|4096|6144|8192|1024s160|2048s224|2048s256)"
-    r"|ecp(?:192|224|256|384|521|224bp|256bp|384bp|512bp)|curve25519|x25519|curve448|x448"
+    r"|ecp(?:192|224|256|384|521|224bp|256bp|384bp|512bp)|curve25519|x25519|curve448|x448|mlkem(?:512|768|1024)"
 )
+_ADDITIONAL: Final = re.compile(rf"ke[1-7]_(?:none|{_GROUP.pattern})")  # RFC 9370
 _ESN: Final = re.compile(r"(?:no)?esn")
 _AEAD_OF_SA: Final = re.compile(r"(?:AES_GCM|AES_CCM|CAMELLIA_CCM)_(8|12|16)")
 # integ-alg of list-sas; the name ends with the length of the ICV in bits.
@@ -65,13 +70,18 @@ def problem_with(proposal: str, protocol: Protocol) -> str | None:
         (protocol == "esp" and "prf" in found, "a pseudo-random function is for IKE only"),
         (protocol == "ike" and not {"integrity", "prf"} & found.keys(), "no pseudo-random function (e.g. prfsha256)"),
         (protocol == "ike" and "group" not in found, "no Diffie-Hellman group (e.g. modp2048)"),
+        ("additional" in found and "group" not in found, "no first key exchange (e.g. x25519) for a further one"),
         (protocol == "ike" and "esn" in found, "sequence numbers (esn, noesn) are for ESP only"),
     )
-    return next((text for is_violated, text in rules if is_violated), None)
+    problem = next((text for is_violated, text in rules if is_violated), None)
+    if unknown and (meant := in_strongswans_words(proposal, lambda word: _kind(word) is not None)):
+        further = problem_with(meant, protocol)
+        return f"{problem}; in strongSwan's words {meant}{f', {further}' if further else ''}"
+    return problem
 
 
 def by_kind(proposal: str) -> dict[str, tuple[str, ...]]:
-    """The keywords of a proposal by kind: cipher, aead, integrity, prf, group, esn; unknown ones under ``""``."""
+    """The keywords of a proposal by kind: cipher, aead, integrity, prf, group, additional, esn; ``""``: unknown."""
     found: dict[str, tuple[str, ...]] = {}
     for token in proposal.split("-"):
         kind = _kind(token) or ""
@@ -110,7 +120,7 @@ def _kind(token: str) -> str | None:
         return "cipher"
     if token in _INTEGRITY:
         return "integrity"
-    for kind, pattern in (("prf", _PRF), ("group", _GROUP), ("esn", _ESN)):
+    for kind, pattern in (("prf", _PRF), ("group", _GROUP), ("additional", _ADDITIONAL), ("esn", _ESN)):
         if pattern.fullmatch(token):
             return kind
     return None
@@ -120,7 +130,7 @@ def _aead(token: str) -> Esp | None:
     if _CHACHA.fullmatch(token):
         return Esp(8, 4, 16)
     match = _AEAD.fullmatch(token)
-    return Esp(8, 4, _AEAD_ICV[match[1] or "16"]) if match else None
+    return Esp(8, 4, _AEAD_ICV[match[1] or match[2] or "16"]) if match else None
 
 
 def _cipher(token: str) -> tuple[int, int] | None:

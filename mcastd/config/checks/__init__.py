@@ -4,7 +4,19 @@ Values that are wrong by themselves take no part: a rule names the keys that it 
 of them is wrong already.
 """
 
-from mcastd.config.checks import children, feeds, forward, groups, host, metrics, peers, pim, tunnels, upstream
+from mcastd.config.checks import (
+    algorithms,
+    children,
+    feeds,
+    forward,
+    groups,
+    host,
+    metrics,
+    peers,
+    pim,
+    tunnels,
+    upstream,
+)
 from mcastd.config.model import Config
 from mcastd.config.report import Report
 
@@ -13,5 +25,5 @@ __all__ = ["check", "host"]
 
 def check(config: Config, report: Report) -> None:
     """Report every rule that the configuration violates."""
-    for part in (peers, children, tunnels, pim, upstream, groups, feeds, forward, metrics):
+    for part in (peers, algorithms, children, tunnels, pim, upstream, groups, feeds, forward, metrics):
         part.check(config, report)

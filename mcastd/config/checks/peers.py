@@ -4,7 +4,6 @@ import re
 from typing import Final
 
 from mcastd.config.model import Config, Peer
-from mcastd.config.proposals import by_kind
 from mcastd.config.report import Report, Table, dotted, shown
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,62}")
@@ -18,7 +17,6 @@ def check(config: Config, report: Report) -> None:
         name_for_charon(peer.name, at)
         _ends_differ(peer, at)
         _credentials(peer, at)
-        _ciphers_of_ikev1(peer, at)
         _retry_pauses(peer, at)
     _identities_differ(config.peers, report)
 
@@ -52,13 +50,6 @@ def _credentials(peer: Peer, at: Table) -> None:
         if not peer.ca_certs and peer.remote_cert is None:
             text = "it is missing; allowed: ca_certs that issued the other side's certificate, or remote_cert itself"
             at.refuse("ca_certs", text, *_CERTIFICATES, "psk_file")
-
-
-def _ciphers_of_ikev1(peer: Peer, at: Table) -> None:
-    for number, proposal in enumerate(peer.proposals if peer.version == 1 else ()):
-        if "aead" in by_kind(proposal):
-            text = f"{proposal}: IKEv1 has no combined-mode ciphers for itself; allowed: another one, or version = 2"
-            at.refuse(("proposals", number), text, "version")
 
 
 def _retry_pauses(peer: Peer, at: Table) -> None:

@@ -9,10 +9,10 @@ from mcastd.config import other_side
 from mcastd.config.group_ranges import spelled
 from mcastd.config.model import Child, Config, Group, Keepalive, Peer, Pim, Tunnel
 from mcastd.config.other_side import carrier, far_address, far_mtu, far_selectors, public_address
+from mcastd.config.proposal_words import GROUPS
 from mcastd.config.proposals import by_kind
 from mcastd.config.value_types import spell
 from mcastd.tools.peerconfig import CISCO_PERIOD, CISCO_RETRIES
-from mcastd.tools.peerconfig.algorithms import GROUPS
 
 SAME: Final = "same"
 UNKNOWN: Final = "to be filled in"

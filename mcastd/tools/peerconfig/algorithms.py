@@ -9,31 +9,8 @@ from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Final, NamedTuple
 
+from mcastd.config.proposal_words import GROUPS
 from mcastd.config.proposals import by_kind
-
-GROUPS: Final[Mapping[str, int]] = {
-    "modp768": 1,
-    "modp1024": 2,
-    "modp1536": 5,
-    "modp2048": 14,
-    "modp3072": 15,
-    "modp4096": 16,
-    "modp6144": 17,
-    "modp8192": 18,
-    "modp1024s160": 22,
-    "modp2048s224": 23,
-    "modp2048s256": 24,
-    "ecp256": 19,
-    "ecp384": 20,
-    "ecp521": 21,
-    "ecp192": 25,
-    "ecp224": 26,
-    "curve25519": 31,
-    "x25519": 31,
-    "curve448": 32,
-    "x448": 32,
-}
-"""The numbers of Diffie-Hellman groups in IKE."""
 
 _IOS_GROUPS: Final = frozenset((1, 2, 5, 14, 15, 16, 19, 20, 21, 24))
 _AES: Final = re.compile(r"aes(128|192|256)?")
@@ -110,6 +87,8 @@ def esp(proposal: str) -> Esp:
 
 
 def _groups(parts: Mapping[str, tuple[str, ...]]) -> tuple[int, ...]:
+    for word in parts.get("additional", ()):
+        raise UnknownAlgorithmError(word)
     for word in parts.get("group", ()):
         if GROUPS.get(word) not in _IOS_GROUPS:
             raise UnknownAlgorithmError(word)

@@ -1,7 +1,8 @@
 import pytest
 
+from mcastd.config.proposal_words import GROUPS
 from mcastd.config.proposals import problem_with
-from mcastd.tools.peerconfig.algorithms import GROUPS, Esp, Ike, Isakmp, UnknownAlgorithmError, esp, ike, isakmp
+from mcastd.tools.peerconfig.algorithms import Esp, Ike, Isakmp, UnknownAlgorithmError, esp, ike, isakmp
 
 
 @pytest.mark.parametrize(
