@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcastd import __version__
-from mcastd.cli import add_config_argument
+from mcastd.cli import add_config_argument, terminal
+from mcastd.cli.layout import Style, Text
 from mcastd.config.load import load
 from mcastd.errors import HostError, McastdError
 from mcastd.tools.trace.capture import Capture, Captured
@@ -60,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _WRONG
 
     def printed(captured: Captured, meaning: "Meaning") -> None:
-        print(show.line(captured, meaning), flush=True)
+        style: Style = "bad" if meaning.broken else "dim" if captured.outgoing else "plain"
+        terminal.show((Text(show.line(captured, meaning), style),))
 
     seen: Counter[str] = Counter()
     with ExitStack() as stack:
