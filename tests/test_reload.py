@@ -101,6 +101,17 @@ def test_a_refused_file_changes_nothing_and_each_error_is_logged(bench: Bench) -
     assert bench.reload.loaded is before
 
 
+def test_a_changed_list_that_the_file_includes_is_read_as_well(bench: Bench) -> None:
+    bench.write('include = ["list.toml"]\n' + TUNNEL)
+    (bench.directory / "list.toml").write_text('[[groups]]\ngroup = "239.1.1.0/30"\nsources = ["10.0.0.1"]\n')
+    bench.run(bench.reload.on_hangup)
+    assert [len(config.groups) for config in bench.agents.applied] == [4]
+    (bench.directory / "list.toml").write_text("[[groups]]\n")
+    bench.run(bench.reload.on_hangup)
+    assert len(bench.agents.applied) == 1
+    assert "list.toml:1: groups[0].group: it is missing from [groups[0]]" in str(bench.log.records)
+
+
 def test_what_a_running_daemon_cannot_change_is_refused(bench: Bench) -> None:
     bench.write(TUNNEL.replace("{directory}", "/elsewhere"))
     with pytest.raises(ConfigError, match=r"daemon\.runtime_dir: is .* while the daemon runs; restart it to change"):

@@ -69,7 +69,7 @@ def expand(document: dict[str, Any], report: Report) -> None:
             if (note := _host_bits(value)) is not None:
                 cut.append((("groups", len(expanded) - 1, "group"), note))
     document["groups"] = expanded
-    report.moved("groups", places)
+    report.moved("groups", dict(enumerate(places)))
     for path, text in cut:
         report.note(path, text)
 

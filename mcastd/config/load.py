@@ -1,4 +1,4 @@
-"""Reads a file into a ``Config``, or refuses it with everything that is wrong in it."""
+"""Reads a file, with those that it includes, into a ``Config``, or refuses it with everything that is wrong."""
 
 from codecs import BOM_UTF8
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from mcastd.config import charon_settings, checks, credentials, group_ranges, implied
+from mcastd.config import charon_settings, checks, credentials, group_ranges, implied, include
 from mcastd.config.checks.host import Host
 from mcastd.config.line_numbers import scan
 from mcastd.config.model import Config
@@ -41,6 +41,7 @@ def loads(text: str, path: Path, *, check_files: bool = True, host: Host = _UNKN
     """Like ``load``, for a text that is or will be in the file ``path``."""
     document = parse(path, text)
     report = Report(path, scan(text))
+    include.merge(document, report, _read)
     group_ranges.expand(document, report)
     implied.complete(document, report)
     config = read_table(Config, document, report, ())
@@ -52,12 +53,13 @@ def loads(text: str, path: Path, *, check_files: bool = True, host: Host = _UNKN
         for peer in config.peers:
             credentials.check(peer, report)
     if report.problems:
-        raise ConfigError(_by_line(report.problems))
-    return Loaded(config=config, notes=_by_line(report.notes))
+        raise ConfigError(_by_line(report.problems, path))
+    return Loaded(config=config, notes=_by_line(report.notes, path))
 
 
-def _by_line(found: list[ConfigProblem]) -> tuple[ConfigProblem, ...]:
-    return tuple(sorted(found, key=lambda one: one.line))
+def _by_line(found: list[ConfigProblem], path: Path) -> tuple[ConfigProblem, ...]:
+    """Sorted, those of the file itself before those of the files that it includes."""
+    return tuple(sorted(found, key=lambda one: (one.file != str(path), one.file, one.line)))
 
 
 def _read(path: Path) -> str:

@@ -16,6 +16,7 @@ from mcastd.config import value_types as values
 from mcastd.config.feed_formats import SEQUENCE, Sequence
 from mcastd.config.group_ranges import GROUP
 from mcastd.config.hours import Hours
+from mcastd.config.include import INCLUDE
 from mcastd.config.schema import Implied, Inline
 from mcastd.net.gre import PLAIN, GreOptions
 
@@ -379,8 +380,10 @@ class Forward(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """A whole, valid file."""
+    """A whole, valid file. ``include`` is empty: the tables of these files are there."""
 
+    include: Annotated[tuple[str, ...], INCLUDE] = ()
+    """files with more [[groups]] and [[feeds]], or patterns; relative to this one"""
     daemon: Daemon = Daemon()
     firewall: Firewall = Firewall()
     streams: Streams = Streams()

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -66,11 +66,11 @@ class Report:
     """The problems and notes of one file and of those that it includes, each by the path of its key."""
 
     def __init__(self, file: Path, lines: LineNumbers) -> None:
-        self._file = file
+        self.file = file
         self.folder = file.absolute().parent  # what relative paths are relative to
         self._lines = lines
         self._places: dict[KeyPath, Place] = {}  # of tables that are written elsewhere than their paths say
-        self._said: set[tuple[str, int, str]] = set()  # file, line and key of what was reported of ranges
+        self._said: set[tuple[bool, ConfigProblem]] = set()  # what was reported of ranges, or noted; without the text
         self.problems: list[ConfigProblem] = []
         self.notes: list[ConfigProblem] = []
         self._wrong: set[KeyPath] = set()  # keys with values that are wrong by themselves
@@ -100,28 +100,32 @@ class Report:
         """The table at a path, for rules about its keys."""
         return Table(self, path)
 
-    def moved(self, array: str, places: Sequence[Place]) -> None:
-        """Where the tables of an array are written, in its order, which is not that of the file."""
-        self._places.update(((array, index), place) for index, place in enumerate(places))
+    def moved(self, array: str, places: Mapping[int, Place]) -> None:
+        """Where tables of an array are written, by their index, which they do not have in their file."""
+        self._places.update(((array, index), place) for index, place in places.items())
 
     def place(self, path: KeyPath) -> Place:
         """Where a key is written."""
         moved = self._places.get(path[:2])
-        return Place(self._file, self._lines, path) if moved is None else moved.at(path[2:])
+        return Place(self.file, self._lines, path) if moved is None else moved.at(path[2:])
 
     def line(self, path: KeyPath, seen_from: KeyPath = ()) -> str:
         """The line of a key in words, with its file where that is not the one of ``seen_from``."""
         place = self.place(path)
         return f"line {place.line}" if place.file == self.place(seen_from).file else f"{place.file}:{place.line}"
 
+    def wrong_at(self, place: Place, text: str) -> None:
+        """Report what is wrong at a place of an included file."""
+        self.problems.append(ConfigProblem(str(place.file), place.line, dotted(place.path), text))
+
     def _report(self, found: list[ConfigProblem], path: KeyPath, text: str) -> None:
         place = self.place(path)
         problem = ConfigProblem(str(place.file), place.line, dotted(place.path), text)
         if place.is_range:
-            key = problem.file, problem.line, problem.key
-            if key in self._said:
+            said = found is self.problems, msgspec.structs.replace(problem, text="")
+            if said in self._said:
                 return
-            self._said.add(key)
+            self._said.add(said)
         found.append(problem)
 
 

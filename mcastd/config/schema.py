@@ -89,7 +89,7 @@ def read_table(struct: type[S], value: object, report: Report, path: KeyPath, **
         else:
             values[key.field] = otherwise
             if key.default is NODEFAULT and not report.is_wrong(path):
-                report.wrong(where, f"it is missing from [{dotted(path)}]")
+                report.wrong(where, f"it is missing from [{dotted(report.place(path).path)}]")
     return _nested(struct, values)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from mcastd import __version__
+from mcastd.config import include
 from mcastd.tools.support.redact import redact
 
 _TIMEOUT: Final = 20.0  # seconds for each command, and for the journal of one unit
@@ -55,14 +56,17 @@ class Item(NamedTuple):
 
 def items(config: Path, control_socket: Path) -> list[Item]:
     """All that is to be collected for a configuration, which may be missing or invalid."""
-    vici = "/run/charon.vici"
+    vici, included = "/run/charon.vici", list[Path]()
     with suppress(OSError, ValueError, KeyError, TypeError):
-        vici = str(tomllib.loads(config.read_text())["daemon"]["vici_socket"])
+        document = tomllib.loads(config.read_text())
+        patterns = document.get("include", [])
+        included += (file for _, file in include.files([patterns] if isinstance(patterns, str) else patterns, config))
+        vici = str(document["daemon"]["vici_socket"])
     lines = [f"{first} {rest}".strip() for first, more in _COMMANDS.items() for rest in more]
     lines += [f"ethtool -S {link.parent.name}" for link in sorted(Path("/sys/class/net").glob("*/device"))]
     env = os.environ | {"MCASTD_CONFIG": str(config), "MCASTD_SOCKET": str(control_socket), "LC_ALL": "C"}
     env["PATH"] = f"{env.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
-    files = [config, Path("/etc/os-release"), Path("/etc/strongswan.d/mcastd.conf")]
+    files = [config, *included[: include.MOST], Path("/etc/os-release"), Path("/etc/strongswan.d/mcastd.conf")]
     sysctls = [*_SYSCTLS.split(), *(f"ipv4/conf/*/{name}" for name in _SYSCTLS_OF_INTERFACES.split())]
     folders = {"/proc/net": _COUNTERS.split(), "/proc/sys/net": sysctls, str(control_socket.parent): _RUNTIME.split()}
     return [

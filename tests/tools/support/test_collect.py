@@ -115,6 +115,16 @@ def test_the_sockets_of_an_invalid_configuration_are_the_defaults(tmp_path: Path
     assert keys_of(tmp_path / "none.toml") == []
 
 
+def test_the_files_that_a_configuration_includes_are_collected_also_where_it_is_invalid(tmp_path: Path) -> None:
+    (tmp_path / "mcastd.toml").write_text('include = ["lists/*.toml", "gone.toml", ""]\nx = 1\n')
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "b.toml").write_text("[[groups]]\n")
+    found = items(tmp_path / "mcastd.toml", tmp_path / "control.sock")
+    assert [item.source for item in found[:3]] == [
+        str(tmp_path / name) for name in ("mcastd.toml", "lists/b.toml", "gone.toml")
+    ]
+
+
 class Reader:
     """The journal's reader, over ``records``, oldest first."""
 
