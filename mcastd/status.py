@@ -47,7 +47,8 @@ class HistoryStatus(Struct, frozen=True):
 class ChildStatus(Struct, frozen=True, kw_only=True):
     """One configured CHILD_SA. It is ``waiting`` for its next attempt, or ``down`` without one.
 
-    ``problem_code`` and ``problem`` (its text) say why it is not up.
+    ``problem_code`` and ``problem`` (its text) say why it is not up. ``last_in_age`` and ``last_out_age`` are those of
+    the last packets, None before the first one of this SA: a rekeying begins another. They are charon's, whole seconds.
     ``mode`` is the negotiated one; ``interface``, with the ``if_id``, is tunnel mode bound to an XFRM interface.
     """
 
@@ -64,6 +65,8 @@ class ChildStatus(Struct, frozen=True, kw_only=True):
     packets_in: int = 0
     bytes_out: int = 0
     packets_out: int = 0
+    last_in_age: float | None = None
+    last_out_age: float | None = None
     uptime: float | None = None
     rekey_in: float | None = None
     problem: str | None = None
@@ -99,7 +102,8 @@ class KeepaliveStatus(Struct, frozen=True, kw_only=True):
     """The keepalives of one tunnel, theirs and ours.
 
     ``answered`` are theirs, ``last_age`` is that of the last answer, ``stopped`` that by their pace three are missing,
-    ``dropped`` what was not answered, by reason.
+    ``dropped`` what was not answered, by reason. ``icmp_errors`` came for GRE that this host had sent, by their errno:
+    the other side has no tunnel for it, or not yet; ``icmp_age`` is that of the last one.
     ``sent`` are ours, one every ``period`` seconds (0: none), ``received`` their answers, ``missed`` how many in a row
     had none, ``rtt`` in seconds. ``path`` is ``alive``, or ``dead`` until the next answer; None: not known, not asked.
     """
@@ -109,6 +113,8 @@ class KeepaliveStatus(Struct, frozen=True, kw_only=True):
     last_age: float | None = None
     stopped: bool = False
     dropped: dict[str, int] = {}
+    icmp_errors: dict[str, int] = {}
+    icmp_age: float | None = None
     period: float = 0.0
     sent: int = 0
     received: int = 0

@@ -48,6 +48,8 @@ class ChildSa(_Sa, frozen=True, kw_only=True, rename="kebab"):
     packets_in: _Count = 0
     bytes_out: _Count = 0
     packets_out: _Count = 0
+    use_in: _Count | None = None  # since the last packet; None before the first
+    use_out: _Count | None = None
     life_time: int = 0  # until it ends
     install_time: _Count = 0  # since it was installed
     if_id_in: _IfId | None = None

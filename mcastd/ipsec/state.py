@@ -119,6 +119,8 @@ class ChildState:
             packets_in=sa.packets_in,
             bytes_out=sa.bytes_out,
             packets_out=sa.packets_out,
+            last_in_age=None if sa.use_in is None else sa.use_in + now - listed_at,
+            last_out_age=None if sa.use_out is None else sa.use_out + now - listed_at,
             uptime=now - self.up_since,
             rekey_in=left(sa.rekey_time, now - listed_at),
             if_id=sa.if_id,

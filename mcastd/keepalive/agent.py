@@ -26,6 +26,7 @@ from mcastd.system.wake import Wake
 _BATCH: Final = 16
 _AUDIT_PERIOD: Final = 30.0
 _RETRY_PERIOD: Final = 1.0
+_REFUSED: Final = (errno.ECONNREFUSED, errno.ENOPROTOOPT)  # what ICMP port and protocol unreachable become
 
 
 def open_socket(ends: Endpoints) -> socket.socket:
@@ -48,6 +49,8 @@ class _Keeper:
         self._rate = _rate_limit(desired.tunnel)  # of our answers
         self._request = packet.request(desired.endpoints)
         self._dropped: Counter[str] = Counter()  # received and not answered, by reason
+        self._icmp_errors: Counter[str] = Counter()  # that the far end has sent, by errno
+        self._icmp_last: float | None = None  # when the last of these came
         self._socket: socket.socket | None = None
 
     def update(self, desired: KeepaliveTunnel, now: float) -> None:
@@ -88,6 +91,8 @@ class _Keeper:
             last_age=None if theirs.last is None else now - theirs.last,
             stopped=theirs.stopped,
             dropped=dict(self._dropped),
+            icmp_errors=dict(self._icmp_errors),
+            icmp_age=None if self._icmp_last is None else now - self._icmp_last,
             period=self._desired.tunnel.keepalive.period,
             sent=prober.sent,
             received=prober.received,
@@ -139,7 +144,7 @@ class _Keeper:
             except BlockingIOError:
                 return
             except OSError as error:
-                self._dropped[_reason(error)] += 1
+                self._count_icmp(error)
                 return
             try:
                 self._received(received, sock)
@@ -163,7 +168,7 @@ class _Keeper:
             raise DecodeError("child_down")
         if not self._rate.take(now):
             raise DecodeError("rate")
-        sockets.send_as(sock, answer.gre, tos=answer.tos, ttl=answer.ttl)
+        self._send(lambda: sockets.send_as(sock, answer.gre, tos=answer.tos, ttl=answer.ttl))
         was_arriving = self.theirs.arriving
         if self.theirs.received(now):
             self._log.info("keepalives_answered", peer=str(self._desired.tunnel.remote))
@@ -184,11 +189,27 @@ class _Keeper:
             self._agent.on_change()
 
     def _send_request(self) -> None:
-        assert self._socket is not None
+        sock = self._socket
+        assert sock is not None
         try:
-            self._socket.send(self._request)
+            self._send(lambda: sock.send(self._request))
         except OSError as error:
             self._dropped[f"send_{_reason(error)}"] += 1
+
+    def _send(self, send: Callable[[], object]) -> None:
+        """Send; where an ICMP error waits to be read, that is returned first, and nothing is sent. Raises OSError."""
+        try:
+            send()
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            self._count_icmp(error)
+            send()
+
+    def _count_icmp(self, error: OSError) -> None:
+        """A connected raw socket returns ICMP errors for what was sent, by whichever socket."""
+        self._icmp_errors[_reason(error)] += 1
+        self._icmp_last = asyncio.get_running_loop().time()
 
     def _log_path(self, change: PathChanged) -> None:
         peer = str(self._desired.tunnel.remote)

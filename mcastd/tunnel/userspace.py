@@ -20,7 +20,7 @@ from mcastd.system import gre_devices, sockets
 _BATCH: Final = 64  # packets that are copied before other work has a turn
 _SEQUENCES: Final = 1 << 32
 # Counted, but no IPv4 packet that has arrived here.
-_NOT_LOST: Final = {"child_down", "firewall", "unreachable", "receive", "gre_protocol"}
+_NOT_LOST: Final = {"child_down", "firewall", "firewall_igmp", "unreachable", "receive", "gre_protocol"}
 _UNREACHABLE: Final = {errno.ENOPROTOOPT, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO}
 
 DESCRIPTORS: Final = ("tun", "gre", "sequence")
@@ -143,7 +143,8 @@ class Pump:
             try:
                 self._sock.send(self._encapsulate(packet))
             except PermissionError:
-                self.dropped["firewall"] += 1
+                # Our own firewall keeps IGMP of this host from the other side, where that is not how groups are joined.
+                self.dropped["firewall_igmp" if packet[9:10] == bytes((ipv4.IGMP,)) else "firewall"] += 1
             except OSError as error:
                 self._count_error("send", error)
 

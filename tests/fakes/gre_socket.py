@@ -17,6 +17,7 @@ class FakeGreSocket:
         self._ours.setblocking(False)
         self.sent: list[bytes] = []
         self.error: int | None = None  # what sending fails with
+        self.pending: int | None = None  # an ICMP error that the next sending returns, once
         self.unreadable: list[int] = []  # errors that the next reads end with
         self.closed = False
 
@@ -29,6 +30,9 @@ class FakeGreSocket:
         return self._ours.recv(size)
 
     def send(self, data: bytes) -> int:
+        if self.pending is not None:
+            pending, self.pending = self.pending, None
+            raise OSError(pending, "refused")
         if self.error is not None:
             raise OSError(self.error, "refused")
         self.sent.append(bytes(data))

@@ -42,6 +42,7 @@ LISTED: Section = {
                 "integ-alg": b"HMAC_SHA2_256_128",
                 "bytes-in": b"84",
                 "packets-in": b"1",
+                "use-in": b"1",
                 "bytes-out": b"168",
                 "packets-out": b"2",
                 "rekey-time": b"2925",
@@ -66,6 +67,7 @@ def test_listed_sas_are_read_whole() -> None:
     assert (child.name, child.uniqueid, child.up, child.mode, child.encap) == ("dc-tun-gre", 3, True, "TUNNEL", "yes")
     assert (child.spi_in, child.spi_out) == ("c68f3599", "2fb517a3")
     assert (child.bytes_in, child.packets_in, child.bytes_out, child.packets_out) == (84, 1, 168, 2)
+    assert (child.use_in, child.use_out) == (1, None)
     assert child.proposal == "AES_CBC-256/HMAC_SHA2_256_128"
     assert child.if_id == 31
     assert child.lifetime == 3600

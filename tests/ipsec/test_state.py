@@ -305,7 +305,7 @@ def test_it_is_loaded_when_charon_has_what_is_desired() -> None:
 
 def test_the_status_of_what_is_up_is_that_of_the_last_listing() -> None:
     peer = state(children=(gre(protocol="gre", replay_window=64), tcp()))
-    update(peer, detailed(), 100.0)
+    update(peer, detailed(use_in=b"2"), 100.0)
     peer.attempts = 3
     up, down = peer.status(104.0, 101.0).children
     assert peer.status(104.0, 101.0) == PeerStatus(
@@ -316,7 +316,7 @@ def test_the_status_of_what_is_up_is_that_of_the_last_listing() -> None:
     assert up == ChildStatus(
         name=GRE, state="up", local_ts="10.44.6.1/32", remote_ts="10.44.7.1/32", proposal="AES_GCM_16-256", encap=True,
         mode="transport", spi_in="c68f3599", spi_out="2fb517a3", bytes_in=1, packets_in=2, bytes_out=3, packets_out=4,
-        uptime=14.0, rekey_in=97.0, protocol="gre", replay_window=64,
+        last_in_age=5.0, uptime=14.0, rekey_in=97.0, protocol="gre", replay_window=64,
     )  # fmt: skip
     assert down == ChildStatus(name=TCP, state="down", local_ts="10.45.8.16/28", remote_ts="100.15.30.0/24")
 

@@ -197,6 +197,22 @@ async def test_what_is_not_answered_is_counted_by_reason() -> None:
 
 
 @simulated
+async def test_icmp_errors_are_no_keepalives_without_an_answer() -> None:
+    async with running() as bench:
+        assert (bench.status().icmp_errors, bench.status().icmp_age) == ({}, None)
+        bench.socket.unreadable = [errno.ECONNREFUSED]
+        await bench.ask()
+        assert (bench.status().answered, bench.status().icmp_errors) == (1, {"econnrefused": 1})
+        bench.socket.pending = errno.ENOPROTOOPT
+        await bench.ask()
+        assert len(bench.socket.sent) == bench.status().answered == 2
+        assert bench.status().icmp_errors == {"econnrefused": 1, "enoprotoopt": 1}
+        await asyncio.sleep(70.0)
+        assert 70.0 <= (bench.status().icmp_age or 0.0) < 70.1
+        assert bench.status().dropped == {}
+
+
+@simulated
 async def test_a_flood_is_answered_at_the_configured_rate() -> None:
     limited = replace(TUNNEL, keepalive=Keepalive(max_per_second=2.0))
     async with running(desired=limited) as bench:
@@ -285,7 +301,7 @@ async def test_an_error_of_the_socket_is_counted_and_reading_goes_on() -> None:
         bench.socket.unreadable.append(errno.ENOPROTOOPT)
         await bench.ask()
         await bench.ask()
-        assert bench.status().dropped == {"enoprotoopt": 1}
+        assert bench.status().icmp_errors == {"enoprotoopt": 1}
         assert bench.status().answered == 2
 
 

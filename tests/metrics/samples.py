@@ -45,6 +45,7 @@ ALL: Final = Shown(Metrics(streams="all"))
 CHILD = ChildStatus(
     name="dc-gre", state="up", local_ts="10.44.6.1/32", remote_ts="10.44.7.1/32", proposal="aes256", encap=True,
     mode="tunnel", spi_in="c0ffee01", spi_out="c0ffee02", bytes_in=1000, packets_in=10, bytes_out=200, packets_out=2,
+    last_in_age=0.5, last_out_age=4.0,
     uptime=50.0, rekey_in=3000.0, problem="x", problem_code="no_answer", next_try_in=3.0, protocol="gre", if_id=7,
     replay_window=1024,
 )  # fmt: skip
@@ -58,7 +59,8 @@ TUNNEL = TunnelStatus(
     addresses=("10.44.4.10/30",), mtu=1398, mtu_reason="x", problem="x", dropped={"gre_key": 3},
     routes=(RouteStatus(prefix="224.0.0.0/4", table=254, state="up", problem="x"),),
     keepalive=KeepaliveStatus(
-        reply=True, answered=5, last_age=1.5, dropped={"limit": 1}, period=5.0, sent=9, received=8, rtt=0.02,
+        reply=True, answered=5, last_age=1.5, dropped={"limit": 1}, icmp_errors={"econnrefused": 2}, icmp_age=70.0,
+        period=5.0, sent=9, received=8, rtt=0.02,
         path="alive", missed=1,
     ),
     pim=PimStatus(

@@ -13,6 +13,7 @@ import pytest
 
 from mcastd.errors import HostError
 from mcastd.links import Gre
+from mcastd.net import ipv4
 from mcastd.net.gre import PROTOCOL_IPV4, GreHeader, GreOptions
 from mcastd.tunnel.userspace import Pump
 from tests.fakes.clock import simulated
@@ -124,6 +125,16 @@ async def test_what_the_host_refuses_to_send_is_counted(code: int, reason: str) 
         assert both.dropped == {reason: 1}
         both.kernel.refuses_sending = None
         assert len(await both.send(INNER)) == 1
+
+
+@simulated
+async def test_igmp_that_the_firewall_refuses_is_no_other_loss() -> None:
+    async with ends() as both:
+        both.kernel.refuses_sending = errno.EPERM
+        report = ipv4.encode(b"", IPv4Address("10.44.4.6"), IPv4Address("224.0.0.22"), protocol=ipv4.IGMP, tos=0, ttl=1)
+        assert await both.send(report, INNER, b"\x45") == []
+        assert both.dropped == {"firewall_igmp": 1, "firewall": 2}
+        assert both.pump.lost() == {"socket_full": 0}
 
 
 @pytest.mark.parametrize(

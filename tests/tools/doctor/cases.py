@@ -54,6 +54,7 @@ def applied(reason: NotFollowedReason) -> Status:
     return status(tunnels=(tunnel(applications=applications),))
 
 
+REFUSED = KeepaliveStatus(reply=True, icmp_errors={"econnrefused": 4}, icmp_age=1.0)
 LOST = facts(
     status=status(tunnels=(tunnel(applications=ApplicationsStatus(lost=("239.1.1.1", "239.1.1.2"))),)),
     sockets=(UdpSocket(GROUP, 9000, 0, 7, 0), UdpSocket(IPv4Address(0), 9, 0, 8, 0)),
@@ -268,7 +269,7 @@ CASES: dict[str, tuple[str, Facts]] = {
             status=status(tunnels=(tunnel(keepalive=KeepaliveStatus(reply=True, answered=9, stopped=True)),)),
         ),
     ),
-    "GRE that nobody takes there": ("gre_refused", facts(status=status(tunnels=keepalive(econnrefused=4)))),
+    "GRE that nobody takes there": ("gre_refused", facts(status=status(tunnels=(tunnel(keepalive=REFUSED),)))),
     "answers that this host does not let out": ("sending_refused", facts(status=status(tunnels=keepalive(eperm=4)))),
     "Joins that this host does not let out": (
         "sending_refused",

@@ -1,9 +1,11 @@
 """The hops of a tunnel: GRE, MTU, GRE keepalives."""
 
 import errno
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
+from mcastd.status import KeepaliveStatus
 from mcastd.tools.doctor.facts import Facts, TunnelView
 from mcastd.tools.doctor.finding import Cause, Note, either, here
 from mcastd.tools.doctor.hops import Found, dropping
@@ -204,16 +206,17 @@ def keepalives(facts: Facts) -> Found:
         if alive is None:
             continue
         before = facts.tunnel_before(tunnel.name)
-        was = before.keepalive.dropped if before and before.keepalive else {}
-        risen = {reason: count for reason, count in alive.dropped.items() if count > was.get(reason, 0)}
-        at_start = {reason: count for reason, count in alive.dropped.items() if reason != "child_down"}
+        was = _refused(before.keepalive) if before and before.keepalive else {}
+        refused = _refused(alive)
+        risen = {reason: count for reason, count in refused.items() if count > was.get(reason, 0)}
+        at_start = {reason: count for reason, count in refused.items() if reason != "child_down"}
         unanswered = risen or (at_start if not alive.answered else {})
         if unanswered:
             reason = max(unanswered, key=lambda name: unanswered[name])
             cause = _UNANSWERED.get(reason, Gre.KEEPALIVE_DROPPED)
-            saw = f"{alive.dropped[reason]} keepalives from {tunnel.remote} have not been answered: {reason}"
+            saw = f"{refused[reason]} keepalives from {tunnel.remote} have not been answered: {reason}"
             if cause is Gre.GRE_REFUSED:
-                saw = f"{tunnel.remote} answered GRE with ICMP unreachable {alive.dropped[reason]} times ({reason})"
+                saw = f"{tunnel.remote} answered GRE with ICMP unreachable {refused[reason]} times ({reason})"
             yield cause.found(saw, tunnel=tunnel.name)
         if alive.path == "dead":
             saw = f"{tunnel.remote} has not answered our last {alive.missed} keepalives, {alive.received} before"
@@ -222,3 +225,8 @@ def keepalives(facts: Facts) -> Found:
         if alive.stopped:
             last = f"no keepalive of {tunnel.remote} arrived for {alive.last_age or 0.0:.0f} s, but other packets did"
             yield Note(text=f"{last}: ask whether the other side has turned them off; it detects a dead path by them")
+
+
+def _refused(alive: KeepaliveStatus) -> dict[str, int]:
+    """What was not answered, here and by the other side."""
+    return dict(Counter(alive.dropped) + Counter(alive.icmp_errors))
