@@ -1,7 +1,8 @@
 """Write a mcastd.toml from an ipsec.conf with its ipsec.secrets, or from a swanctl.conf.
 
-What is not imported is listed on standard error, with file and line, and in comments of the result. A pre-shared key
-is written with -o only, into a separate file beside the result that only its owner can read; never to standard output.
+What is not imported, and what was chosen of several, is listed on standard error, with file and line, and in comments
+of the result. Included files are read too; all files are one configuration. A pre-shared key is written with -o only,
+into a separate file beside the result that only its owner can read; never to standard output.
 
 Examples: mcastd import /etc/ipsec.conf /etc/ipsec.secrets -o /etc/mcastd.toml
           mcastd import /etc/swanctl/swanctl.conf | less
@@ -62,7 +63,7 @@ def _check(text: str, path: Path) -> int:
 
 
 def _say_about_key(peer: PeerDraft, *, written: bool) -> None:
-    if "psk_file" in peer.keys and (peer.psk is None or not written):
+    if isinstance(peer.keys.get("psk_file"), str) and (peer.psk is None or not written):
         found = "is not written to standard output" if peer.psk is not None else "was not found"
         print(f"note: the pre-shared key of {peer.name} {found}: write it to {peer.keys['psk_file']}", file=sys.stderr)
 

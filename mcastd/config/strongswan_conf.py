@@ -250,4 +250,4 @@ def _over(own: Section, base: Section) -> Section:
     """A section with the additional values and sections of another one, recursively."""
     common = own.sections.keys() & base.sections.keys()
     merged = {name: _over(own.sections[name], base.sections[name]) for name in common}
-    return replace(own, values=base.values | own.values, sections=base.sections | own.sections | merged)
+    return replace(own, values=own.values | base.values | own.values, sections=own.sections | base.sections | merged)

@@ -1,14 +1,16 @@
 """Conns of an ``ipsec.conf`` to drafts of peers; those that differ only in their CHILD_SA become one peer. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Final, Literal
 
 from mcastd.config.strongswan_conf import Value
 from mcastd.tools.importer.draft import Keys, Missing, Notes, PeerDraft, Scalar, Selector, same_peer, usable_name
 from mcastd.tools.importer.ipsecconf import DEFAULT, IpsecConf
 from mcastd.tools.importer.secrets import Secrets
-from mcastd.tools.importer.settings import ANY, GRE, SEVERAL, YES, Settings, authenticate, is_address, path
+from mcastd.tools.importer.settings import ANY, GRE, SEVERAL, YES, Ends, Settings, authenticate, is_address, path
 
 Side = Literal["left", "right"]
 
@@ -16,6 +18,17 @@ _CERTS: Final = "/etc/ipsec.d/certs"
 _KEYS: Final = "/etc/ipsec.d/private"
 _CA_CERTS: Final = "/etc/ipsec.d/cacerts"
 _SIDES: Final[tuple[Side, Side]] = ("left", "right")
+_SELECTS: Final = re.compile(r"(?:left|right)(?:subnet|protoport)|mark(?:_in|_out)?")
+_IGNORED: Final = Value("ignore", Path(), 1)
+_WORDS: Final = {
+    "auto": ("ignore", "add", "route", "start"),
+    "keyexchange": ("ike", "ikev1", "ikev2"),
+    "dpdaction": ("none", "clear", "hold", "restart"),
+    "closeaction": ("none", "clear", "hold", "restart"),
+    "authby": ("psk", "secret", "pubkey", "rsa", "rsasig", "ecdsa", "ecdsasig", "xauthpsk", "xauthrsasig", "never"),
+    **dict.fromkeys(("compress", "rekey", "reauth", "mobike", "forceencaps", "aggressive"), ("yes", "no")),
+}
+"""The words of settings for which strongSwan's starter knows no others; it drops a conn that has another."""
 _SAME: Final = {
     "auto": ("start",),
     "dpdaction": ("restart", "none"),
@@ -36,7 +49,6 @@ _WHY: Final = {
     "firewall": "mcastd has its own firewall rules: guard, snat, mss",
     "updown": "mcastd runs no script; routes and addresses are keys of [tunnels.NAME]",
     "sourceip": "mcastd requests no virtual address",
-    "mark": 'see route_table and rule_from, or mode = "interface"',
     "ca": "see ca_certs",
     "aggressive": "mcastd uses main mode",
 }
@@ -51,7 +63,7 @@ def drafts(
     ``local`` says which side is ours; None: determined for each conn. ``taken`` are names that other peers have.
     """
     found: list[PeerDraft] = []
-    for name in _loaded(conf):
+    for name in _loaded(conf, notes):
         conn = _Conn(name, conf, notes, local)
         peer = conn.peer(secrets)
         if peer is None:
@@ -66,20 +78,30 @@ def drafts(
             same.base = None
     names = list(taken)
     for peer in found:
-        peer.name = usable_name(peer.base or peer.name, names)
+        peer.rename(usable_name(peer.base or peer.name, names))
         names.append(peer.name)
-        if "psk_file" in peer.keys:
-            peer.keys["psk_file"] = f"{peer.name}.psk"
     _note_other_sections(conf, notes)
     return found
 
 
-def _loaded(conf: IpsecConf) -> list[str]:
-    """The conns that charon would load; if there is none, those that no other one inherits from."""
-    names = [name for name in conf.conns if name != DEFAULT]
-    loaded = [name for name in names if (auto := conf.effective(name).get("auto")) and auto.text != "ignore"]
-    inherited = {also.text for section in conf.conns.values() for also in section.also}
-    return loaded or [name for name in names if name not in inherited]
+def _loaded(conf: IpsecConf, notes: Notes) -> list[str]:
+    """The conns that charon would load, without mere bases of others; if there is none, those no conn inherits from."""
+    settings = {name: conf.effective(name) for name in conf.conns if name != DEFAULT}
+    loaded = [name for name, found in settings.items() if found.get("auto", _IGNORED).text != "ignore"]
+    inherited = {also.text for name in loaded or settings for also in conf.conns[name].also}
+    if not loaded:
+        return [name for name in settings if name not in inherited]
+    bases = [
+        name
+        for name in loaded
+        if name in inherited
+        and not any(map(_SELECTS.fullmatch, settings[name]))
+        and settings[name].get("type", _IGNORED).text != "transport"
+    ]
+    for name in bases:
+        text = "the conn is imported as a part of those that inherit from it, not as a CHILD_SA between the peers alone"
+        notes.add(conf.conns[name].where, name, text)
+    return [name for name in loaded if name not in bases]
 
 
 def _note_other_sections(conf: IpsecConf, notes: Notes) -> None:
@@ -118,6 +140,8 @@ class _Conn(Settings):
 
     def peer(self, secrets: Secrets) -> PeerDraft | None:
         """The keys of the IKE_SA; None for a conn without IPsec."""
+        if self.unknown(_WORDS) is not None:
+            return None
         if self.text("type", "tunnel") not in ("tunnel", "transport"):
             self.note("type", f"the conn {self._name} is ignored: mcastd has tunnel and transport mode")
             return None
@@ -127,14 +151,24 @@ class _Conn(Settings):
             ("remote", self._theirs, "177.54.214.20", "177.54.214.20"),
         ):
             keys[end] = self.address(side, address)
-            keys[f"{end}_id"] = self.identity(f"{side}id", keys[end], identity)
+            keys[f"{end}_id"] = self.identity(f"{side}id", keys[end], identity, f"{side}cert")
         peer = PeerDraft(self._name, keys, base=self._base)
-        methods = [key if self.find(key := f"{side}auth") else "authby" for side in (self._ours, self._theirs)]
-        certificates = [self.uses_certificates(method) for method in methods]
-        authenticate(peer, secrets, self._certificates(secrets) if any(certificates) else None)
-        keys["proposals"] = self._proposals("ike")
         keys |= self._ike()
+        authenticate(peer, self._ends(keys), secrets, lambda: self._certificates(secrets), self)
+        keys["proposals"] = self._proposals("ike")
         return peer
+
+    def _ends(self, keys: Keys) -> Ends:
+        auths = [f"{side}auth" for side in (self._ours, self._theirs)]
+        if not any(map(self.find, auths)):  # else authby counts for neither
+            auths = ["authby", "authby"]
+        ours, theirs = (self.method(auth) for auth in auths)
+        if second := [key for side in _SIDES if self.find(key := f"{side}auth2")]:
+            ours = f"{ours} and {self.text(second[0])}"
+        local, remote = (value if isinstance(value := keys[f"{end}_id"], str) else None for end in ("local", "remote"))
+        loose = self.text(f"{self._theirs}id").startswith("%") and keys.get("version") != 1
+        key = auths[0] if ours not in ("psk", "pubkey") else auths[1]
+        return Ends(key, (ours, theirs), (local, "%any" if loose else remote), 1 if "version" in keys else 2)
 
     def _certificates(self, secrets: Secrets) -> Keys:
         their = f"{self._theirs}cert"
@@ -177,6 +211,8 @@ class _Conn(Settings):
             keys["mode"] = "transport"
         keys |= self.replay_window()
         ours, theirs = self._selectors(self._ours), self._selectors(self._theirs)
+        if "mode" not in keys:
+            keys |= self.interface(("mark", "mark_in", "mark_out"), ours, theirs, f"{self._ours}subnet")
         added = peer.add_children(self._name, keys, (ours, theirs), taken)
         if added > 1:
             self.note(f"{self._ours if len(ours) > 1 else self._theirs}subnet", SEVERAL)

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
-from itertools import product
+from itertools import count, product
 from typing import Final, NamedTuple
 
 from mcastd.config.strongswan_conf import Value
@@ -64,9 +64,20 @@ class PeerDraft:
         tables: list[Mapping[str, object]] = [self.keys, *(child.keys for child in self.children)]
         return not any(isinstance(value, Missing) for table in tables for value in table.values())
 
-    def names(self, end: str) -> list[str]:
-        """Identity and address of one end, ``local`` or ``remote``, as far as they are known."""
-        return [value for key in (f"{end}_id", end) if isinstance(value := self.keys[key], str)]
+    def rename(self, name: str) -> None:
+        """Give it a name, and its key file with it."""
+        self.name = name
+        if "psk_file" in self.keys:
+            missing, file = self.keys["psk_file"], f"{name}.psk"
+            self.keys["psk_file"] = replace(missing, example=file) if isinstance(missing, Missing) else file
+
+    def name_interfaces(self, taken: set[int]) -> None:
+        """Name the XFRM interfaces by their numbers; those that have none get one that is not ``taken``."""
+        for keys in (child.keys for child in self.children if child.keys.get("mode") == "interface"):
+            number = keys.setdefault("if_id", next(number for number in count(1) if number not in taken))
+            if isinstance(number, int):
+                taken.add(number)
+            keys["interface"] = f"xfrm{number}"
 
     def add_children(self, name: str, keys: Keys, selectors: Iterable[Selectors], taken: Iterable[str]) -> int:
         """Add a CHILD_SA for each pair of traffic selectors, ours and theirs, and return how many.
@@ -116,10 +127,10 @@ def refused(where: Value, text: str) -> ConfigError:
 def usable_name(name: str, taken: Iterable[str]) -> str:
     """A valid name for a peer or CHILD_SA that is not in ``taken``."""
     plain = free = _NOT_IN_A_NAME.sub("-", name)[:_LONGEST_NAME].lstrip(".") or "imported"
-    count = 1
+    number = 1
     while free in taken:
-        count += 1
-        free = f"{plain[: _LONGEST_NAME - 5]}-{count}"
+        number += 1
+        free = f"{plain[: _LONGEST_NAME - 5]}-{number}"
     return free
 
 

@@ -1,43 +1,78 @@
-"""Reads the files to import and recognises their formats."""
+"""Reads the files to import and recognises their formats. All of one format are one configuration."""
 
 import re
 from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from mcastd.config import strongswan_conf
-from mcastd.config.strongswan_conf import LARGEST, Value
+from mcastd.config.strongswan_conf import LARGEST, Include, Value
 from mcastd.errors import ConfigError
-from mcastd.tools.importer import conns, ipsecconf, secrets, swanctl
+from mcastd.tools.importer import conns, ipsecconf, libreswan, secrets, swanctl
 from mcastd.tools.importer.conns import Side
 from mcastd.tools.importer.draft import Notes, PeerDraft, refused
-from mcastd.tools.importer.ipsecconf import IpsecConf
-from mcastd.tools.importer.secrets import Secrets
+
+Format = Literal["swanctl.conf", "ipsec.conf", "ipsec.secrets"]
+Source = tuple[Path, str]
 
 _MOST: Final = 1000  # files that a file includes, also through others
-_SWANCTL: Final = re.compile(r"^[ \t]*(?:connections|secrets|authorities|pools)\b[^=\n]*\{", re.MULTILINE)
-_IPSEC_CONF: Final = re.compile(r"^(?:conn|config|ca)[ \t]+\S+", re.MULTILINE)
-_IPSEC_SECRETS: Final = re.compile(r"^[^#\n]*(?:^|[ \t]):[ \t]+[A-Za-z0-9]+[ \t]", re.MULTILINE)
+_DEEPEST: Final = 10  # files that include one another, when only the format is looked for
+_SIGNS: Final[dict[Format, re.Pattern[str]]] = {
+    "swanctl.conf": re.compile(r"^[ \t]*(?:connections|secrets|authorities|pools)\b[^=\n]*\s*\{", re.MULTILINE),
+    "ipsec.conf": re.compile(r"^(?:conn|config|ca)[ \t]+\S", re.MULTILINE),
+    "ipsec.secrets": re.compile(r"^[^#\n]*:[ \t]*(?:PSK|RSA|ECDSA|PKCS8|XAUTH|EAP)[ \t]", re.MULTILINE | re.IGNORECASE),
+}
+_INCLUDE: Final = re.compile(r'^[ \t]*include[ \t]+"?([^\s"]+)', re.MULTILINE)
 
 
 def drafts(paths: Sequence[Path], notes: Notes, local: Side | None = None) -> list[PeerDraft]:
     """The peers of all files. Raises ConfigError for a file in no known format, and if there is no connection."""
-    conf, keys, found = IpsecConf(), Secrets(), []
+    given: dict[Format, list[Source]] = {name: [] for name in _SIGNS}
     for path in paths:
-        text = _read(path)
-        if _SWANCTL.search(text):
-            found += swanctl.drafts(strongswan_conf.parse(text, path, _Included(notes)), notes)
-        elif _IPSEC_CONF.search(text):
-            conf = conf.merged(ipsecconf.parse(text, path, _Included(notes)))
-        elif _IPSEC_SECRETS.search(text) or path.name.endswith(".secrets"):
-            keys = keys.merged(secrets.parse(text, notes, path, _Included(notes)))
-        else:
-            raise refused(Value("", path, 1), "not recognised; allowed: an ipsec.conf, ipsec.secrets or swanctl.conf")
+        source = path, _read(path)
+        form = _format(source, _Included(Notes()), 0)
+        if form is None:
+            raise refused(Value("", path, 1), f"not recognised; allowed: {', '.join(_SIGNS)}")
+        given[form].append(source)
+    conf = ipsecconf.parse(*_together(given["ipsec.conf"], notes))
+    foreign = libreswan.sign(conf)
+    if foreign is not None:
+        dialect = "in the dialect of libreswan or Openswan, which strongSwan does not read: converted"
+        notes.add(foreign, foreign.text, dialect)
+        libreswan.translate(conf, notes)
+    text, path, include = _together(given["ipsec.secrets"], notes)
+    keys = secrets.parse(text, notes, path, include, libreswan=foreign is not None)
+    root = strongswan_conf.parse(*_together(given["swanctl.conf"], notes))
+    keys = keys.after(swanctl.secrets(root, notes))
+    found = swanctl.drafts(root, keys, notes)
     found += conns.drafts(conf, keys, notes, local, taken=[peer.name for peer in found])
     if not found:
         raise refused(Value("", paths[0], 1), "no connection; allowed: an ipsec.conf or swanctl.conf with at least one")
+    numbers = {
+        number for peer in found for child in peer.children if isinstance(number := child.keys.get("if_id"), int)
+    }
+    for peer in found:
+        peer.name_interfaces(numbers)
     return found
+
+
+def _format(source: Source, included: "_Included", depth: int) -> Format | None:
+    """By what is in a file, else by what it includes, else by its name."""
+    path, text = source
+    if path.suffix == ".secrets":
+        return "ipsec.secrets"
+    found = next((form for form, sign in _SIGNS.items() if sign.search(text)), None)
+    patterns = [match[1] for match in _INCLUDE.finditer(text)] if depth < _DEEPEST else []
+    inner = (_format(one, included, depth + 1) for pattern in patterns for one in included(pattern, path))
+    named: dict[str, Format] = {form: form for form in _SIGNS}
+    return found or next((form for form in inner if form), None) or named.get(path.name)
+
+
+def _together(sources: Sequence[Source], notes: Notes) -> tuple[str, Path, Include]:
+    """A text that includes all the files, and what reads these and those that they include."""
+    included, root = _Included(notes), Path()
+    return "include *\n" if sources else "", root, lambda name, file: sources if file == root else included(name, file)
 
 
 class _Included:
@@ -47,8 +82,11 @@ class _Included:
         self._notes = notes
         self._left = _MOST  # files that may still be read
 
-    def __call__(self, pattern: str, file: Path) -> Iterator[tuple[Path, str]]:
-        for name in sorted(glob(str(file.parent / pattern))):  # noqa: PTH207  # absolute patterns, as glob(3)
+    def __call__(self, pattern: str, file: Path) -> Iterator[Source]:
+        found = sorted(glob(str(file.parent / pattern)))  # noqa: PTH207  # absolute patterns, as glob(3)
+        if not found:
+            self._notes.add(Value("", file, 1), "include", f"no file is there: {file.parent / pattern}")
+        for name in found:
             self._left -= 1
             if self._left < 0:
                 raise refused(Value("", file, 1), "too many files include one another; does one include itself?")
@@ -69,4 +107,4 @@ def _read(path: Path) -> str:
         raise refused(where, "not a file name") from error
     if len(content) > LARGEST:
         raise refused(where, f"too large; allowed: at most {LARGEST} bytes")
-    return content.decode(errors="replace")
+    return content.decode(errors="surrogateescape")

@@ -1,119 +1,144 @@
-"""ipsec.secrets (ipsec.secrets(5)): pre-shared keys and their identities. No message has a secret. Pure."""
+"""ipsec.secrets as strongSwan's stroke plugin reads it, or as libreswan does. No message has a secret. Pure."""
 
 import re
 from base64 import b64decode
-from binascii import Error as Base64Error
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mcastd.config.pre_shared_key import LONGEST
 from mcastd.config.strongswan_conf import Include, Value
 from mcastd.tools.importer.draft import Notes, refused
-from mcastd.tools.importer.statements import COMMENT, statements
+from mcastd.tools.importer.ipsecconf import DEEPEST
+from mcastd.tools.importer.keys import Secret
 
-_SEPARATOR: Final = re.compile(r"(?:^|\s):\s+")
-_STRING: Final = re.compile(r'"([^"]*)"|\'([^\']*)\'|(\S+)')
+_OWNER: Final = re.compile(r"""'([^']*)'|"([^"]*)"|([^'"\s]\S*)""")
+_KIND: Final = re.compile(r"[ \t]*([^\s#]+)[ \t]+")
+_SECRET: Final = re.compile(r"""[ \t]*(?:'([^']*)'|"([^"]*)"|([^\s'"#][^ \t]*))""")
+_INCLUDE: Final = re.compile(r"include[ \t]+(\S+)")
 _KEY_FILES: Final = ("RSA", "ECDSA", "PKCS8", "BLISS")
-ANY: Final = frozenset(("%any", "%any4", "0.0.0.0"))
-
-
-@dataclass(frozen=True)
-class Secret:
-    """A pre-shared key and the identities that use it; without any, it is for all."""
-
-    ids: tuple[str, ...]
-    key: bytes = field(repr=False)
+_OTHERS: Final = ("EAP", "XAUTH", "NTLM", "PIN", "P12")
+_LIBRESWAN: Final = re.compile(r"(.*?)\s*:\s+(?=\S)")  # what is before the kind of a secret
+_DIGITS: Final = re.compile(r"(?:[0-9A-Fa-f]:?)+")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """What the importer uses of the files: pre-shared keys, and the names of files with private keys."""
+    """What the importer uses of the files: pre-shared keys in their order, and the names of files with private keys.
+
+    ``foreign``: they are libreswan's, which chooses among several otherwise than charon.
+    """
 
     shared: tuple[Secret, ...] = ()
     key_files: tuple[Value, ...] = ()
+    foreign: bool = False
 
-    def merged(self, other: "Secrets") -> "Secrets":
-        """The secrets of both."""
-        return Secrets(self.shared + other.shared, self.key_files + other.key_files)
-
-    def key_for(self, local: Iterable[str], remote: Iterable[str]) -> bytes | None:
-        """The key of two ends, each with one or more identities: of the entry that names most of the two."""
-        ours, theirs = {_plain(name) for name in local}, {_plain(name) for name in remote}
-        fitting = [secret for secret in self.shared if _score(secret, ours, theirs)]
-        return max(fitting, key=lambda secret: _score(secret, ours, theirs)).key if fitting else None
+    def after(self, earlier: "Secrets") -> "Secrets":
+        """These, loaded after those of ``earlier``."""
+        return Secrets(earlier.shared + self.shared, self.key_files, self.foreign)
 
 
-def _plain(identity: str) -> str:
-    return identity.removeprefix("@").lower()
+def parse(
+    text: str,
+    notes: Notes,
+    file: Path = Path(),
+    include: Include = lambda _pattern, _file: (),
+    *,
+    libreswan: bool = False,
+) -> Secrets:
+    """Parse a text; ``include`` returns the files for a pattern. An entry that is none ends its file, as for charon."""
+    reader = _Reader(notes, include, libreswan=libreswan)
+    reader.file(text, file, 0)
+    return Secrets(tuple(reader.shared), tuple(reader.key_files), libreswan)
 
 
-def _score(secret: Secret, ours: set[str], theirs: set[str]) -> int:
-    """How well an entry fits two ends; 0: not at all. A single identity may be of either, several must name both."""
-    if not secret.ids:
-        return 1
-    ids = {_plain(one) for one in secret.ids}
-    exact = bool(ids & ours) + bool(ids & theirs)
-    if len(ids) == 1:
-        return 2 if exact or ids & ANY else 0
-    fits = ids & (ours | ANY) and ids & (theirs | ANY) and (exact or ids <= ANY)
-    return 3 + exact if fits else 0
+class _Reader:
+    """Collects the entries of the files."""
 
+    def __init__(self, notes: Notes, include: Include, *, libreswan: bool) -> None:
+        self._notes = notes
+        self._include = include
+        self._libreswan = libreswan
+        self.shared: list[Secret] = []  # found so far
+        self.key_files: list[Value] = []  # found so far
 
-def parse(text: str, notes: Notes, file: Path = Path(), include: Include = lambda _pattern, _file: ()) -> Secrets:
-    """Parse a text; ``include`` returns the files for a pattern. Raises ConfigError for what is not an entry."""
-    shared: list[Secret] = []
-    key_files: list[Value] = []
-    for entry in statements(text, file, _entries, include):
-        if entry.text.split()[0] == "include":
-            continue
-        separator = _SEPARATOR.search(entry.text)
-        kind, _, rest = entry.text[separator.end() :].partition(" ") if separator else ("", "", "")
-        word = _STRING.match(rest.strip())
-        if separator is None or word is None:
-            raise refused(entry, 'not an entry; allowed: IDENTITY ... : PSK "..."')
-        secret, where = word[1] or word[2] or word[3] or "", entry._replace(text="")
-        if kind.upper() == "PSK":
-            if (key := key_bytes(secret, where, notes, quoted=word[3] is None)) is not None:
-                shared.append(Secret(tuple(entry.text[: separator.start()].split()), key))
-        elif kind.upper() in _KEY_FILES:
-            key_files.append(where._replace(text=secret))
-        else:
-            notes.add(where, "", "secrets of this type are not imported")
-    return Secrets(tuple(shared), tuple(key_files))
+    def file(self, text: str, file: Path, depth: int) -> None:
+        for number, line in self._lines(text):
+            where = Value("", file, number)
+            if match := _INCLUDE.match(line):
+                if depth == DEEPEST:
+                    raise refused(where, "too many files include one another; does one include itself?")
+                for path, included in self._include(match[1], file):
+                    self.file(included, path, depth + 1)
+            elif wrong := self._entry(line, where):
+                end = "it is ignored" if self._libreswan else "charon ignores it, and the rest of the file"
+                self._notes.add(where, "", f'{wrong}: {end}; allowed: IDENTITY ... : PSK "..."')
+                if not self._libreswan:
+                    return
 
+    def _lines(self, text: str) -> Iterator[tuple[int, str]]:
+        """Numbered lines without the blank ones. In libreswan's dialect an indented one continues an entry."""
+        entries: list[tuple[int, str]] = []
+        for number, line in enumerate(text.split("\n"), 1):
+            content = line.removesuffix("\r").strip(" \t")
+            if not content or content.startswith("#"):
+                continue
+            if self._libreswan and line[0].isspace() and entries:
+                entries[-1] = entries[-1][0], f"{entries[-1][1]} {content}"
+            else:
+                entries.append((number, content))
+        yield from entries
 
-def _entries(text: str) -> Iterator[tuple[int, str]]:
-    """Numbered entries; an indented line continues the one before."""
-    held: tuple[int, str] | None = None
-    for number, line in enumerate(text.splitlines(), 1):
-        content = COMMENT.sub("", line, count=1).rstrip() if '"' not in line else line.rstrip()
-        if not content.strip() or content.lstrip().startswith("#"):
-            continue
-        if content[0].isspace() and held is not None:
-            held = held[0], f"{held[1]} {content.strip()}"
-            continue
-        if held is not None:
-            yield held
-        held = number, content.strip()
-    if held is not None:
-        yield held
-
-
-def key_bytes(text: str, where: Value, notes: Notes, *, quoted: bool) -> bytes | None:
-    """A key as strongSwan writes it: text, ``0x`` hexadecimal, ``0s`` base64. None, and a note, for an invalid key."""
-    try:
-        if not quoted and text.startswith("0x"):
-            key = bytes.fromhex(text[2:].replace("_", ""))
-        elif not quoted and text.startswith("0s"):
-            key = b64decode(text[2:], validate=True)
-        else:
-            key = text.encode()
-    except (ValueError, Base64Error):
-        notes.add(where, "PSK", "the key is ignored: not hexadecimal after 0x, or not base64 after 0s")
+    def _entry(self, line: str, where: Value) -> str | None:
+        """Add an entry; returns what is wrong with it, without the text, which may have a secret."""
+        owners, separator, rest = ("", ":", line[2:]) if line.startswith(": ") else line.partition(" : ")
+        if self._libreswan and (match := _LIBRESWAN.match(line)):
+            owners, separator, rest = match[1], ":", line[match.end() :]
+        kind = _KIND.match(rest)
+        if not separator or kind is None:
+            return "no colon with blanks on both sides" if not separator else "no type of secret after the colon"
+        word = kind[1].upper() if self._libreswan else kind[1]
+        if word in _OTHERS:
+            self._notes.add(where, "", "secrets of this type are not imported")
+            return None
+        if word not in ("PSK", *_KEY_FILES):
+            return f"no type of secret that is known; allowed: PSK, {', '.join((*_KEY_FILES, *_OTHERS))}"
+        secret = _SECRET.match(rest, kind.end())
+        if secret is None:
+            return "the secret is missing, or its quotes are not closed"
+        text = next(group for group in secret.groups() if group is not None)
+        if word != "PSK":
+            self.key_files.append(where._replace(text=text))
+            return None
+        ids = tuple(one for match in _OWNER.finditer(owners) for one in match.groups() if one)
+        encoded = secret[3] is not None and len(text) > 2
+        self.shared.append(shared(ids, text, where, encoded=encoded, underscores=self._libreswan))
         return None
-    if not key or len(key) > LONGEST or b"\n" in key or b"\0" in key or key.endswith(b"\r"):
-        notes.add(where, "PSK", f"the key is ignored; allowed: one line of at most {LONGEST} bytes")
-        return None
-    return key
+
+
+def shared(ids: tuple[str, ...], text: str, where: Value, *, encoded: bool, underscores: bool = False) -> Secret:
+    """A key as strongSwan writes it: its bytes or, if it may be ``encoded``, ``0x`` and hexadecimal, ``0s`` and base64.
+
+    libreswan allows ``underscores`` between the digits.
+    """
+    prefix, rest, wrong = text[:2].lower() if encoded else "", text[2:], ""
+    key = text.encode(errors="surrogateescape")
+    if prefix == "0x":
+        digits = rest.replace("_", "") if underscores else rest
+        if _DIGITS.fullmatch(digits):
+            plain = digits.replace(":", "")
+            key = bytes.fromhex(plain.zfill(len(plain) + len(plain) % 2))
+        else:
+            wrong = "it is not hexadecimal after 0x"
+    elif prefix == "0s":
+        if rest and _BASE64.fullmatch(rest) and not len(rest) % 4:
+            key = b64decode(rest.replace("-", "+").replace("_", "/"))
+        else:
+            wrong = "it is not base64 after 0s"
+    if not wrong and not (0 < len(key) <= LONGEST):
+        wrong = f"it is empty or longer than {LONGEST} bytes"
+    elif not wrong and (set(key) & set(b"\n\0") or key.endswith(b"\r")):
+        wrong = "it has zero bytes or ends of lines, which a psk_file cannot have"
+    return Secret(ids, key, where, wrong)

@@ -1,15 +1,16 @@
 """The settings of one section of strongSwan's configuration, converted to keys of ``mcastd.toml``. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
-from typing import Final
+from typing import Final, NamedTuple
 
 from mcastd.config.model import MAX_LIFETIME, MAX_REPLAY_WINDOW
 from mcastd.config.proposals import Protocol, problem_with
 from mcastd.config.strongswan_conf import Value
 from mcastd.config.value_types import spell
-from mcastd.tools.importer.draft import Keys, Missing, Notes, PeerDraft, Scalar, Selector
+from mcastd.tools.importer.draft import Keys, Missing, Notes, PeerDraft, Scalar, Selector, Selectors
+from mcastd.tools.importer.keys import choose
 from mcastd.tools.importer.secrets import Secrets
 
 YES: Final = ("yes", "true", "1", "enabled")
@@ -24,6 +25,7 @@ ANY: Final = (None, "", "0", "any", "%any")  # protocol or port
 _LONGEST_TEXT: Final = 255  # bytes, of an identity or a path
 Values = Mapping[str, tuple[str, ...]]  # by key
 
+_EVERYTHING: Final = Selector(IPv4Network("0.0.0.0/0"), False)
 _EXAMPLE_PROPOSAL: Final = ("aes256-sha256-modp2048",)
 
 
@@ -45,6 +47,14 @@ class Settings:
         """The text of a value."""
         value = self.find(key)
         return default if value is None else value.text
+
+    def unknown(self, words: Values) -> str | None:
+        """Note, and return, the first key that has none of its ``words``."""
+        for key, allowed in words.items():
+            if key in self._values and self._values[key].text not in allowed:
+                self.note(key, f"{self._values[key].text} is unknown to strongSwan; allowed: {', '.join(allowed)}")
+                return key
+        return None
 
     def note(self, key: str, text: str, at: str | None = None) -> None:
         """Add a note on a setting; its line is that of the setting ``at``, or of the section if it does not have it."""
@@ -98,15 +108,17 @@ class Settings:
         if setting is None:
             return Missing(example, "not in the source")
         words = [word.strip() for word in setting.text.split(",")]
-        for word in filter(is_address, words):
+        for word in filter(is_address, (word.removeprefix("%") for word in words)):
             if len(words) > 1:
                 self.note(key, f"of {setting.text}, only {word} is imported")
             return word
         return Missing(example, f"{setting.file}:{setting.line} has {setting.text}, and an IPv4 address is needed")
 
-    def identity(self, key: str, default: Scalar | Missing, example: str) -> Scalar | Missing:
-        """An IKE identity; ``default`` is the address of that end."""
+    def identity(self, key: str, default: Scalar | Missing, example: str, cert: str) -> Scalar | Missing:
+        """An IKE identity; by default the subject of a certificate, of which ``cert`` is the key, or ``default``."""
         setting = self.find(key)
+        if setting is None and cert in self._values:
+            return Missing(example, f"it is the subject of {self._values[cert].text}")
         return default if setting is None else _text(setting, example)
 
     def proposals(self, key: str, protocol: Protocol) -> Scalar | Missing:
@@ -146,12 +158,27 @@ class Settings:
             found.append(Selector(prefix, gre))
         return tuple(dict.fromkeys(found)) if self.text(key).strip() else (Selector(None, False),)
 
-    def uses_certificates(self, key: str) -> bool:
-        """Whether an end authenticates by a certificate, which is the default of strongSwan."""
-        method = self.text(key, "pubkey").split("-")[0].split(":")[0]
-        if method not in (*_CERTIFICATE, *_PSK):
-            self.note(key, f"{self.text(key)} is not imported: mcastd has pre-shared keys and certificates")
-        return method in _CERTIFICATE
+    def method(self, key: str) -> str:
+        """How an end authenticates: "psk", "pubkey" (the default of strongSwan) or another of its words."""
+        said = self.text(key, "pubkey")
+        method = re.split("[-:]", said)[0]
+        return "psk" if method in _PSK else "pubkey" if method in _CERTIFICATE else said
+
+    def interface(self, marks: Iterable[str], ours: Selectors, theirs: Selectors, at: str) -> Keys:
+        """The mode of a CHILD_SA that ``marks`` select for a VTI, or that takes everything: on an XFRM interface.
+
+        Its number is a mark, if one is a number. ``at`` is the key of the selectors.
+        """
+        found = {key: value.text for key in marks if (value := self.find(key))}
+        for key, mark in found.items():
+            self.note(key, f'{mark} becomes mode = "interface": an XFRM interface, which needs no marks')
+        numbers = [number for mark in found.values() if (number := integer(mark.partition("/")[0]))]
+        if not found and _EVERYTHING in ours and _EVERYTHING in theirs:
+            why = 'becomes mode = "interface", since in tunnel mode it would take the host\'s own traffic'
+            self.note(at, f"0.0.0.0/0 at both ends {why}")
+        elif not found:
+            return {}
+        return {"mode": "interface", **({"if_id": numbers[0]} if numbers else {})}
 
     def file(self, folder: str, key: str) -> Scalar | Missing:
         """The path of a file in one of strongSwan's folders; of a list, the first."""
@@ -164,13 +191,61 @@ class Settings:
         return path(folder, setting._replace(text=first.strip()))
 
 
-def authenticate(peer: PeerDraft, secrets: Secrets, certificates: Keys | None) -> None:
-    """Give a peer its certificates or, if it has none, its pre-shared key."""
-    if certificates is not None:
-        peer.keys |= certificates
+class Ends(NamedTuple):
+    """What says how the ends authenticate each other: methods and identities, ours first, and the IKE version.
+
+    An identity is None where it is not known, "%any" where charon accepts every one. ``key`` is where a method is set.
+    """
+
+    key: str
+    methods: tuple[str, str]
+    identities: tuple[str | None, str | None]
+    version: int
+
+
+def authenticate(
+    peer: PeerDraft, ends: Ends, secrets: Secrets, certificates: Callable[[], Keys], settings: Settings
+) -> None:
+    """Give a peer its certificates or its pre-shared key; what is not clear is left out, with a reason."""
+    if ends.methods == ("pubkey", "pubkey"):
+        peer.keys |= certificates()
         return
-    peer.psk = secrets.key_for(peer.names("local"), peer.names("remote"))
     peer.keys["psk_file"] = f"{peer.name}.psk"
+    if ends.methods != ("psk", "psk"):
+        ours, theirs = ends.methods
+        why = f"we authenticate with {ours}, the other side with {theirs}, which is not supported"
+        why += "; allowed: pre-shared keys and certificates, the same for both sides"
+        settings.note(ends.key, why)
+        peer.keys["psk_file"] = Missing(f"{peer.name}.psk", why)
+    elif secrets.shared:
+        _choose_key(peer, ends, secrets, settings)
+
+
+def _choose_key(peer: PeerDraft, ends: Ends, secrets: Secrets, settings: Settings) -> None:
+    local, remote = (value if isinstance(value := peer.keys[end], str) else None for end in ("local", "remote"))
+    addresses = (local, remote) if ends.version == 1 else None
+    choice = choose(secrets.shared, *ends.identities, addresses=addresses, exact=secrets.foreign)
+    taken, others = choice.taken, ", ".join(str(one) for one in choice.candidates if one is not choice.taken)
+    if taken is None:
+        why = f"of the keys in {others} none is taken: {choice.why}"
+    elif taken.wrong:
+        why = f"the key in {taken} cannot be used: {taken.wrong}"
+    else:
+        peer.psk = taken.key
+        if choice.noteworthy:
+            settings.note("psk", f"the key in {taken} is taken as charon does, not {others}: {choice.why}")
+        return
+    settings.note("psk", why)
+    peer.keys["psk_file"] = Missing(f"{peer.name}.psk", why)
+
+
+def integer(text: str) -> int | None:
+    """A number as charon reads it, also in hexadecimal; None for none that an XFRM interface can have."""
+    try:
+        number = int(text, 0)
+    except ValueError:
+        return None
+    return number if 0 < number < 2**32 else None
 
 
 def path(folder: str, setting: Value) -> Scalar | Missing:

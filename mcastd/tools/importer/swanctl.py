@@ -4,8 +4,8 @@ from typing import Final
 
 from mcastd.config.strongswan_conf import Section, Value
 from mcastd.tools.importer.draft import Keys, Missing, Notes, PeerDraft, same_peer, usable_name
-from mcastd.tools.importer.secrets import Secret, Secrets, key_bytes
-from mcastd.tools.importer.settings import SEVERAL, YES, Settings, authenticate, path
+from mcastd.tools.importer.secrets import Secrets, shared
+from mcastd.tools.importer.settings import SEVERAL, YES, Ends, Settings, authenticate, integer, path
 
 _X509: Final = "/etc/swanctl/x509"
 _X509_CA: Final = "/etc/swanctl/x509ca"
@@ -32,18 +32,16 @@ _WHY: Final = {
     "start_action": "mcastd initiates its CHILD_SAs itself",
     "updown": "mcastd runs no script; routes and addresses are keys of [tunnels.NAME]",
     **dict.fromkeys(("if_id_in", "if_id_out"), "in mcastd it is a key of the CHILD_SAs"),
-    **dict.fromkeys(("mark_in", "mark_out"), 'see route_table and rule_from, or mode = "interface"'),
 }
 """Why a setting is not imported."""
 
 
-def drafts(root: Section, notes: Notes) -> list[PeerDraft]:
+def drafts(root: Section, keys: Secrets, notes: Notes) -> list[PeerDraft]:
     """A peer for each connection; those that differ only in their CHILD_SAs become one."""
-    secrets = _secrets(root, notes)
     found: list[PeerDraft] = []
     for name, section in _inner(root, "connections").sections.items():
         connection = _Connection(usable_name(name, [peer.name for peer in found]), section, notes)
-        peer = connection.peer(secrets)
+        peer = connection.peer(keys)
         same = same_peer(found, peer)
         added = connection.add_children(same, [child.name for one in found for child in one.children])
         if not added and "children" in section.sections:
@@ -56,18 +54,17 @@ def drafts(root: Section, notes: Notes) -> list[PeerDraft]:
     return found
 
 
-def _secrets(root: Section, notes: Notes) -> Secrets:
-    shared = []
+def secrets(root: Section, notes: Notes) -> Secrets:
+    """The pre-shared keys, in the order in which swanctl loads them."""
+    found = []
     for name, section in _inner(root, "secrets").sections.items():
+        secret = section.find("secret")
         if not name.startswith("ike"):
             notes.add(_where(section), f"secrets.{name}", "secrets of this type are not imported")
-            continue
-        ids = tuple(value.text for key, value in section.values.items() if key.startswith("id") and value.text)
-        secret = section.find("secret")
-        key = None if secret is None else key_bytes(secret.text, _where(section), notes, quoted=False)
-        if key is not None:
-            shared.append(Secret(ids, key))
-    return Secrets(tuple(shared))
+        elif secret is not None:
+            ids = tuple(value.text for key, value in section.values.items() if key.startswith("id") and value.text)
+            found.append(shared(ids, secret.text, _where(section), encoded=True))
+    return Secrets(tuple(found))
 
 
 def _where(section: Section) -> Value:
@@ -96,12 +93,17 @@ class _Connection(Settings):
         keys: Keys = {}
         for end, name, example in ((self._local, "local", "10.1.1.246"), (self._remote, "remote", "177.54.214.20")):
             keys[name] = self.address(f"{name}_addrs", example)
-            keys[f"{name}_id"] = end.identity("id", keys[name], "222.45.67.1")
+            default = keys[name] if name == "local" else "%any"
+            keys[f"{name}_id"] = end.identity("id", default, "222.45.67.1", "certs")
         peer = PeerDraft(self._name, keys)
-        certificates = [end.uses_certificates("auth") for end in (self._local, self._remote)]
-        authenticate(peer, secrets, self._certificates() if any(certificates) else None)
-        keys["proposals"] = self.proposals("proposals", "ike")
         keys |= self._ike()
+        ours, theirs = (end.method("auth") for end in (self._local, self._remote))
+        local, remote = (value if isinstance(value := keys[f"{end}_id"], str) else None for end in ("local", "remote"))
+        ends = Ends("auth", (ours, theirs), (local, remote), 1 if "version" in keys else 2)
+        authenticate(
+            peer, ends, secrets, self._certificates, self._remote if ours in ("psk", "pubkey") else self._local
+        )
+        keys["proposals"] = self.proposals("proposals", "ike")
         for settings in (self, self._local, self._remote):
             settings.note_others(_SAME, _WHY)
         self._note_sections(self._section, ("local", "remote", "children"))
@@ -164,6 +166,8 @@ class _Connection(Settings):
                 continue
             keys = _child_keys(child)
             ours, theirs = child.selectors("local_ts"), child.selectors("remote_ts")
+            if "mode" not in keys:
+                keys |= child.interface(("mark_in", "mark_out"), ours, theirs, "local_ts")
             child.note_others(_SAME, _WHY)
             count = peer.add_children(name, keys, (ours, theirs), taken)
             if count > 1:
@@ -185,14 +189,6 @@ def _child_keys(child: Settings) -> Keys:
         key, text = next(iter(if_ids.items()))
         if len(if_ids) < 2 or len(set(if_ids.values())) > 1:
             child.note(key, f"{text} is used for both directions: an XFRM interface has one")
-        keys["mode"] = "interface"
-        keys["if_id"] = _number(text) or Missing(1, f"charon chooses it for {text}, and mcastd needs a number")
+        number = integer(text)
+        keys |= {"mode": "interface"} if number is None else {"mode": "interface", "if_id": number}
     return keys
-
-
-def _number(text: str) -> int | None:
-    try:
-        number = int(text, 0)
-    except ValueError:
-        return None
-    return number if 0 <= number < 2**32 else None

@@ -10,7 +10,7 @@ import msgspec
 
 from mcastd.config.model import Child, Peer
 from mcastd.errors import ConfigProblem
-from mcastd.tools.importer.draft import Keys, Missing, PeerDraft, Scalar
+from mcastd.tools.importer.draft import ChildDraft, Keys, Missing, PeerDraft, Scalar
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -45,7 +45,7 @@ def toml(peers: Sequence[PeerDraft], not_imported: Sequence[ConfigProblem]) -> s
     """The whole file, without any secret."""
     lines = [_HEAD.rstrip()]
     if not_imported:
-        lines += ["#", "# Not imported:", *(f"#   {_comment(str(problem))}" for problem in not_imported)]
+        lines += ["#", "# Not imported, or chosen:", *(f"#   {_comment(str(problem))}" for problem in not_imported)]
     for peer in peers:
         lines += _table(("peers", peer.name), peer.keys, Peer)
         for child in peer.children:
@@ -89,12 +89,28 @@ def _tunnel(peers: Sequence[PeerDraft]) -> str:
 
 
 def _carrier(peers: Sequence[PeerDraft]) -> tuple[str, str, str]:
-    """A CHILD_SA that can carry GRE, and its endpoints: the first whose traffic selectors are single hosts."""
-    children = [(peer, child) for peer in peers for child in peer.children]
-    for peer, child in children:
-        transport = child.keys.get("mode") == "transport"
-        ends = [child.keys.get(f"{end}_ts", peer.keys[end] if transport else None) for end in ("local", "remote")]
-        hosts = [end.removesuffix("/32") for end in ends if isinstance(end, str) and IPv4Network(end).prefixlen == 32]
-        if len(hosts) == 2:
-            return child.name, hosts[0], hosts[1]
-    return children[0][1].name if children else "dc-tun-gre", "10.44.6.1", "10.44.7.1"
+    """The CHILD_SA that carries GRE, as far as the selectors say, and its endpoints."""
+    found = [(_unlikely(peer, child), child.name, _hosts(peer, child)) for peer in peers for child in peer.children]
+    _, name, hosts = min(found, default=(0, "dc-tun-gre", ()), key=lambda one: one[0])
+    local, remote = hosts if len(hosts) == 2 else ("10.44.6.1", "10.44.7.1")
+    return name, local, remote
+
+
+def _hosts(peer: PeerDraft, child: ChildDraft) -> list[str]:
+    """The ends of its selectors that are single hosts."""
+    transport = child.keys.get("mode") == "transport"
+    ends = [child.keys.get(f"{end}_ts", peer.keys[end] if transport else None) for end in ("local", "remote")]
+    return [end.removesuffix("/32") for end in ends if isinstance(end, str) and IPv4Network(end).prefixlen == 32]
+
+
+def _unlikely(peer: PeerDraft, child: ChildDraft) -> int:
+    """How little speaks for GRE in it: limited to GRE, between two hosts that are not the peers, on an interface."""
+    keys, hosts = child.keys, _hosts(peer, child)
+    gre = keys.get("protocol", "gre" if keys.get("mode") == "transport" else "any") == "gre"
+    signs = (
+        gre,
+        len(hosts) == 2 and peer.keys["remote"] not in hosts,
+        keys.get("mode") == "interface",
+        len(hosts) == 2,
+    )
+    return signs.index(True) if True in signs else len(signs)

@@ -5,7 +5,8 @@ import pytest
 from mcastd.tools.importer.conns import Side, drafts
 from mcastd.tools.importer.draft import Missing, Notes, PeerDraft
 from mcastd.tools.importer.ipsecconf import parse
-from mcastd.tools.importer.secrets import Secret, Secrets
+from mcastd.tools.importer.keys import Secret
+from mcastd.tools.importer.secrets import Secrets
 
 FILE = Path("ipsec.conf")
 ENDS = "left=10.1.1.246\nleftid=222.45.67.1\nright=177.54.214.20\nrightid=177.54.214.20\n"
@@ -148,7 +149,8 @@ def test_dpd_that_is_off_stays_off() -> None:
     [
         ("leftfirewall=yes", "leftfirewall", "its own firewall rules"),
         ("rightsourceip=10.3.0.0/24", "rightsourceip", "no virtual address"),
-        ("mark=42", "mark", "route_table"),
+        ("mark=42", "mark", 'mode = "interface"'),
+        ("auto=up", "auto", "allowed: ignore, add, route, start"),
         ("compress=yes", "compress", "not imported"),
         ("closeaction=clear", "closeaction", "not imported"),
         ("leftauth=eap-mschapv2", "leftauth", "keys and certificates"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mcastd.config.strongswan_conf import parse
 from mcastd.errors import ConfigError
 from mcastd.tools.importer.draft import Missing, Notes, PeerDraft
-from mcastd.tools.importer.swanctl import drafts
+from mcastd.tools.importer.swanctl import drafts, secrets
 from mcastd.tools.importer.write import toml
 from mcastd.tools.peerconfig import linux
 from tests.tools.peerconfig.agreed import example, transport
@@ -40,7 +40,8 @@ def text(*, connection: str = "", child: str = "", more: str = "") -> str:
 
 
 def peers(source: str, notes: Notes | None = None) -> list[PeerDraft]:
-    return drafts(parse(source, FILE), notes or Notes())
+    root, notes = parse(source, FILE), notes or Notes()
+    return drafts(root, secrets(root, notes), notes)
 
 
 def noted(source: str) -> dict[str, str]:
