@@ -129,6 +129,7 @@ def test_a_healthy_path_reports_nothing(running: Scene) -> None:
     assert told.well[-1] == "loss"
     people = running.exec(CLOUD, ["mcastd", "doctor"])
     assert "Nothing is broken." in people.stdout
+    assert f"ok: {TUNNEL} (" in people.stdout
     assert "BROKEN" not in people.stdout
 
 
@@ -234,6 +235,19 @@ def _answered(status: Status) -> int:
 def _stopped(status: Status) -> bool:
     keepalive = status.tunnels[0].keepalive
     return keepalive is not None and keepalive.stopped
+
+
+@contextmanager
+def silent_source(scene: Scene) -> Iterator[None]:
+    """The source is silent, and the daemon says so, which it does of streams that it has known for some seconds."""
+    scene.wait_for_status("the feed", lambda status: (status.groups[0].uptime or 0.0) > 8.0, 30.0)
+    with dropping(scene, DC, "prerouting", f'iifname "lan0" ip saddr {SOURCE_ADDRESS}'):
+        scene.wait_for_status("the silence", lambda status: _is_reported(status, "all_silent"), 30.0)
+        yield
+
+
+def _is_reported(status: Status, code: str) -> bool:
+    return any(problem.code == code for problem in status.problems)
 
 
 def test_a_gateway_that_does_not_answer(running: Scene) -> None:
@@ -392,11 +406,15 @@ def test_an_rp_known_by_bootstrap_only(scene: Scene) -> None:
 def test_a_wrong_rp(scene: Scene) -> None:
     edit(scene, 'address = "100.15.30.253"', 'address = "100.15.30.99"')
     started(scene, "the join", lambda status: status.healthy)
-    finds(scene, "silent", "packets_on_the_tunnel")
+    told = doctor(scene)
+    assert (told.problem, told.exit_code) == (None, 0), told.text  # it may be a source that does not send
+    (silent,) = msgspec.json.decode(told.text)["silent"]
+    assert (silent["subject"], silent["groups"]) == (TUNNEL, [f"(*, {GROUP})"])
+    assert "is 100.15.30.99 its RP" in silent["ask"]
 
 
 def test_a_silent_source(running: Scene) -> None:
-    with dropping(running, DC, "prerouting", f'iifname "lan0" ip saddr {SOURCE_ADDRESS}'):
+    with silent_source(running):
         finds(running, "silent", "packets_on_the_tunnel")
 
 
@@ -484,7 +502,7 @@ def test_an_application_that_does_not_read(running: Scene) -> None:
 
 def test_two_faults_are_told_one_after_the_other(running: Scene) -> None:
     with strict_rp_filter(running):
-        with dropping(running, DC, "prerouting", f'iifname "lan0" ip saddr {SOURCE_ADDRESS}'):
+        with silent_source(running):
             finds(running, "silent", "packets_on_the_tunnel")
         finds(running, "rp_filter", "packets_at_an_application")
     assert doctor(running).problem is None

@@ -9,6 +9,7 @@ from mcastd.config.model import Config, Tunnel
 from mcastd.errors import ConfigProblem
 from mcastd.links import NextHop
 from mcastd.net.gre import GreHeader
+from mcastd.problems import ProblemCode
 from mcastd.status import ChildStatus, GroupStatus, PeerStatus, Status, TunnelStatus
 from mcastd.tools.doctor.proc import Proc
 
@@ -191,9 +192,16 @@ class Facts:
     def groups(self) -> Iterator[tuple[TunnelView, GroupStatus]]:
         """The joins, by tunnel in the order of the file."""
         for view in self.views():
-            for group in self.status.groups if self.status else ():
-                if group.tunnel == view.tunnel.name:
-                    yield view, group
+            yield from ((view, group) for group in self.joins(view.tunnel.name))
+
+    def joins(self, tunnel: str) -> Iterator[GroupStatus]:
+        """The joins of one tunnel."""
+        return (group for group in (self.status.groups if self.status else ()) if group.tunnel == tunnel)
+
+    def is_reported(self, *codes: ProblemCode, subject: str) -> bool:
+        """Whether the daemon has one of these problems with something."""
+        problems = self.status.problems if self.status else ()
+        return any(one.code in codes and one.subject == subject for one in problems)
 
     def is_new(self, group: GroupStatus) -> bool:
         """Whether a group was joined only during the observation."""

@@ -35,6 +35,7 @@ from tests.tools.doctor.observed import (
     guard,
     keepalive,
     negotiated,
+    overdue,
     peer,
     reported,
     seen,
@@ -283,8 +284,15 @@ CASES: dict[str, tuple[str, Facts]] = {
         "not_joined",
         facts(status=status(groups=(group(state="not joined"),))),
     ),
-    "silence, and no echo": ("nothing_comes_back", flowed(0, 2, tunnels={"gre1": seen(probe=Probe(1398), **SILENT)})),
-    "silence, and an echo": ("silent", facts(tunnels={"gre1": seen(**SILENT)})),
+    "silence, and no echo": (
+        "nothing_comes_back",
+        facts(
+            status=overdue(peers=(peer(children=(child(packets_out=102),)),)),
+            wire_out=wire(2, 2),
+            tunnels={"gre1": seen(probe=Probe(1398), **SILENT)},
+        ),
+    ),
+    "silence, and an echo": ("silent", facts(status=overdue(), tunnels={"gre1": seen(**SILENT)})),
     "a source that this host has the address of": (
         "martian_source",
         facts(tunnels={"gre1": seen(route_to={SOURCE: "lo", GROUP: "gre1"})}),

@@ -200,6 +200,11 @@ def unheard(**pim: object) -> Status:
     return status(tunnels=(waiting,), groups=(group(state="not joined"),))
 
 
+def overdue(**changes: object) -> Status:
+    """The daemon reports that all streams of the tunnel are silent, which it does after 3 s and within their hours."""
+    return status(problems=(ProblemStatus("all_silent", "gre1", "2026-01-01T00:00:00Z", "silent"),), **changes)
+
+
 NARROW = status(peers=(peer(children=(child(replay_window=32),)),))
 SILENT = {"arrived": Multicast(), "delivered": {}}
 

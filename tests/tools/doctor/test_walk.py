@@ -49,6 +49,7 @@ from tests.tools.doctor.observed import (
     gre_seen,
     guard,
     keepalive,
+    overdue,
     peer,
     reported,
     seen,
@@ -105,9 +106,9 @@ def test_esp_of_others_with_the_same_peer_is_no_fault_beside_ours() -> None:
 
 
 def test_some_loss_hides_no_other_fault() -> None:
-    found = walk(flowed(1400, 9, wire_in=wire(1, 1400, missing=100), tunnels={"gre1": seen(**SILENT)}))
-    assert found.finding is not None
-    assert found.finding.problem == "silent"
+    lossy = overdue(peers=(peer(children=(child(packets_in=1500),)),))
+    found = walk(facts(status=lossy, wire_in=wire(1, 1400, missing=100), tunnels={"gre1": seen(**SILENT)}))
+    assert [one.problem for one in found.findings] == ["silent", "lost_on_the_way"]
 
 
 def test_esp_of_an_sa_that_is_being_replaced_is_no_fault() -> None:

@@ -1,12 +1,11 @@
 """The hops: each a function from facts to what it found, with the causes that it can name declared beside it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from mcastd.tools.doctor.facts import Facts
-from mcastd.tools.doctor.finding import Finding, Note
+from mcastd.tools.doctor.finding import Found
 
-Found = Iterator[Finding | Note]
-"""What a hop yields: notes, and findings in the order in which they matter; the first finding is reported."""
+__all__ = ["LOOPBACK", "Found", "Hop", "dropping"]
 
 Hop = Callable[[Facts], Found]
 

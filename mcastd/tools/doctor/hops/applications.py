@@ -56,7 +56,8 @@ def memberships(facts: Facts) -> Found:
             saw = f"applications had joined {listed(lost, _LISTED)} on {name}, and are members no longer"
             found = sorted({one for group in lost for one in _candidates(facts, view, IPv4Address(group))})
             applications = ", ".join(found[:_LISTED]) or "the applications"
-            yield Application.MEMBERSHIPS_LOST.found(saw, applications=applications, tunnel=name)
+            lost_here = Application.MEMBERSHIPS_LOST.found(saw, applications=applications, tunnel=name)
+            yield lost_here.on(name, *(f"(*, {group})" for group in lost))
 
 
 def _candidates(facts: Facts, view: TunnelView, group: IPv4Address) -> list[str]:
@@ -77,7 +78,8 @@ def followed(facts: Facts) -> Found:
             if one.reason in _CAUSES:
                 cause, why = _CAUSES[one.reason]
                 saw = f"an application has joined {one.group} on {name}, and nothing is joined upstream for it: "
-                yield cause.found(saw + why.format(tunnel=name), group=one.group, tunnel=name)
+                not_joined = cause.found(saw + why.format(tunnel=name), group=one.group, tunnel=name)
+                yield not_joined.on(name, f"(*, {one.group})")
     yield from _elsewhere(facts)
 
 

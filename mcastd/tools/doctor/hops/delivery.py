@@ -5,9 +5,9 @@ from typing import Final
 
 from mcastd.status import GroupStatus
 from mcastd.tools.doctor.facts import Facts, Stream, TunnelView
-from mcastd.tools.doctor.finding import Cause, Note, either, here
+from mcastd.tools.doctor.finding import Cause, Note, about, either, here
 from mcastd.tools.doctor.hops import LOOPBACK, Found, dropping
-from mcastd.tools.doctor.hops.pim import matches
+from mcastd.tools.doctor.hops.pim import entry_of, with_streams
 
 _STRICT, _LOOSE = 1, 2  # rp_filter
 _ANY: Final = IPv4Address(0)
@@ -73,20 +73,24 @@ class Delivery(Cause):
 def packets_at_an_application(facts: Facts) -> Found:
     """What arrives is delivered to the applications on this host that have joined it."""
     behind = {one.name for one in facts.config.forward} if facts.config else set()
-    for view, group in facts.groups():
-        streams = {one: count for one, count in view.seen.arrived.streams.items() if matches(group, one)}
-        yield from _reverse_path(facts, view, streams)
+    for view, group, streams in with_streams(facts):
+        yield from about(_reverse_path(facts, view, streams), view.tunnel.name, entry_of(group))
         if group.origins and behind.issuperset(group.origins):
             continue  # it is joined for machines behind this host alone
         if _is_for_this_host(facts, view, group):
-            yield from _membership(facts, view, group, streams)
-            yield from _socket(facts, group, streams)
-            yield from _dropped(facts, view, group, streams)
+            yield from about(_delivered(facts, view, group, streams), view.tunnel.name, entry_of(group))
     for view in facts.views():
         name = view.tunnel.name
         for prefix in _taken(view):
             led = f"a route of another program leads {prefix} elsewhere than to {name}"
-            yield Note(text=f"{led}, also for joins that name no interface; remove it, or let them name {name}")
+            text = f"{led}, also for joins that name no interface; remove it, or let them name {name}"
+            yield Note(text=text, subject=name)
+
+
+def _delivered(facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[Stream, int]) -> Found:
+    yield from _membership(facts, view, group, streams)
+    yield from _socket(facts, group, streams)
+    yield from _dropped(facts, view, group, streams)
 
 
 def _taken(view: TunnelView) -> list[str]:

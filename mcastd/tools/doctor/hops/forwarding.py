@@ -5,9 +5,9 @@ from typing import Final
 from mcastd.config.model import Forward
 from mcastd.status import GroupStatus
 from mcastd.tools.doctor.facts import Downstream, Facts, TunnelView
-from mcastd.tools.doctor.finding import Cause, either, here
+from mcastd.tools.doctor.finding import Cause, about, either, here
 from mcastd.tools.doctor.hops import Found
-from mcastd.tools.doctor.hops.pim import matches
+from mcastd.tools.doctor.hops.pim import entry_of, matches
 
 _SOME: Final = 5  # packets
 
@@ -53,7 +53,8 @@ def forwarding(facts: Facts) -> Found:
     for view, group in facts.groups():
         for name in group.forwarded_to:
             if name in configured and not facts.is_new(group):
-                yield from _leaves(facts, view, group, configured[name])
+                leaves = _leaves(facts, view, group, configured[name])
+                yield from about(leaves, view.tunnel.name, entry_of(group))
 
 
 def _reported(facts: Facts) -> Found:
@@ -61,11 +62,12 @@ def _reported(facts: Facts) -> Found:
     for problem in facts.status.problems if facts.status is not None else ():
         if problem.code == "multicast_routing_taken":
             who = f"; these programs can have it: {', '.join(facts.routing_holders)}" if facts.routing_holders else ""
-            yield Forwarding.MULTICAST_ROUTING_TAKEN.found(problem.text + who)
+            yield Forwarding.MULTICAST_ROUTING_TAKEN.found(problem.text + who).on(problem.subject)
         elif problem.code == "downstream_missing":
-            yield Forwarding.DOWNSTREAM_MISSING.found(problem.text, interface=problem.subject)
+            missing = Forwarding.DOWNSTREAM_MISSING.found(problem.text, interface=problem.subject)
+            yield missing.on(problem.subject)
         elif problem.code in ("groups_limit", "vif_limit"):
-            yield Forwarding.FORWARD_LIMIT.found(problem.text)
+            yield Forwarding.FORWARD_LIMIT.found(problem.text).on(problem.subject)
 
 
 def _leaves(facts: Facts, view: TunnelView, group: GroupStatus, forward: Forward) -> Found:

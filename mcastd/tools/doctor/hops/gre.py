@@ -3,11 +3,12 @@
 import errno
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from typing import Final
 
 from mcastd.status import KeepaliveStatus
 from mcastd.tools.doctor.facts import Facts, TunnelView
-from mcastd.tools.doctor.finding import Cause, Note, either, here
+from mcastd.tools.doctor.finding import Cause, Note, about, either, here
 from mcastd.tools.doctor.hops import Found, dropping
 from mcastd.tools.doctor.hops.ipsec import route_to_remote
 
@@ -114,9 +115,7 @@ _UNANSWERED: Final[Mapping[str, Cause]] = {
 def gre(facts: Facts) -> Found:
     """Every tunnel has its interface as configured and up, and packets pass between it and its CHILD_SA."""
     for view in facts.views():
-        yield from _interface(view)
-        yield from _leaves(facts, view)
-        yield from _arrives(facts, view)
+        yield from about(chain(_interface(view), _leaves(facts, view), _arrives(facts, view)), view.tunnel.name)
 
 
 def _interface(view: TunnelView) -> Found:
@@ -179,52 +178,58 @@ def _key(key: int | None) -> str:
 
 def mtu(facts: Facts) -> Found:
     """The interface has its MTU, and a packet of that size passes."""
-    for tunnel, status, seen, _ in facts.views():
-        name, probe, actual = tunnel.name, seen.probe, seen.interface.mtu if seen.interface else None
-        if status.mtu is not None and actual != status.mtu:
-            saw = f"the MTU of {name} is {actual}, mcastd set it to {status.mtu} ({status.mtu_reason})"
-            yield Gre.MTU.found(saw, tunnel=name)
-        if probe is not None and probe.refused is not None:
-            saw = f"this host refuses to send {probe.size} bytes through {name}: it knows a path MTU of {probe.refused}"
-            yield Gre.MTU.found(saw, tunnel=name)
-        if probe is not None and probe.small and not probe.full:
-            saw = f"an echo of {probe.size} bytes through {name} with DF set was not answered; a small one was"
-            yield Gre.MTU.found(saw, tunnel=name)
-        if count := seen.arrived.fragments:
-            what = (
-                f"{count} fragments of multicast packets arrived on {name}, since datagrams exceed the other side's MTU"
-            )
-            yield Note(
-                text=f"{what}; each lost fragment loses a datagram: ask for a larger `ip mtu`, or smaller datagrams"
-            )
+    for view in facts.views():
+        yield from about(_mtu(view), view.tunnel.name)
+
+
+def _mtu(view: TunnelView) -> Found:
+    tunnel, status, seen, _ = view
+    name, probe, actual = tunnel.name, seen.probe, seen.interface.mtu if seen.interface else None
+    if status.mtu is not None and actual != status.mtu:
+        saw = f"the MTU of {name} is {actual}, mcastd set it to {status.mtu} ({status.mtu_reason})"
+        yield Gre.MTU.found(saw, tunnel=name)
+    if probe is not None and probe.refused is not None:
+        saw = f"this host refuses to send {probe.size} bytes through {name}: it knows a path MTU of {probe.refused}"
+        yield Gre.MTU.found(saw, tunnel=name)
+    if probe is not None and probe.small and not probe.full:
+        saw = f"an echo of {probe.size} bytes through {name} with DF set was not answered; a small one was"
+        yield Gre.MTU.found(saw, tunnel=name)
+    if count := seen.arrived.fragments:
+        what = f"{count} fragments of multicast packets arrived on {name}, since datagrams exceed the other side's MTU"
+        yield Note(text=f"{what}; each lost fragment loses a datagram: ask for a larger `ip mtu`, or smaller datagrams")
 
 
 def keepalives(facts: Facts) -> Found:
     """Keepalives of the other side are answered; ours, if any are sent, are answered as well."""
-    for tunnel, status, seen, _ in facts.views():
-        alive = status.keepalive
-        if alive is None:
-            continue
-        before = facts.tunnel_before(tunnel.name)
-        was = _refused(before.keepalive) if before and before.keepalive else {}
-        refused = _refused(alive)
-        risen = {reason: count for reason, count in refused.items() if count > was.get(reason, 0)}
-        at_start = {reason: count for reason, count in refused.items() if reason != "child_down"}
-        unanswered = risen or (at_start if not alive.answered else {})
-        if unanswered:
-            reason = max(unanswered, key=lambda name: unanswered[name])
-            cause = _UNANSWERED.get(reason, Gre.KEEPALIVE_DROPPED)
-            saw = f"{refused[reason]} keepalives from {tunnel.remote} have not been answered: {reason}"
-            if cause is Gre.GRE_REFUSED:
-                saw = f"{tunnel.remote} answered GRE with ICMP unreachable {refused[reason]} times ({reason})"
-            yield cause.found(saw, tunnel=tunnel.name)
-        if alive.path == "dead":
-            saw = f"{tunnel.remote} has not answered our last {alive.missed} keepalives, {alive.received} before"
-            arrived = f"{seen.received} packets arrived on {tunnel.name} in {facts.seconds:.1f} s"
-            yield Gre.PATH_DEAD.found(f"{saw}; {arrived}", tunnel=tunnel.name)
-        if alive.stopped:
-            last = f"no keepalive of {tunnel.remote} arrived for {alive.last_age or 0.0:.0f} s, but other packets did"
-            yield Note(text=f"{last}: ask whether the other side has turned them off; it detects a dead path by them")
+    for view in facts.views():
+        yield from about(_keepalives(facts, view), view.tunnel.name)
+
+
+def _keepalives(facts: Facts, view: TunnelView) -> Found:
+    tunnel, status, seen, _ = view
+    alive = status.keepalive
+    if alive is None:
+        return
+    before = facts.tunnel_before(tunnel.name)
+    was = _refused(before.keepalive) if before and before.keepalive else {}
+    refused = _refused(alive)
+    risen = {reason: count for reason, count in refused.items() if count > was.get(reason, 0)}
+    at_start = {reason: count for reason, count in refused.items() if reason != "child_down"}
+    unanswered = risen or (at_start if not alive.answered else {})
+    if unanswered:
+        reason = max(unanswered, key=lambda name: unanswered[name])
+        cause = _UNANSWERED.get(reason, Gre.KEEPALIVE_DROPPED)
+        saw = f"{refused[reason]} keepalives from {tunnel.remote} have not been answered: {reason}"
+        if cause is Gre.GRE_REFUSED:
+            saw = f"{tunnel.remote} answered GRE with ICMP unreachable {refused[reason]} times ({reason})"
+        yield cause.found(saw, tunnel=tunnel.name)
+    if alive.path == "dead":
+        saw = f"{tunnel.remote} has not answered our last {alive.missed} keepalives, {alive.received} before"
+        arrived = f"{seen.received} packets arrived on {tunnel.name} in {facts.seconds:.1f} s"
+        yield Gre.PATH_DEAD.found(f"{saw}; {arrived}", tunnel=tunnel.name)
+    if alive.stopped:
+        last = f"no keepalive of {tunnel.remote} arrived for {alive.last_age or 0.0:.0f} s, but other packets did"
+        yield Note(text=f"{last}: ask whether the other side has turned them off; it detects a dead path by them")
 
 
 def _refused(alive: KeepaliveStatus) -> dict[str, int]:

@@ -109,8 +109,8 @@ def charon(facts: Facts) -> Found:
         yield (Host.CHARON_UNCLEAR if unclear else Host.CHARON_ABSENT).found(facts.status.charon)
     for problem in facts.status.problems if facts.status is not None else ():
         if problem.code in ("foreign_connection", "foreign_sa"):
-            yield Host.FOREIGN_SELECTORS.found(f"{problem.subject}: {problem.text}")
+            yield Host.FOREIGN_SELECTORS.found(f"{problem.subject}: {problem.text}").on(problem.subject)
     for peer in facts.peers:
         if peer.problem_code in ("charon_refused", "connection_not_ours"):
-            yield Host.CHARON_REFUSES.found(f"peer {peer.name}: {peer.problem}")
+            yield Host.CHARON_REFUSES.found(f"peer {peer.name}: {peer.problem}").on(peer.name)
     yield from (Note(text=note.text) for note in facts.config_notes if note.key == dotted(charon_settings.WHERE))

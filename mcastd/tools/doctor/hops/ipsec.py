@@ -7,7 +7,7 @@ from typing import Final
 from mcastd.problems import ProblemCode
 from mcastd.status import ChildStatus, PeerStatus
 from mcastd.tools.doctor.facts import Esp, Facts, TunnelView
-from mcastd.tools.doctor.finding import Cause, Finding, Note, either, here, there
+from mcastd.tools.doctor.finding import Cause, Finding, Note, about, either, here, there
 from mcastd.tools.doctor.hops import LOOPBACK, Found, dropping
 
 _SOME: Final = 3  # packets
@@ -110,19 +110,25 @@ _NEGOTIATION: Final[Mapping[ProblemCode | None, Cause]] = {code: cause for cause
 def ike(facts: Facts) -> Found:
     """Every peer has an IKE_SA."""
     for peer in (one for one in facts.peers if one.state != "up"):
-        if (no_way := _no_way(facts, peer)) is not None:
-            yield Ipsec.NO_WAY.found(f"peer {peer.name} is not up: {no_way}", remote=peer.remote, local=peer.local)
-        if facts.port_holders:
-            held = ", ".join(f"UDP {port} is held by {who}" for port, who in sorted(facts.port_holders.items()))
-            yield Ipsec.PORT_TAKEN.found(f"peer {peer.name} is not up: {held}, not by strongSwan's charon-systemd")
-        yield _not_up(f"peer {peer.name}", peer, peer)
+        yield from about(_down(facts, peer), peer.name)
+
+
+def _down(facts: Facts, peer: PeerStatus) -> Found:
+    """Why a peer has no IKE_SA."""
+    if (no_way := _no_way(facts, peer)) is not None:
+        yield Ipsec.NO_WAY.found(f"peer {peer.name} is not up: {no_way}", remote=peer.remote, local=peer.local)
+    if facts.port_holders:
+        held = ", ".join(f"UDP {port} is held by {who}" for port, who in sorted(facts.port_holders.items()))
+        yield Ipsec.PORT_TAKEN.found(f"peer {peer.name} is not up: {held}, not by strongSwan's charon-systemd")
+    yield _not_up(f"peer {peer.name}", peer, peer)
 
 
 def child_sa(facts: Facts) -> Found:
     """Every CHILD_SA is up."""
     for peer in facts.peers:
         for child in (one for one in peer.children if one.state != "up"):
-            yield _not_up(f"CHILD_SA {child.name} ({child.local_ts} === {child.remote_ts})", child, peer)
+            what = f"CHILD_SA {child.name} ({child.local_ts} === {child.remote_ts})"
+            yield _not_up(what, child, peer).on(child.name)
 
 
 def _not_up(what: str, why: PeerStatus | ChildStatus, peer: PeerStatus) -> Finding:
@@ -158,11 +164,19 @@ def leak_guard(facts: Facts) -> Found:
     arriving = firewall.leaks_in - (before.leaks_in if before else 0)
     if arriving:
         saw = f"{arriving} GRE packets came unencrypted from a far endpoint in {facts.seconds:.1f} s, and were dropped"
-        yield Ipsec.GRE_ARRIVES_IN_THE_CLEAR.found(saw)
+        yield from (Ipsec.GRE_ARRIVES_IN_THE_CLEAR.found(saw).on(name) for name in _without_gre(facts))
     leaving = firewall.leaks_out - (before.leaks_out if before else 0)
     if leaving:
         saw = f"{leaving} GRE packets would have left unencrypted in {facts.seconds:.1f} s, and were dropped"
-        yield Ipsec.GRE_LEAVES_IN_THE_CLEAR.found(saw + "".join(map(route_to_remote, facts.views())))
+        for view in facts.views():
+            if view.tunnel.name in _without_gre(facts):
+                yield Ipsec.GRE_LEAVES_IN_THE_CLEAR.found(saw + route_to_remote(view)).on(view.tunnel.name)
+
+
+def _without_gre(facts: Facts) -> list[str]:
+    """The tunnels that a packet of GRE outside of IPsec may be of: those on which nothing arrives, or else all."""
+    views = [view for view in facts.views() if view.tunnel.encapsulation == "gre"]
+    return [view.tunnel.name for view in views if not view.seen.received] or [view.tunnel.name for view in views]
 
 
 def route_to_remote(view: TunnelView) -> str:
@@ -180,27 +194,32 @@ def esp(facts: Facts) -> Found:
     for peer in facts.peers:
         if any(map(facts.replaced, peer.children)) or not any(child.spi_in for child in peer.children):
             continue
-        counts = [facts.passed(child) for child in peer.children]
-        decrypted, sent = (sum(direction) for direction in zip(*counts, strict=True))
-        arrived = _arrived(facts, peer)
-        yield from _outwards(facts, peer, decrypted, sent)
-        for child, one in arrived:
-            if child.replay_window and one.late > child.replay_window:
-                late = f"came {one.late} sequence numbers late; its replay_window is {child.replay_window}"
-                yield Ipsec.REPLAY_WINDOW.found(f"a packet of {child.name} {late}", peer=peer.name, child=child.name)
-        yield from _inwards(facts, peer, sum(one.packets for _, one in arrived), decrypted)
-        yield from _lost(facts, peer, _MUCH)
+        yield from about(_passes(facts, peer), peer.name)
+
+
+def _passes(facts: Facts, peer: PeerStatus) -> Found:
+    counts = [facts.passed(child) for child in peer.children]
+    decrypted, sent = (sum(direction) for direction in zip(*counts, strict=True))
+    arrived = _arrived(facts, peer)
+    yield from _outwards(facts, peer, decrypted, sent)
+    for child, one in arrived:
+        if child.replay_window and one.late > child.replay_window:
+            late = f"came {one.late} sequence numbers late; its replay_window is {child.replay_window}"
+            yield Ipsec.REPLAY_WINDOW.found(f"a packet of {child.name} {late}", peer=peer.name, child=child.name)
+    yield from _inwards(facts, peer, sum(one.packets for _, one in arrived), decrypted)
+    yield from _lost(facts, peer, _MUCH)
 
 
 def loss(facts: Facts) -> Found:
     """All ESP that the other side sends arrives. As the last hop, so that loss hides no other problem."""
     for peer in facts.peers:
-        yield from _lost(facts, peer, _SOME_LOSS)
+        yield from about(_lost(facts, peer, _SOME_LOSS), peer.name)
     for peer in facts.peers:
         for _, one in _arrived(facts, peer):
             if one.missing:
                 sent = one.missing + one.packets
-                yield Note(text=f"{one.missing} of {sent} ESP packets that {peer.remote} sent did not arrive")
+                text = f"{one.missing} of {sent} ESP packets that {peer.remote} sent did not arrive"
+                yield Note(text=text, subject=peer.name)
 
 
 def _arrived(facts: Facts, peer: PeerStatus) -> list[tuple[ChildStatus, Esp]]:

@@ -1,17 +1,22 @@
 """The hops of PIM: neighbour, rendezvous point, joins, packets on the tunnel."""
 
 import errno
+from collections.abc import Iterator
+from ipaddress import IPv4Address
 from typing import Final
 
 from mcastd.config.model import Tunnel
-from mcastd.status import GroupStatus
+from mcastd.status import GroupStatus, TunnelStatus
 from mcastd.tools.doctor.facts import Facts, Stream, TunnelView
-from mcastd.tools.doctor.finding import Cause, Note, either, here, there
+from mcastd.tools.doctor.finding import Cause, Note, Silent, about, either, here, there
 from mcastd.tools.doctor.hops import Found, dropping
 from mcastd.tools.doctor.hops.gre import NO_ECHO, Gre
 
 _LISTED: Final = 5
 _ERRNOS: Final = frozenset(errno.errorcode.values())
+_FRESH: Final = (
+    75.0  # seconds left of a Holdtime of 105, with which the next Hello, 30 s after the last, is not overdue
+)
 
 
 class Pim(Cause):
@@ -54,37 +59,42 @@ class Pim(Cause):
 
 def neighbor(facts: Facts) -> Found:
     """The upstream PIM neighbour is heard on every tunnel with PIM."""
-    for tunnel, status, seen, _ in facts.views():
-        if tunnel.pim is None or status.pim is None:
-            continue
-        pim, name, configured = status.pim, tunnel.name, tunnel.pim.neighbor
-        heard = {address for one in pim.neighbors for address in (one.address, *one.secondary_addresses)}
-        if configured is not None and heard and str(configured) not in heard:
-            saw = f"{', '.join(sorted(heard))} is heard on {name}, the configured neighbour {configured} is not"
-            yield Pim.WRONG_NEIGHBOR.found(saw, tunnel=name)
-        if configured is not None and not heard and (others := pim.dropped.get("neighbor_not_accepted")):
-            saw = f"{others} Hellos of other routers are heard on {name}, none of the configured neighbour {configured}"
-            yield Pim.WRONG_NEIGHBOR.found(saw, tunnel=name)
-        if pim.running and pim.problem is not None:
-            yield Gre.SENDING_REFUSED.found(f"PIM cannot send on {name}: {pim.problem}", tunnel=name)
-        if not pim.running and not heard:
-            yield Pim.PIM_NOT_RUNNING.found(f"PIM does not run on {name}" + (f": {pim.problem}" if pim.problem else ""))
-        if not heard and not _still_expected(facts, tunnel):
-            # Errors of this host, counted with them, are left by a link that came and went: those are not messages.
-            dropped = {reason: count for reason, count in pim.dropped.items() if reason.upper() not in _ERRNOS}
-            if dropped:
-                reason = max(dropped, key=lambda one: dropped[one])
-                saw = f"PIM messages arrive on {name} and are dropped: {reason} ({dropped[reason]} times)"
-                yield Pim.HELLO_REFUSED.found(saw)
-            hello = f"no Hello from {configured}" if configured else "no Hello"
-            saw = f"{hello} is heard on {name}; {seen.received} packets arrived on it in {facts.seconds:.1f} s"
-            saw += dropping(facts)
-            yield Pim.NO_NEIGHBOR.found(saw)
-        if not pim.neighbors:
-            yield Note(text=f"no Hello has been heard on {name} yet; run the doctor again in a few seconds")
-        if name in facts.proc.multicast_routers and name not in facts.forwarded_from:
-            why = "its Hellos have the address of mcastd's, and the other side takes both for one router that restarts"
-            yield Note(text=f"another multicast routing daemon uses {name}: {why}; configure it without {name}")
+    for view in facts.views():
+        yield from about(_neighbor(facts, view), view.tunnel.name)
+
+
+def _neighbor(facts: Facts, view: TunnelView) -> Found:
+    tunnel, status, seen, _ = view
+    if tunnel.pim is None or status.pim is None:
+        return
+    pim, name, configured = status.pim, tunnel.name, tunnel.pim.neighbor
+    heard = {address for one in pim.neighbors for address in (one.address, *one.secondary_addresses)}
+    if configured is not None and heard and str(configured) not in heard:
+        saw = f"{', '.join(sorted(heard))} is heard on {name}, the configured neighbour {configured} is not"
+        yield Pim.WRONG_NEIGHBOR.found(saw, tunnel=name)
+    if configured is not None and not heard and (others := pim.dropped.get("neighbor_not_accepted")):
+        saw = f"{others} Hellos of other routers are heard on {name}, none of the configured neighbour {configured}"
+        yield Pim.WRONG_NEIGHBOR.found(saw, tunnel=name)
+    if pim.running and pim.problem is not None:
+        yield Gre.SENDING_REFUSED.found(f"PIM cannot send on {name}: {pim.problem}", tunnel=name)
+    if not pim.running and not heard:
+        yield Pim.PIM_NOT_RUNNING.found(f"PIM does not run on {name}" + (f": {pim.problem}" if pim.problem else ""))
+    if not heard and not _still_expected(facts, tunnel):
+        # Errors of this host, counted with them, are left by a link that came and went: those are not messages.
+        dropped = {reason: count for reason, count in pim.dropped.items() if reason.upper() not in _ERRNOS}
+        if dropped:
+            reason = max(dropped, key=lambda one: dropped[one])
+            saw = f"PIM messages arrive on {name} and are dropped: {reason} ({dropped[reason]} times)"
+            yield Pim.HELLO_REFUSED.found(saw)
+        hello = f"no Hello from {configured}" if configured else "no Hello"
+        saw = f"{hello} is heard on {name}; {seen.received} packets arrived on it in {facts.seconds:.1f} s"
+        saw += dropping(facts)
+        yield Pim.NO_NEIGHBOR.found(saw)
+    if not pim.neighbors:
+        yield Note(text=f"no Hello has been heard on {name} yet; run the doctor again in a few seconds")
+    if name in facts.proc.multicast_routers and name not in facts.forwarded_from:
+        why = "its Hellos have the address of mcastd's, and the other side takes both for one router that restarts"
+        yield Note(text=f"another multicast routing daemon uses {name}: {why}; configure it without {name}")
 
 
 def _still_expected(facts: Facts, tunnel: Tunnel) -> bool:
@@ -99,51 +109,91 @@ def rendezvous_point(facts: Facts) -> Found:
             saw = f"{tunnel.name}: {group.problem or f'no rendezvous point for {group.group}'}"
             if tunnel.pim.bootstrap:
                 saw += "; no Bootstrap message has announced one"
-            yield Pim.NO_RP.found(saw, group=group.group, tunnel=tunnel.name)
+            found = Pim.NO_RP.found(saw, group=group.group, tunnel=tunnel.name)
+            yield found.on(tunnel.name, entry_of(group))
 
 
 def joins(facts: Facts) -> Found:
     """Every group of the configuration and of `mcastd join` has been joined."""
-    lost = [group for _, group in facts.groups() if group.state == "not joined"]
-    for group in lost[:1]:
-        problem = group.problem or "the Join has not been sent yet"
-        yield Pim.NOT_JOINED.found(f"{_entry(group, len(lost))} on {group.tunnel}: {problem}")
+    for _, group in facts.groups():
+        if group.state == "not joined":
+            saw = f"{entry_of(group)} on {group.tunnel}: {group.problem or 'the Join has not been sent yet'}"
+            yield Pim.NOT_JOINED.found(saw).on(group.tunnel, entry_of(group))
 
 
 def packets_on_the_tunnel(facts: Facts) -> Found:
     """Packets of what is joined arrive on the tunnel."""
-    silent = [
-        (view, group)
-        for view, group in facts.groups()
-        if not view.seen.arrived.capped
-        and not facts.is_new(group)
-        and not any(matches(group, stream) for stream in view.seen.arrived.streams)
-    ]
-    for view, group in silent[:1]:
-        yield from _silent(facts, view, group, len(silent))
+    for view, group, streams in with_streams(facts):
+        if not (streams or view.seen.arrived.capped or facts.is_new(group)):
+            yield from _silent(facts, view, group)
     if new := sum(facts.is_new(group) for _, group in facts.groups()):
         yield Note(text=f"{new} groups were joined during the observation, and are not judged; run the doctor again")
 
 
-def _silent(facts: Facts, view: TunnelView, group: GroupStatus, count: int) -> Found:
-    tunnel, _, seen, child = view
-    saw = f"no packet of {_entry(group, count)} arrived on {tunnel.name} in {facts.seconds:.1f} s"
+def with_streams(facts: Facts) -> Iterator[tuple[TunnelView, GroupStatus, dict[Stream, int]]]:
+    """The joins, each with the packets that arrived of its streams."""
+    for view in facts.views():
+        by_group: dict[str, dict[Stream, int]] = {}
+        for stream, count in view.seen.arrived.streams.items():
+            by_group.setdefault(str(stream.group), {})[stream] = count
+        for group in facts.joins(view.tunnel.name):
+            streams = by_group.get(group.group, {})
+            yield view, group, {one: count for one, count in streams.items() if matches(group, one)}
+
+
+def _silent(facts: Facts, view: TunnelView, group: GroupStatus) -> Found:
+    tunnel, status, seen, child = view
+    saw = f"no packet of {entry_of(group)} arrived on {tunnel.name} in {facts.seconds:.1f} s"
     echo = NO_ECHO if seen.unanswered else ""
     came_out = facts.passed(child)[0] if child else 0
-    if child is not None and not came_out and echo:
+    is_late, life = _is_late(facts, view, group), sign_of_life(status)
+    if child is not None and not came_out and echo and (is_late or life is None):
         saw += f"; nothing at all came out of CHILD_SA {child.name}{echo}"
-        yield Gre.NOTHING_COMES_BACK.found(saw, local=tunnel.local, remote=tunnel.remote)
+        yield Gre.NOTHING_COMES_BACK.found(saw, local=tunnel.local, remote=tunnel.remote).on(tunnel.name)
+        return
     others = sorted({str(one.source) for one in seen.arrived.streams if str(one.group) == group.group})
     if others:
         saw += f"; packets from {', '.join(others[:_LISTED])} did"
     if child is not None:
         saw += f"; {came_out} packets came out of CHILD_SA {child.name} meanwhile{echo}"
+        saw += f"; {life}" if life and echo and not came_out else ""
     if missing := sum(one.missing for one in facts.wire_in.sas.values()):
         saw += f"; {missing} ESP packets did not arrive"
     where = f"is the source {group.source} reachable from it" if group.source else f"is {group.rp} its RP, too"
     if echo:
         where += "; is their tunnel up, and do packets of ours arrive on it (`show crypto ipsec sa`: decaps)"
-    yield Pim.SILENT.found(saw, group=group.group, upstream=group.upstream or "their router", where=where)
+    found = Pim.SILENT.found(saw, group=group.group, upstream=group.upstream or "their router", where=where)
+    if is_late:
+        yield found.on(tunnel.name, entry_of(group))
+    else:
+        yield Silent(subject=tunnel.name, groups=(entry_of(group),), saw=saw, ask=found.change)
+
+
+def _is_late(facts: Facts, view: TunnelView, group: GroupStatus) -> bool:
+    """Whether the daemon, which knows hours, limits, and what arrived before, reports that a group is silent."""
+    name, config = view.tunnel.name, facts.config
+    child = view.tunnel.child or ""
+    if facts.is_reported("all_silent", "nothing_ever_arrived", subject=name):
+        return True
+    if facts.is_reported("child_sa_silent", subject=child) or group.arrival == "arriving" or config is None:
+        return facts.is_reported("child_sa_silent", subject=child)
+    address = IPv4Address(group.group)
+    limited = any(one.group == address and one.tunnel == name and one.max_silence for one in config.groups)
+    feeds = (one.label for one in config.feeds if any(address in groups for groups, _ in one.places))
+    return (limited and facts.is_reported("group_silent", subject=name)) or any(
+        facts.is_reported("feed_silent", subject=feed) for feed in feeds
+    )
+
+
+def sign_of_life(status: TunnelStatus) -> str | None:
+    """When the far end of a tunnel was heard last, if that is so lately that it need not have been heard since."""
+    alive, pim = status.keepalive, status.pim
+    if alive is not None and not alive.stopped and alive.path != "dead" and alive.last_age is not None:
+        return f"the last keepalive came {alive.last_age:.0f} s ago"
+    heard = [one for one in (pim.neighbors if pim else ()) if not one.static and (one.expires_in or 0.0) > _FRESH]
+    return (
+        f"{heard[0].address} is a PIM neighbour for {heard[0].uptime:.0f} s, and its Hello not due" if heard else None
+    )
 
 
 def matches(group: GroupStatus, stream: Stream) -> bool:
@@ -151,6 +201,6 @@ def matches(group: GroupStatus, stream: Stream) -> bool:
     return str(stream.group) == group.group and group.source in (None, str(stream.source))
 
 
-def _entry(group: GroupStatus, count: int) -> str:
-    """A join in the notation of PIM, as the first of ``count``."""
-    return f"({group.source or '*'}, {group.group})" + (f" (and {count - 1} more)" if count > 1 else "")
+def entry_of(group: GroupStatus) -> str:
+    """A join in the notation of PIM."""
+    return f"({group.source or '*'}, {group.group})"

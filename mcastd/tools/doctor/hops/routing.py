@@ -4,7 +4,7 @@ from ipaddress import IPv4Address
 
 from mcastd.status import PeerStatus
 from mcastd.tools.doctor.facts import Facts
-from mcastd.tools.doctor.finding import Cause, here
+from mcastd.tools.doctor.finding import Cause, about, here
 from mcastd.tools.doctor.hops import LOOPBACK, Found
 
 
@@ -42,18 +42,19 @@ def routes(facts: Facts) -> Found:
     for tunnel in facts.configured:
         if tunnel.encapsulation == "gre" and (interface := facts.addresses.get(tunnel.remote)) is not None:
             saw = f"{tunnel.remote}, the remote endpoint of {tunnel.name}, is an address of {interface}"
-            yield Routing.REMOTE_IS_LOCAL.found(saw, remote=tunnel.remote, interface=interface)
+            yield Routing.REMOTE_IS_LOCAL.found(saw, remote=tunnel.remote, interface=interface).on(tunnel.name)
         if (vrf := facts.vrfs.get(tunnel.name)) is not None:
-            yield Routing.TUNNEL_IN_VRF.found(f"{tunnel.name} is in the VRF {vrf}", tunnel=tunnel.name)
+            yield Routing.TUNNEL_IN_VRF.found(f"{tunnel.name} is in the VRF {vrf}", tunnel=tunnel.name).on(tunnel.name)
     reported = {(one.code, one.subject): one.text for one in facts.status.problems} if facts.status else {}
     is_reported = any(code == "rule_220_missing" for code, _ in reported)
     if facts.rule_220_missing and (is_reported or any(view.seen.unanswered for view in facts.views())):
         yield Routing.RULE_220_MISSING.found("table 220 has routes, and no ip rule leads to it")
     for peer in facts.peers:
         if (text := reported.get(("route_to_peer", peer.name))) is not None:
-            yield Routing.ROUTE_TO_PEER.found(text, remote=peer.remote, local=peer.local, peer=peer.name)
+            found = Routing.ROUTE_TO_PEER.found(text, remote=peer.remote, local=peer.local, peer=peer.name)
+            yield found.on(peer.name)
         elif not any(facts.passed(child)[0] for child in peer.children):
-            yield from _to_peer(facts, peer)
+            yield from about(_to_peer(facts, peer), peer.name)
 
 
 def _to_peer(facts: Facts, peer: PeerStatus) -> Found:

@@ -126,7 +126,7 @@ def status(facts: Facts) -> Found:
         return
     for problem in facts.status.problems:
         saw = f"{problem.text} ({problem.subject}, since {problem.since})"
-        yield _CAUSES.get(problem.code, Reported.REPORTED).found(saw)
+        yield _CAUSES.get(problem.code, Reported.REPORTED).found(saw).on(problem.subject)
     for one in [one for one in facts.status.history if one.event != "ended"][:_LISTED]:
         since = f"{one.count} times in the last hour, the last time {one.last_age:.0f} s ago"
         if one.event == "repaired":
