@@ -25,6 +25,7 @@ from mcastd.system.netlink import Netlink
 from mcastd.system.processes import of_sockets
 from mcastd.tools.doctor import proc
 from mcastd.tools.doctor.facts import Downstream, Facts, Feature, Interface, TunnelFacts
+from mcastd.tools.doctor.firewall import Rule, risen, rules
 from mcastd.tools.doctor.listen import DeliveryTap, EspTap, GreTap, LeavingTap, StreamTap
 from mcastd.tools.doctor.probe import MtuProbe
 
@@ -69,6 +70,7 @@ async def _status(control_socket: Path) -> Status:
 async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
     """Listen for the window, then collect what the kernel counted in it."""
     names = [tunnel.name for tunnel in config.tunnels]
+    had_rules = await asyncio.to_thread(_rules)
     texts = _read_proc()  # before the echoes are sent, whose answers count
     with ExitStack() as stack:
         arrivals = {name: stack.enter_context(closing(StreamTap(name))) for name in names}
@@ -105,8 +107,7 @@ async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
             addresses=await _addresses(netlink),
             vrfs=_vrfs(),
             rule_220_missing=await _rule_220_missing(netlink),
-            dropping_chains=await asyncio.to_thread(_dropping_chains),
-            dropping_forward=await asyncio.to_thread(_dropping_chains, "forward") if config.forward else (),
+            rules=risen(had_rules, await asyncio.to_thread(_rules)),
             downstream={name: Downstream(_mtu(name), passed) for name, passed in sent.items()},
             routing_holders=await ipmr.holders() if config.forward else (),
             wire_in=wire_in,
@@ -153,24 +154,6 @@ def _vrfs() -> dict[str, str]:
     return found
 
 
-class _Chain(msgspec.Struct):
-    """A chain as nft(8) lists it; a base chain has a hook and a policy."""
-
-    family: str
-    table: str
-    name: str
-    hook: str | None = None
-    policy: str | None = None
-
-
-class _Entry(msgspec.Struct):
-    chain: _Chain | None = None
-
-
-class _Listing(msgspec.Struct):
-    nftables: list[_Entry]
-
-
 def _mtu(name: str) -> int | None:
     """The MTU of an interface; None if it does not exist."""
     try:
@@ -179,15 +162,30 @@ def _mtu(name: str) -> int | None:
         return None
 
 
-def _dropping_chains(hook: str = "input") -> tuple[str, ...]:
-    """The chains of a hook of nftables whose policy is drop; none if nft(8) does not say."""
+def _rules() -> tuple[Rule, ...]:
+    """What the firewalls of this host drop and translate; none where that cannot be listed."""
+    nft = _listing("nft", "--handle", "--terse", "list", "ruleset")
+    # It lists the tables that exist, and would load the modules of those that it is asked for.
+    legacy = _read_text(_PROC / "net/ip_tables_names")
+    return rules(nft, _listing("iptables-legacy-save", "--counters") if legacy else "")
+
+
+def _listing(*command: str) -> str:
+    program = shutil.which(command[0]) or shutil.which(command[0], path="/sbin:/usr/sbin")
+    if program is None:
+        return ""
     try:
-        listed = subprocess.run(["nft", "-j", "list", "chains"], check=False, capture_output=True, timeout=_TIMEOUT)
-        entries = msgspec.json.decode(listed.stdout, type=_Listing).nftables
-    except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):
-        return ()
-    chains = [entry.chain for entry in entries if entry.chain is not None and entry.chain.hook == hook]
-    return tuple(f"{one.family} {one.table} {one.name}" for one in chains if one.policy == "drop")
+        found = subprocess.run([program, *command[1:]], check=False, capture_output=True, timeout=_TIMEOUT)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.decode(errors="replace")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 async def _tunnel(netlink: Netlink, config: Config, tunnel: Tunnel, seen: TunnelFacts) -> TunnelFacts:

@@ -11,6 +11,7 @@ from mcastd.links import NextHop
 from mcastd.net.gre import GreHeader
 from mcastd.problems import ProblemCode
 from mcastd.status import ChildStatus, GroupStatus, PeerStatus, Status, TunnelStatus
+from mcastd.tools.doctor.firewall import Rule
 from mcastd.tools.doctor.proc import Proc
 
 Feature = Literal["ip_gre", "esp4", "xfrm_interface", "tun", "nft"]
@@ -133,8 +134,8 @@ class Facts:
     ``lacks`` is what the host certainly does not have. ``before`` and ``status`` are the daemon's status at the start
     and the end, or ``daemon_error`` why there is none. ``routes`` are those to the peers, None without a route;
     ``addresses`` are this host's own, each with its interface, ``vrfs`` the VRFs of interfaces. ``rule_220_missing`` is
-    that table 220 has routes and no rule leads to it. ``dropping_chains`` are nftables' chains for what comes in (hook
-    input) that drop what they do not accept, ``dropping_forward`` those for what is forwarded. ``downstream`` are the
+    that table 220 has routes and no rule leads to it. ``rules`` are those of this host's firewalls that drop or
+    translate. ``downstream`` are the
     interfaces that are forwarded to, ``routing_holders`` other programs that route multicast. ``port_holders`` are, by
     UDP port, programs other than the configured charon that hold a port of IKE. ``holders`` are,
     by the inode of a UDP socket, the process that has it, where memberships of applications were lost.
@@ -155,8 +156,7 @@ class Facts:
     addresses: Mapping[IPv4Address, str] = field(default_factory=dict)
     vrfs: Mapping[str, str] = field(default_factory=dict)
     rule_220_missing: bool = False
-    dropping_chains: tuple[str, ...] = ()
-    dropping_forward: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
     downstream: Mapping[str, Downstream] = field(default_factory=dict)
     routing_holders: tuple[str, ...] = ()
     wire_in: Wire = field(default_factory=Wire)

@@ -12,6 +12,7 @@ from mcastd.status import (
     Status,
 )
 from mcastd.tools.doctor.facts import Facts, Interface, Probe, Wire
+from mcastd.tools.doctor.firewall import Rule
 from mcastd.tools.doctor.proc import UdpSocket
 from tests.tools.doctor.observed import (
     GATEWAY,
@@ -61,6 +62,11 @@ LOST = facts(
     sockets=(UdpSocket(GROUP, 9000, 0, 7, 0), UdpSocket(IPv4Address(0), 9, 0, 8, 0)),
     holders={7: "feedd (pid 70)", 8: "ntpd (pid 80)"},
 )
+
+NAT = Rule(
+    "iptables", "ip nat POSTROUTING", frozenset({"postrouting"}), 'oifname "eth0" masquerade', 3, translates=True
+)
+DOCKER = Rule("Docker", "ip filter FORWARD", frozenset({"forward"}))
 
 CASES: dict[str, tuple[str, Facts]] = {
     "the file is refused": ("configuration_refused", facts(config_errors=("f:1: x: wrong",))),
@@ -142,7 +148,10 @@ CASES: dict[str, tuple[str, Facts]] = {
     "more groups than may be forwarded": ("forward_limit", unforwarded("groups_limit")),
     "a TTL that ends here": ("ttl_too_low", forwarded(0, ttl=1)),
     "packets that are too large for the machines": ("larger_than_mtu", forwarded(0, whole=1500, mtu=1400)),
-    "Docker's policy": ("forward_dropped", forwarded(0, dropping_forward=("ip filter FORWARD",))),
+    "Docker's policy": (
+        "forward_dropped",
+        forwarded(0, rules=(DOCKER,)),
+    ),
     "what is forwarded does not leave": ("not_forwarded", forwarded(100)),
     "a source behind this host that is routed elsewhere": ("rp_filter", forwarded(0, rp_filter={"gre1": 1})),
     "a refusal of the host": ("reconcile_failed", reported("reconcile_failed")),
@@ -165,7 +174,35 @@ CASES: dict[str, tuple[str, Facts]] = {
     "a port that another program has": ("metrics_failed", reported("metrics_failed")),
     "a part that failed": ("agent_failed", reported("agent_failed")),
     "a full file system": ("state_not_saved", reported("state_not_saved")),
-    "what nothing else explains": ("reported", reported("capability_missing")),
+    "what nothing else explains": ("reported", reported("peer_down")),
+    "a capability that is missing": ("host_refuses", reported("capability_missing", "CAP_BPF")),
+    "what the daemon saw dropped": ("not_delivered", reported("not_delivered")),
+    "a key that charon has no more": ("removed_from_charon", reported("removed_from_charon", "dc-tun")),
+    "a connection that charon has no more": ("removed_from_charon", negotiated("connection_missing")),
+    "the neighbour's address on this host": (
+        "neighbor_is_local",
+        facts(addresses={IPv4Address("10.44.4.5"): "lo"}),
+    ),
+    "NAT over everything, and the guard drops": (
+        "translated",
+        facts(before=status(firewall=guard(leaks_out=3)), status=status(firewall=guard(leaks_out=9)), rules=(NAT,)),
+    ),
+    "NAT over what a CHILD_SA is for": (
+        "translated",
+        facts(
+            before=status(firewall=guard()),
+            status=status(firewall=guard(leaks_by_child={"dc-tun-gre": 2})),
+            rules=(NAT,),
+        ),
+    ),
+    "NAT over everything, without the guard": (
+        "translated",
+        facts(tunnels={"gre1": seen(probe=Probe(1398))}, rules=(NAT,)),
+    ),
+    "no policy for what is decrypted": (
+        "no_inbound_policy",
+        flowed(9, 9, tunnels={"gre1": seen(received=0, **SILENT)}, counters={"Xfrm.InNoPols": 9}),
+    ),
     "another IKE daemon": (
         "port_taken",
         facts(status=status(peers=(peer(state="connecting"),)), port_holders={500: "pluto (pid 7)"}),

@@ -4,38 +4,56 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from mcastd.system.netlink import Netlink
-from mcastd.tools.doctor import collect, proc
+from mcastd.tools.doctor import collect, firewall, proc
 from tests.namespaces import Namespace
 
 pytestmark = pytest.mark.root
 
 RULES = """
-table inet closed { chain in { type filter hook input priority 0; policy drop; }; }
-table ip open { chain in { type filter hook input priority 0; }; chain out { type filter hook output priority 0; }; }
+table inet closed { chain in { type filter hook input priority 0; policy drop; counter reject; }; }
+table ip mcastd { chain in { type filter hook input priority 0; policy drop; }; }
 """
 
 
-def test_the_chains_of_input_that_drop(namespace: Callable[[], Namespace]) -> None:
-    host = namespace()
-    assert host.call(collect._dropping_chains) == ()
-    host.call(lambda: subprocess.run(["nft", RULES], check=True))
-    assert host.call(collect._dropping_chains) == ("inet closed in",)
-
-
-@pytest.mark.parametrize("listed", ["", "[]", "{}", '{"nftables": [{"chain": {}}]}', '{"nftables": 1}'])
-def test_what_nft_lists_and_cannot_be_read_is_no_chain(
-    listed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_rules_of_both_kinds_and_what_they_counted(
+    namespace: Callable[[], Namespace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "nft").write_text(f"#!/bin/sh\necho '{listed}'\n")
+    monkeypatch.setattr(collect, "_PROC", Path("/proc/thread-self"))  # the thread is in the namespace
+    host = namespace()
+    assert host.call(collect._rules) == ()
+    host.ip("link", "set", "lo", "up")
+    host.call(lambda: subprocess.run(["nft", RULES], check=True))
+    host.call(lambda: subprocess.run(["iptables-legacy", "-A", "OUTPUT", "-p", "udp", "-j", "DROP"], check=True))
+    before = host.call(collect._rules)
+    places = {(one.place, one.text, one.packets): one.hooks for one in before}
+    assert places == {
+        ("inet closed in", "", None): {"input"},
+        ("inet closed in", "reject", 0): {"input"},
+        ("legacy filter OUTPUT", "-p udp -j DROP", 0): {"output"},
+    }
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, suppress(PermissionError):
+            sock.sendto(b"x", ("127.0.0.1", 9))
+
+    host.call(send)
+    after = firewall.risen(before, host.call(collect._rules))
+    assert [one.packets for one in after if one.hooks == {"output"}] == [1]
+
+
+def test_no_rules_where_nft_fails_or_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nft").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "nft").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert collect._dropping_chains() == ()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert collect._listing("nft", "list", "ruleset") == ""
+    assert collect._listing("no-such-program") == ""
 
 
 def test_an_interface_that_goes_away_meanwhile_is_in_no_vrf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

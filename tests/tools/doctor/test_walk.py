@@ -28,6 +28,7 @@ from mcastd.tools.doctor.facts import (
     Stream,
     Wire,
 )
+from mcastd.tools.doctor.firewall import Rule
 from mcastd.tools.doctor.proc import UdpSocket
 from mcastd.tools.doctor.walk import HOPS, walk
 from tests.tools.doctor.cases import CASES
@@ -297,11 +298,14 @@ def test_a_route_by_another_interface_is_no_fault_while_packets_come() -> None:
 
 
 def test_a_chain_with_policy_drop_is_named_where_packets_are_lost_here() -> None:
-    lost = facts(tunnels={"gre1": seen(delivered={})}, dropping_chains=("inet another input",))
+    lost = facts(tunnels={"gre1": seen(delivered={})}, rules=(Rule("nft", "inet another input", frozenset({"input"})),))
     found = walk(lost).finding
     assert found is not None
     assert found.problem == "dropped_here"
-    assert found.saw.endswith("0 of them were delivered; nftables' inet another input has policy drop")
+    assert found.saw.endswith(
+        "0 of them were delivered; the policy of inet another input (nft: `nft -a list chain inet another input`) "
+        "may drop them, which is not counted"
+    )
 
 
 def test_a_path_without_gre_needs_nothing_of_gre() -> None:

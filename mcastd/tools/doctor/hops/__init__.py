@@ -1,19 +1,22 @@
 """The hops: each a function from facts to what it found, with the causes that it can name declared beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+from mcastd.tools.doctor import firewall
 from mcastd.tools.doctor.facts import Facts
 from mcastd.tools.doctor.finding import Found
 
-__all__ = ["LOOPBACK", "Found", "Hop", "dropping"]
+__all__ = ["INCOMING", "LOOPBACK", "OUTGOING", "Found", "Hop", "dropping"]
 
 Hop = Callable[[Facts], Found]
 
 LOOPBACK = "lo"
 
 
-def dropping(facts: Facts) -> str:
-    """The chains of this host's firewall that drop what they do not accept, to end a sentence."""
-    if not facts.dropping_chains:
-        return ""
-    return f"; nftables' {', '.join(facts.dropping_chains)} has policy drop"
+INCOMING = ("ingress", "prerouting", "input")
+OUTGOING = ("output", "postrouting", "egress")
+
+
+def dropping(facts: Facts, lost: int, hooks: Collection[str] = INCOMING) -> str:
+    """Which rules of this host's firewalls may have dropped so many packets, to end a sentence."""
+    return firewall.suspected(facts.rules, hooks, lost)

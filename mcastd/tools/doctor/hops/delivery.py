@@ -172,7 +172,7 @@ def _dropped(facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[S
             if counters.get("TcpExt.IPReversePathFilter", 0) >= count // 2:
                 saw = f"{arrived}, and the kernel counted as many that failed the reverse path filter"
                 yield Delivery.RP_FILTER.found(saw, source=stream.source, **names)
-            saw = f"{arrived}, and {delivered} of them were delivered{dropping(facts)}"
+            saw = f"{arrived}, and {delivered} of them were delivered{dropping(facts, count - delivered)}"
             sources = facts.proc.source_filters.get((name, stream.group), frozenset())
             if sources and stream.source not in sources:
                 listed = ", ".join(map(str, sorted(sources)[:_SOME]))

@@ -6,7 +6,7 @@ from mcastd.config.model import Forward
 from mcastd.status import GroupStatus
 from mcastd.tools.doctor.facts import Downstream, Facts, TunnelView
 from mcastd.tools.doctor.finding import Cause, about, either, here
-from mcastd.tools.doctor.hops import Found
+from mcastd.tools.doctor.hops import Found, dropping
 from mcastd.tools.doctor.hops.pim import entry_of, matches
 
 _SOME: Final = 5  # packets
@@ -86,7 +86,7 @@ def _leaves(facts: Facts, view: TunnelView, group: GroupStatus, forward: Forward
         if out.mtu is not None and length > out.mtu:
             saw += f"; they have up to {length} bytes and DF, the MTU of {name} is {out.mtu}"
             yield Forwarding.LARGER_THAN_MTU.found(saw, interface=name, length=length)
-        if facts.dropping_forward:
-            saw += f"; nftables' {', '.join(facts.dropping_forward)} has policy drop"
+        if why := dropping(facts, count - sent, ("forward",)):
+            saw += why
             yield Forwarding.FORWARD_DROPPED.found(saw, interface=name, tunnel=tunnel)
         yield Forwarding.NOT_FORWARDED.found(saw, interface=name)

@@ -9,8 +9,8 @@ from typing import Final
 from mcastd.status import KeepaliveStatus
 from mcastd.tools.doctor.facts import Facts, TunnelView
 from mcastd.tools.doctor.finding import Cause, Note, about, either, here
-from mcastd.tools.doctor.hops import Found, dropping
-from mcastd.tools.doctor.hops.ipsec import route_to_remote
+from mcastd.tools.doctor.hops import OUTGOING, Found, dropping
+from mcastd.tools.doctor.hops.ipsec import route_to_remote, translated
 
 _SOME: Final = 3  # packets
 _REFUSALS: Final = ("econnrefused", "enoprotoopt")  # what ICMP port and protocol unreachable become
@@ -135,6 +135,8 @@ def _leaves(facts: Facts, view: TunnelView) -> Found:
     tunnel, _, seen, child = view
     if child is not None and seen.unanswered and not facts.passed(child)[1]:
         saw = f"echoes were sent into {tunnel.name}, and nothing by CHILD_SA {child.name}{route_to_remote(view)}"
+        yield from translated(facts, tunnel.child, saw)
+        saw += dropping(facts, _SOME, OUTGOING)
         yield Gre.NOT_ENCRYPTED.found(saw, remote=tunnel.remote)
 
 
@@ -159,7 +161,7 @@ def _arrives(facts: Facts, view: TunnelView) -> Found:
     in_time = f"in {facts.seconds:.1f} s"
     if arrived > enough or (arrived and never > _SOME):
         saw = f"{arrived} packets of GRE came out of CHILD_SA {child.name} {in_time}, none on {tunnel.name}"
-        yield Gre.GRE_DROPPED_HERE.found(saw + dropping(facts), **ends)
+        yield Gre.GRE_DROPPED_HERE.found(saw + dropping(facts, arrived), **ends)
     if packets_in and not arrived and facts.proc.counters.get("Icmp.InDestUnreachs", 0):
         yield Gre.GRE_REFUSED.found(f"GRE sent by CHILD_SA {child.name} was answered by ICMP unreachable only", **ends)
     if child.packets_out > _SOME and (child.packets_in == 0 or (never and not arrived)):

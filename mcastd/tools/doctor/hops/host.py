@@ -52,6 +52,13 @@ class Host(Cause):
         "NetworkManager), or give it other traffic selectors",
     )
 
+    REMOVED_FROM_CHARON = here(
+        "another program has removed from charon what mcastd has loaded: `swanctl --load-creds` does that to every key "
+        "that is not in its own files, `--load-all` (systemctl reload strongswan) also to connections",
+        "find what runs it (a hook of certbot, configuration management) and let it not; mcastd loads its own again "
+        "within a minute",
+    )
+
 
 def privilege(facts: Facts) -> Found:
     """The doctor may open packet sockets."""
@@ -110,7 +117,13 @@ def charon(facts: Facts) -> Found:
     for problem in facts.status.problems if facts.status is not None else ():
         if problem.code in ("foreign_connection", "foreign_sa"):
             yield Host.FOREIGN_SELECTORS.found(f"{problem.subject}: {problem.text}").on(problem.subject)
+    for problem in facts.status.problems if facts.status is not None else ():
+        if problem.code == "removed_from_charon":
+            yield Host.REMOVED_FROM_CHARON.found(problem.text).on(problem.subject)
     for peer in facts.peers:
+        if "connection_missing" in (peer.problem_code, *(child.problem_code for child in peer.children)):
+            saw = f"charon does not have the connection of peer {peer.name} any more"
+            yield Host.REMOVED_FROM_CHARON.found(saw).on(peer.name)
         if peer.problem_code in ("charon_refused", "connection_not_ours"):
             yield Host.CHARON_REFUSES.found(f"peer {peer.name}: {peer.problem}").on(peer.name)
     yield from (Note(text=note.text) for note in facts.config_notes if note.key == dotted(charon_settings.WHERE))

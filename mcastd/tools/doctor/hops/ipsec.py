@@ -1,14 +1,17 @@
 """The hops of IPsec: IKE_SA, CHILD_SA, leak guard, ESP on the wire and, last of all hops, loss of ESP packets."""
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
+
+from msgspec.structs import replace
 
 from mcastd.problems import ProblemCode
 from mcastd.status import ChildStatus, PeerStatus
+from mcastd.tools.doctor import firewall
 from mcastd.tools.doctor.facts import Esp, Facts, TunnelView
-from mcastd.tools.doctor.finding import Cause, Finding, Note, about, either, here, there
-from mcastd.tools.doctor.hops import LOOPBACK, Found, dropping
+from mcastd.tools.doctor.finding import Cause, Finding, Note, Side, about, either, here, there
+from mcastd.tools.doctor.hops import LOOPBACK, OUTGOING, Found, dropping
 
 _SOME: Final = 3  # packets
 _ECHOES: Final = 2  # that the doctor sends into a tunnel
@@ -71,6 +74,12 @@ class Ipsec(Cause):
         "compare local and remote with the selectors of the CHILD_SA (ip xfrm policy); look for NAT rules of other "
         "programs",
     )
+    TRANSLATED = here(
+        "NAT of another program gives packets that are for IPsec another source, so that no IPsec policy matches them: "
+        "they are dropped by the guard or, without it, leave unencrypted",
+        "exclude what goes to {remote_ts} from that rule: iptables -t nat -I POSTROUTING -m policy --dir out --pol "
+        "ipsec -j ACCEPT, or its like; then conntrack -D -d {remote}, since a connection keeps what it began with",
+    )
     ESP_HELD_BACK = here(
         "encrypted packets are lost inside this host: its firewall drops them on the way out (OUTPUT, POSTROUTING)",
         "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`; allow UDP 4500 and ESP to {remote}",
@@ -78,6 +87,12 @@ class Ipsec(Cause):
     REPLAY_WINDOW = either(
         "packets are reordered on the path; the kernel drops those that come later than the replay window allows",
         "raise peers.{peer}.children.{child}.replay_window; ask the provider why packets are reordered",
+    )
+    NO_INBOUND_POLICY = here(
+        "what is decrypted is dropped, since the kernel has no inbound policy for it (XfrmInNoPols): another program "
+        "has removed it",
+        "ip xfrm policy: is there one with `dir in` and the selectors of {child}? Stop what flushes it; then "
+        "`swanctl --terminate --ike {peer}`, after which mcastd establishes it again",
     )
     NOT_DECRYPTED = either(
         "ESP that arrives is dropped: by this host's firewall (INPUT), since charon or the kernel is too slow, since "
@@ -155,22 +170,37 @@ def _no_way(facts: Facts, peer: PeerStatus) -> str | None:
 
 def leak_guard(facts: Facts) -> Found:
     """The guard is in place, and drops nothing while the CHILD_SAs are up."""
-    firewall = facts.status.firewall if facts.status else None
-    if firewall is None:
+    guard = facts.status.firewall if facts.status else None
+    if guard is None:
         return
-    if firewall.problem is not None:
-        yield Ipsec.FIREWALL_FAILED.found(firewall.problem)
+    if guard.problem is not None:
+        yield Ipsec.FIREWALL_FAILED.found(guard.problem)
     before = facts.before.firewall if facts.before else None
-    arriving = firewall.leaks_in - (before.leaks_in if before else 0)
+    arriving = guard.leaks_in - (before.leaks_in if before else 0)
     if arriving:
         saw = f"{arriving} GRE packets came unencrypted from a far endpoint in {facts.seconds:.1f} s, and were dropped"
         yield from (Ipsec.GRE_ARRIVES_IN_THE_CLEAR.found(saw).on(name) for name in _without_gre(facts))
-    leaving = firewall.leaks_out - (before.leaks_out if before else 0)
+    for name, count in guard.leaks_by_child.items():
+        if (more := count - (before.leaks_by_child.get(name, 0) if before else 0)) > 0:
+            saw = f"{more} packets for CHILD_SA {name} would have left unencrypted in {facts.seconds:.1f} s"
+            yield from about(translated(facts, name, saw), name)
+    leaving = guard.leaks_out - (before.leaks_out if before else 0)
     if leaving:
         saw = f"{leaving} GRE packets would have left unencrypted in {facts.seconds:.1f} s, and were dropped"
         for view in facts.views():
             if view.tunnel.name in _without_gre(facts):
+                yield from about(translated(facts, view.tunnel.child, saw), view.tunnel.name)
                 yield Ipsec.GRE_LEAVES_IN_THE_CLEAR.found(saw + route_to_remote(view)).on(view.tunnel.name)
+
+
+def translated(facts: Facts, name: str | None, saw: str) -> Found:
+    """NAT of another program that fits what a CHILD_SA is for."""
+    for peer in facts.config.peers if facts.config else ():
+        for child in (one for one in peer.children if one.name == name):
+            sources = [child.local_ts, *([IPv4Network(child.snat)] if child.snat else [])]
+            if (rule := firewall.translating(facts.rules, sources)) is not None:
+                saw = f"{saw}; {firewall.described(rule)} may give them another source than the SA's {child.local_ts}"
+                yield Ipsec.TRANSLATED.found(saw, remote_ts=child.remote_ts, remote=child.remote_ts)
 
 
 def _without_gre(facts: Facts) -> list[str]:
@@ -206,6 +236,11 @@ def _passes(facts: Facts, peer: PeerStatus) -> Found:
         if child.replay_window and one.late > child.replay_window:
             late = f"came {one.late} sequence numbers late; its replay_window is {child.replay_window}"
             yield Ipsec.REPLAY_WINDOW.found(f"a packet of {child.name} {late}", peer=peer.name, child=child.name)
+    dropped = facts.proc.counters.get("Xfrm.InNoPols", 0)
+    heard = any(view.seen.received for view in facts.views() if view.child in peer.children)
+    if dropped and not heard:
+        saw = f"{decrypted} packets of {peer.name} were decrypted, and the kernel counted {dropped} XfrmInNoPols"
+        yield Ipsec.NO_INBOUND_POLICY.found(saw, peer=peer.name, child=peer.children[0].name)
     yield from _inwards(facts, peer, sum(one.packets for _, one in arrived), decrypted)
     yield from _lost(facts, peer, _MUCH)
 
@@ -236,7 +271,8 @@ def _outwards(facts: Facts, peer: PeerStatus, decrypted: int, sent: int) -> Foun
         yield Ipsec.NO_WAY.found(no_way, **names)
     if held:
         saw = f"the CHILD_SAs of {peer.name} sent {sent} packets in {facts.seconds:.1f} s, and no ESP left this host"
-        yield Ipsec.ESP_HELD_BACK.found(saw + _xfrm_errors(facts, "Xfrm.Out"), **names)
+        saw += _xfrm_errors(facts, "Xfrm.Out") + dropping(facts, sent, OUTGOING)
+        yield Ipsec.ESP_HELD_BACK.found(saw, **names)
 
 
 def _inwards(facts: Facts, peer: PeerStatus, arrived: int, decrypted: int) -> Found:
@@ -254,9 +290,10 @@ def _inwards(facts: Facts, peer: PeerStatus, arrived: int, decrypted: int) -> Fo
         saw += f"; charon has no SA with their SPI {min(unknown):08x} for {peer.name}"
     full = sum(socket.drops for socket in facts.proc.sockets if socket.port == _NAT_T)
     saw += f"; charon's socket was full for {full}" if full else ""
-    yield Ipsec.NOT_DECRYPTED.found(
-        saw + _xfrm_errors(facts, "Xfrm.In") + dropping(facts), remote=remote, peer=peer.name
-    )
+    saw += _xfrm_errors(facts, "Xfrm.In") + dropping(facts, total - decrypted)
+    found = Ipsec.NOT_DECRYPTED.found(saw, remote=remote, peer=peer.name)
+    damaged = facts.proc.counters.get("Xfrm.InStateProtoError", 0)
+    yield found if unknown or damaged else replace(found, side=Side.HERE)
 
 
 def _xfrm_errors(facts: Facts, kind: str) -> str:

@@ -88,7 +88,7 @@ def _neighbor(facts: Facts, view: TunnelView) -> Found:
             yield Pim.HELLO_REFUSED.found(saw)
         hello = f"no Hello from {configured}" if configured else "no Hello"
         saw = f"{hello} is heard on {name}; {seen.received} packets arrived on it in {facts.seconds:.1f} s"
-        saw += dropping(facts)
+        saw += dropping(facts, 1)
         yield Pim.NO_NEIGHBOR.found(saw)
     if not pim.neighbors:
         yield Note(text=f"no Hello has been heard on {name} yet; run the doctor again in a few seconds")

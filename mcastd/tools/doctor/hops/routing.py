@@ -2,6 +2,7 @@
 
 from ipaddress import IPv4Address
 
+from mcastd.config.other_side import far_address
 from mcastd.status import PeerStatus
 from mcastd.tools.doctor.facts import Facts
 from mcastd.tools.doctor.finding import Cause, about, here
@@ -15,6 +16,11 @@ class Routing(Cause):
         "GRE to the far end of the tunnel does not leave this host, which has that address itself, and the kernel "
         "drops what comes from there as a martian",
         "ip address del {remote}/32 dev {interface}, and stop what adds it",
+    )
+    NEIGHBOR_IS_LOCAL = here(
+        "the kernel drops what comes from its own address as a martian, so the other side's Hellos and replies; and "
+        "what is sent to the neighbour does not leave this host",
+        "ip address del {address}/32 dev {interface}, and stop what adds it; or correct address and pim.neighbor",
     )
     ROUTE_TO_PEER = here(
         "an ip rule or a route of another program leads packets to the peer out of another interface than that of our "
@@ -43,6 +49,10 @@ def routes(facts: Facts) -> Found:
         if tunnel.encapsulation == "gre" and (interface := facts.addresses.get(tunnel.remote)) is not None:
             saw = f"{tunnel.remote}, the remote endpoint of {tunnel.name}, is an address of {interface}"
             yield Routing.REMOTE_IS_LOCAL.found(saw, remote=tunnel.remote, interface=interface).on(tunnel.name)
+        far = far_address(tunnel)
+        if far is not None and (interface := facts.addresses.get(far.ip)) is not None:
+            saw = f"{far.ip}, the address of the other side on {tunnel.name}, is an address of {interface} here"
+            yield Routing.NEIGHBOR_IS_LOCAL.found(saw, address=far.ip, interface=interface).on(tunnel.name)
         if (vrf := facts.vrfs.get(tunnel.name)) is not None:
             yield Routing.TUNNEL_IN_VRF.found(f"{tunnel.name} is in the VRF {vrf}", tunnel=tunnel.name).on(tunnel.name)
     reported = {(one.code, one.subject): one.text for one in facts.status.problems} if facts.status else {}

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
+from mcastd.problems import ProblemCode
 from mcastd.tools.doctor.facts import Facts
 from mcastd.tools.doctor.finding import Cause, Note, either, here
-from mcastd.tools.doctor.hops import Found
+from mcastd.tools.doctor.hops import Found, dropping
 
 _OFTEN: Final = 3  # times in an hour that a problem began; less is no note
 _LISTED: Final = 5
@@ -46,6 +47,10 @@ class Reported(Cause):
     FEED_SILENT = either(
         "a feed was silent for longer than its max_silence, within its hours",
         "ask whether its source sends; `mcastd streams GROUP` shows what arrived, and where this host lost packets",
+    )
+    NOT_DELIVERED = here(
+        "what arrives is dropped on this host: by its firewall (PREROUTING, INPUT), or by the reverse path filter",
+        "look for drops in `nft list ruleset` and `iptables-save -c`; `mcastd streams GROUP` shows where it was lost",
     )
     STREAMS_SET_FULL = here(
         "the kernel counts no further streams: as many as there is room for have arrived within two days",
@@ -113,11 +118,20 @@ class Reported(Cause):
         "what a restart needs could not be written: joins by command and settings from before are lost with it",
         "df and ls -ld of daemon.runtime_dir: make room there, make it writable",
     )
+    HOST_REFUSES = here(
+        "this host keeps mcastd from working as configured",
+        "the message says what; `mcastd status` and journalctl -u mcastd say more",
+    )
     REPORTED = either("the daemon has a problem", "`mcastd status` and journalctl -u mcastd say more")
 
 
 _CAUSES: Final[Mapping[str, Cause]] = {cause.name.lower(): cause for cause in Reported}
 """The causes for the codes of problems."""
+
+_LOCAL: Final[frozenset[ProblemCode]] = frozenset(
+    {"capability_missing", "control_socket_failed", "forward_failed", "igmp_join_failed", "start_failed"}
+)
+"""Problems that are always this host's, and have no cause of their own."""
 
 
 def status(facts: Facts) -> Found:
@@ -126,7 +140,9 @@ def status(facts: Facts) -> Found:
         return
     for problem in facts.status.problems:
         saw = f"{problem.text} ({problem.subject}, since {problem.since})"
-        yield _CAUSES.get(problem.code, Reported.REPORTED).found(saw).on(problem.subject)
+        other = Reported.HOST_REFUSES if problem.code in _LOCAL else Reported.REPORTED
+        why = dropping(facts, 1) if problem.code == "not_delivered" else ""
+        yield _CAUSES.get(problem.code, other).found(saw + why).on(problem.subject)
     for one in [one for one in facts.status.history if one.event != "ended"][:_LISTED]:
         since = f"{one.count} times in the last hour, the last time {one.last_age:.0f} s ago"
         if one.event == "repaired":
