@@ -21,7 +21,8 @@ _BATCH: Final = 64  # packets that are copied before other work has a turn
 _SEQUENCES: Final = 1 << 32
 # Counted, but no IPv4 packet that has arrived here.
 _NOT_LOST: Final = {"child_down", "firewall", "firewall_igmp", "unreachable", "receive", "gre_protocol"}
-_UNREACHABLE: Final = {errno.ENOPROTOOPT, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO}
+_REFUSED: Final = {errno.ENOPROTOOPT, errno.ECONNREFUSED}
+_UNREACHABLE: Final = _REFUSED | {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO}
 
 DESCRIPTORS: Final = ("tun", "gre", "sequence")
 """What a pump has open, and the next process can continue with: TUN, socket, and memory with the sequence number."""
@@ -141,12 +142,21 @@ class Pump:
                 self.dropped["child_down"] += 1
                 continue
             try:
-                self._sock.send(self._encapsulate(packet))
+                self._send(self._encapsulate(packet))
             except PermissionError:
                 # Our own firewall keeps IGMP of this host from the other side, where that is not how groups are joined.
                 self.dropped["firewall_igmp" if packet[9:10] == bytes((ipv4.IGMP,)) else "firewall"] += 1
             except OSError as error:
                 self._count_error("send", error)
+
+    def _send(self, packet: bytes) -> None:
+        try:
+            self._sock.send(packet)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            self.dropped["unreachable"] += 1  # an ICMP error that waited to be read: nothing was sent
+            self._sock.send(packet)
 
     def _from_peer(self) -> None:
         for _ in range(_BATCH):

@@ -88,6 +88,9 @@ class RawGre(socket.socket):
         raise OSError(int(packet[5:]), "ICMP")
 
     def send(self, data: bytes, flags: int = 0, /) -> int:  # type: ignore[override]  # of the buffers, bytes are sent
+        if self.kernel.pending_error is not None:
+            pending, self.kernel.pending_error = self.kernel.pending_error, None
+            raise OSError(pending, os.strerror(pending))
         if self.kernel.refuses_sending is not None:
             raise OSError(self.kernel.refuses_sending, os.strerror(self.kernel.refuses_sending))
         self.kernel.sent.append((*self.ends, bytes(data)))
@@ -102,6 +105,7 @@ class FakeKernel:
     def __init__(self, *, uplink: bool = True) -> None:
         self.unsupported: set[str] = set()  # kinds of links that this kernel has no module for
         self.refuses_sending: int | None = None  # what sending GRE fails with
+        self.pending_error: int | None = None  # an ICMP error that the next sending returns, once
         self.sent: list[tuple[IPv4Address, IPv4Address, bytes]] = []  # GRE from and to, without the outer header
         self.on_send: Callable[[IPv4Address], None] | None = None  # is called with the far end of GRE that leaves
         self.sysctls = FakeSysctls()

@@ -149,6 +149,17 @@ async def test_errors_that_icmp_reports_are_counted_and_not_fatal(code: int, rea
         assert both.dropped == {reason: 1}
 
 
+@simulated
+async def test_an_icmp_error_that_waits_costs_no_packet() -> None:
+    async with ends() as both:
+        both.kernel.pending_error = errno.ENOPROTOOPT
+        assert len(await both.send(INNER)) == 1
+        assert both.dropped == {"unreachable": 1}
+        both.kernel.refuses_sending = errno.ECONNREFUSED
+        assert await both.send(INNER) == []
+        assert both.dropped == {"unreachable": 2, "send_econnrefused": 1}
+
+
 # What the far end sends, without the outer IP header, and by what name it is dropped; an empty name: not counted.
 HOSTILE = [
     (b"", "gre_short"),
