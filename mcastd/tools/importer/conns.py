@@ -37,6 +37,8 @@ _SAME: Final = {
     "mobike": ("no",),
     "fragmentation": ("yes",),
     "compress": ("no",),
+    "aggressive": ("no",),
+    "installpolicy": ("yes",),
     "closeaction": ("none", "restart"),
     "sendcert": ("always", "ifasked"),
 }
@@ -51,6 +53,7 @@ _WHY: Final = {
     "sourceip": "mcastd requests no virtual address",
     "ca": "see ca_certs",
     "aggressive": "mcastd uses main mode",
+    "authby": "strongSwan reads leftauth and rightauth instead",
 }
 """Why a setting is not imported."""
 

@@ -34,6 +34,10 @@ def drafts(paths: Sequence[Path], notes: Notes, local: Side | None = None) -> li
         form = _format(source, _Included(Notes()), 0)
         if form is None:
             raise refused(Value("", path, 1), f"not recognised; allowed: {', '.join(_SIGNS)}")
+        if form == "ipsec.conf" and "\r\n" in source[1]:
+            notes.add(
+                Value("", path, 1), "", "its lines end with CR LF, with which strongSwan refuses it: read without CR"
+            )
         given[form].append(source)
     conf = ipsecconf.parse(*_together(given["ipsec.conf"], notes))
     foreign = libreswan.sign(conf)
@@ -48,7 +52,10 @@ def drafts(paths: Sequence[Path], notes: Notes, local: Side | None = None) -> li
     found = swanctl.drafts(root, keys, notes)
     found += conns.drafts(conf, keys, notes, local, taken=[peer.name for peer in found])
     if not found:
-        raise refused(Value("", paths[0], 1), "no connection; allowed: an ipsec.conf or swanctl.conf with at least one")
+        error = refused(
+            Value("", paths[0], 1), "no connection; allowed: an ipsec.conf or swanctl.conf with at least one"
+        )
+        raise ConfigError((*error.problems, *notes.problems))
     numbers = {
         number for peer in found for child in peer.children if isinstance(number := child.keys.get("if_id"), int)
     }

@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from mcastd.config.proposal_words import in_strongswans_words
+from mcastd.config.proposals import by_kind
 from mcastd.config.strongswan_conf import Value
 from mcastd.tools.importer.draft import Notes
 from mcastd.tools.importer.ipsecconf import IpsecConf, Section
@@ -14,7 +16,7 @@ _SETTINGS: Final = """
     remote-peer-type modecfgpull leftxauthclient leftmodecfgclient
 """
 _ITS_OWN: Final = frozenset(_SETTINGS.split())
-_STRONGSWAN: Final = re.compile("charondebug=.*|keyexchange=ikev1|(?:ike|esp)=.*!", re.DOTALL)  # that it is not
+_STRONGSWAN: Final = re.compile("charondebug=.*|(?:ike|esp)=.*!", re.DOTALL)  # that it is not
 _IGNORED: Final = (
     "pfs",
     "overlapip",
@@ -37,41 +39,33 @@ _RENAMED: Final = {
 _WORDS: Final = {
     "auto": {"ondemand": "route", "keep": "add", "up": "start"},
     "dpdaction": {"restart_by_peer": "restart"},
-    "authby": {"rsa-sha1": "rsasig", "rsa-sha2": "rsasig"},
+    "authby": {"rsa-sha1": "rsasig", "rsa-sha2": "rsasig", "secret|rsasig": "secret"},
     "forceencaps": {"auto": "no"},
 }
 _VERSIONS: Final = {
     **dict.fromkeys(("no", "never"), "ikev1"),
     **dict.fromkeys(("yes", "insist", "propose"), "ikev2"),
 }
-_BITS: Final = {1: 768, 2: 1024, 5: 1536, 14: 2048, 15: 3072, 16: 4096, 17: 6144, 18: 8192}
-_ALGORITHMS: Final = {
-    **{f"dh{number}": f"modp{bits}" for number, bits in _BITS.items()},
-    "dh19": "ecp256",
-    "dh20": "ecp384",
-    "dh21": "ecp521",
-    "dh22": "modp1024s160",
-    "dh31": "curve25519",
-    "sha2": "sha256",
-    "sha2_256": "sha256",
-    "sha2_384": "sha384",
-    "sha2_512": "sha512",
-    "chacha20_poly1305": "chacha20poly1305",
-}
-_GCM: Final = re.compile(r"aes_?gcm(?:_[abc])?_?(128|192|256)?(?:_(?:128|16))?")
-_DEFAULT_GROUP: Final = re.compile(r"modp|ecp|curve")
+_WORDS_OF_PROPOSALS: Final = (
+    (re.compile(r"\bsha2\b(?![-_]\d)"), "sha256"),
+    (re.compile(r"(?<=[gc]cm)_[abc]\b|(?<=[gc]cm)_[abc](?=_)"), ""),
+    (re.compile(r"[-;+](?:null|none)\b"), ""),  # the integrity of an AEAD
+)
+_GROUP: Final = re.compile(r"-((?:modp|ecp|curve|x)\d\w*)")
 
 
 def sign(conf: IpsecConf) -> Value | None:
     """The first setting that only libreswan or Openswan knows; None for a file of strongSwan, whatever it has else."""
     settings = [item for one in (*conf.setup.values(), *conf.conns.values()) for item in one.settings.items()]
-    if any(_STRONGSWAN.fullmatch(f"{key}={value.text}") for key, value in settings):
+    certain = [(key, value) for key, value in settings if key in ("ike", "esp") and re.search("[;+]|_gcm", value.text)]
+    if not certain and any(_STRONGSWAN.fullmatch(f"{key}={value.text}") for key, value in settings):
         return None
-    for key, value in settings:
-        foreign = key.lower() in _ITS_OWN or (key in ("ike", "esp") and re.search("[;+]|_gcm", value.text))
-        if foreign or value.text in _WORDS.get(key, ()) or (key == "authby" and "|" in value.text):
-            return value._replace(text=key)
-    return None
+    signs = (
+        value._replace(text=key)
+        for key, value in settings
+        if key.lower() in _ITS_OWN or (key, value) in certain or value.text in _WORDS.get(key, ())
+    )
+    return next(signs, None)
 
 
 def translate(conf: IpsecConf, notes: Notes) -> None:
@@ -90,7 +84,7 @@ def _translated(section: Section) -> dict[str, Value]:
     for written, value in section.settings.items():
         key = _RENAMED.get(written.lower(), written.lower())
         text = _WORDS.get(key, {}).get(value.text, value.text)
-        if key in _IGNORED:
+        if key in _IGNORED or f"{key}={text}" == "keyexchange=ike":
             continue
         if key in ("ike", "esp"):
             text = ",".join(map(_proposal, filter(None, text.split(",")))) + "!"
@@ -101,23 +95,19 @@ def _translated(section: Section) -> dict[str, Value]:
         elif key in ("vti-interface", "ipsec-interface") and text != "no":
             key, text = "mark", section.settings.get("mark", value).text
         found[key] = value._replace(text=text)
+    found.setdefault("reauth", section.where._replace(text="no"))
     if "mark" in section.settings:
         found["mark"] = section.settings["mark"]
     pfs, ike, esp = section.settings.get("pfs"), found.get("ike"), found.get("esp")
-    if esp and ike and not (pfs and pfs.text == "no") and not _DEFAULT_GROUP.search(esp.text):
-        group = re.search(r"-((?:modp|ecp|curve)\w+)", ike.text)  # the group of phase 1 is the one for PFS
-        if group:
-            found["esp"] = esp._replace(text=",".join(f"{one}-{group[1]}" for one in esp.text[:-1].split(",")) + "!")
+    group = _GROUP.search(ike.text) if ike else None  # of phase 1, which is the one for PFS too
+    if esp and group and not _GROUP.search(esp.text) and not (pfs and pfs.text == "no"):
+        found["esp"] = esp._replace(text=",".join(f"{one}-{group[1]}" for one in esp.text[:-1].split(",")) + "!")
     return found
 
 
 def _proposal(text: str) -> str:
-    """``aes256-sha2;dh14`` as strongSwan writes it: ``aes256-sha256-modp2048``."""
-    words = [word for word in re.split(r"[-;+ ]", text.strip().rstrip("!").lower()) if word not in ("", "null")]
-    return "-".join(_word(word) for word in words)
-
-
-def _word(word: str) -> str:
-    if match := _GCM.fullmatch(word):
-        return f"aes{match[1] or 256}gcm16"
-    return _ALGORITHMS.get(word, word.replace("aes_", "aes") if word.startswith("aes_") else word)
+    """``aes256-sha2;dh14`` as strongSwan writes it, ``aes256-sha256-modp2048``; as it is where a word is unknown."""
+    plain = text.strip().rstrip("!").lower()
+    for pattern, word in _WORDS_OF_PROPOSALS:
+        plain = pattern.sub(word, plain)
+    return in_strongswans_words(plain, lambda word: "" not in by_kind(word)) or plain

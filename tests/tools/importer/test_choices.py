@@ -230,7 +230,7 @@ def test_libreswan_is_read_in_its_dialect_and_named_first(tmp_path: Path) -> Non
     [
         ("ike=aes256-sha1;modp1024", ("aes256-sha1-modp1024",)),
         ("ike=aes_gcm_c_128-sha2_512;dh19,aes128-md5-modp1536", ("aes128gcm16-sha512-ecp256", "aes128-md5-modp1536")),
-        ("ike=aes256-sha2_256+sha2_512;dh14+dh31", ("aes256-sha256-sha512-modp2048-curve25519",)),
+        ("ike=aes256-sha2_256+sha2_512;dh14+dh31", ("aes256-sha256-sha512-modp2048-x25519",)),
     ],
 )
 def test_proposals_of_libreswan(tmp_path: Path, written: str, proposal: tuple[str, ...]) -> None:
