@@ -46,12 +46,12 @@ def _read(path: Path, longest: int, forbidden: int, what: str, allowed: str) -> 
         with open(path, "rb", opener=_without_waiting) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise KeyFileError(f"{path} is not a regular file")
+                raise KeyFileError(f"{path} is not a regular file; allowed: a file")
             content = file.read(longest + 1)
     except OSError as error:
         if error.errno in SHORTAGES:
             raise HostError(f"{path}: {error.strerror}") from error
-        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
+        raise KeyFileError(f"{path} cannot be read: {error.strerror}; allowed: a readable file") from error
     mode = f"mode {found.st_mode & 0o777:04o}"
     if found.st_mode & forbidden:
         raise KeyFileError(f"{path} is {what} ({mode}); allowed: at most {allowed}")

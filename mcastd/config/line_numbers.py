@@ -53,12 +53,15 @@ def scan(text: str) -> LineNumbers:
     return LineNumbers(scanner.found)
 
 
-def last_key(text: str) -> KeyPath:
-    """The key that comes last in the beginning of a document, which may end within its value; ``()``: there is none."""
+def last_key(text: str, *, is_unfinished: bool = False) -> KeyPath:
+    """The key of the value with which the beginning of a document ends, or in which; ``()``: it ends elsewhere.
+
+    ``is_unfinished`` is that it ends in the value that was begun last, in whatever way.
+    """
     scanner = _Scanner(text)
     with suppress(_LostError, RecursionError):
         scanner.document()
-    return scanner.last
+    return scanner.last if is_unfinished or scanner.end in (None, len(text)) else ()
 
 
 class _LostError(Exception):
@@ -68,7 +71,8 @@ class _LostError(Exception):
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.found: dict[KeyPath, int] = {}
-        self.last: KeyPath = ()  # the key that was read last
+        self.last: KeyPath = ()  # the key that was read last, with an equals sign
+        self.end: int | None = 0  # where its value ends; None before it is read
         self._cursor = Cursor(text)
         self._last_index: dict[KeyPath, int] = {}  # of each array that has [[headers]]
 
@@ -108,8 +112,9 @@ class _Scanner:
             path = (*path, part)
             self.found.setdefault(path, line)
         self._take(_EQUALS)
-        self.last = path
+        self.last, self.end = path, None
         self._value(path)
+        self.last, self.end = path, self._cursor.at
 
     def _key(self) -> list[str]:
         self._take(_SPACE)

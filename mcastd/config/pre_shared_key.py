@@ -18,6 +18,8 @@ def pre_shared_key(path: Path) -> KeyFile:
     key = file.content.removesuffix(b"\n").removesuffix(b"\r")
     if not key:
         raise KeyFileError(f"{path} is empty; allowed: the pre-shared key on one line")
+    if not key.strip():
+        raise KeyFileError(f"{path} has only blanks; allowed: the pre-shared key on one line")
     if len(key) > LONGEST:
         raise KeyFileError(f"{path} is too long; allowed: a pre-shared key of at most {LONGEST} bytes")
     if b"\n" in key or b"\0" in key:

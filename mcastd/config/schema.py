@@ -89,7 +89,9 @@ def read_table(struct: type[S], value: object, report: Report, path: KeyPath, **
         else:
             values[key.field] = otherwise
             if key.default is NODEFAULT and not report.is_wrong(path):
-                report.wrong(where, f"it is missing from [{dotted(report.place(path).path)}]")
+                there = dotted(report.place(path).path)
+                allowed = f"{key.values.allowed}{key.values.hint}"
+                report.wrong(where, f"it is missing from [{there}]; allowed: {allowed}")
     return _nested(struct, values)
 
 

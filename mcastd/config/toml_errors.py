@@ -48,9 +48,9 @@ def _problem(path: str, text: str, reason: str) -> ConfigProblem:
         reason = f"{reason[: at.start()]}, column {column}"
         before = "\n".join([*lines[: row - 1], lines[row - 1][: column - 1]])
         is_header = _HEADER.match(lines[row - 1]) is not None and "=" not in lines[row - 1]
-        key = () if is_header else last_key(before)
+        key = () if is_header else last_key(before.rstrip(" \t"))
     else:  # something has no end: what began last
-        before, key, is_header, column = text, last_key(text), False, 0
+        before, key, is_header, column = text, last_key(text, is_unfinished=True), False, 0
         row = scan(text).line(key) if key and not _AGAIN.match(reason) else len(lines)
         reason = f"{reason[: at.start()]}, at the end of the file" if at else reason
     if match := _DECLARED.search(reason):

@@ -175,6 +175,8 @@ def _host(value: str) -> IPv4Address:
     address = _address(value)
     if address.is_multicast or address.is_unspecified or address.is_reserved:
         raise WrongValueError(f"{address} is no address of a host")
+    if address.is_loopback:
+        raise WrongValueError(f"{address} is a loopback address, which no other host reaches")
     return address
 
 

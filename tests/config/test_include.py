@@ -87,9 +87,8 @@ def test_an_error_is_where_the_table_is() -> None:
     wrong = group("239.1.2.0/30") + "\n" + group("239.1.2.9", 'sources = ["x"]')
     (found,) = complaints('["b.toml"]', group("239.1.1.1"), b=wrong)
     assert found.startswith('b.toml:7: groups[1].sources[0]: "x" is not an IPv4 address; allowed: ')
-    assert complaints('["b.toml"]', group("239.1.1.1"), b="[[groups]]") == [
-        "b.toml:1: groups[0].group: it is missing from [groups[0]]"
-    ]
+    (found,) = complaints('["b.toml"]', group("239.1.1.1"), b="[[groups]]")
+    assert found.startswith("b.toml:1: groups[0].group: it is missing from [groups[0]]; allowed: a multicast group")
     (found,) = complaints('["b.toml"]', group("239.1.1.1"), b=feed("b", "239.1.2.1") + "\nport = 0\n")
     assert found.startswith("b.toml:5: feeds[0].port: 0 is out of range; allowed: ")
 

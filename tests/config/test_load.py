@@ -314,6 +314,7 @@ group = "239.0.0.1"
         ["1", "peers.a.local_id"],
         ["1", "peers.a.remote_id"],
         ["1", "peers.a.psk_file"],
+        ["1", "peers.a.children"],
         ["2", "peers.a.local"],
         ["3", "peers.a.remote"],
         ["4", "peers.a.proposals[1]"],

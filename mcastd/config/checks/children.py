@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 from itertools import combinations
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mcastd.config.checks.host import refuse, takes_everything
-from mcastd.config.checks.peers import name_for_charon
+from mcastd.config.checks.peers import lifetime, name_for_charon
 from mcastd.config.model import Child, Config, Peer
+from mcastd.config.mtu import PATH_MTU, TCP_HEADER, largest_packet
+from mcastd.config.proposals import esp_of_proposal
 from mcastd.config.report import Report, Table
+from mcastd.net import ipv4
+
+_OF_ONE_SITE: Final = 8  # bits; shorter prefixes are more than the network of one side
 
 
 class Carrier(NamedTuple):
@@ -36,6 +41,9 @@ def check(config: Config, report: Report) -> None:
         if takes_everything(peer, child):
             refuse(at, child, "all that this host sends, also to its gateway,")
         _snat_inside_selectors(child, at)
+        _selectors_of_one_network(child, at)
+        _mss_fits(child, at)
+        lifetime(child.lifetime, at)
     _names_differ(found, report)
     for first, second in combinations(found, 2):
         _selectors_differ(first, second, report)
@@ -61,6 +69,20 @@ def _selectors_of_transport_mode(peer: Peer, child: Child, at: Table) -> None:
         if network != IPv4Network(end):
             text = f"{network} is not {key} of the peer; allowed: {end}/32, which is all that transport mode carries"
             at.refuse(f"{key}_ts", text, "mode", ("peers", peer.name, key))
+
+
+def _selectors_of_one_network(child: Child, at: Table) -> None:
+    if child.local_ts == child.remote_ts and child.local_ts.prefixlen >= _OF_ONE_SITE:
+        text = f"it is the same as local_ts, {child.local_ts}; allowed: the network of the other side"
+        at.refuse("remote_ts", text, "local_ts")
+
+
+def _mss_fits(child: Child, at: Table) -> None:
+    esps = [esp for proposal in child.proposals for esp in esp_of_proposal(proposal)]
+    largest = min((largest_packet(PATH_MTU, esp, mode=child.mode) for esp in esps), default=PATH_MTU)
+    fits = largest - ipv4.HEADER_LENGTH - TCP_HEADER
+    if child.mss is not None and child.mss > fits:
+        at.note("mss", f"{child.mss} does not fit a path of {PATH_MTU} bytes, where at most {fits} does", "proposals")
 
 
 def _snat_inside_selectors(child: Child, at: Table) -> None:

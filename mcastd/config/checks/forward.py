@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from mcastd.config.checks.groups import may_have_rp
 from mcastd.config.checks.names import interface_name
 from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import Config, Forward, Tunnel
@@ -66,6 +67,9 @@ def _static(forward: Forward, at: Table, tunnels: Mapping[str, Tunnel]) -> None:
             if pim is not None and any(group in ssm for ssm in pim.ssm_ranges):
                 text = f"{group} is SSM on {name} and has no source here; allowed: other groups, or [[groups]] with "
                 at.refuse(where, f"{text}sources", "from", ("tunnels", name, "pim", "ssm_ranges"))
+            elif pim is not None and not may_have_rp(group, pim):
+                text = f"no RP serves {group} on {name}; allowed: a group in the range of an RP, or bootstrap = true or"
+                at.refuse(where, f"{text} auto_rp = true", "from", ("tunnels", name, "pim"))
 
 
 def _times(forward: Forward, at: Table) -> None:

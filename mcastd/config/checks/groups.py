@@ -1,9 +1,10 @@
 """Rules for ``[[groups]]``."""
 
 from collections import Counter
+from ipaddress import IPv4Address
 
 from mcastd.config.line_numbers import KeyPath
-from mcastd.config.model import MAX_JOINS, SSM_RANGE, Config, Group, Pim
+from mcastd.config.model import MAX_JOINS, SSM_RANGE, Config, Group, Pim, Tunnel
 from mcastd.config.report import Report, Table, shown
 
 
@@ -16,6 +17,8 @@ def check(config: Config, report: Report) -> None:
         at, tunnel = report.table("groups", index), tunnels.get(group.tunnel)
         _joined_once(group, at, joined, report)
         _not_too_many(group, at, joins)
+        if tunnel is not None:
+            _sources_are_theirs(group, tunnel, at)
         if tunnel is None:
             names = ", ".join(sorted(tunnels)) or "none is defined"
             at.refuse("tunnel", f"there is no tunnel {shown(group.tunnel)}; allowed: {names}", ("tunnels",))
@@ -43,13 +46,26 @@ def _not_too_many(group: Group, at: Table, joins: Counter[str]) -> None:
         at.refuse("group", text, "tunnel", "sources")
 
 
+def _sources_are_theirs(group: Group, tunnel: Tunnel, at: Table) -> None:
+    own = {address.ip for address in tunnel.own_addresses}
+    for place, source in enumerate(group.sources):
+        if source in own:
+            text = f"{source} is our own address on {tunnel.name}; allowed: a sender behind the tunnel"
+            at.refuse(("sources", place), text, ("tunnels", tunnel.name))
+
+
 def _rp_of_every_source(group: Group, pim: Pim, at: Table, of_pim: Table) -> None:
     """A group without sources is outside the SSM ranges, and an RP serves it."""
     if any(group.group in ssm for ssm in pim.ssm_ranges):
         text = f"{group.group} is SSM and needs at least one source; allowed: sources = [...] with addresses"
         at.refuse("sources", text, "group", of_pim["ssm_ranges"])
-    elif not (pim.bootstrap or pim.auto_rp or any(group.group in groups for rp in pim.rp for groups in rp.groups)):
+    elif not may_have_rp(group.group, pim):
         text = f"no RP serves {group.group}; allowed: a group in the range of an RP, sources, or bootstrap = true or"
         involved = of_pim.keys("rp", "ssm_ranges", "bootstrap", "auto_rp")
         involved += [of_pim["rp", index, "groups"] for index in range(len(pim.rp))]
         at.refuse("group", f"{text} auto_rp = true", "tunnel", "sources", *involved)
+
+
+def may_have_rp(group: IPv4Address, pim: Pim) -> bool:
+    """Whether an RP of the file serves a group, or one that is learned may."""
+    return pim.bootstrap or pim.auto_rp or any(group in groups for rp in pim.rp for groups in rp.groups)

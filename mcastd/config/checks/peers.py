@@ -5,8 +5,11 @@ from typing import Final
 
 from mcastd.config.model import Config, Peer
 from mcastd.config.report import Report, Table, dotted, shown
+from mcastd.config.value_types import spell
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,62}")
+_SHORT: Final = 60.0
+"""Seconds; a shorter lifetime is probably a mistake in the unit."""
 _CERTIFICATES: Final = ("local_cert", "local_key", "ca_certs", "remote_cert")
 
 
@@ -18,6 +21,11 @@ def check(config: Config, report: Report) -> None:
         _ends_differ(peer, at)
         _credentials(peer, at)
         _retry_pauses(peer, at)
+        lifetime(peer.lifetime, at)
+        _identities(peer, at)
+        if not peer.children:
+            text = "it is missing, so that nothing is established"
+            at.refuse("children", f"{text}; allowed: at least one [{dotted((*at.path, 'children', 'NAME'))}]")
     _identities_differ(config.peers, report)
 
 
@@ -56,6 +64,20 @@ def _retry_pauses(peer: Peer, at: Table) -> None:
     if peer.retry_min > peer.retry_max:
         text = f"{peer.retry_min:g} s is more than retry_max, {peer.retry_max:g} s; allowed: at most that"
         at.refuse("retry_min", text, "retry_max")
+
+
+def lifetime(seconds: float, at: Table) -> None:
+    """Keys that are renewed every few seconds load both sides, and each renewal may fail."""
+    if seconds < _SHORT:
+        text = f"the keys are negotiated again every {spell(seconds)}; common are 1h to 24h"
+        at.note("lifetime", text)
+
+
+def _identities(peer: Peer, at: Table) -> None:
+    if peer.local_id == "%any":
+        at.note("local_id", f"%any stands for {peer.local}, which the other side does not know behind a NAT")
+    elif peer.local_id == peer.remote_id:
+        at.note("local_id", f"it is the same as remote_id, {shown(peer.remote_id)}", "remote_id")
 
 
 def _identities_differ(peers: tuple[Peer, ...], report: Report) -> None:

@@ -33,6 +33,7 @@ def check(config: Config, report: Report) -> None:
         _child_exists(tunnel, at, children)
         _own_addresses_differ(tunnel, at)
         _peer_address(tunnel, at)
+        _networks_avoid_the_ends(tunnel, at, carrier)
         _mtu_fits(tunnel, at, carrier, userspace=userspace)
         _route_table(tunnel, at)
         _routes_avoid_the_ends(tunnel, at, carrier)
@@ -84,6 +85,23 @@ def _peer_address(tunnel: Tunnel, at: Table) -> None:
     elif network.prefixlen < 31 and peer in (network.network_address, network.broadcast_address):
         text = f"{peer} is the network or broadcast address of {network}; allowed: an address between"
         at.refuse("peer_address", text, "address")
+
+
+def _networks_avoid_the_ends(tunnel: Tunnel, at: Table, carrier: Carrier | None) -> None:
+    """What carries the tunnel would be routed into it."""
+    ends: list[tuple[str, IPv4Address, KeyPath]] = [("remote", tunnel.remote, at["remote"])]
+    if carrier is not None:
+        peer = carrier.peer
+        ends.append((f"remote of peer {peer.name}", peer.remote, ("peers", peer.name, "remote")))
+    keys: list[KeyPath] = [("address",), *(("addresses", place) for place in range(len(tunnel.addresses)))]
+    for key, own in zip(keys, tunnel.own_addresses, strict=True):
+        for what, end, end_at in ends:
+            if own.network.prefixlen < 32 and end in own.network:
+                text = f"{own.network} contains {what}, {end}, to which the packets of the tunnel itself go"
+                at.refuse(key, f"{text}; allowed: another network", end_at)
+        if carrier is not None and own.ip == carrier.peer.local:
+            text = f"{own.ip} is local of peer {carrier.peer.name} already; allowed: an address of the tunnel's own"
+            at.refuse(key, text, ("peers", carrier.peer.name, "local"))
 
 
 def _mtu_fits(tunnel: Tunnel, at: Table, carrier: Carrier | None, *, userspace: bool) -> None:

@@ -1,0 +1,41 @@
+"""What may work, and is probably a mistake: accepted with a note."""
+
+from tests.config.wrong.children import more
+from tests.config.wrong.mistakes import wrong
+from tests.config.wrong.tunnels import second
+
+P, G, C, T, N = "peers.dc", "peers.dc.children.gre", "peers.dc.children.tcp", "tunnels.gre1", "tunnels.gre1.pim"
+
+NOTED = (
+    wrong(
+        f"{P}.proposals[0]", "modp1024: the Diffie-Hellman group has less than 2048 bits", '["aes256-sha256-modp1024"]'
+    ),
+    wrong(f"{P}.proposals[0]", "3des: its blocks of 64 bits", '["3des-sha256-modp2048"]'),
+    wrong(f"{P}.proposals[0]", "md5: MD5 has been broken", '["aes256-md5-modp2048"]'),
+    wrong(f"{G}.proposals[0]", "null: it encrypts nothing", '["null-sha256"]'),
+    wrong(f"{G}.proposals[0]", "des: DES has been broken", '["des-sha256"]'),
+    wrong(f"{G}.proposals[0]", "sha256 has no effect beside aes256gcm16", '["aes256gcm16-sha256"]'),
+    wrong(f"{G}.proposals[1]", "is there already", '["aes256gcm16", "aes256gcm16"]'),
+    wrong(f"{P}.lifetime", "negotiated again every 10s", "10"),
+    wrong(f"{G}.lifetime", "negotiated again every 4s", '"4s"'),
+    wrong(f"{P}.local_id", "%any stands for 10.1.1.246", '"%any"'),
+    wrong(f"{P}.local_id", "the same as remote_id", '"177.54.214.20"'),
+    wrong(f"{P}.psk_file", "looks like a line of ipsec.secrets", '"line.psk"'),
+    wrong(f"{P}.psk_file", "the quotes around the key", '"quoted.psk"'),
+    wrong(f"{P}.psk_file", "blanks at the ends", '"blanks.psk"'),
+    wrong(f"{C}.mss", "1460 does not fit", "1460"),
+    wrong(f"{C}.local_ts", "its host bits are cut off", '"10.45.8.17/28"'),
+    wrong(
+        f"{P}.children.more", "overlap those of gre", also=more(local_ts='"10.44.0.0/16"', remote_ts='"10.44.7.0/24"')
+    ),
+    wrong(T, "GRE is not encrypted", also={f"{T}.child": None}),
+    wrong(f"{N}.neighbor", "is outside 10.44.4.4/30", '"10.44.4.99"'),
+    wrong(f"{N}.accept_neighbors[0]", "is outside 10.44.4.4/30", '["10.9.0.0/24"]', {f"{N}.neighbor": None}),
+    wrong(f"{N}.hello_holdtime", "drops us if one Hello is lost", '"40s"'),
+    wrong("metrics.listen", "there is no password", '"10.1.1.246:9464"'),
+    wrong(
+        "tunnels.gre2",
+        "GRE is not encrypted",
+        also={key: value for key, value in second().items() if not key.endswith("gre2.child")},
+    ),
+)
