@@ -21,6 +21,7 @@ COMMANDS = {
     "status": "show peers and SAs, tunnels, keepalives, PIM neighbours and groups",
     "streams": "show what the kernel has counted of each stream",
     "listen": "join a group as an application does, and show what one gets",
+    "bench": "send a burst through this host's kernel, and show what each stage loses",
     "join": "join a group until mcastd leave, or until mcastd stops",
     "leave": "leave a group that was joined with mcastd join",
     "doctor": "check the path hop by hop and name the first that is broken",

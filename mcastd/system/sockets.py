@@ -12,7 +12,7 @@ from mcastd.net.bpf import INSTRUCTION, Program
 SO_ATTACH_FILTER = 26
 SO_RCVBUFFORCE = 33
 _SO_MEMINFO = 55
-_MEMORY = struct.Struct("=9I")  # SK_MEMINFO_*; the last one is what was dropped
+_MEMORY = struct.Struct("=9I")  # SK_MEMINFO_*: the first one is what waits, the last one what was dropped
 ETH_P_IP = 0x0800
 _ETH_P_ALL = 0x0003
 
@@ -42,6 +42,12 @@ def configuring(family: int, kind: int, protocol: int) -> Iterator[socket.socket
 def dropped(sock: socket.socket) -> int:
     """The packets for which a socket had no room since it was opened, also by a previous process."""
     count: int = _MEMORY.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMORY.size))[-1]
+    return count
+
+
+def queued(sock: socket.socket) -> int:
+    """The bytes of packets that wait in a socket's receive buffer, as the kernel accounts for them."""
+    count: int = _MEMORY.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMORY.size))[0]
     return count
 
 
