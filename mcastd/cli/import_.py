@@ -19,6 +19,7 @@ from typing import Final
 from mcastd.cli.output import PUBLIC, SECRET, write_new
 from mcastd.config.load import loads
 from mcastd.errors import ConfigError
+from mcastd.system import own_networks
 from mcastd.tools.importer.draft import Notes, PeerDraft
 from mcastd.tools.importer.files import drafts
 from mcastd.tools.importer.write import toml
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, convert and write; returns the exit code."""
     notes = Notes()
-    peers = drafts(arguments.files, notes, arguments.local)
+    peers = drafts(arguments.files, notes, arguments.local, own_networks.read().addresses)
     text = toml(peers, notes.problems)
     if arguments.output is None:
         print(text, end="")

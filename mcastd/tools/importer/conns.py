@@ -1,7 +1,7 @@
 """Conns of an ``ipsec.conf`` to drafts of peers; those that differ only in their CHILD_SA become one peer. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Literal
@@ -59,15 +59,21 @@ _WHY: Final = {
 
 
 def drafts(
-    conf: IpsecConf, secrets: Secrets, notes: Notes, local: Side | None = None, taken: Iterable[str] = ()
+    conf: IpsecConf,
+    secrets: Secrets,
+    notes: Notes,
+    local: Side | None = None,
+    taken: Iterable[str] = (),
+    own: Container[IPv4Address] = (),
 ) -> list[PeerDraft]:
     """A peer for each group of conns that are loaded and agree in everything but the CHILD_SA.
 
-    ``local`` says which side is ours; None: determined for each conn. ``taken`` are names that other peers have.
+    ``local`` says which side is ours; None: determined for each conn. ``taken`` are names that other peers have;
+    ``own`` are addresses of this host.
     """
     found: list[PeerDraft] = []
     for name in _loaded(conf, notes):
-        conn = _Conn(name, conf, notes, local)
+        conn = _Conn(name, conf, notes, local, own)
         peer = conn.peer(secrets)
         if peer is None:
             continue
@@ -117,11 +123,18 @@ def _note_other_sections(conf: IpsecConf, notes: Notes) -> None:
                 notes.add(setting, key, text)
 
 
-def _local_side(settings: Mapping[str, Value], notes: Notes) -> Side:
-    """Our side: the one with a private address if the other has a public one or none is known; else the left one."""
+def _local_side(settings: Mapping[str, Value], notes: Notes, own: Container[IPv4Address]) -> Side:
+    """Our side: the right one if this host has its address, as for charon; else the left one if the host has that.
+
+    On another host: the one with a private address if the other has a public one or none is known; else the left one.
+    """
     left, right = (settings[side].text if side in settings else "%any" for side in _SIDES)
     unknown = {word for word in (left, right) if not is_address(word) and word.startswith("%")}
-    if right in unknown and left not in unknown:
+    if is_address(right) and IPv4Address(right) in own:
+        swapped = True
+    elif is_address(left) and IPv4Address(left) in own:
+        swapped = False
+    elif right in unknown and left not in unknown:
         swapped = right == "%defaultroute"
     else:
         swapped = all(map(is_address, (left, right))) and IPv4Address(left).is_global and IPv4Address(right).is_private
@@ -133,12 +146,14 @@ def _local_side(settings: Mapping[str, Value], notes: Notes) -> Side:
 class _Conn(Settings):
     """One conn, seen from our side."""
 
-    def __init__(self, name: str, conf: IpsecConf, notes: Notes, local: Side | None) -> None:
+    def __init__(
+        self, name: str, conf: IpsecConf, notes: Notes, local: Side | None, own: Container[IPv4Address]
+    ) -> None:
         values = conf.effective(name)
         super().__init__(values, notes, conf.conns[name].where)
         self._name = name
         self._base = next((also.text for also in conf.conns[name].also), None)  # the conn that it inherits from
-        self._ours: Side = local or _local_side(values, notes)
+        self._ours: Side = local or _local_side(values, notes, own)
         self._theirs: Side = "right" if self._ours == "left" else "left"
 
     def peer(self, secrets: Secrets) -> PeerDraft | None:

@@ -1,8 +1,9 @@
 """Reads the files to import and recognises their formats. All of one format are one configuration."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from glob import glob
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Literal
 
@@ -26,8 +27,13 @@ _SIGNS: Final[dict[Format, re.Pattern[str]]] = {
 _INCLUDE: Final = re.compile(r'^[ \t]*include[ \t]+"?([^\s"]+)', re.MULTILINE)
 
 
-def drafts(paths: Sequence[Path], notes: Notes, local: Side | None = None) -> list[PeerDraft]:
-    """The peers of all files. Raises ConfigError for a file in no known format, and if there is no connection."""
+def drafts(
+    paths: Sequence[Path], notes: Notes, local: Side | None = None, own: Container[IPv4Address] = ()
+) -> list[PeerDraft]:
+    """The peers of all files; ``own`` are addresses of this host.
+
+    Raises ConfigError for a file in no known format, and if there is no connection.
+    """
     given: dict[Format, list[Source]] = {name: [] for name in _SIGNS}
     for path in paths:
         source = path, _read(path)
@@ -50,7 +56,7 @@ def drafts(paths: Sequence[Path], notes: Notes, local: Side | None = None) -> li
     root = strongswan_conf.parse(*_together(given["swanctl.conf"], notes))
     keys = keys.after(swanctl.secrets(root, notes))
     found = swanctl.drafts(root, keys, notes)
-    found += conns.drafts(conf, keys, notes, local, taken=[peer.name for peer in found])
+    found += conns.drafts(conf, keys, notes, local, [peer.name for peer in found], own)
     if not found:
         error = refused(
             Value("", paths[0], 1), "no connection; allowed: an ipsec.conf or swanctl.conf with at least one"

@@ -100,14 +100,14 @@ class _Reader:
         if not separator or kind is None:
             return "no colon with blanks on both sides" if not separator else "no type of secret after the colon"
         word = kind[1].upper() if self._libreswan else kind[1]
-        if word in _OTHERS:
-            self._notes.add(where, "", "secrets of this type are not imported")
-            return None
-        if word not in ("PSK", *_KEY_FILES):
+        if word not in ("PSK", *_KEY_FILES, *_OTHERS):
             return f"no type of secret that is known; allowed: PSK, {', '.join((*_KEY_FILES, *_OTHERS))}"
         secret = _SECRET.match(rest, kind.end())
         if secret is None:
             return "the secret is missing, or its quotes are not closed"
+        if word in _OTHERS:
+            self._notes.add(where, "", "secrets of this type are not imported")
+            return None
         text = next(group for group in secret.groups() if group is not None)
         if word != "PSK":
             self.key_files.append(where._replace(text=text))

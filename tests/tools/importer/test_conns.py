@@ -1,3 +1,4 @@
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,13 @@ def test_which_side_is_ours(left: str, right: str, local: str | None) -> None:
         assert peer.keys["local"] == local
         ours = "10.1.0.0/16" if local == left else "10.2.0.0/16"
         assert peer.children[0].keys["local_ts"] == ours
+
+
+def test_a_side_with_an_address_of_this_host_is_ours() -> None:
+    text = conn(f"left=10.1.1.246\nright=10.9.9.9\n{STRICT}")
+    for here, local in (("10.9.9.9", "10.9.9.9"), ("10.1.1.246", "10.1.1.246"), ("10.3.3.3", "10.1.1.246")):
+        (peer,) = drafts(parse(text, FILE), Secrets(), Notes(), own={IPv4Address(here)})
+        assert peer.keys["local"] == local
 
 
 def test_the_sides_can_be_told() -> None:

@@ -64,6 +64,7 @@ def test_keys(text: str, key: bytes) -> None:
         "10.0.0.1 : PSK",
         "10.0.0.1 : PSK # nothing",
         '10.0.0.1 : PSK "open',
+        '10.0.0.1 : EAP "open',
         "10.0.0.1 : PSKS secret",
         '10.0.0.1 PSK "very secret"',
     ],
