@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from mcastd.errors import DecodeError
 from mcastd.net import nfnetlink
+from mcastd.net.netlink import attribute
 from mcastd.net.nfnetlink import Element
+from tests.calls import calls
 
 CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus" / "nfnetlink"
 
@@ -53,6 +55,38 @@ def test_an_error_is_the_kernel_s_errno() -> None:
 def test_elements_without_a_counter_are_left_out() -> None:
     messages = nfnetlink.part(answer("no-counter")).messages
     assert [list(nfnetlink.elements(message)) for message in messages] == [[] for _ in messages]
+
+
+def written(one: Element, unusual: str) -> bytes:
+    """An element as a kernel writes it, or with what another one might write besides, or leave out."""
+    packets, size = (struct.pack(">Q", number) for number in (one.packets, one.size))
+    counts = [attribute(1, size), attribute(2, packets)]
+    counter = attribute(1, b"counter\0") + attribute(2, b"".join(counts[::-1] if unusual == "order" else counts))
+    more = attribute(4, struct.pack(">Q", 172_800_000)) if unusual == "timeout" else b""
+    expires = attribute(5, struct.pack(">Q", round(one.expires_in * 1000)))
+    return attribute(1, attribute(1, attribute(1, one.key)) + attribute(7, counter) + more + expires)
+
+
+ELEMENTS = st.tuples(
+    st.builds(
+        Element,
+        st.sampled_from([28, 44]).flatmap(lambda size: st.binary(min_size=size, max_size=size)),
+        st.integers(0, 2**64 - 1), st.integers(0, 172_800_000).map(lambda ms: ms / 1000.0), st.integers(0, 2**64 - 1),
+    ),
+    st.sampled_from(["", "", "", "order", "timeout"]),
+)  # fmt: skip
+
+
+@given(st.lists(ELEMENTS, max_size=6))
+def test_elements_are_read_whatever_form_those_before_have(found: list[tuple[Element, str]]) -> None:
+    message = attribute(1, b"table\0") + attribute(3, b"".join(written(*one) for one in found))
+    assert list(nfnetlink.elements(message)) == [one for one, _ in found]
+
+
+def test_elements_in_the_kernel_s_usual_form_are_read_at_once() -> None:
+    messages = nfnetlink.part(answer("elements")).messages
+    found = calls(lambda: [list(nfnetlink.elements(message)) for message in messages])
+    assert found < 100  # of 3 elements; 145 by attributes
 
 
 @given(st.binary(max_size=300) | st.sampled_from([answer(path.name) for path in CORPUS.iterdir()]), st.data())
