@@ -74,8 +74,10 @@ class Commands:
         group = _address(arguments["group"]) if arguments.get("group") else None
         if not isinstance(seconds, int | float | None):
             raise ControlRefused("since is a number of seconds")
+        if not isinstance(history := arguments.get("history") or 0.0, int | float):
+            raise ControlRefused("history is a number of seconds")
         measured = await self._agents.meter.read(group)
-        report, parts = await streams.report(group, seconds, measured)
+        report, parts = await streams.report(group, seconds, measured, history=history)
         pairs = tuple(measured.pairs(group))
         report = replace(report, not_measured=self._agents.meter.status(time.monotonic()), pairs=pairs)
         encoded = []

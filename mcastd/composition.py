@@ -64,8 +64,7 @@ class Composition:
 
         ``directory`` is where the ledger is, if not where the configuration says.
         """
-        ledger = system.ledger((directory or config.daemon.runtime_dir) / "ledger.json")
-        self.ledger = ledger
+        self.ledger = ledger = system.ledger((directory or config.daemon.runtime_dir) / "ledger.json")
         for warning in ledger.warnings:
             log.warning("ledger_damaged", problem=warning)
         self.own_problems: Callable[[], Iterable[Problem]] = tuple  # those of the process
@@ -386,6 +385,7 @@ class Composition:
             wanted_since=partial(self.wanted.since_any, [tunnel.name for tunnel in self.config.tunnels]),
             sas=self.ipsec.sas,
             lost=self.tunnels.lost,
+            numbers=self.meter.numbers,
             arrivals=self.streams.arrivals(),
             decrypted=self.streams.decrypted(),
             has_arrived=self.streams.has_arrived if self.streams.is_counting else None,

@@ -3,7 +3,7 @@
 Addresses are text. Ages and periods are seconds.
 """
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from mcastd.status import ArrivalState
 
@@ -58,6 +58,19 @@ class StreamMeasure(Struct, frozen=True, kw_only=True):
     numbers: StreamNumbers | None = None
 
 
+class StreamHistory(Struct, frozen=True, kw_only=True):
+    """What a stream carried in each second, the oldest first; the last one ended at the report's ``history_until``.
+
+    Packets, bytes with the IP header, and sequence numbers that were left out and did not come later: of messages where
+    the format counts those, and none at all (empty) where there are no sequence numbers. None: not known, since it
+    was not read in time, or before the stream was recorded.
+    """
+
+    packets: tuple[int | None, ...]
+    bytes: tuple[int | None, ...]
+    missing: tuple[int | None, ...] = ()
+
+
 class StreamCount(Struct, frozen=True, kw_only=True):
     """What was counted of one stream; its packets and bytes are those of the report's ``period``.
 
@@ -68,7 +81,7 @@ class StreamCount(Struct, frozen=True, kw_only=True):
     ``rate`` is packets a second: of the last seconds or, where a period was asked for, of that; None if not known yet.
     ``age`` is since when it has been seen; None: since before mcastd started. Bytes include the IP header. ``feed`` is
     the name of its ``[[feeds]]``. ``dropped`` are packets that this host dropped, of those for the destination to which
-    most are missing.
+    most are missing. ``history`` is there where it was asked for and the stream is recorded.
     """
 
     tunnel: str
@@ -87,6 +100,7 @@ class StreamCount(Struct, frozen=True, kw_only=True):
     destinations: tuple[DestinationCount, ...] = ()
     fragments: int = 0
     measured: tuple[StreamMeasure, ...] = ()
+    history: StreamHistory | UnsetType = UNSET
 
     @property
     def numbers(self) -> tuple[StreamNumbers, ...]:
@@ -160,7 +174,7 @@ class StreamsReport(Struct, frozen=True, kw_only=True):
     again. ``period`` is for how many seconds the packets and bytes are given. ``problem`` is why none are counted,
     ``not_measured`` why gaps, bursts and sequence numbers are not. Of one group, ``losses`` are where this host lost
     packets within ``losses_period`` seconds, in the order of the path, and ``sockets`` those that are bound to its
-    ports.
+    ports. ``not_recorded`` is how many streams have no history, since there are too many.
     """
 
     schema: int = 1
@@ -168,6 +182,8 @@ class StreamsReport(Struct, frozen=True, kw_only=True):
     period: float | None = None
     problem: str | None = None
     not_measured: str | None = None
+    not_recorded: int = 0
+    history_until: str | None = None
     losses: tuple[LossStatus, ...] = ()
     losses_period: float | None = None
     sockets: tuple[SocketStatus, ...] = ()

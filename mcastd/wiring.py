@@ -45,7 +45,16 @@ from mcastd.membership import GroupSource
 from mcastd.meter.desired import MeterDesired
 from mcastd.net.xfrm import Sa
 from mcastd.pim.settings import PimDesired, PimInterface
-from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival, no_sas, no_stream, nothing_lost
+from mcastd.streams.desired import (
+    ChildArrival,
+    Numbers,
+    StreamsDesired,
+    TunnelArrival,
+    no_numbers,
+    no_sas,
+    no_stream,
+    nothing_lost,
+)
 from mcastd.streams.feeds import WantedSince, never_wanted
 from mcastd.tunnel.desired import LinkView, TunnelsDesired
 from mcastd.tunnel.mtu import Carrier
@@ -80,6 +89,7 @@ class Up(msgspec.Struct, frozen=True):
     sas: Callable[[], Mapping[str, Sa]] = no_sas
     # What GRE in user space has dropped, by the name of a counter.
     lost: Callable[[], Mapping[str, int]] = nothing_lost
+    numbers: Numbers = no_numbers
     # By the tunnel's name, those that exist.
     links: Mapping[str, LinkView] = msgspec.field(default_factory=dict)
     # By the tunnel's name, how often the CHILD_SA of a dead path was to be established again.
@@ -262,7 +272,8 @@ def streams(inputs: Inputs) -> StreamsDesired:
     """What is counted, and what is expected to arrive."""
     up = inputs.up
     children = {name: view.up_count for name, view in up.children.items() if view.up}
-    return StreamsDesired(inputs.config, children, up.joins, up.is_joined, up.wanted_since, up.sas, up.lost)
+    known = up.is_joined, up.wanted_since, up.sas, up.lost, up.numbers
+    return StreamsDesired(inputs.config, children, up.joins, *known)
 
 
 def meter(inputs: Inputs) -> MeterDesired:

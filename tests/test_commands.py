@@ -82,7 +82,7 @@ class FakeAgents:
         self.resets += 1
 
     async def report(
-        self, group: IPv4Address | None, seconds: float | None, measured: Measured
+        self, group: IPv4Address | None, seconds: float | None, measured: Measured, *, history: float
     ) -> tuple[StreamsReport, list[list[StreamCount]]]:
         one = StreamCount(
             tunnel="gre1", source=str(SOURCE), group=str(group), port=1, state="silent", packets=1, bytes=2,
@@ -257,3 +257,5 @@ def test_streams_are_encoded_in_parts_and_are_one_report(make: Callable[..., Ben
     assert bench.agents.resets == 2  # what is counted, and what is measured
     with pytest.raises(ControlRefused, match="since is a number of seconds"):
         bench.ask("streams", since="10m")
+    with pytest.raises(ControlRefused, match="history is a number of seconds"):
+        bench.ask("streams", history="10m")

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 from math import inf
@@ -18,7 +18,7 @@ from mcastd.meter.maps import MAX_STREAMS
 from mcastd.meter.packet import PairAt, decode, decode_feed_key, decode_key, encode_feed, feed_key, pair_group
 from mcastd.meter.pair_program import PAIRS, pair_program
 from mcastd.meter.program import FEEDS, PROGRAMS, STREAMS, TOTALS, program
-from mcastd.meter.report import Measured
+from mcastd.meter.report import Measured, numbered
 from mcastd.net import ebpf
 from mcastd.net.ebpf import MapKind
 from mcastd.problems import Problem
@@ -166,6 +166,20 @@ class MeterAgent:
                 await asyncio.sleep(0)
         except HostError as error:
             self._set_problem(str(error))
+        return found
+
+    async def numbers(self) -> Mapping[tuple[str, bytes, bytes, int], tuple[int, int]]:
+        """How many sequence numbers came and how many did not, by tunnel, source, group and port."""
+        found = dict[tuple[str, bytes, bytes, int], tuple[int, int]]()
+        if self._program is None or not self._feeds:
+            return found
+        links = {index: name for name, index in self._attached.items()}
+        with suppress(HostError):  # it is read again for what is shown
+            for part in self._elements():
+                for key, seen, lost in numbered(part, links):
+                    before = found.get(key, (0, 0))  # of another unit
+                    found[key] = before[0] + seen, before[1] + lost
+                await asyncio.sleep(0)
         return found
 
     async def reset(self) -> None:

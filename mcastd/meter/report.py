@@ -1,5 +1,6 @@
 """What the meter knows of a stream, as status shows it. Pure."""
 
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 
@@ -7,9 +8,10 @@ from msgspec.structs import replace
 
 from mcastd.config.model import Feed
 from mcastd.config.value_types import GroupPort
-from mcastd.meter.packet import KEY, Numbers, PairRecord, StreamRecord, decode, decode_pair, decode_pair_key
+from mcastd.meter.packet import KEY, At, Numbers, PairRecord, StreamRecord, decode, decode_pair, decode_pair_key
 from mcastd.stream_status import PairCount, StreamCount, StreamMeasure, StreamNumbers
 
+_NUMBERED = struct.Struct(f"={At.BEGUN}xQ{At.NUMBERS - At.BEGUN - 8}xQQ")  # state of the numbers, came, did not
 _FRAGMENTS = 0  # the port under which they are counted
 
 
@@ -63,6 +65,17 @@ class Measured:
     def _of(self, index: int, one: StreamCount, port: int) -> Mapping[int, bytes]:
         source, group = IPv4Address(one.source), IPv4Address(one.group)
         return self._found.get(KEY.pack(index, source.packed, group.packed, port, 0)[:-2], {})
+
+
+def numbered(
+    elements: Iterable[tuple[bytes, bytes]], links: Mapping[int, str]
+) -> Iterator[tuple[tuple[str, bytes, bytes, int], int, int]]:
+    """How many sequence numbers of a stream (tunnel, source, group, port) came, and how many did not: for each unit."""
+    for key, value in elements:
+        begun, seen, lost = _NUMBERED.unpack_from(value)
+        index, source, group, port, _ = KEY.unpack(key)
+        if begun and index in links:
+            yield (links[index], source, group, port), seen, lost
 
 
 def pair_count(name: str, a: str, b: str, unit: int, record: PairRecord) -> PairCount:

@@ -24,6 +24,7 @@ from mcastd.streams import losses, table
 from mcastd.streams.desired import ChildArrival, StreamsDesired, StreamsSnapshot, TunnelArrival
 from mcastd.streams.esp import EspLosses
 from mcastd.streams.monitor import Monitor
+from mcastd.streams.recorder import Recorder
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.nft_table import Nftables, NftTable
@@ -31,9 +32,11 @@ from mcastd.system.wake import Wake
 
 _LINES: Final = (0.2, 30.0)  # log lines a second on what arrives, and at once: hundreds of feeds may end together
 _PERIOD: Final = 1.0  # seconds between two readings of the named counters
+_EARLY: Final = 0.1  # seconds before a full second that are still taken for it: timers may be early
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the table without a notification
 _RETRY_PERIOD: Final = 5.0  # seconds to the next attempt after a failure
 _PORTS: Final = 16  # of one group, whose sockets are looked at
+_RECORDED: Final = 10_000  # streams at most that are read each second
 _UNREAD: Final = 3.0  # seconds without a successful reading after which nothing is counted
 
 
@@ -91,6 +94,7 @@ class StreamsAgent:
             table.NAME, nftables=nftables, ledger=ledger, log=log, wake=self.wake, repaired=history.repaired
         )
         self._monitor = Monitor()
+        self._recorder = Recorder(self._monitor.is_known, self._monitor.is_named)
         self._esp = EspLosses()  # what was lost of each CHILD_SA
         self._reading = asyncio.Lock()  # one reading of the streams at a time
         self._missing: str | None = None  # why there is no table
@@ -106,8 +110,11 @@ class StreamsAgent:
         """Set what is counted and what is expected to arrive; other joins alone do not concern the table."""
         if desired.config != self._desired.config or not self._is_configured:
             self.wake.set()
+        has_changed = desired.config is not self._desired.config
         self._desired, self._is_configured = desired, True
         self._monitor.configure(desired, time.monotonic())
+        if has_changed:
+            self._recorder.renamed()
 
     async def settled(self) -> None:
         """Return when the loop has acted on the last configure, or has failed."""
@@ -140,6 +147,7 @@ class StreamsAgent:
                 raise HostError(f"streams are not counted: {self._problem}")
             await self._nft.transaction(table.reset())
             self._monitor.reset(time.monotonic())
+            self._recorder.reset()
 
     async def report(
         self,
@@ -148,11 +156,13 @@ class StreamsAgent:
         measured: Callable[[Iterable[StreamCount]], Iterable[StreamCount]] = iter,
         *,
         compare: bool = True,
+        history: float = 0.0,
     ) -> tuple[StreamsReport, Iterator[list[StreamCount]]]:
         """What was counted, of one group or of all, since counting began or in the last ``seconds``.
 
         The streams are beside the report, in parts, between which other work may have a turn; ``measured`` adds to them
-        what was measured of them. Without ``compare`` what was passed on is as of some seconds ago.
+        what was measured of them. Without ``compare`` what was passed on is as of some seconds ago. ``history``
+        is for how many seconds what each stream carried in each of them is added.
         """
         self._monitor.ask(compare=compare)
         await self._count()
@@ -162,9 +172,16 @@ class StreamsAgent:
         now = time.monotonic()
         since = None if seconds is None else now - seconds
         covered = begin if since is None else self._monitor.covered(since, begin)
-        text = (datetime.now(UTC) - timedelta(seconds=now - begin)).isoformat(timespec="seconds")
-        report = StreamsReport(counting_since=text.replace("+00:00", "Z"), period=now - covered, problem=self._problem)
-        parts = (list(measured(part)) for part in self._monitor.counts(group, since, begin, now))
+        window = self._recorder.window(history, now)
+        report = StreamsReport(
+            counting_since=_utc(now - begin, "seconds"),
+            period=now - covered,
+            problem=self._problem,
+            not_recorded=self._recorder.refused if self._is_recording else self._monitor.count,
+            history_until=_utc(now - window.end, "milliseconds") if history else None,
+        )
+        counted = (measured(part) for part in self._monitor.counts(group, since, begin, now))
+        parts = (list(map(window.add, part) if history else part) for part in counted)
         if group is None:
             return report, parts
         counts = list[list[StreamCount]]()
@@ -258,18 +275,19 @@ class StreamsAgent:
         self._on_change()
 
     async def _read(self) -> None:
+        """Read right after each full second, and at most once within it."""
         while True:
-            await asyncio.sleep(_PERIOD)
-            await self._count()
+            await asyncio.sleep(_PERIOD + _EARLY - (time.monotonic() + _EARLY) % _PERIOD)
+            await self._count(is_full_second=True)
 
-    async def _count(self) -> None:
-        """Read the named counters and, if they ask for it, the streams."""
+    async def _count(self, *, is_full_second: bool = False) -> None:
+        """Read the named counters and, if they ask for it or it is a full second, the streams."""
         async with self._reading:
             tunnels = [tunnel.name for tunnel in self._desired.config.tunnels]
             missing = None if self._table.in_place else self._missing
             try:
                 if tunnels and self._table.in_place:
-                    await self._count_table()
+                    await self._count_table(is_full_second=is_full_second)
                 elif missing is not None:
                     self._monitor.received(await self._counters.received(tunnels), time.monotonic())
                 self._read_at = time.monotonic()
@@ -279,7 +297,12 @@ class StreamsAgent:
                     self._set_problem(missing or str(error))
         self._update()
 
-    async def _count_table(self) -> None:
+    @property
+    def _is_recording(self) -> bool:
+        """Whether there are not too many streams to read them each second."""
+        return self._monitor.count <= _RECORDED
+
+    async def _count_table(self, *, is_full_second: bool) -> None:
         counted = await self._counters.counters(table.NAME)
         asks = self._monitor.counted(counted, time.monotonic())
         # A file of one line for each join: read only when that may explain something.
@@ -287,8 +310,22 @@ class StreamsAgent:
         joined = await self._memberships() if undelivered else {}
         self._monitor.joined({name: joined.get(name, ()) for name in undelivered}, time.monotonic())
         await self._read_esp()
+        is_full_second &= self._is_recording
+        if is_full_second:
+            self._recorder.begin(time.monotonic())
+            await self._look_at(table.SET, self._take if asks else self._record)
+            for key, (seen, lost) in (await self._desired.numbers()).items():
+                self._recorder.numbered(table.element_key(*key), seen, lost)
+            self._recorder.end(time.monotonic())
         if asks:
-            await self._look()
+            await self._look(is_read=is_full_second)
+
+    def _record(self, element: Element, _now: float) -> None:
+        self._recorder.take(element.key, element.packets, element.size, table.TIMEOUT - element.expires_in)
+
+    def _take(self, element: Element, now: float) -> None:
+        self._record(element, now)
+        self._monitor.stream(element, now)
 
     async def _read_esp(self) -> None:
         """Read every SA each second: after a rekeying the old one is there for some seconds only."""
@@ -299,8 +336,10 @@ class StreamsAgent:
             async for sa, one in found:
                 self._esp.take(sa, one)
 
-    async def _look(self) -> None:
-        await self._look_at(table.SET, self._monitor.stream)
+    async def _look(self, *, is_read: bool) -> None:
+        """Work the streams off, which have been read already, or are read now."""
+        if not is_read:
+            await self._look_at(table.SET, self._monitor.stream)
         if self._monitor.begin_to_compare(time.monotonic()):
             await self._look_at(table.ACCEPTED, self._monitor.passed_on)
             if self._desired.config.forward:
@@ -346,3 +385,8 @@ class StreamsAgent:
                 if key not in problems and self._may_log(now):
                     self._log.info("arrival_resumed", code=one.code, subject=one.subject)
             self._on_change()
+
+
+def _utc(ago: float, precision: str) -> str:
+    """A time some seconds ago, as RFC 3339 has it."""
+    return (datetime.now(UTC) - timedelta(seconds=ago)).isoformat(timespec=precision).replace("+00:00", "Z")

@@ -9,8 +9,9 @@ from collections import deque
 from typing import Final
 
 from mcastd.streams.desired import ChildArrival
+from mcastd.streams.stream import JITTER
 
-_QUIET: Final = 3.0  # seconds
+_QUIET: Final = 3.0 - JITTER  # seconds
 _SILENT: Final = 40.0  # seconds without a packet that are a problem: longer than the period of Hellos (RFC 7761)
 _GAP: Final = 5.0  # seconds without a packet after which the next one ends a gap
 _GAPS: Final = 2.2  # times the longest of the last three gaps are a problem at the earliest

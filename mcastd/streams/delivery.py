@@ -7,7 +7,7 @@ no socket has joined them: who asks has to know that.
 
 from typing import Final
 
-from mcastd.streams.stream import SILENCE
+from mcastd.streams.stream import JITTER, SILENCE
 
 _SOME: Final = 3  # packets
 
@@ -32,4 +32,4 @@ class Delivery:
 
     def is_missing(self, now: float) -> bool:
         """Whether packets have arrived, and none has been delivered, for some seconds."""
-        return now - self._then[0] >= SILENCE and self.may_be_missing()
+        return now - self._then[0] >= SILENCE - JITTER and self.may_be_missing()

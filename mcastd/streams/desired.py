@@ -1,8 +1,9 @@
 """What the streams agent is configured with, and what it shows to the other agents. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from typing import TypeAlias
 
 import msgspec
 
@@ -27,6 +28,15 @@ def no_sas() -> Mapping[str, Sa]:
     return {}
 
 
+Numbers: TypeAlias = Callable[[], Awaitable[Mapping[tuple[str, bytes, bytes, int], tuple[int, int]]]]
+"""How many sequence numbers of a stream came, and how many did not, by tunnel, source, group and port."""
+
+
+async def no_numbers() -> Mapping[tuple[str, bytes, bytes, int], tuple[int, int]]:
+    """Where nothing has sequence numbers."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class StreamsDesired:
     """The tunnels and CHILD_SAs to count for, and what is expected to arrive on them.
@@ -34,7 +44,8 @@ class StreamsDesired:
     ``children`` is by the CHILD_SA's name how often it came up, without those that are down; ``joins`` by the tunnel's
     name how many joins are desired on it; ``is_joined`` says of a tunnel, a source and a group whether it is by a join,
     ``wanted_since`` of a group since when it has been wanted on any tunnel, ``sas`` by the CHILD_SA's name by which SA
-    each that is up receives now, ``lost`` what mcastd itself has dropped, by the name of a counter.
+    each that is up receives now, ``lost`` what mcastd itself has dropped, by the name of a counter,
+    ``numbers`` how many sequence numbers of each stream came.
     """
 
     config: Config = field(default_factory=Config)
@@ -44,6 +55,7 @@ class StreamsDesired:
     wanted_since: WantedSince = field(default=never_wanted, compare=False)
     sas: Callable[[], Mapping[str, Sa]] = field(default=no_sas, compare=False)
     lost: Callable[[], Mapping[str, int]] = field(default=nothing_lost, compare=False)
+    numbers: Numbers = field(default=no_numbers, compare=False)
 
 
 class StreamsSnapshot(msgspec.Struct, frozen=True):

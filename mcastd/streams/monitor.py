@@ -157,6 +157,19 @@ class Monitor:
             stream.destinations = {}
         stream.epoch = self._epoch
 
+    @property
+    def count(self) -> int:
+        """How many streams there are."""
+        return len(self._streams)
+
+    def is_known(self, key: bytes) -> bool:
+        """Whether a stream was seen before."""
+        return key in self._streams
+
+    def is_named(self, key: bytes) -> bool:
+        """Whether a stream is of a feed."""
+        return self._feeds.of(table.key(Element(key, 0, 0.0))) is not None
+
     def passed_on(self, element: Element, _now: float) -> None:
         """Take what this host has passed on of one stream, after ``stream`` for all of them."""
         key, interface = table.split(element.key)

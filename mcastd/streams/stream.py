@@ -16,6 +16,8 @@ from mcastd.streams.table import Key
 
 SILENCE: Final = 3.0
 """Seconds without a packet after which a stream is silent."""
+JITTER: Final = 0.05
+"""Seconds by which readings, one right after each full second, may be closer together than whole seconds."""
 _PROVEN: Final = 5.0  # seconds after its start until the rate of a stream is known
 _PROOF: Final = 3  # packets that prove it for one that was busy before
 _RATE_PERIOD: Final = 5.0  # seconds for which a rate is taken at least

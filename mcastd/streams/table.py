@@ -127,6 +127,11 @@ def reset() -> str:
     return "\n".join((*emptied, f"add element ip {NAME} {SINCE} {{ 1 }}", ""))
 
 
+def element_key(tunnel: str, source: bytes, group: bytes, port: int) -> bytes:
+    """The key of a stream's element."""
+    return tunnel.encode().ljust(_IFNAME, b"\0") + source + group + port.to_bytes(2, "big") + bytes(2)
+
+
 def key(element: Element) -> Key:
     """What the kernel knows a stream by. Raises DecodeError."""
     raw = element.key

@@ -110,6 +110,22 @@ async def test_what_was_measured_is_shown_with_what_was_counted() -> None:
 
 
 @simulated
+async def test_the_numbers_of_a_stream_are_those_of_all_its_units_and_of_nothing_without_a_feed() -> None:
+    feed = Feed(label="trades", groups=(IPv4Network(GROUP),), sequence=FORMATS["pitch"])
+    async with running(replace(ARTICLE, feeds=(feed,))) as process:
+        await attached(process)
+        key = entry(process.host.bpf, index(process.host))
+        found = process.host.bpf.named("mcastd_streams3")
+        found[key[:-2] + b"\1\0"] = found[key]
+        entry(process.host.bpf, index(process.host) + 1, port=1)
+        known = {("gre1", SOURCE.packed, GROUP.packed, 5000): (0, 18)}
+        assert await process.agents.meter.numbers() == known
+        assert await process.agents.streams._desired.numbers() == known
+        await process.apply(ARTICLE)
+        assert await process.agents.meter.numbers() == {}
+
+
+@simulated
 async def test_the_next_process_goes_on_with_the_same_entries() -> None:
     host = Host()
     async with running(host=host) as process:

@@ -126,6 +126,7 @@ STREAM = StreamCount(
 )  # fmt: skip
 REPORT = StreamsReport(
     counting_since="2026-11-28T06:00:00Z", period=60.0, problem="x", not_measured="x",
+    not_recorded=3, history_until="2026-11-28T06:01:00.010Z",
     losses=(LossStatus(stage="nic", subject="eth0", packets=1, late=1, text="x"),), losses_period=9.0,
     sockets=(
         SocketStatus(port=5000, address="0.0.0.0", uid=0, inode=1, cgroup=1, queued=0, receive_buffer=9, dropped=1),

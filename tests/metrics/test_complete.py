@@ -77,6 +77,8 @@ LEFT_OUT: Final = {
     "StreamCount.age": SERIES,
     "StreamsReport.schema": JSON,
     "StreamsReport.period": "that of all that was counted",
+    "StreamsReport.not_recorded": "of the last ten minutes, which are not a metric",
+    "StreamsReport.history_until": "of the last ten minutes, which are not a metric",
     "StreamsReport.losses_period": ONE_GROUP,
 }
 WHETHER: Final = ("StreamsReport.problem", "StreamsReport.not_measured", "QuerierStatus.pim_router")
@@ -84,11 +86,14 @@ NOT_ASKED_FOR: Final = {
     "GroupReport", "StreamStatus", "OriginStatus", "ReceiverStatus", "EntryStatus", "LossStatus", "SocketStatus",
 }  # fmt: skip
 """The structs of what is asked for a single group."""
+SERIES_OF_SECONDS: Final = {"StreamHistory"}
+"""The structs that hold what was in each of many seconds: of metrics Prometheus makes these series itself."""
 
 
 def structs() -> dict[str, type[Struct]]:
     found = [one for module in (status, group_status, stream_status) for one in vars(module).values() if isclass(one)]
-    return {one.__name__: one for one in found if issubclass(one, Struct) and one.__name__ not in NOT_ASKED_FOR}
+    left_out = NOT_ASKED_FOR | SERIES_OF_SECONDS
+    return {one.__name__: one for one in found if issubclass(one, Struct) and one.__name__ not in left_out}
 
 
 def holds_structs(kind: Any) -> bool:

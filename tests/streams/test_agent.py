@@ -328,7 +328,7 @@ def test_ten_thousand_streams_are_read_in_parts(cable: tuple[Namespace, Namespac
             assert sum(map(len, parts)) > 9000
             assert max(map(len, parts)) <= 400
             await one.agent.refresh()
-            assert len(one.agent.status(time.monotonic()).groups) > 18000
+            await until(lambda: len(one.agent.status(time.monotonic()).groups) > 18000, "read")
             _, counts = await one.agent.report(None, 600.0)
             assert sum(map(len, counts)) > 9000
 

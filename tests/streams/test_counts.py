@@ -1,15 +1,19 @@
 """What was counted of each stream, in virtual time: all agents over a host in memory."""
 
 import asyncio
-from ipaddress import IPv4Address
+import time
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
 
+from mcastd.config.model import Feed
 from mcastd.errors import HostError
 from mcastd.net.sock_diag import UdpSocket
 from mcastd.net.xfrm import Replay, Sa
 from mcastd.stream_status import StreamCount, StreamsReport
-from mcastd.streams import table
+from mcastd.streams import agent, recorder, table
 from mcastd.streams.table import NAME
 from mcastd.system import capabilities
 from tests.composed import ARTICLE, Host, Process, running
@@ -226,3 +230,72 @@ async def test_without_a_table_there_is_a_reason() -> None:
         assert (report.problem, report.counting_since, found) == (process.host.nft.refuses, None, {})
         with pytest.raises(HostError, match="streams are not counted"):
             await process.agents.streams.reset()
+
+
+async def per_second(process: Process, group: str, seconds: float) -> tuple[StreamsReport, tuple[int | None, ...]]:
+    """What a stream carried in each of the last seconds."""
+    report, parts = await process.agents.streams.report(IPv4Address(group), None, history=seconds)
+    (one,) = (one for part in parts for one in part)
+    assert one.history is not UNSET
+    return report, one.history.packets
+
+
+@simulated
+async def test_what_a_stream_carried_in_each_second_and_what_was_not_read_or_is_before_a_restart_is_not_known() -> None:
+    host = Host()
+    async with running(host=host) as process:
+        await counting(process)
+        await asyncio.sleep(1.05 - time.monotonic() % 1.0)  # right after a reading
+        process.host.streams.arrives(GROUP, rate=300.0)
+        await asyncio.sleep(3.0)
+        process.host.streams.refuses = "nftables: Interrupted system call"
+        await asyncio.sleep(2.0)
+        process.host.streams.refuses = None
+        await asyncio.sleep(3.0)
+        await process.agents.streams.reset()
+        await asyncio.sleep(2.0)
+        report, found = await per_second(process, GROUP, 12)
+        assert found == (100, 100, 290, 300, 300, None, None, None, 300, 300, None, 300)
+        assert report.not_recorded == 0
+        assert report.history_until is not None
+        assert report.history_until.endswith("Z")
+        report, parts = await process.agents.streams.report(None, None)
+        assert report.history_until is None
+        assert [one.history for part in parts for one in part] == [UNSET]
+    async with running(host=host) as process:
+        await process.up()
+        await asyncio.sleep(10.0)
+        _, found = await per_second(process, GROUP, 600)
+        assert set(found[:580]) == {None}
+        assert found[-5:] == (300,) * 5
+    host.close()
+
+
+@simulated
+async def test_a_stream_of_a_feed_that_a_reload_names_is_recorded_before_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recorder, "STREAMS", 1)
+    async with running() as process:
+        await counting(process)
+        process.host.streams.arrives(OTHER, rate=10.0)
+        await asyncio.sleep(10.0)
+        report, parts = await process.agents.streams.report(None, None, history=5)
+        assert report.not_recorded == 1
+        assert {one.group for part in parts for one in part if one.history is not UNSET} == {GROUP}
+        await process.apply(replace(ARTICLE, feeds=(Feed(label="trades", groups=(IPv4Network(OTHER),)),)))
+        await asyncio.sleep(10.0)
+        report, parts = await process.agents.streams.report(None, None, history=5)
+        assert {one.group for part in parts for one in part if one.history is not UNSET} == {OTHER}
+        assert (await per_second(process, OTHER, 5))[1] == (10,) * 5
+
+
+@simulated
+async def test_of_more_streams_than_can_be_read_each_second_none_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "_RECORDED", 1)
+    async with running() as process:
+        await counting(process)
+        process.host.streams.arrives(OTHER, rate=10.0)
+        await asyncio.sleep(10.0)
+        report, _ = await per_second(process, GROUP, 5)
+        assert report.not_recorded == 2
