@@ -354,7 +354,7 @@ async def test_groups_of_a_far_end_that_sends_unasked_are_expected_and_watched()
     async with running(config) as process:
         host = process.host
         await process.up()
-        await asyncio.sleep(5.0)
+        await asyncio.sleep(7.0)  # a stream is known to be busy 5 s after the first reading, which is within a second
         info = ProcessInfo(1, 2.0, "mcastd.toml", process.agents.config_digest, ())
         await process.agents.refresh()
         status = await shown(process, info)

@@ -33,7 +33,7 @@ def summary(report: ListenReport) -> Iterator[str]:
     """All of it."""
     for name, side in zip(_names(report), report.sides, strict=True):
         yield from _side(name, side, report.seconds)
-    yield from stream_pairs.lines(report.pairs, is_one=True)
+    yield from (line.text for line in stream_pairs.lines(report.pairs, is_one=True))
     yield _verdict(report)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from mcastd.cli.units import duration, short
+from mcastd.cli.units import count, duration, short
 from mcastd.stream_status import StreamCount, StreamMeasure, StreamNumbers
 
 _FIRST = 1.024e-6  # seconds; the end of the histogram's first bucket, each next one ends at twice as much
@@ -18,8 +18,8 @@ def columns(one: StreamCount) -> tuple[str, str, str]:
     gaps = [each.longest_gap for each in one.measured if each.longest_gap is not None]
     return (
         short(max(gaps)) if gaps else "",
-        str(max(each.burst_10ms for each in one.measured)),
-        str(sum(each.missing + each.awaited for each in one.numbers)) if one.numbers else "",
+        count(max(each.burst_10ms for each in one.measured)),
+        count(sum(each.missing + each.awaited for each in one.numbers)) if one.numbers else "",
     )
 
 
@@ -27,30 +27,28 @@ def lines(one: StreamCount) -> Iterator[str]:
     """Everything that was measured of one stream."""
     yield from lines_of(one.measured)
     if one.fragments:
-        yield f"  {one.fragments} fragments of its source and group"
+        yield f"  {count(one.fragments)} fragments of its source and group"
 
 
 def lines_of(measured: Iterable[StreamMeasure]) -> Iterator[str]:
     """What was measured, of all units."""
     for each in measured:
         if each.unit:
-            yield f"  unit {each.unit}: {each.packets} packets"
+            yield f"  unit {each.unit}: {count(each.packets)} packets"
         if each.longest_gap is not None and each.longest_gap_age is not None:
             yield f"  longest gap {short(each.longest_gap)}, {duration(each.longest_gap_age)} ago; {_gaps(each)}"
-        yield f"  largest burst: {each.burst_1ms} packets in 1 ms, {each.burst_10ms} in 10 ms"
+        yield f"  largest burst: {count(each.burst_1ms)} packets in 1 ms, {count(each.burst_10ms)} in 10 ms"
         if each.numbers is not None:
             yield from _numbers(each.numbers)
         if each.unnumbered:
-            yield f"  {each.unnumbered} packets without a sequence number"
+            yield f"  {count(each.unnumbered)} packets without a sequence number"
 
 
 def _numbers(found: StreamNumbers) -> Iterator[str]:
-    yield (
-        f"  sequence numbers: {found.seen} seen, {found.missing} missing, {found.awaited} awaited, "
-        f"{found.duplicate} duplicate, {found.late} late, {found.resets} resets"
-    )
+    names = "seen", "missing", "awaited", "duplicate", "late", "resets"
+    yield f"  sequence numbers: {', '.join(f'{count(getattr(found, name))} {name}' for name in names)}"
     if found.last_gap is not None and found.last_gap_age is not None:
-        yield f"  last gap: {found.last_gap}, {duration(found.last_gap_age)} ago"
+        yield f"  last gap: {count(found.last_gap)}, {duration(found.last_gap_age)} ago"
 
 
 def _gaps(one: StreamMeasure) -> str:
@@ -61,8 +59,8 @@ def _gaps(one: StreamMeasure) -> str:
 def below(gaps: tuple[int, ...], share: float) -> str:
     """Below how long a share, in per cent, of a histogram is."""
     least, counted = sum(gaps) * share / 100, 0
-    for bucket, count in enumerate(gaps):
-        counted += count
+    for bucket, number in enumerate(gaps):
+        counted += number
         if counted >= least:
             return short(_FIRST * 2**bucket)
     return short(_FIRST * 2 ** len(gaps))

@@ -9,22 +9,24 @@ Examples: mcastd streams
 import argparse
 import sys
 from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
 from ipaddress import IPv4Address
 
 import msgspec
+from msgspec import UNSET
 
 from mcastd import control
-from mcastd.cli import stream_guess, stream_losses, stream_measures, stream_pairs
+from mcastd.cli import stream_guess, stream_history, stream_losses, stream_measures, stream_pairs, stream_rows
 from mcastd.cli.client import add_socket_arguments, socket_of
-from mcastd.cli.layout import Text
+from mcastd.cli.layout import Block, Text
 from mcastd.cli.units import duration
 from mcastd.cli.watch import Answer, add_watch_arguments, watch
 from mcastd.config.value_types import seconds
 from mcastd.stream_status import SocketStatus, StreamCount, StreamsReport
 from mcastd.system.processes import cgroup_path, of_sockets
 
-_ROW = "{:<15} {:>5} {:<15} {:<10} {:>12} {:>15} {:>9} {:>8} {:>7} {:>7}"
-_MEASURED = " {:>8} {:>8} {:>8}"
+_HISTORY = 600.0  # seconds for which it is known what a stream carried in each second
 _TIMEOUT = 10.0  # seconds for the answer: tens of thousands of streams are read first
 
 
@@ -32,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("group", metavar="GROUP", type=IPv4Address, nargs="?", help="only the streams of this group")
     add_watch_arguments(parser)
-    parser.add_argument("--since", metavar="D", type=_duration, help="only what arrived within, e.g., 10m; up to 25h")
+    parser.add_argument(
+        "--since",
+        metavar="D",
+        type=_duration,
+        help="only what arrived within, e.g., 10m; up to 25h. Of GROUP also second by second, up to 10m",
+    )
     parser.add_argument("--reset", action="store_true", help="begin to count again from 0, all streams")
     parser.add_argument("--guess", action="store_true", help="say where the packets of GROUP have a sequence number")
     parser.add_argument("--port", metavar="PORT", type=_port, help="for --guess: only packets to this UDP port")
@@ -51,48 +58,56 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     path, is_one = socket_of(arguments), arguments.group is not None
     question = {"group": str(arguments.group or ""), "since": arguments.since, "reset": arguments.reset}
+    is_drawn = is_one and arguments.since is not None
+    if is_drawn:
+        question["history"] = min(arguments.since, _HISTORY)
+    elif arguments.watch and not arguments.json:
+        question["history"] = stream_history.MINUTE
 
     def ask() -> Answer:
         report = msgspec.json.decode(control.ask(path, "streams", question, _TIMEOUT), type=StreamsReport)
-        report = msgspec.structs.replace(report, streams=tuple(sorted(report.streams, key=_order)))
         question["reset"] = False
-        json = msgspec.json.encode(report).decode() if arguments.json else None
-        return json or tuple(map(Text, _lines(report, is_one))), report.problem is None
+        is_well = report.problem is None
+        if not arguments.json:
+            return tuple(_blocks(report, is_one, is_drawn)), is_well
+        report = msgspec.structs.replace(report, streams=tuple(sorted(report.streams, key=stream_rows.order)))
+        return msgspec.json.encode(report).decode(), is_well
 
     return watch(arguments, ask)
 
 
-def _order(one: StreamCount) -> tuple[IPv4Address, int, IPv4Address, str]:
-    return IPv4Address(one.group), one.port, IPv4Address(one.source), one.tunnel
-
-
-def _lines(report: StreamsReport, is_one: bool) -> Iterator[str]:
+def _blocks(report: StreamsReport, is_one: bool, is_drawn: bool) -> Iterator[Block]:
     if report.problem is not None:
-        yield f"streams are not counted: {report.problem}"
+        yield Text(f"streams are not counted: {report.problem}", "bad")
     if report.counting_since is None or report.period is None:
         return
-    yield f"counted since {report.counting_since}; packets and bytes of the last {duration(report.period)}"
+    period = duration(report.period)
+    yield Text(f"counted since {report.counting_since}; packets and bytes of the last {period}", "dim")
     if report.not_measured is not None:
-        yield f"not everything is measured (gaps, bursts, sequence numbers, pairs): {report.not_measured}"
-    is_measured = any(one.measured for one in report.streams)
-    titles = "group", "port", "source", "tunnel", "packets", "bytes", "packets/s", "dropped", "last", "for"
-    yield (_ROW.format(*titles) + (_MEASURED.format(*stream_measures.COLUMNS) if is_measured else "")).rstrip()
-    for one in report.streams:
-        rate = "" if one.rate is None else f"{one.rate:.1f}"
-        age = "" if one.age is None else duration(one.age)
-        counts = one.packets, one.bytes, rate, one.dropped, duration(one.last_age), age
-        row = _ROW.format(one.group, one.port, one.source, one.tunnel, *counts)
-        if is_measured:
-            row += _MEASURED.format(*stream_measures.columns(one))
-        marks = "silent" if one.state == "silent" else "", "" if one.wanted else "not wanted", one.feed
-        yield "  ".join((row, *filter(None, marks))).rstrip()
-        if is_one:
-            yield from stream_measures.lines(one)
-    if not report.streams:
-        yield "nothing has arrived"
+        what = "gaps, bursts, sequence numbers, pairs"
+        yield Text(f"not everything is measured ({what}): {report.not_measured}", "dim")
+    if report.history_until is not None and report.not_recorded:
+        yield Text(f"{report.not_recorded} streams are not recorded second by second: they are too many", "dim")
+    if report.streams:
+        yield stream_rows.summary(report.streams)
+        yield stream_rows.table(report.streams, partial(_below, report, is_drawn) if is_one else no_lines)
+    else:
+        yield Text("nothing has arrived")
     yield from stream_pairs.lines(report.pairs, is_one)
     yield from stream_losses.lines(report)
-    yield from _sockets(report.sockets)
+    yield from map(Text, _sockets(report.sockets))
+
+
+def no_lines(_one: StreamCount) -> tuple[Text, ...]:
+    """Below a stream of all there is nothing."""
+    return ()
+
+
+def _below(report: StreamsReport, is_drawn: bool, one: StreamCount) -> Iterator[Text]:
+    """What is known of a stream besides."""
+    if is_drawn and report.history_until is not None and one.history is not UNSET:
+        yield from stream_history.lines(one.history, datetime.fromisoformat(report.history_until))
+    yield from (Text(line.lstrip(), indent=2) for line in stream_measures.lines(one))
 
 
 def _sockets(sockets: tuple[SocketStatus, ...]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd.cli import stream_losses
+from mcastd.cli.layout import plain
 from mcastd.net.sock_diag import UdpSocket
 from mcastd.stream_status import StreamsReport
 from mcastd.streams.losses import losses
@@ -27,7 +28,8 @@ def told(
     measured = (replace(MEASURED, numbers=replace(NUMBERS, **numbers)),)
     one = replace(STREAM, measured=measured, **stream or {})
     found = losses(QUIET | (grown or {}), [one], JOINED, [sock], children={"gre1": "c1"})
-    lines = list(stream_losses.lines(StreamsReport(losses_period=60.0, losses=found, streams=(one,))))
+    report = StreamsReport(losses_period=60.0, losses=found, streams=(one,))
+    lines = plain(stream_losses.lines(report)).splitlines()
     return tuple(line for line, row in zip(lines[2:], found, strict=False) if row.worst) + tuple(
         lines[2 + len(found) :]
     )

@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from mcastd.cli import main
-from mcastd.stream_status import LossStatus, PairCount, SocketStatus, StreamCount, StreamsReport
+from mcastd.stream_status import LossStatus, PairCount, SocketStatus, StreamCount, StreamHistory, StreamsReport
 from mcastd.system.processes import cgroup_path, of_sockets
 
 ONE = StreamCount(
@@ -23,10 +24,11 @@ TWO = msgspec.structs.replace(
 REPORT = StreamsReport(counting_since="2026-03-02T09:00:00Z", period=4210.0, streams=(ONE, TWO))
 TEXT = """\
 counted since 2026-03-02T09:00:00Z; packets and bytes of the last 1h10m
-group            port source          tunnel          packets           bytes packets/s  dropped    last     for
-239.1.1.9        5000 100.15.30.5     gre1               1200          240000                  0   1h06m          silent
-239.1.1.10       5000 100.15.30.5     gre1               1200          240000     100.0       17    0.2s   1m15s  not wanted
-"""  # noqa: E501
+2 streams: 1 silent, 1 not wanted
+group       port  source       tunnel  packets     bytes   rate        bits  dropped   last    for
+239.1.1.9   5000  100.15.30.5  gre1      1,200  240.0 kB                              1h06m         silent
+239.1.1.10  5000  100.15.30.5  gre1      1,200  240.0 kB  100/s  160.0 kb/s       17   0.2s  1m15s  not wanted
+"""
 
 
 def answering(path: Path, report: StreamsReport, asked: list[dict[str, Any]]) -> threading.Thread:
@@ -53,10 +55,31 @@ def shown(path: Path, report: StreamsReport, *words: str) -> tuple[int, list[dic
     return code, asked
 
 
-def test_the_streams_are_shown_in_the_order_of_their_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_streams_are_shown_with_units_and_what_is_not_wanted_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, asked = shown(tmp_path, REPORT)
     assert (code, capsys.readouterr().out) == (0, TEXT)
     assert asked == [{"command": "streams", "arguments": {"group": "", "since": None, "reset": False}}]
+
+
+def test_watching_asks_for_the_last_minute_of_every_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _seconds: (_ for _ in ()).throw(KeyboardInterrupt))
+    history = StreamHistory(packets=(50,) * 54 + (100,) * 6, bytes=(1000,) * 60)
+    report = msgspec.structs.replace(
+        REPORT, history_until="2026-03-02T10:00:00Z", not_recorded=4,
+        streams=(msgspec.structs.replace(ONE, history=history), TWO),
+    )  # fmt: skip
+    asked: list[dict[str, Any]] = []
+    daemon = answering(tmp_path / "control.sock", report, asked)
+    assert main(["streams", "--socket", str(tmp_path / "control.sock"), "--watch"]) == 130
+    daemon.join()
+    assert asked[0]["arguments"] == {"group": "", "since": None, "reset": False, "history": 60.0}
+    out = capsys.readouterr().out
+    assert "4 streams are not recorded second by second: they are too many\n" in out
+    assert "1m15s  ▅▅▅▅▅▅▅▅▅█  not wanted\n" in out
 
 
 def test_json_has_a_schema_and_the_same_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +87,20 @@ def test_json_has_a_schema_and_the_same_order(tmp_path: Path, capsys: pytest.Cap
     answer = msgspec.json.decode(capsys.readouterr().out)
     assert (code, answer["schema"]) == (0, 1)
     assert [one["group"] for one in answer["streams"]] == ["239.1.1.9", "239.1.1.10"]
-    assert asked[0]["arguments"] == {"group": "239.1.1.9", "since": 600.0, "reset": True}
+    assert asked[0]["arguments"] == {"group": "239.1.1.9", "since": 600.0, "reset": True, "history": 600.0}
+
+
+def test_json_has_what_one_group_carried_in_each_second(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = StreamHistory(packets=(None, 100, 0), bytes=(None, 20_000, 0), missing=(None, 3, 0))
+    one = msgspec.structs.replace(ONE, history=history)
+    report = msgspec.structs.replace(REPORT, history_until="2026-03-02T10:00:00.012Z", streams=(one, TWO))
+    _, asked = shown(tmp_path, report, "239.1.1.9", "--json", "--since", "2h")
+    answer = msgspec.json.decode(capsys.readouterr().out)
+    assert asked[0]["arguments"]["history"] == 600.0
+    assert answer["history_until"] == "2026-03-02T10:00:00.012Z"
+    assert [one.get("history") for one in answer["streams"]] == [
+        None, {"packets": [None, 100, 0], "bytes": [None, 20_000, 0], "missing": [None, 3, 0]},
+    ]  # fmt: skip
 
 
 def test_what_is_not_measured_need_not_be_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +156,7 @@ def test_a_pair_is_a_line_and_of_one_group_more(tmp_path: Path, capsys: pytest.C
     )  # fmt: skip
     none = PairCount(feed="news", a="239.1.1.8", b="239.2.1.8", unit=2)
     report = msgspec.structs.replace(REPORT, pairs=(pair, none))
-    line = "pair trades, A 239.1.1.9:5000, B 239.2.1.9:5001: lost on A alone 12, on B alone 7, on both 2, of 10000\n"
+    line = "pair trades, A 239.1.1.9:5000, B 239.2.1.9:5001: lost on A alone 12, on B alone 7, on both 2, of 10,000\n"
     last = "pair news, unit 2, A 239.1.1.8, B 239.2.1.8: nothing is compared yet\n"
     shown(tmp_path, report)
     assert capsys.readouterr().out == TEXT + line + last
