@@ -42,7 +42,7 @@ def test_ten_minutes_are_drawn_with_the_burst_the_pause_what_is_missing_and_what
 
 
 def test_a_minute_and_a_half_has_a_column_for_two_seconds() -> None:
-    packets: list[int | None] = [7] * 10 + [0] * 60 + [14] * 20
+    packets: list[int | None] = [*[7] * 10, *[0] * 60, *[14] * 20]
     assert (
         plain(lines(history(packets, [0] * 90), UNTIL), 80)
         == """\
