@@ -1,4 +1,4 @@
-"""Write a mcastd.toml from an ipsec.conf with its ipsec.secrets, or from a swanctl.conf.
+"""Write a mcastd.toml from an ipsec.conf with its ipsec.secrets, or from a swanctl.conf; or the feeds of an exchange.
 
 What is not imported, and what was chosen of several, is listed on standard error, with file and line, and in comments
 of the result. Included files are read too; all files are one configuration. A pre-shared key is written with -o only,
@@ -6,6 +6,7 @@ into a separate file beside the result that only its owner can read; never to st
 
 Examples: mcastd import /etc/ipsec.conf /etc/ipsec.secrets -o /etc/mcastd.toml
           mcastd import /etc/swanctl/swanctl.conf | less
+          mcastd import --feeds config.xml -o /etc/mcastd/cme.toml
 
 exit code: 0 done; 1 the result has to be completed or changed before it is valid, or a file could not be written;
 2 a file could not be read or parsed
@@ -16,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from mcastd.cli import import_feeds
 from mcastd.cli.output import PUBLIC, SECRET, write_new
 from mcastd.config.load import loads
 from mcastd.errors import ConfigError
@@ -29,13 +31,19 @@ _INCOMPLETE: Final = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the files, where to write the result, and which side is ours."""
-    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="ipsec.conf, ipsec.secrets or swanctl.conf")
+    parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="ipsec.conf, ipsec.secrets or swanctl.conf")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the file to write, which must not exist yet")
     parser.add_argument("--local", choices=("left", "right"), help="which side of an ipsec.conf is ours")
+    import_feeds.add_arguments(parser)
+    parser.set_defaults(wrong_usage=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, convert and write; returns the exit code."""
+    if (arguments.feeds is None) == (not arguments.files):
+        arguments.wrong_usage("give FILE ..., or --feeds FILE")
+    if arguments.feeds is not None:
+        return import_feeds.run(arguments)
     notes = Notes()
     peers = drafts(arguments.files, notes, arguments.local, own_networks.read().addresses)
     text = toml(peers, notes.problems)

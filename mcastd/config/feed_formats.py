@@ -44,6 +44,7 @@ FORMATS: Final = {
     # MsgSeqNum (32 bits) | SendingTime (64 bits); one number for each packet, from 1 every week.
     "cme-mdp3": Sequence(Field(0, 4)),
     # MsgSeqNum (32 bits) | MsgSize (16) | MsgFlags (16) | SendingTime (64); one number for each packet.
+    # Moscow Exchange's FAST has its number in the first 32 bits as well, before the message.
     "moex-simba": Sequence(Field(0, 4)),
     # Session (10 bytes) | Sequence Number (64 bits) | Message Count (16); each message has a number. Count 0: a
     # heartbeat with the next number; 0xFFFF: the session ends, likewise.
