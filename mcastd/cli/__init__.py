@@ -25,6 +25,7 @@ COMMANDS = {
     "join": "join a group until mcastd leave, or until mcastd stops",
     "leave": "leave a group that was joined with mcastd join",
     "doctor": "check the path hop by hop and name the first that is broken",
+    "netcheck": "check the way to a peer before there is a configuration",
     "reload": "apply a changed configuration and wait; prints the reason if it is refused",
     "params": "print the table of parameters to agree on with the other side",
     "peer-config": "print the configuration of the other side, derived from this one",

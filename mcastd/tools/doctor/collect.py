@@ -53,7 +53,7 @@ async def look(config_file: Path, control_socket: Path) -> Facts:
         loaded = await asyncio.to_thread(load, config_file)
     except ConfigError as error:
         return replace(facts, config_errors=tuple(map(str, error.problems)))
-    facts = replace(facts, config=loaded.config, config_notes=loaded.notes, lacks=await asyncio.to_thread(_lacks))
+    facts = replace(facts, config=loaded.config, config_notes=loaded.notes, lacks=await asyncio.to_thread(lacks))
     try:
         before = await _status(control_socket)
         facts = await _observe(facts, loaded.config, before)
@@ -210,7 +210,7 @@ def _privileged() -> bool:
     return True
 
 
-def _lacks() -> frozenset[Feature]:
+def lacks() -> frozenset[Feature]:
     """What this host does not have, as far as that can be determined."""
     modules: tuple[Feature, ...] = ("ip_gre", "esp4", "xfrm_interface")
     found: dict[Feature, bool | None] = {name: _module(name) for name in modules}
