@@ -181,7 +181,7 @@ class StreamsAgent:
             history_until=_utc(now - window.end, "milliseconds") if history else None,
         )
         counted = (measured(part) for part in self._monitor.counts(group, since, begin, now))
-        parts = (list(map(window.add, part) if history else part) for part in counted)
+        parts = window.parts(counted) if history else map(list, counted)
         if group is None:
             return report, parts
         counts = list[list[StreamCount]]()

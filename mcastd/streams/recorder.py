@@ -6,7 +6,7 @@ for 500 streams, of 7 kB each. Those of feeds are recorded before others, and th
 """
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -20,6 +20,7 @@ SECONDS: Final = 600
 STREAMS: Final = 500
 """How many streams are recorded."""
 _PLACES: Final = SECONDS + 40  # that a row has: what is shown stays while a report is made
+_STEP: Final = 8192  # seconds of streams that are worked off at once: some milliseconds
 _LATE: Final = 0.25  # seconds after its full second until which a reading has to be complete
 _UNKNOWN: Final = 2**32 - 1
 _NEVER: Final = -1
@@ -53,6 +54,7 @@ class Recorder:
         self._is_named = is_named  # whether it is of a feed
         self._rows: dict[bytes, _Row] = {}  # by the key of the kernel's element, as they came
         self._second = _NEVER  # at whose end the last reading began
+        self._ended = _NEVER  # the last one whose reading has ended
         self._was_read = False  # whether the second before it ended with a reading
         self._read = array("q", [_NEVER]) * _PLACES  # which second each place in the rows is of
         self._refused = set[bytes]()  # for which there was no room at the last reading
@@ -140,7 +142,7 @@ class Recorder:
         for row in self._rows.values():
             if row.read != self._second:
                 self._absent(row)
-        self._refused = self._refusing
+        self._refused, self._ended = self._refusing, self._second
         if now - self._second <= _LATE:
             self._read[self._second % _PLACES] = self._second
 
@@ -166,7 +168,7 @@ class Recorder:
 
     def window(self, seconds: float, now: float) -> "Window":
         """The last so many seconds."""
-        end = max(self._second, int(now) - 1)
+        end = max(self._ended, int(now) - 1)
         count = min(SECONDS, int(seconds))
         places = [
             second % _PLACES if self._read[second % _PLACES] == second else _NEVER
@@ -182,6 +184,14 @@ class Window:
         self.end = end
         self._places = places  # of each second, where the rows have it
         self._rows = rows
+
+    def parts(self, counted: Iterable[Iterable[StreamCount]]) -> Iterator[list[StreamCount]]:
+        """The streams with what they carried, in smaller parts: some thousand numbers at once."""
+        most = max(1, _STEP // max(1, len(self._places)))
+        for part in counted:
+            streams = list(part)
+            for first in range(0, len(streams), most):
+                yield [self.add(one) for one in streams[first : first + most]]
 
     def add(self, one: StreamCount) -> StreamCount:
         """The stream with what it carried in each of them, if it is recorded."""

@@ -145,7 +145,8 @@ def test_where_readings_have_ended_the_last_seconds_are_not_known() -> None:
     for second in range(START, START + 10):
         host.read(second, {1: 7 * second})
     assert host.packets(1, 3, START + 9.9) == [7, 7, 7]
-    assert host.packets(1, 3, START + 10.0) == [7, 7, 7]  # its reading is about to come
+    host.recorder.begin(START + 10.0)
+    assert host.packets(1, 3, START + 10.0) == [7, 7, 7]  # its reading goes on
     assert host.packets(1, 3, START + 12.5) == [7, None, None]
 
 
@@ -214,6 +215,18 @@ def test_five_hundred_streams_take_four_megabytes() -> None:
     host = Host()
     host.read(START, dict.fromkeys(range(STREAMS + 100), 1))
     assert sum(row.values.itemsize * len(row.values) for row in host.recorder._rows.values()) < 4_000_000
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(SECONDS, 13), (60, 136), (1, 200)])
+def test_what_many_streams_carried_comes_in_parts(seconds: int, most: int) -> None:
+    host = Host()
+    host.read(START, {1: 1})
+    streams = [count(group=f"239.1.0.{number}") for number in range(200)]
+    parts = list(host.recorder.window(seconds, START).parts(iter([streams[:0], streams])))
+    assert max(map(len, parts)) == most
+    found = [one for part in parts for one in part]
+    assert [one.group for one in found] == [one.group for one in streams]
+    assert [one.group for one in found if one.history is not UNSET] == ["239.1.0.1"]
 
 
 def test_what_is_counted_of_a_stream_is_bounded() -> None:
