@@ -19,6 +19,7 @@ from typing import Final
 
 from mcastd.cli import import_feeds
 from mcastd.cli.output import PUBLIC, SECRET, write_new
+from mcastd.config.checks.host import Host
 from mcastd.config.load import loads
 from mcastd.errors import ConfigError
 from mcastd.system import own_networks
@@ -45,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.feeds is not None:
         return import_feeds.run(arguments)
     notes = Notes()
-    peers = drafts(arguments.files, notes, arguments.local, own_networks.read().addresses)
+    host = own_networks.read()
+    peers = drafts(arguments.files, notes, arguments.local, host)
     text = toml(peers, notes.problems)
     if arguments.output is None:
         print(text, end="")
@@ -58,13 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not all(peer.complete for peer in peers):
         print("mcastd: the result is incomplete: complete the lines that begin with #?", file=sys.stderr)
         return _INCOMPLETE
-    return _check(text, arguments.output or Path("mcastd.toml"))
+    return _check(text, arguments.output or Path("mcastd.toml"), host)
 
 
-def _check(text: str, path: Path) -> int:
+def _check(text: str, path: Path, host: Host) -> int:
     """Validate the result like `mcastd check`, without the key file."""
     try:
-        loads(text, path, check_files=False)
+        loads(text, path, check_files=False, host=host)
     except ConfigError as error:
         print(f"mcastd: the result is not valid:\n{error}", file=sys.stderr)
         return _INCOMPLETE

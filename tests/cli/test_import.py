@@ -4,8 +4,10 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd.cli import main
+from mcastd.config.checks.host import Host
 from mcastd.config.load import load
 from mcastd.config.model import Config
+from mcastd.system import own_networks
 
 ARTICLE = Path(__file__).parents[1] / "tools" / "importer" / "article.ipsec.conf"
 EXAMPLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
@@ -17,6 +19,11 @@ def secrets(tmp_path: Path) -> Path:
     path = tmp_path / "ipsec.secrets"
     path.write_text(f'222.45.67.1 177.54.214.20 : PSK "{SECRET}"\n')
     return path
+
+
+@pytest.fixture(autouse=True)
+def _another_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_networks, "read", Host)
 
 
 def run(*arguments: object) -> int:

@@ -71,6 +71,14 @@ class PeerDraft:
             missing, file = self.keys["psk_file"], f"{name}.psk"
             self.keys["psk_file"] = replace(missing, example=file) if isinstance(missing, Missing) else file
 
+    def suggest(self, address: str) -> None:
+        """Where our address is missing, give this one of the host as its example."""
+        local = self.keys["local"]
+        if isinstance(local, Missing):
+            better = replace(local, example=address, why=f"{local.why}; {address} is this host's towards its gateway")
+            for keys in (self.keys, *(child.keys for child in self.children)):
+                keys.update({key: better for key, value in keys.items() if value is local})
+
     def name_interfaces(self, taken: set[int]) -> None:
         """Name the XFRM interfaces by their numbers; those that have none get one that is not ``taken``."""
         for keys in (child.keys for child in self.children if child.keys.get("mode") == "interface"):

@@ -1,13 +1,13 @@
 """Reads the files to import and recognises their formats. All of one format are one configuration."""
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from glob import glob
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Literal
 
 from mcastd.config import strongswan_conf
+from mcastd.config.checks.host import Host
 from mcastd.config.strongswan_conf import LARGEST, Include, Value
 from mcastd.errors import ConfigError
 from mcastd.tools.importer import conns, ipsecconf, libreswan, secrets, swanctl
@@ -27,10 +27,8 @@ _SIGNS: Final[dict[Format, re.Pattern[str]]] = {
 _INCLUDE: Final = re.compile(r'^[ \t]*include[ \t]+"?([^\s"]+)', re.MULTILINE)
 
 
-def drafts(
-    paths: Sequence[Path], notes: Notes, local: Side | None = None, own: Container[IPv4Address] = ()
-) -> list[PeerDraft]:
-    """The peers of all files; ``own`` are addresses of this host.
+def drafts(paths: Sequence[Path], notes: Notes, local: Side | None = None, own: Host | None = None) -> list[PeerDraft]:
+    """The peers of all files; ``own`` is what this host has.
 
     Raises ConfigError for a file in no known format, and if there is no connection.
     """
@@ -56,7 +54,7 @@ def drafts(
     root = strongswan_conf.parse(*_together(given["swanctl.conf"], notes))
     keys = keys.after(swanctl.secrets(root, notes))
     found = swanctl.drafts(root, keys, notes)
-    found += conns.drafts(conf, keys, notes, local, [peer.name for peer in found], own)
+    found += conns.drafts(conf, keys, notes, local, [peer.name for peer in found], own.addresses if own else ())
     if not found:
         error = refused(
             Value("", paths[0], 1), "no connection; allowed: an ipsec.conf or swanctl.conf with at least one"
@@ -65,8 +63,11 @@ def drafts(
     numbers = {
         number for peer in found for child in peer.children if isinstance(number := child.keys.get("if_id"), int)
     }
+    towards_gateway = next((str(one.address) for one in own.networks if one.is_gateway), None) if own else None
     for peer in found:
         peer.name_interfaces(numbers)
+        if towards_gateway is not None:
+            peer.suggest(towards_gateway)
     return found
 
 

@@ -86,7 +86,8 @@ class _Connection(Settings):
         super().__init__(section.values, notes, _where(section))
         self._name = name
         self._section = section
-        self._local, self._remote = self._end("local"), self._end("remote")
+        self._local, self._ours = self._end("local")
+        self._remote, self._theirs = self._end("remote")
 
     def peer(self, secrets: Secrets) -> PeerDraft:
         """The keys of the IKE_SA."""
@@ -97,26 +98,25 @@ class _Connection(Settings):
             keys[f"{name}_id"] = end.identity("id", default, "222.45.67.1", "certs")
         peer = PeerDraft(self._name, keys)
         keys |= self._ike()
-        ours, theirs = (end.method("auth") for end in (self._local, self._remote))
         local, remote = (value if isinstance(value := keys[f"{end}_id"], str) else None for end in ("local", "remote"))
-        ends = Ends("auth", (ours, theirs), (local, remote), 1 if "version" in keys else 2)
-        authenticate(
-            peer, ends, secrets, self._certificates, self._remote if ours in ("psk", "pubkey") else self._local
-        )
+        ends = Ends("auth", (self._ours, self._theirs), (local, remote), 1 if "version" in keys else 2)
+        odd = self._remote if self._ours in ("psk", "pubkey") else self._local
+        authenticate(peer, ends, secrets, self._certificates, odd)
         keys["proposals"] = self.proposals("proposals", "ike")
         for settings in (self, self._local, self._remote):
             settings.note_others(_SAME, _WHY)
         self._note_sections(self._section, ("local", "remote", "children"))
         return peer
 
-    def _end(self, end: str) -> Settings:
-        """The section ``local`` or ``remote``, with any suffix; mcastd has one round of authentication."""
+    def _end(self, end: str) -> tuple[Settings, str]:
+        """The section ``local`` or ``remote``, with any suffix, and the methods of all rounds of authentication."""
         found = [section for name, section in self._section.sections.items() if name.startswith(end)]
         for another in found[1:]:
             self._notes.add(_where(another), end, "a second round of authentication is not imported")
-        section = found[0] if found else Section(self._section.file, self._section.line)
-        self._note_sections(section, ())
-        return _settings(section, self._notes)
+        sections = found or [Section(self._section.file, self._section.line)]
+        self._note_sections(sections[0], ())
+        rounds = [_settings(section, self._notes) for section in sections]
+        return rounds[0], " and ".join(one.method("auth") for one in rounds)
 
     def _note_sections(self, section: Section, read: tuple[str, ...]) -> None:
         for name, inner in section.sections.items():

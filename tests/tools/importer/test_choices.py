@@ -1,9 +1,11 @@
 """What published files do that is easy to read wrongly: each says what charon, or libreswan, makes of it."""
 
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 
+from mcastd.config.checks.host import Host, OwnNetwork
 from mcastd.config.load import loads
 from mcastd.tools.importer.draft import Missing, Notes, PeerDraft
 from mcastd.tools.importer.files import drafts
@@ -259,6 +261,15 @@ def test_a_base_is_no_child_and_the_tunnel_is_offered_to_the_one_that_carries_gr
     assert [child.name for child in found.peer.children] == ["tcp", "gre"]
     assert found.noted("ipsec.conf:1: base", "not as a CHILD_SA between the peers alone")
     assert '#? child = "gre"' in found.toml
+
+
+def test_the_default_routes_address_is_suggested(tmp_path: Path) -> None:
+    (tmp_path / "ipsec.conf").write_text(CONF.replace("left=10.1.1.246\n    leftid=192.0.2.67", "left=%defaultroute"))
+    gateway = OwnNetwork("eth0", IPv4Network("10.9.0.1/32"), IPv4Address("10.9.0.7"), is_gateway=True)
+    (peer,) = drafts([tmp_path / "ipsec.conf"], Notes(), own=Host(frozenset(), (gateway,)))
+    assert '#? local = "10.9.0.7"' in toml([peer], [])
+    assert '#? local_id = "10.9.0.7"' in toml([peer], [])
+    assert "has %defaultroute, and an IPv4 address is needed; 10.9.0.7 is this host's" in toml([peer], [])
 
 
 def test_bytes_that_are_not_utf_8_are_kept(tmp_path: Path) -> None:

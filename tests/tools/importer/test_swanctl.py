@@ -150,6 +150,12 @@ def test_what_mcastd_does_anyway_is_not_named() -> None:
     assert noted(text(connection=SILENT, child="start_action = start")) == {}
 
 
+def test_a_key_is_not_all_where_there_is_a_second_round() -> None:
+    (peer,) = peers(text(connection="remote-2 { auth = xauth }", more="secrets { ike { secret = abc } }"))
+    assert peer.psk is None
+    assert not peer.complete
+
+
 def test_the_key_is_the_one_of_both_identities() -> None:
     secrets = (
         "secrets { ike-1 { id-a = 222.45.67.1\nid-b = 177.54.214.20\nsecret = 0sa2V5\n}\nike-2 { secret = other } }"
