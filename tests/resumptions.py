@@ -6,6 +6,7 @@ no memory.
 
 import asyncio
 from collections.abc import Coroutine, Generator
+from types import CodeType
 from typing import Any
 from weakref import WeakSet
 
@@ -16,6 +17,10 @@ AGENTS = (
     "metrics",
 )  # fmt: skip
 """The names of all agents, in start order."""
+
+
+Place = tuple[tuple[CodeType, int], ...]
+"""Where a task waits: the code and the line of each of its coroutines, the outermost first."""
 
 
 class Fault(Exception):
@@ -29,6 +34,8 @@ class Resumptions:
         self.agent = agent
         self.n = n
         self.count = 0
+        self.places: list[Place] = []  # where each of them was
+        self.ends = False  # the daemon stops: no more are counted
         self.supervisor: Supervisor | None = None  # of the agent, when it runs
         self._tasks = WeakSet[asyncio.Task[Any]]()
 
@@ -44,8 +51,11 @@ class Resumptions:
             self._tasks.add(task)
         return task
 
-    def is_due(self) -> bool:
+    def is_due(self, place: Place) -> bool:
+        if self.ends:
+            return False
         self.count += 1
+        self.places.append(place)
         return self.count == self.n
 
     def nudge(self) -> None:
@@ -71,7 +81,8 @@ class Driven(Coroutine[Any, Any, Any]):
 
     def send(self, value: Any) -> Any:
         # Nothing but a cancellation is ever raised out of asyncio.Lock, which would not wake the next one.
-        if not _waits_for_a_lock(self._coroutine) and self._resumptions.is_due():
+        place = _place(self._coroutine)
+        if not _waits_for_a_lock(place) and self._resumptions.is_due(place):
             return self._coroutine.throw(Fault(f"at resumption {self._resumptions.n}"))
         return self._coroutine.send(value)
 
@@ -85,7 +96,13 @@ class Driven(Coroutine[Any, Any, Any]):
         return self._coroutine.__await__()
 
 
-def _waits_for_a_lock(coroutine: Any) -> bool:
-    while (inner := getattr(coroutine, "cr_await", None)) is not None and hasattr(inner, "cr_code"):
-        coroutine = inner
-    return getattr(coroutine, "cr_code", None) is asyncio.Lock.acquire.__code__
+def _place(coroutine: Any) -> Place:
+    found = []
+    while hasattr(coroutine, "cr_code"):
+        found.append((coroutine.cr_code, coroutine.cr_frame.f_lineno if coroutine.cr_frame is not None else 0))
+        coroutine = coroutine.cr_await
+    return tuple(found)
+
+
+def _waits_for_a_lock(place: Place) -> bool:
+    return place[-1][0] is asyncio.Lock.acquire.__code__

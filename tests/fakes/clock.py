@@ -67,11 +67,13 @@ def simulated(test: Callable[P, Coroutine[object, object, T]]) -> Callable[P, T]
     return runs
 
 
-async def until(condition: Callable[[], bool], what: str = "the condition", seconds: float = 600.0) -> float:
-    """Let the clock go on until a condition holds; returns how many seconds that took."""
+async def until(
+    condition: Callable[[], bool], what: str = "the condition", seconds: float = 600.0, step: float = 0.01
+) -> float:
+    """Let the clock go on until a condition holds, looked at every ``step``; returns how many seconds that took."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     while not condition():
         assert loop.time() - began < seconds, f"not within {seconds:g} s: {what}"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(step)
     return loop.time() - began

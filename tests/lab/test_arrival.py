@@ -52,7 +52,6 @@ def test_the_feed_arrives_after_the_exec_and_nothing_is_lost_after_the_first(sce
     assert_datapath(scene)
 
 
-@pytest.mark.also_kernel
 def test_it_is_pim_that_brings_it(running: Scene) -> None:
     assert running.dc.joined() == {GROUP}
     assert running.dc.neighbors() == ["10.44.4.6"]
@@ -84,7 +83,6 @@ def test_the_tunnel_has_the_addresses_flags_and_mtu_that_it_should(running: Scen
     assert "10.44.6.1/32" in running.command("cloud", ["ip", "addr"])
 
 
-@pytest.mark.also_kernel
 def test_the_status_tells_of_every_part(running: Scene) -> None:
     running.wait_for_status(
         "a keepalive", lambda status: status.tunnels[0].keepalive and status.tunnels[0].keepalive.answered
@@ -166,7 +164,6 @@ def test_a_group_taken_out_is_pruned_and_the_other_one_loses_nothing(another_str
 
 
 @pytest.mark.alone
-@pytest.mark.also_kernel
 def test_a_group_with_a_source_arrives_from_that_one_only(running: Scene) -> None:
     channel = f"{SSM}@{SSM_SOURCE}"
     senders = [running.feed.send(SSM, source=SSM_SOURCE), running.feed.send(SSM)]
@@ -185,7 +182,6 @@ def test_a_group_with_a_source_arrives_from_that_one_only(running: Scene) -> Non
 
 
 @pytest.mark.alone
-@pytest.mark.also_kernel
 def test_a_broken_file_is_refused_with_the_reason_and_changes_nothing(running: Scene) -> None:
     running.config.write_text(running.config.read_text().replace('group = "239.1.1.1"', 'group = "10.0.0.1"'))
     refused = running.exec("cloud", ["mcastd", "reload"])
