@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import sys
 import textwrap
+from collections.abc import Awaitable
 from ipaddress import IPv4Address
 
 import msgspec
@@ -21,6 +22,7 @@ from mcastd.listed import listed
 from mcastd.tools.doctor.collect import look
 from mcastd.tools.doctor.facts import Facts
 from mcastd.tools.doctor.finding import Finding, Side
+from mcastd.tools.doctor.settle import settled
 from mcastd.tools.doctor.walk import Path, Walk, walk
 
 _WIDTH = 120
@@ -38,7 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Observe, walk and print the result; returns the exit code."""
-    facts = asyncio.run(look(arguments.config, socket_of(arguments)))
+
+    def observe() -> Awaitable[Facts]:
+        return look(arguments.config, socket_of(arguments))
+
+    def waiting(reason: str) -> None:
+        if sys.stderr.isatty():
+            print(f"observing again: {reason}", file=sys.stderr)
+
+    facts = asyncio.run(settled(observe, waiting))
     group = None if arguments.group is None else str(arguments.group)
     result = walk(facts, arguments.tunnel, group)
     if (wrong := _unknown(facts, arguments.tunnel, group, result)) is not None:

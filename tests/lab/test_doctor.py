@@ -196,6 +196,12 @@ def test_udp_is_blocked(scene: Scene) -> None:
     finds(scene, "no_answer", "ike")
 
 
+def test_ike_that_this_host_does_not_let_in(scene: Scene) -> None:
+    with dropping(scene, CLOUD, "input", "udp sport { 500, 4500 }"):
+        started(scene, "that nobody answers", lambda status: status.peers[0].problem)
+        assert "of ip somebody there (nft" in finds(scene, "ike_dropped_here", "ike")
+
+
 def test_udp_4500_is_blocked(scene: Scene) -> None:
     scene.block(4500)
     started(scene, "that nobody answers", lambda status: status.peers[0].problem)
@@ -383,6 +389,12 @@ def test_pim_is_not_allowed(scene: Scene) -> None:
         finds(scene, "no_neighbor", "neighbor")
 
 
+def test_pim_that_this_host_does_not_let_in(scene: Scene) -> None:
+    with dropping(scene, CLOUD, "input", "ip protocol 103"):
+        started(scene, "no Hello", _hears_no_neighbor)
+        assert "of ip somebody there (nft" in finds(scene, "pim_dropped_here", "neighbor")
+
+
 def test_pim_that_this_host_does_not_let_out(scene: Scene) -> None:
     with dropping(scene, CLOUD, "output", "ip protocol 103"):
         started(scene, "the refusal", lambda status: status.tunnels[0].pim and status.tunnels[0].pim.problem)
@@ -460,7 +472,9 @@ def test_the_sources_address_on_this_host(running: Scene) -> None:
 @pytest.mark.parametrize("share", ["", "numgen random mod 2 < 1"])
 def test_a_firewall_of_this_host(running: Scene, share: str) -> None:
     with dropping(running, CLOUD, "input", f"udp dport {PORT} {share}"):
-        finds(running, "dropped_here", "packets_at_an_application")
+        told = finds(running, "dropped_here", "packets_at_an_application")
+        assert f"the rule `udp dport {PORT} {share}" in told
+        assert "of ip somebody there (nft" in told
 
 
 def test_nobody_has_joined(running: Scene) -> None:

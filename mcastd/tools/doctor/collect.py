@@ -19,14 +19,15 @@ from mcastd import control
 from mcastd.config.load import load
 from mcastd.config.model import Config, Tunnel
 from mcastd.errors import ConfigError, ControlError, HostError
+from mcastd.net import ipv4
 from mcastd.status import Status
 from mcastd.system import ipmr
 from mcastd.system.netlink import Netlink
 from mcastd.system.processes import of_sockets
 from mcastd.tools.doctor import proc
-from mcastd.tools.doctor.facts import Downstream, Facts, Feature, Interface, TunnelFacts
+from mcastd.tools.doctor.facts import ControlSeen, Downstream, Facts, Feature, Interface, TunnelFacts
 from mcastd.tools.doctor.firewall import Rule, risen, rules
-from mcastd.tools.doctor.listen import DeliveryTap, EspTap, GreTap, LeavingTap, StreamTap
+from mcastd.tools.doctor.listen import ControlTap, DeliveryTap, EspTap, GreTap, LeavingTap, StreamTap
 from mcastd.tools.doctor.probe import MtuProbe
 
 T = TypeVar("T")
@@ -34,6 +35,8 @@ T = TypeVar("T")
 WINDOW: Final = 1.5
 """Seconds: enough for loss at 1,000 packets a second, and for a stream of one packet a second to show."""
 
+_UNTIL_IKE: Final = 2.0  # seconds longer for IKE to leave, where a peer is not up
+_ANSWER: Final = 0.5  # seconds for its answer
 _TIMEOUT: Final = 3.0  # seconds for the daemon to answer
 _ROUTES: Final = 50  # groups and sources of a tunnel whose route is looked up
 _PROC: Final = Path("/proc")
@@ -78,13 +81,20 @@ async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
         leaving = {one.name: stack.enter_context(closing(LeavingTap(one.name))) for one in config.forward}
         gre_taps = [stack.enter_context(closing(GreTap(delivered=delivered))) for delivered in (False, True)]
         esp_taps = [stack.enter_context(closing(EspTap(outgoing=outgoing))) for outgoing in (False, True)]
+        control, ike, pim = (
+            stack.enter_context(closing(ControlTap(protocol))) for protocol in (None, ipv4.UDP, ipv4.PIM)
+        )
         probes = [stack.enter_context(closing(MtuProbe(tunnel))) for tunnel in config.tunnels]
         began = time.monotonic()
         await asyncio.sleep(WINDOW)
+        if any(peer.state != "up" for peer in before.peers):
+            await _answer_to_ike(control)
         seconds = time.monotonic() - began
         wire_in, wire_out = (tap.wire() for tap in esp_taps)
         before_filters, delivered = (tap.seen() for tap in gre_taps)
         sent = {name: tap.arrived() for name, tap in leaving.items()}
+        for tap in (control, ike, pim):
+            tap.drain()
         counted = proc.parse(texts, _read_proc())
         seen = {
             name: TunnelFacts(
@@ -112,11 +122,19 @@ async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
             routing_holders=await ipmr.holders() if config.forward else (),
             wire_in=wire_in,
             wire_out=wire_out,
+            control=ControlSeen(control.arrived, control.left, ike.arrived | pim.arrived),
             gre_seen=before_filters | delivered,  # the greater count of each
             port_holders={} if before.healthy else await asyncio.to_thread(_port_holders, config, counted),
             holders=await asyncio.to_thread(_holders, counted) if _have_lost(before) else {},
             proc=counted,
         )
+
+
+async def _answer_to_ike(tap: ControlTap) -> None:
+    """Wait until charon has sent once, which between two attempts it does seldom, and an answer may have come."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(tap.sent_ike.wait(), _UNTIL_IKE)
+    await asyncio.sleep(_ANSWER)
 
 
 async def _asked(question: Awaitable[T], otherwise: T) -> T:

@@ -57,12 +57,36 @@ class GreSeen(NamedTuple):
 class Esp(NamedTuple):
     """ESP of one SPI on the wire: its ``peer``, the number of packets, and how many sequence numbers between the first
     and the last were ``missing``. The most delayed packet came ``late`` sequence numbers behind a later one.
+    ``interface`` is where one was seen.
     """
 
     peer: IPv4Address
     packets: int
     missing: int = 0
     late: int = 0
+    interface: str = ""
+
+
+class Control(NamedTuple):
+    """IKE or PIM (a Hello to all routers, or to us) on the wire, by the other side's address and the interface."""
+
+    protocol: Literal["ike", "pim"]
+    address: IPv4Address
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSeen:
+    """How many packets of IKE and PIM arrived and left, and how many of them were delivered on this host."""
+
+    arrived: Mapping[Control, int] = field(default_factory=dict)
+    left: Mapping[Control, int] = field(default_factory=dict)
+    delivered: Mapping[Control, int] = field(default_factory=dict)
+
+    def of(self, kind: Literal["arrived", "left", "delivered"], protocol: str, address: IPv4Address) -> int:
+        """How many packets of one address; on a bridge the same show on two interfaces."""
+        seen: Mapping[Control, int] = getattr(self, kind)
+        return max((count for one, count in seen.items() if one[:2] == (protocol, address)), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +159,10 @@ class Facts:
     and the end, or ``daemon_error`` why there is none. ``routes`` are those to the peers, None without a route;
     ``addresses`` are this host's own, each with its interface, ``vrfs`` the VRFs of interfaces. ``rule_220_missing`` is
     that table 220 has routes and no rule leads to it. ``rules`` are those of this host's firewalls that drop or
-    translate. ``downstream`` are the
-    interfaces that are forwarded to, ``routing_holders`` other programs that route multicast. ``port_holders`` are, by
-    UDP port, programs other than the configured charon that hold a port of IKE. ``holders`` are,
-    by the inode of a UDP socket, the process that has it, where memberships of applications were lost.
+    translate. ``downstream`` are the interfaces that are forwarded to, ``routing_holders`` other programs that route
+    multicast. ``control`` is IKE and PIM on the wire. ``port_holders`` are, by UDP port, programs other than the
+    configured charon that hold a port of IKE. ``holders`` are, by the inode of a UDP socket, the process that has it,
+    where memberships of applications were lost.
     """
 
     config_file: str
@@ -162,6 +186,7 @@ class Facts:
     wire_in: Wire = field(default_factory=Wire)
     wire_out: Wire = field(default_factory=Wire)
     gre_seen: Mapping[GreSeen, int] = field(default_factory=dict)
+    control: ControlSeen = field(default_factory=ControlSeen)
     port_holders: dict[int, str] = field(default_factory=dict)
     holders: Mapping[int, str] = field(default_factory=dict)
     proc: Proc = field(default_factory=Proc)

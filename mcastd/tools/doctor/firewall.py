@@ -6,7 +6,7 @@ nft without a ``counter``, and policies, which nft does not count, have none. Ou
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -23,6 +23,8 @@ _TARGET: Final = re.compile(r'xt target "(\w+)"')
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _VERDICT: Final = re.compile(r"(?:^| )(drop|reject|masquerade|snat|jump|goto|DROP|REJECT|MASQUERADE|SNAT)\b ?(\S*)")
 _SOURCE: Final = re.compile(r"(?:ip saddr |(?<!! )-s )(\d+\.\d+\.\d+\.\d+(?:/\d+)?)")
+_WORD: Final = re.compile(r"[\w-]+")
+_ADDRESS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+(?:/\d+)?")
 _EVERY: Final = IPv4Network("0.0.0.0/0")
 _DROPS: Final = ("drop", "reject")
 _TRANSLATES: Final = ("masquerade", "snat")
@@ -38,7 +40,7 @@ class Rule(NamedTuple):
     """A rule that drops or translates, or (``text`` empty) a policy that drops.
 
     ``owner`` is the program whose table it is, as far as that shows; ``place`` the table and chain, ``hooks`` from
-    where packets come there. ``packets`` is None where they are not counted.
+    where packets come there. ``packets`` were counted during the observation, ``total`` ever; None: it does not count.
     """
 
     owner: str
@@ -47,6 +49,7 @@ class Rule(NamedTuple):
     text: str = ""
     packets: int | None = None
     translates: bool = False
+    total: int | None = None
 
 
 def rules(nft: str, legacy: str = "") -> tuple[Rule, ...]:
@@ -56,11 +59,11 @@ def rules(nft: str, legacy: str = "") -> tuple[Rule, ...]:
 
 def risen(before: Iterable[Rule], after: Iterable[Rule]) -> tuple[Rule, ...]:
     """The rules, with what each has counted in between; one that was not there before counted all of it."""
-    was = {one._replace(packets=None): one.packets or 0 for one in before}
+    was = {one._replace(packets=None, total=None): one.packets or 0 for one in before}
     return tuple(
         one
         if one.packets is None
-        else one._replace(packets=max(0, one.packets - was.get(one._replace(packets=None), 0)))
+        else one._replace(packets=max(0, one.packets - was.get(one._replace(packets=None, total=None), 0)))
         for one in after
     )
 
@@ -129,7 +132,9 @@ def _read(lines: Iterable[_Line]) -> Iterator[Rule]:
         drops, translates = one.verdict in _DROPS, one.verdict in _TRANSLATES
         if (drops or translates) and (reached := hooks.get((one.table, one.chain))):
             owner = _owner(one.table, one.chain if one.text else "", chains[one.table])
-            yield Rule(owner, f"{one.table} {one.chain}", frozenset(reached), one.text, one.packets, translates)
+            yield Rule(
+                owner, f"{one.table} {one.chain}", frozenset(reached), one.text, one.packets, translates, one.packets
+            )
 
 
 def _hooks(lines: Collection[_Line]) -> dict[tuple[str, str], set[str]]:
@@ -189,6 +194,17 @@ def translating(found: Iterable[Rule], sources: Collection[IPv4Network]) -> Rule
             named = _SOURCE.search(one.text)
             network = IPv4Network(named[1], strict=False) if named else _EVERY
             if network.prefixlen == 0 or any(network.overlaps(source) for source in sources):
+                return one
+    return None
+
+
+def naming(found: Iterable[Rule], hooks: Collection[str], words: Collection[str], address: IPv4Address) -> Rule | None:
+    """A rule that names one of the words, and no other address, and has dropped something, if it counts."""
+    for one in found:
+        drops = not one.translates and not one.hooks.isdisjoint(hooks) and one.total != 0
+        if drops and not set(_WORD.findall(one.text)).isdisjoint(words):
+            named = [IPv4Network(text, strict=False) for text in _ADDRESS.findall(one.text)]
+            if not named or any(address in network for network in named):
                 return one
     return None
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from mcastd.errors import DecodeError
 from mcastd.net import bpf, gre, ipv4
 from mcastd.system import sockets
-from mcastd.tools.doctor.facts import Esp, GreSeen, Multicast, Stream, Wire
+from mcastd.tools.doctor.facts import Control, Esp, GreSeen, Multicast, Stream, Wire
 
 _MOST: Final = 20_000  # packets of one tunnel; more have no further information
 _BATCH: Final = 256
@@ -36,8 +36,9 @@ class _Tap:
 
     snap = 64  # headers
 
-    def __init__(self, opened: Callable[[], socket.socket], *, outgoing: bool = False) -> None:
-        self._outgoing = outgoing
+    def __init__(self, opened: Callable[[], socket.socket], *, outgoing: bool | None = False) -> None:
+        self._outgoing = outgoing  # which direction is counted; None: both
+        self._from = ("", False)  # the interface of the packet that is taken, and whether it leaves
         self._left = _MOST  # packets that are still to be counted
         self._overrun = 0  # packets that came faster than they were read
         self._sock: socket.socket | None = None
@@ -65,8 +66,10 @@ class _Tap:
                 packet, origin = sock.recvfrom(self.snap)
             except OSError:
                 return False  # nothing left, or the interface went down, which is reported once
-            if sock.family == socket.AF_PACKET and (origin[2] == socket.PACKET_OUTGOING) is not self._outgoing:
-                continue
+            if sock.family == socket.AF_PACKET:
+                self._from = (origin[0], origin[2] == socket.PACKET_OUTGOING)
+                if self._outgoing not in (None, self._from[1]):
+                    continue
             with suppress(DecodeError):
                 self.take(ipv4.parse(packet, truncated=True))
             self._left -= 1
@@ -159,6 +162,29 @@ class GreTap(_Tap):
         return self._seen
 
 
+class ControlTap(_Tap):
+    """IKE and PIM as they pass any interface, both directions; or as one of them (``protocol``) is delivered."""
+
+    def __init__(self, protocol: int | None = None) -> None:
+        program = bpf.accept_control()
+        anywhere = partial(sockets.packets_anywhere, program)
+        super().__init__(anywhere if protocol is None else partial(sockets.delivered, protocol, program), outgoing=None)
+        self.arrived: Counter[Control] = Counter()
+        self.left: Counter[Control] = Counter()
+        self.sent_ike = asyncio.Event()  # set once IKE has left
+
+    def take(self, packet: ipv4.Ipv4Packet) -> None:
+        """Count a packet by the other side's address."""
+        interface, leaves = self._from
+        if interface == "lo" or packet.protocol not in (ipv4.UDP, ipv4.PIM):
+            return
+        address = packet.destination if leaves else packet.source
+        control = Control("ike" if packet.protocol == ipv4.UDP else "pim", address, interface)
+        (self.left if leaves else self.arrived)[control] += 1
+        if leaves and control.protocol == "ike":
+            self.sent_ike.set()
+
+
 def _esp(peer: IPv4Address, numbers: Iterable[int], *, overrun: bool) -> Esp:
     """The packets of one SPI by their sequence numbers, in the order of arrival.
 
@@ -185,6 +211,7 @@ class EspTap(_Tap):
         program = bpf.accept_esp(outgoing=outgoing, snap=self.snap)
         super().__init__(lambda: sockets.packets_anywhere(program), outgoing=outgoing)
         self._numbers: dict[tuple[int, IPv4Address], list[int]] = {}  # sequence numbers by SPI and peer
+        self._interfaces: dict[int, str] = {}  # where an SPI was seen
 
     def take(self, packet: ipv4.Ipv4Packet) -> None:
         """Count a packet by its SPI."""
@@ -193,10 +220,14 @@ class EspTap(_Tap):
             spi, number = _ESP.unpack_from(packet.payload, start)
             peer = packet.destination if self._outgoing else packet.source
             self._numbers.setdefault((spi, peer), []).append(number)
+            self._interfaces.setdefault(spi, self._from[0])
 
     def wire(self) -> Wire:
         """What has passed so far; without gaps if packets came faster than they were read."""
         self.drain()
         overrun = bool(self._overrun)
-        sas = {spi: _esp(peer, numbers, overrun=overrun) for (spi, peer), numbers in self._numbers.items()}
+        sas = {
+            spi: _esp(peer, numbers, overrun=overrun)._replace(interface=self._interfaces[spi])
+            for (spi, peer), numbers in self._numbers.items()
+        }
         return Wire(sas, complete=self._left > 0 and not self._overrun)

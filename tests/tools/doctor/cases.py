@@ -1,5 +1,6 @@
 """What makes each problem: facts by a name, with the code that is found."""
 
+from dataclasses import replace as changed
 from ipaddress import IPv4Address
 
 from mcastd.links import NextHop
@@ -11,7 +12,7 @@ from mcastd.status import (
     PimStatus,
     Status,
 )
-from mcastd.tools.doctor.facts import Facts, Interface, Probe, Wire
+from mcastd.tools.doctor.facts import Control, ControlSeen, Esp, Facts, Interface, Probe, Wire
 from mcastd.tools.doctor.firewall import Rule
 from mcastd.tools.doctor.proc import UdpSocket
 from tests.tools.doctor.observed import (
@@ -63,6 +64,13 @@ LOST = facts(
     holders={7: "feedd (pid 70)", 8: "ntpd (pid 80)"},
 )
 
+
+def rule(hook: str, text: str) -> Rule:
+    """A rule that has dropped 9 packets, none of them during the observation."""
+    return Rule("nft", "inet a b", frozenset({hook}), text, 0, total=9)
+
+
+IKE, PIM = Control("ike", PEER, "eth0"), Control("pim", IPv4Address("10.44.4.5"), "gre1")
 NAT = Rule(
     "iptables", "ip nat POSTROUTING", frozenset({"postrouting"}), 'oifname "eth0" masquerade', 3, translates=True
 )
@@ -174,6 +182,56 @@ CASES: dict[str, tuple[str, Facts]] = {
     "a port that another program has": ("metrics_failed", reported("metrics_failed")),
     "a part that failed": ("agent_failed", reported("agent_failed")),
     "a full file system": ("state_not_saved", reported("state_not_saved")),
+    "IKE that cannot be sent": ("ike_not_sent", negotiated("ike_not_sent", ike=True)),
+    "IKE that a firewall here does not let in": (
+        "ike_dropped_here",
+        changed(negotiated("no_answer", ike=True), control=ControlSeen({IKE: 2}, {IKE: 2})),
+    ),
+    "IKE that a rule here has dropped before": (
+        "ike_dropped_here",
+        changed(negotiated("no_answer", ike=True), rules=(rule("input", "udp sport 500 drop"),)),
+    ),
+    "IKE of a CHILD_SA that a rule here does not let in": (
+        "ike_dropped_here",
+        changed(negotiated("udp_4500_blocked"), rules=(rule("input", "udp dport 4500 drop"),)),
+    ),
+    "IKE that a firewall here does not let out": (
+        "ike_held_back",
+        changed(negotiated("no_answer", ike=True), rules=(rule("output", "-p udp --dport 500 -j DROP"),)),
+    ),
+    "IKE that comes by another interface than that of the answer": (
+        "peer_rp_filter",
+        changed(
+            facts(
+                status=status(peers=(peer(state="waiting", problem="no", problem_code="no_answer"),)),
+                rp_filter={"eth0": 1, "gre1": 2},
+            ),
+            control=ControlSeen({IKE: 2}, {IKE: 2}),
+            routes={PEER: NextHop("eth1", GATEWAY)},
+        ),
+    ),
+    "ESP that comes by another interface than that of the answer": (
+        "peer_rp_filter",
+        flowed(
+            0,
+            9,
+            wire_in=Wire({1: Esp(PEER, 9, interface="eth0")}),
+            routes={PEER: NextHop("eth1", GATEWAY)},
+            rp_filter={"eth0": 1, "gre1": 2},
+        ),
+    ),
+    "PIM that a firewall here does not let in": (
+        "pim_dropped_here",
+        facts(control=ControlSeen({PIM: 1})),
+    ),
+    "a late Hello, and a rule here that drops PIM": (
+        "pim_dropped_here",
+        changed(reported("hello_overdue"), rules=(rule("input", "meta l4proto pim drop"),)),
+    ),
+    "no Hello, and a rule here that drops PIM": (
+        "pim_dropped_here",
+        facts(status=unheard(), rules=(rule("input", "-p pim -j DROP"),)),
+    ),
     "what nothing else explains": ("reported", reported("peer_down")),
     "a capability that is missing": ("host_refuses", reported("capability_missing", "CAP_BPF")),
     "what the daemon saw dropped": ("not_delivered", reported("not_delivered")),

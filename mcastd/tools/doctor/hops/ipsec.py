@@ -1,6 +1,6 @@
 """The hops of IPsec: IKE_SA, CHILD_SA, leak guard, ESP on the wire and, last of all hops, loss of ESP packets."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
@@ -11,12 +11,15 @@ from mcastd.status import ChildStatus, PeerStatus
 from mcastd.tools.doctor import firewall
 from mcastd.tools.doctor.facts import Esp, Facts, TunnelView
 from mcastd.tools.doctor.finding import Cause, Finding, Note, Side, about, either, here, there
-from mcastd.tools.doctor.hops import LOOPBACK, OUTGOING, Found, dropping
+from mcastd.tools.doctor.hops import INCOMING, LOOPBACK, OUTGOING, Found, dropping
 
 _SOME: Final = 3  # packets
 _ECHOES: Final = 2  # that the doctor sends into a tunnel
 _MUCH, _SOME_LOSS = 4, 100  # lost is one packet in so many: with much little else works, with less it is a note
 _NAT_T: Final = 4500
+_STRICT, _LOOSE = 1, 2  # rp_filter
+_IKE: Final = ("500", "4500", "isakmp", "ipsec-nat-t")  # as rules name its ports
+_UNANSWERED: Final = ("attempt_timeout", "ike_sa_unanswered", "no_answer", "udp_4500_blocked")
 
 
 class Ipsec(Cause):
@@ -29,6 +32,24 @@ class Ipsec(Cause):
     PORT_TAKEN = here(
         "charon cannot use the UDP port of IKE, because another program, for instance a second IKE daemon, holds it",
         "stop and disable that program (strongswan-starter, libreswan, racoon), then systemctl restart strongswan",
+    )
+    IKE_NOT_SENT = here(
+        "charon cannot send IKE to the peer: there is no route, or it does not have its UDP ports",
+        "ip route get {remote} from {local}; ss -ulnp 'sport = 500 or sport = 4500'; journalctl -u strongswan",
+    )
+    IKE_DROPPED_HERE = here(
+        "IKE of the peer arrives at this host, and its firewall drops it (PREROUTING, INPUT) before charon gets it",
+        "allow UDP 500 and 4500 from {remote} in the firewall of this host",
+    )
+    IKE_HELD_BACK = here(
+        "the firewall of this host drops IKE to the peer (OUTPUT, POSTROUTING)",
+        "allow UDP 500 and 4500 to {remote} in the firewall of this host",
+    )
+    PEER_RP_FILTER = here(
+        "what comes from the peer is dropped by the reverse path filter: it arrives on another interface than the one "
+        "by which answers leave",
+        "ip route get {remote} from {local}: lead answers out of {interface} (a route, or an ip rule), or set "
+        "net.ipv4.conf.{interface}.rp_filter and net.ipv4.conf.all.rp_filter to 2",
     )
     AUTHENTICATION = either(
         "the two sides do not have the same pre-shared key, an identity differs, or a certificate is not accepted",
@@ -135,13 +156,45 @@ def _down(facts: Facts, peer: PeerStatus) -> Found:
     if facts.port_holders:
         held = ", ".join(f"UDP {port} is held by {who}" for port, who in sorted(facts.port_holders.items()))
         yield Ipsec.PORT_TAKEN.found(f"peer {peer.name} is not up: {held}, not by strongSwan's charon-systemd")
+    yield from _ike_here(facts, peer, peer)
     yield _not_up(f"peer {peer.name}", peer, peer)
+
+
+def _ike_here(facts: Facts, peer: PeerStatus, why: PeerStatus | ChildStatus) -> Found:
+    """IKE that this host loses itself, where the peer seems not to answer."""
+    remote, names = IPv4Address(peer.remote), {"remote": peer.remote, "local": peer.local}
+    if why.problem_code == "ike_not_sent":
+        yield Ipsec.IKE_NOT_SENT.found(f"peer {peer.name} is not up: {why.problem}", **names)
+    arrived, delivered = (facts.control.of(kind, "ike", remote) for kind in ("arrived", "delivered"))
+    if arrived and not delivered:
+        saw = f"{arrived} packets of IKE came from {remote} in {facts.seconds:.1f} s, and none was delivered"
+        interfaces = {one.interface for one in facts.control.arrived if one[:2] == ("ike", remote)}
+        yield from _reverse_path(facts, peer, interfaces, saw)
+        yield Ipsec.IKE_DROPPED_HERE.found(saw + dropping(facts, arrived), **names)
+    if delivered or why.problem_code not in _UNANSWERED:
+        return
+    for cause, hooks in ((Ipsec.IKE_DROPPED_HERE, INCOMING), (Ipsec.IKE_HELD_BACK, OUTGOING)):
+        if (rule := firewall.naming(facts.rules, hooks, _IKE, remote)) is not None:
+            saw = f"peer {peer.name} is not up: {why.problem}; {firewall.described(rule)} drops IKE"
+            yield cause.found(saw, **names)
+
+
+def _reverse_path(facts: Facts, peer: PeerStatus, interfaces: Collection[str], saw: str) -> Found:
+    """The filter drops what arrives where the route back does not lead (strict), or where there is none (loose)."""
+    way = facts.routes.get(IPv4Address(peer.remote))
+    for name in sorted(interfaces):
+        mode = facts.proc.rp_filter.get(name, 0)
+        if (mode == _STRICT and (way is None or way.interface != name)) or (mode == _LOOSE and way is None):
+            back = f"the route back is by {way.interface}" if way else "there is no route back"
+            saw = f"{saw}; they arrive on {name}, where rp_filter is {mode}, and {back}"
+            yield Ipsec.PEER_RP_FILTER.found(saw, remote=peer.remote, local=peer.local, interface=name)
 
 
 def child_sa(facts: Facts) -> Found:
     """Every CHILD_SA is up."""
     for peer in facts.peers:
         for child in (one for one in peer.children if one.state != "up"):
+            yield from about(_ike_here(facts, peer, child), child.name)
             what = f"CHILD_SA {child.name} ({child.local_ts} === {child.remote_ts})"
             yield _not_up(what, child, peer).on(child.name)
 
@@ -290,6 +343,8 @@ def _inwards(facts: Facts, peer: PeerStatus, arrived: int, decrypted: int) -> Fo
         saw += f"; charon has no SA with their SPI {min(unknown):08x} for {peer.name}"
     full = sum(socket.drops for socket in facts.proc.sockets if socket.port == _NAT_T)
     saw += f"; charon's socket was full for {full}" if full else ""
+    interfaces = {one.interface for one in facts.wire_in.sas.values() if one.peer == remote}
+    yield from _reverse_path(facts, peer, interfaces, saw)
     saw += _xfrm_errors(facts, "Xfrm.In") + dropping(facts, total - decrypted)
     found = Ipsec.NOT_DECRYPTED.found(saw, remote=remote, peer=peer.name)
     damaged = facts.proc.counters.get("Xfrm.InStateProtoError", 0)

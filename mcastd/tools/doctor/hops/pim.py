@@ -7,12 +7,14 @@ from typing import Final
 
 from mcastd.config.model import Tunnel
 from mcastd.status import GroupStatus, TunnelStatus
+from mcastd.tools.doctor import firewall
 from mcastd.tools.doctor.facts import Facts, Stream, TunnelView
 from mcastd.tools.doctor.finding import Cause, Note, Silent, about, either, here, there
-from mcastd.tools.doctor.hops import Found, dropping
+from mcastd.tools.doctor.hops import INCOMING, Found, dropping
 from mcastd.tools.doctor.hops.gre import NO_ECHO, Gre
 
 _LISTED: Final = 5
+_PIM: Final = ("pim", "103")  # as rules name its protocol
 _ERRNOS: Final = frozenset(errno.errorcode.values())
 _FRESH: Final = (
     75.0  # seconds left of a Holdtime of 105, with which the next Hello, 30 s after the last, is not overdue
@@ -39,6 +41,11 @@ class Pim(Cause):
         "that), or PIM (protocol 103) is not permitted on it, or into this host",
         "look for drops of protocol 103 in `nft list ruleset`; ask for `ip pim sparse-mode` on the tunnel, for `show "
         "ip pim interface` and `show interface tunnel`, and whether an access list on it permits pim",
+    )
+    PIM_DROPPED_HERE = here(
+        "PIM of the neighbour arrives on the tunnel, and the firewall of this host drops it (protocol 103): without "
+        "Hellos the neighbour is lost when its Holdtime ends",
+        "allow protocol 103 on {tunnel} in the firewall of this host",
     )
     NO_RP = either(
         "a group that is joined for every source, as (*,G), needs a rendezvous point",
@@ -79,6 +86,7 @@ def _neighbor(facts: Facts, view: TunnelView) -> Found:
         yield Gre.SENDING_REFUSED.found(f"PIM cannot send on {name}: {pim.problem}", tunnel=name)
     if not pim.running and not heard:
         yield Pim.PIM_NOT_RUNNING.found(f"PIM does not run on {name}" + (f": {pim.problem}" if pim.problem else ""))
+    yield from _dropped_here(facts, view)
     if not heard and not _still_expected(facts, tunnel):
         # Errors of this host, counted with them, are left by a link that came and went: those are not messages.
         dropped = {reason: count for reason, count in pim.dropped.items() if reason.upper() not in _ERRNOS}
@@ -95,6 +103,21 @@ def _neighbor(facts: Facts, view: TunnelView) -> Found:
     if name in facts.proc.multicast_routers and name not in facts.forwarded_from:
         why = "its Hellos have the address of mcastd's, and the other side takes both for one router that restarts"
         yield Note(text=f"another multicast routing daemon uses {name}: {why}; configure it without {name}")
+
+
+def _dropped_here(facts: Facts, view: TunnelView) -> Found:
+    """PIM that arrives and is not delivered; or a Hello that is late while a rule drops PIM."""
+    name = view.tunnel.name
+    arrived = {one: count for one, count in facts.control.arrived.items() if one[0::2] == ("pim", name)}
+    if arrived and not any(facts.control.of("delivered", "pim", one.address) for one in arrived):
+        count = sum(arrived.values())
+        saw = f"{count} PIM messages arrived on {name} in {facts.seconds:.1f} s, and none was delivered"
+        yield Pim.PIM_DROPPED_HERE.found(saw + dropping(facts, count), tunnel=name)
+    late = facts.is_reported("hello_overdue", "pim_neighbor_missing", subject=name)
+    late = late or view.status.pim is None or not view.status.pim.neighbors
+    if late and (rule := firewall.naming(facts.rules, INCOMING, _PIM, view.tunnel.address.ip)) is not None:
+        saw = f"no Hello is heard on {name} in time, and {firewall.described(rule)} drops PIM"
+        yield Pim.PIM_DROPPED_HERE.found(saw, tunnel=name)
 
 
 def _still_expected(facts: Facts, tunnel: Tunnel) -> bool:

@@ -1,0 +1,48 @@
+"""Waits out a transition: what is being set up, renewed or restarted says nothing yet about what is broken."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from mcastd.tools.doctor.facts import Facts
+from mcastd.tools.doctor.finding import Side
+from mcastd.tools.doctor.walk import walk
+
+_LONGEST: Final = 12.0  # seconds
+_PAUSE: Final = 1.0  # seconds between two observations
+_STARTED: Final = 10.0  # seconds for what has just started: CHILD_SAs, links, PIM's first Hello where it is asked for
+_UP: Final = 3.0  # seconds for an SA to carry something
+
+
+def transition(facts: Facts) -> str | None:
+    """What has just begun, so that its consequences may not show yet; None if nothing has. Pure."""
+    if facts.status is None:
+        return None
+    if facts.status.uptime < _STARTED:
+        return f"mcastd started {facts.status.uptime:.0f} s ago"
+    for peer in facts.peers:
+        if peer.state == "connecting" and peer.problem_code is None:
+            return f"peer {peer.name} is being connected"
+        for child in peer.children:
+            if child.state == "up" and (facts.replaced(child) or (child.uptime or _UP) < _UP):
+                return f"CHILD_SA {child.name} has just been established"
+            if child.state == "connecting" and child.problem_code is None:
+                return f"CHILD_SA {child.name} is being established"
+    return None
+
+
+async def settled(look: Callable[[], Awaitable[Facts]], waiting: Callable[[str], None]) -> Facts:
+    """Observe, and again while a transition may explain what is found; ``waiting`` is called with what is waited for.
+
+    What this side has to change is reported at once.
+    """
+    end = time.monotonic() + _LONGEST
+    while True:
+        facts = await look()
+        reason = transition(facts)
+        claims = any(one.side is not Side.HERE for one in walk(facts).findings)
+        if reason is None or not claims or time.monotonic() >= end:
+            return facts
+        waiting(reason)
+        await asyncio.sleep(_PAUSE)
