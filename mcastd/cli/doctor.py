@@ -1,10 +1,12 @@
 """Look at every peer, tunnel and group, and name what is broken: what was seen, what it means and what to change.
 
-It observes for 1.5 seconds, changes nothing, and needs root. The exit code is 0 if nothing is broken, else 1. A group
-that is silent where all else is well is not broken, unless `mcastd status` says that it should not be silent.
+It observes for 1.5 seconds and needs root; it changes nothing, but with --trace-firewall. The exit code is 0 if nothing
+is broken, else 1. A group that is silent where all else is well is not broken, unless `mcastd status` says that it
+should not be silent.
 
 Examples: mcastd doctor
           mcastd doctor --tunnel gre1 --group 239.1.1.1
+          mcastd doctor --trace-firewall
           mcastd doctor --json | jq -r '.findings[].change'
 """
 
@@ -35,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object with stable keys")
     parser.add_argument("--tunnel", metavar="T", help="report what concerns this tunnel alone")
     parser.add_argument("--group", metavar="G", type=IPv4Address, help="of the groups, report this one alone")
+    parser.add_argument(
+        "--trace-firewall",
+        action="store_true",
+        help="trace packets through nftables for a second, to name the rule that drops them",
+    )
     add_socket_arguments(parser)
 
 
@@ -42,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Observe, walk and print the result; returns the exit code."""
 
     def observe() -> Awaitable[Facts]:
-        return look(arguments.config, socket_of(arguments))
+        return look(arguments.config, socket_of(arguments), trace=arguments.trace_firewall)
 
     def waiting(reason: str) -> None:
         if sys.stderr.isatty():

@@ -7,7 +7,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Awaitable
-from contextlib import ExitStack, closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -26,9 +26,10 @@ from mcastd.system.netlink import Netlink
 from mcastd.system.processes import of_sockets
 from mcastd.tools.doctor import proc
 from mcastd.tools.doctor.facts import ControlSeen, Downstream, Facts, Feature, Interface, TunnelFacts
-from mcastd.tools.doctor.firewall import Rule, risen, rules
+from mcastd.tools.doctor.firewall import Rule, risen, rules, traced
 from mcastd.tools.doctor.listen import ControlTap, DeliveryTap, EspTap, GreTap, LeavingTap, StreamTap
 from mcastd.tools.doctor.probe import MtuProbe
+from mcastd.tools.doctor.trace_firewall import Trace, tracing
 
 T = TypeVar("T")
 
@@ -47,8 +48,11 @@ _IKE_PORTS: Final = (500, 4500)
 _CREDENTIALS: Final = struct.Struct("iII")  # struct ucred
 
 
-async def look(config_file: Path, control_socket: Path) -> Facts:
-    """Observe everything; what cannot be seen is left at its default, and its hop reports that."""
+async def look(config_file: Path, control_socket: Path, *, trace: bool = False) -> Facts:
+    """Observe everything; what cannot be seen is left at its default, and its hop reports that.
+
+    With ``trace`` also the way of packets through nftables, by a table that is removed again.
+    """
     facts = Facts(config_file=str(config_file), privileged=_privileged())
     if not facts.privileged:
         return facts
@@ -59,7 +63,7 @@ async def look(config_file: Path, control_socket: Path) -> Facts:
     facts = replace(facts, config=loaded.config, config_notes=loaded.notes, lacks=await asyncio.to_thread(lacks))
     try:
         before = await _status(control_socket)
-        facts = await _observe(facts, loaded.config, before)
+        facts = await _observe(facts, loaded.config, before, trace=trace)
         return replace(facts, before=before, status=await _status(control_socket))
     except ControlError as error:
         return replace(facts, daemon_error=str(error))
@@ -70,12 +74,13 @@ async def _status(control_socket: Path) -> Status:
     return msgspec.json.decode(answer, type=Status)
 
 
-async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
+async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool) -> Facts:
     """Listen for the window, then collect what the kernel counted in it."""
     names = [tunnel.name for tunnel in config.tunnels]
     had_rules = await asyncio.to_thread(_rules)
     texts = _read_proc()  # before the echoes are sent, whose answers count
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        tracer = await stack.enter_async_context(tracing(config)) if trace else Trace()
         arrivals = {name: stack.enter_context(closing(StreamTap(name))) for name in names}
         deliveries = {name: stack.enter_context(closing(DeliveryTap(name))) for name in names}
         leaving = {one.name: stack.enter_context(closing(LeavingTap(one.name))) for one in config.forward}
@@ -117,7 +122,7 @@ async def _observe(facts: Facts, config: Config, before: Status) -> Facts:
             addresses=await _addresses(netlink),
             vrfs=_vrfs(),
             rule_220_missing=await _rule_220_missing(netlink),
-            rules=risen(had_rules, await asyncio.to_thread(_rules)),
+            rules=traced(risen(had_rules, await asyncio.to_thread(_rules)), tracer.text),
             downstream={name: Downstream(_mtu(name), passed) for name, passed in sent.items()},
             routing_holders=await ipmr.holders() if config.forward else (),
             wire_in=wire_in,

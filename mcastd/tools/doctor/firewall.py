@@ -5,6 +5,7 @@ nft without a ``counter``, and policies, which nft does not count, have none. Ou
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from itertools import chain
@@ -20,6 +21,7 @@ _LEGACY_CHAIN: Final = re.compile(r":(\S+) (\S+) \[(\d+):\d+\]")
 _LEGACY_RULE: Final = re.compile(r"\[(\d+):\d+\] -A (\S+) (.*)")
 _LEGACY_TARGET: Final = re.compile(r"(?:^| )-[jg] (\S+)")
 _TARGET: Final = re.compile(r'xt target "(\w+)"')
+_TRACED: Final = re.compile(r"trace id \w+ (\S+) (\S+) (\S+) (?:rule (.*) \(verdict drop\)|policy drop ?$)")
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _VERDICT: Final = re.compile(r"(?:^| )(drop|reject|masquerade|snat|jump|goto|DROP|REJECT|MASQUERADE|SNAT)\b ?(\S*)")
 _SOURCE: Final = re.compile(r"(?:ip saddr |(?<!! )-s )(\d+\.\d+\.\d+\.\d+(?:/\d+)?)")
@@ -41,6 +43,7 @@ class Rule(NamedTuple):
 
     ``owner`` is the program whose table it is, as far as that shows; ``place`` the table and chain, ``hooks`` from
     where packets come there. ``packets`` were counted during the observation, ``total`` ever; None: it does not count.
+    ``traced`` are packets of ours that were seen to end there.
     """
 
     owner: str
@@ -50,6 +53,7 @@ class Rule(NamedTuple):
     packets: int | None = None
     translates: bool = False
     total: int | None = None
+    traced: int = 0
 
 
 def rules(nft: str, legacy: str = "") -> tuple[Rule, ...]:
@@ -66,6 +70,17 @@ def risen(before: Iterable[Rule], after: Iterable[Rule]) -> tuple[Rule, ...]:
         else one._replace(packets=max(0, one.packets - was.get(one._replace(packets=None, total=None), 0)))
         for one in after
     )
+
+
+def traced(found: Iterable[Rule], monitor: str) -> tuple[Rule, ...]:
+    """The rules, with what ``nft monitor trace`` has seen each of them drop."""
+    ends = Counter(_end(match) for match in map(_TRACED.match, monitor.splitlines()) if match)
+    return tuple(one._replace(traced=ends[one.place, one.text]) for one in found)
+
+
+def _end(match: re.Match[str]) -> tuple[str, str]:
+    """Where a traced packet was dropped: the table with the chain, and the rule, or "" for the policy."""
+    return f"{match[1]} {match[2]} {match[3]}", _COUNTER.sub("", match[4] or "").strip()
 
 
 class _Line(NamedTuple):
@@ -212,9 +227,13 @@ def naming(found: Iterable[Rule], hooks: Collection[str], words: Collection[str]
 def suspected(found: Iterable[Rule], hooks: Collection[str], lost: int) -> str:
     """Which rules may have dropped ``lost`` packets that came by one of the hooks, to end a sentence; "" if none may.
 
-    Those whose counters rose by half of that or more; if there are none, those that are not counted.
+    Those that were seen to do it, by a trace; else those whose counters rose by half of that or more; if there are
+    none, those that are not counted.
     """
     dropping = [one for one in found if not one.translates and not one.hooks.isdisjoint(hooks)]
+    if seen := [one for one in dropping if one.traced]:
+        most = max(seen, key=lambda one: one.traced)
+        return f"; {described(most)} dropped {most.traced} of the packets that were traced"
     counted = [one for one in dropping if one.packets is not None and one.packets >= max(1, lost // 2)]
     if counted:
         most = max(counted, key=lambda one: one.packets or 0)

@@ -1,5 +1,6 @@
 """What the doctor reads of the host, from a kernel that has it."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from mcastd.config.model import Config
 from mcastd.system.netlink import Netlink
 from mcastd.tools.doctor import collect, firewall, proc
+from mcastd.tools.doctor.trace_firewall import table, tracing
 from tests.namespaces import Namespace
+from tests.tools.doctor import observed
 
 pytestmark = pytest.mark.root
 
@@ -100,3 +104,34 @@ def test_the_process_of_a_udp_socket() -> None:
         assert inode in {one.inode for one in sockets}
         holders = collect._holders(proc.Proc(sockets=sockets))
         assert f"(pid {os.getpid()})" in holders[inode]
+
+
+def test_a_trace_names_the_rule_that_drops_and_leaves_nothing(
+    namespace: Callable[[], Namespace],
+) -> None:
+    host = namespace()
+    host.ip("link", "set", "lo", "up")
+    config = observed.config()
+    peer, tunnel = config.peers[0], config.tunnels[0]
+    for address in (peer.remote, tunnel.local):
+        host.ip("address", "add", f"{address}/32", "dev", "lo")
+    chain = "chain in { type filter hook input priority 0; udp dport 500 drop; }"
+    host.call(lambda: subprocess.run(["nft", f"table inet another {{ {chain}; }}"], check=True))
+
+    async def look() -> str:
+        async with tracing(config) as trace:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.bind((str(peer.remote), 0))
+                sock.sendto(b"x", (str(tunnel.local), 500))
+            await asyncio.sleep(0.3)
+        return trace.text
+
+    text = host.run(look)
+    found = firewall.traced(host.call(collect._rules), text)
+    assert [one.text for one in found if one.traced] == ["udp dport 500 drop"], text
+    tables = host.call(lambda: subprocess.run(["nft", "list", "tables"], check=True, capture_output=True))
+    assert b"mcastd_doctor" not in tables.stdout
+
+
+def test_without_tunnels_or_peers_there_is_nothing_to_trace() -> None:
+    assert "meta nftrace" not in table(Config())

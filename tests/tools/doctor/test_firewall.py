@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Network
 
-from mcastd.tools.doctor.firewall import Rule, described, risen, rules, suspected, translating
+from mcastd.tools.doctor.firewall import Rule, described, risen, rules, suspected, traced, translating
 
 NFT = """\
 table ip somebody { # handle 1
@@ -152,3 +152,20 @@ def test_who_is_suspected() -> None:
     assert suspected((POLICY, COUNTED), ("output",), 1) == ""
     assert suspected((COUNTED._replace(translates=True),), ("input",), 1) == ""
     assert "`iptables-legacy-save -c`" in described(Rule("iptables-legacy", "legacy filter INPUT", INPUT))
+
+
+TRACE = """\
+trace id d0869a84 inet mcastd_doctor prerouting packet: iif "lo" ip saddr 127.0.0.1 ip protocol icmp
+trace id d0869a84 inet mcastd_doctor prerouting rule ip protocol icmp meta nftrace set 1 (verdict continue)
+trace id d0869a84 inet mcastd_doctor prerouting policy accept \n\
+trace id d0869a84 inet a b rule udp dport 9 counter packets 4 bytes 9 drop (verdict drop)
+trace id 10869a84 inet a b rule udp dport 9 counter packets 5 bytes 9 drop (verdict drop)
+trace id 20869a84 ip filter INPUT policy drop \n\
+trace id 30869a84 ip filter INPUT rule ct state established accept (verdict accept)
+"""
+
+
+def test_what_a_trace_has_seen_is_named_before_what_counted_more() -> None:
+    found = traced((POLICY, COUNTED, SILENT._replace(packets=999)), TRACE)
+    assert [one.traced for one in found] == [1, 2, 0]
+    assert suspected(found, ("input",), 24).endswith(" dropped 2 of the packets that were traced")
