@@ -14,6 +14,7 @@ import pytest
 from mcastd.config.model import Config
 from mcastd.system.netlink import Netlink
 from mcastd.tools.doctor import collect, firewall, proc
+from mcastd.tools.doctor.facts import Facts
 from mcastd.tools.doctor.trace_firewall import table, tracing
 from tests.namespaces import Namespace
 from tests.tools.doctor import observed
@@ -135,3 +136,15 @@ def test_a_trace_names_the_rule_that_drops_and_leaves_nothing(
 
 def test_without_tunnels_or_peers_there_is_nothing_to_trace() -> None:
     assert "meta nftrace" not in table(Config())
+
+
+def test_all_is_observed_where_nothing_of_it_exists(
+    namespace: Callable[[], Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WINDOW", "_UNTIL_IKE", "_ANSWER"):
+        monkeypatch.setattr(collect, name, 0.05)
+    down = observed.status(peers=(observed.peer(state="connecting"),))
+    seen = namespace().run(lambda: collect._observe(Facts(config_file="f"), observed.config(), down, trace=False))
+    assert seen.tunnels["gre1"].interface is None
+    assert seen.routes == {observed.PEER: None}
+    assert seen.control.arrived == {}

@@ -5,14 +5,15 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from ipaddress import IPv4Address
 
 import pytest
 
 from mcastd.net import ipv4
 from mcastd.tools.doctor.facts import Esp, Wire
-from mcastd.tools.doctor.listen import EspTap
-from tests.namespaces import Namespace
+from mcastd.tools.doctor.listen import ControlTap, EspTap
+from tests.namespaces import Namespace, join, until
 
 pytestmark = pytest.mark.root
 
@@ -82,3 +83,30 @@ def test_where_packets_come_faster_than_they_are_taken_no_gap_means_anything(
     assert not found.complete
     assert 0 < found.sas[7].packets < 1000
     assert found.sas[7].missing == 0
+
+
+def test_ike_that_arrives_and_what_of_it_is_delivered(namespace: Callable[[], Namespace]) -> None:
+    """One packet passes, and one is dropped by a rule; the taps are read in the other namespace's event loop."""
+    here, there = namespace(), namespace()
+    join(here, "192.0.2.1/24", there, "192.0.2.2/24")
+    here.execute("nft table ip a { chain b { type filter hook input priority 0; udp dport 4500 drop; }; }")
+
+    def send(port: int) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("192.0.2.2", port))
+            sock.sendto(bytes(28), ("192.0.2.1", port))
+
+    async def look() -> tuple[ControlTap, ControlTap]:
+        with closing(ControlTap()) as tap, closing(ControlTap(ipv4.UDP)) as delivered:
+            for port in (500, 4500):
+                await asyncio.to_thread(there.call, partial(send, port))
+            await until(lambda: tap.arrived.total() == 2, "arrived")
+            delivered.drain()
+        return tap, delivered
+
+    tap, delivered = here.run(look)
+    assert {(one.protocol, one.address): count for one, count in tap.arrived.items()} == {
+        ("ike", IPv4Address("192.0.2.2")): 2
+    }
+    assert delivered.arrived.total() == 1
+    assert not tap.sent_ike.is_set()
