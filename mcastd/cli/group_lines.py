@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from mcastd.cli.layout import Style, Text
-from mcastd.cli.units import duration
+from mcastd.cli.layout import Block, Cell, Column, Row, Style, Table, Text
+from mcastd.cli.units import count, duration, rate, size
 from mcastd.group_status import EntryStatus, GroupReport, OriginStatus, ReceiverStatus
 from mcastd.status import GroupStatus, StreamStatus
 
@@ -12,9 +12,27 @@ _BY: dict[str, str] = {
     "command": "mcastd join",
     "application": "applications on this host",
 }
+_ENTRY = (
+    Column("from"),
+    Column("on"),
+    Column("to"),
+    Column("packets", right=True),
+    Column("bytes", right=True, rank=1),
+    Column("last", right=True),
+    Column("but"),
+)
+_STREAM = (
+    Column("from"),
+    Column("port", right=True),
+    Column("on"),
+    Column("state"),
+    Column("packets", right=True),
+    Column("rate", right=True),
+    Column("last", right=True),
+)
 
 
-def group_lines(report: GroupReport) -> Iterator[Text]:
+def group_lines(report: GroupReport) -> Iterator[Block]:
     """The report, line by line."""
     yield Text(f"group {report.group}", "title")
     yield Text("wanted by:" if report.origins else "wanted by nothing", "title")
@@ -25,12 +43,12 @@ def group_lines(report: GroupReport) -> Iterator[Text]:
     yield from (Text(_join(one), _style(one), indent=2) for one in report.joins)
     if report.forwarded:
         yield Text("forwarded:", "title")
-        yield from (Text(_entry(report.group, one), indent=2) for one in report.forwarded)
+        yield Table(_ENTRY, tuple(map(_entry, report.forwarded)), indent=2)
     if report.streams_problem is not None:
         yield Text(f"what arrives is not known: streams are not counted: {report.streams_problem}", "warn")
         return
     yield Text("arrives:" if report.streams else "nothing of it has arrived", "title")
-    yield from (Text(_stream(one), "warn" if one.state == "silent" else "plain", indent=2) for one in report.streams)
+    yield Table(_STREAM, tuple(map(_stream, report.streams)), indent=2)
 
 
 def _style(join: GroupStatus) -> Style:
@@ -61,19 +79,19 @@ def _join(one: GroupStatus) -> str:
     age = "" if one.uptime is None else f" for {duration(one.uptime)}"
     arrival = "" if one.arrival is None else f", {one.arrival.replace('_', ' ')}"
     problem = "" if one.problem is None else f": {one.problem}"
-    count = "" if one.forwarded is None else f" ({one.forwarded} packets)"
-    to = f", forwarded to {', '.join(one.forwarded_to)}{count}" if one.forwarded_to else ""
+    packets = "" if one.forwarded is None else f" ({count(one.forwarded)} packets)"
+    to = f", forwarded to {', '.join(one.forwarded_to)}{packets}" if one.forwarded_to else ""
     return f"({one.source or '*'}, {one.group}) on {one.tunnel}: {one.state}{age}{rp}{upstream}{arrival}{to}{problem}"
 
 
-def _entry(group: str, one: EntryStatus) -> str:
-    wrong = f"; {one.wrong_interface} came from elsewhere, dropped" if one.wrong_interface else ""
-    last = "" if one.last_age is None else f", the last {duration(one.last_age)} ago"
-    count = f"{one.packets} packets, {one.bytes} bytes{last}{wrong}"
-    return f"({one.source or '*'}, {group}) from {one.tunnel} to {', '.join(one.to) or 'no interface'}: {count}"
+def _entry(one: EntryStatus) -> Row:
+    wrong = f"{count(one.wrong_interface)} came from elsewhere, dropped" if one.wrong_interface else ""
+    last = "" if one.last_age is None else duration(one.last_age)
+    to = ", ".join(one.to) or "no interface"
+    return one.source or "any source", one.tunnel, to, count(one.packets), size(one.bytes), last, Cell(wrong, "warn")
 
 
-def _stream(one: StreamStatus) -> str:
-    rate = "" if one.rate is None else f", {one.rate:.1f} packets/s"
-    count = f"{one.packets} packets, the last {duration(one.last_age)} ago"
-    return f"from {one.source} to port {one.port} on {one.tunnel}: {one.state}, {count}{rate}"
+def _stream(one: StreamStatus) -> Row:
+    state = Cell(one.state.replace("_", " "), "good" if one.state == "arriving" else "warn")
+    each = "" if one.rate is None else rate(one.rate)
+    return one.source, str(one.port), one.tunnel, state, count(one.packets), each, duration(one.last_age)

@@ -366,11 +366,13 @@ joined:
   (*, 239.1.1.1) on gre1: joined for 2h00m, RP 100.15.30.253, to 10.44.4.5, arriving, forwarded to eth1 (70 packets)
   (10.9.0.1, 239.1.1.1) on gre2: not joined: tunnel gre2 is down
 forwarded:
-  (*, 239.1.1.1) from gre1 to eth1, eth2: 72 packets, 7200 bytes, the last 0.1s ago; 2 came from elsewhere, dropped
-  (10.9.0.1, 239.1.1.1) from gre2 to no interface: 0 packets, 0 bytes
+  from        on    to            packets   bytes  last  but
+  any source  gre1  eth1, eth2         72  7.2 kB  0.1s  2 came from elsewhere, dropped
+  10.9.0.1    gre2  no interface        0     0 B
 arrives:
-  from 100.15.30.5 to port 5000 on gre1: arriving, 70 packets, the last 0.1s ago, 10.0 packets/s
-  from 100.15.30.6 to port 5001 on gre1: silent, 1 packets, the last 1m30s ago
+  from         port  on    state     packets  rate   last
+  100.15.30.5  5000  gre1  arriving       70  10/s   0.1s
+  100.15.30.6  5001  gre1  silent          1        1m30s
 """
 
 
