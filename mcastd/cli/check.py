@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from mcastd.cli import add_config_argument
-from mcastd.config.load import load
+from mcastd.config.load import Rules, load
 from mcastd.config.model import Config
 from mcastd.errors import ConfigError, ConfigProblem
 from mcastd.system import own_networks
+from mcastd.tools.check import check
+from mcastd.tools.check.collect import look
 
 VALID: Final = 0
 REFUSED: Final = 2
@@ -36,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     path: Path = arguments.file or arguments.config
     try:
         _refuse_irregular(path)
-        loaded = load(path, host=own_networks.read())
+        loaded = load(path, host=own_networks.read(), further=rules(path))
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -45,6 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     print(f"{path}: ok, {summary(loaded.config)}")
     return VALID
+
+
+def rules(path: Path) -> Rules:
+    """What is checked of a file beyond what the daemon refuses: certificates, and this host."""
+    return lambda config, report: check(config, look(path, config), report)
 
 
 def _refuse_irregular(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Reads a file, with those that it includes, into a ``Config``, or refuses it with everything that is wrong."""
 
 from codecs import BOM_UTF8
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,14 @@ from mcastd.errors import SHORTAGES, ConfigError, ConfigProblem, HostError
 LARGEST: Final = 4 << 20
 """Bytes; 10,000 groups take a tenth of it."""
 
+Rules = Callable[[Config, Report], None]
+"""Rules about a whole file, which report what violates them."""
+
 _UNKNOWN: Final = Host()
+
+
+def _no_more(_config: Config, _report: Report) -> None:
+    pass
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -28,16 +36,18 @@ class Loaded(Struct, frozen=True, kw_only=True):
     notes: tuple[ConfigProblem, ...] = ()
 
 
-def load(path: Path, *, check_files: bool = True, host: Host = _UNKNOWN) -> Loaded:
+def load(path: Path, *, check_files: bool = True, host: Host = _UNKNOWN, further: Rules = _no_more) -> Loaded:
     """Read and check a file. Raises ConfigError with every problem in it, by line; HostError if the host cannot.
 
     ``check_files`` also checks the files with keys and certificates that it names, and strongSwan's settings; ``host``
-    is what its selectors are checked against.
+    is what its selectors are checked against; ``further`` are rules of the caller.
     """
-    return loads(_read(path), path, check_files=check_files, host=host)
+    return loads(_read(path), path, check_files=check_files, host=host, further=further)
 
 
-def loads(text: str, path: Path, *, check_files: bool = True, host: Host = _UNKNOWN) -> Loaded:
+def loads(
+    text: str, path: Path, *, check_files: bool = True, host: Host = _UNKNOWN, further: Rules = _no_more
+) -> Loaded:
     """Like ``load``, for a text that is or will be in the file ``path``."""
     document = parse(path, text)
     report = Report(path, scan(text))
@@ -52,6 +62,7 @@ def loads(text: str, path: Path, *, check_files: bool = True, host: Host = _UNKN
             report.note(charon_settings.WHERE, note)
         for peer in config.peers:
             credentials.check(peer, report)
+    further(config, report)
     if report.problems:
         raise ConfigError(_by_line(report.problems, path))
     return Loaded(config=config, notes=_by_line(report.notes, path))

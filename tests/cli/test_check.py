@@ -2,11 +2,14 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from mcastd.cli import main
+from mcastd.cli import check, main
+from mcastd.tools.check.facts import Facts, Interface
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
 SECRET = "correct horse battery staple"
@@ -17,7 +20,15 @@ def run(*arguments: str) -> int:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This host is the one that the example is for."""
+    interfaces = (Interface("eth0", (IPv4Address("10.1.1.246"),)),)
+    facts = Facts(now=datetime(2026, 6, 1, tzinfo=UTC), interfaces=interfaces, has_vici=True)
+    monkeypatch.setattr(check, "look", lambda _path, _config: facts)
+
+
+@pytest.fixture
+def file(tmp_path: Path, here: None) -> Path:
     (tmp_path / "dc-tun.psk").write_text(f"{SECRET}\n")
     (tmp_path / "dc-tun.psk").chmod(0o600)
     path = tmp_path / "mcastd.toml"
@@ -91,3 +102,13 @@ def test_what_would_be_waited_for_is_refused(tmp_path: Path, capsys: pytest.Capt
         assert f"{path}:1: " in (err := capsys.readouterr().err)
         assert said in err
         assert "; allowed: a" in err
+
+
+def test_this_host_is_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mcastd.toml"
+    path.write_text("")
+    assert run(str(path)) == 2
+    assert f"{path}:1: nothing is configured; allowed: " in capsys.readouterr().err
+    path.write_text('[tunnels.lo9]\naddress = "10.9.0.1/30"\nlocal = "127.0.0.1"\nremote = "10.8.0.2"\n')
+    assert run(str(path)) == 2
+    assert "a loopback address" in capsys.readouterr().err
