@@ -36,6 +36,8 @@ TABLE = [
     (NAME, THEIRS, '*.example.com : PSK "wild"\n%any : PSK "any"\n* : PSK "star"'),
     (MAIL, THEIRS, '{MAIL} : PSK "mail"\n@vm.example.com : PSK "name"\nfqdn:dc.example.com : PSK "typed"'),
     (MAIL, THEIRS, '{MAIL} dc.example.com : PSK "both"\ndc.example.com : PSK "theirs"\n@@{MAIL} : PSK "twice"'),
+    (CLOUD, "*.example.com", 'dc.example.com : PSK "theirs"\n{CLOUD} : PSK "ours"\n203.0.113.9 : PSK "another"'),
+    (CLOUD, "*.example.com", 'dc.example.com : PSK "theirs"\n%any : PSK "any"\n{CLOUD} 203.0.113.9 : PSK "ours"'),
     ("@#6d65", DC, '@#6d65 {DC} : PSK "key id"\n{DC} : PSK "theirs"'),
     ("keyid:me", DC, '%any {DC} : PSK "any"\nkeyid:me {DC} : PSK "key id"\n{DC} keyid:you : PSK "another"'),
     (CLOUD, DN, '"C=CH, O=Example, CN=*" : PSK "wild"\n%any : PSK "any"'),
@@ -48,6 +50,7 @@ BY_ADDRESS = [
     (NAME, "%any", '{CLOUD} {DC} : PSK "addresses"\n203.0.113.9 : PSK "another"'),
     (NAME, "%any", '{DC} : PSK "address"\nvm.example.com : PSK "ours"'),
     (CLOUD, DC, '{CLOUD} {DC} : PSK "addresses"\n{DC} : PSK "theirs"'),
+    (CLOUD, "*.example.com", '{DC} : PSK "address"\n*.example.com : PSK "wild"'),
 ]
 
 
@@ -87,11 +90,12 @@ async def comes_up_with(
 ) -> bool:
     """Whether the cloud, which has all keys, can authenticate itself to a data centre that has ``only`` one."""
     here, there = (CLOUD, ours), (DC, theirs)
+    name = theirs.replace("*", "dc")
     clear: tuple[str, dict[str, object]] = ("clear-creds", {})
     known = [("load-shared", shared(at, secret)) for at, secret in enumerate(keys)]
     await request(scene.cloud, clear, *known, ("load-conn", connection(version, (here, there))))
     known = [("load-shared", shared(0, Secret((), only)))]
-    await request(scene.dc, clear, *known, ("load-conn", connection(version, (there, (CLOUD, "%any")))))
+    await request(scene.dc, clear, *known, ("load-conn", connection(version, ((DC, name), (CLOUD, "%any")))))
     try:
         await request(scene.cloud, ("initiate", {"ike": "one", "timeout": "1500", "loglevel": "-1"}))
     except ViciRefused:

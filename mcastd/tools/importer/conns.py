@@ -169,12 +169,20 @@ class _Conn(Settings):
             ("remote", self._theirs, "177.54.214.20", "177.54.214.20"),
         ):
             keys[end] = self.address(side, address)
-            keys[f"{end}_id"] = self.identity(f"{side}id", keys[end], identity, f"{side}cert")
+            keys[f"{end}_id"] = self._identity(side, keys[end], identity)
         peer = PeerDraft(self._name, keys, base=self._base)
         keys |= self._ike()
         authenticate(peer, self._ends(keys), secrets, lambda: self._certificates(secrets), self)
         keys["proposals"] = self._proposals("ike")
         return peer
+
+    def _identity(self, side: Side, default: Scalar | Missing, example: str) -> Scalar | Missing:
+        found = self.identity(f"{side}id", default, example, f"{side}cert")
+        if not isinstance(found, str) or not found.startswith("%") or found in ("%any", "%any6"):
+            return found
+        if side == self._theirs:
+            self.note(f"{side}id", "the % is not imported: mcastd sends this identity, and requires it")
+        return found[1:]
 
     def _ends(self, keys: Keys) -> Ends:
         auths = [f"{side}auth" for side in (self._ours, self._theirs)]
@@ -184,7 +192,7 @@ class _Conn(Settings):
         if second := [key for side in _SIDES if self.find(key := f"{side}auth2")]:
             ours = f"{ours} and {self.text(second[0])}"
         local, remote = (value if isinstance(value := keys[f"{end}_id"], str) else None for end in ("local", "remote"))
-        loose = self.text(f"{self._theirs}id").startswith("%") and keys.get("version") != 1
+        loose = self.text(f"{self._theirs}id").startswith("%") and "version" not in keys
         key = auths[0] if ours not in ("psk", "pubkey") else auths[1]
         return Ends(key, (ours, theirs), (local, "%any" if loose else remote), 1 if "version" in keys else 2)
 

@@ -72,6 +72,8 @@ def choose(
     ``addresses`` are those of the ends with IKEv1, None with IKEv2. ``exact``: of several different keys only one that
     names both ends is taken, since it is not charon that decides.
     """
+    if remote is not None and "*" in remote and addresses is None and _typed(remote)[0] != "key":
+        remote = "%any"  # as charon asks for with IKEv2, where the configured identity is a pattern
     others = [0 if remote is None else secret.rank(remote) for secret in shared]
     ours = [0 if local is None else secret.rank(local) for secret in shared]
     ranks = list(zip(others, ours, range(len(shared)), strict=True))

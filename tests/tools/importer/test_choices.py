@@ -137,7 +137,9 @@ def test_a_key_that_is_not_clear_or_cannot_be_used_is_left_to_the_reader(
 
 def test_where_charon_does_not_ask_for_an_identity_of_theirs_ours_decides(tmp_path: Path) -> None:
     keys = TWO.format("ours") + "198.51.100.20 : PSK theirs\n"
-    assert ipsec(tmp_path, CONF.replace("rightid=198", "rightid=%198"), keys).peer.psk == b"ours"
+    found = ipsec(tmp_path, CONF.replace("rightid=198", "rightid=%198"), keys)
+    assert (found.peer.psk, found.peer.keys["remote_id"]) == (b"ours", "198.51.100.20")
+    assert found.noted("rightid", "the % is not imported")
     source = SWANCTL.replace("      id = 198.51.100.20\n", "")
     found = Imported(tmp_path, ("swanctl.conf", "ipsec.secrets"), swanctl_conf=source, ipsec_secrets=keys)
     assert (found.peer.psk, found.peer.keys["remote_id"]) == (b"ours", "%any")
