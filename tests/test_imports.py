@@ -39,6 +39,11 @@ def test_what_is_not_loaded(module: str, absent: tuple[str, ...]) -> None:
     assert printed(f"import {module}, sys; print(*(name for name in {absent!r} if sys.modules.get(name)))") == []
 
 
+def test_what_is_shown_in_a_pipe_needs_no_rich() -> None:
+    show = "from mcastd.cli import layout, terminal; terminal.show([layout.Text('shown')])"
+    assert printed(f"{show}; import sys; print('rich' in sys.modules)") == ["shown", "False"]
+
+
 def test_the_daemon_makes_no_dataclass_where_a_struct_will_do() -> None:
     assert printed(DATACLASSES) == []
 

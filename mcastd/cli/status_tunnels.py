@@ -112,7 +112,10 @@ def _keepalive(alive: KeepaliveStatus) -> Iterator[Text]:
         yield Text("the far end's keepalives have stopped", "bad", indent=2)
     if not alive.reply:
         yield Text("keepalives are not answered: reply is off", indent=2)
-    yield from _counters("keepalives not answered", alive.dropped, indent=2)
+    dropped = {reason: number for reason, number in alive.dropped.items() if reason != "child_down"}
+    yield from _counters("keepalives not answered", dropped, indent=2)
+    if early := alive.dropped.get("child_down"):
+        yield Text(f"keepalives that came while the CHILD_SA was down: {count(early)}", "dim", indent=2)
     if alive.icmp_errors and alive.icmp_age is not None:
         errors = ", ".join(f"{name} {number}" for name, number in sorted(alive.icmp_errors.items()))
         text = f"ICMP errors of the far end for GRE: {errors}, the last {duration(alive.icmp_age)} ago"

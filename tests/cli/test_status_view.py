@@ -48,7 +48,8 @@ TUNNEL = TunnelStatus(
     mtu=1376, mtu_reason="GRE on ipsec0 of 1400", dropped={"firewall_igmp": 35, "child_down": 1},
     routes=(RouteStatus(prefix="239.0.0.0/8", table=254, state="up"),),
     keepalive=KeepaliveStatus(
-        reply=True, answered=1452, last_age=3.2, icmp_errors={"econnrefused": 2}, icmp_age=7256.0
+        reply=True, answered=1452, last_age=3.2, dropped={"child_down": 1}, icmp_errors={"econnrefused": 2},
+        icmp_age=7256.0,
     ),
     pim=PimStatus(running=True, neighbors=(NeighborStatus(address="10.44.4.5", uptime=7255.0, expires_in=89.0),)),
 )  # fmt: skip
@@ -104,6 +105,7 @@ gre1    up     10.44.4.6/30  1376  10.44.4.5  2h00m    1m29s       1,452  3.2s
   routes: 239.0.0.0/8
   IGMP reports kept from the tunnel: 35
   packets kept back while the CHILD_SA was down: 1
+  keepalives that came while the CHILD_SA was down: 1
   ICMP errors of the far end for GRE: econnrefused 2, the last 2h00m ago
 
 forward  state       from  groups  packets   bytes  IGMP querier  wanted  hosts
@@ -164,6 +166,7 @@ gre1    waiting  10.44.4.6/30  1376       1,452  3.2s
   routes: 239.0.0.0/8
   IGMP reports kept from the tunnel: 35
   packets kept back while the CHILD_SA was down: 1
+  keepalives that came while the CHILD_SA was down: 1
   ICMP errors of the far end for GRE: econnrefused 2, the last 2h00m ago
   PIM: no neighbour, not running
 
@@ -257,7 +260,7 @@ tunnel  state  address        MTU  neighbour    for  expires  keepalives  last
 gre1    up     10.44.4.6/30  1376  10.44.4.5  2h00m    1m29s       1,452  3.2s
   GRE 10.44.6.1 - 10.44.7.1 (userspace), MTU by GRE on ipsec0 of 1400
   routes: 239.0.0.0/8
-... 55 more lines
+... 56 more lines
 """
     )
 
