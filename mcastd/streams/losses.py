@@ -148,17 +148,17 @@ def _of_host(
 ) -> Iterator[LossStatus]:
     """What this host did not pass on of each stream; of many streams those that lost most have a row of their own.
 
-    That is all of it if a socket has joined the group and nothing of the group is passed on. If some is, a socket may
-    want another source or port.
+    That is all of it if a socket has joined the group and nothing of the group is passed on to sockets. If some is, a
+    socket may want another source or port.
     """
     group = IPv4Address(streams[0].group) if streams else None
     joining = {name for name, groups in joined.items() if group in groups}
-    passed_on = any(not destination.withheld for one in streams for destination in one.destinations)
+    passed_on = any(not one.withheld for stream in streams for one in stream.destinations if one.interface is None)
 
     def lost(stream: StreamCount) -> int:
         if passed_on or stream.tunnel not in joining:
             return stream.dropped
-        withheld = min((one.withheld for one in stream.destinations), default=stream.packets)
+        withheld = next((one.withheld for one in stream.destinations if one.interface is None), stream.packets)
         return min(stream.dropped + withheld, stream.packets)
 
     shown = streams

@@ -110,6 +110,8 @@ def test_a_firewall_that_drops_some_and_what_drops_all() -> None:
     assert worst(since)[0][2:] == (320, "all since the last one that was passed on: the reverse path filter")
     assert worst(losses(QUIET, [ended, STREAM], JOINED, []))[0][2:] == (20, "")
     assert worst(losses(QUIET, [ended], {}, []))[0][2:] == (20, "")
+    forwarded = replace(ended, destinations=(*ended.destinations, DestinationCount(interface="eth1", packets=1000)))
+    assert worst(losses(QUIET, [forwarded], JOINED, []))[0][2] == 320
     unjoined = losses(QUIET, [none], {}, [])
     assert worst(unjoined) == []
     assert unjoined[-1].text == "no socket has joined it"
