@@ -37,8 +37,8 @@ class LabNotReadyError(LabError):
 class Lab:
     """A scene, and its daemon as a service. A context manager."""
 
-    def __init__(self, prefix: str = "mcastd-faults") -> None:
-        self.scene = Scene(Options(prefix=prefix, rate=RATE))
+    def __init__(self, prefix: str = "mcastd-faults", groups: tuple[str, ...] = (GROUP,), rate: float = RATE) -> None:
+        self.scene = Scene(Options(prefix=prefix, groups=groups, rate=rate))
         self.set_up = ExitStack()  # what ends when the daemon has ended
         self.injected = ExitStack()  # what ends with the fault
         self.configuration = ""  # of the daemon, before a fault changes it

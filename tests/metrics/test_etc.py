@@ -10,6 +10,7 @@ import pytest
 from mcastd.metrics.page import TABLES
 from mcastd.problems import ProblemCode
 from mcastd.status import ForwardState, Health
+from tests.alerts.cases import CASES
 from tests.alerts.prometheus import PROGRAMS
 from tests.alerts.rules import ETC, alerts, panels, scaled
 from tests.metrics.samples import made, text
@@ -53,7 +54,21 @@ def test_each_alert_says_what_is_wrong_and_what_to_do() -> None:
     for one in found:
         assert one["severity"] in ("critical", "warning")
         assert one["summary"]
-        assert len(one["runbook"]) > 20
+
+
+def test_each_alert_fires_by_a_fault_to_which_its_runbook_leads_and_the_documentation_too() -> None:
+    steps = [(alert, command) for case in CASES for alert, (command, _) in case.alerts.items()]
+    assert sorted(alert for alert, _ in steps) == sorted(one["alert"] for one in alerts())
+    runbooks = {one["alert"]: one["runbook"] for one in alerts()}
+    for alert, command in steps:
+        assert runbooks[alert].startswith(command), alert
+        place = re.search(r" \((docs/\w+\.md), ([^()]+)\)$", runbooks[alert])
+        assert place is not None, alert
+        _, heading, after = (ETC.parent / place[1]).read_text().partition(f"\n## {place[2]}\n")
+        assert heading, place
+        section = after.partition("\n## ")[0]
+        assert command.removesuffix("ROUP") in section, (alert, place[2])
+        assert alert in section or place[1] != "docs/monitoring.md", alert
 
 
 def test_each_legend_says_of_which_instance_it_is() -> None:
