@@ -42,8 +42,11 @@ def lines(history: StreamHistory, until: datetime) -> Iterator[Text]:
     if any(map(any, missed)):
         yield Text(f"{'missing':{_LABEL}}{''.join('!' if any(one) else ' ' for one in missed)}", "bad", indent=2)
     yield Text(f"{'':{_LABEL}}{_marks(len(columns), step)}", "dim", indent=2)
-    mean = rate(sum(known) / len(known))
-    yield Text(f"{mean} on average, at most {count(most)} in a second, {_when(history.packets, most, until)}", indent=2)
+    if most:
+        mean, when = rate(sum(known) / len(known)), _when(history.packets, most, until)
+        yield Text(f"{mean} on average, at most {count(most)} in a second, {when}", indent=2)
+    else:
+        yield Text("nothing came", "warn", indent=2)
     missing = [one for one in history.missing if one is not None]
     if total := sum(missing):
         seconds, worst = sum(map(bool, missing)), max(missing)

@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from mcastd.cli import stream_measures
 from mcastd.cli.layout import Cell, Column, Row, Style, Table, Text
-from mcastd.cli.stream_history import spark
+from mcastd.cli.stream_history import MINUTE, spark
 from mcastd.cli.units import bits, count, duration, rate, size
 from mcastd.stream_status import StreamCount
 
@@ -49,7 +49,10 @@ def summary(streams: Iterable[StreamCount]) -> Text:
 
 
 def table(streams: Iterable[StreamCount], below: Callable[[StreamCount], Iterable[Text]]) -> Table:
-    """A row for each: those that lose packets, those that are silent, the others, and then what nothing wants."""
+    """A row for each: those that lose packets, those that are silent, the others, and then what nothing wants.
+
+    The last minute has a column where it is all that is known second by second.
+    """
     return Table(_COLUMNS, tuple(_rows(sorted(streams, key=lambda one: (_rank(one), order(one))), below)))
 
 
@@ -70,6 +73,7 @@ def _rank(one: StreamCount) -> int:
 def _row(one: StreamCount) -> Row:
     longest, burst, missing = stream_measures.columns(one)
     style: Style = ("bad", "warn", "plain", "dim")[_rank(one)]
+    has_missed = any(each.missing for each in one.numbers)
     marks = "silent" if one.state == "silent" else "", "" if one.wanted else "not wanted", one.feed
     return (
         Cell(one.group, style),
@@ -80,12 +84,12 @@ def _row(one: StreamCount) -> Row:
         size(one.bytes),
         "" if one.rate is None else rate(one.rate),
         "" if one.rate is None or not one.packets else bits(one.rate * 8 * one.bytes / one.packets),
-        Cell(missing, "bad" if missing not in ("", "0") else "plain"),
+        Cell(missing, "bad" if has_missed else "plain"),  # what is only awaited may come late
         Cell(count(one.dropped) if one.dropped else "", "bad"),
         duration(one.last_age),
         "" if one.age is None else duration(one.age),
         longest,
         burst,
-        "" if one.history is UNSET else spark(one.history.packets[-60:]),
+        "" if one.history is UNSET or len(one.history.packets) > MINUTE else spark(one.history.packets),
         Cell(", ".join(filter(None, marks)), style),
     )

@@ -56,6 +56,10 @@ def test_a_minute_and_a_half_has_a_column_for_two_seconds() -> None:
     )
 
 
+def test_where_nothing_came_there_is_no_worst_second() -> None:
+    assert plain(lines(history([0] * 60), UNTIL)).endswith("|1m\n  nothing came\n")
+
+
 def test_where_nothing_is_known_it_says_so() -> None:
     assert plain(lines(history([None] * 5), UNTIL)) == "  nothing is known yet of the last 5.0s, second by second\n"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from mcastd.daemon import HAND_OVER
 from mcastd.lab.commands import python, wait_for
@@ -82,6 +83,7 @@ def known_faults_are_counted_exactly(scene: Scene, manager: ServiceManager) -> N
         wait_for("the end", lambda: not process.alive)
         time.sleep(0.5)
         answer = scene.exec("cloud", ["mcastd", "streams", GROUP, "--json"])
+        each_second_is_known_since_the_restart(scene)
     assert answer.returncode == 0, answer.stderr
     report = msgspec.json.decode(answer.stdout, type=StreamsReport)
     assert report.not_measured is None
@@ -99,6 +101,20 @@ def known_faults_are_counted_exactly(scene: Scene, manager: ServiceManager) -> N
         faults = planned.TAKEN_OUT, planned.DOUBLED, planned.SWAPPED
         assert total == [whole - planned.TAKEN_OUT + planned.DOUBLED, *faults]
     assert conversations(path) == {port: one.packets for port, one in streams.items()}
+
+
+def each_second_is_known_since_the_restart(scene: Scene) -> None:
+    """Of every stream no more than was counted, and where all of it is known also what is missing."""
+    answer = scene.exec("cloud", ["mcastd", "streams", GROUP, "--since", "10m", "--json"])
+    report = msgspec.json.decode(answer.stdout, type=StreamsReport)
+    assert report.not_recorded == 0
+    for one in report.streams:
+        assert one.history is not UNSET
+        assert (len(one.history.packets), len(one.history.missing)) in ((600, 600), (600, 0))
+        assert sum(filter(None, one.history.packets)) <= sum(each.packets for each in one.measured)
+    drawn = scene.exec("cloud", ["mcastd", "streams", GROUP, "--since", "10m"]).stdout
+    assert drawn.count("|10m  |9m") == len(report.streams)
+    assert all(line == line.rstrip() for line in drawn.splitlines())
 
 
 def counts(one: StreamCount) -> tuple[int, ...]:
