@@ -325,7 +325,7 @@ class Composition:
             downstream=self.downstream,
             joins=self._rows((group,), self.tunnels.status(now), streams, now),
             streams=self.streams.group(group, now),
-            streams_problem=streams.problem,
+            arrival=streams,
             sockets=await self._memberships(),
             own=self._upstream("igmp"),
             hosts=self.igmp.hosts(group, now),

@@ -9,22 +9,24 @@ from mcastd.forward.desired import Forwarded
 from mcastd.group_status import EntryStatus, GroupReport, OriginStatus, ReceiverStatus
 from mcastd.membership import Membership
 from mcastd.status import GroupStatus, StreamStatus
+from mcastd.streams.desired import StreamsSnapshot
 from mcastd.wanted import APPLICATION, HOSTS, STATIC, Wanted
 
 
 class Known(msgspec.Struct, frozen=True):
     """What a report is made of: ``wanted`` is by tunnel, ``downstream`` by downstream interface.
 
-    ``joins`` and ``streams`` are those of the group. ``sockets`` are, by interface, the groups that sockets of this
-    host have joined, which on the interfaces ``own`` may be mcastd's own. ``hosts`` are those behind an interface that
-    asked for the group, with the age of that. ``forwarded`` are its entries in the kernel's multicast routing.
+    ``joins`` and ``streams`` are those of the group, ``arrival`` is of all groups. ``sockets`` are, by interface, the
+    groups that sockets of this host have joined, which on the interfaces ``own`` may be mcastd's own. ``hosts`` are
+    those behind an interface that asked for the group, with the age of that. ``forwarded`` are its entries in the
+    kernel's multicast routing.
     """
 
     wanted: Wanted
     downstream: Wanted
     joins: tuple[GroupStatus, ...]
     streams: tuple[StreamStatus, ...]
-    streams_problem: str | None
+    arrival: StreamsSnapshot
     sockets: Mapping[str, Collection[IPv4Address]]
     own: Collection[str]
     hosts: Mapping[str, Mapping[IPv4Address, float]]
@@ -41,11 +43,12 @@ def build(group: IPv4Address, known: Known, now: float) -> GroupReport:
     """All that is known of one group."""
     return GroupReport(
         group=str(group),
+        feeds=known.arrival.names.of(group),
         origins=tuple(_origins(group, known.wanted, now)),
         receivers=(*_applications(group, known, now), *_behind(group, known, now)),
         joins=known.joins,
         streams=known.streams,
-        streams_problem=known.streams_problem,
+        streams_problem=known.arrival.problem,
         forwarded=tuple(_forwarded(known.forwarded)),
     )
 

@@ -54,11 +54,12 @@ class EntryStatus(Struct, frozen=True, kw_only=True):
 class GroupReport(Struct, frozen=True, kw_only=True):
     """One group: what desires it, who receives it, where it is joined, what arrives of it, and what is forwarded.
 
-    ``streams_problem`` is why streams are not counted.
+    ``streams_problem`` is why streams are not counted. ``feeds`` are the names of its ``[[feeds]]``, on whatever port.
     """
 
     schema: int = 1
     group: str
+    feeds: tuple[str, ...] = ()
     origins: tuple[OriginStatus, ...] = ()
     receivers: tuple[ReceiverStatus, ...] = ()
     joins: tuple[GroupStatus, ...] = ()

@@ -1,6 +1,7 @@
 """Builds Status from the agents' snapshots. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
 from typing import Final
 
 import msgspec
@@ -109,10 +110,16 @@ def groups(
 ) -> tuple[GroupStatus, ...]:
     """Groups as their tunnels, all that are configured, let them be, with what arrives of them and is forwarded."""
     return tuple(
-        _forwarded(_arriving(_through(group, tunnels[group.tunnel]), streams), forwarded)
+        _named(_forwarded(_arriving(_through(group, tunnels[group.tunnel]), streams), forwarded), streams)
         for group in found
         if group.tunnel in tunnels
     )
+
+
+def _named(group: GroupStatus, streams: StreamsSnapshot) -> GroupStatus:
+    """A group with its feeds."""
+    feeds = streams.names.of(IPv4Address(group.group))
+    return replace(group, feeds=feeds) if feeds else group
 
 
 def _through(group: GroupStatus, tunnel: TunnelStatus) -> GroupStatus:

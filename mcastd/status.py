@@ -230,12 +230,14 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
     It is ``expected`` on a tunnel whose far end sends unasked. ``tunnels`` are all on which this group and source are
     desired, ``origins`` by what. ``arrival`` is None where it is not known: not joined, just joined, or not counted.
     ``forwarded_to`` are the downstream interfaces that get it, and ``forwarded`` the packets that were forwarded.
+    ``feeds`` are the names of its ``[[feeds]]``, on whatever port.
     """
 
     group: str
     source: str | None
     tunnel: str
     state: JoinState
+    feeds: tuple[str, ...] = ()
     tunnels: tuple[str, ...] = ()
     rp: str | None = None
     upstream: str | None = None
@@ -304,7 +306,10 @@ class ForwardStatus(Struct, frozen=True, kw_only=True):
 
 
 class StreamStatus(Struct, frozen=True, kw_only=True):
-    """What arrived on a tunnel from one source for one group and UDP port. ``rate`` is packets a second, if known."""
+    """What arrived on a tunnel from one source for one group and UDP port. ``rate`` is packets a second, if known.
+
+    ``feed`` is the name of its ``[[feeds]]``.
+    """
 
     tunnel: str
     source: str
@@ -313,6 +318,7 @@ class StreamStatus(Struct, frozen=True, kw_only=True):
     packets: int
     last_age: float
     rate: float | None = None
+    feed: str | None = None
 
 
 class FirewallStatus(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from mcastd.group_status import EntryStatus, GroupReport, OriginStatus, Receiver
 from mcastd.membership import DesiredGroup
 from mcastd.net.mroute import Counts
 from mcastd.status import GroupStatus, StreamStatus
+from mcastd.streams.desired import StreamsSnapshot
 from mcastd.wanted import APPLICATION, COMMAND, FILE, HOSTS, STATIC, Wanted
 
 GROUP, OTHER = IPv4Address("239.1.1.1"), IPv4Address("239.1.1.2")
@@ -24,7 +25,7 @@ class Clock:
         self.wanted, self.downstream = Wanted(lambda: self.now), Wanted(lambda: self.now)
 
     def known(self, **more: object) -> Known:
-        given: dict[str, object] = {"joins": (), "streams": (), "streams_problem": None, "sockets": {}, "own": ()}
+        given: dict[str, object] = {"joins": (), "streams": (), "arrival": StreamsSnapshot(), "sockets": {}, "own": ()}
         return Known(self.wanted, self.downstream, **{**given, "hosts": {}, "forwarded": {}, **more})  # type: ignore[arg-type]
 
 

@@ -1,8 +1,11 @@
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 
 import pytest
 from msgspec.structs import replace
 
+from mcastd.config.feed_names import FeedNames
+from mcastd.config.model import Feed
 from mcastd.forward.desired import ForwardedGroup
 from mcastd.ipsec.state import IpsecSnapshot
 from mcastd.net.mroute import Counts
@@ -88,6 +91,14 @@ def test_a_group_names_the_interfaces_that_it_is_forwarded_to() -> None:
         (GROUP,), {"gre1": TUNNEL}, StreamsSnapshot(), {key: ForwardedGroup(("eth1",), Counts(9, 900, 2, 0.1))}
     )
     assert (group.forwarded_to, group.forwarded) == (("eth1",), 7)
+
+
+def test_a_group_has_the_names_of_its_feeds() -> None:
+    feeds = [
+        Feed(label=name, groups=(IPv4Network(GROUP.group),), port=port) for port, name in ((1, "trades"), (2, "q"))
+    ]
+    (group,) = groups((GROUP,), {"gre1": TUNNEL}, StreamsSnapshot(names=FeedNames(feeds)), {})
+    assert group.feeds == ("trades", "q")
 
 
 def test_a_group_is_joined_only_through_a_tunnel_that_is_up() -> None:

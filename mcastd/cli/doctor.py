@@ -20,6 +20,7 @@ from ipaddress import IPv4Address
 import msgspec
 
 from mcastd.cli.client import add_socket_arguments, socket_of
+from mcastd.config.feed_names import FeedNames
 from mcastd.listed import listed
 from mcastd.tools.doctor.collect import look
 from mcastd.tools.doctor.facts import Facts
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(msgspec.json.encode(result).decode())
     else:
-        _print(result)
+        _print(result, FeedNames(() if facts.config is None else facts.config.feeds))
     return 0 if result.healthy else 1
 
 
@@ -81,7 +82,7 @@ def _unknown(facts: Facts, tunnel: str | None, group: str | None, result: Walk) 
     return f"--group: {group} is not joined on any tunnel, which [[groups]] or an application does; joined: {wanted}"
 
 
-def _print(result: Walk) -> None:
+def _print(result: Walk, names: FeedNames) -> None:
     about = {one.subject for one in result.findings if one.groups}
     for path in result.paths:
         if result.healthy or not (path.broken or path.failing or any(not one.subject for one in result.findings)):
@@ -89,23 +90,23 @@ def _print(result: Walk) -> None:
         elif not path.broken and path.tunnel in about:
             print(_filled("ok, but for groups: ", _line(path)))
     for silent in result.silent:
-        print(f"SILENT: {silent.subject}: {listed(silent.groups, _LISTED)}")
-        print(_filled("  saw:    ", silent.saw))
+        print(f"SILENT: {silent.subject}: {names.beside(listed(silent.groups, _LISTED))}")
+        print(_filled("  saw:    ", names.beside(silent.saw)))
         print(_filled("  ask:    ", f"if it should arrive now, the other side: {silent.ask}"))
     for note in result.notes:
         print(_filled("note: ", f"{note.hop}: {note.text}"))
     for finding in result.findings:
-        _print_finding(finding)
+        _print_finding(finding, names)
     if result.healthy:
         print("Nothing is broken.")
 
 
-def _print_finding(finding: Finding) -> None:
+def _print_finding(finding: Finding, names: FeedNames) -> None:
     where = f" on {finding.subject}" if finding.subject else ""
     print(f"BROKEN: {finding.hop} ({finding.problem}){where}")
     if finding.groups:
-        print(_filled("  groups: ", listed(finding.groups, _LISTED)))
-    print(_filled("  saw:    ", finding.saw))
+        print(_filled("  groups: ", names.beside(listed(finding.groups, _LISTED))))
+    print(_filled("  saw:    ", names.beside(finding.saw)))
     print(_filled("  means:  ", finding.means))
     print(_filled("  change: ", f"{_SIDES[finding.side]}: {finding.change}"))
 

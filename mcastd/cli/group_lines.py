@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from mcastd.cli.layout import Block, Cell, Column, Row, Style, Table, Text
 from mcastd.cli.units import count, duration, rate, size
 from mcastd.group_status import EntryStatus, GroupReport, OriginStatus, ReceiverStatus
+from mcastd.listed import with_names
 from mcastd.status import GroupStatus, StreamStatus
 
 _BY: dict[str, str] = {
@@ -29,12 +30,13 @@ _STREAM = (
     Column("packets", right=True),
     Column("rate", right=True),
     Column("last", right=True),
+    Column("feed"),
 )
 
 
 def group_lines(report: GroupReport) -> Iterator[Block]:
     """The report, line by line."""
-    yield Text(f"group {report.group}", "title")
+    yield Text(f"group {with_names(report.group, report.feeds)}", "title")
     yield Text("wanted by:" if report.origins else "wanted by nothing", "title")
     yield from (Text(_origin(one), indent=2) for one in report.origins)
     yield Text("received by:" if report.receivers else "received by nothing that is known", "title")
@@ -94,4 +96,13 @@ def _entry(one: EntryStatus) -> Row:
 def _stream(one: StreamStatus) -> Row:
     state = Cell(one.state.replace("_", " "), "good" if one.state == "arriving" else "warn")
     each = "" if one.rate is None else rate(one.rate)
-    return one.source, str(one.port), one.tunnel, state, count(one.packets), each, duration(one.last_age)
+    return (
+        one.source,
+        str(one.port),
+        one.tunnel,
+        state,
+        count(one.packets),
+        each,
+        duration(one.last_age),
+        one.feed or "",
+    )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from mcastd.cli.layout import Block, Cell, Column, Row, Style, Table, Text
 from mcastd.cli.units import count, duration
-from mcastd.listed import listed
+from mcastd.listed import listed, with_names
 from mcastd.status import GroupStatus
 
 SHOWN = 40
@@ -14,12 +14,13 @@ SHOWN = 40
 _NAMED = 6  # groups in a line on what is wrong with them
 _COLUMNS = (
     Column("group"),
+    Column("feed", rank=1),
     Column("tunnel"),
     Column("state"),
-    Column("rp", rank=2),
-    Column("upstream", rank=3),
+    Column("rp", rank=3),
+    Column("upstream", rank=4),
     Column("for", right=True),
-    Column("origin", rank=1),
+    Column("origin", rank=2),
     Column("arrives"),
 )
 
@@ -34,7 +35,8 @@ def head(groups: tuple[GroupStatus, ...]) -> Iterator[Text]:
             found[one.tunnel, reason].append(one)
     totals = Counter(one.tunnel for one in groups)
     for (tunnel, reason), same in sorted(found.items(), key=lambda item: _severity(item[1][0])):
-        names = listed([one.group + (f" from {one.source}" if one.source else "") for one in same], _NAMED)
+        entries = [with_names(one.group, one.feeds) + (f" from {one.source}" if one.source else "") for one in same]
+        names = listed(entries, _NAMED)
         what = f"{tunnel}: {count(len(same))} of {count(totals[tunnel])} groups {reason}"
         yield Text(f"{what}: {names}", _style(same[0]))
 
@@ -62,6 +64,7 @@ def _row(group: GroupStatus) -> Row:
     arrival = "" if group.arrival is None else group.arrival.replace("_", " ")
     return (
         _entry(group),
+        ", ".join(group.feeds),
         group.tunnel,
         group.state,
         group.rp or "",

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from mcastd import __version__
 from mcastd.cli import add_config_argument, terminal
 from mcastd.cli.layout import Style, Text
+from mcastd.config.feed_names import FeedNames
 from mcastd.config.load import load
 from mcastd.errors import HostError, McastdError
 from mcastd.tools.trace.capture import Capture, Captured
@@ -53,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise McastdError("trace needs scapy: pip install 'mcastd[trace]'") from error
     config = load(arguments.config).config
+    feeds = FeedNames(config.feeds)
     try:
         scope = scope_of(config, arguments.tunnel, arguments.only, arguments.group)
     except KeyError:
@@ -62,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     def printed(captured: Captured, meaning: "Meaning") -> None:
         style: Style = "bad" if meaning.broken else "dim" if captured.outgoing else "plain"
-        terminal.show((Text(show.line(captured, meaning), style),))
+        terminal.show((Text(feeds.beside(show.line(captured, meaning)), style),))
 
     seen: Counter[str] = Counter()
     with ExitStack() as stack:

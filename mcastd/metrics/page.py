@@ -162,7 +162,7 @@ class Page:
 
 
 def _known(group: GroupStatus) -> str:
-    return labels(tunnel=group.tunnel, group=group.group, source=group.source or "")
+    return labels(tunnel=group.tunnel, group=group.group, source=group.source or "", feed=", ".join(group.feeds))
 
 
 def _parts(items: Iterator[T]) -> Iterator[list[T]]:

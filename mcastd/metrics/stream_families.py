@@ -74,7 +74,7 @@ GROUP: Final = Table(
         ),
         counter("mcastd_group_forwarded_packets_total", "Packets of a group that were forwarded.", "forwarded"),
     ),
-    {"tunnel": "tunnel", "group": "group", "source": "source"},
+    {"tunnel": "tunnel", "group": "group", "source": "source", "feed": "feeds"},
 )  # fmt: skip
 
 

@@ -243,7 +243,7 @@ class StreamsAgent:
 
     def status(self, now: float) -> StreamsSnapshot:
         """The state of what has arrived, as of the last reading."""
-        return StreamsSnapshot(self._monitor.groups(), self._problem)
+        return StreamsSnapshot(self._monitor.groups(), self._problem, self._monitor.feeds.names)
 
     def group(self, group: IPv4Address, now: float) -> tuple[StreamStatus, ...]:
         """What arrives of one group."""

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from mcastd.config.feed_names import FeedNames
 from mcastd.config.model import Config
 from mcastd.net.xfrm import Sa
 from mcastd.status import ArrivalState
@@ -61,11 +62,13 @@ class StreamsDesired:
 class StreamsSnapshot(msgspec.Struct, frozen=True):
     """What status shows: the state of what has arrived, by tunnel, source (None: any) and group as text.
 
-    ``problem`` is why it is not known; then mcastd has only the counters of the tunnels' interfaces.
+    ``problem`` is why it is not known; then mcastd has only the counters of the tunnels' interfaces. ``names`` has
+    those of groups.
     """
 
     groups: Mapping[tuple[str, str | None, str], ArrivalState] = msgspec.field(default_factory=dict)
     problem: str | None = None
+    names: FeedNames = msgspec.field(default_factory=FeedNames)
 
 
 class TunnelArrival(msgspec.Struct, frozen=True):

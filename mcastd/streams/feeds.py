@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from typing import Final, TypeAlias
 
+from mcastd.config.feed_names import FeedNames
 from mcastd.config.model import Config, Feed
 from mcastd.listed import listed
 from mcastd.problems import Problem
@@ -40,6 +41,7 @@ class Feeds:
         # When each was configured first, by its name.
         self._since: dict[str, float] = {name: known.get(name, now) for name in self._feeds}
         self._singles = _singles(config)
+        self.names = FeedNames(config.feeds)  # of groups
         self._ranges = [
             (groups, feed) for feed in config.feeds for groups, _ in feed.places if groups.prefixlen != _SINGLE
         ]

@@ -1,11 +1,11 @@
 """The groups of the file that are silent for longer than their ``max_silence``. Pure."""
 
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
+from mcastd.config.feed_names import FeedNames
 from mcastd.config.model import Config
-from mcastd.listed import listed
+from mcastd.listed import listed, with_names
 from mcastd.problems import Problem
 from mcastd.streams import table
 from mcastd.streams.schedule import Expected, Schedule
@@ -17,7 +17,7 @@ class Limited(NamedTuple):
     """A group with ``max_silence`` (``limit``), when it is expected, and since when it is limited."""
 
     tunnel: str
-    group: IPv4Address
+    group: str  # with its feeds, for people
     limit: float
     hours: Expected
     since: float
@@ -25,14 +25,16 @@ class Limited(NamedTuple):
 
 def limits(config: Config, before: Mapping[bytes, Limited], now: float) -> dict[bytes, Limited]:
     """The groups with ``max_silence`` by ``table.place``: limited from now on, or as they were before."""
-    found = dict[bytes, Limited]()
+    found, names = dict[bytes, Limited](), FeedNames(config.feeds)
     for group in config.groups:
         if group.max_silence is not None:
             hours = group.hours or config.streams.hours
             for source in group.sources or (None,):
                 place = table.place(group.tunnel, source, group.group)
                 since = before[place].since if place in before else now
-                found[place] = Limited(group.tunnel, group.group, group.max_silence, hours, since)
+                found[place] = Limited(
+                    group.tunnel, with_names(group.group, names.of(group.group)), group.max_silence, hours, since
+                )
     return found
 
 
@@ -40,7 +42,7 @@ def beyond(
     limited: Mapping[bytes, Limited], last: Mapping[bytes, float], schedule: Schedule, now: float
 ) -> dict[str, Problem]:
     """A problem by the name of each tunnel of which groups are silent, by their last packets as of ``now``."""
-    silent = dict[str, list[IPv4Address]]()
+    silent = dict[str, list[str]]()
     for place, one in limited.items():
         if schedule.is_silent(one.hours, max(last.get(place, 0.0), one.since), one.limit, now):
             silent.setdefault(one.tunnel, []).append(one.group)

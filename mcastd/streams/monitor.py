@@ -66,7 +66,7 @@ class Monitor:
         self._asked = False  # whether a look was asked for since the last one
         self._is_to_compare = False  # whether that is to compare
         self._limited: dict[bytes, Limited] = {}  # the groups with max_silence, by ``table.place``
-        self._feeds = Feeds(self._desired.config, None, 0.0)  # what streams are
+        self.feeds = Feeds(self._desired.config, None, 0.0)  # what streams are
         self._schedule = Schedule()  # when what is expected
 
     def configure(self, desired: StreamsDesired, now: float) -> None:
@@ -75,7 +75,7 @@ class Monitor:
             self._started = now
         if desired.config is not self._desired.config:
             self._limited = limits(desired.config, self._limited, now)
-            self._feeds = Feeds(desired.config, self._feeds, now)
+            self.feeds = Feeds(desired.config, self.feeds, now)
             self._schedule.configure(hours_of(desired.config))
         self._desired = desired
         tunnels = {tunnel.name for tunnel in desired.config.tunnels}
@@ -102,7 +102,7 @@ class Monitor:
         if self._interfaces:
             self._interfaces.clear()
             self._forget()
-        asked = self._asked or bool(self._limited) or self._feeds.are_limited
+        asked = self._asked or bool(self._limited) or self.feeds.are_limited
         for name, tunnel in self._tunnels.items():
             if table.TUNNEL + name in packets:
                 asked |= tunnel.counted(packets[table.TUNNEL + name], now)
@@ -168,7 +168,7 @@ class Monitor:
 
     def is_named(self, key: bytes) -> bool:
         """Whether a stream is of a feed."""
-        return self._feeds.of(table.key(Element(key, 0, 0.0))) is not None
+        return self.feeds.of(table.key(Element(key, 0, 0.0))) is not None
 
     def passed_on(self, element: Element, _now: float) -> None:
         """Take what this host has passed on of one stream, after ``stream`` for all of them."""
@@ -224,7 +224,7 @@ class Monitor:
             if (look := looks.get(stream.key.tunnel)) is not None:
                 look.add(stream, self._desired.is_joined, now)
             if (feed := self._feed(stream)) is not None:
-                self._feeds.add(feed, stream.key.group, stream.seen)
+                self.feeds.add(feed, stream.key.group, stream.seen)
             places = table.places(key)
             for place in places:
                 last[place] = max(last.get(place, 0.0), stream.seen)
@@ -240,12 +240,12 @@ class Monitor:
             if name in self._tunnels:  # it may have been removed meanwhile
                 self._tunnels[name].looked(look, now)
         self._last, self._arriving, self._unwanted, self._looked_at = last, arriving, unwanted, now
-        yield from self._feeds.looked(self._desired.wanted_since, self._schedule, now)
+        yield from self.feeds.looked(self._desired.wanted_since, self._schedule, now)
 
     def _feed(self, stream: Stream) -> Feed | None:
         """The feed of a stream, looked up once for each configuration."""
-        if stream.feeds is not self._feeds:
-            stream.feeds, stream.feed = self._feeds, self._feeds.of(stream.key)
+        if stream.feeds is not self.feeds:
+            stream.feeds, stream.feed = self.feeds, self.feeds.of(stream.key)
         return stream.feed
 
     def ask(self, *, compare: bool = False) -> None:
@@ -301,6 +301,7 @@ class Monitor:
                     packets=stream.packets,
                     last_age=now - stream.seen,
                     rate=stream.rate(now),
+                    feed=None if (feed := self._feed(stream)) is None else feed.label,
                 )
 
     def reset(self, now: float) -> None:
@@ -353,7 +354,7 @@ class Monitor:
                 yield Problem("nothing_ever_arrived", name, text)
             if name in silent:
                 yield silent[name]
-        yield from self._feeds.problems()
+        yield from self.feeds.problems()
         if self._full:
             text = f"the kernel counts no further streams: full of {table.SIZE}: {', '.join(sorted(self._full))}"
             if self._unwanted:

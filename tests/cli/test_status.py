@@ -5,9 +5,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from mcastd.cli import main
 from mcastd.cli.client import socket_of
+from mcastd.cli.group_lines import group_lines
+from mcastd.cli.layout import plain
 from mcastd.group_status import EntryStatus, GroupReport, OriginStatus, ReceiverStatus
 from mcastd.status import (
     AutoRpStatus,
@@ -384,6 +387,14 @@ def test_one_group_is_shown_and_what_is_not_joined_is_the_exit_code(
     assert main(["status", "--group", "239.1.1.1", "--socket", str(path)]) == 1
     daemon.join()
     assert capsys.readouterr().out == OF_GROUP
+
+
+def test_the_feeds_of_a_group_are_beside_it() -> None:
+    stream = replace(REPORT.streams[0], feed="trades A")
+    out = plain(group_lines(replace(REPORT, feeds=("trades A", "news"), streams=(stream,))))
+    assert out.startswith("group 239.1.1.1 (trades A, news)\n")
+    (row,) = [line for line in out.splitlines() if "100.15.30.5" in line and "5000" in line]
+    assert row.endswith("  trades A")
 
 
 @pytest.mark.parametrize(

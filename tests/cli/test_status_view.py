@@ -265,6 +265,15 @@ gre1    up     10.44.4.6/30  1376  10.44.4.5  2h00m    1m29s       1,452  3.2s
     )
 
 
+def test_a_group_has_its_feeds_beside_it_where_there_is_room() -> None:
+    groups = (replace(GROUP, feeds=("trades A", "news"), arrival="silent"), replace(GROUP, group="239.1.1.2"))
+    text = shown(replace(HEALTHY, groups=groups), None)
+    assert "gre1: 1 of 2 groups silent: 239.1.1.1 (trades A, news)\n" in text
+    rows = [line.split("  ") for line in text.splitlines() if line.startswith("(*, ")]
+    assert [row[1] for row in rows] == ["trades A, news", ""]
+    assert "trades A, news  " not in shown(replace(HEALTHY, groups=groups), 60)
+
+
 def test_the_rows_of_the_groups_have_what_is_wrong_first_and_are_cut() -> None:
     rows = [line for line in shown(many(), None).splitlines() if line.startswith("(*, ")]
     assert [row.split()[-1] for row in rows] == 3 * ["silent"] + 37 * ["arriving"]

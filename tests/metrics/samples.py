@@ -85,7 +85,8 @@ TUNNEL = TunnelStatus(
 )  # fmt: skip
 GROUP = GroupStatus(
     group="239.1.1.1", source="100.15.30.5", tunnel="gre1", state="joined", tunnels=("gre1",), rp="10.9.9.9",
-    upstream="10.44.4.5", origins=("file",), arrival="arriving", uptime=30.0, next_join_in=20.0, problem="x",
+    feeds=("trades", "quotes"), upstream="10.44.4.5", origins=("file",), arrival="arriving", uptime=30.0,
+    next_join_in=20.0, problem="x",
     problem_code="rp_missing", forwarded_to=("eth1",), forwarded=12,
 )  # fmt: skip
 QUERIER = QuerierStatus(

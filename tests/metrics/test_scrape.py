@@ -56,7 +56,7 @@ async def test_what_is_up_and_what_arrives(tmp_path: Path) -> None:
         found = await page(process, tmp_path, kept)
         assert of("mcastd_tunnel_up", found) == ['{tunnel="gre1"} 1']
         assert of("mcastd_pim_neighbors", found) == ['{tunnel="gre1"} 1']
-        assert of("mcastd_group_joined", found) == ['{tunnel="gre1",group="239.1.1.1",source=""} 1']
+        assert of("mcastd_group_joined", found) == ['{tunnel="gre1",group="239.1.1.1",source="",feed=""} 1']
         (packets,) = of("mcastd_stream_packets_total", found)
         assert int(packets.split()[-1]) > 0
         assert of("mcastd_charon_up", found) == [" 1"]
@@ -67,4 +67,4 @@ async def test_what_is_up_and_what_arrives(tmp_path: Path) -> None:
         found = await page(process, tmp_path, kept)
         assert of("mcastd_tunnel_up", found) == ['{tunnel="gre1"} 0']
         assert of("mcastd_charon_up", found) == [" 1"]
-        assert of("mcastd_group_joined", found) == ['{tunnel="gre1",group="239.1.1.1",source=""} 0']
+        assert of("mcastd_group_joined", found) == ['{tunnel="gre1",group="239.1.1.1",source="",feed=""} 0']

@@ -3,13 +3,13 @@
 import asyncio
 import time
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from msgspec.structs import replace
 
 from mcastd.config.hours import parse
-from mcastd.config.model import Config, Streams
+from mcastd.config.model import Config, Feed, Streams
 from mcastd.streams.agent import StreamsAgent
 from mcastd.streams.desired import TunnelArrival
 from mcastd.streams.table import NAME
@@ -242,12 +242,13 @@ async def test_outside_the_hours_silence_is_no_problem_and_still_counted() -> No
 @simulated
 async def test_a_group_beyond_its_max_silence_is_a_problem() -> None:
     silent = replace(ARTICLE.groups[0], group=IPv4Address("239.1.1.2"), max_silence=5.0)
-    async with running(replace(ARTICLE, groups=(*ARTICLE.groups, silent))) as process:
+    feed = Feed(label="trades", groups=(IPv4Network("239.1.1.2/32"),))
+    async with running(replace(ARTICLE, groups=(*ARTICLE.groups, silent), feeds=(feed,))) as process:
         streams(process).arrives("239.1.1.2", rate=2.0)
         await arriving(process)
         streams(process).arrives("239.1.1.2", rate=0)
         assert 4.0 <= await until(lambda: "group_silent" in codes(process), "group_silent") < 7.0
-        assert "239.1.1.2" in process.problems()[0]
+        assert "239.1.1.2 (trades)" in process.problems()[0]
         streams(process).arrives("239.1.1.2", rate=2.0)
         assert await until(lambda: codes(process) == set(), "ok") < 2.1
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import Config, Group
+from mcastd.config.model import Config, Feed, Group
 from mcastd.net.nfnetlink import Element
 from mcastd.streams.desired import StreamsDesired
 from mcastd.streams.monitor import Monitor
@@ -224,15 +224,16 @@ def test_a_row_is_silent_if_every_stream_of_it_was_at_the_last_look() -> None:
 
 
 def test_the_streams_of_one_group_are_shown_with_their_rates() -> None:
-    monitor = wanting(CONFIG)
+    monitor = wanting(replace(CONFIG, feeds=(Feed(label="trades", groups=(IPv4Network(GROUP),)),)))
     for second in range(1000, 1011):
         look(monitor, float(second), [(str(GROUP), (second - 1000) * 20, float(second)), ("239.2.0.1", 1, 1000.0)])
     (stream,) = monitor.of_group(GROUP, 1010.5)
     assert (stream.tunnel, stream.port, stream.state, stream.packets) == ("gre1", 5000, "arriving", 200)
     assert stream.rate == pytest.approx(200 / 10.5)
+    assert stream.feed == "trades"
     assert stream.last_age == pytest.approx(0.5)
     (slow,) = monitor.of_group(IPv4Address("239.2.0.1"), 1010.5)
-    assert (slow.packets, slow.rate) == (1, None)
+    assert (slow.packets, slow.rate, slow.feed) == (1, None, None)
     assert list(monitor.of_group(IPv4Address("239.2.0.9"), 1010.5)) == []
 
 
