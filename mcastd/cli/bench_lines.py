@@ -30,7 +30,8 @@ def blocks(found: BenchReport) -> Iterator[Block]:
     left_out = {one.stage for one in found.not_measured}
     yield Table(tuple(columns), [_row(found, one, left_out) for one in found.runs])
     yield Text()
-    yield Text(f"The sender was {units.short(max(one.late for one in found.runs))} behind its plan at most.", "dim")
+    late = units.short(max(one.late for one in found.runs))
+    yield Text(f"The sender was {late} behind its plan at most; what was due by then left at once.", "dim")
     yield from map(Text, dict.fromkeys(_reasons(found)))
     yield from (Text(f"{_NAMES[one.stage]}: not measured: {one.why}", "dim") for one in found.not_measured)
     limits = [f"{name} {units.count(count)}" for name, count in found.cloud_limits.items() if count]
@@ -56,8 +57,9 @@ def _row(found: BenchReport, run: Run, left_out: set[Name]) -> Row:
     asked = run.receive_buffer_asked
     size = memory(found.rmem_default if asked is None else asked)
     name = " (default)" if asked is None else " (rmem_max)" if asked == found.rmem_max else ""
-    stages = {one.stage: one for one in run.stages}
-    lost = [None if name in left_out or name not in stages else stages[name].lost for name in STAGES]
+    # A loss that was counted is shown, also where none would not show that there is none.
+    stages = {one.stage: one.lost for one in run.stages if one.lost or one.stage not in left_out}
+    lost = [stages.get(name) for name in STAGES]
     return (
         f"{size}{name}",
         f"stalls {run.stall * 1e3:g}ms" if run.stall else "at once",

@@ -12,21 +12,21 @@ from mcastd.tools.bench import report
 from mcastd.tools.bench.plan import Buffer, Burst, Counts, Sent
 from mcastd.tools.bench.report import BenchReport, Run
 
-PACKETS = 7000
-
 
 class Scene:
     """Receive buffers below ``needed`` bytes lose 100 packets; the sender is too slow for the first ``slow`` runs."""
 
     needed = 1 << 20
     slow = 0
+    backlog = 0  # packets that softnet loses
+    alone: str | None = None  # why it is not measured
     runs: list[tuple[int | None, float]]  # what was measured: the receive buffer and the stall
 
     def __init__(self, datapath: str | None) -> None:
         self.cpus = [0, 1]
         self.datapath = datapath or "kernel"
         self.without_esp: str | None = "no such algorithm"
-        self.without_rps: str | None = None
+        self.without_rps = self.alone
         type(self).runs = []
 
     def __enter__(self) -> Self:
@@ -40,9 +40,10 @@ class Scene:
         full = 100 if (buffer.asked or 0) < self.needed else 0
         took = burst.within * (2 if len(self.runs) <= self.slow else 1)
         sent = Sent(packets=burst.total, refused=0, took=took, late=0.0)
-        counters = {"dev/veth0": burst.total, "dev/gre1": burst.total, "Udp/RcvbufErrors": full}
+        left = burst.total - self.backlog
+        counters = {"dev/veth0": left, "dev/gre1": left, "Udp/RcvbufErrors": full, "softnet//dropped": self.backlog}
         before = Counts(received=0, dropped=0, size=425984, most=0, counters={})
-        after = Counts(received=burst.total - full, dropped=full, size=425984, most=4096, counters=counters)
+        after = Counts(received=left - full, dropped=full, size=425984, most=4096, counters=counters)
         return report.run(burst, buffer, stall, sent, before, after, has_esp=False)
 
 
@@ -73,6 +74,17 @@ def test_each_receive_buffer_is_measured_with_both_readers(
     assert "network card: not measured" in out
     assert "at its limits since it came up: ens5/pps 42" in out
     assert "net.core.rmem_max 212992 is too small for this burst: 4 MiB carried" in out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("backlog", "shown"), [(0, "-"), (50, "50")])
+def test_what_is_not_measured_is_shown_only_where_a_loss_was_counted(
+    scene: type[Scene], capsys: pytest.CaptureFixture[str], backlog: int, shown: str
+) -> None:
+    scene.alone, scene.backlog, scene.needed = "there is no other one", backlog, 0
+    assert main(["bench"]) == (1 if backlog else 0)
+    out = capsys.readouterr().out
+    assert words_of(out, 3) == f"208 KiB (default) at once 100.0ms {shown} - 0 0 0 {21000 - backlog:,} 4 KiB"
+    assert ("softnet: backlog_full 50" in out) == bool(backlog)
 
 
 @pytest.mark.parametrize(("size", "code"), [("4M", 0), ("65536", 1)])
