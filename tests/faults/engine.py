@@ -74,7 +74,7 @@ def observe(lab: Lab, fault: Fault, *, injected: bool) -> Observed:
             if injected:
                 fault.inject(lab)
             began = time.monotonic()
-            watch, doctor = _hold(lab, fault, began + fault.lasts)
+            watch, told = _hold(lab, fault, began + fault.lasts)
             undone = time.monotonic()
             if injected:
                 fault.undo(lab)
@@ -90,27 +90,44 @@ def observe(lab: Lab, fault: Fault, *, injected: bool) -> Observed:
         rate=RATE,
         shown={code: max(0.0, when - sign) for code, when in watch.codes.items()},
         worst=watch.worst,
-        doctor=doctor,
+        doctor=told.problem,
+        doctor_took=told.took,
+        asked=told.asked,
         back=None if back is None else back - undone,
         settled=None if settled is None else settled - undone,
         left=left,
     )
 
 
-def _hold(lab: Lab, fault: Fault, until: float) -> tuple[Watch, str | None]:
+@dataclass(frozen=True)
+class Told:
+    """What the doctor said: the first problem, the seconds that it took, and what may be the other side's."""
+
+    problem: str | None = None
+    took: float = 0.0
+    asked: tuple[str, ...] = ()
+
+
+def _doctor(lab: Lab) -> Told:
+    began = time.monotonic()
+    with suppress(ValueError):
+        findings = json.loads(lab.mcastd("doctor", "--json"))["findings"]
+        asked = tuple(one["problem"] for one in findings if one["side"] != "here")
+        return Told(findings[0]["problem"] if findings else None, time.monotonic() - began, asked)
+    return Told()
+
+
+def _hold(lab: Lab, fault: Fault, until: float) -> tuple[Watch, Told]:
     """Watch the status while the fault lasts; then ask the doctor."""
-    watch, doctor = Watch(), None
+    watch = Watch()
     while time.monotonic() < until:
         watch.look(lab)
         if fault.until_shown and not watch.codes.keys().isdisjoint(fault.codes):
             break
         time.sleep(_POLL)
-    if fault.doctor:
-        with suppress(ValueError):
-            found = json.loads(lab.mcastd("doctor", "--json"))["finding"]
-            doctor = found["problem"] if found else None
+    told = _doctor(lab) if fault.doctor else Told()
     watch.look(lab)
-    return watch, doctor
+    return watch, told
 
 
 def _ok_again(lab: Lab, timeout: float) -> float | None:

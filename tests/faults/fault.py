@@ -55,6 +55,7 @@ class Fault:
     within: float = RULE
     health: tuple[Literal["ok", "degraded", "down"], ...] = ("ok",)  # the worst that status says while it lasts
     doctor: tuple[str, ...] = ()  # the doctor finds one of these; empty: it is not asked
+    ours: bool = False  # nothing that the doctor finds is to be asked of the other side
     left: tuple[str, ...] = ()  # what may be left after SIGTERM, by the beginning of the line
     machine: bool = False  # only in a virtual machine, since it would harm this one
     needs: tuple[str, ...] = ()  # abilities of the kernel (tests/vm/abilities.py)
@@ -70,6 +71,8 @@ class Observed:
     shown: dict[str, float] = field(default_factory=dict)  # when each code was first shown
     worst: Literal["ok", "degraded", "down"] = "ok"
     doctor: str | None = None  # the problem that the doctor found
+    doctor_took: float = 0.0  # seconds
+    asked: tuple[str, ...] = ()  # what it found that may be the other side's
     back: float | None = 0.0  # from the undoing until the feed arrived; None: it did not
     settled: float | None = 0.0  # from the undoing until health was ok; None: it was not
     left: tuple[str, ...] = ()  # after SIGTERM
@@ -106,6 +109,8 @@ def _status(fault: Fault, seen: Observed) -> list[str]:
     if fault.doctor and seen.doctor not in fault.doctor:
         found = f"found {seen.doctor}" if seen.doctor else "said that nothing is broken"
         misses.append(f"the doctor {found}, not {' or '.join(fault.doctor)}")
+    if fault.ours and seen.asked:
+        misses.append(f"the doctor asks the other side for {', '.join(seen.asked)}, which is this side's")
     return misses
 
 

@@ -81,7 +81,9 @@ def _back(seen: Observed) -> str:
 
 def _shown(seen: Observed) -> str:
     codes = [f"{code} {after:.1f} s" for code, after in sorted(seen.shown.items(), key=lambda one: one[1])]
-    return f"{seen.worst}: {', '.join(codes) or 'nothing'}" + (f"; doctor: {seen.doctor}" if seen.doctor else "")
+    return f"{seen.worst}: {', '.join(codes) or 'nothing'}" + (
+        f"; doctor: {seen.doctor} in {seen.doctor_took:.1f} s" if seen.doctor else ""
+    )
 
 
 def _machine() -> str:

@@ -9,7 +9,7 @@ import pytest
 from mcastd.problems import ProblemCode
 from mcastd.tools.doctor import walk  # noqa: F401  # it declares all causes
 from mcastd.tools.doctor.finding import Cause
-from tests.faults import charon, daemon, far, files, host, path, report
+from tests.faults import charon, daemon, far, files, here, host, path, report
 from tests.faults.fault import Fault, Group, Observed, judge, nothing
 from tests.faults.list import FAULTS
 
@@ -55,6 +55,7 @@ def test_what_is_as_expected() -> None:
         ({"worst": "down"}, "health was down"),
         ({"doctor": None}, "the doctor said that nothing is broken, not nothing_comes_back"),
         ({"doctor": "no_way"}, "the doctor found no_way, not nothing_comes_back"),
+        ({"asked": ("no_answer",)}, "the doctor asks the other side for no_answer"),
         ({"back": 3.1}, "the feed was back after 3.1 s, not 3"),
         ({"back": None}, "the feed did not come back"),
         ({"settled": None}, "health was not ok within 75 s"),
@@ -63,7 +64,7 @@ def test_what_is_as_expected() -> None:
     ],
 )
 def test_what_is_not(changed: dict[str, object], words: str) -> None:
-    misses = judge(FAULT, replace(AS_EXPECTED, **changed))  # type: ignore[arg-type]
+    misses = judge(replace(FAULT, ours="asked" in changed), replace(AS_EXPECTED, **changed))  # type: ignore[arg-type]
     assert len(misses) == 1
     assert misses[0].startswith(words)
 
@@ -107,5 +108,5 @@ def test_every_code_is_one_of_status_and_every_finding_one_of_the_doctor() -> No
 
 
 def test_each_fault_has_a_name_of_its_own() -> None:
-    parts = (path, host, charon, far, daemon, files)
+    parts = (path, here, host, charon, far, daemon, files)
     assert sum(len(part.FAULTS) for part in parts) == len(FAULTS)

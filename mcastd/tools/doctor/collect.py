@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, TypeVar
@@ -36,7 +37,7 @@ T = TypeVar("T")
 WINDOW: Final = 1.5
 """Seconds: enough for loss at 1,000 packets a second, and for a stream of one packet a second to show."""
 
-_UNTIL_IKE: Final = 2.0  # seconds longer for IKE to leave, where a peer is not up
+_UNTIL_IKE: Final = 1.5  # seconds longer for IKE to leave, where a peer is not up
 _ANSWER: Final = 0.5  # seconds for its answer
 _TIMEOUT: Final = 3.0  # seconds for the daemon to answer
 _ROUTES: Final = 50  # groups and sources of a tunnel whose route is looked up
@@ -115,6 +116,7 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
         return replace(
             facts,
             seconds=seconds,
+            moment=datetime.now(UTC),
             tunnels={one.name: await _tunnel(netlink, config, one, seen[one.name]) for one in config.tunnels},
             routes={
                 peer.remote: await _asked(netlink.next_hop(peer.remote, peer.local), None) for peer in config.peers

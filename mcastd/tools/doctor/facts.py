@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Literal, NamedTuple
 
@@ -153,10 +154,11 @@ class TunnelView(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that was observed. Counters are what they rose by during the observation, which took ``seconds``.
+    """Everything that was observed.
 
-    ``lacks`` is what the host certainly does not have. ``before`` and ``status`` are the daemon's status at the start
-    and the end, or ``daemon_error`` why there is none. ``routes`` are those to the peers, None without a route;
+    Counters are what they rose by during the observation, which took ``seconds``, and ended at ``moment`` (with a time
+    zone). ``lacks`` is what the host certainly does not have. ``before`` and ``status`` are the daemon's status at the
+    start and the end, or ``daemon_error`` why there is none. ``routes`` are those to the peers, None without a route;
     ``addresses`` are this host's own, each with its interface, ``vrfs`` the VRFs of interfaces. ``rule_220_missing`` is
     that table 220 has routes and no rule leads to it. ``rules`` are those of this host's firewalls that drop or
     translate. ``downstream`` are the interfaces that are forwarded to, ``routing_holders`` other programs that route
@@ -175,6 +177,7 @@ class Facts:
     before: Status | None = None
     status: Status | None = None
     seconds: float = 0.0
+    moment: datetime | None = None
     tunnels: dict[str, TunnelFacts] = field(default_factory=dict)
     routes: dict[IPv4Address, NextHop | None] = field(default_factory=dict)
     addresses: Mapping[IPv4Address, str] = field(default_factory=dict)

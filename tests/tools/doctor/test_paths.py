@@ -2,13 +2,15 @@
 
 import dataclasses
 import time
+from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import Config, Feed, Group
+from mcastd.config.hours import parse
+from mcastd.config.model import Config, Feed, Group, Streams
 from mcastd.problems import ProblemCode
 from mcastd.status import GroupStatus, ProblemStatus
 from mcastd.tools.doctor.facts import Facts, Multicast, Probe, Stream
@@ -142,6 +144,30 @@ def test_a_quiet_group_is_silent_and_not_broken() -> None:
     assert "list the tunnel as outgoing" in silent.ask
     assert result.paths[0].silent == 1
     assert walk(two({"groups": (group(), group(group="239.2.0.1"))}), tunnel="gre2").silent == ()
+
+
+@pytest.mark.parametrize(
+    ("own", "of_feed", "of_all", "words"),
+    [
+        ("Mon-Fri 07:00-23:00 UTC", "", "", "; it is expected Mon-Fri 07:00-23:00 UTC, not now"),
+        ("", "Sat 10:00-12:00 UTC", "", "; it is expected Sat 10:00-12:00 UTC, now"),
+        ("", "", "Sat 10:00-12:00 UTC", "; it is expected Sat 10:00-12:00 UTC, now"),
+        ("Sat 10:00-12:00 UTC", "Mon-Fri 07:00-23:00 UTC", "", "; it is expected Sat 10:00-12:00 UTC, now"),
+        ("", "", "", "meanwhile"),
+    ],
+)
+def test_a_silent_group_is_is_shown_with_its_hours(own: str, of_feed: str, of_all: str, words: str) -> None:
+    parsed = [(parse(text),) if text else () for text in (own, of_feed, of_all)]
+    configured = replace(
+        both(),
+        groups=(Group(group=GROUP, tunnel="gre1", hours=parsed[0]),),
+        feeds=(Feed(label="night", groups=(IPv4Network("239.1.1.0/24"),), hours=parsed[1]),),
+        streams=Streams(hours=parsed[2]),
+    )
+    saturday = datetime(2026, 11, 28, 11, tzinfo=UTC)
+    quiet = dataclasses.replace(two({"seen": SILENT}), config=configured, moment=saturday)
+    (silent,) = walk(quiet, tunnel="gre1").silent
+    assert silent.saw.endswith(words)
 
 
 @pytest.mark.parametrize(

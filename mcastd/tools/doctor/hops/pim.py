@@ -115,8 +115,11 @@ def _dropped_here(facts: Facts, view: TunnelView) -> Found:
         yield Pim.PIM_DROPPED_HERE.found(saw + dropping(facts, count), tunnel=name)
     late = facts.is_reported("hello_overdue", "pim_neighbor_missing", subject=name)
     late = late or view.status.pim is None or not view.status.pim.neighbors
-    if late and (rule := firewall.naming(facts.rules, INCOMING, _PIM, view.tunnel.address.ip)) is not None:
-        saw = f"no Hello is heard on {name} in time, and {firewall.described(rule)} drops PIM"
+    rule = firewall.naming(facts.rules, INCOMING, _PIM, view.tunnel.address.ip)
+    if rule is not None and (late or rule.total):
+        counted = f", {rule.total} packets so far" if rule.total else ""
+        saw = f"{firewall.described(rule)} drops PIM{counted}"
+        saw = f"no Hello is heard on {name} in time, and {saw}" if late else saw
         yield Pim.PIM_DROPPED_HERE.found(saw, tunnel=name)
 
 
@@ -189,7 +192,22 @@ def _silent(facts: Facts, view: TunnelView, group: GroupStatus) -> Found:
     if is_late:
         yield found.on(tunnel.name, entry_of(group))
     else:
+        saw += _hours(facts, view, group)
         yield Silent(subject=tunnel.name, groups=(entry_of(group),), saw=saw, ask=found.change)
+
+
+def _hours(facts: Facts, view: TunnelView, group: GroupStatus) -> str:
+    """When a group is expected, by its [[groups]], its [[feeds]] or [streams], to end a sentence."""
+    if facts.config is None or facts.moment is None:
+        return ""
+    address, moment = IPv4Address(group.group), facts.moment
+    joined = [one.hours for one in facts.config.groups if (one.group, one.tunnel) == (address, view.tunnel.name)]
+    feeds = [one.hours for one in facts.config.feeds if any(address in groups for groups, _ in one.places)]
+    hours = next(filter(None, (*joined, *feeds)), facts.config.streams.hours)
+    if not hours:
+        return ""
+    now = "now" if any(one.contain(moment) for one in hours) else "not now"
+    return f"; it is expected {', '.join(map(str, hours))}, {now}"
 
 
 def _is_late(facts: Facts, view: TunnelView, group: GroupStatus) -> bool:
