@@ -13,6 +13,7 @@ from mcastd.net import memberships
 FILES: Final = (
     *("net/dev", "net/igmp", "net/ip_mr_vif", "net/mcfilter", "net/netstat", "net/snmp", "net/udp", "net/xfrm_stat"),
     "sys/net/ipv4/conf/*/rp_filter",
+    *(f"sys/net/netfilter/nf_conntrack_{name}" for name in ("count", "max")),
 )
 
 
@@ -33,7 +34,7 @@ class Proc:
     ``memberships`` are the groups joined on this host, by interface; ``source_filters``, by interface and group, the
     sources that sockets have joined; ``multicast_routers`` the interfaces of a multicast routing daemon; ``received``
     and ``total`` the packets that each interface received, during the observation and since it was created;
-    ``rp_filter`` the effective value of each interface.
+    ``rp_filter`` the effective value of each interface; ``conntrack`` how many connections are tracked, and the limit.
     """
 
     memberships: dict[str, frozenset[IPv4Address]] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Proc:
     received: dict[str, int] = field(default_factory=dict)
     total: dict[str, int] = field(default_factory=dict)
     rp_filter: dict[str, int] = field(default_factory=dict)
+    conntrack: tuple[int, int] | None = None
 
 
 def parse(before: Mapping[str, str], after: Mapping[str, str]) -> Proc:
@@ -60,6 +62,7 @@ def parse(before: Mapping[str, str], after: Mapping[str, str]) -> Proc:
         received=_risen(received(before.get("net/dev", "")), total),
         total=total,
         rp_filter=rp_filters(after),
+        conntrack=conntrack(after),
     )
 
 
@@ -67,6 +70,12 @@ def rp_filters(texts: Mapping[str, str]) -> dict[str, int]:
     """``/proc/sys/net/ipv4/conf/*/rp_filter``, of which the larger one of ``all`` and the interface applies."""
     found = {path.split("/")[4]: int(text) for path, text in texts.items() if path.endswith("/rp_filter")}
     return {name: max(value, found.get("all", 0)) for name, value in found.items()}
+
+
+def conntrack(texts: Mapping[str, str]) -> tuple[int, int] | None:
+    """``/proc/sys/net/netfilter``; None where the kernel tracks no connections."""
+    count, most = (texts.get(f"sys/net/netfilter/nf_conntrack_{name}") for name in ("count", "max"))
+    return None if count is None or most is None else (int(count), int(most))
 
 
 def source_filters(text: str, names: Mapping[int, str]) -> dict[tuple[str, IPv4Address], frozenset[IPv4Address]]:

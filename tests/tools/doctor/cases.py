@@ -402,6 +402,7 @@ CASES: dict[str, tuple[str, Facts]] = {
         facts(tunnels={"gre1": seen(delivered={})}, counters={"Ip.ReasmReqds": 1500, "Ip.ReasmOKs": 0}),
     ),
     "a socket that takes nothing": ("no_socket_takes_it", facts(counters={"Udp.IgnoredMulti": 1500})),
+    "no memory for UDP": ("udp_memory", facts(counters={"Udp.MemErrors": 1500})),
     "wrong checksums": ("udp_checksum", facts(counters={"Udp.InCsumErrors": 1500})),
     "a reverse path that only the kernel's counter shows": (
         "rp_filter",

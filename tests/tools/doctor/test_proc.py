@@ -113,3 +113,9 @@ def test_this_hosts_own_files_are_read() -> None:
     counted = proc.counters((net / "snmp").read_text(), (net / "netstat").read_text())
     assert {"Udp.InDatagrams", "Udp.InCsumErrors", "TcpExt.IPReversePathFilter"} <= counted.keys()
     assert all(0 < sock.port < 65536 for sock in proc.udp_sockets((net / "udp").read_text()))
+
+
+def test_how_full_the_table_of_connections_is() -> None:
+    texts = {"sys/net/netfilter/nf_conntrack_count": "7\n", "sys/net/netfilter/nf_conntrack_max": "9\n"}
+    assert proc.conntrack(texts) == (7, 9)
+    assert proc.conntrack({}) is None

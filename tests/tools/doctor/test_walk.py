@@ -345,3 +345,10 @@ def test_another_multicast_router_is_named() -> None:
     finding = walk(unforwarded("multicast_routing_taken", "forward", ("pimd (17)",))).finding
     assert finding is not None
     assert "pimd (17)" in finding.saw
+
+
+def test_a_full_table_of_connections_is_named_where_packets_are_lost_here() -> None:
+    found = walk(facts(tunnels={"gre1": seen(delivered={})}, conntrack=(9, 9))).finding
+    assert found is not None
+    assert "nf_conntrack is full (9 of 9)" in found.saw
+    assert "nf_conntrack" not in walk(facts(tunnels={"gre1": seen(delivered={})}, conntrack=(8, 9))).findings[0].saw

@@ -64,6 +64,10 @@ class Delivery(Cause):
         "the kernel drops a datagram whose checksum is wrong: the source or something on the path is at fault",
         "ask the other side to check a packet at the source; a checksum of 0 (none) is accepted",
     )
+    UDP_MEMORY = here(
+        "the memory that all UDP sockets of this host may use together is full, so the kernel drops datagrams",
+        "raise net.ipv4.udp_mem, or find the socket with much waiting: ss -uanm",
+    )
     NO_SOCKET_TAKES_IT = here(
         "an application has joined, but its socket is bound to another interface (SO_BINDTODEVICE), or connected",
         "ss -ulnp: let it bind to {tunnel} or no interface, and not connect; without IP_MULTICAST_ALL it has to join",
@@ -182,6 +186,8 @@ def _dropped(facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[S
                     f"{saw}, since they arrive in fragments, of which some are missing", **names
                 )
             yield Delivery.DROPPED_HERE.found(saw, **names)
+        if (lost := counters.get("Udp.MemErrors", 0)) >= count // 2:
+            yield Delivery.UDP_MEMORY.found(f"{arrived}, and the kernel counted {lost} that UDP had no memory for")
         if (wrong := counters.get("Udp.InCsumErrors", 0)) >= count // 2:
             yield Delivery.UDP_CHECKSUM.found(f"{arrived}, and the kernel counted {wrong} wrong UDP checksums")
     everything = sum(sum(seen.arrived.streams.values()) for seen in facts.tunnels.values())

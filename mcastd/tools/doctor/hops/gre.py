@@ -10,7 +10,7 @@ from mcastd.status import KeepaliveStatus
 from mcastd.tools.doctor.facts import Facts, TunnelView
 from mcastd.tools.doctor.finding import Cause, Note, about, either, here
 from mcastd.tools.doctor.hops import OUTGOING, Found, dropping
-from mcastd.tools.doctor.hops.ipsec import route_to_remote, translated
+from mcastd.tools.doctor.hops.ipsec import route_to_remote, translated, xfrm_errors
 
 _SOME: Final = 3  # packets
 _REFUSALS: Final = ("econnrefused", "enoprotoopt")  # what ICMP port and protocol unreachable become
@@ -136,7 +136,7 @@ def _leaves(facts: Facts, view: TunnelView) -> Found:
     if child is not None and seen.unanswered and not facts.passed(child)[1]:
         saw = f"echoes were sent into {tunnel.name}, and nothing by CHILD_SA {child.name}{route_to_remote(view)}"
         yield from translated(facts, tunnel.child, saw)
-        saw += dropping(facts, _SOME, OUTGOING)
+        saw += xfrm_errors(facts, "Xfrm.Out") + dropping(facts, _SOME, OUTGOING)
         yield Gre.NOT_ENCRYPTED.found(saw, remote=tunnel.remote)
 
 

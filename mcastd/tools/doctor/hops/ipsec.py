@@ -102,8 +102,9 @@ class Ipsec(Cause):
         "ipsec -j ACCEPT, or its like; then conntrack -D -d {remote}, since a connection keeps what it began with",
     )
     ESP_HELD_BACK = here(
-        "encrypted packets are lost inside this host: its firewall drops them on the way out (OUTPUT, POSTROUTING)",
-        "look for drops in `nft list ruleset` and `iptables -L OUTPUT -v`; allow UDP 4500 and ESP to {remote}",
+        "encrypted packets are lost inside this host: its firewall (OUTPUT, POSTROUTING) or a qdisc drops them on the "
+        "way out",
+        "look for drops in `nft list ruleset`, `iptables-save -c`, `tc -s qdisc`; allow UDP 4500 and ESP to {remote}",
     )
     REPLAY_WINDOW = either(
         "packets are reordered on the path; the kernel drops those that come later than the replay window allows",
@@ -324,7 +325,7 @@ def _outwards(facts: Facts, peer: PeerStatus, decrypted: int, sent: int) -> Foun
         yield Ipsec.NO_WAY.found(no_way, **names)
     if held:
         saw = f"the CHILD_SAs of {peer.name} sent {sent} packets in {facts.seconds:.1f} s, and no ESP left this host"
-        saw += _xfrm_errors(facts, "Xfrm.Out") + dropping(facts, sent, OUTGOING)
+        saw += xfrm_errors(facts, "Xfrm.Out") + dropping(facts, sent, OUTGOING)
         yield Ipsec.ESP_HELD_BACK.found(saw, **names)
 
 
@@ -345,13 +346,13 @@ def _inwards(facts: Facts, peer: PeerStatus, arrived: int, decrypted: int) -> Fo
     saw += f"; charon's socket was full for {full}" if full else ""
     interfaces = {one.interface for one in facts.wire_in.sas.values() if one.peer == remote}
     yield from _reverse_path(facts, peer, interfaces, saw)
-    saw += _xfrm_errors(facts, "Xfrm.In") + dropping(facts, total - decrypted)
+    saw += xfrm_errors(facts, "Xfrm.In") + dropping(facts, total - decrypted)
     found = Ipsec.NOT_DECRYPTED.found(saw, remote=remote, peer=peer.name)
     damaged = facts.proc.counters.get("Xfrm.InStateProtoError", 0)
     yield found if unknown or damaged else replace(found, side=Side.HERE)
 
 
-def _xfrm_errors(facts: Facts, kind: str) -> str:
+def xfrm_errors(facts: Facts, kind: str) -> str:
     """The kernel's IPsec error counters that rose (Documentation/networking/xfrm_proc.rst), to end a sentence."""
     risen = {name: count for name, count in facts.proc.counters.items() if name.startswith(kind) and count}
     return "".join(f"; the kernel counted {count} Xfrm{name.partition('.')[2]}" for name, count in risen.items())
