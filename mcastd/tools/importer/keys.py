@@ -74,8 +74,8 @@ def choose(
     """
     if remote is not None and "*" in remote and addresses is None and _typed(remote)[0] != "key":
         remote = "%any"  # as charon asks for with IKEv2, where the configured identity is a pattern
-    others = [0 if remote is None else secret.rank(remote) for secret in shared]
-    ours = [0 if local is None else secret.rank(local) for secret in shared]
+    # The least rank for an identity that is not known: it fits what is for all.
+    others, ours = ([secret.rank("%any" if end is None else end) for secret in shared] for end in (remote, local))
     ranks = list(zip(others, ours, range(len(shared)), strict=True))
     fitting = [rank for rank in ranks if rank[0] or rank[1] or None in (local, remote)]
     candidates = tuple(shared[at] for _, _, at in fitting)
@@ -83,11 +83,12 @@ def choose(
         return choose(shared, *addresses, exact=exact)
     if not fitting:
         return Choice(None, tuple(shared), f"none of them fits {local} and {remote}")
-    if len({secret.key for secret in candidates}) == 1:
-        return Choice(candidates[-1], candidates, "it is the only one", noteworthy=False)
-    best, second = sorted(fitting, reverse=True)[:2]
-    unknown = "the other side's identity" if remote is None else "our identity"
+    best, second = sorted((*fitting, (0, 0, -1)), reverse=True)[:2]
+    alone = len({secret.key for secret in candidates}) == 1
+    if alone and (best[0] or best[1]):
+        return Choice(shared[best[2]], candidates, "it is the only one", noteworthy=False)
     if remote is None or (local is None and best[0] == second[0]):
+        unknown = "the other side's identity" if remote is None else "our identity"
         return Choice(None, candidates, f"{unknown} is not known")
     if exact and not (best[:2] == (_PERFECT, _PERFECT) > second[:2]):
         return Choice(None, candidates, "none alone names both ends")

@@ -233,7 +233,8 @@ def _choose_key(peer: PeerDraft, ends: Ends, secrets: Secrets, settings: Setting
     else:
         peer.psk = taken.key
         if choice.noteworthy:
-            settings.note("psk", f"the key in {taken} is taken as charon does, not {others}: {choice.why}")
+            by = "" if secrets.foreign else " as charon does"
+            settings.note("psk", f"the key in {taken} is taken{by}, not that in {others}: {choice.why}")
         return
     settings.note("psk", why)
     peer.keys["psk_file"] = Missing(f"{peer.name}.psk", why)

@@ -41,7 +41,11 @@ def test_which_one_and_why(ids: tuple[str, ...], index: int | None, why: str) ->
         (None, THEIRS, (f"{OURS} {THEIRS}", THEIRS), None),
         (None, THEIRS, (OURS, "10.9.9.9"), None),
         (OURS, None, ("%any", THEIRS), None),
-        (OURS, None, (THEIRS,), 0),
+        (OURS, None, (THEIRS,), None),
+        (OURS, None, (f"{OURS} {THEIRS}",), 0),
+        (None, THEIRS, ("10.9.9.9 10.8.8.8",), None),
+        (None, THEIRS, (f"10.9.9.9 {THEIRS}", "10.9.9.9 10.8.8.8"), 0),
+        (None, None, ("%any",), 0),
         (None, None, (OURS, THEIRS), None),
     ],
 )
@@ -52,7 +56,7 @@ def test_an_end_that_is_not_known(
 
 
 def test_the_same_key_twice_is_no_choice() -> None:
-    choice = choose((Secret(("%any",), b"key"), Secret((THEIRS,), b"key")), None, None)
+    choice = choose((Secret(("%any",), b"key"), Secret((THEIRS,), b"key")), None, THEIRS)
     assert choice.taken is not None
     assert not choice.noteworthy
 
