@@ -20,10 +20,11 @@ import pytest
 
 from mcastd.cli.layout import Text
 from mcastd.cli.terminal import fitting
-from mcastd.group_status import GroupReport
+from mcastd.group_status import GroupReport, OriginStatus
 
 _ALTERNATE, _MAIN = b"\x1b[?1049h", b"\x1b[?1049l"
 _TIMEOUT = 60.0
+FOREIGN = "[red]eth1[/red] \x1b[2J :warning:"  # markup, a control sequence, an emoji's name: nothing is read as that
 
 
 def test_what_does_not_fit_is_counted() -> None:
@@ -39,7 +40,8 @@ class Daemon:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
         self._listener.listen()
-        self._path, self._answer = path, msgspec.json.encode(GroupReport(group=group, origins=()))
+        origins = (OriginStatus(tunnel="gre1", origin=FOREIGN, source=None, age=1.0),)
+        self._path, self._answer = path, msgspec.json.encode(GroupReport(group=group, origins=origins))
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
@@ -149,6 +151,7 @@ def test_colours_are_for_a_terminal_that_has_them(
     with screen("status", "--group", "239.1.1.1", "--socket", str(path), **environment) as seen:
         code, text = seen.ended()
         assert (code, b"group 239.1.1.1" in text) == (0, True)
+        assert b"receivers behind [red]eth1[/red] ?[2J :warning: for 1.0s" in text
         assert (b"\x1b" in text) == has_colour
     daemon.close()
 
