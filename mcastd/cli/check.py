@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from mcastd.cli import add_config_argument
-from mcastd.config.load import Rules, load
+from mcastd.config.load import load
 from mcastd.config.model import Config
+from mcastd.config.report import Report
 from mcastd.errors import ConfigError, ConfigProblem
 from mcastd.system import own_networks
 from mcastd.tools.check import check
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     path: Path = arguments.file or arguments.config
     try:
         _refuse_irregular(path)
-        loaded = load(path, host=own_networks.read(), further=rules(path))
+        loaded = load(path, host=own_networks.read(), further=rules)
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -49,9 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     return VALID
 
 
-def rules(path: Path) -> Rules:
+def rules(config: Config, report: Report) -> None:
     """What is checked of a file beyond what the daemon refuses: certificates, and this host."""
-    return lambda config, report: check(config, look(path, config), report)
+    check(config, look(config, report), report)
 
 
 def _refuse_irregular(path: Path) -> None:

@@ -43,7 +43,7 @@ def read_secret(path: Path, longest: int) -> KeyFile:
 
 def _read(path: Path, longest: int, forbidden: int, what: str, allowed: str) -> KeyFile:
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
+        with open(path, "rb", opener=without_waiting) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise KeyFileError(f"{path} is not a regular file; allowed: a file")
@@ -67,5 +67,6 @@ def _is_the_services(group: int) -> bool:
         return False
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def without_waiting(path: str, flags: int) -> int:
+    """For ``open``: a pipe as the file is empty."""
     return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for its writer

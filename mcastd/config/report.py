@@ -104,6 +104,11 @@ class Report:
         """Where tables of an array are written, by their index, which they do not have in their file."""
         self._places.update(((array, index), place) for index, place in places.items())
 
+    @property
+    def included(self) -> frozenset[Path]:
+        """The files that it includes, as far as they have tables."""
+        return frozenset(place.file for place in self._places.values()) - {self.file}
+
     def place(self, path: KeyPath) -> Place:
         """Where a key is written."""
         moved = self._places.get(path[:2])

@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from mcastd.config.cursor import Cursor
+from mcastd.config.key_files import without_waiting
 from mcastd.errors import ConfigError, ConfigProblem
 
 LARGEST: Final = 1 << 20
@@ -116,7 +117,7 @@ def _included(pattern: str, file: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _read(path: Path) -> str:
-    with path.open("rb") as file:
+    with open(path, "rb", opener=without_waiting) as file:
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         _refuse(path, 1, f"it is too large; allowed: at most {LARGEST} bytes")

@@ -24,7 +24,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """This host is the one that the example is for."""
     interfaces = (Interface("eth0", (IPv4Address("10.1.1.246"),)),)
     facts = Facts(now=datetime(2026, 6, 1, tzinfo=UTC), interfaces=interfaces, has_vici=True)
-    monkeypatch.setattr(check, "look", lambda _path, _config: facts)
+    monkeypatch.setattr(check, "look", lambda _config, _report: facts)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from mcastd.config.checks.groups import may_have_rp
+from mcastd.config.checks.groups import can_have_joins, may_have_rp
 from mcastd.config.checks.names import interface_name
 from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import Config, Forward, Tunnel
@@ -26,6 +26,7 @@ def check(config: Config, report: Report) -> None:
         _is_not_ours(forward, at, ours)
         _tunnels_exist(forward, at, tunnels)
         _groups(forward, at)
+        _can_be_joined(forward, at, tunnels)
         _static(forward, at, tunnels)
         _times(forward, at)
         if forward.max_groups_per_host > forward.max_groups:
@@ -53,6 +54,14 @@ def _groups(forward: Forward, at: Table) -> None:
         if found.subnet_of(LINK_LOCAL_GROUPS):
             text = f"{found} never leaves its link; allowed: ranges outside {LINK_LOCAL_GROUPS}"
             at.refuse(("groups", index), text)
+
+
+def _can_be_joined(forward: Forward, at: Table, tunnels: Mapping[str, Tunnel]) -> None:
+    pims = [tunnels[name].pim for name in forward.from_ if name in tunnels]
+    for index, found in enumerate(forward.groups):
+        if pims and all(pim is not None and not can_have_joins(found, pim) for pim in pims):
+            text = f"no RP of {', '.join(forward.from_)} serves a group in {found}, nor is it in ssm_ranges"
+            at.note(("groups", index), f"{text}: machines can join with sources only", "from", ("tunnels",))
 
 
 def _static(forward: Forward, at: Table, tunnels: Mapping[str, Tunnel]) -> None:

@@ -1,7 +1,7 @@
 """Rules for ``[[groups]]``."""
 
 from collections import Counter
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import MAX_JOINS, SSM_RANGE, Config, Group, Pim, Tunnel
@@ -13,6 +13,7 @@ def check(config: Config, report: Report) -> None:
     tunnels = {tunnel.name: tunnel for tunnel in config.tunnels}
     joined: dict[tuple[object, ...], KeyPath] = {}
     joins: Counter[str] = Counter()
+    silent: set[str] = set()
     for index, group in enumerate(config.groups):
         at, tunnel = report.table("groups", index), tunnels.get(group.tunnel)
         _joined_once(group, at, joined, report)
@@ -24,6 +25,12 @@ def check(config: Config, report: Report) -> None:
             at.refuse("tunnel", f"there is no tunnel {shown(group.tunnel)}; allowed: {names}", ("tunnels",))
         elif tunnel.pim is not None and not group.sources:
             _rp_of_every_source(group, tunnel.pim, at, report.table("tunnels", tunnel.name, "pim"))
+        elif tunnel.upstream_protocol == "none" and tunnel.upstream is None:
+            if tunnel.name in silent:
+                continue  # it is said of the first
+            silent.add(tunnel.name)
+            text = f"{tunnel.name} joins nothing, since it has no table pim: groups are only expected to arrive"
+            at.note("group", f'{text}; upstream = "none" states that it is meant', "tunnel", ("tunnels", tunnel.name))
         elif tunnel.upstream == "igmp" and not group.sources and group.group in SSM_RANGE:
             text = f"{group.group} is SSM and needs at least one source; allowed: sources = [...] with addresses"
             at.refuse("sources", text, "group", ("tunnels", tunnel.name, "upstream"))
@@ -69,3 +76,9 @@ def _rp_of_every_source(group: Group, pim: Pim, at: Table, of_pim: Table) -> Non
 def may_have_rp(group: IPv4Address, pim: Pim) -> bool:
     """Whether an RP of the file serves a group, or one that is learned may."""
     return pim.bootstrap or pim.auto_rp or any(group in groups for rp in pim.rp for groups in rp.groups)
+
+
+def can_have_joins(range_: IPv4Network, pim: Pim) -> bool:
+    """Whether a group in a range can be joined from every source, or is source-specific."""
+    served = (*pim.ssm_ranges, *(groups for rp in pim.rp for groups in rp.groups))
+    return pim.bootstrap or pim.auto_rp or any(range_.overlaps(one) for one in served)

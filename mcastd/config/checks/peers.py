@@ -74,7 +74,10 @@ def lifetime(seconds: float, at: Table) -> None:
 
 
 def _identities(peer: Peer, at: Table) -> None:
-    if peer.local_id == "%any":
+    if peer.local_id == str(peer.local) and peer.local.is_private and peer.remote.is_global:
+        text = f"{peer.local} is a private address; behind a 1:1 NAT the other side expects the public one"
+        at.note("local_id", text, "local", "remote")
+    elif peer.local_id == "%any":
         at.note("local_id", f"%any stands for {peer.local}, which the other side does not know behind a NAT")
     elif peer.local_id == peer.remote_id:
         at.note("local_id", f"it is the same as remote_id, {shown(peer.remote_id)}", "remote_id")

@@ -118,6 +118,9 @@ def _mtu_fits(tunnel: Tunnel, at: Table, carrier: Carrier | None, *, userspace: 
         why = f"{child.mode} mode, {' or '.join(child.proposals)}, ESP in UDP"
         if userspace and largest > (lower := largest_mtu(USERSPACE_LINK_MTU, None, gre=gre)):
             largest, why = lower, f"ESP in user space, whose link has {USERSPACE_LINK_MTU}"
+    if tunnel.mtu < largest // 2:
+        text = f"{tunnel.mtu} is less than half of what fits, {largest}; packets of a feed are larger"
+        at.note("mtu", text, *involved)
     if tunnel.mtu > largest:
         text = f'{tunnel.mtu} does not fit a path of {PATH_MTU} bytes ({why}); allowed: at most {largest}, or "auto"'
         at.refuse("mtu", text, *involved)

@@ -1,5 +1,6 @@
 """Rules for how a tunnel joins groups, and for which applications."""
 
+from mcastd.config.checks.groups import can_have_joins
 from mcastd.config.model import Config, Tunnel
 from mcastd.config.report import Report, Table, dotted
 from mcastd.config.value_types import LINK_LOCAL_GROUPS
@@ -12,6 +13,7 @@ def check(config: Config, report: Report) -> None:
         _protocol(tunnel, at)
         for key in ("follow", "follow_except"):
             _ranges(tunnel, key, at)
+        _can_follow(tunnel, at)
         if isinstance(tunnel.follow, bool) and not tunnel.follow and tunnel.follow_except:
             at.refuse("follow_except", "nothing is followed; allowed: only where follow is not false", "follow")
 
@@ -22,6 +24,13 @@ def _protocol(tunnel: Tunnel, at: Table) -> None:
         at.refuse("upstream", f'there is no table [{table}]; allowed: "igmp" or "none", or add the table')
     elif tunnel.upstream in ("igmp", "none") and tunnel.pim is not None:
         at.refuse("upstream", 'the tunnel has a table pim; allowed: "pim", or remove the table', "pim")
+
+
+def _can_follow(tunnel: Tunnel, at: Table) -> None:
+    for index, found in enumerate(tunnel.follow if isinstance(tunnel.follow, tuple) else ()):
+        if tunnel.pim is not None and not can_have_joins(found, tunnel.pim):
+            text = f"no RP serves a group in {found}, and it is not in ssm_ranges: joins need a source there"
+            at.note(("follow", index), text, ("tunnels", tunnel.name, "pim"))
 
 
 def _ranges(tunnel: Tunnel, key: str, at: Table) -> None:

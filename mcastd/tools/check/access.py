@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from mcastd.config.key_files import GROUP
 from mcastd.config.line_numbers import KeyPath
@@ -12,6 +13,8 @@ from mcastd.tools.check.facts import Facts
 
 USER = GROUP
 """Of the service; its group has the same name."""
+INSTALLED: Final = Path("/etc/mcastd.toml")
+"""The file that the service reads."""
 _RUNTIME = Path("/run/mcastd")
 
 
@@ -20,7 +23,7 @@ def check(config: Config, facts: Facts, report: Report) -> None:
     if not facts.has_service:
         return
     say = report.refuse if facts.is_installed else report.note
-    for path, file in named(config, report.file if facts.is_installed else None):
+    for path, file in named(config, report):
         if hidden := _hidden(file, facts):
             text = f"{file} is below {hidden}, which the service does not see (ProtectHome=, PrivateTmp= of its unit)"
             say(path, f"{text}; allowed: a file in /etc/mcastd")
@@ -38,10 +41,11 @@ def check(config: Config, facts: Facts, report: Report) -> None:
         report.table("daemon").note("runtime_dir", f"{text}; other folders need a drop-in for mcastd.service")
 
 
-def named(config: Config, itself: Path | None = None) -> Iterator[tuple[KeyPath, Path]]:
-    """The files that the service reads, each with the key that names it; ``itself`` is that of the configuration."""
-    if itself is not None:
-        yield (), itself
+def named(config: Config, report: Report) -> Iterator[tuple[KeyPath, Path]]:
+    """The files that the service reads, each with the key that names it."""
+    if report.file.absolute() == INSTALLED:
+        yield (), report.file
+    yield from ((("include",), file) for file in sorted(report.included))
     for peer in config.peers:
         at: KeyPath = ("peers", peer.name)
         for key in ("psk_file", "local_cert", "local_key", "remote_cert"):

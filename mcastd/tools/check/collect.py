@@ -14,10 +14,10 @@ from typing import Final
 
 from mcastd.config.model import Config
 from mcastd.config.proposal_words import needs_charon_6
-from mcastd.tools.check.access import USER, named
+from mcastd.config.report import Report
+from mcastd.tools.check.access import INSTALLED, USER, named
 from mcastd.tools.check.facts import Facts, Interface
 
-_INSTALLED: Final = Path("/etc/mcastd.toml")
 _ALIAS: Final = "made by mcastd"
 _LOWEST_PORT: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _TIMEOUT: Final = 5.0  # seconds
@@ -26,14 +26,13 @@ _TEMPORARY: Final = tuple(map(Path, ("/tmp", "/var/tmp")))
 _UNITS: Final = tuple(Path(folder) / "mcastd.service" for folder in ("/etc/systemd/system", "/lib/systemd/system"))
 
 
-def look(path: Path, config: Config) -> Facts:
+def look(config: Config, report: Report) -> Facts:
     """Observe what matters for a file; what cannot be seen is left at its default."""
-    is_installed = path.absolute() == _INSTALLED
-    files = [file for _, file in named(config, path if is_installed else None)]
+    files = [file for _, file in named(config, report)]
     has_service = _has_user() and any(unit.exists() for unit in _UNITS)
     return Facts(
         now=datetime.now(UTC),
-        is_installed=is_installed,
+        is_installed=report.file.absolute() == INSTALLED,
         interfaces=_interfaces(),
         unreadable=unreadable(files) if has_service else {},
         hidden=_hidden() if has_service else (),

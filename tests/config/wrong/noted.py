@@ -32,6 +32,11 @@ NOTED = (
     wrong(f"{N}.neighbor", "is outside 10.44.4.4/30", '"10.44.4.99"'),
     wrong(f"{N}.accept_neighbors[0]", "is outside 10.44.4.4/30", '["10.9.0.0/24"]', {f"{N}.neighbor": None}),
     wrong(f"{N}.hello_holdtime", "drops us if one Hello is lost", '"40s"'),
+    wrong(f"{P}.local_id", "10.1.1.246 is a private address", '"10.1.1.246"'),
+    wrong(f"{T}.mtu", "600 is less than half of what fits, 1398", "600"),
+    wrong(f"{T}.follow[0]", "no RP serves a group in 238.0.0.0/8", '["238.0.0.0/8"]'),
+    wrong("forward.eth1.groups[0]", "no RP of gre1 serves a group in 238.0.0.0/8", '["238.0.0.0/8"]'),
+    wrong("groups[0].group", "gre1 joins nothing, since it has no table pim", also={N: None, f"{N}.rp[0]": None}),
     wrong("metrics.listen", "there is no password", '"10.1.1.246:9464"'),
     wrong(
         "tunnels.gre2",
