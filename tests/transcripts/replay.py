@@ -63,7 +63,7 @@ def printed(command: str, functions: dict[str, Callable[..., Any]]) -> str:
     """What a command prints with these functions in place of what it asks."""
     text = StringIO()
     with ExitStack() as stack:
-        for name, function in (functions | {"mcastd.cli.doctor.look": _no_look}).items():
+        for name, function in (functions | {"mcastd.cli.doctor.settled": _no_look}).items():
             stack.enter_context(patch(name, function))
         stack.enter_context(patch.dict(os.environ, {"COLUMNS": _WIDTH}))
         stack.enter_context(redirect_stdout(text))
