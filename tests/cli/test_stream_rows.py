@@ -89,7 +89,7 @@ def test_only_what_is_wrong_has_a_colour() -> None:
         styles.append([cell.style for cell in row if isinstance(cell, Cell)])
     assert styles == [
         ["bad", "bad", "bad", "bad"], ["bad", "plain", "bad", "bad"], ["warn", "plain", "bad", "warn"],
-        ["plain", "bad", "bad", "plain"], ["dim", "plain", "bad", "dim"],
+        ["plain", "plain", "bad", "plain"], ["dim", "plain", "bad", "dim"],
     ]  # fmt: skip
 
 
