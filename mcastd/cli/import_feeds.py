@@ -87,7 +87,7 @@ def _content(path: Path, source: Source) -> bytes:
         with path.open("rb") as file:
             return file.read(LARGEST + 1)
     except OSError as error:
-        raise source.refused(1, f"it cannot be read: {error.strerror}") from error
+        raise source.refused(1, f"it cannot be read: {error.strerror}; allowed: a readable file") from error
 
 
 def _check(text: str, path: Path, tunnel: str) -> int:

@@ -13,6 +13,7 @@ from math import inf
 from typing import Final
 
 from mcastd.config.model import Feed
+from mcastd.listed import with_names
 from mcastd.net.nfnetlink import Element
 from mcastd.problems import Problem
 from mcastd.status import ArrivalState, StreamStatus
@@ -363,7 +364,8 @@ class Monitor:
             yield Problem("streams_set_full", f"nftables table ip {table.NAME}", text)
         for name, dropped in self._dropped.items():
             if dropped:
-                text = f"this host drops what arrives on tunnel {name} for {dropped[0]}: its firewall, or rp_filter"
+                group = with_names(dropped[0], self.feeds.names.of(dropped[0]))
+                text = f"this host drops what arrives on tunnel {name} for {group}: its firewall, or rp_filter"
                 yield Problem("not_delivered", name, text)
         for name, child in self._children.items():
             is_expected = self._expected_since is not None and name in busy

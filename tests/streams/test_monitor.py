@@ -161,10 +161,11 @@ def test_what_arrived_before_an_application_joined_is_not_missed() -> None:
 
 
 def test_what_arrives_after_an_application_joined_is_missed() -> None:
-    monitor = wanting(CONFIG, joins=1)
+    monitor = wanting(replace(CONFIG, feeds=(Feed(label="trades", groups=(IPv4Network(GROUP),)),)), joins=1)
     undelivered(monitor, 1000, 1020, ())
     undelivered(monitor, 1020, 1024, (GROUP,))
     assert codes(monitor, 1023.0) == {"not_delivered"}
+    assert any(f"for {GROUP} (trades): its firewall" in problem.text for problem in monitor.problems(1023.0))
 
 
 def test_what_was_counted_before_this_process_began_is_not_missed() -> None:

@@ -57,7 +57,9 @@ class _Reader:
         try:
             self._parser.Parse(content, True)
         except expat.ExpatError as error:
-            raise self._source.refused(error.lineno, f"not XML: {expat.ErrorString(error.code)}") from None
+            raise self._source.refused(
+                error.lineno, f"not XML: {expat.ErrorString(error.code)}; allowed: well-formed XML"
+            ) from None
         except (ValueError, LookupError) as error:  # an encoding that expat and Python do not have
             raise self._source.refused(1, f"not XML that can be read: {error}; allowed: UTF-8 and the like") from None
         return self._top.children[0]

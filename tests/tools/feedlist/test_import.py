@@ -107,6 +107,11 @@ def test_asts_has_both_sides_in_a_connection_and_an_encoding_and_names_of_its_ow
     assert "note: list.xml:11: MOEX CURR MSS Statistics Snapshot A: there is no B" in found.err
 
 
+def test_xml_and_tables_may_be_utf_16(made: Bench) -> None:
+    assert made(CME.replace("UTF-8", "UTF-16").encode("utf-16")).feeds == made(CME).feeds
+    assert made(CSV.encode("utf-16"), name="x.csv").feeds == made(CSV.encode("utf-8-sig"), name="x.csv").feeds
+
+
 def test_a_table_has_headings_of_many_names(made: Bench) -> None:
     found = made(CSV, name="list.csv")
     assert found.feeds == {
@@ -197,9 +202,9 @@ def test_of_the_same_reason_some_notes_are_printed(made: Bench) -> None:
         ("<port>14310", "<port>x", '18: 10IA: "x" is no port; allowed: 1 to 65535'),
         ("192.0.2.7<", "localhost<", '17: 10IA: "localhost" is no address; allowed: as in 239.1.1.1'),
         ("192.0.2.7<", "239.1.1.1<", "17: 10IA: 239.1.1.1 is no address of a source; allowed: a unicast address"),
-        ("</channel>", "</chanel>", "48: not XML: mismatched tag"),
-        ("&amp;", "&amp", "4: not XML: not well-formed (invalid token)"),
-        ("&amp;", "&secret;", "4: not XML: undefined entity"),
+        ("</channel>", "</chanel>", "48: not XML: mismatched tag; allowed: well-formed XML"),
+        ("&amp;", "&amp", "4: not XML: not well-formed (invalid token); allowed: well-formed XML"),
+        ("&amp;", "&secret;", "4: not XML: undefined entity; allowed: well-formed XML"),
         ('"UTF-8"', '"klingon"', "1: not XML that can be read: unknown encoding: klingon; allowed: UTF-8 and the like"),
     ],
 )
@@ -263,7 +268,10 @@ def test_what_is_no_list_in_csv(made: Bench, content: str, said: str) -> None:
 
 def test_files_that_cannot_be_read_and_wrong_usage(made: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", "--feeds", "gone.xml"]) == 2
-    assert capsys.readouterr().err == "gone.xml:1: it cannot be read: No such file or directory\n"
+    assert (
+        capsys.readouterr().err
+        == "gone.xml:1: it cannot be read: No such file or directory; allowed: a readable file\n"
+    )
     for arguments in ([], ["x.conf", "--feeds", "list.xml"]):
         with pytest.raises(SystemExit, match="2"):
             main(["import", *arguments])
