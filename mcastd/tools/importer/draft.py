@@ -79,13 +79,21 @@ class PeerDraft:
             for keys in (self.keys, *(child.keys for child in self.children)):
                 keys.update({key: better for key, value in keys.items() if value is local})
 
-    def name_interfaces(self, taken: set[int]) -> None:
-        """Name the XFRM interfaces by their numbers; those that have none get one that is not ``taken``."""
-        for keys in (child.keys for child in self.children if child.keys.get("mode") == "interface"):
-            number = keys.setdefault("if_id", next(number for number in count(1) if number not in taken))
-            if isinstance(number, int):
-                taken.add(number)
-            keys["interface"] = f"xfrm{number}"
+    def name_interfaces(self, numbers: set[int], used: set[int]) -> list[str]:
+        """Name the XFRM interfaces by their numbers; without one, or with one ``used``, by one not in ``numbers``.
+
+        Adds to ``used``, and returns the CHILD_SAs whose number had to change: each has an interface of its own.
+        """
+        changed = []
+        for child in (one for one in self.children if one.keys.get("mode") == "interface"):
+            number = child.keys.get("if_id")
+            if isinstance(number, int) and number in used:
+                changed.append(child.name)
+            if not isinstance(number, int) or number in used:
+                number = next(free for free in count(1) if free not in numbers | used)
+            used.add(number)
+            child.keys |= {"if_id": number, "interface": f"xfrm{number}"}
+        return changed
 
     def add_children(self, name: str, keys: Keys, selectors: Iterable[Selectors], taken: Iterable[str]) -> int:
         """Add a CHILD_SA for each pair of traffic selectors, ours and theirs, and return how many.
@@ -148,4 +156,5 @@ def same_peer(found: Iterable[PeerDraft], peer: PeerDraft) -> PeerDraft:
 
 
 def _compared(peer: PeerDraft) -> tuple[object, ...]:
-    return {key: value for key, value in peer.keys.items() if key != "psk_file"}, peer.psk
+    keys = {key: Missing if isinstance(value, Missing) else value for key, value in peer.keys.items()}
+    return {key: value for key, value in keys.items() if key != "psk_file"}, peer.psk

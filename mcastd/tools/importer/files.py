@@ -64,8 +64,11 @@ def drafts(paths: Sequence[Path], notes: Notes, local: Side | None = None, own: 
         number for peer in found for child in peer.children if isinstance(number := child.keys.get("if_id"), int)
     }
     towards_gateway = next((str(one.address) for one in own.networks if one.is_gateway), None) if own else None
+    used: set[int] = set()
     for peer in found:
-        peer.name_interfaces(numbers)
+        for child in peer.name_interfaces(numbers, used):
+            text = "it has an XFRM interface of its own, with another number than in the source: mcastd shares none"
+            notes.add(Value("", paths[0], 1), child, text)
         if towards_gateway is not None:
             peer.suggest(towards_gateway)
     return found

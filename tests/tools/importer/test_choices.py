@@ -254,6 +254,14 @@ def test_everything_into_the_tunnel_becomes_an_interface(tmp_path: Path) -> None
         assert found.valid()
 
 
+def test_children_of_one_mark_have_interfaces_of_their_own(tmp_path: Path) -> None:
+    second = CONF.replace("conn dc", "conn tcp").replace("10.44.7.1/32", "100.15.30.0/24")
+    found = ipsec(tmp_path, f"{CONF}    mark=1\n{second}    mark=1\n")
+    assert [child.keys["if_id"] for child in found.peer.children] == [1, 2]
+    assert found.noted("ipsec.conf:1: tcp", "another number")
+    assert found.valid()
+
+
 def test_a_base_is_no_child_and_the_tunnel_is_offered_to_the_one_that_carries_gre(tmp_path: Path) -> None:
     base = CONF.replace("conn dc", "conn base").replace("    leftsubnet=10.44.6.1/32\n", "")
     base = base.replace("    rightsubnet=10.44.7.1/32\n", "")
