@@ -55,7 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise source.refused(1, f"no feed matches --only; allowed: patterns of its feeds, such as {names}")
     feeds = draft.feeds(chosen, source)
     groups = draft.groups(feeds, source, any_source=arguments.any_source)
-    text = toml(feeds, groups, path.name, (output or path.with_suffix(".toml")).name, arguments.tunnel)
+    text = toml(
+        feeds, groups, path.name, str(output.absolute() if output else path.with_suffix(".toml").name), arguments.tunnel
+    )
     if output is None:
         print(text, end="")
     else:

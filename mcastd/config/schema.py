@@ -108,6 +108,8 @@ def _report_unknown(table: Mapping[str, object], path: KeyPath, known: Iterable[
     for key in table.keys() - set(known):
         close = get_close_matches(key[:80], known, 1, 0.5)
         hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(sorted(known))}"
+        if key == "include":
+            hint = "include is a key of the file itself; allowed: above its first table"
         report.wrong((*path, key), f"there is no such key; {hint}")
 
 

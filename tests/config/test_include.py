@@ -140,6 +140,14 @@ def test_files_that_cannot_be_included(tmp_path: Path) -> None:
     assert said('["\\u0000"]').endswith("is not that; allowed: a path of at most 4095 bytes")
 
 
+def test_it_belongs_above_the_first_table() -> None:
+    Path("main.toml").write_text(f'{BEFORE}{group("239.1.1.1")}include = ["b.toml"]\n')
+    with pytest.raises(
+        ConfigError, match=r"groups\[0\].include: there is no such key; include is a key of the file it"
+    ):
+        load(Path("main.toml"), check_files=False)
+
+
 def test_a_pattern_may_match_nothing_with_a_note() -> None:
     found = loaded('["lists/*.toml"]', group("239.1.1.1"))
     assert [str(note) for note in found.notes][:1] == ["main.toml:1: include[0]: no file matches it"]

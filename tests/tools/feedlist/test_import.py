@@ -147,6 +147,7 @@ def test_the_result_is_valid_in_a_configuration_and_included_by_one(made: Bench)
     found = made(SPECTRA, "-o", "moex.toml", "--tunnel", "gre1")
     assert found.code == 0
     text = Path("moex.toml").read_text()
+    assert f'# It can be included, include = ["{Path.cwd()}/moex.toml"], or appended' in text
     appended = loads(BEFORE + text, Path("x.toml").absolute(), check_files=False).config
     included = loads(f'include = ["moex.toml"]\n{BEFORE}', Path("x.toml").absolute(), check_files=False).config
     assert appended == included
