@@ -345,6 +345,8 @@ def test_gre_of_another_kind(scene: Scene, line: str, problem: str) -> None:
 @pytest.mark.kernel("gre", "esp")
 def test_the_kernels_ipsec_takes_nothing(running: Scene) -> None:
     """First nothing leads into an SA, then what is encrypted has none; charon knows of neither."""
+    running.command(CLOUD, ["ip", "xfrm", "policy", "deleteall", "dir", "in"])
+    finds(running, "no_inbound_policy", "esp")
     running.command(CLOUD, ["ip", "xfrm", "policy", "flush"])
     finds(running, "not_encrypted", "gre")
     running.command(CLOUD, ["ip", "xfrm", "state", "flush"])

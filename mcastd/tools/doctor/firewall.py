@@ -7,6 +7,7 @@ nft without a ``counter``, and policies, which nft does not count, have none. Ou
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from fnmatch import fnmatch
 from ipaddress import IPv4Address, IPv4Network
 from itertools import chain
 from typing import Final, NamedTuple
@@ -27,6 +28,7 @@ _VERDICT: Final = re.compile(r"(?:^| )(drop|reject|masquerade|snat|jump|goto|DRO
 _SOURCE: Final = re.compile(r"(?:ip saddr |(?<!! )-s )(\d+\.\d+\.\d+\.\d+(?:/\d+)?)")
 _WORD: Final = re.compile(r"[\w-]+")
 _ADDRESS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+(?:/\d+)?")
+_INTERFACE: Final = re.compile(r"(?:[io]if(?:name)? |(?:^| )-[io] )\"?([\w.*+@-]+)")
 _EVERY: Final = IPv4Network("0.0.0.0/0")
 _DROPS: Final = ("drop", "reject")
 _TRANSLATES: Final = ("masquerade", "snat")
@@ -205,7 +207,7 @@ def described(rule: Rule) -> str:
 def translating(found: Iterable[Rule], sources: Collection[IPv4Network]) -> Rule | None:
     """A rule that gives packets of one of these sources another one; it may have counted but their first packet."""
     for one in found:
-        if one.translates and "postrouting" in one.hooks:
+        if one.translates and "postrouting" in one.hooks and one.total != 0:
             named = _SOURCE.search(one.text)
             network = IPv4Network(named[1], strict=False) if named else _EVERY
             if network.prefixlen == 0 or any(network.overlaps(source) for source in sources):
@@ -213,13 +215,21 @@ def translating(found: Iterable[Rule], sources: Collection[IPv4Network]) -> Rule
     return None
 
 
-def naming(found: Iterable[Rule], hooks: Collection[str], words: Collection[str], address: IPv4Address) -> Rule | None:
-    """A rule that names one of the words, and no other address, and has dropped something, if it counts."""
+def naming(
+    found: Iterable[Rule], hooks: Collection[str], words: Collection[str], address: IPv4Address, interface: str | None
+) -> Rule | None:
+    """A rule that drops what one of the words names, and has dropped something, if it counts.
+
+    One that is for other addresses or another interface is none; ``interface`` None: it is not known.
+    """
     for one in found:
         drops = not one.translates and not one.hooks.isdisjoint(hooks) and one.total != 0
         if drops and not set(_WORD.findall(one.text)).isdisjoint(words):
             named = [IPv4Network(text, strict=False) for text in _ADDRESS.findall(one.text)]
-            if not named or any(address in network for network in named):
+            links = _INTERFACE.findall(one.text)
+            if (not named or any(address in network for network in named)) and (
+                not links or interface is None or any(fnmatch(interface, link.replace("+", "*")) for link in links)
+            ):
                 return one
     return None
 

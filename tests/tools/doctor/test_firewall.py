@@ -1,8 +1,8 @@
 """What is read of the listings of nft and iptables-legacy, and which of it may have dropped something."""
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
-from mcastd.tools.doctor.firewall import Rule, described, risen, rules, suspected, traced, translating
+from mcastd.tools.doctor.firewall import Rule, described, naming, risen, rules, suspected, traced, translating
 
 NFT = """\
 table ip somebody { # handle 1
@@ -135,6 +135,27 @@ def test_what_may_translate_a_source() -> None:
     assert not fits("-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE")
     assert not fits("ip saddr 10.44.6.2 masquerade")
     assert not fits("masquerade", "output")
+    never = Rule("nft", "ip nat x", frozenset({"postrouting"}), "masquerade", 0, translates=True, total=0)
+    assert translating([never], ours) is None
+
+
+def test_a_rule_that_names_what_it_drops_and_no_other_address_or_interface() -> None:
+    peer = IPv4Address("192.0.2.1")
+
+    def drops(text: str, total: int | None = 9, hook: str = "input", interface: str | None = "eth0") -> bool:
+        one = Rule("nft", "inet a b", frozenset({hook}), text, 0, total=total)
+        return naming([one], ("input",), ("pim", "103"), peer, interface) is not None
+
+    assert drops("meta l4proto pim drop")
+    assert drops("-p 103 -j DROP", None)
+    assert drops('iifname "eth0" ip protocol 103 ip saddr 192.0.2.0/24 drop')
+    assert drops("-i eth+ -p pim -j DROP")
+    assert drops("-i eth1 -p pim -j DROP", interface=None)
+    assert not drops("-i eth1 -p pim -j DROP")
+    assert not drops("ip protocol pim ip saddr 192.0.2.9 drop")
+    assert not drops("udp dport 1103 drop")
+    assert not drops("ip protocol pim drop", 0)
+    assert not drops("ip protocol pim drop", hook="output")
 
 
 INPUT = frozenset({"input"})

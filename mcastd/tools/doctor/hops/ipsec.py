@@ -174,8 +174,9 @@ def _ike_here(facts: Facts, peer: PeerStatus, why: PeerStatus | ChildStatus) -> 
         yield Ipsec.IKE_DROPPED_HERE.found(saw + dropping(facts, arrived), **names)
     if delivered or why.problem_code not in _UNANSWERED:
         return
+    way = facts.routes.get(remote)
     for cause, hooks in ((Ipsec.IKE_DROPPED_HERE, INCOMING), (Ipsec.IKE_HELD_BACK, OUTGOING)):
-        if (rule := firewall.naming(facts.rules, hooks, _IKE, remote)) is not None:
+        if (rule := firewall.naming(facts.rules, hooks, _IKE, remote, way.interface if way else None)) is not None:
             saw = f"peer {peer.name} is not up: {why.problem}; {firewall.described(rule)} drops IKE"
             yield cause.found(saw, **names)
 

@@ -115,7 +115,7 @@ def _dropped_here(facts: Facts, view: TunnelView) -> Found:
         yield Pim.PIM_DROPPED_HERE.found(saw + dropping(facts, count), tunnel=name)
     late = facts.is_reported("hello_overdue", "pim_neighbor_missing", subject=name)
     late = late or view.status.pim is None or not view.status.pim.neighbors
-    rule = firewall.naming(facts.rules, INCOMING, _PIM, view.tunnel.address.ip)
+    rule = firewall.naming(facts.rules, INCOMING, _PIM, view.tunnel.address.ip, name)
     if rule is not None and (late or rule.total):
         counted = f", {rule.total} packets so far" if rule.total else ""
         saw = f"{firewall.described(rule)} drops PIM{counted}"
