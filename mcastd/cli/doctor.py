@@ -117,7 +117,7 @@ def _line(path: Path) -> str:
     found = path.name + (f" ({carried})" if carried else "")
     if path.tunnel is None:
         return found
-    found += f": {path.groups} groups joined"
+    found += f": {path.groups} group{'' if path.groups == 1 else 's'} joined"
     found += f", {path.silent} silent" if path.silent else ""
     return found + (f", {path.failing} failing" if path.failing else "")
 

@@ -25,7 +25,7 @@ FOUND = Walk(
 def test_the_feeds_are_beside_the_groups(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     feed = Feed(label="trades", groups=(IPv4Network(GROUP),))
 
-    async def look(*_: object) -> Facts:
+    async def look(*_: object, **_options: object) -> Facts:
         return Facts(config_file="x.toml", privileged=True, config=Config(feeds=(feed,)))
 
     monkeypatch.setattr(doctor, "look", look)
