@@ -26,6 +26,8 @@ def shown() -> list[Command]:
     """All, without comments; each command of a line with ``&&`` or a pipe by itself."""
     found = []
     for page in PAGES:
+        if page.name == "transcripts.md":
+            continue  # what they print, made by ./dev transcripts
         for number, line in enumerate(page.read_text().splitlines(), 1):
             match = _PROGRAM.match(line)
             if match is None or match[1] not in _PROGRAMS or "[" in line:
