@@ -6,13 +6,29 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from mcastd.tools.doctor.facts import Facts
-from mcastd.tools.doctor.finding import Side
+from mcastd.tools.doctor.finding import Cause
+from mcastd.tools.doctor.hops.gre import Gre
+from mcastd.tools.doctor.hops.ipsec import Ipsec
+from mcastd.tools.doctor.hops.pim import Pim
+from mcastd.tools.doctor.hops.status import Reported
 from mcastd.tools.doctor.walk import walk
 
 _LONGEST: Final = 12.0  # seconds
 _PAUSE: Final = 1.0  # seconds between two observations
 _STARTED: Final = 10.0  # seconds for what has just started: CHILD_SAs, links, PIM's first Hello where it is asked for
 _UP: Final = 3.0  # seconds for an SA to carry something
+
+
+PASSING: Final[frozenset[Cause]] = frozenset(
+    {
+        *(Ipsec.NOT_UP, Ipsec.NO_ANSWER, Ipsec.UDP_4500_BLOCKED, Ipsec.NOT_DECRYPTED),
+        *(Gre.TUNNEL_DOWN, Gre.NOT_ENCRYPTED, Gre.NOTHING_COMES_BACK, Gre.GRE_REFUSED, Gre.PATH_DEAD),
+        *(Pim.NO_NEIGHBOR, Pim.NOT_JOINED, Pim.PIM_NOT_RUNNING, Pim.SILENT),
+        *(Reported.ALL_SILENT, Reported.CHILD_SA_SILENT, Reported.FLAPPING, Reported.HELLO_OVERDUE),
+        *(Reported.KEEPALIVES_STOPPED, Reported.REPORTED),
+    }
+)
+"""What a transition looks like; what the other side has answered, such as a refused proposal, is none of it."""
 
 
 def transition(facts: Facts) -> str | None:
@@ -35,14 +51,15 @@ def transition(facts: Facts) -> str | None:
 async def settled(look: Callable[[], Awaitable[Facts]], waiting: Callable[[str], None]) -> Facts:
     """Observe, and again while a transition may explain what is found; ``waiting`` is called with what is waited for.
 
-    What this side has to change is reported at once.
+    What no transition explains is reported at once.
     """
+    passing = {cause.name.lower() for cause in PASSING}
     end = time.monotonic() + _LONGEST
     while True:
         facts = await look()
         reason = transition(facts)
-        claims = any(one.side is not Side.HERE for one in walk(facts).findings)
-        if reason is None or not claims or time.monotonic() >= end:
+        may_pass = any(one.problem in passing for one in walk(facts).findings)
+        if reason is None or not may_pass or time.monotonic() >= end:
             return facts
         waiting(reason)
         await asyncio.sleep(_PAUSE)

@@ -79,8 +79,14 @@ def test_a_transition_without_end_is_reported() -> None:
 
 @pytest.mark.parametrize(
     "observed",
-    [told(3.0), negotiated("host_cannot"), facts(config_errors=("f:1: x",)), told(peers=(peer(),))],
-    ids=["all well", "this side", "the file", "nothing has begun"],
+    [
+        told(3.0),
+        negotiated("host_cannot"),
+        negotiated("psk_or_identity", ike=True),
+        facts(config_errors=("f:1: x",)),
+        told(peers=(peer(),)),
+    ],
+    ids=["all well", "this side", "what they have answered", "the file", "nothing has begun"],
 )
 def test_nothing_is_waited_for_where_a_transition_explains_nothing(observed: Facts) -> None:
     assert observe([observed])[1] == []
