@@ -15,6 +15,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
     keepalive  a path is dead               -> ipsec       establish its CHILD_SA again
                the far end's arrive         -> ipsec       what is up without charon
                how much is wanted           -> streams     what is expected to arrive
+    meter      sequence numbers             -> streams     what was missing in each second
     streams    what arrives, is decrypted   -> ipsec       what is up without charon; is a silent path's peer there?
                                             -> tunnels     another way to a peer works
                                             -> pim, igmp_host
