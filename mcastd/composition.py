@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from mcastd import group_report, snapshot, wiring
 from mcastd.adapters import REAL, System
-from mcastd.config.model import Config, Group, UpstreamProtocol, digest
+from mcastd.config.digest import digest
+from mcastd.config.model import Config, Group, UpstreamProtocol
 from mcastd.errors import McastdError
 from mcastd.firewall.agent import FirewallAgent
 from mcastd.follow.agent import FollowAgent

@@ -347,7 +347,7 @@ class Status(Struct, frozen=True, kw_only=True):
     It is ``down`` where nothing that is desired can arrive by any tunnel of a peer, otherwise ``degraded``.
     ``schema`` rises when a key is removed or changes its meaning, not when one is added.
     ``notes`` are what was worth saying about the configuration when it was read, though it is no error;
-    ``config_digest`` is the configuration's that is in effect (``mcastd.config.model.digest``). ``charon`` and
+    ``config_digest`` is the configuration's that is in effect (``mcastd.config.digest``). ``charon`` and
     ``charon_code`` say why charon cannot be used.
     """
 

@@ -81,6 +81,6 @@ def _say_about_key(peer: PeerDraft, *, written: bool) -> None:
 
 def _write(path: Path, text: str, peers: list[PeerDraft]) -> None:
     """Write the pre-shared keys, then the result."""
-    keys = {path.parent / str(peer.keys["psk_file"]): peer.psk for peer in peers if peer.psk is not None}
+    keys = {path.parent / str(peer.keys["psk_file"]): peer.written_key for peer in peers if peer.psk is not None}
     secret = {file: (key + b"\n", SECRET) for file, key in keys.items()}
     write_new({**secret, path: (text.encode(), PUBLIC)})

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mcastd.config.certificates import certificate, private_key
@@ -55,7 +56,7 @@ def read_certificates(peer: Peer) -> Certificates | None:
 def _read(peer: Peer) -> Iterator[tuple[KeyPath, Path, KeyFile | KeyFileError]]:
     """What is in each file of a peer, or why it cannot be used, by its key."""
     files: list[tuple[KeyPath, Path | None, Callable[[Path], KeyFile]]] = [
-        (("psk_file",), peer.psk_file, pre_shared_key),
+        (("psk_file",), peer.psk_file, partial(pre_shared_key, encoding=peer.psk_encoding)),
         (("local_cert",), peer.local_cert, certificate),
         (("local_key",), peer.local_key, private_key),
         (("remote_cert",), peer.remote_cert, certificate),

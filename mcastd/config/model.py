@@ -5,7 +5,6 @@ tables of ``docs/configuration.md``, the manual and the comments of ``etc/mcastd
 (``mcastd.config.schema``). Durations are seconds, MTUs bytes of an IP packet.
 """
 
-import hashlib
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -17,6 +16,7 @@ from mcastd.config.feed_formats import SEQUENCE, Sequence
 from mcastd.config.group_ranges import GROUP
 from mcastd.config.hours import Hours
 from mcastd.config.include import INCLUDE
+from mcastd.config.pre_shared_key import PskEncoding
 from mcastd.config.schema import Implied, Inline
 from mcastd.net.gre import PLAIN, GreOptions
 
@@ -143,6 +143,8 @@ class Peer(Struct, frozen=True, kw_only=True):
     """the other side's IKE identity"""
     psk_file: Path | None = None
     """file with the pre-shared key and nothing else; this, or certificates"""
+    psk_encoding: PskEncoding = "text"
+    """how the key is written there; text: its bytes as they are, on one line"""
     local_cert: Path | None = None
     """file with our certificate, PEM or DER"""
     local_key: Path | None = None
@@ -393,8 +395,3 @@ class Config(Struct, frozen=True, kw_only=True):
     groups: tuple[Group, ...] = ()
     feeds: tuple[Feed, ...] = ()
     forward: tuple[Forward, ...] = ()
-
-
-def digest(config: Config) -> str:
-    """A short name of what a configuration says: the same for the same values, whatever file they are from."""
-    return hashlib.sha256(repr(config).encode()).hexdigest()[:16]

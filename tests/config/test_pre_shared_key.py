@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from mcastd.config.credentials import read_psk
+from mcastd.config.key_files import KeyFileError
 from mcastd.config.load import load
 from mcastd.config.model import Peer
-from mcastd.config.pre_shared_key import LONGEST, pre_shared_key
+from mcastd.config.pre_shared_key import LONGEST, PskEncoding, pre_shared_key
 from mcastd.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"
@@ -127,3 +128,33 @@ def test_what_was_hardly_meant_so_is_noted_and_taken_as_it_stands(
     assert said is None or f"{path}: " in (found.note or "")
     assert said is None or said in (found.note or "")
     assert "correct" not in (found.note or "").lower().replace(str(path), "")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("base64", b"YQBiCg=="),
+        ("base64", b"0sYQBi\nCg==\n"),
+        ("hex", b"6100620a\n"),
+        ("hex", b"0x61 00 62 0A"),
+    ],
+)
+def test_an_encoded_key_may_have_any_byte(encoding: PskEncoding, written: bytes, tmp_path: Path) -> None:
+    assert pre_shared_key(key_file(tmp_path, written), encoding).content == b"a\0b\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written", "said"),
+    [
+        ("base64", b"correct horse!", "is not base64; allowed: the key in base64"),
+        ("base64", b"YQBiC", "is not base64"),
+        ("hex", b"616", "is not hex"),
+        ("hex", b"\n", "has 0 bytes in hex; allowed: a key of 1 to 1024 bytes"),
+        ("hex", b"61" * 1025, "has 1025 bytes in hex"),
+    ],
+)
+def test_what_is_not_an_encoded_key(encoding: PskEncoding, written: bytes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError) as caught:
+        pre_shared_key(key_file(tmp_path, written), encoding)
+    assert said in str(caught.value)
+    assert written.strip() not in str(caught.value).encode() or not written.strip()

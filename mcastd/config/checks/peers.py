@@ -43,6 +43,8 @@ def _ends_differ(peer: Peer, at: Table) -> None:
 
 
 def _credentials(peer: Peer, at: Table) -> None:
+    if peer.psk_encoding != "text" and peer.psk_file is None:
+        at.refuse("psk_encoding", "there is no psk_file; allowed: only together with psk_file", "psk_file")
     if peer.psk_file is not None:
         if any(getattr(peer, key) for key in _CERTIFICATES):
             text = "there are certificates as well; allowed: a pre-shared key or certificates, not both"

@@ -1,6 +1,7 @@
 """Drafts of peers and CHILD_SAs with the keys of ``mcastd.toml``, and notes on what was not imported. Pure."""
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
@@ -63,6 +64,12 @@ class PeerDraft:
         """Whether no key is missing."""
         tables: list[Mapping[str, object]] = [self.keys, *(child.keys for child in self.children)]
         return not any(isinstance(value, Missing) for table in tables for value in table.values())
+
+    @property
+    def written_key(self) -> bytes:
+        """The pre-shared key as its file has it."""
+        key = self.psk or b""
+        return b64encode(key) if self.keys.get("psk_encoding") == "base64" else key
 
     def rename(self, name: str) -> None:
         """Give it a name, and its key file with it."""

@@ -139,6 +139,4 @@ def shared(ids: tuple[str, ...], text: str, where: Value, *, encoded: bool, unde
             wrong = "it is not base64 after 0s"
     if not wrong and not (0 < len(key) <= LONGEST):
         wrong = f"it is empty or longer than {LONGEST} bytes"
-    elif not wrong and (set(key) & set(b"\n\0") or key.endswith(b"\r")):
-        wrong = "it has zero bytes or ends of lines, which a psk_file cannot have"
     return Secret(ids, key, where, wrong)

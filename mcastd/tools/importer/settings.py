@@ -232,6 +232,8 @@ def _choose_key(peer: PeerDraft, ends: Ends, secrets: Secrets, settings: Setting
         why = f"the key in {taken} cannot be used: {taken.wrong}"
     else:
         peer.psk = taken.key
+        if set(taken.key) & set(b"\n\0") or taken.key.endswith(b"\r"):
+            peer.keys["psk_encoding"] = "base64"  # what a line cannot have
         if choice.noteworthy:
             by = "" if secrets.foreign else " as charon does"
             settings.note("psk", f"the key in {taken} is taken{by}, not that in {others}: {choice.why}")

@@ -1,5 +1,7 @@
 """Collects the content of the archive: output of commands, files, the journal. Nothing on the host is changed."""
 
+import base64
+import binascii
 import io
 import os
 import re
@@ -8,7 +10,7 @@ import sys
 import tarfile
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -120,7 +122,16 @@ def keys_of(config: Path) -> list[bytes]:
         for name in re.findall(r"""psk_file["']?\s*=\s*["']([^"'\n]+)["']""", config.read_text(errors="replace")):
             with suppress(OSError, ValueError):
                 found.append((config.parent / name).read_bytes().strip())
-    return found
+    return [*found, *(key for written in found for key in _decoded(written))]
+
+
+def _decoded(written: bytes) -> Iterator[bytes]:
+    """What a key may be that is written in base64 or in hexadecimal (``psk_encoding``)."""
+    digits = b"".join(written.split())
+    with suppress(ValueError):
+        yield base64.b64decode(digits.removeprefix(b"0s"), validate=True)
+    with suppress(ValueError):
+        yield binascii.unhexlify(digits.removeprefix(b"0x"))
 
 
 def _argv(line: str, vici: str) -> list[str]:

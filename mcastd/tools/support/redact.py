@@ -16,8 +16,9 @@ _VALUE: Final = rb"""(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|
 _FORMS: Final = (
     # A private key in PEM, also one that is cut off.
     rb"(?s)()-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-    # NAME = VALUE and "NAME": VALUE, but not psk_file, whose value is a path.
-    rb"(?is)(\b\w*(?:psk|secret|passw(?:or)?d|passphrase|token|private_?key)(?!\w*_file)\w*[\"']?\s*[=:]\s*)" + _VALUE,
+    # NAME = VALUE and "NAME": VALUE, but neither psk_file, whose value is a path, nor psk_encoding.
+    rb"(?is)(\b\w*(?:psk|secret|passw(?:or)?d|passphrase|token|private_?key)(?!\w*_(?:file|encoding))\w*[\"']?\s*[=:]\s*)"
+    + _VALUE,
     # ipsec.secrets: ID ID : PSK "VALUE"
     rb"(?i)(\bPSK\s+)(?:\"[^\"\n]*\"|0[xs]\S+)",
     # Hexadecimal numbers of 128 bits and more, as `ip xfrm state` prints keys.

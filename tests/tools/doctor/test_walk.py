@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import digest
+from mcastd.config.digest import digest
 from mcastd.errors import ConfigProblem
 from mcastd.links import NextHop
 from mcastd.net.gre import GreOptions

@@ -7,6 +7,7 @@ import pytest
 
 from mcastd.config.checks.host import Host, OwnNetwork
 from mcastd.config.load import loads
+from mcastd.config.pre_shared_key import pre_shared_key
 from mcastd.tools.importer.draft import Missing, Notes, PeerDraft
 from mcastd.tools.importer.files import drafts
 from mcastd.tools.importer.write import toml
@@ -119,7 +120,6 @@ def test_of_two_sections_of_swanctl_the_last_is_taken(tmp_path: Path) -> None:
             "our identity is not known",
         ),
         (CONF, "203.0.113.9 : PSK a\n", "none of them fits 192.0.2.67 and 198.51.100.20"),
-        (CONF, TWO.format("0sYQBi"), "zero bytes or ends of lines"),
         (CONF, TWO.format("0xno"), "not hexadecimal"),
     ],
 )
@@ -290,3 +290,16 @@ def test_bytes_that_are_not_utf_8_are_kept(tmp_path: Path) -> None:
     (tmp_path / "swanctl.conf").write_bytes(SWANCTL.encode() + b"secrets { ike { secret = cl\xe9 } }\n")
     (peer,) = drafts([tmp_path / "swanctl.conf"], Notes())
     assert peer.psk == b"cl\xe9"
+
+
+@pytest.mark.parametrize(("written", "key"), [("0sYQBi", b"a\0b"), ("0x610a", b"a\n"), ("0x610d", b"a\r")])
+def test_a_key_with_bytes_that_a_line_cannot_have_is_written_in_base64(
+    tmp_path: Path, written: str, key: bytes
+) -> None:
+    found = ipsec(tmp_path, CONF, TWO.format(written))
+    assert found.peer.psk == key
+    assert found.peer.keys["psk_encoding"] == "base64"
+    file = tmp_path / "written.psk"
+    file.write_bytes(found.peer.written_key + b"\n")
+    file.chmod(0o600)
+    assert pre_shared_key(file, "base64").content == key

@@ -85,7 +85,7 @@ def test_private_keys_are_files_and_other_kinds_are_noted() -> None:
     assert [(problem.line, "hidden" in str(problem)) for problem in notes.problems] == [(2, False)]
 
 
-@pytest.mark.parametrize("key", ["0xzz", "0s?", "0sabcde", '""', "0x0a", "0x6b00", '"' + "k" * 1025 + '"'])
+@pytest.mark.parametrize("key", ["0xzz", "0s?", "0sabcde", '""', '"' + "k" * 1025 + '"'])
 def test_a_key_that_cannot_be_used_says_why_and_is_not_shown(key: str) -> None:
     (secret,) = read(f": PSK {key}").shared
     assert secret.wrong

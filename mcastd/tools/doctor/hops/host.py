@@ -3,7 +3,8 @@
 from typing import Final
 
 from mcastd.config import charon_settings
-from mcastd.config.model import Config, digest
+from mcastd.config.digest import digest
+from mcastd.config.model import Config
 from mcastd.config.report import dotted
 from mcastd.firewall import rules
 from mcastd.tools.doctor.facts import Facts, Feature
