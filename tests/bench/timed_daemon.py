@@ -11,6 +11,7 @@ from mcastd.cli import main
 
 def timing() -> None:
     """Measure the CPU time of the thread in each callback of every loop."""
+    asyncio.Task = asyncio.tasks.Task = asyncio.tasks._PyTask  # type: ignore[attr-defined, misc]  # its repr names it
     run = asyncio.events.Handle._run
     longest = (0.0, "")  # in ms, and of which callback
 
@@ -20,7 +21,7 @@ def timing() -> None:
         run(handle)
         took = (time.thread_time() - began) * 1000
         if took > longest[0]:
-            longest = took, " ".join(repr(handle).split())[:300]
+            longest = took, repr(getattr(handle._callback, "__self__", handle))[:300]  # type: ignore[attr-defined]
 
     def say(*_: Any) -> None:
         nonlocal longest
