@@ -57,14 +57,14 @@ class Measured:
             if index is None:
                 yield one
                 continue
-            units = self._of(index, one, one.port)
-            fragments = sum(decode(value).packets for value in self._of(index, one, _FRAGMENTS).values())
+            ends = IPv4Address(one.source).packed, IPv4Address(one.group).packed
+            units = self._of(index, *ends, one.port)
+            fragments = sum(decode(value).packets for value in self._of(index, *ends, _FRAGMENTS).values())
             measured = tuple(measure(decode(units[unit]), unit, self._now) for unit in sorted(units))
             yield replace(one, measured=measured, fragments=fragments)
 
-    def _of(self, index: int, one: StreamCount, port: int) -> Mapping[int, bytes]:
-        source, group = IPv4Address(one.source), IPv4Address(one.group)
-        return self._found.get(KEY.pack(index, source.packed, group.packed, port, 0)[:-2], {})
+    def _of(self, index: int, source: bytes, group: bytes, port: int) -> Mapping[int, bytes]:
+        return self._found.get(KEY.pack(index, source, group, port, 0)[:-2], {})
 
 
 def numbered(

@@ -22,6 +22,7 @@ _LARGEST: Final = 8192  # bytes of the head of a request
 _CLIENTS: Final = 16  # connections at once
 _ASKING: Final = 5.0  # seconds for a request to arrive
 _ANSWERING: Final = 30.0  # seconds for the answer to be made, and taken
+_PART: Final = 1 << 17  # bytes that are sent at once
 _END: Final = b"\r\n\r\n"
 
 
@@ -117,6 +118,7 @@ class MetricsAgent:
                 for part in await self._answer(reader):
                     writer.write(part)
                     await writer.drain()
+                    await asyncio.sleep(0)
         except (TimeoutError, OSError, EOFError, asyncio.CancelledError):
             # A client that goes away or takes too long loses its connection, nothing more.
             writer.transport.abort()
@@ -161,6 +163,16 @@ class MetricsAgent:
                 page.add_streams(streams)
                 await asyncio.sleep(0)
             page.end(scrape.report)
-            parts = list(page.text(openmetrics=openmetrics))
+            parts = list(_joined(page.text(openmetrics=openmetrics)))
         kind = http.OPENMETRICS if openmetrics else http.TEXT
         return [http.encode(200, kind, sum(map(len, parts))), *parts]
+
+
+def _joined(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """In larger parts: each is a call of the kernel, and a step between which other work has a turn."""
+    for part in parts:
+        together, size = [part], len(part)
+        while size < _PART and (more := next(parts, None)) is not None:
+            together.append(more)
+            size += len(more)
+        yield b"".join(together)
