@@ -23,6 +23,7 @@ LOCAL_GROUPS: Final = (LINK_LOCAL_GROUPS, IPv4Network("239.255.0.0/16"))
 SSDP and the like join some of them on every interface.
 """
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_THIS_NETWORK: Final = IPv4Network("0.0.0.0/8")
 _LONGEST_LABEL: Final = 63
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
 _TOML_TYPES: Final = {
@@ -173,7 +174,7 @@ def _address(value: str) -> IPv4Address:
 
 def _host(value: str) -> IPv4Address:
     address = _address(value)
-    if address.is_multicast or address.is_unspecified or address.is_reserved:
+    if address.is_multicast or address.is_reserved or address in _THIS_NETWORK:
         raise WrongValueError(f"{address} is no address of a host")
     if address.is_loopback:
         raise WrongValueError(f"{address} is a loopback address, which no other host reaches")

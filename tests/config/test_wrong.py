@@ -1,6 +1,7 @@
 """Configurations that cannot work: each is refused, at its line, with what is wrong and what is allowed."""
 
 import subprocess
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -8,6 +9,22 @@ import pytest
 
 from mcastd.config.checks.host import Host, OwnNetwork
 from mcastd.config.load import loads
+from mcastd.config.model import (
+    Child,
+    Daemon,
+    Feed,
+    Firewall,
+    Forward,
+    Group,
+    Keepalive,
+    Metrics,
+    Peer,
+    Pim,
+    RpRange,
+    Streams,
+    Tunnel,
+)
+from mcastd.config.schema import keys
 from mcastd.errors import ConfigError, ConfigProblem
 from tests.config.wrong import children, daemon, multicast, noted, peers, tunnels
 from tests.config.wrong.mistakes import Changes, Wrong, line_of, written
@@ -80,3 +97,34 @@ def test_it_is_refused_with_what_is_allowed(one: Wrong, folder: Path) -> None:
         assert "; allowed: " in problem.text or "did you mean " in problem.text, str(problem)
         assert problem.line == line_of(written(one.changes), problem.key), str(problem)
     assert len(found) < 8, "what follows from the mistake is not repeated"
+
+
+VALUES = (
+    *("7", "-1", "0.5", "inf", "true", '""', '"x"', '" 10.0.0.1 "', "[]", '["x"]', "[7]", "[[]]", "{}", "{ x = 1 }"),
+    *("1979-05-27", "07:32:00"),
+)
+
+
+def every_key() -> Iterator[tuple[str, str]]:
+    """The table and the name of every key of the schema, with the tables of the right file."""
+    tables = {
+        "daemon": Daemon, "firewall": Firewall, "streams": Streams, "metrics": Metrics, "peers.dc": Peer,
+        "peers.dc.children.gre": Child, "tunnels.gre1": Tunnel, "tunnels.gre1.keepalive": Keepalive,
+        "tunnels.gre1.pim": Pim, "tunnels.gre1.pim.rp[0]": RpRange, "groups[0]": Group, "feeds[0]": Feed,
+        "forward.eth1": Forward,
+    }  # fmt: skip
+    for table, struct in tables.items():
+        for key in keys(struct):
+            if f"{table}.{key.name}" not in tables and key.holds is None:
+                yield table, key.name
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_values_of_every_type(value: str, folder: Path) -> None:
+    """All keys at once have a value that is right for few of them: each is taken, or refused with what is allowed."""
+    changes = {f"{table}.{name}": value for table, name in every_key()}
+    found = problems(changes, folder)
+    assert len(found) > 50
+    for problem in found:
+        assert "; allowed: " in problem.text or "did you mean " in problem.text, str(problem)
+        assert problem.line == line_of(written(changes), problem.key), str(problem)

@@ -14,6 +14,7 @@ from mcastd.config.checks import (
     metrics,
     peers,
     pim,
+    sides,
     tunnels,
     upstream,
 )
@@ -25,5 +26,5 @@ __all__ = ["check", "host"]
 
 def check(config: Config, report: Report) -> None:
     """Report every rule that the configuration violates."""
-    for part in (peers, algorithms, children, tunnels, pim, upstream, groups, feeds, forward, metrics):
+    for part in (peers, algorithms, children, tunnels, pim, upstream, groups, feeds, forward, metrics, sides):
         part.check(config, report)

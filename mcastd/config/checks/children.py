@@ -11,6 +11,7 @@ from mcastd.config.model import Child, Config, Peer
 from mcastd.config.mtu import PATH_MTU, TCP_HEADER, largest_packet
 from mcastd.config.proposals import esp_of_proposal
 from mcastd.config.report import Report, Table
+from mcastd.config.value_types import MULTICAST
 from mcastd.net import ipv4
 
 _OF_ONE_SITE: Final = 8  # bits; shorter prefixes are more than the network of one side
@@ -92,6 +93,13 @@ def _snat_inside_selectors(child: Child, at: Table) -> None:
                 text = "there is no snat; allowed: with snat, the source address that these packets get"
                 at.refuse(key, text, "snat")
         return
+    for place, source in enumerate(child.snat_from):
+        if source.subnet_of(MULTICAST):
+            text = f"{source} is multicast, which is no source; allowed: prefixes of machines behind this host"
+            at.refuse(("snat_from", place), text)
+        elif source.subnet_of(child.local_ts):
+            text = f"it has no effect: {source} is in local_ts, {child.local_ts}, already"
+            at.note(("snat_from", place), text, "local_ts")
     if child.snat not in child.local_ts:
         text = f"{child.snat} is outside local_ts of {child.name}: packets with it are not encrypted"
         at.refuse("snat", f"{text}; allowed: an address in {child.local_ts}", "local_ts")

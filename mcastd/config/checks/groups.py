@@ -4,7 +4,7 @@ from collections import Counter
 from ipaddress import IPv4Address, IPv4Network
 
 from mcastd.config.line_numbers import KeyPath
-from mcastd.config.model import MAX_JOINS, SSM_RANGE, Config, Group, Pim, Tunnel
+from mcastd.config.model import MAX_JOINS, SSM_RANGE, Config, Group, Pim
 from mcastd.config.report import Report, Table, shown
 
 
@@ -18,8 +18,6 @@ def check(config: Config, report: Report) -> None:
         at, tunnel = report.table("groups", index), tunnels.get(group.tunnel)
         _joined_once(group, at, joined, report)
         _not_too_many(group, at, joins)
-        if tunnel is not None:
-            _sources_are_theirs(group, tunnel, at)
         if tunnel is None:
             names = ", ".join(sorted(tunnels)) or "none is defined"
             at.refuse("tunnel", f"there is no tunnel {shown(group.tunnel)}; allowed: {names}", ("tunnels",))
@@ -51,14 +49,6 @@ def _not_too_many(group: Group, at: Table, joins: Counter[str]) -> None:
     if before <= MAX_JOINS < joins[group.tunnel]:
         text = f"with this group there are more than {MAX_JOINS} joins on {group.tunnel}; allowed: at most that"
         at.refuse("group", text, "tunnel", "sources")
-
-
-def _sources_are_theirs(group: Group, tunnel: Tunnel, at: Table) -> None:
-    own = {address.ip for address in tunnel.own_addresses}
-    for place, source in enumerate(group.sources):
-        if source in own:
-            text = f"{source} is our own address on {tunnel.name}; allowed: a sender behind the tunnel"
-            at.refuse(("sources", place), text, ("tunnels", tunnel.name))
 
 
 def _rp_of_every_source(group: Group, pim: Pim, at: Table, of_pim: Table) -> None:

@@ -32,6 +32,8 @@ NOTED = (
     wrong(f"{N}.neighbor", "is outside 10.44.4.4/30", '"10.44.4.99"'),
     wrong(f"{N}.accept_neighbors[0]", "is outside 10.44.4.4/30", '["10.9.0.0/24"]', {f"{N}.neighbor": None}),
     wrong(f"{N}.hello_holdtime", "drops us if one Hello is lost", '"40s"'),
+    wrong(f"{C}.remote_ts", "239.0.0.0/8 is multicast, which arrives in tunnels", '"239.0.0.0/8"'),
+    wrong(f"{C}.snat_from[0]", "it has no effect: 10.45.8.16/28 is in local_ts", '["10.45.8.16/28"]'),
     wrong(f"{P}.local_id", "10.1.1.246 is a private address", '"10.1.1.246"'),
     wrong(f"{T}.mtu", "600 is less than half of what fits, 1398", "600"),
     wrong(f"{T}.follow[0]", "no RP serves a group in 238.0.0.0/8", '["238.0.0.0/8"]'),
