@@ -49,8 +49,8 @@ class Told:
     text: str = ""
 
 
-def doctor(scene: Scene) -> Told:
-    answer = scene.exec(CLOUD, ["mcastd", "doctor", "--json"])
+def doctor(scene: Scene, *options: str) -> Told:
+    answer = scene.exec(CLOUD, ["mcastd", "doctor", "--json", *options])
     assert answer.returncode in (0, 1), answer.stdout + answer.stderr
     told = msgspec.json.decode(answer.stdout)
     assert told["schema"] == 1
@@ -345,10 +345,10 @@ def test_gre_of_another_kind(scene: Scene, line: str, problem: str) -> None:
 @pytest.mark.kernel("gre", "esp")
 def test_the_kernels_ipsec_takes_nothing(running: Scene) -> None:
     """First nothing leads into an SA, then what is encrypted has none; charon knows of neither."""
-    running.command(CLOUD, ["ip", "xfrm", "policy", "deleteall", "dir", "in"])
-    finds(running, "no_inbound_policy", "esp")
-    running.command(CLOUD, ["ip", "xfrm", "policy", "flush"])
+    running.command(CLOUD, ["ip", "xfrm", "policy", "deleteall", "dir", "out"])
     finds(running, "not_encrypted", "gre")
+    running.command(CLOUD, ["ip", "xfrm", "policy", "flush"])
+    finds(running, "no_inbound_policy", "esp")
     running.command(CLOUD, ["ip", "xfrm", "state", "flush"])
     assert "XfrmInNoStates" in finds(running, "not_decrypted", "esp")
 
@@ -477,6 +477,8 @@ def test_a_firewall_of_this_host(running: Scene, share: str) -> None:
         told = finds(running, "dropped_here", "packets_at_an_application")
         assert f"the rule `udp dport {PORT} {share}" in told
         assert "of ip somebody there (nft" in told
+        assert "of the packets that were traced" in doctor(running, "--trace-firewall").text
+    assert "mcastd_doctor" not in running.command(CLOUD, ["nft", "list", "tables"])
 
 
 def test_nobody_has_joined(running: Scene) -> None:

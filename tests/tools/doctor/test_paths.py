@@ -2,8 +2,10 @@
 
 import dataclasses
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from mcastd.problems import ProblemCode
 from mcastd.status import GroupStatus, ProblemStatus
 from mcastd.tools.doctor.facts import Facts, Multicast, Probe, Stream
 from mcastd.tools.doctor.finding import Side
-from mcastd.tools.doctor.walk import EXPLAINS, HOPS, walk
+from mcastd.tools.doctor.walk import HOPS, walk
 from tests.tools.doctor.cases import CASES
 from tests.tools.doctor.observed import (
     GROUP,
@@ -234,9 +236,9 @@ def test_a_hundred_of_a_kind_rank_by_what_they_concern_and_by_whose_they_are() -
     ]
 
 
-@pytest.mark.parametrize("code", sorted(EXPLAINS))
-def test_nothing_is_claimed_of_the_other_side_while_something_here_explains_it(code: ProblemCode) -> None:
-    for case, (_, broken) in CASES.items():
+def test_nothing_is_claimed_of_the_other_side_while_something_here_explains_it() -> None:
+    codes: Iterator[ProblemCode] = cycle(("agent_failed", "changed_by_another_program", "guard_drops"))
+    for (case, (_, broken)), code in zip(CASES.items(), codes, strict=False):
         if broken.status is not None and walk(broken).finding is not None:
             told = replace(broken.status, problems=(*broken.status.problems, problem(code, "gre1")))
             findings = walk(dataclasses.replace(broken, status=told)).findings

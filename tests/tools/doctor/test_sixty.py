@@ -47,21 +47,25 @@ def raised(observed: Facts) -> set[str]:
     return {one.problem for one in every if isinstance(one, Finding)}
 
 
-LOCAL = [fault for fault in SIXTY if fault.side is Side.HERE and walk(fault.facts).findings]
-CLAIMS = [fault for fault in SIXTY if fault.side in (Side.THERE, Side.EITHER) and walk(fault.facts).findings]
+FIRST = {fault.what: found[0] for fault in SIXTY if (found := walk(fault.facts).findings)}
+PATH = ("", "dc-tun", "dc-tun-gre", "gre1")
+LOCAL = [
+    fault
+    for fault in SIXTY
+    if fault.side is Side.HERE and (one := FIRST.get(fault.what)) and not one.groups and one.subject in PATH
+]
+CLAIMS = [fault for fault in SIXTY if fault.side in (Side.THERE, Side.EITHER) and fault.what in FIRST]
 
 
 @pytest.mark.parametrize("local", LOCAL, ids=lambda fault: fault.what)
 def test_nothing_is_asked_of_the_other_side_before_a_cause_here_that_the_path_reaches_first(local: Fault) -> None:
-    """Both faults at once: what is broken here, at the same or an earlier hop, comes first on its path."""
-    order = tuple(HOPS)
-    (cause, *_) = walk(local.facts).findings
+    """Both faults at once: what is broken here, at an earlier hop, comes first on its path."""
+    order, cause = tuple(HOPS), FIRST[local.what]
     for claim in CLAIMS:
-        (claimed, *_) = walk(claim.facts).findings
-        both = overlay(claim.facts, facts(), local.facts)
-        assert isinstance(both, Facts)
-        found = walk(both).findings
-        explains = order.index(cause.hop) < order.index(claimed.hop) or cause.problem in EXPLAINS
-        shows = cause.problem in raised(both)  # the other fault's facts may prove that it is none: packets pass
-        if explains and shows and not cause.groups and cause.subject in ("", "dc-tun", "dc-tun-gre", "gre1"):
-            assert found[0].side is Side.HERE, (claim.what, found[0])
+        if order.index(cause.hop) < order.index(FIRST[claim.what].hop) or cause.problem in EXPLAINS:
+            both = overlay(claim.facts, facts(), local.facts)
+            assert isinstance(both, Facts)
+            first = walk(both).findings[:1]
+            if [one.side for one in first] != [Side.HERE]:
+                # The other fault's facts may prove that it is none: packets pass.
+                assert cause.problem not in raised(both), (claim.what, first)

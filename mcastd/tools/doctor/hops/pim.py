@@ -183,7 +183,8 @@ def _silent(facts: Facts, view: TunnelView, group: GroupStatus) -> Found:
     if child is not None:
         saw += f"; {came_out} packets came out of CHILD_SA {child.name} meanwhile{echo}"
         saw += f"; {life}" if life and echo and not came_out else ""
-    if missing := sum(one.missing for one in facts.wire_in.sas.values()):
+    own = int(child.spi_in, 16) if child is not None and child.spi_in else None
+    if missing := sum(one.missing for spi, one in facts.wire_in.sas.items() if spi == own):
         saw += f"; {missing} ESP packets did not arrive"
     where = f"is the source {group.source} reachable from it" if group.source else f"is {group.rp} its RP, too"
     if echo:
