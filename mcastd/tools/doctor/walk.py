@@ -165,12 +165,8 @@ class _Steps:
         self._kept.append(one)
         if isinstance(one, Finding):
             self._named.add(one.subject)
-        if isinstance(one, Note):
-            return
-        if groups:
             self._failing |= failing
-        else:
-            self._broken |= paths
+            self._broken |= set() if groups else paths
 
     def _breadth(self, one: Finding) -> int:
         """0 for what concerns all paths, and the more the less it concerns; last what stands for itself."""

@@ -148,6 +148,12 @@ def test_a_quiet_group_is_silent_and_not_broken() -> None:
     assert walk(two({"groups": (group(), group(group="239.2.0.1"))}), tunnel="gre2").silent == ()
 
 
+def test_a_silent_group_hides_nothing_that_status_has() -> None:
+    quiet = two({"seen": SILENT}, problems=(problem("follow_limit_reached", "gre1"),))
+    assert found(quiet) == [("follow_limit_reached", "gre1")]
+    assert len(walk(quiet).silent) == 1
+
+
 @pytest.mark.parametrize(
     ("own", "of_feed", "of_all", "words"),
     [
