@@ -71,8 +71,7 @@ def _parsed(der: bytes, key: KeyPath, at: Table) -> x509.Certificate | None:
 
 
 def _is_valid_now(one: x509.Certificate, key: KeyPath, now: datetime, at: Table) -> None:
-    begins, ends = one.not_valid_before, one.not_valid_after
-    begins, ends = begins.replace(tzinfo=UTC), ends.replace(tzinfo=UTC)
+    begins, ends = _validity(one)
     if now > ends:
         at.refuse(key, f"it expired on {ends:%Y-%m-%d %H:%M} UTC; allowed: a certificate that is valid now")
     elif now < begins:
@@ -83,6 +82,15 @@ def _is_valid_now(one: x509.Certificate, key: KeyPath, now: datetime, at: Table)
     public = one.public_key()
     if isinstance(public, rsa.RSAPublicKey) and public.key_size < _SMALLEST_RSA:
         at.note(key, f"its RSA key has {public.key_size} bits; {_SMALLEST_RSA} or more are common")
+
+
+def _validity(one: x509.Certificate) -> tuple[datetime, datetime]:
+    # Newer versions of the library have these, and warn of those without a time zone.
+    begins: datetime | None = getattr(one, "not_valid_before_utc", None)
+    ends: datetime | None = getattr(one, "not_valid_after_utc", None)
+    if begins is None or ends is None:
+        return one.not_valid_before.replace(tzinfo=UTC), one.not_valid_after.replace(tzinfo=UTC)
+    return begins, ends
 
 
 def _is_its_key(local: x509.Certificate, der: bytes, at: Table) -> None:

@@ -72,8 +72,8 @@ def _hidden() -> tuple[Path, ...]:
     ).splitlines() if "=" in line)  # fmt: skip
     known = shown.get("LoadState") == "loaded"
     return (
-        *(_HOMES if not known or shown.get("ProtectHome") == "yes" else ()),
-        *(_TEMPORARY if not known or shown.get("PrivateTmp") == "yes" else ()),
+        *(_HOMES if not known or shown.get("ProtectHome") in ("yes", "tmpfs") else ()),
+        *(_TEMPORARY if not known or shown.get("PrivateTmp") in ("yes", "disconnected") else ()),
     )
 
 
