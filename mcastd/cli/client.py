@@ -14,6 +14,17 @@ from mcastd.cli import add_config_argument
 _DEFAULT = Path("/run/mcastd")
 
 
+def multicast_group(text: str) -> IPv4Address:
+    """The type of an argument that names a group."""
+    try:
+        group = IPv4Address(text)
+    except ValueError:
+        group = IPv4Address(0)
+    if not group.is_multicast:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: an IPv4 multicast group, e.g. 239.1.1.2")
+    return group
+
+
 def add_socket_arguments(parser: argparse.ArgumentParser) -> None:
     """``-c FILE`` and ``--socket PATH``."""
     add_config_argument(parser)
@@ -39,7 +50,7 @@ def socket_of(arguments: argparse.Namespace) -> Path:
 
 def add_membership_arguments(parser: argparse.ArgumentParser) -> None:
     """``GROUP [--source S] [--tunnel T]``."""
-    parser.add_argument("group", metavar="GROUP", type=IPv4Address, help="an IPv4 multicast group, e.g. 239.1.1.2")
+    parser.add_argument("group", metavar="GROUP", type=multicast_group, help="an IPv4 multicast group, e.g. 239.1.1.2")
     parser.add_argument("--source", metavar="S", type=IPv4Address, help="one source, (S,G); required for SSM groups")
     parser.add_argument("--tunnel", metavar="T", help="the tunnel to join on (default: the only one)")
     add_socket_arguments(parser)

@@ -15,11 +15,10 @@ import asyncio
 import sys
 import textwrap
 from collections.abc import Awaitable
-from ipaddress import IPv4Address
 
 import msgspec
 
-from mcastd.cli.client import add_socket_arguments, socket_of
+from mcastd.cli.client import add_socket_arguments, multicast_group, socket_of
 from mcastd.config.feed_names import FeedNames
 from mcastd.listed import listed
 from mcastd.tools.doctor.collect import look
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--json", action="store_true", help="print one JSON object with stable keys")
     parser.add_argument("--tunnel", metavar="T", help="report what concerns this tunnel alone")
-    parser.add_argument("--group", metavar="G", type=IPv4Address, help="of the groups, report this one alone")
+    parser.add_argument("--group", metavar="G", type=multicast_group, help="of the groups, report this one alone")
     parser.add_argument(
         "--trace-firewall",
         action="store_true",

@@ -10,13 +10,12 @@ Examples: mcastd status
 
 import argparse
 import time
-from ipaddress import IPv4Address
 
 import msgspec
 
 from mcastd import control
 from mcastd.cli import status_view
-from mcastd.cli.client import add_socket_arguments, socket_of
+from mcastd.cli.client import add_socket_arguments, multicast_group, socket_of
 from mcastd.cli.group_lines import group_lines
 from mcastd.cli.status_groups import SHOWN
 from mcastd.cli.watch import Answer, add_watch_arguments, watch
@@ -27,7 +26,7 @@ from mcastd.status import Status
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_watch_arguments(parser)
-    parser.add_argument("--group", metavar="G", type=IPv4Address, help="one group: who wants it, and what arrives")
+    parser.add_argument("--group", metavar="G", type=multicast_group, help="one group: who wants it, and what arrives")
     parser.add_argument("--all", action="store_true", help=f"show all problems and groups, not only {SHOWN} groups")
     add_socket_arguments(parser)
 

@@ -18,6 +18,7 @@ _EXPECTED: Final = {
     "firewall_igmp": "IGMP reports kept from the tunnel",
     "child_down": "packets kept back while the CHILD_SA was down",
     "unreachable": "ICMP errors for GRE in user space",
+    "tun_eio": "packets that came while the interface was down",
 }
 
 _TUNNEL = (

@@ -45,7 +45,7 @@ def _verdict(losses: tuple[LossStatus, ...]) -> Text:
     if worst is not None:
         return Text(f"most is lost by: {_place(worst)}", "bad")
     if sequence is None:
-        return Text("no loss is seen on this host: what is missing was lost before it")
+        return Text("no loss is seen on this host; should packets be missing, they were lost before it, or never sent")
     late = f"; {sequence.late} came late: the way to this host reorders packets" if sequence.late else ""
     return Text(f"nothing is lost{late}", "good")
 

@@ -11,14 +11,13 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
-from ipaddress import IPv4Address
 
 import msgspec
 from msgspec import UNSET
 
 from mcastd import control
 from mcastd.cli import stream_guess, stream_history, stream_losses, stream_measures, stream_pairs, stream_rows
-from mcastd.cli.client import add_socket_arguments, socket_of
+from mcastd.cli.client import add_socket_arguments, multicast_group, socket_of
 from mcastd.cli.layout import Block, Text
 from mcastd.cli.units import duration
 from mcastd.cli.watch import Answer, add_watch_arguments, watch
@@ -32,7 +31,7 @@ _TIMEOUT = 10.0  # seconds for the answer: tens of thousands of streams are read
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("group", metavar="GROUP", type=IPv4Address, nargs="?", help="only the streams of this group")
+    parser.add_argument("group", metavar="GROUP", type=multicast_group, nargs="?", help="only streams of this group")
     add_watch_arguments(parser)
     parser.add_argument(
         "--since",
@@ -123,15 +122,14 @@ def _sockets(sockets: tuple[SocketStatus, ...]) -> Iterator[str]:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 1 <= port <= 65535:
-        raise ValueError(text)
-    return port
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: 1 to 65535")
+    return int(text)
 
 
 def _duration(text: str) -> float:
     """Seconds: ``90``, ``90s``, ``10m``, ``2h``, ``1d``."""
     found = seconds(text if text[-1:].isalpha() else f"{text}s")
     if found is None or not 1.0 <= found <= 25 * 3600.0:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text}; allowed: 1s to 25h, e.g. 90s, 10m, 2h")
     return found

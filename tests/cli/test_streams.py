@@ -119,7 +119,24 @@ def test_a_period_that_cannot_be_is_wrong_usage(text: str, capsys: pytest.Captur
     with pytest.raises(SystemExit) as ended:
         main(["streams", f"--since={text}"])
     assert ended.value.code == 2
-    assert "--since" in capsys.readouterr().err
+    assert f"--since: {text}; allowed: 1s to 25h, e.g. 90s, 10m, 2h" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["streams", "join", "leave", "status --group", "doctor --group"])
+@pytest.mark.parametrize("text", ["10.1.1.1", "239.1.1", "239.1.1.1:5000", "x"])
+def test_what_is_no_group_is_wrong_usage(command: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), text])
+    assert ended.value.code == 2
+    assert f"{text}; allowed: an IPv4 multicast group, e.g. 239.1.1.2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "x", "1.5"])
+def test_a_port_that_cannot_be_is_wrong_usage(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["streams", "239.1.1.1", "--guess", "--port", text])
+    assert ended.value.code == 2
+    assert f"--port: {text}; allowed: 1 to 65535" in capsys.readouterr().err
 
 
 def test_of_one_group_it_is_shown_where_it_was_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +162,8 @@ sockets that are bound to these ports:
 """)
     (tmp_path / "control.sock").unlink()
     shown(tmp_path, msgspec.structs.replace(report, losses=losses[1:2]), "239.1.1.9")
-    assert "no loss is seen on this host: what is missing was lost before it" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "no loss is seen on this host; should packets be missing, they were lost before it, or never sent" in printed
 
 
 def test_a_pair_is_a_line_and_of_one_group_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
