@@ -26,7 +26,7 @@ import msgspec
 from msgspec.structs import replace
 
 from mcastd import control
-from mcastd.cli import listen_lines
+from mcastd.cli import listen_lines, terminal
 from mcastd.cli.client import add_socket_arguments, socket_of
 from mcastd.config import feed_formats
 from mcastd.config.line_numbers import scan
@@ -75,8 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"mcastd: {wrong}", file=sys.stderr)
         return _WRONG
     report = _listen(arguments, sides, before)
-    text = msgspec.json.encode(report).decode() if arguments.json else "\n".join(listen_lines.summary(report))
-    print(text, flush=True)
+    if arguments.json:
+        print(msgspec.json.encode(report).decode(), flush=True)
+    else:
+        terminal.show(listen_lines.summary(report))
     return 1 if report.lost else 0
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from mcastd.cli import stream_pairs
+from mcastd.cli.layout import Text
 from mcastd.cli.stream_measures import lines_of
 from mcastd.cli.units import bits, short
 from mcastd.stream_status import StreamNumbers
@@ -29,12 +30,13 @@ def live(before: ListenReport, now: ListenReport) -> str:
     return "  ".join(found)
 
 
-def summary(report: ListenReport) -> Iterator[str]:
+def summary(report: ListenReport) -> Iterator[Text]:
     """All of it."""
     for name, side in zip(_names(report), report.sides, strict=True):
-        yield from _side(name, side, report.seconds)
-    yield from (line.text for line in stream_pairs.lines(report.pairs, is_one=True))
-    yield _verdict(report)
+        for line in _side(name, side, report.seconds):
+            yield Text(line.lstrip(), indent=len(line) - len(line.lstrip()))
+    yield from stream_pairs.lines(report.pairs, is_one=True)
+    yield Text(_verdict(report))
 
 
 def _names(report: ListenReport) -> tuple[str, ...]:

@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from mcastd.cli import listen, main
+from mcastd.cli import listen, listen_lines, main
+from mcastd.cli.layout import plain
 from mcastd.config.feed_formats import FORMATS, Field, Sequence
 from mcastd.stream_status import StreamCount, StreamsReport
 from mcastd.tools.listen.listener import Buffer, Packet, Side
+from mcastd.tools.listen.report import ListenReport
 
 TABLE = "{ offset = 4, size = 2, order = 'big' }"
 FEEDS = """
@@ -192,6 +194,15 @@ def test_ctrl_c_ends_it_with_a_summary(
 packets were lost
 """
     )
+
+
+def test_the_summary_fits_a_terminal(sockets: type[Sockets], config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sockets.packets_of = (0, 1), (1, 1), (0, 2), (1, 3), (0, 4)
+    assert listened(config, "239.1.1.1", "--pair", "239.2.1.1", "--json") == 0
+    report = msgspec.json.decode(capsys.readouterr().out, type=ListenReport)
+    shown = plain(listen_lines.summary(report), 80).splitlines()
+    assert max(map(len, shown)) <= 80
+    assert [one.split()[0] for one in shown if not one.startswith(" ")] == ["A", "B", "pair", "nothing"]
 
 
 def test_json_is_one_object(sockets: type[Sockets], config: str, capsys: pytest.CaptureFixture[str]) -> None:
