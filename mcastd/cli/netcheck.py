@@ -23,6 +23,7 @@ from mcastd.cli.layout import Cell, Column, Style, Table
 from mcastd.config.load import load
 from mcastd.config.other_side import as_address
 from mcastd.errors import McastdError
+from mcastd.system import own_networks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,9 +36,9 @@ _STYLES: "Final[dict[Level, Style]]" = {"ok": "good", "note": "plain", "unknown"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("peer", metavar="PEER", type=IPv4Address, help="the other side's IKE address")
-    parser.add_argument("--public", metavar="ADDRESS", type=IPv4Address, help="the public address of this machine")
-    parser.add_argument("--local", metavar="ADDRESS", type=IPv4Address, help="send from this address of the machine")
+    parser.add_argument("peer", metavar="PEER", type=_peer, help="the other side's IKE address")
+    parser.add_argument("--public", metavar="ADDRESS", type=_host, help="the public address of this machine")
+    parser.add_argument("--local", metavar="ADDRESS", type=_host, help="send from this address of the machine")
     parser.add_argument("--json", action="store_true", help="print one JSON object with stable keys")
     add_config_argument(parser)
 
@@ -67,6 +68,20 @@ def run(arguments: argparse.Namespace) -> int:
         terminal.show((_table(found),))
     answered = any(check.answer is not None for check in ports)
     return 0 if answered and all(one.level != "broken" for one in found) else 1
+
+
+def _host(text: str) -> IPv4Address:
+    found = as_address(text)
+    if found is None or found.is_multicast or found.is_unspecified or found.is_reserved or found.is_loopback:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: the IPv4 address of a host, e.g. 177.54.214.20")
+    return found
+
+
+def _peer(text: str) -> IPv4Address:
+    found = _host(text)
+    if found in own_networks.read().addresses:
+        raise argparse.ArgumentTypeError(f"{text} is this host's own; allowed: the other side's address")
+    return found
 
 
 def _path_mtu(ports: "tuple[PortCheck, ...]", local: IPv4Address | None, peer: IPv4Address) -> "PathMtu | None":

@@ -29,20 +29,30 @@ def check_port(local: IPv4Address | None, remote: IPv4Address, port: int) -> Por
     with closing(_connected(local, remote, port)) as sock:
         ends = _ends(sock)
         began = time.monotonic()
+        foreign: list[bytes] = []
         try:
-            found = _exchange(sock, ends)
+            found = _exchange(sock, ends, foreign)
         except OSError as error:
             return PortCheck(ends, error=errno.errorcode.get(error.errno or 0, str(error)))
-        return PortCheck(ends, found, None if found is None else time.monotonic() - began)
+        if found is None:
+            return PortCheck(ends, foreign=bool(foreign))
+        return PortCheck(ends, found, time.monotonic() - began)
 
 
 def path_mtu(local: IPv4Address | None, remote: IPv4Address, port: int) -> PathMtu:
-    """The largest IP packet of the sizes that paths commonly have which is answered, and the first larger one."""
+    """The largest IP packet of the sizes that paths commonly have which is answered, and the first larger one.
+
+    It ends where the network reports an error, for instance that nothing listens to the port any more.
+    """
     with closing(_connected(local, remote, port)) as sock:
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
         lost = None
         for size in _SIZES:
-            if _passes(sock, _ends(sock), size):
+            try:
+                passes = _passes(sock, _ends(sock), size)
+            except OSError as error:
+                return PathMtu(None, size, error=errno.errorcode.get(error.errno or 0, str(error)))
+            if passes:
                 return PathMtu(size, lost)
             lost = size
         return PathMtu(None, lost)
@@ -71,11 +81,14 @@ def _ends(sock: socket.socket) -> Ends:
     return Ends(IPv4Address(local), local_port, IPv4Address(remote), remote_port)
 
 
-def _exchange(sock: socket.socket, ends: Ends) -> Answer | None:
-    """The last response, after what the peer asks for: a cookie, another group. Raises OSError."""
+def _exchange(sock: socket.socket, ends: Ends, foreign: list[bytes]) -> Answer | None:
+    """The last response, after what the peer asks for: a cookie, another group. Raises OSError.
+
+    What arrives and is no response is added to ``foreign``.
+    """
     group, cookie, found = packet.FIRST_GROUP, None, None
     for _ in range(_EXCHANGES):
-        answered = _ask(sock, packet.request(ends, _CHANCE, group=group, cookie=cookie), _TIMEOUTS)
+        answered = _ask(sock, packet.request(ends, _CHANCE, group=group, cookie=cookie), _TIMEOUTS, foreign)
         if answered is None:
             return found
         found = answered
@@ -88,7 +101,7 @@ def _exchange(sock: socket.socket, ends: Ends) -> Answer | None:
     return found
 
 
-def _ask(sock: socket.socket, message: bytes, timeouts: tuple[float, ...]) -> Answer | None:
+def _ask(sock: socket.socket, message: bytes, timeouts: tuple[float, ...], foreign: list[bytes]) -> Answer | None:
     marker = packet.NON_ESP_MARKER if sock.getpeername()[1] == _NAT_T else b""
     for seconds in timeouts:
         sock.send(marker + message)
@@ -102,6 +115,7 @@ def _ask(sock: socket.socket, message: bytes, timeouts: tuple[float, ...]) -> An
             try:
                 found = packet.answer(received.removeprefix(marker))
             except DecodeError:
+                foreign.append(received)
                 continue
             if found.spi_i == message[:8]:
                 return found
@@ -112,7 +126,7 @@ def _passes(sock: socket.socket, ends: Ends, size: int) -> bool:
     marker = len(packet.NON_ESP_MARKER) if ends.remote_port == _NAT_T else 0
     message = packet.request(ends, _CHANCE, size=size - HEADER_LENGTH - UDP_HEADER_LENGTH - marker)
     try:
-        return _ask(sock, message, _MTU_TIMEOUTS) is not None
+        return _ask(sock, message, _MTU_TIMEOUTS, []) is not None
     except OSError as error:
         if error.errno == errno.EMSGSIZE:
             return False  # the kernel has heard so from a router on the way

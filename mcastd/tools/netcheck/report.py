@@ -25,13 +25,19 @@ class PortCheck(Struct, frozen=True):
     seconds: float | None = None
     error: str | None = None
     """The name of an error number, e.g. ``ECONNREFUSED``"""
+    foreign: bool = False
+    """Whether datagrams came from that port which are no response"""
 
 
 class PathMtu(Struct, frozen=True):
-    """Sizes of IP packets with DF: the largest that is answered, and the smallest above that is not."""
+    """Sizes of IP packets with DF: the largest that is answered, and the smallest above that is not.
+
+    ``error`` is the name of the error number with which the network has ended it.
+    """
 
     passes: int | None
     lost: int | None = None
+    error: str | None = None
 
 
 class Cloud(Struct, frozen=True):
@@ -108,6 +114,11 @@ def _port(check: PortCheck) -> Finding:
         return Finding(
             "broken", "port_error", f"UDP {port}: {check.error}: there is no way to the peer, or it is forbidden"
         )
+    if check.foreign:
+        text = (
+            f"UDP {port}: what arrives from there is no answer of IKE version 2{source}: another program listens there"
+        )
+        return Finding("unknown", "port_foreign", f"{text}, the peer has only version 1, or it still sends ESP")
     return Finding(
         "unknown",
         "port_silent",
@@ -118,7 +129,9 @@ def _port(check: PortCheck) -> Finding:
 def _only_one_port(checks: Sequence[PortCheck]) -> Iterator[Finding]:
     """A peer that answers on one port and not on the other: it does not ignore unknown senders."""
     answered = {check.ends.remote_port for check in checks if check.answer is not None}
-    silent = {check.ends.remote_port for check in checks if check.answer is None and check.error is None}
+    silent = {
+        check.ends.remote_port for check in checks if check.answer is None and check.error is None and not check.foreign
+    }
     for port in silent if answered else ():
         yield Finding(
             "broken",
@@ -169,6 +182,10 @@ def _port_seen(answer: Answer, address: IPv4Address, own: int) -> int | None:
 
 def _mtu(mtu: PathMtu | None) -> Iterator[Finding]:
     if mtu is None:
+        return
+    if mtu.error is not None:
+        text = f"the path's MTU is not known: {mtu.error} after a request of {mtu.lost} bytes"
+        yield Finding("unknown", "mtu_unknown", text)
         return
     if mtu.passes is None:
         text = f"the path's MTU is not known: no padded request of {mtu.lost} bytes or more was answered"

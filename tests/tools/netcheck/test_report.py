@@ -102,3 +102,22 @@ def test_what_this_machine_lacks_and_who_filters_here() -> None:
     assert report["firewall"].text.startswith("table inet filter, chain input, policy drop: UDP 500 and 4500")
     assert "c6in.large in us-east-1a" in report["ec2"].text
     assert "177.54.214.20/32" in report["ec2"].text
+
+
+def test_a_peer_that_is_not_ike() -> None:
+    report = found(PortCheck(ends(500), foreign=True), PortCheck(ends(4500), foreign=True))
+    assert report["port_foreign"].level == "unknown"
+    assert "is no answer of IKE version 2" in report["port_foreign"].text
+    assert "port_silent" not in report
+
+
+def test_what_is_foreign_on_one_port_does_not_say_that_it_is_blocked() -> None:
+    assert "port_blocked" not in found(refused(500), PortCheck(ends(4500), foreign=True))
+
+
+def test_an_error_while_sizes_are_tried() -> None:
+    finding = found(refused(500), mtu=PathMtu(None, 1400, error="ECONNREFUSED"))["mtu_unknown"]
+    assert (finding.level, finding.text) == (
+        "unknown",
+        "the path's MTU is not known: ECONNREFUSED after a request of 1400 bytes",
+    )
