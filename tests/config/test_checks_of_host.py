@@ -1,4 +1,4 @@
-"""Selectors that would take this host's own traffic to its gateway or to a connected network are refused."""
+"""Selectors and routes that would take this host's traffic to its gateway or a connected network are refused."""
 
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -68,3 +68,37 @@ def test_what_would_cut_the_host_off_is_refused(local: str, remote: str, host: H
 )
 def test_the_rest_is_accepted(local: str, remote: str, host: Host, lines: str, tmp_path: Path) -> None:
     assert refused(local, remote, host, tmp_path, lines) == ""
+
+
+def refused_route(route: str, host: Host, folder: Path, lines: str = "") -> str:
+    """What the file is refused with for a route of the tunnel; empty if it is accepted."""
+    file = folder / "mcastd.toml"
+    selectors = 'local_ts = "10.44.6.1/32"\nremote_ts = "10.44.7.1/32"\n'
+    file.write_text(PEER + child(selectors) + GRE1 + f'routes = ["groups", "{route}"]\n{lines}')
+    try:
+        load(file, check_files=False, host=host)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("route", "what"),
+    [
+        ("10.1.1.0/24", "the network 10.1.1.0/24 of eth0"),
+        ("10.1.1.0/28", "the gateway 10.1.1.1 of eth0"),
+        ("10.1.1.1/32", "the gateway 10.1.1.1 of eth0"),
+        ("172.17.0.0/16", "the network 172.17.0.0/16 of docker0"),
+    ],
+)
+def test_a_route_that_would_cut_the_host_off_is_refused(route: str, what: str, tmp_path: Path) -> None:
+    text = refused_route(route, HOST, tmp_path)
+    assert f"tunnels.gre1.routes[1]: {route} takes {what}, which this host reaches directly" in text
+    assert "allowed: other networks" in text
+    assert refused_route(route, ANOTHER, tmp_path) == ""  # this machine is not the host that the file is for
+    assert refused_route(route, HOST, tmp_path, 'route_table = 1000\nrule_from = ["10.45.8.0/24"]\n') == ""
+
+
+@pytest.mark.parametrize("route", ["10.0.0.0/11", "10.1.0.0/16", "10.1.1.128/25", "10.44.4.4/30", "100.15.30.0/24"])
+def test_routes_that_leave_the_host_its_networks(route: str, tmp_path: Path) -> None:
+    assert refused_route(route, HOST, tmp_path) == ""

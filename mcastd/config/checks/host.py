@@ -1,7 +1,8 @@
-"""Rules about the networks of this host: selectors that would take its own traffic into a CHILD_SA. Pure.
+"""Rules about the networks of this host: selectors and routes that would take its own traffic into a tunnel. Pure.
 
 In tunnel mode the kernel encrypts all that matches the selectors, whatever its route. With the host's address in
-``local_ts`` and its gateway, or a connected network, in ``remote_ts``, the host loses both when the SA comes up.
+``local_ts`` and its gateway, or a connected network, in ``remote_ts``, the host loses both when the SA comes up. It
+loses them too to a route through the tunnel that is as long as that of the connected network or longer.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
 
-from mcastd.config.model import Child, Config, Peer
+from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.report import Report, Table
 
 
@@ -34,7 +35,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 def check(config: Config, host: Host, report: Report) -> None:
-    """Refuse selectors that would take what this host sends to its gateway or to a connected network."""
+    """Refuse selectors and routes that would take what this host sends to its gateway or to a connected network."""
     ours = {tunnel.name for tunnel in config.tunnels}
     ours |= {child.interface for peer in config.peers for child in peer.children if child.interface}
     networks = [one for one in host.networks if one.interface not in ours]
@@ -44,6 +45,29 @@ def check(config: Config, host: Host, report: Report) -> None:
             if taken is not None and not takes_everything(peer, child):
                 at = report.table("peers", peer.name, "children", child.name)
                 refuse(at, child, f"{taken}, to which this host sends from {taken.address}")
+    for tunnel in config.tunnels if any(peer.local in host.addresses for peer in config.peers) else ():
+        _routes(tunnel, networks, report.table("tunnels", tunnel.name))
+
+
+def _routes(tunnel: Tunnel, networks: list[OwnNetwork], at: Table) -> None:
+    if tunnel.rule_from:  # what others send does not use these routes
+        return
+    for index, route in enumerate(tunnel.routes):
+        taken = next(_routed(route, networks), None) if isinstance(route, IPv4Network) else None
+        if taken is not None:
+            text = f"{route} takes {taken}, which this host reaches directly, into the tunnel; allowed: other networks"
+            at.refuse(("routes", index), text, "rule_from")
+
+
+def _routed(route: IPv4Network, networks: list[OwnNetwork]) -> Iterator[OwnNetwork]:
+    """Networks that lose their own route to this one. A shorter one does no harm."""
+    for one in networks:
+        if one.network == route:
+            yield one
+        elif one.is_gateway and one.network.subnet_of(route):
+            direct = (own.network for own in networks if not own.is_gateway and own.interface == one.interface)
+            if any(route.subnet_of(own) and route != own for own in direct):
+                yield one
 
 
 def _taken(peer: Peer, child: Child, networks: list[OwnNetwork]) -> Iterator[OwnNetwork]:
