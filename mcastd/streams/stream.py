@@ -54,7 +54,8 @@ class Stream:
     def counted(self, packets: int, seen: float, now: float, size: int = 0) -> None:
         """Take what the kernel has counted by now."""
         if packets < self.packets:  # the set was emptied: it is counted from 0 again
-            self._started_with = packets
+            if self._started_at is not None:  # it starts again, and is as busy as it was until that is known
+                self._started_at, self._started_with, self._was_busy = now, packets, False
             self._rate, self._rated_at, self._rated_with = None, now, packets
         elif now - self._rated_at >= _RATE_PERIOD:
             self._rate = (packets - self._rated_with) / (now - self._rated_at)

@@ -84,6 +84,19 @@ def test_a_set_that_another_program_emptied_does_not_make_it_slow() -> None:
     assert stream.busy
 
 
+@pytest.mark.parametrize("rate", [2.0, 100.0])
+def test_counted_from_0_again_after_hours_it_has_its_rate_and_is_silent_soon(rate: float) -> None:
+    stream = Stream(KEY, 0, 100.0, 100.0)
+    now = carried(stream, rate, 100.0, 36_000.0, 2.0)
+    stream.counted(0, now, now)
+    begin = now
+    for second in range(1, 60):
+        now = begin + second
+        stream.counted(int(second * rate), now, now)
+        assert (stream.busy, stream.is_silent(now + SILENCE)) == (True, True)
+    assert stream.rate(now) == pytest.approx(rate)
+
+
 @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.floats(0.0, 100.0), st.floats(0.01, 100.0))))
 def test_whatever_is_counted_it_is_busy_only_with_packets(looks: list[tuple[int, float, float]]) -> None:
     stream, now = Stream(KEY, 0, 0.0, 100.0), 100.0
