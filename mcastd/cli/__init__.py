@@ -29,7 +29,7 @@ COMMANDS = {
     "reload": "apply a changed configuration and wait; prints the reason if it is refused",
     "params": "print the table of parameters to agree on with the other side",
     "peer-config": "print the configuration of the other side, derived from this one",
-    "import": "convert ipsec.conf, ipsec.secrets or swanctl.conf to mcastd.toml",
+    "import": "convert ipsec.conf, ipsec.secrets, swanctl.conf or an exchange's feed list",
     "cleanup": "remove what a daemon that has ended left in place",
     "firewall": "print the nftables rules of the configuration",
     "support": "collect diagnostics for a support request into one archive, without secrets",
