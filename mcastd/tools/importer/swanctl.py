@@ -12,6 +12,7 @@ _X509_CA: Final = "/etc/swanctl/x509ca"
 _PRIVATE: Final = "/etc/swanctl/private"
 _OVER: Final = 0.1  # of a rekey time: what is added to it for the lifetime by default
 _SECTION: Final = "the section is not imported"
+_IF_IDS: Final = ("if_id_in", "if_id_out")  # of a connection or a CHILD_SA; 0 is none
 _SAME: Final = {
     "round": ("1",),
     "mobike": ("no",),
@@ -31,7 +32,6 @@ _WHY: Final = {
     "aggressive": "mcastd uses main mode",
     "start_action": "mcastd initiates its CHILD_SAs itself",
     "updown": "mcastd runs no script; routes and addresses are keys of [tunnels.NAME]",
-    **dict.fromkeys(("if_id_in", "if_id_out"), "in mcastd it is a key of the CHILD_SAs"),
 }
 """Why a setting is not imported."""
 
@@ -86,6 +86,7 @@ class _Connection(Settings):
         super().__init__(section.values, notes, _where(section))
         self._name = name
         self._section = section
+        self._if_ids = {key: value for key in _IF_IDS if (value := self.find(key)) is not None}  # for its CHILD_SAs
         self._local, self._ours = self._end("local")
         self._remote, self._theirs = self._end("remote")
 
@@ -160,7 +161,7 @@ class _Connection(Settings):
         """Add the CHILD_SAs, each for a pair of traffic selectors, and return how many."""
         added = 0
         for name, section in _inner(self._section, "children").sections.items():
-            child = _settings(section, self._notes)
+            child = Settings({**self._if_ids, **section.values}, self._notes, _where(section))
             if child.text("mode", "tunnel") not in ("tunnel", "transport"):
                 child.note("mode", f"the CHILD_SA {name} is ignored: mcastd has tunnel and transport mode")
                 continue
@@ -184,7 +185,7 @@ def _child_keys(child: Settings) -> Keys:
     keys |= child.replay_window()
     if child.text("mode") == "transport":
         keys["mode"] = "transport"
-    if_ids = {key: value.text for key in ("if_id_in", "if_id_out") if (value := child.find(key))}
+    if_ids = {key: value.text for key in _IF_IDS if (value := child.find(key)) and value.text != "0"}
     if if_ids:
         key, text = next(iter(if_ids.items()))
         if len(if_ids) < 2 or len(set(if_ids.values())) > 1:

@@ -93,6 +93,7 @@ def test_what_is_set_is_carried_over(connection: str, keys: dict[str, object]) -
         ("", {"local_ts": "10.1.1.246/32", "remote_ts": "177.54.214.20/32"}),
         ("local_ts = 10.0.0.0/24[gre]\nremote_ts = dynamic", {"local_ts": "10.0.0.0/24", "protocol": "gre"}),
         ("if_id_in = 0x2a\nif_id_out = 42", {"mode": "interface", "if_id": 42}),
+        ("if_id_in = 0\nif_id_out = 0", {"local_ts": "10.1.1.246/32"}),
         ("life_time = 30m\nreplay_window = 32", {"lifetime": "30m", "replay_window": 32}),
         ("rekey_time = 1h", {"lifetime": "66m"}),
     ],
@@ -100,6 +101,17 @@ def test_what_is_set_is_carried_over(connection: str, keys: dict[str, object]) -
 def test_children(child: str, keys: dict[str, object]) -> None:
     (peer,) = peers(text(child=child))
     assert keys.items() <= peer.children[0].keys.items()
+
+
+def test_children_have_the_interface_of_their_connection_unless_they_say_another() -> None:
+    source = text(connection="if_id_in = 7\nif_id_out = 7", child="if_id_in = 8\nif_id_out = 8")
+    (peer,) = peers(source)
+    assert (peer.children[0].keys["mode"], peer.children[0].keys["if_id"]) == ("interface", 8)
+    (peer,) = peers(text(connection="if_id_in = 7\nif_id_out = 7"))
+    assert (peer.children[0].keys["mode"], peer.children[0].keys["if_id"]) == ("interface", 7)
+    (peer,) = peers(text(connection="if_id_in = 7\nif_id_out = 7", child="if_id_in = 0\nif_id_out = 0"))
+    assert "mode" not in peer.children[0].keys
+    assert "if_id_in" not in noted(source)
 
 
 def test_several_networks_become_a_child_for_each_pair() -> None:
