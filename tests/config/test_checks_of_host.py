@@ -102,3 +102,11 @@ def test_a_route_that_would_cut_the_host_off_is_refused(route: str, what: str, t
 @pytest.mark.parametrize("route", ["10.0.0.0/11", "10.1.0.0/16", "10.1.1.128/25", "10.44.4.4/30", "100.15.30.0/24"])
 def test_routes_that_leave_the_host_its_networks(route: str, tmp_path: Path) -> None:
     assert refused_route(route, HOST, tmp_path) == ""
+
+
+@pytest.mark.parametrize("network", ["177.54.214.20/30", "177.54.214.16/29", "177.54.214.20/32"])
+def test_a_peer_is_no_address_of_a_whole_network(network: str, tmp_path: Path) -> None:
+    host = Host(ADDRESSES, (OwnNetwork("eth0", IPv4Network(network), LOCAL),))
+    text = refused("10.44.6.1/32", "10.44.7.1/32", host, tmp_path)
+    expected = "177.54.214.20 is the network or broadcast address of 177.54.214.20/30; allowed: the address of a host"
+    assert (expected in text) == (network == "177.54.214.20/30")

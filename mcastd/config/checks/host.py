@@ -35,11 +35,15 @@ class Host(msgspec.Struct, frozen=True):
 
 
 def check(config: Config, host: Host, report: Report) -> None:
-    """Refuse selectors and routes that would take what this host sends to its gateway or to a connected network."""
+    """Refuse selectors and routes that would take what this host sends to its gateway or to a connected network.
+
+    The far end is no address of a whole network.
+    """
     ours = {tunnel.name for tunnel in config.tunnels}
     ours |= {child.interface for peer in config.peers for child in peer.children if child.interface}
     networks = [one for one in host.networks if one.interface not in ours]
     for peer in config.peers:
+        _peer_is_a_host(peer, networks, report)
         for child in peer.children if peer.local in host.addresses else ():
             taken = next(_taken(peer, child, networks), None)
             if taken is not None and not takes_everything(peer, child):
@@ -47,6 +51,13 @@ def check(config: Config, host: Host, report: Report) -> None:
                 refuse(at, child, f"{taken}, to which this host sends from {taken.address}")
     for tunnel in config.tunnels if any(peer.local in host.addresses for peer in config.peers) else ():
         _routes(tunnel, networks, report.table("tunnels", tunnel.name))
+
+
+def _peer_is_a_host(peer: Peer, networks: list[OwnNetwork], report: Report) -> None:
+    for network in (one.network for one in networks if one.network.prefixlen < 31):
+        if peer.remote in (network.network_address, network.broadcast_address):
+            text = f"{peer.remote} is the network or broadcast address of {network}; allowed: the address of a host"
+            report.table("peers", peer.name).refuse("remote", text)
 
 
 def _routes(tunnel: Tunnel, networks: list[OwnNetwork], at: Table) -> None:

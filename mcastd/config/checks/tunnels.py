@@ -37,6 +37,7 @@ def check(config: Config, report: Report) -> None:
         _mtu_fits(tunnel, at, carrier, userspace=userspace)
         _route_table(tunnel, at)
         _routes_avoid_the_ends(tunnel, at, carrier)
+        _strict_filter_has_routes(tunnel, at)
         if tunnel.encapsulation == "none":
             _without_gre(tunnel, at, carrier)
         elif carrier is not None:
@@ -143,6 +144,16 @@ def _routes_avoid_the_ends(tunnel: Tunnel, at: Table, carrier: Carrier | None) -
         if inside:
             text = f"{route} contains {min(inside)}, to which the packets of the tunnel itself go; allowed: others"
             at.refuse(("routes", index), text, "remote")
+
+
+def _strict_filter_has_routes(tunnel: Tunnel, at: Table) -> None:
+    """The kernel looks for the way back to the source of each packet, also of multicast."""
+    to_sources = any(route == "sources" or isinstance(route, IPv4Network) for route in tunnel.routes)
+    if tunnel.rp_filter == "strict" and not to_sources:
+        text = (
+            'with "strict" only what comes from where a route leads through the tunnel is received, and routes has none'
+        )
+        at.note("rp_filter", f'{text} to sources; better: "loose", or "sources" among routes', "routes")
 
 
 def _without_gre(tunnel: Tunnel, at: Table, carrier: Carrier | None) -> None:

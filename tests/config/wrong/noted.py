@@ -36,6 +36,7 @@ NOTED = (
     wrong(f"{C}.snat_from[0]", "it has no effect: 10.45.8.16/28 is in local_ts", '["10.45.8.16/28"]'),
     wrong(f"{P}.local_id", "10.1.1.246 is a private address", '"10.1.1.246"'),
     wrong(f"{T}.mtu", "600 is less than half of what fits, 1398", "600"),
+    wrong(f"{T}.rp_filter", "routes has none to sources", '"strict"'),
     wrong(f"{T}.follow[0]", "no RP serves a group in 238.0.0.0/8", '["238.0.0.0/8"]'),
     wrong("forward.eth1.groups[0]", "no RP of gre1 serves a group in 238.0.0.0/8", '["238.0.0.0/8"]'),
     wrong("groups[0].group", "gre1 joins nothing, since it has no table pim", also={N: None, f"{N}.rp[0]": None}),
