@@ -35,7 +35,7 @@ def check(config: Config, facts: Facts, report: Report) -> None:
         _addresses_are_new(tunnel, others, report.table("tunnels", tunnel.name))
         if tunnel.child is None and facts.interfaces and tunnel.local not in facts.addresses:
             text = f"{tunnel.local} is no address of this host; allowed: {_allowed(facts)}"
-            report.table("tunnels", tunnel.name).refuse("local", text)
+            report.table("tunnels", tunnel.name).refuse("local", text, "child")
     for forward in config.forward:
         if facts.interfaces and forward.name not in interfaces:
             at = report.table("forward", forward.name)

@@ -90,6 +90,10 @@ def test_an_address_that_another_interface_has() -> None:
 def test_an_endpoint_without_ipsec_is_an_address_of_this_host() -> None:
     plain = {"tunnels.gre1.child": None, "tunnels.gre1.local": '"10.1.1.9"'}
     assert refused(plain) == "tunnels.gre1.local: 10.1.1.9 is no address of this host; allowed: 10.1.1.246 (eth0)"
+    assert (
+        refused({**plain, "tunnels.gre1.child": "5"})
+        == "tunnels.gre1.child: it is an integer; allowed: the name of a child"
+    )
 
 
 def test_a_port_that_the_service_may_not_have_and_an_address_that_is_not_here() -> None:
