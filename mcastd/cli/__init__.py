@@ -74,10 +74,9 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     # Only the module of the command is imported: mcastd status must not wait for the libraries of mcastd lab.
     chosen = next((word for word in words if not word.startswith("-")), "")
-    arguments = command_line({chosen}).parse_args(words)
-    module = cast("Command", arguments.module)
     try:
-        return module.run(arguments)
+        arguments = command_line({chosen}).parse_args(words)
+        return cast("Command", arguments.module).run(arguments)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return _WRONG

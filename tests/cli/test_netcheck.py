@@ -26,3 +26,11 @@ def test_this_host_is_no_peer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         main(["netcheck", "10.1.1.246"])
     assert ended.value.code == 2
     assert "10.1.1.246 is this host's own; allowed: the other side's address" in capsys.readouterr().err
+
+
+def test_an_interrupt_while_the_command_is_loaded_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mcastd.cli.import_module", interrupted)
+    assert main(["netcheck", "177.54.214.20"]) == 130
