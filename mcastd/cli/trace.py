@@ -122,7 +122,9 @@ def _positive(number: Callable[[str], float]) -> Callable[[str], float]:
     """An argument type for a number that is larger than 0."""
 
     def parse(text: str) -> float:
-        value = number(text)
+        value = 0.0
+        with suppress(ValueError):
+            value = number(text)
         if not 0 < value < float("inf"):
             raise argparse.ArgumentTypeError(f"{text}; allowed: more than 0")
         return value

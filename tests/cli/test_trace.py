@@ -33,6 +33,15 @@ def test_a_tunnel_that_is_not_there_is_wrong_usage(config: Path, capsys: pytest.
     assert capsys.readouterr().err == "mcastd: there is no tunnel gre9; allowed: gre1\n"
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("--seconds", "x"), ("--seconds", "nan"), ("--seconds", "0"), ("--count", "many")]
+)
+def test_a_limit_is_more_than_0(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["trace", option, value])
+    assert f"argument {option}: {value}; allowed: more than 0" in capsys.readouterr().err
+
+
 def test_a_broken_file_is_told_as_check_does(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text(CONFIG.replace("10.44.4.6/30", "10.44.4.6/99"))
     assert main(["trace", "-c", str(config)]) == 2
