@@ -110,3 +110,8 @@ def test_a_peer_is_no_address_of_a_whole_network(network: str, tmp_path: Path) -
     text = refused("10.44.6.1/32", "10.44.7.1/32", host, tmp_path)
     expected = "177.54.214.20 is the network or broadcast address of 177.54.214.20/30; allowed: the address of a host"
     assert (expected in text) == (network == "177.54.214.20/30")
+
+
+def test_a_route_of_a_tunnel_that_is_renamed_is_no_network_of_this_host(tmp_path: Path) -> None:
+    earlier = OwnNetwork("gre9", IPv4Network("100.15.30.0/24"), IPv4Address("10.44.4.6"))
+    assert refused_route("100.15.30.0/24", Host(ADDRESSES, (GATEWAY, SUBNET, earlier)), tmp_path) == ""

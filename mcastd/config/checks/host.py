@@ -71,9 +71,12 @@ def _routes(tunnel: Tunnel, networks: list[OwnNetwork], at: Table) -> None:
 
 
 def _routed(route: IPv4Network, networks: list[OwnNetwork]) -> Iterator[OwnNetwork]:
-    """Networks that lose their own route to this one. A shorter one does no harm."""
+    """Networks that lose their own route to this one. A shorter one does no harm.
+
+    Where this host has no address in the network, it is a route like ours, perhaps ours by an earlier name of a tunnel.
+    """
     for one in networks:
-        if one.network == route:
+        if one.network == route and one.address in route:
             yield one
         elif one.is_gateway and one.network.subnet_of(route):
             direct = (own.network for own in networks if not own.is_gateway and own.interface == one.interface)
