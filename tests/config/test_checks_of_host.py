@@ -104,12 +104,20 @@ def test_routes_that_leave_the_host_its_networks(route: str, tmp_path: Path) -> 
     assert refused_route(route, HOST, tmp_path) == ""
 
 
-@pytest.mark.parametrize("network", ["177.54.214.20/30", "177.54.214.16/29", "177.54.214.20/32"])
-def test_a_peer_is_no_address_of_a_whole_network(network: str, tmp_path: Path) -> None:
-    host = Host(ADDRESSES, (OwnNetwork("eth0", IPv4Network(network), LOCAL),))
+@pytest.mark.parametrize(
+    ("network", "address", "wrong"),
+    [
+        ("177.54.214.20/30", "177.54.214.21", True),
+        ("177.54.214.20/30", "10.1.1.246", False),  # a route, not a connected network
+        ("177.54.214.16/29", "177.54.214.21", False),
+        ("177.54.214.20/31", "177.54.214.21", False),
+    ],
+)
+def test_a_peer_is_no_address_of_a_whole_network(network: str, address: str, wrong: bool, tmp_path: Path) -> None:
+    host = Host(ADDRESSES, (OwnNetwork("eth0", IPv4Network(network), IPv4Address(address)),))
     text = refused("10.44.6.1/32", "10.44.7.1/32", host, tmp_path)
     expected = "177.54.214.20 is the network or broadcast address of 177.54.214.20/30; allowed: the address of a host"
-    assert (expected in text) == (network == "177.54.214.20/30")
+    assert (expected in text) == wrong
 
 
 def test_a_route_of_a_tunnel_that_is_renamed_is_no_network_of_this_host(tmp_path: Path) -> None:

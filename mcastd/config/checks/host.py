@@ -54,7 +54,7 @@ def check(config: Config, host: Host, report: Report) -> None:
 
 
 def _peer_is_a_host(peer: Peer, networks: list[OwnNetwork], report: Report) -> None:
-    for network in (one.network for one in networks if one.network.prefixlen < 31):
+    for network in (one.network for one in networks if one.network.prefixlen < 31 and one.address in one.network):
         if peer.remote in (network.network_address, network.broadcast_address):
             text = f"{peer.remote} is the network or broadcast address of {network}; allowed: the address of a host"
             report.table("peers", peer.name).refuse("remote", text)
