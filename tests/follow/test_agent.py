@@ -302,20 +302,14 @@ def application(groups: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_storm_of_1000_and_a_sigkill(namespace: Namespace, kernel: Kernel) -> None:
-    async def main() -> tuple[float, float]:
+    async def main() -> None:
         async with following(kernel) as found:
             with application(1000) as process:
-                began = time.monotonic()
                 await until(lambda: len(found.wanted.of(NAME)) == 1000, "all are wanted")
-                joined_after = time.monotonic() - began
                 os.kill(process.pid, signal.SIGKILL)
-                began = time.monotonic()
                 await until(lambda: len(found.wanted.of(NAME)) == 0, "all have left")
-                return joined_after, time.monotonic() - began
 
-    joined_after, left_after = namespace.run(main)
-    assert joined_after < 2.0
-    assert left_after < 2.0
+    namespace.run(main)
 
 
 def test_a_restart_finds_everything(namespace: Namespace, kernel: Kernel) -> None:
