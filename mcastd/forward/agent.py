@@ -147,7 +147,7 @@ class ForwardAgent:
             yield Problem("forward_not_joined", "forward", text)
         for one in self._desired.interfaces:
             if self._socket is not None and one.name not in self._interfaces:
-                yield Problem("downstream_missing", one.name, f"there is no interface {one.name} to forward to")
+                yield Problem("downstream_missing", one.name, f"{one.name}, to forward to, is missing or down")
             _, refused = self._groups.count(one.name)
             if refused:
                 limit = f"forward.{one.name}.max_groups = {one.max_groups}"
@@ -321,7 +321,7 @@ class ForwardAgent:
         if self._problem is not None:
             return "waiting", self._problem.text
         if name not in self._interfaces:
-            return "waiting", f"there is no interface {name}"
+            return "waiting", f"{name} is missing or down"
         if self._groups.forwards(config):
             return "forwarding", self._refused
         return "standby" if name in self._desired.others else "waiting", None

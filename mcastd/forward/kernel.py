@@ -49,7 +49,7 @@ class MulticastRouting(Protocol):
         """Programs that may have the kernel's multicast routing."""
 
     def interfaces(self) -> Mapping[str, int]:
-        """The indexes of this host's interfaces, by name. Raises HostError."""
+        """The indexes of this host's interfaces that are up, by name. Raises HostError."""
 
     def changes(self) -> AbstractContextManager[AsyncIterator[None]]:
         """Notifications of changes of interfaces. Raises HostError."""

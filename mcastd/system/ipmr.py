@@ -8,6 +8,7 @@ Interfaces are known there by their index, thresholds of entries as "hops" of a 
 """
 
 import asyncio
+import fcntl
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -37,6 +38,8 @@ _HOP: Final = struct.Struct("=HBBi")
 _COUNTS: Final = struct.Struct("=QQQ")
 _U32, _U64 = struct.Struct("=I"), struct.Struct("=Q")
 _UNRESOLVED: Final = 32  # RTNH_F_UNRESOLVED, of a packet that waits for an entry
+_SIOCGIFFLAGS, _IFF_UP = 0x8913, 0x1  # linux/sockios.h, linux/if.h
+_IFREQ: Final = struct.Struct("=16sH22x")  # name, flags
 _TICKS: Final = 100.0  # USER_HZ
 
 
@@ -48,11 +51,20 @@ async def vifs() -> tuple[Vif, ...]:
 
 
 def interfaces() -> Mapping[str, int]:
-    """The indexes of this host's interfaces, by name. Raises HostError."""
+    """The indexes of this host's interfaces that are up, by name. Raises HostError."""
     try:
-        return {name: index for index, name in socket.if_nameindex()}
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            return {name: index for index, name in socket.if_nameindex() if _is_up(sock, name)}
     except OSError as error:
         raise HostError(f"interfaces: {error.strerror}") from error
+
+
+def _is_up(sock: socket.socket, name: str) -> bool:
+    try:
+        _, flags = _IFREQ.unpack(fcntl.ioctl(sock, _SIOCGIFFLAGS, _IFREQ.pack(name.encode(), 0)))
+    except OSError:
+        return False  # it has gone since
+    return bool(flags & _IFF_UP)
 
 
 @contextmanager

@@ -246,6 +246,23 @@ def test_a_process_that_is_killed_leaves_forwarding_to_its_successor(scene: Scen
     scene.router.run(main)
 
 
+def test_an_interface_that_is_down_is_a_problem_until_it_is_up(scene: Scene) -> None:
+    async def main() -> None:
+        running = Running(scene, FakeServiceManager())
+        async with looping(running.agent.run()):
+            await running.configure("eth1", "eth2")
+            await running.want("eth2", ANY_SOURCE)
+            for up in (False, True):
+                await asyncio.to_thread(scene.router.ip, "link", "set", "eth2", "up" if up else "down")
+                await until(lambda up=up: (running.state("eth2") == "forwarding") == up, "the state")
+                codes = {(one.code, one.subject) for one in running.agent.problems()}
+                assert codes == (set() if up else {("downstream_missing", "eth2")})
+            await until(lambda: "eth2" in scene.gets(), "forwarded again")
+            await running.agent.close()
+
+    scene.router.run(main)
+
+
 def test_an_interface_that_is_made_again_is_forwarded_to_again(scene: Scene) -> None:
     async def main() -> None:
         running = Running(scene, FakeServiceManager())

@@ -20,8 +20,8 @@ class Forwarding(Cause):
         "stop it and disable it (systemctl disable --now pimd, frr with pimd=no, mrouted, smcroute, igmpproxy)",
     )
     DOWNSTREAM_MISSING = here(
-        "nothing is forwarded to an interface that does not exist",
-        "ip link: make the interface, or correct [forward.{interface}]",
+        "nothing is forwarded to an interface that does not exist or is down",
+        "ip link: make the interface, or set it up (ip link set {interface} up), or correct [forward.{interface}]",
     )
     FORWARD_LIMIT = here(
         "more is asked for behind this host than a limit allows, and the rest is not forwarded",
