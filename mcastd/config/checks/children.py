@@ -44,6 +44,7 @@ def check(config: Config, report: Report) -> None:
         _snat_inside_selectors(child, at)
         _selectors_of_one_network(child, at)
         _mss_fits(child, at)
+        _numbers_fit_the_window(child, at)
         lifetime(child.lifetime, at)
     _names_differ(found, report)
     for first, second in combinations(found, 2):
@@ -84,6 +85,13 @@ def _mss_fits(child: Child, at: Table) -> None:
     fits = largest - ipv4.HEADER_LENGTH - TCP_HEADER
     if child.mss is not None and child.mss > fits:
         at.note("mss", f"{child.mss} does not fit a path of {PATH_MTU} bytes, where at most {fits} does", "proposals")
+
+
+def _numbers_fit_the_window(child: Child, at: Table) -> None:
+    """The kernel keeps extended sequence numbers in the replay window (RFC 4303, section 2.2.1)."""
+    if not child.replay_window and any("esn" in proposal.split("-") for proposal in child.proposals):
+        text = "without a replay window charon sets no extended sequence numbers (esn): what arrives is not decrypted"
+        at.note("replay_window", text, "proposals")
 
 
 def _snat_inside_selectors(child: Child, at: Table) -> None:

@@ -24,6 +24,7 @@ NOTED = (
     wrong(f"{P}.psk_file", "the quotes around the key", '"quoted.psk"'),
     wrong(f"{P}.psk_file", "blanks at the ends", '"blanks.psk"'),
     wrong(f"{C}.mss", "1460 does not fit", "1460"),
+    wrong(f"{G}.replay_window", "no extended sequence numbers", "0", {f"{G}.proposals": '["aes256-sha256-esn"]'}),
     wrong(f"{C}.local_ts", "its host bits are cut off", '"10.45.8.17/28"'),
     wrong(
         f"{P}.children.more", "overlap those of gre", also=more(local_ts='"10.44.0.0/16"', remote_ts='"10.44.7.0/24"')
