@@ -163,7 +163,10 @@ class MetricsAgent:
                 page.add_streams(streams)
                 await asyncio.sleep(0)
             page.end(scrape.report)
-            parts = list(_joined(page.text(openmetrics=openmetrics)))
+            parts = []
+            for part in _joined(page.text(openmetrics=openmetrics)):
+                parts.append(part)
+                await asyncio.sleep(0)
         kind = http.OPENMETRICS if openmetrics else http.TEXT
         return [http.encode(200, kind, sum(map(len, parts))), *parts]
 
