@@ -21,9 +21,9 @@ _NOTED: Final = 20  # lines for the same reason
 _NAMED: Final = 5  # feeds in an error
 _TUNNEL: Final = """
 [tunnels.{name}]
-local = "192.0.2.1"
-remote = "192.0.2.2"
-address = "192.0.2.5/30"
+local = "198.18.255.1"
+remote = "198.18.255.2"
+address = "198.18.255.5/30"
 upstream = "none"
 """
 

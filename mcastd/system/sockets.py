@@ -1,11 +1,13 @@
 """Raw and packet sockets, with filters in the kernel (``mcastd.net.bpf``) that keep the feed out of Python."""
 
 import array
+import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
+from typing import Protocol
 
 from mcastd.net.bpf import INSTRUCTION, Program
 
@@ -18,6 +20,24 @@ _ETH_P_ALL = 0x0003
 
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _STATISTICS = struct.Struct("II")
+
+
+class HasFileno(Protocol):
+    """What has a descriptor."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+
+
+def readable(files: Iterable[HasFileno], seconds: float | None) -> bool:
+    """Whether one of the files can be read within so many seconds; None: without a limit.
+
+    Unlike select(), it takes descriptors above 1,023.
+    """
+    waiting = select.poll()
+    for file in files:
+        waiting.register(file, select.POLLIN)
+    return bool(waiting.poll(None if seconds is None else max(0.0, seconds * 1000)))
 
 
 def attach_filter(sock: socket.socket, program: Program) -> None:

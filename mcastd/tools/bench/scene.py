@@ -5,7 +5,6 @@ Each process is killed when this one ends, however it does (PR_SET_PDEATHSIG), a
 
 import os
 import secrets
-import select
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import Final, Self, TypeVar
 import msgspec
 
 from mcastd.errors import HostError, LinkUnsupported
-from mcastd.system import sysctl
+from mcastd.system import sockets, sysctl
 from mcastd.tools.bench import report
 from mcastd.tools.bench.plan import FAR, LINK, NEAR, SPI, TUNNEL, Buffer, Burst, Counts, Open, Sent, cpu_mask
 from mcastd.tools.bench.reader import COUNT
@@ -180,7 +179,7 @@ class _Process:
         try:
             os.write(child.stdin.fileno(), question)
             while not answer.endswith(b"\n"):
-                if not select.select((child.stdout,), (), (), timeout)[0]:
+                if not sockets.readable((child.stdout,), timeout):
                     raise HostError(f"bench: the {self._name} does not answer")
                 if not (part := os.read(child.stdout.fileno(), _LINE)):
                     raise BrokenPipeError

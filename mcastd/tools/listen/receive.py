@@ -2,7 +2,6 @@
 
 import errno
 import os
-import select
 import socket
 import struct
 import time
@@ -50,7 +49,7 @@ class Receiver:
                 if not waiting:
                     waiting.extend(_read(sock))
             if not any(self._waiting):
-                select.select(self._sockets, (), (), left)
+                sockets.readable(self._sockets, left)
             # While one has none, whatever the other one has is older than what comes to it.
             yield from self._merged() if all(self._waiting) else self._all()
 

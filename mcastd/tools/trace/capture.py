@@ -1,7 +1,6 @@
 """The sockets of a trace: one that receives from every interface, and two on which the kernel counts ESP."""
 
 import errno
-import select
 import socket
 import struct
 import time
@@ -56,7 +55,7 @@ class Capture:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 return
-            if select.select([self._control], [], [], left)[0]:
+            if sockets.readable((self._control,), left):
                 with suppress(BlockingIOError):
                     yield self._receive()
 

@@ -12,7 +12,13 @@ from mcastd.tools.feedlist.entry import Source
 from mcastd.tools.feedlist.write import toml
 from tests.tools.feedlist.lists import ASTS, CME, CSV, SPECTRA, WIDE
 
-TUNNEL = '\n[tunnels.gre1]\nlocal = "192.0.2.1"\nremote = "192.0.2.2"\naddress = "192.0.2.5/30"\nupstream = "none"\n'
+TUNNEL = """
+[tunnels.gre1]
+local = "198.18.255.1"
+remote = "198.18.255.2"
+address = "198.18.255.5/30"
+upstream = "none"
+"""
 LISTS = [("x.xml", text.encode()) for text in (CME, SPECTRA)] + [("x.csv", text.encode()) for text in (CSV, WIDE)]
 LISTS.append(("x.xml", ASTS.encode("cp1251")))
 MARKUP = "<feed> </feed> <ip>239.1.1.1</ip> <port> <![CDATA[ ]]> <!-- --> &#0; &amp; <?x <connection> </connection>"
