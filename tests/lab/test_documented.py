@@ -57,6 +57,8 @@ def wrong(scene: Scene, folder: Path, commands: list[Command]) -> Iterator[str]:
         argv = [word.replace("5000", str(topology.PORT)) for word in argv]
         if watches := "--watch" in argv:
             argv = ["timeout", "--signal", "INT", "2", sys.executable, "-m", *argv]
+        if verb == "support" and "-o" not in argv:
+            argv += ["-o", f"{folder}/support.tar.xz"]  # as it stands it writes into the working directory
         ended = scene.exec("cloud", [*argv, *SHORTER.get(verb, ())])
         allowed = {124} if watches else {0, 1} if verb in ("listen", "bench", "doctor") else {0}
         if ended.returncode not in allowed or "Traceback" in ended.stderr:

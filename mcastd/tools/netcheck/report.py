@@ -103,7 +103,7 @@ def _machine(machine: Machine) -> Iterator[Finding]:
 
 def _port(check: PortCheck) -> Finding:
     port, own = check.ends.remote_port, check.ends.local_port
-    source = "" if own == port else f", asked from port {own}, as another program has {port}"
+    source = "" if own == port else f", asked from port {own}: {port} is another program's here, or for root alone"
     if check.answer is not None and check.seconds is not None:
         said = f": {', '.join(check.answer.errors)}" if check.answer.errors else ""
         return Finding("ok", "port_answers", f"UDP {port}: answered in {check.seconds * 1000:.1f} ms{said}{source}")

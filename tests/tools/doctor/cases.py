@@ -327,6 +327,10 @@ CASES: dict[str, tuple[str, Facts]] = {
         "nothing_comes_back",
         facts(tunnels={"gre1": seen(received=0, total=0)}),
     ),
+    "seldom keepalives with another key, and nothing else": (
+        "gre_key",
+        facts(tunnels={"gre1": seen(received=0, total=0)}, status=status(tunnels=keepalive(gre_key=4))),
+    ),
     "a far end whose tunnel is down": (
         "gre_refused",
         facts(

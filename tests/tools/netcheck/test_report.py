@@ -83,7 +83,9 @@ def test_errors_of_the_network() -> None:
 
 
 def test_another_source_port_is_said() -> None:
-    assert "asked from port 40000, as another program has 500" in found(PortCheck(ends(500, 40000)))["port_silent"].text
+    assert (
+        "asked from port 40000: 500 is another program's here" in found(PortCheck(ends(500, 40000)))["port_silent"].text
+    )
 
 
 def test_a_smaller_path_mtu() -> None:

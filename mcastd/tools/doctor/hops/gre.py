@@ -150,6 +150,10 @@ def _arrives(facts: Facts, view: TunnelView) -> Found:
     if theirs and not any(tunnel.gre.receives(one.header) for one in theirs):
         keys = f"{_key(theirs[0].header.key)}, tunnel {tunnel.name} has {_key(tunnel.gre.key)}"
         yield Gre.GRE_KEY.found(f"GRE from {tunnel.remote} has {keys}", **ends)
+    alive = status.keepalive
+    if not theirs and alive is not None and not alive.answered and (other := alive.dropped.get("gre_key")):
+        saw = f"{other} keepalives of {tunnel.remote} had another key than tunnel {tunnel.name}, {_key(tunnel.gre.key)}"
+        yield Gre.GRE_KEY.found(saw, **ends)
     for refusal in filter(None, (tunnel.gre.refusal(one.header) for one in theirs)):
         if (options := _REFUSED.get(refusal)) is not None:
             yield Gre.GRE_OPTIONS.found(f"GRE from {tunnel.remote} has {options} tunnel {tunnel.name}", **ends)
@@ -167,7 +171,6 @@ def _arrives(facts: Facts, view: TunnelView) -> Found:
     if child.packets_out > _SOME and (child.packets_in == 0 or (never and not arrived)):
         saw = f"CHILD_SA {child.name} has carried {child.packets_out} packets out and, for {tunnel.name}, none in"
         yield Gre.NOTHING_COMES_BACK.found(saw, **ends)
-    alive = status.keepalive
     if packets_in == 0 and alive is not None and (alive.stopped or alive.path == "dead"):
         last = f", the last keepalive {alive.last_age:.0f} s ago" if alive.last_age is not None else ""
         echo = NO_ECHO if seen.unanswered else ""
