@@ -342,10 +342,7 @@ class Composition:
         """What is wrong now, of this process and of every agent; the history takes note of it."""
         found = independent(
             (
-                *(
-                    Problem("capability_missing", name, f"no {name}: mcastd cannot {what}")
-                    for name, what in capabilities.missing()
-                ),
+                *capabilities.problems(),
                 *self.own_problems(),
                 *(part.supervisor.problem for part in self.parts if part.supervisor and part.supervisor.problem),
                 *(problem for part in self.parts for problem in part.agent.problems()),

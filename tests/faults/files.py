@@ -91,8 +91,6 @@ FAULTS = (
         inject=lambda lab: shutil.rmtree(lab.runtime),
         lasts=10.0,
         health=("ok", "degraded", "down"),
-        # What damaged files of faults before this one had left for people.
-        left=("missing: file handover.json.unreadable", "missing: file ledger.json.unreadable"),
     ),
     _files(
         name="runtime-read-only",

@@ -88,7 +88,12 @@ class Lab:
         return self._manager
 
     def start(self) -> None:
-        """Start the daemon; returns when its feed arrives and all is well. Raises LabNotReadyError."""
+        """Start the daemon; returns when its feed arrives and all is well. Raises LabNotReadyError.
+
+        What an earlier fault has left unreadable for people is removed: it is not of this one.
+        """
+        for kept in self.runtime.glob("*.unreadable"):
+            kept.unlink()
         self.found = self.host()
         self._manager = ServiceManager(self.scene, module=self.module)
         try:
