@@ -93,7 +93,10 @@ class Lab:
         What an earlier fault has left unreadable for people is removed: it is not of this one.
         """
         for kept in self.runtime.glob("*.unreadable"):
-            kept.unlink()
+            if kept.is_dir() and not kept.is_symlink():
+                shutil.rmtree(kept)
+            else:
+                kept.unlink()
         self.found = self.host()
         self._manager = ServiceManager(self.scene, module=self.module)
         try:
