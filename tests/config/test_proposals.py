@@ -50,7 +50,6 @@ def around(word: str, protocol: Protocol) -> str:
     return "-".join(parts)
 
 
-@pytest.mark.skipif(not LIBRARY.exists(), reason=f"{LIBRARY} is missing")
 def test_charons_parser_takes_what_is_accepted_here() -> None:
     accepted = [
         f"{protocol}:{proposal}"

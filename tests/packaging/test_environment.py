@@ -32,13 +32,15 @@ def imports(files: Path, python: str, module: str) -> bool:
     return done.returncode == 0
 
 
-@pytest.mark.parametrize("module", ["systemd.daemon", "systemd.journal", "mcastd.daemon", "scapy", "rich"])
+@pytest.mark.parametrize(
+    "module", ["systemd.daemon", "systemd.journal", "cryptography.x509", "mcastd.daemon", "scapy", "rich"]
+)
 def test_it_has_what_the_daemon_and_the_commands_need(files: Path, module: str) -> None:
     assert imports(files, "/usr/lib/mcastd/bin/python3", module)
 
 
 @pytest.mark.parametrize("module", ["other_module", "pip"])
-def test_of_the_systems_packages_it_sees_only_systemd(files: Path, module: str) -> None:
+def test_of_the_systems_packages_it_sees_no_other(files: Path, module: str) -> None:
     assert not imports(files, "/usr/lib/mcastd/bin/python3", module)
 
 
@@ -46,7 +48,8 @@ def test_the_system_sees_the_other_module(files: Path) -> None:
     assert imports(files, "/usr/bin/python3", "other_module")
 
 
-def test_the_package_depends_on_what_it_links_to(package: None) -> None:
+def test_the_package_depends_on_what_it_links_to_and_runs(package: None) -> None:
     (built,) = (PROJECT / "build").glob("mcastd_*.deb")
     field = ["dpkg-deb", "--field", str(built), "Depends"]
-    assert "python3-systemd" in subprocess.run(field, capture_output=True, text=True, check=True).stdout
+    depends = subprocess.run(field, capture_output=True, text=True, check=True).stdout
+    assert {"iproute2", "python3-cryptography", "python3-systemd"} <= set(depends.replace(",", " ").split())
