@@ -144,7 +144,10 @@ class _Keeper:
             except BlockingIOError:
                 return
             except OSError as error:
-                self._count_icmp(error)
+                if error.errno in _REFUSED:
+                    self._count_icmp(error)
+                else:
+                    self._dropped[_reason(error)] += 1
                 return
             try:
                 self._received(received, sock)

@@ -297,13 +297,13 @@ class MeterAgent:
         """Load the program that compares pairs, the first time that there is one."""
         if time.monotonic() < self._compare_at or not _has_pairs(desired):
             return
-        self._compare_at, self._uncompared = inf, None
         try:
             loaded = await self._bpf.load_aside("mcastd_pair", ebpf.assemble(pair_program(), self._maps))
             try:
                 self._bpf.update(self._maps[PROGRAMS], bytes(4), loaded.to_bytes(4, sys.byteorder))
             finally:
                 os.close(loaded)  # the map holds it
+            self._compare_at, self._uncompared = inf, None
         except HostError as error:
             self._compare_at = time.monotonic() + _REFUSED_PERIOD
             self._uncompared = f"A and B are not compared: {error}"

@@ -24,7 +24,7 @@ from mcastd.streams import losses, table
 from mcastd.streams.desired import ChildArrival, StreamsDesired, StreamsSnapshot, TunnelArrival
 from mcastd.streams.esp import EspLosses
 from mcastd.streams.monitor import Monitor
-from mcastd.streams.recorder import Recorder
+from mcastd.streams.recorder import EARLY, Recorder
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.nft_table import Nftables, NftTable
@@ -32,7 +32,6 @@ from mcastd.system.wake import Wake
 
 _LINES: Final = (0.2, 30.0)  # log lines a second on what arrives, and at once: hundreds of feeds may end together
 _PERIOD: Final = 1.0  # seconds between two readings of the named counters
-_EARLY: Final = 0.1  # seconds before a full second that are still taken for it: timers may be early
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the table without a notification
 _RETRY_PERIOD: Final = 5.0  # seconds to the next attempt after a failure
 _PORTS: Final = 16  # of one group, whose sockets are looked at
@@ -277,7 +276,7 @@ class StreamsAgent:
     async def _read(self) -> None:
         """Read right after each full second, and at most once within it."""
         while True:
-            await asyncio.sleep(_PERIOD + _EARLY - (time.monotonic() + _EARLY) % _PERIOD)
+            await asyncio.sleep(_PERIOD + EARLY - (time.monotonic() + EARLY) % _PERIOD)
             await self._count(is_full_second=True)
 
     async def _count(self, *, is_full_second: bool = False) -> None:

@@ -28,7 +28,7 @@ from mcastd.streams.interfaces import Interface, any_stream
 from mcastd.streams.limits import Limited, beyond, hours_of, limits
 from mcastd.streams.rows import Row, Rows
 from mcastd.streams.schedule import Schedule
-from mcastd.streams.stream import SILENCE, Stream
+from mcastd.streams.stream import JITTER, SILENCE, Stream
 from mcastd.streams.tunnels import Look, Tunnel
 
 _LOOK_PERIOD: Final = (2.0, 10.0)  # seconds between two looks where nothing asks for one: with few streams, with many
@@ -115,7 +115,7 @@ class Monitor:
                 child.counted(packets[table.CHILD + name], now)
         shortest, longest = _LOOK_PERIOD
         period = len(self._streams) / _STREAMS_A_SECOND
-        return now - self._looked_at >= (period / 10 if asked else min(max(period, shortest), longest))
+        return now - self._looked_at >= (period / 10 if asked else min(max(period, shortest), longest)) - JITTER
 
     def received(self, packets: Mapping[str, int], now: float) -> None:
         """Take, where nftables is missing, how many packets the interfaces have received."""
@@ -202,7 +202,7 @@ class Monitor:
 
     def begin_to_compare(self, now: float) -> bool:
         """Whether this look compares what arrived with what was passed on: then what arrived is read twice."""
-        if not self._is_to_compare and now - self._compared_at < _COMPARE_PERIOD:
+        if not self._is_to_compare and now - self._compared_at < _COMPARE_PERIOD - JITTER:
             return False
         self._compared_at, self._is_to_compare = now, False
         return True

@@ -21,6 +21,8 @@ STREAMS: Final = 500
 """How many streams are recorded."""
 _PLACES: Final = SECONDS + 40  # that a row has: what is shown stays while a report is made
 _STEP: Final = 8192  # seconds of streams that are worked off at once: some milliseconds
+EARLY: Final = 0.1
+"""Seconds before a full second that are still taken for it: timers may be early."""
 _LATE: Final = 0.25  # seconds after its full second until which a reading has to be complete
 _UNKNOWN: Final = 2**32 - 1
 _NEVER: Final = -1
@@ -69,7 +71,7 @@ class Recorder:
 
     def begin(self, now: float) -> None:
         """A reading begins, right after a full second."""
-        self._second, self._refusing = round(now), set()
+        self._second, self._refusing = int(now + EARLY), set()
         self._was_read = self._read[(self._second - 1) % _PLACES] == self._second - 1 and not self._was_reset
         self._was_reset = False
 
@@ -121,14 +123,15 @@ class Recorder:
         row.numbered, row.seen, row.lost = self._second, seen, lost
 
     def _take_back(self, row: _Row, came: int) -> None:
-        """These numbers came late: of the seconds before, the last that missed some missed them."""
+        """These numbers came late: of the known seconds before, the last that missed some missed them."""
         for second in range(self._second - 1, self._second - SECONDS, -1):
             if came <= 0:
                 return
             at = second % _PLACES
-            if self._read[at] == second and (missing := row.values[_MISSING + at]) != _UNKNOWN:
-                row.values[_MISSING + at] = max(0, missing - came)
-                came -= missing
+            if self._read[at] != second or (missing := row.values[_MISSING + at]) == _UNKNOWN:
+                return  # they may be missing there
+            row.values[_MISSING + at] = max(0, missing - came)
+            came -= missing
 
     def end(self, now: float) -> None:
         """All streams have been taken."""

@@ -57,7 +57,7 @@ class Stream:
             if self._started_at is not None:  # it starts again, and is as busy as it was until that is known
                 self._started_at, self._started_with, self._was_busy = now, packets, False
             self._rate, self._rated_at, self._rated_with = None, now, packets
-        elif now - self._rated_at >= _RATE_PERIOD:
+        elif now - self._rated_at >= _RATE_PERIOD - JITTER:
             self._rate = (packets - self._rated_with) / (now - self._rated_at)
             self._rated_at, self._rated_with = now, packets
         has_grown = packets > self.packets
@@ -67,7 +67,7 @@ class Stream:
             self._was_busy, self.busy = self.busy, False
         elif has_grown and self._started_at is not None:
             carried, period = packets - self._started_with, now - self._started_at
-            if period >= _PROVEN:
+            if period >= _PROVEN - JITTER:
                 self.busy = carried + 1 >= period  # a packet at either end may be on the other side of it
             elif self._was_busy:
                 self.busy = carried >= max(_PROOF, period)
@@ -99,7 +99,7 @@ class Stream:
 
     def rate(self, now: float) -> float | None:
         """Packets a second since it started; None if that is not known, or it is silent."""
-        if self._started_at is None or now - self._started_at < _PROVEN:
+        if self._started_at is None or now - self._started_at < _PROVEN - JITTER:
             return None
         return (self.packets - self._started_with) / (now - self._started_at)
 

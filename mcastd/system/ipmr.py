@@ -9,6 +9,7 @@ Interfaces are known there by their index, thresholds of entries as "hops" of a 
 
 import asyncio
 import fcntl
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -61,7 +62,7 @@ def interfaces() -> Mapping[str, int]:
 
 def _is_up(sock: socket.socket, name: str) -> bool:
     try:
-        _, flags = _IFREQ.unpack(fcntl.ioctl(sock, _SIOCGIFFLAGS, _IFREQ.pack(name.encode(), 0)))
+        _, flags = _IFREQ.unpack(fcntl.ioctl(sock, _SIOCGIFFLAGS, _IFREQ.pack(os.fsencode(name), 0)))
     except OSError:
         return False  # it has gone since
     return bool(flags & _IFF_UP)

@@ -76,7 +76,7 @@ READINGS = st.lists(
     st.builds(
         Reading,
         st.sampled_from([1, 1, 1, 1, 1, 2, 7]),
-        st.sampled_from([0.0, -0.05, 0.1]),
+        st.sampled_from([0.0, -0.05, 0.1, 0.6]),
         st.sampled_from([0.0, 0.1, 0.1, 0.4]),
         st.tuples(st.integers(0, 3), st.integers(0, 3)),
         st.frozensets(st.integers(0, 1), max_size=1) | st.just(frozenset[int]()),

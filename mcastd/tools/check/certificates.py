@@ -130,8 +130,8 @@ def _is_authority(one: x509.Certificate, key: KeyPath, others: list[x509.Certifi
 def _is_issued_by(one: x509.Certificate, issuer: x509.Certificate) -> bool:
     if one.issuer != issuer.subject:
         return False
-    key, algorithm = issuer.public_key(), one.signature_hash_algorithm
     try:
+        key, algorithm = issuer.public_key(), one.signature_hash_algorithm
         if isinstance(key, rsa.RSAPublicKey) and algorithm is not None:
             if one.signature_algorithm_oid == x509.SignatureAlgorithmOID.RSASSA_PSS:
                 return True  # its parameters cannot be read by the oldest version of the library: the name has to do

@@ -4,11 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Literal
 
 import msgspec
-
-Denial = Literal["missing", "denied"]
 
 
 class Interface(msgspec.Struct, frozen=True):

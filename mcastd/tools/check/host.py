@@ -82,9 +82,9 @@ def _addresses_are_new(tunnel: Tunnel, others: list[Interface], at: Table) -> No
                 at.refuse(key, text)
             elif inside := [one for one in other.addresses if own.network.prefixlen < 32 and one in own.network]:
                 at.note(key, f"{own.network} contains {inside[0]}, the address of {other.name}")
-        if tunnel.peer_address in {one for other in others for one in other.addresses}:
-            text = f"{tunnel.peer_address} is an address of this host; allowed: the other side's"
-            at.refuse("peer_address", text)
+    if tunnel.peer_address in {one for other in others for one in other.addresses}:
+        text = f"{tunnel.peer_address} is an address of this host; allowed: the other side's"
+        at.refuse("peer_address", text)
 
 
 def _metrics(config: Config, facts: Facts, report: Report) -> None:

@@ -200,8 +200,8 @@ def _listing(*command: str) -> str:
     if program is None:
         return ""
     try:
-        found = subprocess.run([program, *command[1:]], check=False, capture_output=True, timeout=_TIMEOUT)
-    except (OSError, subprocess.TimeoutExpired):
+        found = subprocess.run([program, *command[1:]], check=True, capture_output=True, timeout=_TIMEOUT)
+    except (OSError, subprocess.SubprocessError):
         return ""
     return found.stdout.decode(errors="replace")
 

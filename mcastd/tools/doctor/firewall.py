@@ -5,8 +5,9 @@ nft without a ``counter``, and policies, which nft does not count, have none. Ou
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatch
 from ipaddress import IPv4Address, IPv4Network
 from itertools import chain
@@ -24,6 +25,7 @@ _LEGACY_TARGET: Final = re.compile(r"(?:^| )-[jg] (\S+)")
 _TARGET: Final = re.compile(r'xt target "(\w+)"')
 _TRACED: Final = re.compile(r"trace id \w+ (\S+) (\S+) (\S+) (?:rule (.*) \(verdict drop\)|policy drop ?$)")
 _QUOTED: Final = re.compile(r'"[^"]*"')
+_COMMENT: Final = re.compile(r'comment (?:"[^"]*"|\S+)')
 _VERDICT: Final = re.compile(r"(?:^| )(drop|reject|masquerade|snat|jump|goto|DROP|REJECT|MASQUERADE|SNAT)\b ?(\S*)")
 _SOURCE: Final = re.compile(r"(?:ip saddr |(?<!! )-s )(\d+\.\d+\.\d+\.\d+(?:/\d+)?)")
 _WORD: Final = re.compile(r"[\w-]+")
@@ -65,13 +67,15 @@ def rules(nft: str, legacy: str = "") -> tuple[Rule, ...]:
 
 def risen(before: Iterable[Rule], after: Iterable[Rule]) -> tuple[Rule, ...]:
     """The rules, with what each has counted in between; one that was not there before counted all of it."""
-    was = {one._replace(packets=None, total=None): one.packets or 0 for one in before}
-    return tuple(
-        one
-        if one.packets is None
-        else one._replace(packets=max(0, one.packets - was.get(one._replace(packets=None, total=None), 0)))
-        for one in after
-    )
+    was = defaultdict[Rule, deque[int]](deque)  # of equal rules in a chain, each in its place
+    for one in before:
+        was[one._replace(packets=None, total=None)].append(one.packets or 0)
+    found = []
+    for one in after:
+        counts = was[one._replace(packets=None, total=None)]
+        then = counts.popleft() if counts else 0
+        found.append(one if one.packets is None else one._replace(packets=max(0, one.packets - then)))
+    return tuple(found)
 
 
 def traced(found: Iterable[Rule], monitor: str) -> tuple[Rule, ...]:
@@ -208,8 +212,7 @@ def translating(found: Iterable[Rule], sources: Collection[IPv4Network]) -> Rule
     """A rule that gives packets of one of these sources another one; it may have counted but their first packet."""
     for one in found:
         if one.translates and "postrouting" in one.hooks and one.total != 0:
-            named = _SOURCE.search(one.text)
-            network = IPv4Network(named[1], strict=False) if named else _EVERY
+            network = next(_networks(_SOURCE.findall(_COMMENT.sub("", one.text))), _EVERY)
             if network.prefixlen == 0 or any(network.overlaps(source) for source in sources):
                 return one
     return None
@@ -220,18 +223,27 @@ def naming(
 ) -> Rule | None:
     """A rule that drops what one of the words names, and has dropped something, if it counts.
 
-    One that is for other addresses or another interface is none; ``interface`` None: it is not known.
+    One that is for other addresses or another interface is none; ``interface`` None: it is not known. One with a
+    negation is none either: the addresses in it do not say what it is for.
     """
     for one in found:
-        drops = not one.translates and not one.hooks.isdisjoint(hooks) and one.total != 0
-        if drops and not set(_WORD.findall(one.text)).isdisjoint(words):
-            named = [IPv4Network(text, strict=False) for text in _ADDRESS.findall(one.text)]
-            links = _INTERFACE.findall(one.text)
+        text = _COMMENT.sub("", one.text)
+        drops = not one.translates and not one.hooks.isdisjoint(hooks) and one.total != 0 and "!" not in text
+        if drops and not set(_WORD.findall(text)).isdisjoint(words):
+            named = list(_networks(_ADDRESS.findall(text)))
+            links = _INTERFACE.findall(text)
             if (not named or any(address in network for network in named)) and (
                 not links or interface is None or any(fnmatch(interface, link.replace("+", "*")) for link in links)
             ):
                 return one
     return None
+
+
+def _networks(found: Iterable[str]) -> Iterator[IPv4Network]:
+    """What of it is an address or a prefix."""
+    for text in found:
+        with suppress(ValueError):
+            yield IPv4Network(text, strict=False)
 
 
 def suspected(found: Iterable[Rule], hooks: Collection[str], lost: int) -> str:

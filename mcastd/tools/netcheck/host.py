@@ -14,7 +14,8 @@ from mcastd.tools.netcheck.report import Cloud, Machine
 
 _METADATA: Final = "169.254.169.254"
 _METADATA_TIMEOUT = 0.5  # seconds: it is on the link where it is at all
-_OWN_TABLE = "mcastd"
+_NFT_TIMEOUT = 5.0  # seconds
+_OWN_TABLES = "mcastd"
 _LEGACY: Final = Path("/proc/net/ip_tables_names")
 
 
@@ -26,7 +27,7 @@ def look() -> Machine:
 def _firewalls() -> Iterator[str]:
     for entry in _nft_chains():
         name = f"table {entry['family']} {entry['table']}, chain {entry['name']}"
-        if entry.get("hook") == "input" and entry["table"] != _OWN_TABLE:
+        if entry.get("hook") == "input" and not entry["table"].startswith(_OWN_TABLES):
             if entry["table"] == "firewalld":
                 yield f"firewalld ({name})"
             elif entry.get("policy") == "drop":
@@ -42,10 +43,13 @@ def _nft_chains() -> list[dict[str, str]]:
     nft = shutil.which("nft") or shutil.which("nft", path="/sbin:/usr/sbin")
     if nft is None:
         return []
-    listed = subprocess.run([nft, "--json", "list", "chains"], check=False, capture_output=True)
-    if listed.returncode != 0:
-        return []
-    return [entry["chain"] for entry in json.loads(listed.stdout)["nftables"] if "chain" in entry]
+    try:
+        listed = subprocess.run(
+            [nft, "--json", "list", "chains"], check=True, capture_output=True, timeout=_NFT_TIMEOUT
+        )
+        return [entry["chain"] for entry in json.loads(listed.stdout)["nftables"] if "chain" in entry]
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError):
+        return []  # nothing can be said of other programs' chains
 
 
 def _cloud() -> Cloud | None:

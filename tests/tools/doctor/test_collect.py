@@ -54,7 +54,7 @@ def test_the_rules_of_both_kinds_and_what_they_counted(
 
 
 def test_no_rules_where_nft_fails_or_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "nft").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "nft").write_text("#!/bin/sh\necho table ip filter\nexit 1\n")
     (tmp_path / "nft").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert collect._listing("nft", "list", "ruleset") == ""

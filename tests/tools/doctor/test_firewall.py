@@ -123,6 +123,13 @@ def test_what_rose_between_two_listings() -> None:
     assert [one.packets for one in risen((), rules("", LEGACY))] == [5, 3, 0]
 
 
+def test_two_equal_rules_have_counts_of_their_own() -> None:
+    one = Rule("nft", "inet a b", frozenset({"input"}), "ip protocol gre drop")
+    then = (one._replace(packets=1000), one._replace(packets=0))
+    now = (one._replace(packets=1000), one._replace(packets=4))
+    assert [rule.packets for rule in risen(then, now)] == [0, 4]
+
+
 def test_what_may_translate_a_source() -> None:
     ours = [IPv4Network("10.44.6.1/32")]
 
@@ -154,6 +161,9 @@ def test_a_rule_that_names_what_it_drops_and_no_other_address_or_interface() -> 
     assert not drops("-i eth1 -p pim -j DROP")
     assert not drops("ip protocol pim ip saddr 192.0.2.9 drop")
     assert not drops("udp dport 1103 drop")
+    assert not drops("ip saddr != 192.0.2.1 ip protocol pim drop")
+    assert not drops("! -s 192.0.2.1/32 -p pim -j DROP")
+    assert drops('ip protocol pim drop comment "no v1.2.300.4 here"')
     assert not drops("ip protocol pim drop", 0)
     assert not drops("ip protocol pim drop", hook="output")
 

@@ -20,7 +20,7 @@ OUTGOING = ("output", "postrouting", "egress")
 def dropping(facts: Facts, lost: int, hooks: Collection[str] = INCOMING) -> str:
     """Which rules of this host's firewalls may have dropped so many packets, to end a sentence."""
     count, most = facts.proc.conntrack or (0, 1)
-    if count >= most:
+    if 0 < most <= count:  # 0 is no limit
         return (
             f"; nf_conntrack is full ({count} of {most}), and drops what begins: raise net.netfilter.nf_conntrack_max"
         )

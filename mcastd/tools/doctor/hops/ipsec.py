@@ -293,7 +293,7 @@ def _passes(facts: Facts, peer: PeerStatus) -> Found:
             yield Ipsec.REPLAY_WINDOW.found(f"a packet of {child.name} {late}", peer=peer.name, child=child.name)
     dropped = facts.proc.counters.get("Xfrm.InNoPols", 0)
     heard = any(view.seen.received for view in facts.views() if view.child in peer.children)
-    if dropped and not heard:
+    if dropped and decrypted and not heard:
         saw = f"{decrypted} packets of {peer.name} were decrypted, and the kernel counted {dropped} XfrmInNoPols"
         yield Ipsec.NO_INBOUND_POLICY.found(saw, peer=peer.name, child=peer.children[0].name)
     yield from _inwards(facts, peer, sum(one.packets for _, one in arrived), decrypted)
