@@ -17,11 +17,11 @@ from mcastd.firewall.match import children
 from mcastd.firewall.rules import FirewallDesired
 from mcastd.history import History
 from mcastd.net.flow import Flow
+from mcastd.net.nfnetlink import Table
 from mcastd.problems import Problem
 from mcastd.status import FirewallStatus
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
-from mcastd.system.nft_listing import Table
 from mcastd.system.nft_table import Nftables, NftTable
 from mcastd.system.sysctl import Sysctls
 from mcastd.system.wake import Wake

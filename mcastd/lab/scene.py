@@ -25,7 +25,7 @@ from mcastd.lab.state import Process, end
 from mcastd.lab.topology import CLOUD, DcIpsec
 from mcastd.status import Status
 
-_TEARDOWN_TIMEOUT = 10.0  # seconds for the daemon
+_TEARDOWN_TIMEOUT = 60.0  # seconds for the daemon, which an emulated machine that is busy may need
 _DAEMON = "mcastd"
 _POLL = 0.05
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+import msgspec
+
 from mcastd.errors import DecodeError
 from mcastd.net import netlink
 from mcastd.net.netlink import Span, attribute, attributes
@@ -44,6 +46,19 @@ class Element(NamedTuple):
     packets: int
     expires_in: float
     size: int = 0
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A table as the kernel has it.
+
+    ``structure`` differs after every change of chains, rules, sets (not of their elements) and counters' names, also
+    where they were replaced by equal ones; ``counts`` are packets and bytes by the counter's name. ``hooks`` are hook
+    and priority by the chain's name, as in NFTA_CHAIN_HOOK.
+    """
+
+    structure: str
+    counts: dict[str, tuple[int, int]]
+    hooks: dict[str, tuple[int, int]]
 
 
 class Part(NamedTuple):

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Final, Protocol, TypeAlias
 
@@ -255,9 +256,7 @@ class StreamsAgent:
     async def _reconcile(self, config: Config) -> None:
         text = table.table(config)
         try:
-            await self._table.match(
-                text, lambda found: table.transaction(text, found.counts if found is not None else ())
-            )
+            await self._table.match(text, partial(table.transaction, text))
             self._missing = None
         except HostError as error:
             self._missing = str(error)

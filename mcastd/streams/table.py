@@ -1,12 +1,12 @@
 """Config -> the nftables table that counts what arrives, in the language of nft(8); and the keys of its set. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from mcastd.config.model import Child, Config
 from mcastd.errors import DecodeError
-from mcastd.net.nfnetlink import Element
+from mcastd.net.nfnetlink import Element, Table
 
 NAME: Final = "mcastd_streams"
 """The name of the table, in the family ``ip``."""
@@ -29,9 +29,13 @@ FULL: Final = SIZE - SIZE // 100
 _CHAIN: Final = "arriving"
 _BEHIND: Final = "delivered"  # the chain behind the filters of this host
 _PASSED: Final = "passed"  # likewise, for what is forwarded
-_LAST: Final = 1000  # the priority of these
-# Before the kernel reassembles fragments, which keep their port in the first one alone: a datagram is counted once.
-_PRIORITY: Final = "raw - 200"
+_HOOKS: Final = {
+    # Before the kernel reassembles fragments, which keep their port in the first one alone: a datagram is counted once.
+    _CHAIN: ("prerouting", 0, -500),  # NF_INET_PRE_ROUTING, and NF_IP_PRI_RAW - 200
+    _BEHIND: ("input", 1, 1000),
+    _PASSED: ("forward", 2, 1000),
+}
+"""Where each chain is: the hook's name and number, and the priority."""
 _STREAMS: Final = "ip daddr 224.0.0.0/4 ip daddr != 224.0.0.0/24"
 _TYPE: Final = "ifname . ipv4_addr . ipv4_addr . inet_service"
 _KEY: Final = "iifname . ip saddr . ip daddr . udp dport"
@@ -76,20 +80,17 @@ def table(config: Config) -> str:
             f"\tset {SINCE} {{ type mark; counter; flags timeout; timeout {SINCE_TIMEOUT / 86400:.0f}d; "
             "elements = { 1 }; }",
             *(f"\tcounter {name} {{ packets 0 bytes 0 }}" for name in names),
-            f"\tchain {_CHAIN} {{",
-            f"\t\ttype filter hook prerouting priority {_PRIORITY}; policy accept;",
+            *_begin(_CHAIN),
             *(f"\t\t{rule}" for rule in rules),
             "\t}",
-            f"\tchain {_BEHIND} {{",
-            f"\t\ttype filter hook input priority {_LAST}; policy accept;",
+            *_begin(_BEHIND),
             *(
                 f'\t\tiifname "{tunnel.name}" {_STREAMS} counter name {DELIVERED}{tunnel.name} '
                 f"update @{ACCEPTED} {{ {_KEY} counter }}"
                 for tunnel in config.tunnels
             ),
             "\t}",
-            f"\tchain {_PASSED} {{",
-            f"\t\ttype filter hook forward priority {_LAST}; policy accept;",
+            *_begin(_PASSED),
             *(
                 f'\t\tiifname "{tunnel.name}" {_STREAMS} update @{FORWARDED} {{ {_KEY} . oifname counter }}'
                 for tunnel in config.tunnels
@@ -101,19 +102,26 @@ def table(config: Config) -> str:
     )
 
 
-def transaction(text: str, counters: Iterable[str]) -> str:
-    """The commands that make ``text`` the table and keep what its set and its counters have counted.
+def _begin(chain: str) -> tuple[str, str]:
+    hook, _, priority = _HOOKS[chain]
+    return f"\tchain {chain} {{", f"\t\ttype filter hook {hook} priority {priority}; policy accept;"
 
-    ``counters`` are those that the table has: what ``text`` does not have is removed.
+
+def transaction(text: str, found: Table | None) -> str:
+    """The commands that make ``text`` of the table that was found, and keep what its set and its counters have counted.
+
+    Counters that ``text`` does not have are removed. Chains that are where they must be stay: a packet that comes when
+    a chain is replaced may go through both, and would be counted twice.
     """
-    surplus = [name for name in counters if f"counter {name} {{" not in text]
+    found = found or Table("", {}, {})
+    surplus = [name for name in found.counts if f"counter {name} {{" not in text]
     return "\n".join(
         (
             f"add table ip {NAME}",
             *(
                 f"{verb} chain ip {NAME} {chain}"
-                for chain in (_CHAIN, _BEHIND, _PASSED)
-                for verb in ("add", "flush", "delete")
+                for chain, (_, *hook) in _HOOKS.items()
+                for verb in (("flush",) if found.hooks.get(chain) == tuple(hook) else ("add", "flush", "delete"))
             ),
             *(f"delete counter ip {NAME} {name}" for name in surplus),
             text,

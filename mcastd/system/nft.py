@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from mcastd.errors import HostError
 from mcastd.system import netfilter
-from mcastd.system.nft_listing import Table, counts, table
+from mcastd.system.nft_listing import counts, table
 from mcastd.system.sockets import configuring
 
-__all__ = ["Table", "changes", "counts", "table", "transaction"]
+__all__ = ["changes", "counts", "table", "transaction"]
 
 _NFNLGRP_NFTABLES: Final = 7
 _TIMEOUT: Final = 10.0  # seconds for one run of nft

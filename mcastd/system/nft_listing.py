@@ -6,32 +6,21 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from mcastd.errors import HostError
+from mcastd.net.nfnetlink import Table
 from mcastd.system.netfilter import Message, NetfilterError, ask, attribute, attributes
 
 # linux/netfilter/nf_tables.h
 _SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
 _GETTABLE, _GETCHAIN, _GETRULE, _GETSET, _GETOBJ = 1, 4, 7, 10, 19
 _TABLE, _NAME = 1, 2  # NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, NFTA_OBJ_TABLE, NFTA_OBJ_NAME
-_CHAIN_COUNTERS, _SET_COUNT, _OBJ_DATA = 8, 20, 4
+_CHAIN_NAME, _CHAIN_HOOK, _CHAIN_COUNTERS, _SET_COUNT, _OBJ_DATA = 3, 4, 8, 20, 4
+_HOOK_NUMBER, _HOOK_PRIORITY = 1, 2
 _COUNTER_BYTES, _COUNTER_PACKETS = 1, 2
 _NUMBER: Final = struct.Struct(">Q")
 # The dumps whose messages are the structure of a table, and what of their attributes changes by itself.
 _DUMPS: Final = ((_GETCHAIN, _CHAIN_COUNTERS), (_GETRULE, None), (_GETSET, _SET_COUNT), (_GETOBJ, _OBJ_DATA))
 _ATTEMPTS: Final = 10  # at dumps that no change of the ruleset interrupts
-
-
-class Table(msgspec.Struct, frozen=True):
-    """A table as the kernel has it.
-
-    ``structure`` differs after every change of chains, rules, sets (not of their elements) and counters' names, also
-    where they were replaced by equal ones; ``counts`` are packets and bytes by the counter's name.
-    """
-
-    structure: str
-    counts: dict[str, tuple[int, int]]
 
 
 async def table(name: str) -> Table | None:
@@ -44,7 +33,7 @@ async def table(name: str) -> Table | None:
                 return None
             raise
         structure = hashlib.sha256(b"".join(message.attributes for message in found))
-        counts: dict[str, tuple[int, int]] = {}
+        counts, hooks = dict[str, tuple[int, int]](), dict[str, tuple[int, int]]()
         for kind, varies in _DUMPS:
             dumped = await _dump(kind, name)
             found += dumped
@@ -52,8 +41,10 @@ async def table(name: str) -> Table | None:
                 structure.update(_without(message.attributes, varies))
             if kind == _GETOBJ:
                 counts = _counts(dumped)
+            elif kind == _GETCHAIN:
+                hooks = _hooks(dumped)
         if len({message.generation for message in found}) == 1 and not any(one.interrupted for one in found):
-            return Table(structure.hexdigest(), counts)
+            return Table(structure.hexdigest(), counts, hooks)
     raise HostError("nftables: the ruleset changes too fast to be listed")
 
 
@@ -76,12 +67,27 @@ def _counts(objects: Iterable[Message]) -> dict[str, tuple[int, int]]:
         data = attributes(values[_OBJ_DATA])
         if _COUNTER_PACKETS in data:
             packets, size = (_NUMBER.unpack(data[kind])[0] for kind in (_COUNTER_PACKETS, _COUNTER_BYTES))
-            found[values[_NAME].rstrip(b"\0").decode(errors="replace")] = (packets, size)
+            found[_string(values[_NAME])] = (packets, size)
+    return found
+
+
+def _hooks(chains: Iterable[Message]) -> dict[str, tuple[int, int]]:
+    found = {}
+    for message in chains:
+        values = attributes(message.attributes)
+        if _CHAIN_HOOK in values:
+            hook = attributes(values[_CHAIN_HOOK])
+            number, priority = (int.from_bytes(hook[kind], signed=True) for kind in (_HOOK_NUMBER, _HOOK_PRIORITY))
+            found[_string(values[_CHAIN_NAME])] = (number, priority)
     return found
 
 
 def _without(data: bytes, varies: int | None) -> bytes:
     return b"".join(attribute(kind, value) for kind, value in attributes(data).items() if kind != varies)
+
+
+def _string(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")
 
 
 def _text(kind: int, value: str) -> bytes:

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from mcastd.errors import HostError
+from mcastd.net.nfnetlink import Table
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
-from mcastd.system.nft_listing import Table
 from mcastd.system.wake import Wake
 
 _REPAIR_PERIOD: Final = 1.0  # seconds between two repairs at least: another program may change the table again at once

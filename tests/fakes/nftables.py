@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from mcastd.errors import HostError
-from mcastd.system.nft import Table
+from mcastd.net.nfnetlink import Table
 from tests.fakes.changes import Notifications
 
 _COUNTER = re.compile(r"counter (\S+) { packets (\d+) bytes (\d+) }")
@@ -74,7 +74,7 @@ class FakeNftables:
         return (
             None
             if found is None
-            else Table("\n".join([str(found.handle), *found.counts, *found.rules]), dict(found.counts))
+            else Table("\n".join([str(found.handle), *found.counts, *found.rules]), dict(found.counts), {})
         )
 
     async def counts(self, name: str) -> dict[str, tuple[int, int]]:

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import pytest
 
 from mcastd.errors import HostError
+from mcastd.net.nfnetlink import Table
 from mcastd.system import nft, nft_listing
 from mcastd.system.netfilter import Message
-from mcastd.system.nft import Table
 from tests.namespaces import Namespace
 
 pytestmark = pytest.mark.root
