@@ -1,10 +1,6 @@
-"""The agents in start order, each with its wiring: configured, settled, asked for status and closed in loops over them.
-
-Adding an agent is a line in ``__init__`` and a function in ``mcastd.wiring``.
-"""
+"""The agents as a whole: configured, settled, asked for status and closed in loops over them."""
 
 import asyncio
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,40 +12,28 @@ from typing import Any, Final
 
 from mcastd import group_report, snapshot, wiring
 from mcastd.adapters import REAL, System
+from mcastd.agent_set import AgentSet
 from mcastd.config.digest import digest
 from mcastd.config.model import Config, Group, UpstreamProtocol
 from mcastd.errors import McastdError
-from mcastd.firewall.agent import FirewallAgent
-from mcastd.follow.agent import FollowAgent
-from mcastd.forward.agent import ForwardAgent
 from mcastd.group_status import GroupReport
 from mcastd.health import health, independent, summary
-from mcastd.history import History
-from mcastd.igmp.agent import IgmpAgent
-from mcastd.igmp_host.agent import IgmpHostAgent
-from mcastd.ipsec.agent import IpsecAgent
 from mcastd.ipsec.messages import PeerWithKey
-from mcastd.keepalive.agent import KeepaliveAgent
-from mcastd.meter.agent import MeterAgent
-from mcastd.metrics.agent import MetricsAgent
-from mcastd.pim.agent import PimAgent
 from mcastd.problems import Problem
 from mcastd.snapshot import Judgement, Snapshots
 from mcastd.status import GroupStatus, TunnelStatus
-from mcastd.streams.agent import StreamsAgent
 from mcastd.streams.desired import StreamsSnapshot
 from mcastd.supervision import Part, Supervisor
 from mcastd.system import capabilities
 from mcastd.system.log import Logger
-from mcastd.tunnel.agent import TunnelAgent
-from mcastd.wanted import FILE, Wanted
+from mcastd.wanted import FILE
 from mcastd.wiring import Inputs, Up
 
 _CLOSE_TIMEOUT: Final = 5.0
 _STEP: Final = 100  # groups whose rows are made at once: some milliseconds
 
 
-class Composition:
+class Composition(AgentSet):
     """All agents. ``config`` is the configuration in effect."""
 
     def __init__(
@@ -65,114 +49,17 @@ class Composition:
 
         ``directory`` is where the ledger is, if not where the configuration says.
         """
-        self.ledger = ledger = system.ledger((directory or config.daemon.runtime_dir) / "ledger.json")
-        for warning in ledger.warnings:
-            log.warning("ledger_damaged", problem=warning)
+        super().__init__(config, on_change, log, rng, system, directory)
         self.own_problems: Callable[[], Iterable[Problem]] = tuple  # those of the process
         self._log = log
         self._on_change = on_change
         self._memberships = system.memberships
-        self.history = History(log)
-        # What is desired from upstream, by tunnel, and by receivers behind this host, by downstream interface.
-        self.wanted, self.downstream = (Wanted(lambda: time.monotonic()) for _ in range(2))
         self._groups: tuple[Group, ...] = ()  # those of the file that are desired
         self.config = config
         self.config_digest = digest(config)
         self._peers: tuple[PeerWithKey, ...] = ()  # those of the configuration, with their keys
         # The configuration and the peers before a reload, while it is applied.
         self._before: tuple[Config, tuple[PeerWithKey, ...]] | None = None
-        self.firewall = FirewallAgent(
-            nftables=system.nftables,
-            conntrack=system.conntrack,
-            sysctls=system.sysctls,
-            ledger=ledger,
-            history=self.history,
-            log=log,
-            on_change=on_change,
-        )
-        self.ipsec = IpsecAgent(
-            charon=system.charon(config.daemon.vici_socket),
-            esp_sockets=system.esp_sockets,
-            ledger=ledger,
-            history=self.history,
-            log=log,
-            on_change=on_change,
-            rng=rng,
-        )
-        store = system.store(log)
-        self.tunnels = TunnelAgent(
-            netlink=system.netlink(),
-            sysctls=system.sysctls,
-            devices=system.gre_devices,
-            ledger=ledger,
-            store=store,
-            history=self.history,
-            log=log,
-            on_change=on_change,
-        )
-        self.keepalive = KeepaliveAgent(log=log, on_change=on_change, open_socket=system.open_keepalive)
-        self.pim = PimAgent(log=log, on_change=on_change, rng=rng, wanted=self.wanted, open_transport=system.open_pim)
-        self.igmp = IgmpAgent(
-            links=system.downstream_links(),
-            downstream=self.downstream,
-            log=log,
-            on_change=on_change,
-            open_transport=system.open_igmp,
-        )
-        self.igmp_host = IgmpHostAgent(
-            wanted=self.wanted,
-            sysctls=system.sysctls,
-            store=store,
-            log=log,
-            on_change=on_change,
-            open_socket=system.open_membership_socket,
-            query=system.multicast_addresses.query,
-        )
-        self.follow = FollowAgent(
-            kernel=system.multicast_addresses,
-            wanted=self.wanted,
-            sysctls=system.sysctls,
-            ledger=ledger,
-            log=log,
-            on_change=on_change,
-        )
-        self.streams = StreamsAgent(
-            nftables=system.nftables,
-            counters=system.counters,
-            memberships=system.memberships,
-            ledger=ledger,
-            history=self.history,
-            log=log,
-            on_change=on_change,
-        )
-        self.meter = MeterAgent(
-            bpf=system.bpf, ingress=system.ingress, store=store, ledger=ledger, log=log, on_change=on_change
-        )
-        self.forward = ForwardAgent(
-            open_socket=system.open_mroute,
-            routing=system.multicast,
-            store=store,
-            wanted=self.wanted,
-            downstream=self.downstream,
-            history=self.history,
-            log=log,
-            on_change=on_change,
-        )
-        self.metrics = MetricsAgent(log=log, on_change=on_change)
-        self.parts: tuple[Part[Any], ...] = (
-            Part(self.firewall, wiring.firewall),  # the guard is in place before anything of ours could send
-            Part(self.ipsec, wiring.ipsec),
-            Part(self.tunnels, wiring.tunnels),
-            Part(self.keepalive, wiring.keepalive),
-            Part(self.follow, wiring.follow),
-            Part(self.pim, wiring.pim),
-            Part(self.igmp_host, wiring.igmp_host),
-            Part(self.igmp, wiring.igmp),
-            Part(self.streams, wiring.streams),
-            Part(self.meter, wiring.meter),
-            Part(self.forward, wiring.forward),
-            Part(self.metrics, wiring.metrics),
-        )
 
     def configure(self) -> None:
         """Give every agent what follows from its configuration and from what is up now."""
