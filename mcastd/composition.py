@@ -13,7 +13,6 @@ from typing import Any, Final
 from mcastd import group_report, snapshot, wiring
 from mcastd.adapters import REAL, System
 from mcastd.agent_set import AgentSet
-from mcastd.config.digest import digest
 from mcastd.config.model import Config, Group, UpstreamProtocol
 from mcastd.errors import McastdError
 from mcastd.group_status import GroupReport
@@ -56,7 +55,6 @@ class Composition(AgentSet):
         self._memberships = system.memberships
         self._groups: tuple[Group, ...] = ()  # those of the file that are desired
         self.config = config
-        self.config_digest = digest(config)
         self._peers: tuple[PeerWithKey, ...] = ()  # those of the configuration, with their keys
         # The configuration and the peers before a reload, while it is applied.
         self._before: tuple[Config, tuple[PeerWithKey, ...]] | None = None
@@ -116,7 +114,6 @@ class Composition(AgentSet):
         """
         self._before = (self.config, self._peers)
         self.config, self._peers = config, peers
-        self.config_digest = digest(config)
         for part in self.parts:
             part.is_behind = True
         try:

@@ -103,8 +103,8 @@ class Daemon:
         notes = [f"{note.key}: {note.text}" for note in self._reload.loaded.notes]
         if self._journal is not None and self._journal.problem:
             notes.append(f"log: {self._journal.problem}")
-        digest = self._agents.config_digest
-        process = snapshot.Process(os.getpid(), now - self._started, str(self._path), digest, tuple(notes))
+        uptime, digest = now - self._started, self._reload.digest
+        process = snapshot.Process(os.getpid(), uptime, str(self._path), digest, tuple(notes))
         return snapshot.build(self._agents.snapshots(now, rows), process, self._agents.judgement())
 
     def _own_problems(self) -> Iterator[Problem]:

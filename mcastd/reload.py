@@ -7,6 +7,7 @@ from typing import Final
 
 from mcastd.composition import Composition
 from mcastd.config.credentials import read_certificates, read_psk
+from mcastd.config.digest import digest
 from mcastd.config.load import Loaded, load
 from mcastd.config.model import Config
 from mcastd.errors import ConfigError, ConfigProblem, McastdError
@@ -20,11 +21,11 @@ _FIXED: Final = ("runtime_dir", "vici_socket", "datapath")
 
 
 class Reload:
-    """``loaded`` is the file that is in effect."""
+    """``loaded`` is the file that is in effect, and ``digest`` what it says, in short."""
 
     def __init__(self, path: Path, loaded: Loaded, agents: Composition, log: Logger) -> None:
         self._path = path
-        self.loaded = loaded
+        self.loaded, self.digest = loaded, digest(loaded.config)
         self._agents = agents
         self._log = log
         self._one_at_a_time = asyncio.Lock()
@@ -39,11 +40,11 @@ class Reload:
             began = time.monotonic()
             notify(reloading())
             try:
-                loaded = await asyncio.to_thread(lambda: load(self._path, host=own_networks.read()))
+                loaded, name = await asyncio.to_thread(self._load)
                 peers = with_keys(loaded.config)
                 self._refuse_fixed(loaded.config)
                 log_notes(self._log, loaded.notes)
-                self.loaded = loaded
+                self.loaded, self.digest = loaded, name
                 async with asyncio.timeout(_SETTLE_TIMEOUT):
                     await self._agents.apply(loaded.config, peers)
             except TimeoutError:
@@ -59,6 +60,11 @@ class Reload:
             for note in notes:
                 self._log.warning("configuration_note", note=note)
             return "\n".join([f"reloaded {self._path} in {took} ms", *(f"note: {note}" for note in notes)])
+
+    def _load(self) -> tuple[Loaded, str]:
+        """The file and its digest; with thousands of groups this takes a while, so it is done in a thread."""
+        loaded = load(self._path, host=own_networks.read())
+        return loaded, digest(loaded.config)
 
     async def on_hangup(self) -> None:
         """Reload for SIGHUP, which cannot report: the log says why it failed."""

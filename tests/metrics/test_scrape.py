@@ -28,7 +28,7 @@ async def page(process: Process, folder: Path, kept: Kept) -> Page:
 
     async def status() -> Status:
         now = time.monotonic()
-        info = ProcessInfo(1, 2.0, "mcastd.toml", agents.config_digest, ())
+        info = ProcessInfo(1, 2.0, "mcastd.toml", "abc", ())
         return build(agents.snapshots(now, await agents.rows(now)), info, agents.judgement())
 
     async def reload() -> str:
