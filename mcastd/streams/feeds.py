@@ -42,9 +42,13 @@ class Feeds:
         self._since: dict[str, float] = {name: known.get(name, now) for name in self._feeds}
         self._singles = _singles(config)
         self.names = FeedNames(config.feeds)  # of groups
-        self._ranges = [
-            (groups, feed) for feed in config.feeds for groups, _ in feed.places if groups.prefixlen != _SINGLE
-        ]
+        # By how many bits of an address are not of a range: by the other bits and the port, or None, its first feed.
+        self._ranges = dict[int, dict[tuple[int, int | None], Feed]]()
+        for feed in config.feeds:
+            for groups, port in feed.places:
+                bits = groups.max_prefixlen - groups.prefixlen
+                self._ranges.setdefault(bits, {}).setdefault((int(groups.network_address) >> bits, port), feed)
+        self._sizes = sorted(self._ranges)
         self._last = dict[tuple[str, IPv4Address], float]()  # the last packet of each group, at the last look
         self._next = dict(self._last)  # likewise, of the look that goes on
         self._silent: dict[str, Problem] = {name: one for name, one in silent.items() if name in self._feeds}
@@ -55,13 +59,14 @@ class Feeds:
         return any(feed.max_silence is not None for feed in self._feeds.values())
 
     def of(self, key: Key) -> Feed | None:
-        """The feed of a stream: the one that names its group, else the first with a range that it is in."""
-        for port, feed in self._singles.get(key.group, ()):
-            if port in (None, key.port):
-                return feed
-        for groups, feed in self._ranges:
-            if feed.port in (None, key.port) and key.group in groups:
-                return feed
+        """The feed of a stream: that of the smallest range which its group is in, for its port or else for every port.
+
+        The kernel finds sequence numbers by the same rule (``mcastd.meter.program``).
+        """
+        for port in (key.port, None):
+            for bits in self._sizes:
+                if (feed := self._ranges[bits].get((int(key.group) >> bits, port))) is not None:
+                    return feed
         return None
 
     def add(self, feed: Feed, group: IPv4Address, seen: float) -> None:

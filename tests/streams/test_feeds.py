@@ -53,6 +53,18 @@ def test_a_stream_is_of_the_feed_that_names_its_group_and_port() -> None:
     assert labels == ["A", "B", "range", "any", "range", None]
 
 
+def test_of_ranges_the_smallest_holds_and_those_for_the_port_go_before_those_for_all_ports() -> None:
+    config = Config(feeds=(
+        feed("16", "239.1.0.0/16"), feed("24", "239.1.1.0/24"), feed("again", "239.1.1.0/24"),
+        feed("16 port", "239.1.0.0/16", port=5000), feed("one", "239.1.1.1"),
+    ))  # fmt: skip
+    feeds = Feeds(config, None, 0.0)
+    places = [(ONE, 5000), (ONE, 9), (TWO, 9), (TWO, 5000), (IPv4Address("239.1.9.9"), 9)]
+    assert [one and one.label for one in (feeds.of(key(*place)) for place in places)] == [
+        "16 port", "one", "24", "16 port", "16",
+    ]  # fmt: skip
+
+
 def test_the_sides_of_a_pair_are_of_the_feed_for_their_ports() -> None:
     pair = GroupPort(ONE, 7), GroupPort(TWO, 8)
     feeds = Feeds(Config(feeds=(Feed(label="pair", pair=pair, max_silence=5.0),)), None, 1000.0)
