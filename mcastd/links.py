@@ -22,6 +22,18 @@ class Xfrm(msgspec.Struct, frozen=True):
     if_id: int
 
 
+class Vxlan(msgspec.Struct, frozen=True):
+    """The parameters of a link of kind ``vxlan`` without a remote endpoint of its own, and which learns.
+
+    What it has learned from an endpoint that is silent it forgets after ``ageing`` seconds.
+    """
+
+    vni: int
+    local: IPv4Address
+    port: int = 4789
+    ageing: int = 300
+
+
 class Link(msgspec.Struct, frozen=True):
     """A network interface. ``kind`` is the kernel's (``gre``, ``tun``, ``veth``, ...), ``mtu`` is in bytes.
 
@@ -34,7 +46,7 @@ class Link(msgspec.Struct, frozen=True):
     mtu: int
     up: bool
     multicast: bool
-    parameters: Gre | Xfrm | None = None
+    parameters: Gre | Xfrm | Vxlan | None = None
     alias: str = ""
     master: int | None = None
 

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final, Self
 
 from mcastd.errors import HostError, LinkUnsupported
-from mcastd.links import Address, Gre, Link, NextHop, Route, Rule, Xfrm
+from mcastd.links import Address, Gre, Link, NextHop, Route, Rule, Vxlan, Xfrm
 from mcastd.net.gre import Flag, GreOptions
 from mcastd.system import rtnetlink
 from mcastd.system.iproute import AsyncIPRoute, NetlinkError
@@ -123,10 +123,12 @@ class Netlink:
         found = await self._ask("rules", self._ipr.rule("dump", family=_AF_INET))
         return tuple(_rule(message) for message in found if message["action"] == _ACTION_LOOKUP)
 
-    async def add_link(self, name: str, parameters: Gre | Xfrm) -> None:
+    async def add_link(self, name: str, parameters: Gre | Xfrm | Vxlan) -> None:
         """Make a link, which is down. Raises LinkUnsupported if the kernel has no links of this kind."""
         if isinstance(parameters, Gre):
             attributes, module = _gre_attributes(parameters), "GRE (no module ip_gre)"
+        elif isinstance(parameters, Vxlan):
+            attributes, module = _vxlan_attributes(parameters), "VXLAN (no module vxlan)"
         else:
             attributes = {"kind": "xfrm", "xfrm_if_id": parameters.if_id}
             module = "XFRM interfaces (no module xfrm_interface)"
@@ -251,15 +253,17 @@ def _link(message: Any) -> Link:
         mtu=message.get("mtu"),
         up=bool(flags & IFF_UP),
         multicast=bool(flags & IFF_MULTICAST),
-        parameters=_parameters(kind, info.get("data")) if kind in ("gre", "xfrm") else None,
+        parameters=_parameters(kind, info.get("data")) if kind in ("gre", "xfrm", "vxlan") else None,
         alias=message.get("ifalias") or "",
         master=message.get("master"),
     )
 
 
-def _parameters(kind: str, data: Any) -> Gre | Xfrm:
+def _parameters(kind: str, data: Any) -> Gre | Xfrm | Vxlan | None:
     if kind == "xfrm":
         return Xfrm(data.get("xfrm_if_id"))
+    if kind == "vxlan":
+        return _vxlan(data)
     flags = data.get("gre_iflags") or 0
     options = GreOptions(
         key=data.get("gre_ikey") if flags & Flag.KEY else None,
@@ -268,6 +272,25 @@ def _parameters(kind: str, data: Any) -> Gre | Xfrm:
         ttl=data.get("gre_ttl"),
     )
     return Gre(IPv4Address(data.get("gre_local")), IPv4Address(data.get("gre_remote")), options)
+
+
+def _vxlan_attributes(vxlan: Vxlan) -> dict[str, Any]:
+    return {
+        "kind": "vxlan",
+        "vxlan_id": vxlan.vni,
+        "vxlan_local": str(vxlan.local),
+        "vxlan_port": vxlan.port,
+        "vxlan_learning": True,
+        "vxlan_ageing": vxlan.ageing,
+    }
+
+
+def _vxlan(data: Any) -> Vxlan | None:
+    """None for a device that is of another kind than those of ours: without a local endpoint, or not learning."""
+    local = data.get("vxlan_local")
+    if local is None or data.get("vxlan_group") or not data.get("vxlan_learning"):
+        return None
+    return Vxlan(data.get("vxlan_id"), IPv4Address(local), data.get("vxlan_port"), data.get("vxlan_ageing"))
 
 
 def _rule(message: Any) -> Rule:

@@ -8,10 +8,11 @@ and read in slices between which other work has a turn.
 import asyncio
 import contextlib
 import errno
+import itertools
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresses
 from typing import Final, TypeVar
 
@@ -39,6 +40,8 @@ ALL: Final = (1, 5, 7, 8, 24)  # RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_
 LINKS: Final = (1, 5)
 SYSCTLS: Final = (24,)
 _SLICE: Final = 32768  # bytes that the kernel makes of a dump at a time
+_PART: Final = 64  # requests that are sent at once; their answers have to fit into the socket's buffer
+_TIMEOUT: Final = 5.0  # seconds for an answer, which is lost when the kernel has no memory for it
 _COMPARED: Final = 200  # networks: a longer filter is refused (net.core.optmem_max)
 _LOST: Final = (errno.ENOBUFS, errno.ENOMEM)
 
@@ -152,6 +155,31 @@ async def dump(
             await asyncio.sleep(0)  # the next slice is ready at once
 
 
+async def change(what: str, requests: Iterable[bytes], *ignored: int) -> set[int]:
+    """Send requests that the kernel acknowledges; returns which of the errors in ``ignored`` it answered.
+
+    They are sent in parts, between which other work has a turn. Raises HostError, with the first other error that was
+    answered, after all of them were sent.
+    """
+    errors: dict[int, None] = {}  # in order
+    loop = asyncio.get_running_loop()
+    rest = iter(requests)
+    with _host_errors(what), contextlib.closing(_open()) as sock:
+        while part := list(itertools.islice(rest, _PART)):
+            sock.send(b"".join(part))
+            answered = 0
+            while answered < len(part):
+                async with asyncio.timeout(_TIMEOUT):
+                    data = memoryview(await loop.sock_recv(sock, _SLICE))
+                for _, message in _messages(data):
+                    answered += 1
+                    errors.setdefault(-struct.unpack_from("=i", message)[0])
+            await asyncio.sleep(0)
+        if refused := [code for code in errors if code and code not in ignored]:
+            raise OSError(refused[0], os.strerror(refused[0]))
+    return set(errors) - {0}
+
+
 def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
     """The messages of a slice: the type, and what is behind the header."""
     while len(data) >= _HEADER.size:
@@ -185,5 +213,5 @@ def _open() -> socket.socket:
 def _host_errors(what: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise HostError(f"{what}: {error.strerror}") from error
+    except OSError as error:  # a TimeoutError has no number
+        raise HostError(f"{what}: {error.strerror or 'the kernel does not answer'}") from error

@@ -148,8 +148,8 @@ class Host:
         return True
 
     def _parameters(self, link: Link) -> Parameters | None:
-        """None for a TUN interface that no pump of this process serves."""
-        if link.parameters is not None:
+        """None for a TUN interface that no pump of this process serves, and for what is no tunnel."""
+        if isinstance(link.parameters, Gre | Xfrm):
             return link.parameters
         pump = self.pumps.get(link.name)
         return TunGre(pump.gre) if pump is not None else None
