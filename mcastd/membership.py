@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from mcastd.config.model import MAX_JOINS
+from mcastd.config.downstream import MAX_JOINS
 from mcastd.errors import McastdError
 
 NONE: Final[frozenset[IPv4Address]] = frozenset()

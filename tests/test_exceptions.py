@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import Forward
+from mcastd.config.downstream import Forward
 from mcastd.net.igmp import Record, RecordType, V3Report
 from mcastd.system import capabilities
 from tests.composed import ARTICLE, Host, running

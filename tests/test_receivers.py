@@ -9,7 +9,8 @@ from ipaddress import IPv4Address, IPv4Interface
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import Config, Forward, Group
+from mcastd.config.downstream import Forward
+from mcastd.config.model import Config, Group
 from mcastd.group_status import GroupReport
 from mcastd.net.igmp import Record, RecordType, V3Report
 from mcastd.pim.packet import JoinPrune, MessageType, decode_join_prune, unseal

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from mcastd.config.model import Config, Forward, Group
+from mcastd.config.downstream import Forward
+from mcastd.config.model import Config, Group
 from mcastd.net.igmp import Record, RecordType, V3Report
 from mcastd.system import capabilities
 from tests.composed import ARTICLE, Host, Process

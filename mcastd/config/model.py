@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from mcastd.config import value_types as values
+from mcastd.config.downstream import MAX_JOINS, Forward
 from mcastd.config.feed_formats import SEQUENCE, Sequence
 from mcastd.config.group_ranges import GROUP
 from mcastd.config.hours import Hours
@@ -29,8 +30,6 @@ RouteWord = Literal["groups", "rp", "sources"]
 UpstreamProtocol = Literal["pim", "igmp", "none"]
 
 SSM_RANGE: Final = IPv4Network("232.0.0.0/8")
-MAX_JOINS: Final = 20_000
-"""On one interface: those of the file, and together with them those of commands, applications and hosts."""
 MAX_REPLAY_WINDOW: Final = 4096
 """In packets."""
 MAX_LIFETIME: Final = 30 * 86400.0
@@ -347,38 +346,6 @@ class Feed(Struct, frozen=True, kw_only=True, rename={"label": "name"}):
         paired = tuple((IPv4Network(one.group), one.port) for one in self.sides)
         groups = {group for group, _ in paired}
         return (*((one, self.port) for one in self.groups if one not in groups), *paired)
-
-
-class Forward(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
-    """``[forward.NAME]``: multicast routing from tunnels to machines behind an interface, which ask by IGMP."""
-
-    name: str
-    from_: Annotated[
-        tuple[str, ...], values.array(values.text("name of a tunnel"), least=1), Implied("the only tunnel")
-    ]
-    """tunnels whose groups are forwarded; required if there are several"""
-    groups: Ranges = ()
-    """groups that are forwarded; empty: all that the tunnels can join"""
-    static: Annotated[tuple[IPv4Address, ...], values.array(values.GROUP_ADDRESS)] = ()
-    """groups that are forwarded whether a machine asks for them or not"""
-    igmp_version: Literal[3, 2, 1] = 3
-    """IGMP version of the querier, which serves hosts of the older ones too"""
-    query_interval: Annotated[float, Meta(ge=1.0, le=31744.0)] = 125.0
-    """time between general queries"""
-    robustness: Annotated[int, Meta(ge=1, le=7)] = 2
-    """how many packets in a row may be lost, and one more"""
-    query_response_interval: Annotated[float, Meta(ge=0.1, le=3174.0)] = 10.0
-    """time in which hosts answer a general query"""
-    last_member_query_interval: Annotated[float, Meta(ge=0.1, le=25.5)] = 1.0
-    """time in which others answer when a host has left a group"""
-    fast_leave: bool = False
-    """stop at once when the last known host of a group leaves, without asking others"""
-    ttl_threshold: Annotated[int, Meta(ge=1, le=254)] = 1
-    """TTL that a packet has to exceed to be forwarded"""
-    max_groups: Annotated[int, Meta(ge=1, le=MAX_JOINS)] = 4000
-    """how many groups the machines may ask for"""
-    max_groups_per_host: Annotated[int, Meta(ge=1, le=MAX_JOINS)] = 1000
-    """how many groups each of them may ask for"""
 
 
 class Config(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from mcastd.config.model import Forward
+from mcastd.config.downstream import Forward
 from mcastd.config.value_types import LINK_LOCAL_GROUPS, LOCAL_GROUPS
 from mcastd.membership import NOTHING, DesiredGroup
 from mcastd.net.prefix_table import in_ranges

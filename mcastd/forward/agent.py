@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, suppress
 from ipaddress import IPv4Address
 from typing import Final
 
-from mcastd.config.model import Forward
+from mcastd.config.downstream import Forward
 from mcastd.errors import DecodeError, HostError
 from mcastd.forward.desired import ForwardDesired, Forwarded, ForwardedGroup
 from mcastd.forward.groups import Groups

@@ -6,7 +6,8 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from mcastd.config.model import SSM_RANGE, Forward
+from mcastd.config.downstream import Forward
+from mcastd.config.model import SSM_RANGE
 from mcastd.membership import DesiredGroup
 from mcastd.net.mroute import NOTHING, Counts
 from mcastd.wanted import NEEDS_NO_RP, Rps

@@ -10,7 +10,8 @@ from ipaddress import IPv4Address, IPv4Network
 from math import inf
 from typing import Final
 
-from mcastd.config.model import SSM_RANGE, Forward
+from mcastd.config.downstream import Forward
+from mcastd.config.model import SSM_RANGE
 from mcastd.errors import McastdError
 from mcastd.forward import inherited, plan
 from mcastd.forward.admission import Admission

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 from typing import Final
 
-from mcastd.config.model import Forward
+from mcastd.config.downstream import Forward
 from mcastd.membership import DesiredGroup
 from mcastd.net.mroute import ANY, Entry
 

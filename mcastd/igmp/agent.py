@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import Final
 
-from mcastd.config.model import Forward
+from mcastd.config.downstream import Forward
 from mcastd.errors import DecodeError, HostError
 from mcastd.igmp import effects
 from mcastd.igmp.flood import parts

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from mcastd.config.model import Forward
+from mcastd.config.downstream import Forward
 
 QUIET: Final = 30.0
 """Seconds to wait for what is joined to arrive, as it may not be sent now."""

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from mcastd.config.downstream import MAX_JOINS, Forward
 from mcastd.config.hours import parse as parse_hours
 from mcastd.config.load import LARGEST, load
-from mcastd.config.model import MAX_JOINS, Child, Config, Feed, Forward, Group, Pim
+from mcastd.config.model import Child, Config, Feed, Group, Pim
 from mcastd.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "mcastd.toml"

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from mcastd.config.checks.host import Host, OwnNetwork
+from mcastd.config.downstream import Forward
 from mcastd.config.load import loads
 from mcastd.config.model import (
     Child,
     Daemon,
     Feed,
     Firewall,
-    Forward,
     Group,
     Keepalive,
     Metrics,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 
-from mcastd.config.model import Forward
+from mcastd.config.downstream import Forward
 from mcastd.forward.agent import ForwardAgent
 from mcastd.forward.desired import ForwardDesired, ForwardTunnel
 from mcastd.history import History

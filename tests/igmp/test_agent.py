@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import Forward
+from mcastd.config.downstream import Forward
 from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp.settings import IgmpDesired
 from mcastd.membership import DesiredGroup

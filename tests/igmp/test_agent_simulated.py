@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd import membership
-from mcastd.config.model import Forward
+from mcastd.config.downstream import Forward
 from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp.flood import SAMPLED
 from mcastd.igmp.pim_routers import HOLDTIME

@@ -6,7 +6,8 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import MAX_JOINS, Group, RpRange
+from mcastd.config.downstream import MAX_JOINS
+from mcastd.config.model import Group, RpRange
 from mcastd.errors import McastdError
 from mcastd.pim.effects import Effect, Joined, NeighborDown, NeighborUp, Pruned
 from mcastd.pim.messages import (

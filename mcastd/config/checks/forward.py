@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from mcastd.config.checks.groups import can_have_joins, may_have_rp
 from mcastd.config.checks.names import interface_name
+from mcastd.config.downstream import Forward
 from mcastd.config.line_numbers import KeyPath
-from mcastd.config.model import Config, Forward, Tunnel
+from mcastd.config.model import Config, Tunnel
 from mcastd.config.report import Report, Table, dotted, shown
 from mcastd.config.value_types import LINK_LOCAL_GROUPS
 

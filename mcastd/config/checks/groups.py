@@ -3,8 +3,9 @@
 from collections import Counter
 from ipaddress import IPv4Address, IPv4Network
 
+from mcastd.config.downstream import MAX_JOINS
 from mcastd.config.line_numbers import KeyPath
-from mcastd.config.model import MAX_JOINS, SSM_RANGE, Config, Group, Pim
+from mcastd.config.model import SSM_RANGE, Config, Group, Pim
 from mcastd.config.report import Report, Table, shown
 
 

@@ -4,7 +4,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from msgspec.structs import replace
 
-from mcastd.config.model import Child, Config, Daemon, Firewall, Forward, Peer, Pim, RpRange, Tunnel
+from mcastd.config.downstream import Forward
+from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Pim, RpRange, Tunnel
 from mcastd.net.gre import PROTOCOL_IPV4, GreHeader
 from mcastd.problems import ProblemCode
 from mcastd.status import (

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.model import Forward
+from mcastd.config.downstream import Forward
 from mcastd.links import NextHop
 from mcastd.status import KeepaliveStatus, NeighborStatus, PimStatus, Status
 from mcastd.tools.doctor.facts import Esp, Facts, Interface, Multicast, Probe, Wire

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mcastd.config.model import Forward
+from mcastd.config.downstream import Forward
 from mcastd.status import GroupStatus
 from mcastd.tools.doctor.facts import Downstream, Facts, TunnelView
 from mcastd.tools.doctor.finding import Cause, about, either, here
