@@ -6,9 +6,12 @@
   mcastd lab exec dc vtysh -c 'show ip pim neighbor'
   mcastd lab exec dc swanctl --list-sas
   mcastd lab down
+  mcastd lab up --data-centres 2   two of them, dc and dc2, with tunnels gre1 and gre2, send the same groups:
+  mcastd lab exec dc2 swanctl --terminate --ike dc2
 
-It uses the network namespaces mcastd-cloud, mcastd-internet, mcastd-dc, mcastd-source and mcastd-client, and
-/run/mcastd-lab, where the daemon's configuration is mcastd.toml. Nothing else on the machine is changed. It needs root.
+It uses the network namespaces mcastd-cloud, mcastd-internet, mcastd-dc, mcastd-source and mcastd-client, with two data
+centres mcastd-dc2 and mcastd-source2 too, and /run/mcastd-lab, where the daemon's configuration is mcastd.toml.
+Nothing else on the machine is changed. It needs root.
 """
 
 import argparse
@@ -16,7 +19,7 @@ import os
 from ipaddress import IPv4Address
 
 from mcastd.errors import LabError
-from mcastd.lab import topology
+from mcastd.lab import sites, topology
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "--keepalive", type=float, metavar="SECONDS", default=1.0, help="period of the data centre's keepalives"
         )
+        sub.add_argument(
+            "--data-centres", type=int, choices=(1, 2), default=1, help="how many send the groups (default: 1)"
+        )
     verbs.add_parser("down", help="remove everything, also what a crash left")
     exec_parser = verbs.add_parser("exec", help="run a command in one of the namespaces")
-    exec_parser.add_argument("node", choices=topology.NODES, metavar="|".join(topology.NODES))
+    nodes = (*topology.NODES, sites.DC2, sites.SOURCE2)
+    exec_parser.add_argument("node", choices=nodes, metavar="|".join(nodes))
     exec_parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="CMD ...")
 
 
@@ -76,9 +83,16 @@ def run(arguments: argparse.Namespace) -> int:
         scene.attach()
         if not arguments.argv:
             raise LabError("no command to run; for example: mcastd lab exec cloud ip -d addr")
+        if scene.namespace(arguments.node) not in scene.state.record.namespaces:
+            raise LabError(f"{arguments.node}: not in this lab, which is up without --data-centres 2")
         line = scene.argv(arguments.node, arguments.argv)
         os.execvpe(line[0], line, scene.environment())
-    options = Options(groups=tuple(arguments.groups), keepalive_period=arguments.keepalive, follow=True)
+    options = Options(
+        groups=tuple(arguments.groups),
+        keepalive_period=arguments.keepalive,
+        follow=True,
+        data_centres=arguments.data_centres,
+    )
     if arguments.verb == "up":
         return show.up(Scene(options), daemon=not arguments.no_daemon)
     return show.run(Scene(options), seconds=arguments.seconds, as_json=arguments.json)

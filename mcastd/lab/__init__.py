@@ -7,6 +7,7 @@
     charon, mcastd        222.45.67.1 is 10.1.1.246    charon, FRR, keepalives
     a receiver                                         100.15.30.253 (RP) ------- 100.15.30.10 (1,000 packets a second)
     192.168.50.1 -- mcastd-client, 192.168.50.2: a machine behind the VM
+                                198.51.100.1 -- mcastd-dc2, 198.51.100.20: with two data centres, and mcastd-source2
 
 A *scene* is all of it; a *node* is one of its namespaces. The software is real: strongSwan on both sides, FRR as the
 data centre's PIM router, nftables as the NAT. ``scene`` builds and removes it, ``state`` records on disk what was

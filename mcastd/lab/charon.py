@@ -5,7 +5,7 @@ from functools import partial
 from mcastd.lab import topology
 from mcastd.lab.commands import listening, require_userspace_esp, wait_for, works
 from mcastd.lab.nodes import Nodes
-from mcastd.lab.topology import CLOUD, DC, INTERNET
+from mcastd.lab.topology import CLOUD, INTERNET
 
 # ESP in user space passes through charon's UDP socket, whose receive buffer holds a tenth of a second of the feed and
 # cannot be configured: on a busy machine charon must be scheduled before it is full. A nice value is not enough: it
@@ -14,16 +14,20 @@ _REAL_TIME = ("chrt", "--rr", "1")
 
 
 def start_charons(nodes: Nodes) -> bool:
-    """Start charon in the cloud and in the data centre, without connections; returns whether ESP is in user space."""
+    """Start charon in the cloud and in each data centre, without connections; returns whether ESP is in user space."""
     userspace = not _kernel_has_esp(nodes)
     if userspace:
         require_userspace_esp()
-    for node in (CLOUD, DC):
+    for node in _nodes(nodes):
         log, drop_in = nodes.log(f"charon-{node}"), nodes.options.drop_in
         text = topology.strongswan_conf(nodes.vici(node), log, userspace_esp=userspace, drop_in=drop_in)
         nodes.strongswan_conf(node).write_text(text)
         start_charon(nodes, node)
     return userspace
+
+
+def _nodes(nodes: Nodes) -> list[str]:
+    return [CLOUD, *(site.node for site in nodes.sites)]
 
 
 def start_charon(nodes: Nodes, node: str) -> None:
@@ -34,8 +38,8 @@ def start_charon(nodes: Nodes, node: str) -> None:
 
 
 def wait_for_charons(nodes: Nodes) -> None:
-    """Return when both accept connections to their VICI sockets."""
-    for node in (CLOUD, DC):
+    """Return when all accept connections to their VICI sockets."""
+    for node in _nodes(nodes):
         wait_for(f"charon in {node}", partial(listening, nodes.vici(node)))
 
 

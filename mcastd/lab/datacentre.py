@@ -14,11 +14,12 @@ from mcastd.config.load import load
 from mcastd.config.model import Config, Tunnel
 from mcastd.config.other_side import carrier, endpoint_seen
 from mcastd.lab import topology
-from mcastd.lab.charon import list_sas
+from mcastd.lab.charon import list_sas, start_charon
 from mcastd.lab.commands import command, listening, python, wait_for, works
 from mcastd.lab.frr import start_frr
 from mcastd.lab.nodes import Nodes
-from mcastd.lab.topology import DC, DcIpsec
+from mcastd.lab.sites import FIRST, Site, of_site
+from mcastd.lab.topology import DcIpsec
 from mcastd.tools.peerconfig import PSK, linux
 
 
@@ -37,26 +38,28 @@ class CiscoStats(msgspec.Struct, frozen=True):
 
 
 class DataCentre:
-    """The data centre of a scene, whose charon has been started."""
+    """A data centre of a scene, whose charon has been started."""
 
-    def __init__(self, nodes: Nodes, ipsec: DcIpsec) -> None:
+    def __init__(self, nodes: Nodes, ipsec: DcIpsec, site: Site = FIRST) -> None:
+        self.site = site
         self._nodes = nodes
         self._ipsec = ipsec
-        self._folder = nodes.folder / DC
+        self._folder = nodes.folder / site.node
         self._keepalives = self._folder / "cisco.json"  # the report of ``mcastd.lab.cisco``
         self._agreed = Config()  # the cloud's configuration with this side's changes
+        self._mtu: int | None = None  # of the tunnel; None: the largest that fits
 
     def start(self, mtu: int | None) -> None:
         """Start GRE (``mtu`` None: the largest that fits), FRR, keepalives and charon's connection, and wait for all.
 
         The cloud's configuration must have been written.
         """
-        self._agreed = self._agreement(mtu)
-        zebra = start_frr(self._nodes, DC, "zebra", "")
+        self._agreed, self._mtu = self._agreement(mtu), mtu
+        zebra = start_frr(self._nodes, self.site.node, "zebra", "", self._name("zebra"))
         self._start_tunnel()
         wait_for("FRR's zebra", lambda: listening(zebra))
         self.start_pimd()
-        wait_for("the data centre's charon", lambda: listening(self._nodes.vici(DC)))
+        wait_for("the data centre's charon", lambda: listening(self._nodes.vici(self.site.node)))
         self.load()
         wait_for("FRR's PIM interfaces", self._pim_is_up, poll=0.05)
         if self._with_gre:
@@ -64,11 +67,30 @@ class DataCentre:
         self.no_shutdown()
 
     def _agreement(self, mtu: int | None) -> Config:
-        return topology.data_centre(load(self._nodes.config, check_files=False).config, self._ipsec, mtu)
+        cloud = load(self._nodes.config, check_files=False).config
+        return topology.data_centre(of_site(cloud, self.site), self._ipsec, mtu)
+
+    def _name(self, process: str) -> str:
+        return f"{process}{self.site.suffix}"
+
+    def crash(self) -> None:
+        """End everything at once, so that nothing says goodbye; its source goes on sending."""
+        node, tunnel = self.site.node, self.site.tunnel
+        for name in (f"charon-{node}", *map(self._name, ("pimd", "zebra", "cisco", "gre"))):
+            self._nodes.end(name, signal.SIGKILL)
+        # What the kernel has of it, where GRE and ESP are the kernel's.
+        for line in (["xfrm", "state", "flush"], ["xfrm", "policy", "flush"], ["link", "del", tunnel]):
+            works(["ip", "-n", self._nodes.namespace(node), *line])
+        self._keepalives.unlink(missing_ok=True)
+
+    def restart(self) -> None:
+        """Start everything again after a crash."""
+        start_charon(self._nodes, self.site.node)
+        self.start(self._mtu)
 
     def start_pimd(self) -> None:
         """Start FRR's pimd, also again after it was killed."""
-        start_frr(self._nodes, DC, "pimd", self._frr_conf())
+        start_frr(self._nodes, self.site.node, "pimd", self._frr_conf(), self._name("pimd"))
 
     def _frr_conf(self) -> str:
         """Where the VM speaks no PIM, its configuration does not have the RP."""
@@ -76,7 +98,7 @@ class DataCentre:
         return text if "ip pim rp " in text else f"ip pim rp {topology.RP} {topology.RP_GROUPS}\n{text}"
 
     def _start_tunnel(self) -> None:
-        ip = ["ip", "-n", self._nodes.namespace(DC)]
+        ip = ["ip", "-n", self._nodes.namespace(self.site.node)]
         tunnel = self._agreed.tunnels[0]
         below = linux.xfrm_link(self._agreed, tunnel, "eth0")
         command([*ip, "-batch", "-"], text="\n".join(below))
@@ -87,7 +109,7 @@ class DataCentre:
             settings = [line for line in settings if linux.WITHOUT_IPV6 not in line]
         command([*ip, "-batch", "-"], text="\n".join(settings))
         # With GRE or ESP in user space, a process that is scheduled late must not lose packets.
-        for link in (topology.TUNNEL, "ipsec0"):
+        for link in (tunnel.name, "ipsec0"):
             works([*ip, "link", "set", link, "txqueuelen", "5000"])
 
     @property
@@ -97,16 +119,16 @@ class DataCentre:
     def _start_gre(self, ip: list[str], tunnel: Tunnel) -> None:
         ends = [tunnel.name, tunnel.remote, endpoint_seen(carrier(self._agreed, tunnel), tunnel.local)]
         report = ["--period", self._nodes.options.keepalive_period, "--report", self._keepalives]
-        self._nodes.start(DC, "cisco", python("mcastd.lab.cisco", *ends, *report))
+        self._nodes.start(self.site.node, self._name("cisco"), python("mcastd.lab.cisco", *ends, *report))
         if not works([*ip, *linux.gre_link(self._agreed, tunnel).split()]):
-            self._nodes.start(DC, "gre", python("mcastd.lab.dcgre", *ends))
+            self._nodes.start(self.site.node, self._name("gre"), python("mcastd.lab.dcgre", *ends))
             wait_for("the data centre's GRE interface", lambda: works([*ip, "link", "show", tunnel.name]))
 
     def _pim_is_up(self) -> bool:
         if not (self._folder / "frr" / "pimd.vty").exists():
             return False
         rps = self.frr_json("show ip pim rp-info").get(topology.RP, [{}])
-        names = ["lan0"] if self._nodes.options.upstream == "none" else [topology.TUNNEL, "lan0"]
+        names = ["lan0"] if self._nodes.options.upstream == "none" else [self.site.tunnel, "lan0"]
         return bool(rps[0].get("iAmRP")) and all(map(self._sends_hellos, names))
 
     def _sends_hellos(self, interface: str) -> bool:
@@ -115,7 +137,7 @@ class DataCentre:
         return bool(found.get("state") == "up" and found.get("helloTimer", "--:--:--") != "--:--:--")
 
     def _command(self, argv: list[str], *, text: str | None = None) -> str:
-        return self._nodes.command(DC, argv, text=text)
+        return self._nodes.command(self.site.node, argv, text=text)
 
     def load(self, **changes: Any) -> None:
         """Load connection and PSK into charon, with fields of DcIpsec changed; replaces what was loaded."""
@@ -137,7 +159,7 @@ class DataCentre:
 
     def security_associations(self) -> str:
         """The output of ``swanctl --list-sas``; empty if there is no SA."""
-        return list_sas(self._nodes, DC)
+        return list_sas(self._nodes, self.site.node)
 
     def frr(self, question: str) -> str:
         """FRR's output for a command of vtysh."""
@@ -149,18 +171,18 @@ class DataCentre:
 
     def neighbors(self) -> list[str]:
         """The addresses of FRR's PIM neighbours on the tunnel."""
-        return list(self.frr_json("show ip pim neighbor").get(topology.TUNNEL, {}))
+        return list(self.frr_json("show ip pim neighbor").get(self.site.tunnel, {}))
 
     def reported(self) -> set[str]:
         """FRR's IGMP state on the tunnel: ``GROUP`` for any source, ``GROUP@SOURCE`` for one."""
-        found = self.frr_json("show ip igmp sources").get(topology.TUNNEL, {})
+        found = self.frr_json("show ip igmp sources").get(self.site.tunnel, {})
         entries = [(group, entry["sources"]) for group, entry in found.items() if "sources" in entry]
         names = {(group, source["source"]) for group, sources in entries for source in sources}
         return {group if source == "*" else f"{group}@{source}" for group, source in names}
 
     def joined(self) -> set[str]:
         """FRR's Join state on the tunnel: ``GROUP`` for (*,G), ``GROUP@SOURCE`` for (S,G)."""
-        entries = self.frr_json("show ip pim join").get(topology.TUNNEL, {})
+        entries = self.frr_json("show ip pim join").get(self.site.tunnel, {})
         channels = [(group, channel) for group, found in entries.items() if "." in group for channel in found.values()]
         joined = [(group, channel["source"]) for group, channel in channels if channel["channelJoinName"] == "JOIN"]
         return {group if source == "*" else f"{group}@{source}" for group, source in joined}
@@ -171,8 +193,8 @@ class DataCentre:
 
     def no_shutdown(self) -> None:
         """``shutdown`` and ``no shutdown`` on the tunnel: line protocol up, no reply missed."""
-        self._nodes.kill("cisco", signal.SIGUSR1)
+        self._nodes.kill(self._name("cisco"), signal.SIGUSR1)
 
     def toggle_replies(self) -> None:
         """Stop or start replying to the VM's keepalives."""
-        self._nodes.kill("cisco", signal.SIGUSR2)
+        self._nodes.kill(self._name("cisco"), signal.SIGUSR2)

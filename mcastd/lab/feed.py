@@ -1,6 +1,7 @@
 """The streams of a scene: the processes that send them, and the applications on the VM that receive them."""
 
 import itertools
+import time
 from pathlib import Path
 
 import msgspec
@@ -9,8 +10,9 @@ from mcastd.lab import topology
 from mcastd.lab.commands import listening, python, wait_for
 from mcastd.lab.nodes import Nodes
 from mcastd.lab.receiver import ask
+from mcastd.lab.sites import FIRST, Site
 from mcastd.lab.state import Process
-from mcastd.lab.topology import CLOUD, SOURCE
+from mcastd.lab.topology import CLOUD
 
 
 class StreamStats(msgspec.Struct, frozen=True):
@@ -34,27 +36,37 @@ class Feed:
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
+        self._began = time.monotonic_ns()  # when number 0 of streams with common numbers was due
         self._receivers: dict[Path, Process] = {}  # by the control socket of each
 
-    def send(self, *groups: str, source: str = topology.SOURCE_ADDRESS) -> Process:
-        """Send a stream to each of the groups, from ``source``."""
+    def send(self, *groups: str, source: str = topology.SOURCE_ADDRESS, site: Site = FIRST) -> Process:
+        """Send a stream to each of the groups, from ``source``, in a data centre."""
         if source != topology.SOURCE_ADDRESS:
-            self._nodes.command(SOURCE, ["ip", "address", "replace", f"{source}/24", "dev", "eth0"])
+            self._nodes.command(site.source, ["ip", "address", "replace", f"{source}/24", "dev", "eth0"])
         plain = [group.partition("@")[0] for group in groups]
         options = ["--source", source, "--port", topology.PORT, "--rate", self._nodes.options.rate]
-        return self._nodes.start(SOURCE, "source", python("mcastd.lab.source", *plain, *options))
+        # Where there are two, the same datagram has the same number.
+        options += ["--began", self._began] if len(self._nodes.sites) > 1 else []
+        return self._nodes.start(site.source, f"source{site.suffix}", python("mcastd.lab.source", *plain, *options))
 
     def receive(
-        self, *groups: str, anywhere: bool = False, node: str = CLOUD, interface: str = topology.TUNNEL
+        self,
+        *groups: str,
+        anywhere: bool = False,
+        node: str = CLOUD,
+        interface: str = topology.TUNNEL,
+        from_all: bool = False,
     ) -> Process:
         """Start an application in a node, the VM, that joins each of the groups on an interface once that exists.
 
-        ``anywhere``: it names no interface, so that the node's routing table decides.
+        ``anywhere``: it names no interface, so that the node's routing table decides. ``from_all``: it has the kernel's
+        default, so that it also gets what another membership on the node brings by another interface.
         """
         paths = (self._nodes.folder / node / f"receiver{number}.sock" for number in itertools.count())
         path = next(path for path in paths if not path.exists())
         options = ["--port", topology.PORT, "--socket", path]
         options += [] if anywhere else ["--interface", interface]
+        options += ["--from-all"] if from_all else []
         process = self._nodes.start(node, "receiver", python("mcastd.lab.receiver", *groups, *options))
         self._receivers[path] = process
         wait_for("the receiver", lambda: listening(path))

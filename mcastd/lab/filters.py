@@ -7,7 +7,8 @@ from functools import cached_property
 from mcastd.lab import topology
 from mcastd.lab.commands import works
 from mcastd.lab.nodes import Nodes
-from mcastd.lab.topology import DC, INTERNET
+from mcastd.lab.sites import Site
+from mcastd.lab.topology import INTERNET
 
 _NFT = ["nft", "-f", "-"]
 _IPTABLES = ["iptables-legacy-restore", "--noflush"]
@@ -15,7 +16,7 @@ _LEAKED = re.compile(r"^\[(\d+):\d+\] .*leaked_gre", re.MULTILINE)
 
 
 class Filters:
-    """The NAT gateway of the internet node, and the data centre's filter that acts as a crypto map."""
+    """The NAT gateway of the internet node, and the data centres' filter that acts as a crypto map."""
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
@@ -27,12 +28,13 @@ class Filters:
 
     def start(self) -> None:
         """Load both."""
-        if self.nftables:
-            self._nodes.command(INTERNET, _NFT, text=topology.GATEWAY)
-            self._nodes.command(DC, _NFT, text=topology.CRYPTO_MAP)
-        else:
-            self._nodes.command(INTERNET, _IPTABLES, text=topology.GATEWAY_IPTABLES)
-            self._nodes.command(DC, _IPTABLES, text=topology.CRYPTO_MAP_IPTABLES)
+        gateway, crypto_map = topology.GATEWAY, topology.CRYPTO_MAP
+        if not self.nftables:
+            gateway, crypto_map = topology.GATEWAY_IPTABLES, topology.CRYPTO_MAP_IPTABLES
+        argv = _NFT if self.nftables else _IPTABLES
+        self._nodes.command(INTERNET, argv, text=gateway)
+        for site in self._nodes.sites:
+            self._nodes.command(site.node, argv, text=crypto_map)
 
     def block(self, *ports: int) -> None:
         """Drop UDP to these ports in the internet node; without ports, drop nothing."""
@@ -42,6 +44,11 @@ class Filters:
         else:
             rules = "".join(f"-A blocked -p udp --dport {port} -j DROP\n" for port in ports)
             self._nodes.command(INTERNET, _IPTABLES, text=f"*filter\n:blocked -\n{rules}COMMIT\n")
+
+    def cut(self, site: Site, *, off: bool = True) -> None:
+        """Cut a data centre off, or connect it again: the internet node drops what comes from it, and goes to it."""
+        for selector in (("iif", site.link), ("to", site.public)):
+            self._nodes.command(INTERNET, ["ip", "rule", "add" if off else "del", *selector, "blackhole"])
 
     def leaked(self) -> int:
         """How many unencrypted GRE packets have passed the internet node."""

@@ -11,6 +11,7 @@ from mcastd.config.model import UpstreamProtocol
 from mcastd.errors import LabError
 from mcastd.lab import topology
 from mcastd.lab.commands import command, python, signals_held
+from mcastd.lab.sites import DC2, SITES, SOURCE2, Site
 from mcastd.lab.state import Process, SceneState, end
 
 
@@ -22,6 +23,7 @@ class Options:
     how the VM joins. With nodes in ``lan`` (of ``topology.LAN_NODES``) there is a segment behind the VM, a bridge with
     or without IGMP snooping.
     ``follow`` is that what the applications join is joined for them, as without a word in the configuration.
+    There may be two ``data_centres``, in tunnel mode with PIM.
     """
 
     prefix: str = "mcastd"
@@ -34,6 +36,7 @@ class Options:
     lan: tuple[str, ...] = ()
     snooping: bool = True
     follow: bool = False
+    data_centres: int = 1
 
 
 class Nodes:
@@ -50,7 +53,13 @@ class Nodes:
     def nodes(self) -> tuple[str, ...]:
         """The nodes of this scene."""
         lan = self.options.lan
-        return (*topology.NODES, *((topology.LAN, *lan) if lan else ()))
+        second = (DC2, SOURCE2) if len(self.sites) > 1 else ()
+        return (*topology.NODES, *second, *((topology.LAN, *lan) if lan else ()))
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The data centres of this scene."""
+        return SITES[: self.options.data_centres]
 
     def namespace(self, node: str) -> str:
         """The name of a node's network namespace."""

@@ -84,8 +84,9 @@ class Receiver:
     With ``interface`` None the route to each group decides; it must exist.
     """
 
-    def __init__(self, interface: str | None, port: int) -> None:
+    def __init__(self, interface: str | None, port: int, *, from_all: bool = False) -> None:
         self._interface, self._port = interface, port
+        self._from_all = from_all  # IP_MULTICAST_ALL, which is the kernel's default
         self._selector = selectors.DefaultSelector()
         self._groups: list[tuple[socket.socket, Counters]] = []
         self._index = 0  # of the interface; 0 while it does not exist
@@ -98,7 +99,7 @@ class Receiver:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-        sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
+        sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, int(self._from_all))
         sock.bind((group, self._port))
         counters = Counters(group, source)
         self._groups.append((sock, counters))
@@ -176,10 +177,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m mcastd.lab.receiver", description=__doc__)
     parser.add_argument("groups", nargs="+", help="GROUP or GROUP@SOURCE")
     parser.add_argument("--interface", help="where to join; without it the kernel's route to the group decides")
+    parser.add_argument("--from-all", action="store_true", help="also what other memberships bring by other interfaces")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--socket", type=Path, required=True)
     args = parser.parse_args()
-    receiver = Receiver(args.interface, args.port)
+    receiver = Receiver(args.interface, args.port, from_all=args.from_all)
     for group in args.groups:
         address, _, source = group.partition("@")
         receiver.add(address, source or None)

@@ -13,7 +13,7 @@ import msgspec
 
 from mcastd import control
 from mcastd.errors import ControlError, LabError
-from mcastd.lab import topology
+from mcastd.lab import sites, topology
 from mcastd.lab.charon import list_sas, start_charons, wait_for_charons
 from mcastd.lab.commands import command, require_programs, signals_held, wait_for
 from mcastd.lab.datacentre import DataCentre
@@ -21,6 +21,7 @@ from mcastd.lab.feed import Feed
 from mcastd.lab.filters import Filters
 from mcastd.lab.lan import Lan
 from mcastd.lab.nodes import Nodes, Options
+from mcastd.lab.sites import Site
 from mcastd.lab.state import Process, end
 from mcastd.lab.topology import CLOUD, DcIpsec
 from mcastd.status import Status
@@ -35,8 +36,10 @@ class Scene(Nodes):
 
     def __init__(self, options: Options | None = None) -> None:
         super().__init__(options or Options())
-        self.psk = secrets.token_urlsafe(24)  # the pre-shared key of both sides
-        self.dc = DataCentre(self, DcIpsec(self.psk))  # the other side
+        self._psks = {site: secrets.token_urlsafe(24) for site in self.sites}  # of both sides
+        self.psk = self._psks[sites.FIRST]
+        self.data_centres = tuple(DataCentre(self, DcIpsec(psk), site) for site, psk in self._psks.items())
+        self.dc = self.data_centres[0]  # the other side, or the first of two
         self.feed = Feed(self)  # the streams
         self.lan = Lan(self)  # the segment behind the VM, on demand
         self._filters = Filters(self)
@@ -91,28 +94,34 @@ class Scene(Nodes):
         self._connect_nodes()
         self._write_config()
         userspace_esp = start_charons(self)
-        self.feed.send(*self.options.groups)
-        self.dc.start(topology.CISCO_MTU_USERSPACE if userspace_esp else None)
+        for site in self.sites:
+            self.feed.send(*self.options.groups, site=site)
+        for dc in self.data_centres:
+            dc.start(topology.CISCO_MTU_USERSPACE if userspace_esp else None)
         wait_for_charons(self)
-        self.feed.receive(*self.options.groups)
-        if list_sas(self, CLOUD) or self.dc.security_associations() or self.dc.neighbors():
+        # From two data centres the feed comes by either tunnel, whatever the application has joined.
+        self.feed.receive(*self.options.groups, from_all=len(self.sites) > 1)
+        if list_sas(self, CLOUD) or any(dc.security_associations() or dc.neighbors() for dc in self.data_centres):
             raise LabError("an SA or a PIM neighbour exists before mcastd was started")
 
     def _connect_nodes(self) -> None:
         without_ipv6 = topology.WITHOUT_IPV6 if topology.IPV6.exists() else {}
         for node in self.nodes:
-            sysctls = without_ipv6 | topology.SYSCTLS[node]
+            sysctls = without_ipv6 | sites.SYSCTLS[node]
             script = "\n".join(f"echo {value} > /proc/sys/net/{name}" for name, value in sysctls.items())
             self.command(node, ["sh", "-ec", script])
         names = {node: self.namespace(node) for node in self.nodes}
-        for node, lines in topology.links(self.options.lan, snooping=self.options.snooping).items():
+        found = sites.links(self.options.data_centres, self.options.lan, snooping=self.options.snooping)
+        for node, lines in found.items():
             command(["ip", "-n", names[node], "-batch", "-"], text=lines.format(**names))
         self._filters.start()
 
     def _write_config(self) -> None:
         psk, runtime = self.folder / CLOUD / "psk", self.folder / CLOUD / "run"
-        psk.touch(0o600)
-        psk.write_text(self.psk + "\n")
+        for site, key in self._psks.items():
+            file = psk.with_name(f"psk{site.suffix}")
+            file.touch(0o600)
+            file.write_text(f"{key}\n")
         runtime.mkdir()
         vici, groups = self.vici(CLOUD), self.options.groups
         strongswan = self.strongswan_conf(CLOUD)
@@ -127,6 +136,8 @@ class Scene(Nodes):
         )
         if self.options.upstream != "pim":
             text = topology.without_pim(text, self.options.upstream)
+        if len(self.sites) > 1:
+            text += sites.second_toml(psk.with_name("psk2"), groups, follow=self.options.follow)
         self.config.write_text(text if self._filters.nftables else topology.without_firewall(text))
 
     def keep(self) -> None:
@@ -161,8 +172,9 @@ class Scene(Nodes):
         environment: dict[str, str] | None = None,
         descriptors: Sequence[int] = (),
     ) -> None:
-        """Start mcastd with ``argv``, as ``start`` does; the data centre's line protocol is up before."""
-        self.dc.no_shutdown()
+        """Start mcastd with ``argv``, as ``start`` does; the data centres' line protocol is up before."""
+        for dc in self.data_centres:
+            dc.no_shutdown()
         self.exec_time = time.monotonic()
         self._daemon = self.start(CLOUD, _DAEMON, argv, environment, descriptors)
 
@@ -203,6 +215,10 @@ class Scene(Nodes):
     def block(self, *ports: int) -> None:
         """Drop UDP to these ports in the internet node; without ports, drop nothing."""
         self._filters.block(*ports)
+
+    def cut(self, site: Site, *, off: bool = True) -> None:
+        """Cut a data centre off from the internet, which nothing announces, or connect it again."""
+        self._filters.cut(site, off=off)
 
     def leaked(self) -> int:
         """How many unencrypted GRE packets have passed the internet node."""

@@ -13,6 +13,7 @@ from typing import IO, Any
 from mcastd.errors import ControlError
 from mcastd.lab import topology
 from mcastd.lab.commands import STOPPING
+from mcastd.lab.datacentre import DataCentre
 from mcastd.lab.feed import StreamStats
 from mcastd.lab.scene import Scene
 from mcastd.status import Status
@@ -139,10 +140,15 @@ def _watch(scene: Scene, screen: Screen, seconds: float | None) -> None:
             f"{stream.lost} lost, longest gap {stream.longest_gap * 1000:.0f} ms"
             for name, stream in received.items()
         ]
-        line = scene.dc.keepalives()
-        rtt = f" ({line.rtt * 1000:.1f} ms)" if line.rtt is not None else ""
-        screen.change(f"{'; '.join(parts)}; keepalives {line.answered}/{line.sent}{rtt}, line {line.line_protocol}")
+        parts += [_line(dc) for dc in scene.data_centres]
+        screen.change("; ".join(parts))
         before, then = received, now
+
+
+def _line(dc: DataCentre) -> str:
+    line, name = dc.keepalives(), f"{dc.site.node} " if dc.site.suffix else ""
+    rtt = f" ({line.rtt * 1000:.1f} ms)" if line.rtt is not None else ""
+    return f"{name}keepalives {line.answered}/{line.sent}{rtt}, line {line.line_protocol}"
 
 
 def summary(scene: Scene) -> dict[str, Any]:
@@ -153,7 +159,7 @@ def summary(scene: Scene) -> dict[str, Any]:
         datapath = next((tunnel.datapath for tunnel in scene.status().tunnels), None)
     except ControlError:
         datapath = None
-    keepalives = scene.dc.keepalives()
+    keepalives = [dc.keepalives() for dc in scene.data_centres]
     return {
         "schema": 1,
         "first_packet_s": round(min(firsts) - scene.exec_time, 4) if firsts else None,
@@ -162,8 +168,8 @@ def summary(scene: Scene) -> dict[str, Any]:
         "duplicates": sum(stream.duplicates for stream in streams.values()),
         "longest_gap_s": round(max((stream.longest_gap for stream in streams.values()), default=0.0), 4),
         "datapath": datapath,
-        "keepalives_sent": keepalives.sent,
-        "keepalives_answered": keepalives.answered,
+        "keepalives_sent": sum(line.sent for line in keepalives),
+        "keepalives_answered": sum(line.answered for line in keepalives),
         "gre_in_the_clear": scene.leaked(),
     }
 
@@ -176,7 +182,8 @@ def _explain(scene: Scene, screen: Screen) -> None:
         screen.say(f"status: {error}")
     screen.say(f"the end of mcastd's log:\n{scene.tail('mcastd', 25)}{scene.ended_parts()}")
     questions = ["show ip pim interface detail", "show ip pim neighbor", "show ip pim join"]
-    screen.say("the data centre's FRR:\n" + "\n".join(scene.dc.frr(question).strip() for question in questions))
+    for dc in scene.data_centres:
+        screen.say(f"FRR in {dc.site.node}:\n" + "\n".join(dc.frr(question).strip() for question in questions))
 
 
 def _problems(status: Status) -> Iterator[str]:
@@ -210,8 +217,9 @@ def _built(scene: Scene, screen: Screen) -> None:
     began = time.monotonic()
     scene.up()
     screen.say(
-        f"The scene is up ({time.monotonic() - began:.1f} s): two charons without an SA, FRR without a neighbour; "
-        f"{topology.SOURCE_ADDRESS} sends {scene.options.rate:.0f} packets/s to {', '.join(scene.options.groups)}."
+        f"The scene is up ({time.monotonic() - began:.1f} s): charons without an SA, FRR without a neighbour; "
+        f"{topology.SOURCE_ADDRESS} sends {scene.options.rate:.0f} packets/s to {', '.join(scene.options.groups)}"
+        f"{' in both data centres' * (len(scene.sites) - 1)}."
     )
 
 

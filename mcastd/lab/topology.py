@@ -14,6 +14,7 @@ VM, VM_PUBLIC, DC_PUBLIC = "10.1.1.246", "222.45.67.1", "177.54.214.20"
 VM_SUBNET, CLIENT_ADDRESS = "192.168.50.1", "192.168.50.2"
 VM_GATEWAY, DC_GATEWAY = "10.1.1.1", "177.54.214.1"
 GRE_CLOUD, GRE_DC = "10.44.6.1", "10.44.7.1"
+GRE_CLOUD_2 = "10.44.6.2"  # of the tunnel to a second data centre
 TUNNEL = "gre1"
 TUNNEL_CLOUD, TUNNEL_DC = "10.44.4.6/30", "10.44.4.5/30"
 TCP_CLOUD, TCP_CLOUD_HOST, TCP_DC = "10.45.8.16/28", "10.45.8.17", "100.15.30.0/24"
@@ -176,26 +177,26 @@ table ip gateway {{
     set blocked {{ type inet_service; }}
     chain prerouting {{
         type nat hook prerouting priority dstnat;
-        iifname "dc0" ip daddr {VM_PUBLIC} dnat to {VM}
+        iifname != "cloud0" ip daddr {VM_PUBLIC} dnat to {VM}
     }}
     chain postrouting {{
         type nat hook postrouting priority srcnat;
-        oifname "dc0" ip saddr {VM} snat to {VM_PUBLIC}
+        oifname != "cloud0" ip saddr {VM} snat to {VM_PUBLIC}
     }}
     chain forward {{
         type filter hook forward priority filter; policy drop;
         ip protocol 47 counter name leaked_gre
         udp dport @blocked drop
         iifname "cloud0" ip saddr {VM} accept
-        iifname "dc0" ip daddr {VM} ct status snat,dnat accept
+        iifname != "cloud0" ip daddr {VM} ct status snat,dnat accept
     }}
 }}
 """
 
 GATEWAY_IPTABLES = f"""
 *nat
--A PREROUTING -i dc0 -d {VM_PUBLIC} -j DNAT --to-destination {VM}
--A POSTROUTING -o dc0 -s {VM} -j SNAT --to-source {VM_PUBLIC}
+-A PREROUTING ! -i cloud0 -d {VM_PUBLIC} -j DNAT --to-destination {VM}
+-A POSTROUTING ! -o cloud0 -s {VM} -j SNAT --to-source {VM_PUBLIC}
 COMMIT
 *filter
 :FORWARD DROP
@@ -203,7 +204,7 @@ COMMIT
 -A FORWARD -p 47 -m comment --comment leaked_gre
 -A FORWARD -j blocked
 -A FORWARD -i cloud0 -s {VM} -j ACCEPT
--A FORWARD -i dc0 -d {VM} -m conntrack --ctstate SNAT,DNAT -j ACCEPT
+-A FORWARD ! -i cloud0 -d {VM} -m conntrack --ctstate SNAT,DNAT -j ACCEPT
 COMMIT
 """
 
@@ -212,13 +213,13 @@ CRYPTO_MAP = f"""
 table ip crypto_map {{
     chain output {{
         type filter hook output priority filter;
-        oifname "eth0" ip protocol 47 ip daddr {{ {GRE_CLOUD}, {VM_PUBLIC} }} rt ipsec missing drop
+        oifname "eth0" ip protocol 47 ip daddr {{ {GRE_CLOUD}, {GRE_CLOUD_2}, {VM_PUBLIC} }} rt ipsec missing drop
     }}
 }}
 """
 CRYPTO_MAP_IPTABLES = f"""
 *filter
--A OUTPUT -o eth0 -d {GRE_CLOUD},{VM_PUBLIC} -p 47 -m policy --dir out --pol none -j DROP
+-A OUTPUT -o eth0 -d {GRE_CLOUD},{GRE_CLOUD_2},{VM_PUBLIC} -p 47 -m policy --dir out --pol none -j DROP
 COMMIT
 """
 
@@ -324,11 +325,11 @@ def without_pim(text: str, upstream: str) -> str:
     return text[:start].rstrip() + f"\n{routes}" + (text[end:] if end >= 0 else "")
 
 
-def group_toml(group: str) -> str:
+def group_toml(group: str, tunnel: str = TUNNEL) -> str:
     """One ``[[groups]]`` entry for ``GROUP`` or ``GROUP@SOURCE``."""
     address, _, source = group.partition("@")
     sources = f'sources = ["{source}"]\n' if source else ""
-    return f'\n[[groups]]\ngroup = "{address}"\ntunnel = "{TUNNEL}"\n{sources}'
+    return f'\n[[groups]]\ngroup = "{address}"\ntunnel = "{tunnel}"\n{sources}'
 
 
 def second_toml(*, vici: Path, strongswan: Path, runtime: Path) -> str:

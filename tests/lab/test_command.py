@@ -7,6 +7,7 @@ import pytest
 
 from mcastd.cli import main
 from mcastd.lab.nodes import Nodes, Options
+from mcastd.lab.scene import Scene
 
 
 @pytest.mark.parametrize("group", ["10.0.0.1", "239.1.1", "239.1.1.1@source", "@100.15.30.10"])
@@ -27,6 +28,23 @@ def test_without_root_it_says_so(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert main(["lab", *words]) == 1
     assert f"needs root: sudo mcastd lab {words[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["0", "3", "two"])
+def test_there_are_one_or_two_data_centres(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["lab", "up", "--data-centres", number])
+    assert ended.value.code == 2
+    assert "--data-centres" in capsys.readouterr().err
+
+
+def test_a_node_that_the_lab_does_not_have_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(Scene, "attach", lambda _scene: None)
+    assert main(["lab", "exec", "dc2", "true"]) == 1
+    assert "dc2: not in this lab" in capsys.readouterr().err
 
 
 def test_missing_libraries_are_said_with_the_extra_that_has_them(

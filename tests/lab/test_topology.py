@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from mcastd.config.load import load
 from mcastd.config.model import Config
 from mcastd.config.other_side import far_mtu
 from mcastd.firewall import rules
-from mcastd.lab import topology
+from mcastd.lab import sites, topology
 from mcastd.lab.topology import DcIpsec
 from mcastd.tools.peerconfig import linux
 
@@ -62,6 +63,7 @@ def test_a_psk_is_in_no_representation() -> None:
 
 def test_without_a_segment_behind_the_vm_the_scene_is_as_it_was() -> None:
     assert topology.links() is topology.LINKS
+    assert sites.links(1) is topology.LINKS
     assert set(topology.SYSCTLS) == {*topology.NODES, *topology.LAN_NODES}
 
 
@@ -73,3 +75,21 @@ def test_on_a_segment_behind_the_vm_every_node_has_a_port_of_the_bridge() -> Non
     assert "link add eth1" not in lines[topology.CLOUD]
     assert f"address add {topology.VM_SUBNET}/16 dev eth1" in lines[topology.CLOUD]
     assert next(iter(lines)) == topology.LAN  # its ports are the other nodes' interfaces
+
+
+def test_a_second_data_centre_has_addresses_and_a_part_of_the_configuration_of_its_own(tmp_path: Path) -> None:
+    lines = sites.links(2)
+    assert set(lines) == {*topology.NODES, sites.DC2, sites.SOURCE2} <= set(sites.SYSCTLS)
+    assert not set(re.findall(r"[0-9.]+/32|default via .*", lines[sites.DC2])) & set(re.findall(r"\S+", lines["dc"]))
+    assert lines[sites.SOURCE2] == lines[topology.SOURCE]
+    first = configuration(tmp_path)
+    file = tmp_path / "mcastd.toml"
+    more = sites.second_toml(tmp_path / "psk", ("239.1.1.1",), follow=False)
+    file.write_text(file.read_text() + more)
+    both = load(file).config
+    assert [(group.tunnel, str(group.group)) for group in both.groups][-1] == ("gre2", "239.1.1.1")
+    assert sites.of_site(both, sites.FIRST).peers == first.peers
+    assert sites.of_site(both, sites.FIRST).tunnels == first.tunnels
+    theirs = linux.swanctl_conf(sites.of_site(both, sites.SECOND))
+    assert "local_addrs = 198.51.100.20" in theirs
+    assert "177.54.214.20" not in theirs
