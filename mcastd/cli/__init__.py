@@ -1,6 +1,6 @@
 """The command line: each command in a file that loads only what the command needs.
 
-Exit codes: 0 success; 1 failure, or something is down; 2 wrong usage or configuration; 3 the daemon does not answer.
+The exit codes are the same for all of them: ``EXIT_CODES``.
 """
 
 import argparse
@@ -37,7 +37,14 @@ COMMANDS = {
     "lab": "a data centre and a cloud VM in network namespaces on this machine",
 }
 _MODULES = {"peer-config": "peer_config", "import": "import_"}  # where a command's name cannot be a module's
-_FAILED, _WRONG, _SILENT = 1, 2, 3
+_FAILED, _WRONG, _SILENT, _INTERRUPTED = 1, 2, 3, 130
+EXIT_CODES = {
+    0: "done, and all is well",
+    _FAILED: "it failed, or not all is well: health is degraded or down, something is broken, packets are missing",
+    _WRONG: "wrong usage, or a configuration that is refused",
+    _SILENT: "the daemon does not answer",
+    _INTERRUPTED: "interrupted by Ctrl-C",
+}
 
 
 class Command(Protocol):
@@ -87,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
 
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from mcastd.tools.netcheck.report import Finding, Level, PathMtu, PortCheck
 
-_SCHEMA = 1
 _STYLES: "Final[dict[Level, Style]]" = {"ok": "good", "note": "plain", "unknown": "warn", "broken": "bad"}
 
 
@@ -63,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             candidates.setdefault(cloud.public, "EC2 metadata")
         found = report.findings(report.Observed(peer, ports, mtu, candidates, machine.result()))
     if arguments.json:
-        print(msgspec.json.encode({"schema": _SCHEMA, "peer": str(peer), "findings": found}).decode())
+        print(msgspec.json.encode(report.NetcheckReport(str(peer), tuple(found))).decode())
     else:
         terminal.show((_table(found),))
     answered = any(check.answer is not None for check in ports)

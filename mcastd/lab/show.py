@@ -1,6 +1,5 @@
 """The output of ``mcastd lab run`` and ``lab up``: each step of the start with its time, live rates, a summary."""
 
-import json
 import signal
 import sys
 import time
@@ -9,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import IO, Any
+
+import msgspec
 
 from mcastd.errors import ControlError
 from mcastd.lab import topology
@@ -151,8 +152,23 @@ def _line(dc: DataCentre) -> str:
     return f"{name}keepalives {line.answered}/{line.sent}{rtt}, line {line.line_protocol}"
 
 
-def summary(scene: Scene) -> dict[str, Any]:
-    """The result of a run, with stable keys. Times are in seconds."""
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a run, which is the JSON of ``mcastd lab run --json``. Times are in seconds."""
+
+    schema: int = 1
+    first_packet_s: float | None
+    received: int
+    lost: int
+    duplicates: int
+    longest_gap_s: float
+    datapath: str | None
+    keepalives_sent: int
+    keepalives_answered: int
+    gre_in_the_clear: int
+
+
+def summary(scene: Scene) -> Summary:
+    """The result of a run."""
     streams = scene.feed.received()
     firsts = [stream.first for stream in streams.values() if stream.first is not None]
     try:
@@ -160,18 +176,17 @@ def summary(scene: Scene) -> dict[str, Any]:
     except ControlError:
         datapath = None
     keepalives = [dc.keepalives() for dc in scene.data_centres]
-    return {
-        "schema": 1,
-        "first_packet_s": round(min(firsts) - scene.exec_time, 4) if firsts else None,
-        "received": sum(stream.received for stream in streams.values()),
-        "lost": sum(stream.lost for stream in streams.values()),
-        "duplicates": sum(stream.duplicates for stream in streams.values()),
-        "longest_gap_s": round(max((stream.longest_gap for stream in streams.values()), default=0.0), 4),
-        "datapath": datapath,
-        "keepalives_sent": sum(line.sent for line in keepalives),
-        "keepalives_answered": sum(line.answered for line in keepalives),
-        "gre_in_the_clear": scene.leaked(),
-    }
+    return Summary(
+        first_packet_s=round(min(firsts) - scene.exec_time, 4) if firsts else None,
+        received=sum(stream.received for stream in streams.values()),
+        lost=sum(stream.lost for stream in streams.values()),
+        duplicates=sum(stream.duplicates for stream in streams.values()),
+        longest_gap_s=round(max((stream.longest_gap for stream in streams.values()), default=0.0), 4),
+        datapath=datapath,
+        keepalives_sent=sum(line.sent for line in keepalives),
+        keepalives_answered=sum(line.answered for line in keepalives),
+        gre_in_the_clear=scene.leaked(),
+    )
 
 
 def _explain(scene: Scene, screen: Screen) -> None:
@@ -243,7 +258,6 @@ def up(scene: Scene, *, daemon: bool) -> int:
 def run(scene: Scene, *, seconds: float | None, as_json: bool) -> int:
     """Build the scene, show the feed until ``seconds`` after its arrival or Ctrl-C, remove all; the exit code."""
     screen = Screen(sys.stderr if as_json else sys.stdout)
-    result: dict[str, Any] = {}
     with _stoppable():
         _built(scene, screen)
         try:
@@ -257,7 +271,7 @@ def run(scene: Scene, *, seconds: float | None, as_json: bool) -> int:
             screen.close()
             try:
                 result = summary(scene)
-                if not result["received"]:
+                if not result.received:
                     _explain(scene, screen)
                 elif status := scene.stop_daemon():
                     screen.say(f"mcastd ended with status {status}; the end of its log:\n{scene.tail('mcastd', 25)}")
@@ -265,14 +279,14 @@ def run(scene: Scene, *, seconds: float | None, as_json: bool) -> int:
                 scene.down()
     _say_summary(result, screen)
     if as_json:
-        print(json.dumps(result), flush=True)
-    return 0 if result["received"] else 1
+        print(msgspec.json.encode(result).decode(), flush=True)
+    return 0 if result.received else 1
 
 
-def _say_summary(result: dict[str, Any], screen: Screen) -> None:
-    first = result["first_packet_s"]
+def _say_summary(result: Summary, screen: Screen) -> None:
+    first = result.first_packet_s
     arrival = f"First packet {first:.3f} s after the exec of mcastd" if first is not None else "Nothing arrived"
     screen.say(
-        f"{arrival}; {result['received']} received, {result['lost']} lost, "
-        f"longest gap {result['longest_gap_s'] * 1000:.0f} ms; GRE by {result['datapath'] or 'nothing'}."
+        f"{arrival}; {result.received} received, {result.lost} lost, "
+        f"longest gap {result.longest_gap_s * 1000:.0f} ms; GRE by {result.datapath or 'nothing'}."
     )

@@ -16,6 +16,27 @@ IKE, NAT_T = 500, 4500
 Level = Literal["ok", "note", "unknown", "broken"]
 """``unknown`` is what could not be found out; ``broken`` is what keeps a tunnel from working."""
 
+Code = Literal[
+    "ec2",
+    "firewall",
+    "kernel",
+    "kernel_lacks",
+    "mtu",
+    "mtu_unknown",
+    "nat_confirmed",
+    "nat_none",
+    "nat_there",
+    "nat_unconfirmed",
+    "nat_unknown",
+    "port_answers",
+    "port_blocked",
+    "port_error",
+    "port_foreign",
+    "port_refused",
+    "port_silent",
+    "userspace",
+]
+
 
 class PortCheck(Struct, frozen=True):
     """What came of an IKE_SA_INIT to a port: a response and after how many seconds, or an error of the network."""
@@ -62,8 +83,16 @@ class Finding(Struct, frozen=True):
     """One line of the report; ``code`` is stable."""
 
     level: Level
-    code: str
+    code: Code
     text: str
+
+
+class NetcheckReport(Struct, frozen=True):
+    """What ``mcastd netcheck --json`` prints; ``schema`` rises when a key is removed or changes its meaning."""
+
+    peer: str
+    findings: tuple[Finding, ...]
+    schema: int = 1
 
 
 class Observed(Struct, frozen=True):
