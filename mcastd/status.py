@@ -263,13 +263,14 @@ class QuerierStatus(Struct, frozen=True, kw_only=True):
     """IGMP on one downstream interface.
 
     ``state`` is ``querier``, ``non-querier`` where another router is, ``waiting`` where we do not query before our
-    streams arrive, unless there is no other, or ``down`` without the interface. ``querier`` is the address of the
-    elected querier, ``is_ours`` that it is this host; ``version`` is that of our queries. ``others`` are all other
-    routers that were heard. ``groups`` and ``hosts`` are those that are known there, ``pim_router`` is the address of
-    a PIM router that was heard. ``dropped`` are messages, and joins beyond a limit, by reason.
+    streams arrive, unless there is no other, ``listener`` where we are not to query, or ``down`` without the interface.
+    ``querier`` is the address of the elected querier, or of the one that a listener hears, ``is_ours`` that it is this
+    host; ``version`` is that of our queries. ``others`` are all other routers that were heard. ``groups`` and ``hosts``
+    are those that are known there, ``pim_router`` is the address of a PIM router that was heard. ``dropped`` are
+    messages, and joins beyond a limit, by reason.
     """
 
-    state: Literal["querier", "non-querier", "waiting", "down"] = "down"
+    state: Literal["querier", "non-querier", "waiting", "listener", "down"] = "down"
     address: str | None = None
     querier: str | None = None
     is_ours: bool = False

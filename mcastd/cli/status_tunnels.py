@@ -148,7 +148,8 @@ def _forward(forward: ForwardStatus) -> Iterator[Row | Text]:
     igmp = forward.igmp
     asked: Row = "", "", ""
     if igmp is not None:
-        querier = "this host" if igmp.is_ours else igmp.querier or "not known yet"
+        unheard = "none heard" if igmp.state == "listener" else "not known yet"
+        querier = "this host" if igmp.is_ours else igmp.querier or unheard
         asked = querier, count(igmp.groups), count(igmp.hosts)
     counted = count(forward.groups), count(forward.packets), size(forward.bytes)
     state = Cell(forward.state, STATES[forward.state])

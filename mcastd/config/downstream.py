@@ -26,6 +26,8 @@ class Forward(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """groups that are forwarded whether a machine asks for them or not"""
     igmp_version: Literal[3, 2, 1] = 3
     """IGMP version of the querier, which serves hosts of the older ones too"""
+    querier: bool = True
+    """send queries; false: a cloud's gateway does, and this host forwards"""
     query_interval: Annotated[float, Meta(ge=1.0, le=31744.0)] = 125.0
     """time between general queries"""
     robustness: Annotated[int, Meta(ge=1, le=7)] = 2

@@ -7,6 +7,7 @@ codec is ``mcastd.net.igmp``:
     group        the router's state of one group: filter mode, timers, queries for it (sections 6.2 to 6.6)
     members      which hosts have reported what (explicit host tracking)
     querier      one interface: election, general queries, limits, deadlines; the machine that the agent drives
+    role         who queries and forwards, as a table of states
     flood        how much of one host's reports is read
     pim_routers  routers with PIM on the segment
     kernel       what the agent uses of the kernel; transport: the sockets of one interface

@@ -15,8 +15,9 @@ from mcastd.igmp.flood import parts
 from mcastd.igmp.interface import Interface
 from mcastd.igmp.kernel import Links, OpenTransport
 from mcastd.igmp.passed_on import PassedOn
-from mcastd.igmp.querier import Querier, Role
+from mcastd.igmp.querier import Querier
 from mcastd.igmp.report import igmp_status
+from mcastd.igmp.role import Role
 from mcastd.igmp.settings import Election, IgmpDesired, IgmpInterface
 from mcastd.igmp.transport import SocketTransport
 from mcastd.links import Link
@@ -201,7 +202,7 @@ class IgmpAgent:
                 if not known.querier.groups:
                     known.querier = Querier(settings, now, allowed=desired.allows(name))
                 self._open(known)
-            elif known.settings.address != settings.address:
+            elif (known.settings.address, known.settings.querier) != (settings.address, settings.querier):
                 known.settings = settings
                 self._open(known)
             known.settings = settings

@@ -1,26 +1,14 @@
 """IGMP on one interface, the router's side: election, queries, and the groups that hosts report (RFC 9776, section 6).
 
-Who queries, and forwards (section 6.6.2; RFC 4605, section 4.2):
-
-    state         input                                            new state
-    WAITING       queries are allowed, or no query came in time    QUERIER: queries at startup
-    WAITING       a general query                                  NON_QUERIER
-    QUERIER       a general query of a lower address               NON_QUERIER
-    QUERIER       a general query of a higher address              QUERIER: one query at once, so that it stops
-    NON_QUERIER   no query in Other Querier Present Interval       QUERIER
-    NON_QUERIER   queries are allowed, the querier is higher       QUERIER: queries at startup
-
-WAITING is for a router that cannot forward yet: it hears hosts and another querier, and does not take over from it. It
-does so all the same where there is no other. 0.0.0.0, of switches with snooping, takes no part in the election.
+Who queries, and forwards: ``mcastd.igmp.role``.
 """
 
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from enum import Enum
 from ipaddress import IPv4Address
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -29,6 +17,7 @@ from mcastd.config.value_types import LINK_LOCAL_GROUPS
 from mcastd.igmp.effects import Effect, GroupChanged, LimitReached, OlderQuerier, QuerierChanged, SendQuery
 from mcastd.igmp.group import Group
 from mcastd.igmp.members import Hosts, Member
+from mcastd.igmp.role import FORWARDING, OtherQuerier, Role
 from mcastd.igmp.settings import RESPONSE_GRACE, Election, IgmpInterface, Timing
 from mcastd.membership import NOTHING, DesiredGroup
 from mcastd.net.igmp import (
@@ -55,21 +44,6 @@ _COMPACT: Final = 1000  # deadlines that may be superseded before they are remov
 _JOINS: Final = (RecordType.IS_EX, RecordType.TO_EX)
 _LINK_LOCAL: Final = int(LINK_LOCAL_GROUPS.network_address) >> 8
 _SSM: Final = int(SSM_RANGE.network_address) >> 24
-
-
-class Role(Enum):
-    """Who sends the queries; see the table above."""
-
-    WAITING = "waiting"
-    QUERIER = "querier"
-    NON_QUERIER = "non-querier"
-
-
-class OtherQuerier(NamedTuple):
-    """A router whose general queries were received: with which version, and when the last one was."""
-
-    version: int
-    heard_at: float
 
 
 class Querier:
@@ -99,8 +73,7 @@ class Querier:
         self._due: list[tuple[float, int, Group]] = []  # a heap of deadlines; one that is not its group's counts not
         self._count = 0  # keeps entries of the same time in order
         self._effects: list[Effect] = []
-        if allowed:
-            self._take_over(now)
+        self._begin(now)
 
     # Values
 
@@ -125,6 +98,12 @@ class Querier:
         is_contending = self.other is not None and not self._allowed and self.settings.address < self.other
         return Election(self.is_querier, self.is_complete, is_contending)
 
+    def heard(self, now: float) -> IPv4Address | None:
+        """The router that queried last, if it is there still."""
+        last = max(self.others, key=self._heard, default=None)
+        is_there = last is not None and self._heard(last) + self.timing.other_querier_present_interval > now
+        return last if is_there else None
+
     def version(self, now: float) -> int:
         """The version of our queries: the oldest of the routers on the link, if ours is not older (section 6.6.2)."""
         return min([self.settings.version, *(version for version, until in self._older_until.items() if until > now)])
@@ -144,7 +123,9 @@ class Querier:
     def configure(self, settings: IgmpInterface, now: float) -> list[Effect]:
         """Apply other values, in place."""
         before, self.settings = self.settings, settings
-        if self.role is Role.QUERIER and before != settings:
+        if before.querier != settings.querier:
+            self._begin(now)
+        elif self.role is Role.QUERIER and before != settings:
             self._query_at = now  # hosts and other routers are to know the new values
         elif self.role is Role.NON_QUERIER and self._allowed:
             self._contend(now)
@@ -154,7 +135,7 @@ class Querier:
         """What we forward arrives: we may take over from another querier from now on."""
         if not self._allowed:
             self._allowed = True
-            if self.role is not Role.QUERIER:
+            if self.role not in FORWARDING:
                 self._contend(now)
         return self._collect()
 
@@ -174,7 +155,7 @@ class Querier:
 
     def next_deadline(self) -> float:
         """When ``advance`` is to be called next."""
-        waits = self._other_until if self.role is not Role.QUERIER else inf
+        waits = self._other_until if self.role not in FORWARDING else inf
         complete = inf if self.is_complete else self.complete_at
         return min(self._query_at, waits, complete, self._full_until, self._due[0][0] if self._due else inf)
 
@@ -183,7 +164,7 @@ class Querier:
         self.is_complete |= self.complete_at <= now
         if self._full_until <= now:
             self._full_until = inf
-        if self.role is not Role.QUERIER and self._other_until <= now:
+        if self.role not in FORWARDING and self._other_until <= now:
             self._take_over(now, startup=self.role is Role.WAITING)
         if self._query_at <= now:
             self._general_query(now)
@@ -196,6 +177,17 @@ class Querier:
                 group.members.expire(now)
                 self._settle(group, now)
         return self._collect()
+
+    def _begin(self, now: float) -> None:
+        if not self.settings.querier:
+            if self.other is not None:
+                self._effects.append(QuerierChanged(None))
+            self.role, self.other, self._adopted, self._query_at = Role.LISTENER, None, None, inf
+        elif self._allowed:
+            self._take_over(now)
+        else:
+            self.role = Role.WAITING
+            self._other_until = now + self.timing.other_querier_present_interval
 
     def _contend(self, now: float) -> None:
         if self.other is None or self.settings.address < self.other:
@@ -266,6 +258,8 @@ class Querier:
             self._effects.append(OlderQuerier(source, query.version))
         if source in self.others or len(self.others) < MAX_QUERIERS:
             self.others[source] = OtherQuerier(query.version, now)
+        if self.role is Role.LISTENER:
+            return
         if source == UNSPECIFIED:
             self.dropped["query_without_source"] += 1
             return

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 
-from mcastd.igmp.querier import Querier, Role
+from mcastd.igmp.querier import Querier
+from mcastd.igmp.role import Role
 from mcastd.status import OtherQuerierStatus, QuerierStatus
 
 
@@ -20,6 +21,8 @@ def igmp_status(
     own, other = querier.settings.address, querier.other
     if other is None and querier.role is Role.QUERIER:
         other = own
+    elif querier.role is Role.LISTENER:
+        other = querier.heard(now)
     return QuerierStatus(
         state=querier.role.value,
         address=str(own),

@@ -62,7 +62,8 @@ class Timing(msgspec.Struct, frozen=True):
 class IgmpInterface(msgspec.Struct, frozen=True):
     """A downstream interface: our address on it, the version of our queries, and limits.
 
-    ``fast_leave`` removes a group without asking when the last host that is known to receive it leaves.
+    ``fast_leave`` removes a group without asking when the last host that is known to receive it leaves. Without
+    ``querier`` nothing is sent, and no election is held: a cloud's gateway queries there, and this host forwards.
     """
 
     name: str
@@ -71,6 +72,7 @@ class IgmpInterface(msgspec.Struct, frozen=True):
     version: int = 3
     timing: Timing = Timing()
     fast_leave: bool = False
+    querier: bool = True
     max_groups: int = 1000
     max_groups_per_host: int = 500
 
@@ -85,7 +87,7 @@ class IgmpInterface(msgspec.Struct, frozen=True):
         )
         limits = {"max_groups": forward.max_groups, "max_groups_per_host": forward.max_groups_per_host}
         version = forward.igmp_version
-        return cls(forward.name, address, ifindex, version, timing, forward.fast_leave, **limits)
+        return cls(forward.name, address, ifindex, version, timing, forward.fast_leave, forward.querier, **limits)
 
 
 class Election(NamedTuple):

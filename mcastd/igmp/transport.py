@@ -1,4 +1,7 @@
-"""The packets of one downstream interface: a packet socket to receive, and a raw IGMP socket to send."""
+"""The packets of one downstream interface: a packet socket to receive, and a raw IGMP socket to send.
+
+Where this host does not query there is no raw socket: the kernel would report the routers' groups that it joins.
+"""
 
 import asyncio
 import socket
@@ -25,7 +28,7 @@ class SocketTransport:
     """The real one. Opening it raises OSError if the interface is gone, or CAP_NET_RAW is missing."""
 
     def __init__(self, settings: IgmpInterface, on_arrival: Callable[[], None]) -> None:
-        self._raw = _open_raw(settings)
+        self._raw = _open_raw(settings) if settings.querier else None
         try:
             # A raw IGMP socket would miss reports of versions 1 and 2, which are sent to the group that they name.
             self._packets = sockets.packets_on(settings.name, bpf.accept_igmp())
@@ -33,13 +36,15 @@ class SocketTransport:
             request = _MEMBERSHIP.pack(settings.ifindex, _ALLMULTI, 0, bytes(8))
             self._packets.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
         except OSError:
-            self._raw.close()
+            if self._raw is not None:
+                self._raw.close()
             raise
         asyncio.get_running_loop().add_reader(self._packets, on_arrival)
 
     def send(self, destination: IPv4Address, payload: bytes) -> None:
         """Send an IGMP message. Raises OSError."""
-        self._raw.sendto(payload, (str(destination), 0))
+        if self._raw is not None:
+            self._raw.sendto(payload, (str(destination), 0))
 
     def receive(self) -> Iterator[bytes]:
         """IPv4 packets that have arrived. Raises OSError."""
@@ -57,7 +62,8 @@ class SocketTransport:
         """Close the sockets."""
         asyncio.get_running_loop().remove_reader(self._packets)
         self._packets.close()
-        self._raw.close()
+        if self._raw is not None:
+            self._raw.close()
 
 
 def _open_raw(settings: IgmpInterface) -> socket.socket:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from ipaddress import IPv4Address
@@ -15,7 +16,7 @@ from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp.settings import IgmpDesired
 from mcastd.membership import DesiredGroup
 from mcastd.net import bpf, ipv4
-from mcastd.net.igmp import ALL_SYSTEMS, Query, decode, encode_query
+from mcastd.net.igmp import ALL_SYSTEMS, Leave, Message, Query, Report, decode, encode_query
 from mcastd.status import QuerierStatus
 from mcastd.system import sockets
 from mcastd.system.log import get_logger
@@ -63,12 +64,14 @@ async def running(forward: Forward = FORWARD) -> AsyncIterator[Running]:
             await made.agent.close()
 
 
-def joined(host: Namespace, group: IPv4Address, source: IPv4Address | None = None) -> socket.socket:
+def joined(
+    host: Namespace, group: IPv4Address, source: IPv4Address | None = None, *, on: IPv4Address = HOST
+) -> socket.socket:
     """A socket on a host that has joined."""
 
     def opened() -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        index = socket.inet_aton(str(HOST))
+        index = on.packed
         if source is None:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group.packed + index)
         else:  # IP_ADD_SOURCE_MEMBERSHIP of Linux, struct ip_mreq_source
@@ -247,6 +250,56 @@ def query_without_address() -> None:
     packet = ipv4.encode(message, IPv4Address(0), ALL_SYSTEMS, protocol=ipv4.IGMP, tos=0xC0, ttl=1)
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as sock:
         sock.sendto(packet, ("veth0", 0x0800, 0, 0, bytes.fromhex("01005e000001")))
+
+
+class Gateway:
+    """A cloud's gateway on ``veth0``: it queries by IGMPv2 from 0.0.0.0, and knows what hosts have reported."""
+
+    def __init__(self) -> None:
+        self.socket = sockets.packets_on("veth0", bpf.accept_igmp())
+        self.socket.setsockopt(263, 1, struct.pack("iHH8s", socket.if_nametoindex("veth0"), 2, 0, bytes(8)))
+
+    def query(self) -> None:
+        message = encode_query(Query(2, 0.5))
+        packet = ipv4.encode(message, IPv4Address(0), ALL_SYSTEMS, protocol=ipv4.IGMP, tos=0xC0, ttl=1)
+        with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(packet, ("veth0", 0x0800, 0, 0, bytes.fromhex("01005e000001")))
+
+    def heard(self) -> list[tuple[IPv4Address, Message]]:
+        """What hosts have sent since the last call, and who."""
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                packet = ipv4.parse(self.socket.recv(2000))
+                found.append((packet.source, decode(bytes(packet.payload))))
+        return found
+
+
+def test_in_the_segment_of_a_gateway_we_say_nothing_and_forward(namespace: Maker) -> None:
+    """As at AWS and Google: IGMPv2, and the reports of others reach us only where the gateway passes them on."""
+    vm, gateway = namespace(), namespace()
+    join(vm, f"{VM}/24", gateway, f"{HOST}/24")
+    there = gateway.call(Gateway)
+
+    async def main() -> None:
+        async with running(replace(FORWARD, igmp_version=2, querier=False)) as igmp:
+            for _ in range(3):
+                gateway.call(there.query)
+                await asyncio.sleep(1)  # longer than a host may wait with its answer, and than our query interval
+            assert there.heard() == []
+            assert igmp.agent.elections()["veth0"].is_querier
+            status = igmp.status()
+            assert (status.state, status.querier, status.sent, status.dropped) == ("listener", "0.0.0.0", {}, {})
+            with joined(vm, GROUP, on=VM):  # an application of this host is a member like any other
+                await until(lambda: (VM, Report(2, GROUP)) in there.heard(), "a report of IGMPv2")
+            await until(lambda: (VM, Leave(GROUP)) in there.heard(), "a leave")
+            with joined(gateway, GROUP):
+                await until(lambda: igmp.desired() == ANY, "what it passes on")
+
+    try:
+        vm.run(main)
+    finally:
+        there.socket.close()
 
 
 def test_a_switch_that_queries_without_an_address_is_not_elected(

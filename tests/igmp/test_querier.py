@@ -242,6 +242,52 @@ def test_a_new_configuration_keeps_the_groups() -> None:
     assert querier.desired(GROUP) == ANY
 
 
+GATEWAY = IPv4Address(0)
+QUIET = interface(version=2, querier=False)
+
+
+def test_where_a_gateway_queries_nothing_is_sent_and_no_election_held() -> None:
+    querier = Querier(QUIET, NOW)
+    effects = run(querier, NOW + 100)
+    for source in (LOWER, SECOND, GATEWAY):
+        effects += querier.receive(source, Query(2, 2.0), NOW + 100)
+    effects += run(querier, NOW + 101)
+    effects += querier.receive(GATEWAY, Query(2, 2.0), NOW + 101)
+    assert (effects, querier.dropped, querier.is_querier) == ([], {}, True)
+    assert not querier.election.is_contending
+    assert querier.heard(NOW + 101) == GATEWAY
+    assert querier.heard(NOW + 200) is None
+
+
+def test_what_hosts_report_past_a_gateway_counts_and_ends_by_itself_or_by_its_query() -> None:
+    querier = Querier(QUIET, NOW)
+    querier.receive(HOST, Report(2, GROUP), NOW)
+    assert querier.desired(GROUP) == ANY
+    querier.receive(HOST, Leave(GROUP), NOW + 1)
+    run(querier, NOW + TIMING.group_membership_interval - 1)
+    assert querier.desired(GROUP) == ANY  # we may not ask whether others want it
+    assert queries(run(querier, NOW + TIMING.group_membership_interval)) == []
+    assert querier.desired(GROUP) == DesiredGroup()
+    querier.receive(HOST, Report(2, GROUP), NOW + 100)
+    querier.receive(GATEWAY, Query(2, 1.0, GROUP), NOW + 101)
+    run(querier, NOW + 104)
+    assert querier.desired(GROUP) == DesiredGroup()
+
+
+def test_querying_may_begin_and_end_and_the_groups_stay() -> None:
+    querier = Querier(interface(version=2), NOW)
+    querier.receive(HOST, Report(2, GROUP), NOW)
+    assert queries(run(querier, NOW)) != []
+    assert querier.configure(QUIET, NOW + 1) == []
+    assert run(querier, NOW + 10) == []
+    querier.configure(interface(version=2), NOW + 10)
+    assert len(queries(run(querier, NOW + 10))) == 1
+    assert querier.desired(GROUP) == ANY
+    querier.receive(LOWER, Query(2, 2.0), NOW + 11)
+    assert querier.configure(QUIET, NOW + 12) == [QuerierChanged(None)]
+    assert querier.is_querier
+
+
 def test_many_timers_that_end_together_are_worked_off_in_slices() -> None:
     querier = Querier(interface(max_groups=1000, max_groups_per_host=1000), NOW)
     querier.receive(HOST, join(*(FIRST + number for number in range(1000))), NOW)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from mcastd.igmp.querier import Role
+from mcastd.igmp.role import Role
 from mcastd.igmp.settings import Timing
 from mcastd.net.igmp import Query, decode
 from tests.igmp import reference

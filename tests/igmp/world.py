@@ -20,11 +20,11 @@ TIMING = Timing(2, 10.0, 2.0, 0.5)
 
 def interface(
     address: IPv4Address = US, timing: Timing = TIMING, *, version: int = 3, fast_leave: bool = False,
-    max_groups: int = 1000, max_groups_per_host: int = 500,
+    max_groups: int = 1000, max_groups_per_host: int = 500, querier: bool = True,
 ) -> IgmpInterface:  # fmt: skip
     return IgmpInterface(
         "eth1", address, version=version, timing=timing, fast_leave=fast_leave, max_groups=max_groups,
-        max_groups_per_host=max_groups_per_host,
+        max_groups_per_host=max_groups_per_host, querier=querier,
     )  # fmt: skip
 
 

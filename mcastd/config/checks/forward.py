@@ -6,7 +6,7 @@ from mcastd.config.checks.groups import can_have_joins, may_have_rp
 from mcastd.config.checks.names import interface_name
 from mcastd.config.downstream import Forward
 from mcastd.config.line_numbers import KeyPath
-from mcastd.config.model import Config, Tunnel
+from mcastd.config.model import SSM_RANGE, Config, Tunnel
 from mcastd.config.report import Report, Table, dotted, shown
 from mcastd.config.value_types import LINK_LOCAL_GROUPS
 
@@ -55,6 +55,9 @@ def _groups(forward: Forward, at: Table) -> None:
         if found.subnet_of(LINK_LOCAL_GROUPS):
             text = f"{found} never leaves its link; allowed: ranges outside {LINK_LOCAL_GROUPS}"
             at.refuse(("groups", index), text)
+        elif found.subnet_of(SSM_RANGE) and forward.igmp_version < 3:
+            text = f"{found} is SSM, and hosts of IGMPv{forward.igmp_version} name no source; allowed: ranges outside"
+            at.refuse(("groups", index), f"{text} {SSM_RANGE}, or igmp_version = 3", "igmp_version")
 
 
 def _can_be_joined(forward: Forward, at: Table, tunnels: Mapping[str, Tunnel]) -> None:

@@ -103,6 +103,8 @@ WRONG = (
     wrong(f"{F}.static[0]", "no RP serves 238.1.1.1", '["238.1.1.1"]'),
     wrong(f"{F}.static[1]", "is there already", '["239.1.1.1", "239.1.1.1"]'),
     wrong(f"{F}.igmp_version", "4; allowed: 3, 2 or 1", "4"),
+    wrong(f"{F}.groups[0]", "name no source; allowed", '["232.1.0.0/16"]', {f"{F}.igmp_version": "2"}),
+    wrong(f"{F}.querier", "it is a string", '"no"'),
     wrong(f"{F}.query_interval", "out of range", '"10h"'),
     wrong(f"{F}.query_response_interval", "is not less than query_interval", '"200s"'),
     wrong(f"{F}.query_response_interval", "does not fit a query of IGMPv2", '"26s"', {f"{F}.igmp_version": "2"}),
