@@ -25,6 +25,7 @@ PARAMETERS = Vxlan(7, LOCAL, 4789, ageing=400)
 PORT = 5001
 _END = 5002  # the port of the packet that is sent last
 _ETH_P_IP = 0x0800
+_MAC = "02:00:00:00:00:01"  # of all endpoints
 
 
 class Copies:
@@ -54,7 +55,9 @@ def ends(namespace: Callable[[], Namespace]) -> tuple[Namespace, Namespace]:
     """A machine with a VXLAN device, and one that has the addresses of all endpoints."""
     head, far = namespace(), namespace()
     join(head, f"{LOCAL}/24", far, f"{ONE}/24")
-    far.batch(f"addr add {TWO}/24 dev veth0", f"addr add {THREE}/24 dev veth0")
+    far.batch(f"addr add {TWO}/24 dev veth0", f"addr add {THREE}/24 dev veth0", f"link set veth0 address {_MAC}")
+    # Without ARP, behind which a packet would wait while others pass.
+    head.batch(*(f"neigh replace {endpoint} lladdr {_MAC} dev veth0 nud permanent" for endpoint in (ONE, TWO, THREE)))
     return head, far
 
 
