@@ -62,6 +62,7 @@ class Querier:
         self.complete_at = now + settings.timing.group_membership_interval  # when every host has had time to report
         self.is_complete = False  # whether that has passed
         self._allowed = allowed  # whether we may take over from another querier
+        self._gives_way = False  # whether another router is to take over
         self._adopted: Timing | None = None  # the values of the other querier
         self._other_until = now + self.timing.other_querier_present_interval  # when it is gone, or never was
         self._query_at = inf  # when the next general query is sent
@@ -137,7 +138,17 @@ class Querier:
             self._allowed = True
             if self.role not in FORWARDING:
                 self._contend(now)
+            elif self._gives_way:
+                self.ask_again(now)
+            self._gives_way = False
         return self._collect()
+
+    def give_way(self) -> None:
+        """We can forward nothing: another router that there may be is to take over."""
+        self._allowed = False
+        if not self._gives_way:
+            self._gives_way = True
+            self._query_at = max(self._query_at, self._sent_at + self.timing.rare_query_interval)
 
     def ask_again(self, now: float) -> None:
         """Reports may have been missed: a querier asks at once."""
@@ -209,7 +220,8 @@ class Querier:
         self._send(Query(3, timing.query_response_interval, None, (), False, *values), now)
         self._startup = max(0, self._startup - 1)
         self._sent_at = now
-        self._query_at = now + (timing.startup_query_interval if self._startup else timing.query_interval)
+        often = timing.startup_query_interval if self._startup else timing.query_interval
+        self._query_at = now + (timing.rare_query_interval if self._gives_way else often)
 
     def _send(self, query: Query, now: float) -> None:
         version = self.version(now)

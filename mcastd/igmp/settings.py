@@ -38,6 +38,11 @@ class Timing(msgspec.Struct, frozen=True):
         return self.query_interval / 4
 
     @property
+    def rare_query_interval(self) -> float:
+        """Between the queries of one that gives way: another router takes over in it, and no report becomes invalid."""
+        return self.other_querier_present_interval + self.query_response_interval / 4
+
+    @property
     def last_member_query_time(self) -> float:
         """How long a group stays after the last host has left it (section 8.10), with the grace for an answer."""
         return self.robustness * self.last_member_query_interval + RESPONSE_GRACE

@@ -246,6 +246,21 @@ async def test_another_querier_goes_on_until_hosts_are_known_and_what_they_want_
 
 
 @simulated
+async def test_a_querier_whose_tunnels_are_down_gives_way_and_is_back_with_them() -> None:
+    async with running() as bench:
+        await asyncio.sleep(35)
+        before = len(bench.transport.queries())
+        await bench.want(FORWARD, waiting=frozenset({"eth1"}))
+        await asyncio.sleep(18.6)  # so another router takes over, 21 s after the last query
+        assert len(bench.transport.queries()) == before
+        bench.transport.message(OTHER, Query(3, 2.0, robustness=2, interval=10.0))
+        assert bench.status().state == "non-querier"
+        await bench.want(FORWARD)
+        assert bench.status().state == "querier"
+        assert len(bench.transport.queries()) == before + 1
+
+
+@simulated
 async def test_what_is_joined_and_not_sent_is_waited_for_while_no_other_querier_is_heard() -> None:
     bench = Bench()
     bench.plug()

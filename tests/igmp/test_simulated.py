@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from mcastd.igmp.effects import GroupChanged
 from mcastd.igmp.role import Role
 from mcastd.igmp.settings import Timing
 from mcastd.net.igmp import Query, decode
@@ -217,6 +218,54 @@ def test_a_restarted_querier_is_elected_again_at_once_when_it_is_allowed() -> No
     lower.allow()
     world.run(0.002)
     assert roles(lower, higher) == [Role.QUERIER, Role.NON_QUERIER]
+
+
+def test_one_that_can_no_longer_forward_gives_way_and_takes_over_again_when_it_can() -> None:
+    world = World()
+    lower, higher, host = world.router(interface(US)), world.router(interface(SECOND)), world.host(1)
+    host.join(GROUPS[0], world.now)
+    world.run(35)
+    assert roles(lower, higher) == [Role.QUERIER, Role.NON_QUERIER]
+    lower.machine.give_way()
+    world.run(TIMING.other_querier_present_interval)
+    assert roles(lower, higher) == [Role.NON_QUERIER, Role.QUERIER]
+    world.run(100)
+    assert roles(lower, higher) == [Role.NON_QUERIER, Role.QUERIER]
+    assert lower.machine.election.is_contending  # it joins what hosts want, and takes over when that arrives
+    lower.allow()
+    world.run(0.002)
+    assert roles(lower, higher) == [Role.QUERIER, Role.NON_QUERIER]
+    world.run(100)
+    assert roles(lower, higher) == [Role.QUERIER, Role.NON_QUERIER]
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_where_no_other_takes_over_hosts_are_asked_often_enough_to_stay(version: int) -> None:
+    world = World()
+    router, host = world.router(interface(US)), world.host(1, version)
+    host.join(GROUPS[0], world.now)
+    world.run(35)
+    router.effects.clear()
+    router.machine.give_way()
+    world.run(500)
+    assert not [effect for effect in router.effects if isinstance(effect, GroupChanged)]
+    asked = len(world.queries(US))
+    router.allow()
+    world.run(0.002)
+    assert len(world.queries(US)) == asked + 1  # at once: the next one would have been due later
+    world.run(TIMING.query_interval)
+    assert len(world.queries(US)) == asked + 2
+
+
+def test_a_router_that_starts_beside_one_that_cannot_forward_takes_over() -> None:
+    world = World()
+    lower = world.router(interface(US))
+    world.run(35)
+    lower.machine.give_way()
+    world.run(300)
+    higher = world.router(interface(SECOND))
+    world.run(TIMING.other_querier_present_interval + TIMING.rare_query_interval)
+    assert roles(lower, higher) == [Role.NON_QUERIER, Role.QUERIER]
 
 
 def test_one_that_may_not_query_does_so_when_there_is_no_other() -> None:
