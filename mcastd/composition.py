@@ -3,18 +3,19 @@
 import asyncio
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from mcastd import group_report, snapshot, wiring
+from mcastd import group_report, snapshot
 from mcastd.adapters import REAL, System
 from mcastd.agent_set import AgentSet
-from mcastd.config.model import Config, Group, UpstreamProtocol
+from mcastd.config.model import Config, UpstreamProtocol
 from mcastd.errors import McastdError
+from mcastd.file_groups import FileGroups
 from mcastd.group_status import GroupReport
 from mcastd.health import health, independent, summary
 from mcastd.ipsec.messages import PeerWithKey
@@ -25,7 +26,6 @@ from mcastd.streams.desired import StreamsSnapshot
 from mcastd.supervision import Part, Supervisor
 from mcastd.system import capabilities
 from mcastd.system.log import Logger
-from mcastd.wanted import FILE
 from mcastd.wiring import Inputs, Up
 
 _CLOSE_TIMEOUT: Final = 5.0
@@ -53,7 +53,8 @@ class Composition(AgentSet):
         self._log = log
         self._on_change = on_change
         self._memberships = system.memberships
-        self._groups: tuple[Group, ...] = ()  # those of the file that are desired
+        self.file_groups = FileGroups(self.wanted, log, on_change)
+        self._moving: asyncio.Task[None] | None = None  # moves groups between tunnels, while the agents run
         self.config = config
         self._peers: tuple[PeerWithKey, ...] = ()  # those of the configuration, with their keys
         # The configuration and the peers before a reload, while it is applied.
@@ -62,6 +63,7 @@ class Composition(AgentSet):
     def configure(self) -> None:
         """Give every agent what follows from its configuration and from what is up now."""
         up = self._up()
+        self.file_groups.configure(self.config, up)
         for part in self.parts:
             part.configure(self._inputs(part, up))
 
@@ -80,18 +82,11 @@ class Composition(AgentSet):
 
     def want_file(self) -> None:
         """Desire what the file desires; called after PIM has its configuration, by whose RPs it is joined."""
-        deque(self._wanting_file(), 0)
-
-    def _wanting_file(self) -> Iterator[None]:
-        """``want_file`` in steps: there may be thousands of groups."""
-        if self.config.groups is not self._groups:
-            self._groups = self.config.groups
-            entries = wiring.file_entries(self.config)
-            for name in {**self.wanted.memberships(), **entries}:
-                yield from self.wanted.replacing(name, FILE, entries.get(name, ()))
+        deque(self.file_groups.wanting(self.config), 0)
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Run every agent in ``group`` after the guard is in place; ``expect`` comes first."""
+        self._moving = group.create_task(self.file_groups.run())
         for part in self.parts:
             part.configure(self._inputs(part, self._up()))
             part.supervisor = Supervisor(part.agent, self._log, self._on_change)
@@ -121,7 +116,7 @@ class Composition(AgentSet):
                 part.is_behind = False
                 part.configure(self._inputs(part, self._up()))
                 if part.agent is self.pim:
-                    steps = self._wanting_file()
+                    steps = self.file_groups.wanting(config)
                     try:
                         for _ in steps:
                             await asyncio.sleep(0)
@@ -136,12 +131,16 @@ class Composition(AgentSet):
 
     def leave_standing(self) -> None:
         """End the agents without restoring anything."""
+        if self._moving is not None:
+            self._moving.cancel()
         for part in self.parts:
             if part.task is not None:
                 part.task.cancel()
 
     async def close(self) -> None:
         """End the agents in reverse order, each with its teardown; what fails is logged."""
+        if self._moving is not None:
+            self._moving.cancel()
         for part in reversed(self.parts):
             if part.task is not None:
                 part.task.cancel()
@@ -256,6 +255,8 @@ class Composition(AgentSet):
             children=self.ipsec.children(),
             links=self.tunnels.links(),
             dead_paths=self.keepalive.dead_paths(),
+            paths_dead=self.keepalive.paths_dead(),
+            neighbors=self.pim.neighbors(),
             keepalives_stopped=self.keepalive.keepalives_stopped(),
             keepalives_arriving=self.keepalive.keepalives_arriving(),
             hello_overdue=self.pim.hello_overdue(),

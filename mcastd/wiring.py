@@ -29,7 +29,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from mcastd.config.model import Child, Config, Peer, Tunnel
+from mcastd.config.model import Child, Config, Group, Peer, Tunnel
 from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.firewall import rules
@@ -95,6 +95,9 @@ class Up(msgspec.Struct, frozen=True):
     links: Mapping[str, LinkView] = msgspec.field(default_factory=dict)
     # By the tunnel's name, how often the CHILD_SA of a dead path was to be established again.
     dead_paths: Mapping[str, int] = msgspec.field(default_factory=dict)
+    # The tunnels on which our keepalives are not answered, and those that have a PIM neighbour.
+    paths_dead: frozenset[str] = frozenset()
+    neighbors: frozenset[str] = frozenset()
     # The tunnels on which the far end's keepalives have stopped, and those whose PIM neighbour's Hello is overdue.
     keepalives_stopped: frozenset[str] = frozenset()
     hello_overdue: frozenset[str] = frozenset()
@@ -176,12 +179,12 @@ def joining(config: Config) -> list[str]:
     return [tunnel.name for tunnel in config.tunnels if tunnel.upstream_protocol != "none"]
 
 
-def file_entries(config: Config) -> dict[str, list[GroupSource]]:
-    """What the file desires, by tunnel."""
+def file_entries(config: Config, joined: Callable[[Group], tuple[str, ...]]) -> dict[str, list[GroupSource]]:
+    """What the file desires, by tunnel, where ``joined`` says on which of its tunnels a group is."""
     found: dict[str, list[GroupSource]] = {tunnel.name: [] for tunnel in config.tunnels}
     for group in config.groups:
-        sources: tuple[IPv4Address | None, ...] = group.sources or (None,)
-        found.setdefault(group.tunnel, []).extend((group.group, source) for source in sources)
+        for name in joined(group):
+            found.setdefault(name, []).extend((group.group, source) for source in group.sources or (None,))
     return found
 
 

@@ -24,7 +24,7 @@ def complete(document: dict[str, Any], report: Report) -> None:
             _add(tunnel, **{key: peer[key] for key in ("local", "remote") if key in peer})
     groups = document.get("groups")
     for index, group in enumerate(groups if isinstance(groups, list) else ()):
-        if isinstance(group, dict) and "tunnel" not in group:
+        if isinstance(group, dict) and "tunnel" not in group and "tunnels" not in group:
             group["tunnel"] = next(iter(tunnels), "")
             if len(tunnels) != 1:
                 _report_missing_tunnel(tunnels, ("groups", index, "tunnel"), report)

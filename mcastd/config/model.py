@@ -14,7 +14,8 @@ from msgspec import Meta, Struct
 from mcastd.config import value_types as values
 from mcastd.config.downstream import MAX_JOINS, Forward
 from mcastd.config.feed_formats import SEQUENCE, Sequence
-from mcastd.config.group_ranges import GROUP
+from mcastd.config.group_model import Group as Group
+from mcastd.config.group_model import Paths as Paths
 from mcastd.config.hours import Hours
 from mcastd.config.include import INCLUDE
 from mcastd.config.pre_shared_key import PskEncoding
@@ -302,21 +303,6 @@ class Tunnel(Struct, frozen=True, kw_only=True):
         return (SSM_RANGE,) if self.pim is None else self.pim.ssm_ranges
 
 
-class Group(Struct, frozen=True, kw_only=True):
-    """``[[groups]]``: a group to join on a tunnel; with sources, (S,G) for each, else (*,G)."""
-
-    group: Annotated[IPv4Address, GROUP]
-    """multicast group to join, or several: a range, a prefix, or an array of these"""
-    tunnel: Annotated[str, values.text("name of a tunnel"), Implied("the only one")]
-    """tunnel to join it on; required if there are several"""
-    sources: tuple[IPv4Address, ...] = ()
-    """sources to join, (S,G) each; empty: every source, (*,G)"""
-    max_silence: Annotated[float | None, Meta(ge=1.0, le=86400.0)] = None
-    """silence after which the group is a problem; without it, it never is"""
-    hours: Annotated[tuple[Hours, ...], values.several(values.HOURS)] = ()
-    """when it is expected, for max_silence; empty: as in [streams]"""
-
-
 class Feed(Struct, frozen=True, kw_only=True, rename={"label": "name"}):
     """``[[feeds]]``: what streams are. It joins nothing, and holds for every group that is wanted, by whatever."""
 
@@ -359,6 +345,7 @@ class Config(Struct, frozen=True, kw_only=True):
     metrics: Metrics = Metrics()
     peers: tuple[Peer, ...] = ()
     tunnels: tuple[Tunnel, ...] = ()
+    paths: Paths = Paths()
     groups: tuple[Group, ...] = ()
     feeds: tuple[Feed, ...] = ()
     forward: tuple[Forward, ...] = ()

@@ -15,7 +15,7 @@ def with_peer(config: Config, name: str) -> Config:
     children = {child.name for peer in peers for child in peer.children}
     tunnels = tuple(tunnel for tunnel in config.tunnels if tunnel.child in children)
     names = {tunnel.name for tunnel in tunnels}
-    groups = tuple(group for group in config.groups if group.tunnel in names)
+    groups = tuple(group for group in config.groups if names.intersection(group.tunnels))
     return msgspec.structs.replace(config, peers=peers, tunnels=tunnels, groups=groups)
 
 

@@ -271,6 +271,10 @@ class KeepaliveAgent:
         """By the tunnel's name, how often the CHILD_SA that carries a dead path was to be established again."""
         return {name: keeper.dead_paths for name, keeper in self._keepers.items()}
 
+    def paths_dead(self) -> frozenset[str]:
+        """The tunnels on which our own keepalives are not answered."""
+        return frozenset(name for name, keeper in self._keepers.items() if keeper.prober.path == "dead")
+
     def keepalives_stopped(self) -> frozenset[str]:
         """The tunnels on which the far end's keepalives have stopped."""
         return frozenset(name for name, keeper in self._keepers.items() if keeper.keepalives_stopped)

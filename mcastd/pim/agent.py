@@ -166,6 +166,12 @@ class PimAgent:
         """The tunnels on which the Hello of the upstream neighbour is overdue."""
         return frozenset(name for name, interface in self._router.interfaces.items() if interface.hello_overdue)
 
+    def neighbors(self) -> frozenset[str]:
+        """The tunnels that have an upstream neighbour, or one that need not say so yet."""
+        now = time.monotonic()
+        interfaces = self._router.interfaces.items()
+        return frozenset(name for name, interface in interfaces if interface.neighbor_problem(now) is None)
+
     def problems(self) -> Iterator[Problem]:
         """The interfaces that cannot send, neighbours whose Hello is overdue, and how many joins are not joined."""
         for name, link in self._links.items():

@@ -14,13 +14,17 @@ NAMED: Final = 5  # groups in the text of a problem
 
 
 class Limited(NamedTuple):
-    """A group with ``max_silence`` (``limit``), when it is expected, and since when it is limited."""
+    """A group with ``max_silence`` (``limit``), when it is expected, and since when it is limited.
+
+    ``elsewhere`` are its places on further tunnels, any of which may carry it.
+    """
 
     tunnel: str
     group: str  # with its feeds, for people
     limit: float
     hours: Expected
     since: float
+    elsewhere: tuple[bytes, ...] = ()
 
 
 def limits(config: Config, before: Mapping[bytes, Limited], now: float) -> dict[bytes, Limited]:
@@ -29,12 +33,16 @@ def limits(config: Config, before: Mapping[bytes, Limited], now: float) -> dict[
     for group in config.groups:
         if group.max_silence is not None:
             hours = group.hours or config.streams.hours
+            name = with_names(group.group, names.of(group.group))
             for source in group.sources or (None,):
-                place = table.place(group.tunnel, source, group.group)
-                since = before[place].since if place in before else now
-                found[place] = Limited(
-                    group.tunnel, with_names(group.group, names.of(group.group)), group.max_silence, hours, since
-                )
+                places = [table.place(tunnel, source, group.group) for tunnel in group.tunnels]
+                since = [before[place].since if place in before else now for place in places]
+                if group.use == "first":
+                    one = Limited(group.tunnels[0], name, group.max_silence, hours, since[0], tuple(places[1:]))
+                    found[places[0]] = one
+                    continue
+                for tunnel, place, began in zip(group.tunnels, places, since, strict=True):
+                    found[place] = Limited(tunnel, name, group.max_silence, hours, began)
     return found
 
 
@@ -44,7 +52,8 @@ def beyond(
     """A problem by the name of each tunnel of which groups are silent, by their last packets as of ``now``."""
     silent = dict[str, list[str]]()
     for place, one in limited.items():
-        if schedule.is_silent(one.hours, max(last.get(place, 0.0), one.since), one.limit, now):
+        heard = max(last.get(where, 0.0) for where in (place, *one.elsewhere))
+        if schedule.is_silent(one.hours, max(heard, one.since), one.limit, now):
             silent.setdefault(one.tunnel, []).append(one.group)
     return {
         name: Problem("group_silent", name, f"silent on tunnel {name} beyond max_silence: {listed(groups, NAMED)}")

@@ -91,6 +91,7 @@ EVENTS: Final = {
     "keepalives_answered": Event("info", "GRE keepalives are answered", "2d72394e91294f539054c347f534bb10"),
     "keepalives_stopped": Event("warning", "GRE keepalives have stopped", "e2c074aef6794c7f9f66156b49f970eb"),
     "keepalive_socket_failed": Event("error", "no socket for GRE keepalives", "04827bc72f3f499d95d25b6684e03075"),
+    "path_changed": Event("warning", "groups move to another tunnel", "5f0d7c6b3a9e4c1f8d2e7a94b6c05d13"),
     "path_dead": Event("warning", "the path is dead", "6ae3f39c942d48309f78d420c683ef2e"),
     "path_alive": Event("info", "the path is alive", "10891650f286463f9c6f35db39cc2b7b"),
     "pim_neighbor_up": Event("info", "PIM neighbor up", "a21f7730ad8d433a82e1371b0846d831"),

@@ -71,6 +71,7 @@ def test_every_section_is_named(made: ModuleType) -> None:
         "[tunnels.NAME.keepalive]",
         "[tunnels.NAME.pim]",
         "[[tunnels.NAME.pim.rp]]",
+        "[paths]",
         "[[groups]]",
         "[[feeds]]",
         "[forward.NAME]",

@@ -62,7 +62,7 @@ def joins(agent: PimAgent, wanted: Wanted) -> tuple[GroupStatus, ...]:
 
 def want_file(wanted: Wanted, groups: tuple[Group, ...]) -> None:
     """Desire these groups for the file."""
-    entries = file_entries(Config(groups=groups))
+    entries = file_entries(Config(groups=groups), lambda group: group.tunnels)
     for name in {**wanted.memberships(), **entries}:
         wanted.replace(name, FILE, entries.get(name, ()))
 

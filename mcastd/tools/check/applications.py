@@ -39,7 +39,8 @@ def check(config: Config, report: Report) -> None:
     ]
     groups: dict[str, dict[IPv4Address, int]] = defaultdict(dict)
     for index, group in enumerate(config.groups):
-        groups[group.tunnel].setdefault(group.group, index)
+        if len(group.tunnels) == 1:  # of several the daemon sees to it that a socket gets what comes by any
+            groups[group.tunnels[0]].setdefault(group.group, index)
     for first, second in combinations(routed, 2):
         _ranges(first, second, report)
         _groups(first, second, groups, report)

@@ -218,7 +218,7 @@ async def _tunnel(netlink: Netlink, config: Config, tunnel: Tunnel, seen: Tunnel
     if link is None:
         return seen
     sources = sorted({stream.source for stream in seen.arrived.streams})
-    groups = [group.group for group in config.groups if group.tunnel == tunnel.name]
+    groups = [group.group for group in config.groups if tunnel.name in group.tunnels]
     ends = {tunnel.remote: tunnel.local} if tunnel.encapsulation == "gre" else {}
     route_to: dict[IPv4Address, str | None] = {}
     for address in [*ends, *sources[:_ROUTES], *groups[:_ROUTES]]:

@@ -44,7 +44,7 @@ def tables(config: Config) -> tuple[Table, ...]:
         found += [Table(f"CHILD_SA {child.name} (phase 2)", tuple(_child(peer, child))) for child in peer.children]
     for tunnel in config.tunnels:
         found.append(Table(f"Tunnel {tunnel.name}", tuple(_tunnel(config, tunnel))))
-        groups = [group for group in config.groups if group.tunnel == tunnel.name]
+        groups = [group for group in config.groups if tunnel.name in group.tunnels]
         if tunnel.pim is not None:
             found.append(Table(f"Multicast on {tunnel.name}", tuple(_pim(tunnel, tunnel.pim, groups))))
         elif groups or tunnel.upstream is not None:

@@ -94,7 +94,7 @@ class _Writer:
     def _groups(self, tunnel: Tunnel) -> Iterator[str]:
         """The groups of the file on a tunnel, as IOS XE's static groups."""
         for group in self._config.groups:
-            if group.tunnel == tunnel.name:
+            if tunnel.name in group.tunnels:
                 yield from (f"{group.group} source {source}" for source in group.sources)
                 yield from () if group.sources else (f"{group.group}",)
 

@@ -131,7 +131,7 @@ def frr_conf(config: Config, *, inside: str | None = None) -> str:
     for tunnel in config.tunnels:
         if tunnel.upstream == "igmp":
             lines += [f"interface {tunnel.name}", " ip pim", " ip igmp"]
-        elif tunnel.pim is None and any(group.tunnel == tunnel.name for group in config.groups):
+        elif tunnel.pim is None and any(tunnel.name in group.tunnels for group in config.groups):
             lines += [f"! nothing is joined on {tunnel.name}: forward its groups to it by static routes (ip mroute)"]
     return "\n".join(lines) + "\n"
 

@@ -1,8 +1,10 @@
 """PIM, groups, feeds and forwarding: key by key as in docs/configuration.md."""
 
 from tests.config.wrong.mistakes import Changes, wrong
+from tests.config.wrong.tunnels import second
 
 N, R, T, F = "tunnels.gre1.pim", "tunnels.gre1.pim.rp[0]", "tunnels.gre1", "forward.eth1"
+BOTH: Changes = {**second(), "tunnels.gre2.upstream": '"none"', "groups[0].tunnel": None}
 IGMP: Changes = {N: None, R: None, f"{T}.upstream": '"igmp"'}
 
 
@@ -54,6 +56,20 @@ WRONG = (
     wrong(f"{R}.groups[1]", "never leaves its link", '["239.0.0.0/8", "224.0.0.0/24"]'),
     wrong("tunnels.gre1.pim.rp[1].groups[0]", "has an RP at line", also=rp(groups='["239.0.0.0/8"]')),
     wrong("tunnels.gre1.pim.rp[1].address", "is not an IPv4 address", also=rp(address='"rp1"')),
+    wrong("paths.dead[0]", '"ike"; allowed', '"ike"'),
+    wrong("paths.hold", "out of range", '"8d"'),
+    wrong("paths.overlap", "out of range", '"2m"'),
+    wrong("groups[0].tunnels", "it is empty", "[]", BOTH),
+    wrong("groups[0].tunnels", "there is tunnel, too", '["gre1", "gre2"]', {**BOTH, "groups[0].tunnel": '"gre1"'}),
+    wrong("groups[0].tunnels[1]", "is there twice", '["gre1", "gre1"]', BOTH),
+    wrong("groups[0].tunnels[1]", 'no tunnel "gre3"; allowed: gre1, gre2', '["gre1", "gre3"]', BOTH),
+    wrong(
+        "groups[0].tunnels[1]",
+        'gre2 has rp_filter = "strict", which drops',
+        '["gre1", "gre2"]',
+        {**BOTH, "tunnels.gre2.rp_filter": '"strict"'},
+    ),
+    wrong("groups[0].use", 'allowed: "first" or "all"', '"both"'),
     wrong("groups[0].group", "it is missing", also={"groups[0].group": None}),
     wrong("groups[0].group", "is not a multicast group", '"10.1.1.1"'),
     wrong("groups[0].group", "never leaves its link", '"224.0.0.5"'),

@@ -41,6 +41,17 @@ NOTED = (
     wrong(f"{T}.follow[0]", "no RP serves a group in 238.0.0.0/8", '["238.0.0.0/8"]'),
     wrong("forward.eth1.groups[0]", "no RP of gre1 serves a group in 238.0.0.0/8", '["238.0.0.0/8"]'),
     wrong("groups[0].group", "gre1 joins nothing, since it has no table pim", also={N: None, f"{N}.rp[0]": None}),
+    wrong(
+        "groups[0].use",
+        "gets its packets 2 times, once by each of gre1, gre2",
+        '"all"',
+        {
+            **second(),
+            "tunnels.gre2.upstream": '"none"',
+            "groups[0].tunnel": None,
+            "groups[0].tunnels": '["gre1", "gre2"]',
+        },
+    ),
     wrong("metrics.listen", "there is no password", '"10.1.1.246:9464"'),
     wrong(
         "tunnels.gre2",

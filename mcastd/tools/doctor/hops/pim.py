@@ -202,7 +202,8 @@ def _hours(facts: Facts, view: TunnelView, group: GroupStatus) -> str:
     if facts.config is None or facts.moment is None:
         return ""
     address, moment = IPv4Address(group.group), facts.moment
-    joined = [one.hours for one in facts.config.groups if (one.group, one.tunnel) == (address, view.tunnel.name)]
+    name = view.tunnel.name
+    joined = [one.hours for one in facts.config.groups if one.group == address and name in one.tunnels]
     feeds = [one.hours for one in facts.config.feeds if any(address in groups for groups, _ in one.places)]
     hours = next(filter(None, (*joined, *feeds)), facts.config.streams.hours)
     if not hours:
@@ -220,7 +221,7 @@ def _is_late(facts: Facts, view: TunnelView, group: GroupStatus) -> bool:
     if facts.is_reported("child_sa_silent", subject=child) or group.arrival == "arriving" or config is None:
         return facts.is_reported("child_sa_silent", subject=child)
     address = IPv4Address(group.group)
-    limited = any(one.group == address and one.tunnel == name and one.max_silence for one in config.groups)
+    limited = any(one.group == address and name in one.tunnels and one.max_silence for one in config.groups)
     feeds = (one.label for one in config.feeds if any(address in groups for groups, _ in one.places))
     return (limited and facts.is_reported("group_silent", subject=name)) or any(
         facts.is_reported("feed_silent", subject=feed) for feed in feeds

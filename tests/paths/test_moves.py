@@ -1,0 +1,159 @@
+"""Groups with two tunnels, with all agents on a host in memory: when their Joins and Prunes leave."""
+
+import asyncio
+import time
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+import pytest
+from msgspec.structs import replace
+
+from mcastd.config.model import Config, Group, Paths
+from mcastd.pim.packet import Hello, JoinPrune, MessageType, decode_join_prune, encode_hello, unseal
+from mcastd.system import capabilities
+from tests.composed import ARTICLE, Process, running
+from tests.fakes.clock import simulated, until
+from tests.fakes.pim_transport import FakeTransport
+
+GRE1 = ARTICLE.tunnels[0]
+(PEER,) = ARTICLE.peers
+GROUP = IPv4Address("239.1.1.1")
+ROUTERS = {"gre1": IPv4Address("10.44.4.5"), "gre2": IPv4Address("10.44.5.5")}
+
+
+def two(*groups: Group, **paths: float) -> Config:
+    """The article's file with a second data centre."""
+    child = replace(PEER.children[0], name="dc2-gre", remote_ts=IPv4Network("10.44.8.1/32"))
+    peer = replace(PEER, name="dc2", remote=IPv4Address("177.54.214.21"), remote_id="177.54.214.21", children=(child,))
+    assert GRE1.pim is not None
+    gre2 = replace(
+        GRE1, name="gre2", child="dc2-gre", remote=IPv4Address("10.44.8.1"), address=IPv4Interface("10.44.5.6/30"),
+        peer_address=ROUTERS["gre2"], pim=replace(GRE1.pim, neighbor=ROUTERS["gre2"]),
+    )  # fmt: skip
+    settings = Paths(**paths)  # type: ignore[arg-type]
+    return replace(ARTICLE, peers=(PEER, peer), tunnels=(GRE1, gre2), groups=groups or (group(),), paths=settings)
+
+
+def group(number: int = 0, **keys: str) -> Group:
+    return Group(group=GROUP + number, several=("gre1", "gre2"), **keys)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def capable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capabilities, "missing", lambda: ())
+
+
+class Routers:
+    """The routers at the far ends: each says Hello twice a minute while it is there."""
+
+    def __init__(self, process: Process) -> None:
+        self.host = process.host
+        self.there = set(ROUTERS)
+
+    def of(self, name: str) -> FakeTransport:
+        return next(one for one in reversed(self.host.pim.opened) if one.settings and one.settings.name == name)
+
+    def hello(self, name: str, holdtime: int = 105) -> None:
+        self.of(name).message(ROUTERS[name], encode_hello(Hello(holdtime=holdtime, generation_id=1)))
+
+    async def run(self) -> None:
+        while True:
+            for name in self.there:
+                self.hello(name)
+            await asyncio.sleep(30.0)
+
+    def heard(self, name: str) -> list[tuple[str, str]]:
+        """What was joined and pruned since the last call."""
+        found: dict[tuple[str, str], None] = {}
+        for payload in self.of(name).take():
+            kind, body = unseal(payload)
+            if kind == MessageType.JOIN_PRUNE:
+                message: JoinPrune = decode_join_prune(body)
+                for one in message.groups:
+                    found |= {("join", str(one.group)): None} if one.joined else {}
+                    found |= {("prune", str(one.group)): None} if one.pruned else {}
+        return list(found)
+
+
+def on(process: Process, name: str) -> list[IPv4Address]:
+    return process.agents.wanted.of(name).groups()
+
+
+@simulated
+async def test_groups_move_within_milliseconds_and_back_after_the_hold_time() -> None:
+    groups = [group(number) for number in range(250)]
+    async with running(two(*groups, hold=60.0, overlap=2.0)) as process:
+        host = process.host
+        await process.up()
+        routers = Routers(process)
+        async with asyncio.TaskGroup() as tasks:
+            saying = tasks.create_task(routers.run())
+            await asyncio.sleep(10.0)
+            assert (len(on(process, "gre1")), on(process, "gre2")) == (250, [])
+            routers.heard("gre1"), routers.heard("gre2")
+
+            host.charon.delete("dc-tun-gre")
+            took = await until(lambda: len(on(process, "gre2")) == 250, "the move")
+            assert took <= 0.02
+            await asyncio.sleep(0.1)
+            assert len(routers.heard("gre2")) == 250
+            assert on(process, "gre1") == []
+            (line,) = (one for one in host.log.records if one["event"] == "path_changed")
+            assert (line["before"], line["tunnel"]) == ("gre1", "gre2")
+            assert line["why"] == "gre1 is dead: CHILD_SA dc-tun-gre is down"
+
+            await until(lambda: len(on(process, "gre1")) == 250, "the move back")
+            assert len(on(process, "gre2")) == 250, "Join before Prune"
+            began = time.monotonic()
+            await until(lambda: not on(process, "gre2"), "the end of the overlap")
+            assert 1.9 <= time.monotonic() - began <= 2.1
+            assert ("prune", str(GROUP)) in routers.heard("gre2")
+            saying.cancel()
+
+
+@simulated
+async def test_a_neighbor_s_goodbye_moves_groups_at_once() -> None:
+    async with running(two()) as process:
+        await process.up()
+        routers = Routers(process)
+        for name in ROUTERS:
+            routers.hello(name)
+        await asyncio.sleep(10.0)
+        routers.heard("gre2")
+        routers.hello("gre1", holdtime=0)
+        assert await until(lambda: routers.heard("gre2") == [("join", str(GROUP))], "the Join") <= 0.02
+        assert on(process, "gre1") == []
+
+
+@simulated
+async def test_all_and_single_tunnels_beside_one_that_moves() -> None:
+    """Tables of one group: what one of them desires stays when another one moves."""
+    source = IPv4Address("100.15.30.1")
+    groups = (
+        group(1, use="all"), group(2), Group(group=GROUP + 2, tunnel="gre1", sources=(source,)),
+        Group(group=GROUP + 3, tunnel="gre1"),
+    )  # fmt: skip
+    async with running(two(*groups)) as process:
+        await process.up()
+        await asyncio.sleep(0.5)
+        gre1, gre2 = (process.agents.wanted.of(name) for name in ROUTERS)
+        assert (gre1.groups(), gre2.groups()) == ([GROUP + 1, GROUP + 2, GROUP + 3], [GROUP + 1])
+        process.host.charon.peer_silent = True
+        process.host.charon.delete("dc-tun-gre")
+        await until(lambda: GROUP + 2 in gre2.groups(), "the move")
+        await asyncio.sleep(0.1)
+        assert [entry[:2] for entry in gre1.entries()] == [
+            (GROUP + 1, None), (GROUP + 2, source), (GROUP + 3, None),
+        ]  # fmt: skip
+        assert [entry[:2] for entry in gre2.entries()] == [(GROUP + 1, None), (GROUP + 2, None)]
+
+
+@simulated
+async def test_a_reload_while_groups_are_away_leaves_them_there() -> None:
+    config = two(group(), hold=60.0)
+    async with running(config) as process:
+        await process.up()
+        process.host.charon.peer_silent = True
+        process.host.charon.delete("dc-tun-gre")
+        await until(lambda: on(process, "gre2") == [GROUP], "the move")
+        await process.apply(replace(config, groups=(group(), group(1))))
+        assert (on(process, "gre1"), on(process, "gre2")) == ([], [GROUP, GROUP + 1])

@@ -1,0 +1,167 @@
+"""Which tunnel carries a group: in simulated time."""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcastd.config.group_model import Paths as Settings
+from mcastd.paths import _START, Chosen, Order, Paths
+
+AB = ("gre1", "gre2")
+ORDER = Order(AB)
+UP = None
+DOWN = "CHILD_SA dc is down"
+
+
+class World:
+    """Paths with a clock."""
+
+    def __init__(self, tunnels: tuple[str, ...] = AB, **settings: float) -> None:
+        self.now = 1000.0
+        self.paths = Paths()
+        self.settings = Settings(**settings)  # type: ignore[arg-type]
+        self.order = Order(tunnels)
+        self.causes: dict[str, str | None] = dict.fromkeys(tunnels, "not known yet")
+        self.moves: list[tuple[float, str | None, str, str]] = []
+        self.paths.configure(self.settings, (tunnels,), self.now)
+
+    def update(self, after: float = 0.0, **causes: str | None) -> tuple[str, ...]:
+        """Let time pass, as deadlines ask, then say what is up; returns the tunnels in use."""
+        self.pass_to(self.now + after)
+        self.causes |= causes
+        self._update()
+        return self.paths.chosen[self.order].tunnels
+
+    def pass_to(self, end: float) -> None:
+        at_once = 0
+        while (deadline := self.paths.next_deadline()) <= end:
+            at_once = at_once + 1 if deadline <= self.now else 0
+            assert at_once < 4, "it is due for ever"
+            self.now = max(self.now, deadline)
+            self._update()
+        self.now = end
+
+    def _update(self) -> None:
+        for change in self.paths.update(self.causes, self.now):
+            assert change.chosen == self.paths.chosen[change.order]
+            if change.before is not None:
+                self.moves.append((self.now, change.before, change.chosen.tunnel, change.chosen.why))
+
+
+def test_the_first_that_is_alive_takes_the_place_of_a_dead_one_at_once() -> None:
+    world = World()
+    assert world.update(gre1=UP, gre2=UP) == ("gre1",)
+    assert world.update(10.0, gre1=DOWN) == ("gre2",)
+    assert world.moves == [(1010.0, "gre1", "gre2", f"gre1 is dead: {DOWN}")]
+    assert world.update(1.0, gre2=DOWN) == ("gre2",), "both are dead"
+    assert world.update(1.0, gre1=UP) == ("gre1",), "this one is alive; it need not wait"
+
+
+def test_groups_move_back_after_the_hold_time_and_stay_on_both_for_the_overlap() -> None:
+    world = World(hold=60.0, overlap=2.0)
+    world.update(gre1=UP, gre2=UP)
+    world.update(10.0, gre1=DOWN)
+    assert world.update(100.0, gre1=UP) == ("gre2",)
+    assert world.update(30.0, gre1=DOWN) == ("gre2",)
+    assert world.update(1.0, gre1=UP) == ("gre2",), "the time begins again"
+    assert world.update(59.9) == ("gre2",)
+    assert world.update(0.2) == ("gre1", "gre2")
+    assert world.update(1.8) == ("gre1", "gre2")
+    assert world.update(0.2) == ("gre1",)
+    assert world.paths.next_deadline() == inf
+
+
+def test_a_tunnel_that_flaps_is_held_for_longer_each_time() -> None:
+    world = World(hold=60.0)
+    world.update(gre1=UP, gre2=UP)
+    for _ in range(4):
+        world.update(1.0, gre1=DOWN)
+        world.update(1.0, gre1=UP)
+        before = len(world.moves)
+        began = world.now
+        while len(world.moves) == before:
+            world.pass_to(world.paths.next_deadline())
+        assert world.moves[-1][1:3] == ("gre2", "gre1")
+        waited = world.now - began
+        world.update(3.0)
+    assert waited == pytest.approx(60.0 * 8)
+    world.update(1000.0, gre1=DOWN)  # it was up for longer than that
+    world.update(1.0, gre1=UP)
+    assert world.update(60.0) == ("gre1", "gre2")
+
+
+def test_a_tunnel_that_dies_in_the_overlap_gives_way_to_the_one_that_is_still_joined() -> None:
+    world = World(hold=60.0, overlap=2.0)
+    world.update(gre1=UP, gre2=UP)
+    world.update(1.0, gre1=DOWN)
+    world.update(1.0, gre1=UP)
+    assert world.update(60.0) == ("gre1", "gre2")
+    assert world.update(1.0, gre1=DOWN) == ("gre2",)
+    world = World(hold=60.0, overlap=2.0)
+    world.update(gre1=UP, gre2=UP)
+    world.update(1.0, gre1=DOWN)
+    world.update(1.0, gre1=UP)
+    world.update(60.0)
+    assert world.update(1.0, gre2=DOWN) == ("gre1",)
+
+
+def test_after_a_start_tunnels_have_time_to_come_up() -> None:
+    world = World()
+    assert world.update(gre2=UP) == ("gre1",)
+    assert world.update(_START - 0.1) == ("gre1",)
+    assert world.update(0.1) == ("gre2",)
+    assert world.moves[-1][3] == "gre1 is dead: not known yet"
+    world = World()
+    world.update(gre2=UP)
+    assert world.update(1.0, gre1=UP) == ("gre1",)
+    assert world.update(0.0, gre1=DOWN) == ("gre2",), "it was up, and is dead"
+
+
+def test_the_next_process_begins_where_the_previous_one_was() -> None:
+    paths = Paths()
+    paths.inherit({ORDER: Chosen("gre2", 900.0, "gre1 is dead: x", moves=3)}, {})
+    paths.configure(Settings(hold=60.0), (AB,), 1000.0)
+    assert paths.update({"gre1": UP, "gre2": "not known yet"}, 1000.1) == []
+    assert paths.update({"gre1": UP, "gre2": UP}, 1000.2) == []
+    assert paths.joined(AB, IPv4Address("239.1.1.1")) == ("gre2",)
+    (change,) = paths.update({"gre1": UP, "gre2": UP}, 1060.1)
+    assert (change.before, change.chosen.tunnels, change.chosen.moves) == ("gre2", ("gre1", "gre2"), 4)
+
+
+def test_a_file_that_only_sorts_the_tunnels_moves_nothing_at_once() -> None:
+    world = World(hold=60.0)
+    world.update(gre1=UP, gre2=UP)
+    world.update(100.0)
+    world.order = Order(("gre2", "gre1"))
+    world.paths.configure(world.settings, (world.order.tunnels,), world.now)
+    assert world.paths.chosen[world.order].tunnel == "gre1"
+    assert world.update() == ("gre2", "gre1")
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.0, 100.0), st.sampled_from(["a", "b", "c"]), st.sampled_from([UP, DOWN])), max_size=40
+    ),
+    st.floats(0.0, 60.0), st.floats(0.0, 5.0),
+)  # fmt: skip
+def test_whatever_happens_a_tunnel_that_is_alive_is_in_use_if_there_is_one(
+    events: list[tuple[float, str, str | None]], hold: float, overlap: float
+) -> None:
+    world = World(("a", "b", "c"), hold=hold, overlap=overlap)
+    for after, name, cause in events:
+        world.update(after, **{name: cause})
+        chosen = world.paths.chosen[world.order]
+        alive: Mapping[str, str | None] = {name: one for name, one in world.causes.items() if one is None}
+        is_starting = world.now < 1000.0 + _START
+        assert not alive or chosen.tunnel in alive or is_starting
+        assert chosen.leaving is None or chosen.leaving in alive
+        assert chosen.leaving != chosen.tunnel
+    world.pass_to(world.now + (hold * 40 + overlap + _START) * 3)
+    first = next((name for name in world.order.tunnels if world.causes[name] is None), None)
+    assert first is None or world.paths.chosen[world.order].tunnels == (first,)
+    for (at, *_), (later, *_) in zip(world.moves, world.moves[1:], strict=False):
+        assert later >= at
