@@ -19,6 +19,7 @@ from mcastd.ipsec.esp_replay import EspSockets
 from mcastd.ipsec.vici import ViciSocket
 from mcastd.keepalive.agent import open_socket
 from mcastd.keepalive.packet import Endpoints
+from mcastd.members.files import Files
 from mcastd.meter.agent import Bpf, Ingress
 from mcastd.pim.transport import GreTransport, OpenTransport, SocketTransport, Transport
 from mcastd.streams.agent import Counters, Memberships
@@ -26,6 +27,7 @@ from mcastd.system import (
     bpf,
     conntrack,
     counters,
+    file_changes,
     gre_devices,
     ingress,
     ipmr,
@@ -72,6 +74,7 @@ class System(msgspec.Struct, frozen=True):
     open_membership_socket: Callable[[int], StorableSocket] = MembershipSocket
     open_mroute: Callable[[int | None], MulticastSocket] = Mroute
     multicast: MulticastRouting = ipmr
+    file_changes: Files = file_changes
 
 
 REAL: Final = System()

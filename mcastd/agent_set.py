@@ -17,6 +17,7 @@ from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp_host.agent import IgmpHostAgent
 from mcastd.ipsec.agent import IpsecAgent
 from mcastd.keepalive.agent import KeepaliveAgent
+from mcastd.members.agent import MembersAgent
 from mcastd.meter.agent import MeterAgent
 from mcastd.metrics.agent import MetricsAgent
 from mcastd.pim.agent import PimAgent
@@ -104,6 +105,7 @@ class AgentSet:
             log=log,
             on_change=on_change,
         )
+        self.members = MembersAgent(files=system.file_changes, downstream=self.downstream, log=log, on_change=on_change)
         self.streams = StreamsAgent(
             nftables=system.nftables,
             counters=system.counters,
@@ -136,6 +138,7 @@ class AgentSet:
             Part(self.pim, wiring.pim),
             Part(self.igmp_host, wiring.igmp_host),
             Part(self.igmp, wiring.igmp),
+            Part(self.members, wiring.members),
             Part(self.streams, wiring.streams),
             Part(self.meter, wiring.meter),
             Part(self.forward, wiring.forward),

@@ -10,7 +10,7 @@ from mcastd.group_status import EntryStatus, GroupReport, OriginStatus, Receiver
 from mcastd.membership import Membership
 from mcastd.status import GroupStatus, StreamStatus
 from mcastd.streams.desired import StreamsSnapshot
-from mcastd.wanted import APPLICATION, HOSTS, STATIC, Wanted
+from mcastd.wanted import APPLICATION, HOSTS, MEMBERS, STATIC, Wanted
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -84,6 +84,8 @@ def _behind(group: IPv4Address, known: Known, now: float) -> Iterator[ReceiverSt
             yield ReceiverStatus(kind="hosts", interface=name, age=age)
         if (age := _age(table, group, STATIC, now)) is not None:
             yield ReceiverStatus(kind="static", interface=name, age=age)
+        if (age := _age(table, group, MEMBERS, now)) is not None:
+            yield ReceiverStatus(kind="members", interface=name, age=age)
 
 
 def _forwarded(forwarded: Forwarded) -> Iterator[EntryStatus]:

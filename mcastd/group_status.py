@@ -26,10 +26,11 @@ class OriginStatus(Struct, frozen=True, kw_only=True):
 class ReceiverStatus(Struct, frozen=True, kw_only=True):
     """One receiver: applications on this host, a host behind an interface, or an interface that always gets a group.
 
-    ``age`` is since when, in seconds, if that is known. ``hosts``, where no single one is known, has no ``address``.
+    ``age`` is since when, in seconds, if that is known. ``hosts``, where no single one is known, has no ``address``,
+    nor has ``members``, those of a members file.
     """
 
-    kind: Literal["application", "host", "hosts", "static"]
+    kind: Literal["application", "host", "hosts", "static", "members"]
     interface: str
     address: str | None = None
     age: float | None = None

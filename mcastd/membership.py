@@ -1,7 +1,8 @@
 """Which groups and sources are desired on one interface, counted by origin: the last origin to leave prunes.
 
 An origin is whose request it is: ``file`` (the configuration), ``command`` (``mcastd join``), ``application`` (one on
-this host), or the name of an interface behind which hosts ask for it; on such an interface ``hosts`` and ``static``.
+this host), or the name of an interface behind which hosts ask for it; on such an interface ``hosts``,
+``static`` and ``members`` (a file).
 """
 
 from collections.abc import Collection, Iterable

@@ -30,13 +30,23 @@ ForwardCode = Literal[
     "downstream_missing", "forward_failed", "forward_not_joined", "groups_limit", "multicast_routing_taken", "vif_limit"
 ]
 IgmpCode = Literal["downstream_without_address", "igmp_failed", "pim_router_on_segment"]
+MembersCode = Literal["members_file_old", "members_file_wrong"]
 DaemonCode = Literal["agent_failed", "reconcile_failed", "changed_by_another_program", "flapping"]
 AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode]
 PathsCode = Literal[
     PathCode, RouteCode, VrfCode, SilenceCode, ArrivalCode, RenewalCode, DownCode, PimCode, IgmpHostCode
 ]
 OwnCode = Literal[
-    CountingCode, FollowCode, ForwardCode, IgmpCode, HostCode, StateCode, GuardCode, DaemonCode, ForeignCode
+    CountingCode,
+    FollowCode,
+    ForwardCode,
+    IgmpCode,
+    MembersCode,
+    HostCode,
+    StateCode,
+    GuardCode,
+    DaemonCode,
+    ForeignCode,
 ]
 ProblemCode = Literal[CharonCode, AuthenticationCode, AgreementCode, PathsCode, OwnCode]
 

@@ -21,6 +21,7 @@ COMMAND: Final = "command"
 APPLICATION: Final = "application"
 HOSTS: Final = "hosts"
 STATIC: Final = "static"
+MEMBERS: Final = "members"
 _STEP: Final = 100  # groups that listeners hear of at once: some milliseconds
 
 Listener: TypeAlias = Callable[[str, Sequence[IPv4Address]], None]

@@ -29,6 +29,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from mcastd.config.downstream import Forward
 from mcastd.config.model import Child, Config, Group, Peer, Tunnel
 from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
@@ -307,6 +308,11 @@ def forward(inputs: Inputs) -> ForwardDesired:
         asking=frozenset(name for name, one in elections.items() if not one.is_complete),
         contending=frozenset(name for name, one in elections.items() if one.is_contending),
     )
+
+
+def members(inputs: Inputs) -> tuple[Forward, ...]:
+    """The downstream interfaces, some of which have a members file."""
+    return inputs.config.forward
 
 
 def metrics(inputs: Inputs) -> Config:

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -120,6 +121,30 @@ async def test_a_machine_behind_the_host_gets_what_it_asks_for_until_it_leaves()
         assert await one.report(GROUP) == replace(
             report, origins=(), receivers=(), joins=(), streams=report.streams
         ) or ((await one.report(GROUP)).origins == ())
+
+
+def test_what_a_members_file_names_is_forwarded_past_a_gateway_that_queries(tmp_path: Path) -> None:
+    file = tmp_path / "members.json"
+
+    @simulated
+    async def main() -> None:
+        forward = replace(FORWARD, igmp_version=2, querier=False, members_file=file)
+        file.write_text('{"schema": 1, "groups": []}')
+        async with scene(replace(CONFIG, forward=(forward,))) as one:
+            file.write_text(f'{{"schema": 1, "groups": [{{"group": "{GROUP}"}}]}}')
+            took = await until(lambda: one.joined(GROUP) and one.forwarded(GROUP) == ["eth1"], "the feed", 1.0)
+            assert took <= 0.02
+            report = await one.report(GROUP)
+            assert [(found.kind, found.interface) for found in report.receivers] == [("members", "eth1")]
+            assert one.host.segments.opened[-1].sent == []
+            one.host.streams.arrives(str(GROUP))
+            file.write_text("{")
+            await until(lambda: any("no JSON" in text for text in one.process.problems()), "the problem", 1.0)
+            assert one.forwarded(GROUP) == ["eth1"]
+            file.write_text('{"schema": 1, "groups": []}')
+            await until(lambda: not one.joined(GROUP) and one.forwarded(GROUP) == [], "the end", 1.0)
+
+    main()
 
 
 @simulated

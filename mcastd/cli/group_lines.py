@@ -72,6 +72,8 @@ def _receiver(one: ReceiverStatus) -> str:
             return f"host {one.address} behind {one.interface}{age}"
         case "hosts":
             return f"hosts behind {one.interface}{age}"
+        case "members":
+            return f"machines behind {one.interface}, by members_file{age}"
     return f"{one.interface}: static{age}"
 
 

@@ -1,6 +1,7 @@
 """``[forward.NAME]`` as a frozen struct; ``mcastd.config.model`` has all others, and says how keys are declared."""
 
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
@@ -24,6 +25,10 @@ class Forward(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """groups that are forwarded; empty: all that the tunnels can join"""
     static: Annotated[tuple[IPv4Address, ...], values.array(values.GROUP_ADDRESS)] = ()
     """groups that are forwarded whether a machine asks for them or not"""
+    members_file: Annotated[Path | None, values.file_path(absolute=True)] = None
+    """file with groups that are wanted by machines whose IGMP does not come here"""
+    members_max_age: Annotated[float, Meta(ge=1.0, le=86400.0)] = 300.0
+    """time after which that file should have been written again"""
     igmp_version: Literal[3, 2, 1] = 3
     """IGMP version of the querier, which serves hosts of the older ones too"""
     querier: bool = True

@@ -109,6 +109,7 @@ EVENTS: Final = {
     "igmp_limit": Event("warning", "reports of a host are not followed", "5f0a4a53d28b4e1d9b8e9a77f1d2c364"),
     "igmp_flood": Event("warning", "a host floods IGMP", "c3c7f0de2d0c4c8c8df1b7a9e4b6a512"),
     "igmp_failed": Event("warning", "IGMP cannot be received or sent", "7d7f4f0f6a7a4a3c9f36c1d2b80e5a49"),
+    "members_file_wrong": Event("warning", "a members file is refused", "d8730d44e51849439081167467ea301c"),
     "pim_router_heard": Event("warning", "a PIM router on a downstream segment", "2b9e1c6ad08f4f6c8ce0d3a9f7514b8e"),
     "starting": Event("info", "mcastd starts"),
     "igmp_querier": Event("info", "IGMP querier"),
