@@ -44,6 +44,7 @@ class Commands:
             "reload": self._on_reload,
             "join": self._on_join,
             "leave": self._on_leave,
+            "use": self._on_use,
         }
 
     async def scrape(self) -> Scrape:
@@ -107,6 +108,9 @@ class Commands:
             raise McastdError(f"{entry} was not joined on {tunnel} by command{hint}")
         self._handover.left(group, source, tunnel)
         return self._saved("left", group, source, "it will be joined again after a restart")
+
+    async def _on_use(self, arguments: dict[str, Any]) -> str:
+        return self._agents.use(str(arguments.get("name")))
 
     def _saved(self, done: str, group: IPv4Address, source: IPv4Address | None, otherwise: str) -> str:
         """What was done. Raises HostError if it was done, and the next process will not know of it."""

@@ -1,6 +1,7 @@
 """The agents as a whole: configured, settled, asked for status and closed in loops over them."""
 
 import asyncio
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,15 +11,20 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from mcastd import group_report, snapshot
+from mcastd.active_gateway import ActiveGateways, Move
 from mcastd.adapters import REAL, System
 from mcastd.agent_set import AgentSet
+from mcastd.config.gateways import config_in_use
 from mcastd.config.model import Config, UpstreamProtocol
 from mcastd.errors import McastdError
 from mcastd.file_groups import FileGroups
 from mcastd.group_status import GroupReport
 from mcastd.health import health, independent, summary
 from mcastd.ipsec.messages import PeerWithKey
+from mcastd.ipsec.ownership import CONN
 from mcastd.problems import Problem
 from mcastd.snapshot import Judgement, Snapshots
 from mcastd.status import GroupStatus, TunnelStatus
@@ -59,13 +65,46 @@ class Composition(AgentSet):
         self._peers: tuple[PeerWithKey, ...] = ()  # those of the configuration, with their keys
         # The configuration and the peers before a reload, while it is applied.
         self._before: tuple[Config, tuple[PeerWithKey, ...]] | None = None
+        self.gateways = ActiveGateways(self.ledger.entries(CONN))  # which of several gateways is active
+        self._look_at_gateways: asyncio.TimerHandle | None = None  # the nudge at their next deadline
 
     def configure(self) -> None:
         """Give every agent what follows from its configuration and from what is up now."""
         up = self._up()
+        if self._choose_gateways(up):
+            up = self._up()
         self.file_groups.configure(self.config, up)
         for part in self.parts:
             part.configure(self._inputs(part, up))
+
+    def _choose_gateways(self, up: Up) -> bool:
+        """Have another gateway used where the active one is dead; its CHILD_SAs are down then."""
+        now = time.monotonic()
+        self.gateways.configure(self.config, now)
+        moves = self.gateways.update(self.config, up, self.ipsec.losses(), now)
+        for move in moves:
+            self._moved(move, up)
+        if self._look_at_gateways is not None:
+            self._look_at_gateways.cancel()
+            self._look_at_gateways = None
+        if (deadline := self.gateways.next_deadline()) is not None:
+            self._look_at_gateways = asyncio.get_running_loop().call_later(max(0.0, deadline - now), self._on_change)
+        return bool(moves)
+
+    def _moved(self, move: Move, up: Up) -> None:
+        self._log.warning("gateway_changed", before=move.before, after=move.after, reason=move.cause)
+        for part in self.parts:
+            if part.agent is self.ipsec:
+                part.configure(self._inputs(part, up))
+
+    def use(self, gateway: str) -> str:
+        """Make a gateway active by hand. Raises ControlRefused."""
+        up = self._up()
+        move = self.gateways.use(gateway, up, self.ipsec.losses(), time.monotonic())
+        if move.before != move.after:
+            self._moved(move, up)
+        self._on_change()
+        return f"using {gateway}"
 
     def prepare(self, peers: tuple[PeerWithKey, ...]) -> None:
         """Configure the agents that take down by their configuration, for a ``close`` without a ``start``."""
@@ -187,9 +226,10 @@ class Composition(AgentSet):
 
     def snapshots(self, now: float, rows: tuple[GroupStatus, ...] = ()) -> Snapshots:
         """What each agent says, and ``rows`` of groups; ``now`` is monotonic."""
+        ipsec = self.ipsec.status(now)
         return Snapshots(
             self.firewall.status(now),
-            self.ipsec.status(now),
+            replace(ipsec, peers=self.gateways.rows(ipsec.peers, self.config, now)),
             self.tunnels.status(now),
             self.keepalive.status(now),
             self.pim.status(now),
@@ -229,6 +269,7 @@ class Composition(AgentSet):
                 *self.own_problems(),
                 *(part.supervisor.problem for part in self.parts if part.supervisor and part.supervisor.problem),
                 *(problem for part in self.parts for problem in part.agent.problems()),
+                *self.gateways.problems(),
                 *self.history.problems(),
             )
         )
@@ -239,11 +280,15 @@ class Composition(AgentSet):
         """How things are now."""
         found = self.problems()
         shown = self.history.shown(found)
-        return Judgement(health(found, self.config), shown, self.history.status(), self.summary(found))
+        return Judgement(health(found, self._in_use), shown, self.history.status(), self.summary(found))
 
     def summary(self, problems: tuple[Problem, ...]) -> str:
         """One line of how things are. Like ``problems`` it costs the same however many joins there are."""
-        return summary(problems, len(self.config.peers), len(self.config.tunnels), sum(self._joins().values()))
+        return summary(problems, len(self._in_use.peers), len(self.config.tunnels), sum(self._joins().values()))
+
+    @property
+    def _in_use(self) -> Config:
+        return config_in_use(self.config, self.gateways.active)
 
     def _joins(self) -> dict[str, int]:
         return self.wanted.counts(tunnel.name for tunnel in self.config.tunnels)
@@ -276,8 +321,9 @@ class Composition(AgentSet):
         )
 
     def _inputs(self, part: Part[Any], up: Up) -> Inputs:
+        active = self.gateways.active
         if self._before is None:
-            return Inputs(self.config, self._peers, up)
+            return Inputs(self.config, self._peers, up, active=active)
         if part.is_behind:
-            return Inputs(*self._before, up)
-        return Inputs(self.config, self._peers, up, leaving=self._before[0])
+            return Inputs(*self._before, up, active=active)
+        return Inputs(self.config, self._peers, up, leaving=self._before[0], active=active)

@@ -19,6 +19,7 @@ StateCode = Literal["control_socket_failed", "metrics_failed", "start_failed", "
 RenewalCode = Literal["reauth_failed", "rekey_failed"]
 GuardCode = Literal["guard_drops"]
 DownCode = Literal["peer_down", "child_sa_down", "tunnel_down"]
+GatewayCode = Literal["on_standby"]
 PimCode = Literal["joins_not_joined", "nothing_joined", "pim_neighbor_missing", "pim_send_failed", "rp_missing"]
 FollowCode = Literal["follow_failed", "follow_limit_reached", "memberships_lost"]
 IgmpHostCode = Literal["igmp_join_failed"]
@@ -45,6 +46,7 @@ OwnCode = Literal[
     HostCode,
     StateCode,
     GuardCode,
+    GatewayCode,
     DaemonCode,
     ForeignCode,
 ]

@@ -11,6 +11,7 @@ from msgspec import Struct
 from mcastd.problems import ProblemCode
 
 SaState = Literal["up", "connecting", "waiting", "down"]
+PeerSaState = Literal[SaState, "standby"]
 JoinState = Literal["joined", "not joined", "expected"]
 ForwardState = Literal["forwarding", "standby", "waiting"]
 TunnelState = Literal["up", "waiting", "down"]
@@ -78,10 +79,14 @@ class ChildStatus(Struct, frozen=True, kw_only=True):
 
 
 class PeerStatus(Struct, frozen=True, kw_only=True):
-    """One peer. ``problem_code`` and ``problem`` (its text) say why it is not up, e.g. that the PSK differs."""
+    """One peer. ``problem_code`` and ``problem`` (its text) say why it is not up, e.g. that the PSK differs.
+
+    Of several gateways of one side those that are not used are ``standby``; ``active_for`` is for how many seconds the
+    other one has been used, ``active_because`` why, if not from the start. ``standby_for`` is as configured.
+    """
 
     name: str
-    state: SaState
+    state: PeerSaState
     local: str
     remote: str
     local_id: str
@@ -95,6 +100,9 @@ class PeerStatus(Struct, frozen=True, kw_only=True):
     attempts: int = 0
     problem: str | None = None
     problem_code: ProblemCode | None = None
+    standby_for: str | None = None
+    active_for: float | None = None
+    active_because: str | None = None
     children: tuple[ChildStatus, ...] = ()
 
 

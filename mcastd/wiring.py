@@ -25,11 +25,11 @@ grown, and the agent acts when it differs from the number that it has acted on.
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Address
-from typing import TypeAlias
 
 import msgspec
 
 from mcastd.config.downstream import Forward
+from mcastd.config.gateways import config_in_use
 from mcastd.config.model import Child, Config, Group, Peer, Tunnel
 from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
@@ -40,13 +40,14 @@ from mcastd.follow.settings import FollowDesired, FollowedTunnel, no_sockets
 from mcastd.forward.desired import ForwardDesired, ForwardTunnel
 from mcastd.igmp.settings import Election, IgmpDesired
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
+from mcastd.ipsec.gateways import used_and_idle
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
 from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
 from mcastd.membership import GroupSource
 from mcastd.meter.desired import MeterDesired
 from mcastd.net.xfrm import Sa
-from mcastd.pim.settings import PimDesired, PimInterface
+from mcastd.pim.settings import ArrivedOn, HasArrived, PimDesired, PimInterface
 from mcastd.streams.desired import (
     ChildArrival,
     Numbers,
@@ -62,23 +63,10 @@ from mcastd.tunnel.desired import LinkView, TunnelsDesired
 from mcastd.tunnel.mtu import Carrier
 from mcastd.wanted import Rps
 
-HasArrived: TypeAlias = Callable[[str, IPv4Address | None, IPv4Address], bool]
-
 
 def no_rp(_tunnel: str, _group: IPv4Address) -> bool:
     """The answer while no rendezvous point has been learned."""
     return False
-
-
-class ArrivedOn(msgspec.Struct, frozen=True):
-    """``has_arrived`` for one tunnel; two of the same are equal."""
-
-    has_arrived: HasArrived
-    tunnel: str
-
-    def __call__(self, source: IPv4Address | None, group: IPv4Address) -> bool:
-        """Whether packets of a source (None: any) for a group have just arrived."""
-        return self.has_arrived(self.tunnel, source, group)
 
 
 class Up(msgspec.Struct, frozen=True):
@@ -129,13 +117,19 @@ class Inputs(msgspec.Struct, frozen=True):
     """All that the agents' desired states follow from.
 
     ``leaving`` is, while a reload is carried out, the configuration before it, whose tunnels are guarded until they are
-    gone.
+    gone. ``active`` are the gateways that are in use, by the name of the first one of those of the same side.
     """
 
     config: Config
     peers: tuple[PeerWithKey, ...]
     up: Up
     leaving: Config | None = None
+    active: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def in_use(self) -> Config:
+        """The configuration without the gateways that stand by."""
+        return config_in_use(self.config, self.active)
 
 
 def firewall(inputs: Inputs) -> FirewallDesired:
@@ -152,18 +146,19 @@ def ipsec(inputs: Inputs) -> IpsecDesired:
         if tunnel.child is not None and (number := inputs.up.dead_paths.get(tunnel.name, 0))
     }
     replay_allowed = inputs.up.guard_in_place and inputs.config.firewall.guard
-    return IpsecDesired(inputs.peers, restarts, replay_allowed, _receiving(inputs), _probes(inputs))
+    used, idle = used_and_idle(inputs.peers, inputs.active)
+    return IpsecDesired(used, restarts, replay_allowed, _receiving(inputs), _probes(inputs), idle)
 
 
 def tunnels(inputs: Inputs) -> TunnelsDesired:
     """The tunnels, by the CHILD_SA's name what carries each, and the peers that are heard."""
-    unguarded = _unguarded(inputs)
+    unguarded, config = _unguarded(inputs), inputs.in_use
     carriers = {
         child.name: _carrier(peer, child, inputs.up.children.get(child.name), child.name not in unguarded)
-        for peer in inputs.config.peers
+        for peer in config.peers
         for child in peer.children
     }
-    return TunnelsDesired(inputs.config, carriers, _heard(inputs))
+    return TunnelsDesired(config, carriers, _heard(inputs))
 
 
 def keepalive(inputs: Inputs) -> tuple[KeepaliveTunnel, ...]:
@@ -346,7 +341,7 @@ def _heard(inputs: Inputs) -> frozenset[str]:
     receiving = {name for name, child in inputs.up.decrypted.items() if child.receiving}
     stopped = inputs.up.keepalives_stopped
     missed = {tunnel.child for tunnel in inputs.config.tunnels if tunnel.name in stopped}
-    found = ((peer.name, {child.name for child in peer.children}) for peer in inputs.config.peers)
+    found = ((peer.name, {child.name for child in peer.children}) for peer in inputs.in_use.peers)
     return frozenset(name for name, children in found if children & receiving and not children & missed)
 
 

@@ -45,6 +45,8 @@ def _peer(peer: PeerStatus) -> Iterator[Row | Text]:
     if peer.proposal:
         reauthentication = "" if peer.reauth_in is None else f", reauthentication in {duration(peer.reauth_in)}"
         yield Text(f"{peer.proposal}{reauthentication}", "dim", indent=2)
+    if peer.active_because is not None:
+        yield Text(f"used for {age(peer.active_for)}: {peer.active_because}", "warn", indent=2)
     if peer.problem:
         yield Text(f"problem: {peer.problem}", "bad", indent=2)
     for child in peer.children:

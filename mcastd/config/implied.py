@@ -1,14 +1,21 @@
 """What a file leaves out since it follows from the rest: added to its tables before they are read."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from mcastd.config.line_numbers import KeyPath
 from mcastd.config.report import Report, dotted
 
+_OWN: Final = frozenset({"remote", "remote_id", "standby_for", "children"})
+_CREDENTIALS: Final = frozenset({"psk_file", "psk_encoding", "local_cert", "local_key", "remote_cert", "ca_certs"})
+
 
 def complete(document: dict[str, Any], report: Report) -> None:
-    """Add traffic selectors by the mode of a child, endpoints of a tunnel without GRE, and the only tunnel."""
+    """Add traffic selectors by the mode of a child, endpoints of a tunnel without GRE, and the only tunnel.
+
+    A standby has what it leaves out from the peer that it stands by for.
+    """
+    _complete_standbys(_tables(document.get("peers")))
     peer_of: dict[str, dict[str, Any]] = {}
     for peer in _tables(document.get("peers")).values():
         for name, child in _tables(peer.get("children")).items():
@@ -33,6 +40,14 @@ def complete(document: dict[str, Any], report: Report) -> None:
             forward["from"] = list(tunnels)[:1]
             if len(tunnels) != 1:
                 _report_missing_tunnel(tunnels, ("forward", name, "from"), report)
+
+
+def _complete_standbys(peers: dict[str, dict[str, Any]]) -> None:
+    """Either what it authenticates with is all in its own table, or all is the other peer's."""
+    for peer in peers.values():
+        first = peers.get(str(peer.get("standby_for")), {})
+        own = _OWN | _CREDENTIALS if _CREDENTIALS & peer.keys() else _OWN
+        _add(peer, **{key: value for key, value in first.items() if key not in own})
 
 
 def _report_missing_tunnel(tunnels: Mapping[str, object], path: KeyPath, report: Report) -> None:

@@ -130,7 +130,10 @@ class Child(Struct, frozen=True, kw_only=True):
 
 
 class Peer(Struct, frozen=True, kw_only=True):
-    """``[peers.NAME]``: one IKE_SA, authenticated by a pre-shared key or by certificates."""
+    """``[peers.NAME]``: one IKE_SA, authenticated by a pre-shared key or by certificates.
+
+    A standby has no children: while it is active, it has those of the peer that it stands by for.
+    """
 
     name: str
     local: IPv4Address
@@ -171,6 +174,10 @@ class Peer(Struct, frozen=True, kw_only=True):
     """first pause after a failed attempt; doubled after each that the peer answers"""
     retry_max: Annotated[float, Meta(ge=0.01, le=86400.0)] = 60.0
     """longest pause between attempts; 1h if the peer ignores that CHILD_SA alone"""
+    standby_for: Annotated[str | None, values.text("name of a peer")] = None
+    """another gateway of that side, used when it is dead; other keys as that peer's"""
+    standby_after: Annotated[float, Meta(ge=1.0, le=3600.0)] = 10.0
+    """time without its CHILD_SAs after which the next gateway is used"""
     children: tuple[Child, ...] = ()
     """below"""
 

@@ -4,6 +4,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import msgspec
 
+from mcastd.config.gateways import complete
 from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.mtu import PATH_MTU, gre_header, largest_mtu
 from mcastd.config.proposals import esp_of_proposal
@@ -11,7 +12,7 @@ from mcastd.config.proposals import esp_of_proposal
 
 def with_peer(config: Config, name: str) -> Config:
     """The part of one peer: the peer, the tunnels that its children carry, and the groups on them."""
-    peers = tuple(peer for peer in config.peers if peer.name == name)
+    peers = tuple(complete(peer, config.peers) for peer in config.peers if peer.name == name)
     children = {child.name for peer in peers for child in peer.children}
     tunnels = tuple(tunnel for tunnel in config.tunnels if tunnel.child in children)
     names = {tunnel.name for tunnel in tunnels}

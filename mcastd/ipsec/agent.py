@@ -95,6 +95,8 @@ class IpsecAgent:
             state = known.get(peer.peer.name)
             if state is None:
                 state = PeerState(peer, self._rng)
+                for other in known.values():
+                    state.continue_counts(other)
             elif state.desired != peer:
                 state.configure(peer, now)
             self._peers[state.name] = state
@@ -108,6 +110,12 @@ class IpsecAgent:
     def children(self) -> dict[str, ChildView]:
         """The configured CHILD_SAs, by name."""
         return {name: child.view() for peer in self._peers.values() for name, child in peer.children.items()}
+
+    def losses(self) -> dict[str, int] | None:
+        """How often the IKE_SA of each peer ended, and not from here; None while charon does not answer."""
+        if self._control is None or self._health.failures:
+            return None
+        return {name: peer.losses for name, peer in self._peers.items()}
 
     def sas(self) -> dict[str, Sa]:
         """The SA by which each CHILD_SA that is up receives, by its name."""
@@ -222,7 +230,8 @@ class IpsecAgent:
     async def _adopt(self, control: Vici) -> None:
         """Find the connections of a previous process, once."""
         if not self._adopted:
-            for name in await adopt(control, self._ledger, [peer.desired.peer for peer in self._peers.values()]):
+            peers = [*(peer.desired.peer for peer in self._peers.values()), *self._desired.idle]
+            for name in await adopt(control, self._ledger, peers):
                 self._log.warning("inherited_by_mark", what=f"connection {name} in charon")
             self._adopted = True
 
@@ -262,7 +271,9 @@ class IpsecAgent:
     async def _reconcile(self, control: Vici) -> float:
         """Compare the desired with the actual state and apply the difference; return the seconds to the next look."""
         removed = self._ledger.entries(CONN).keys() - self._peers.keys()
-        if removed:
+        idle = removed & {peer.name for peer in self._desired.idle}
+        await take_down(self._charon, self._ledger, idle, in_a_hurry=True)
+        if removed := removed - idle:
             await take_down(self._charon, self._ledger, removed)
             self._log.info("peers_removed", peers=", ".join(sorted(removed)))
         sas = await self._list(control)
@@ -315,8 +326,12 @@ class IpsecAgent:
         replays = self._desired.replay_allowed and self._control is not None
         ends = {(peer.desired.peer.remote, peer.desired.peer.local) for peer in self._peers.values() if replays}
         self._replay.watch({remote for remote, _ in ends}, {local for _, local in ends}, spis(sas))
-        changes = [(peer, changed) for peer in self._peers.values() for changed in peer.update(sas, now)]
         gone = self._health.problem if self._health.gone else None
+        changes = [
+            (peer, changed)
+            for peer in self._peers.values()
+            for changed in peer.update(sas, now, charon_gone=gone is not None)
+        ]
         for peer, changed in changes:
             log_change(self._log, peer, changed, gone, now)
         if changes:

@@ -82,6 +82,7 @@ async def _drop_outdated(charon: Charon, control: Vici, ledger: Ledger, state: P
     before = ledger.entries(CONN).get(peer.name)
     changed = before != messages.ike_fingerprint(peer) or (state.sa is None and state.trying)
     if before is not None and changed:
+        state.is_ended_here = state.sa is not None
         await terminate_all(charon, peer.name)
     for name in _outdated(ledger, peer):
         await remove(control, "terminate", messages.terminate({"ike": peer.name, "child": name}, _TIMEOUT))

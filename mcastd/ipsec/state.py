@@ -26,7 +26,8 @@ class IpsecDesired(msgspec.Struct, frozen=True):
     established again. ``probes`` has, in the same form, those whose path is silent on all evidence; the number is that
     of the silence. ``replay_allowed``: ESP that arrived before its keys may be replayed. The kernel does not check
     the decrypted packets against the traffic selectors then, so the firewall has to. ``receiving`` are the CHILD_SAs
-    that decrypt packets: while charon does not answer, they are taken to be as it listed them last.
+    that decrypt packets: while charon does not answer, they are taken to be as it listed them last. ``idle`` are the
+    gateways that stand by: none of their connections is loaded, so that they are not accepted either.
     """
 
     peers: tuple[PeerWithKey, ...] = ()
@@ -34,6 +35,7 @@ class IpsecDesired(msgspec.Struct, frozen=True):
     replay_allowed: bool = False
     receiving: frozenset[str] = frozenset()
     probes: Mapping[str, tuple[int, str]] = msgspec.field(default_factory=dict)
+    idle: tuple[Peer, ...] = ()
 
 
 class IpsecSnapshot(msgspec.Struct, frozen=True):
@@ -142,6 +144,9 @@ class PeerState:
         self.load_retry_at = 0.0  # no loading before this
         self.hold_until = 0.0  # no attempt before this; past while there is an IKE_SA
         self.since = 0.0  # when the IKE_SA was established
+        self.losses = 0  # how often it ended, and not from here
+        self.is_ended_here = False  # whether the next end of it is from here
+        self._was_up = False  # whether there was one since nothing is listed
 
     @property
     def name(self) -> str:
@@ -177,6 +182,11 @@ class PeerState:
     def _idle(self) -> list[ChildState]:
         return [c for c in self.children.values() if c.sa is None and c.trying_since is None]
 
+    def continue_counts(self, other: "PeerState") -> None:
+        """Go on with the counts of the gateway that had these CHILD_SAs before."""
+        for name in self.children.keys() & other.children.keys():
+            self.children[name].up_count = max(self.children[name].up_count, other.children[name].up_count)
+
     def try_all(self, now: float) -> None:
         """Try everything at once, without regard to past failures, since charon has restarted."""
         self.hold_until = now
@@ -208,7 +218,7 @@ class PeerState:
                 state.backoff.reset(now)
             self.children[child.name] = state
 
-    def update(self, sas: tuple[IkeSa, ...], now: float) -> list[ChildState | None]:
+    def update(self, sas: tuple[IkeSa, ...], now: float, *, charon_gone: bool = False) -> list[ChildState | None]:
         """Take a listing of all SAs; return the CHILD_SAs that came up or went down, and None for the IKE_SA."""
         mine = [sa for sa in sas if sa.name == self.name]
         changed: list[ChildState | None] = []
@@ -222,6 +232,10 @@ class PeerState:
                 for child in self._idle():
                     child.backoff.new_ike_sa(now)
             changed.append(None)
+        self._was_up = self._was_up or self.sa is not None
+        if self._was_up and not mine:  # until then charon may be establishing it again: a reauthentication
+            self.losses += not (self.is_ended_here or charon_gone)
+            self._was_up = self.is_ended_here = False
         changed += [child for name, child in self.children.items() if child.update(installed(mine, name), now)]
         return changed
 

@@ -15,13 +15,15 @@ from mcastd.system.ledger import Ledger
 
 _GENTLE: Final = 1.0  # seconds for the peer to answer a DELETE
 _FORCED: Final = 0.5
+_HURRIED: Final = 0.05  # seconds, where another gateway is to take over from one that may be dead
 
 
-async def take_down(charon: Charon, ledger: Ledger, names: Collection[str]) -> None:
+async def take_down(charon: Charon, ledger: Ledger, names: Collection[str], *, in_a_hurry: bool = False) -> None:
     """Terminate, unload and forget connections that are in the ledger, within some 2 seconds.
 
-    One that another program has loaded under the same name is forgotten alone. Raises ViciUnavailable if charon runs
-    but does not answer; if it does not run, the ledger is cleared.
+    ``in_a_hurry``: the peers have little time to answer the DELETE. One that another program has loaded under the same
+    name is forgotten alone. Raises ViciUnavailable if charon runs but does not answer; if it does not run, the ledger
+    is cleared.
     """
     if not names:
         return
@@ -35,7 +37,7 @@ async def take_down(charon: Charon, ledger: Ledger, names: Collection[str]) -> N
         return
     with closing(control):
         ours = await confirmed(control, ledger, names)
-        await asyncio.gather(*(terminate_all(charon, name) for name in ours))
+        await asyncio.gather(*(terminate_all(charon, name, in_a_hurry=in_a_hurry) for name in ours))
         for name in set(names) - set(ours):
             _forget(ledger, name)
         for name in ours:
@@ -48,11 +50,13 @@ async def take_down(charon: Charon, ledger: Ledger, names: Collection[str]) -> N
             _forget(ledger, name)
 
 
-async def terminate_all(charon: Charon, name: str) -> None:
+async def terminate_all(charon: Charon, name: str, *, in_a_hurry: bool = False) -> None:
     """Terminate every IKE_SA of a connection; by force those whose peer does not answer the DELETE in time."""
     with closing(await charon.connect()) as control:
-        await remove(control, "terminate", terminate({"ike": name}, _GENTLE))
-        await remove(control, "terminate", terminate({"ike": name}, _FORCED, force=True))
+        if not in_a_hurry:
+            await remove(control, "terminate", terminate({"ike": name}, _GENTLE))
+        time_limit = _HURRIED if in_a_hurry else _FORCED
+        await remove(control, "terminate", terminate({"ike": name}, time_limit, force=True))
 
 
 async def terminate_child(control: Vici, peer: str, child: str, ike: int) -> None:

@@ -39,6 +39,7 @@ from mcastd.status import (
     KeepaliveStatus,
     NeighborStatus,
     NotFollowedReason,
+    PeerSaState,
     PeerStatus,
     PimStatus,
     ProblemStatus,
@@ -123,7 +124,7 @@ PEER: Final = Table(
     PeerStatus,
     (
         is_set("mcastd_peer_up", "Whether the IKE_SA is up.", "state", "up"),
-        states("mcastd_peer_state", "The state of the IKE_SA.", "state", SaState),
+        states("mcastd_peer_state", "The state of the IKE_SA.", "state", PeerSaState),
         as_labels(
             "mcastd_peer_info", "The peer, as configured.",
             local="local", remote="remote", local_id="local_id", remote_id="remote_id",
@@ -136,6 +137,7 @@ PEER: Final = Table(
         ago("mcastd_peer_established_time_seconds", "When the IKE_SA was established.", "uptime"),
         ahead("mcastd_peer_rekey_time_seconds", "When the IKE_SA is to be rekeyed.", "rekey_in"),
         ahead("mcastd_peer_reauth_time_seconds", "When the IKE_SA is to be established again.", "reauth_in"),
+        ago("mcastd_peer_active_time_seconds", "Since when this one of several gateways is used.", "active_for"),
         counter("mcastd_peer_attempts_total", "How often it was tried to establish an SA.", "attempts"),
     ),
     {"peer": "name"},

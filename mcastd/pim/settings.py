@@ -2,11 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
+from typing import TypeAlias
 
 import msgspec
 
 from mcastd.config.model import Pim
 from mcastd.pim.packet import Hello, LanPruneDelay
+
+HasArrived: TypeAlias = Callable[[str, IPv4Address | None, IPv4Address], bool]
+"""Whether packets have just arrived: on a tunnel, from a source (None: any), for a group."""
+
+
+class ArrivedOn(msgspec.Struct, frozen=True):
+    """``HasArrived`` for one tunnel; two of the same are equal."""
+
+    has_arrived: HasArrived
+    tunnel: str
+
+    def __call__(self, source: IPv4Address | None, group: IPv4Address) -> bool:
+        """Whether packets of a source (None: any) for a group have just arrived."""
+        return self.has_arrived(self.tunnel, source, group)
 
 
 class PimInterface(msgspec.Struct, frozen=True):

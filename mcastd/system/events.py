@@ -116,6 +116,7 @@ EVENTS: Final = {
     "igmp_recovered": Event("info", "IGMP can be received and sent again"),
     "stopped": Event("info", "mcastd has stopped"),
     "child_sa_probed": Event("info", "CHILD_SA is rekeyed, to see whether the peer answers"),
+    "gateway_changed": Event("warning", "another gateway is used", "6d1f0c7be2b64d3f9a7d0f1c55e83b0a"),
     "peers_removed": Event("info", "peers removed"),
     "tunnel_created": Event("info", "tunnel created"),
     "tunnel_removed": Event("info", "tunnel removed"),

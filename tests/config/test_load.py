@@ -459,3 +459,17 @@ def test_hours_are_one_or_several(tmp_path: Path) -> None:
     path.write_text(TEXT.replace("# hours = []", "hours = 5", 1))
     with pytest.raises(ConfigError, match=r"streams\.hours: it is an integer; allowed: hours of the week, or an array"):
         load(path, check_files=False)
+
+
+def test_a_standby_has_what_it_leaves_out_from_the_peer_that_it_stands_by_for(tmp_path: Path) -> None:
+    second = '[peers.dc2]\nstandby_for = "dc-tun"\nremote = "177.54.214.21"\nremote_id = "dc2.example.com"\n'
+    (tmp_path / "m.toml").write_text(f"{EXAMPLE.read_text()}\n{second}")
+    first, other = load(tmp_path / "m.toml", check_files=False).config.peers
+    assert other == replace(
+        first, name="dc2", standby_for="dc-tun", remote=IPv4Address("177.54.214.21"), remote_id="dc2.example.com",
+        children=(),
+    )  # fmt: skip
+    certified = 'local_cert = "c.pem"\nlocal_key = "k.pem"\nca_certs = ["ca.pem"]\n'
+    (tmp_path / "m.toml").write_text(f"{EXAMPLE.read_text()}\n{second}{certified}")
+    _, other = load(tmp_path / "m.toml", check_files=False).config.peers
+    assert (other.psk_file, other.local_cert) == (None, tmp_path / "c.pem"), "credentials are one thing"

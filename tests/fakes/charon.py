@@ -95,6 +95,7 @@ class FakeCharon:
         self.outcomes: dict[str, Refusal | Literal["hang"]] = {}  # by the CHILD_SA's name; else it comes up
         self.unknown_events: set[str] = set()  # those that it does not have
         self.peer_silent = False  # the peer answers nothing
+        self.silent_peers: set[str] = set()  # the same for the peers of these connections alone
         self.most_waiting = 0  # the most requests that waited on an established IKE_SA at once
         self.conns: dict[str, Mapping[str, Any]] = {}
         self.shared: dict[str, Mapping[str, Any]] = {}
@@ -162,6 +163,10 @@ class FakeCharon:
         self.peer_silent = True
         for ike in self.sas:
             ike.forgotten = True
+
+    def is_silent(self, ike: FakeIkeSa) -> bool:
+        """Whether the peer of an IKE_SA answers nothing."""
+        return self.peer_silent or ike.name in self.silent_peers
 
     def rekey(self, name: str) -> None:
         """Either side rekeys a CHILD_SA; the old one goes ``OVERLAP`` seconds later."""
@@ -392,7 +397,7 @@ class FakeCharon:
         give_up = _now() + GIVE_UP
         pause = RETRANSMISSION if ike.state == "ESTABLISHED" else FIRST_RETRANSMISSION
         await asyncio.sleep(LATENCY)
-        while ike in self.sas and (self.peer_silent or ike.forgotten or self.outcomes.get(child) == HANG):
+        while ike in self.sas and (self.is_silent(ike) or ike.forgotten or self.outcomes.get(child) == HANG):
             if _now() >= give_up:
                 self._remove_ike(ike)
             with suppress(TimeoutError):
@@ -439,7 +444,7 @@ class FakeCharon:
         await vici.pause(LATENCY)
         for ike, child in found:
             (ike if child is None else child).state = "DELETING"
-        if self.peer_silent and not force:
+        if any(self.is_silent(ike) for ike, _ in found) and not force:
             self._delete_later(found, _now() + GIVE_UP)
             await vici.pause(timeout - LATENCY)
             raise ViciRefused("terminating SAs failed after timeout")
@@ -447,7 +452,7 @@ class FakeCharon:
 
     def _delete_later(self, found: list[tuple[FakeIkeSa, FakeChildSa | None]], give_up: float) -> None:
         """Retransmit the DELETE until the peer answers or charon gives up."""
-        if self.peer_silent and _now() < give_up:
+        if any(self.is_silent(ike) for ike, _ in found) and _now() < give_up:
             asyncio.get_running_loop().call_later(RETRANSMISSION, self._delete_later, found, give_up)
         else:
             self._delete(found)

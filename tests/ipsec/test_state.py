@@ -408,3 +408,28 @@ def test_lifetimes_as_in_the_file_are_not_noted() -> None:
     assert lifetimes(peer, 100, 780, 100, 500) == []
     assert len(lifetimes(peer, 100, 500, 100, 500)) == 1
     assert len(lifetimes(peer, 100, 780, 100, 400)) == 1
+
+
+def test_an_ike_sa_that_ended_is_counted_unless_it_comes_again_or_it_was_from_here() -> None:
+    peer = state()
+    update(peer, [], 0.0)
+    update(peer, listed(), 1.0)
+    update(peer, listed(ike="DELETING"), 2.0)
+    update(peer, listed(ike="CONNECTING", number=2), 3.0)  # charon reauthenticates
+    update(peer, listed(number=2), 4.0)
+    assert peer.losses == 0
+    update(peer, listed(ike="DELETING", number=2), 5.0)
+    assert peer.losses == 0
+    update(peer, [], 6.0)
+    update(peer, [], 7.0)
+    assert peer.losses == 1
+    update(peer, listed(number=3), 8.0)
+    peer.is_ended_here = True
+    update(peer, [], 9.0)
+    update(peer, listed(number=4), 10.0)
+    assert peer.losses == 1
+    peer.update((), 11.0, charon_gone=True)
+    assert peer.losses == 1
+    update(peer, listed(number=5), 12.0)
+    update(peer, [], 13.0)
+    assert peer.losses == 2

@@ -52,7 +52,7 @@ CHILD = ChildStatus(
 PEER = PeerStatus(
     name="dc", state="up", local="192.0.2.1", remote="198.51.100.1", local_id="a", remote_id="b", proposal="aes",
     nat_local=True, nat_remote=False, uptime=60.0, reauth_in=5000.0, rekey_in=4000.0, attempts=2, problem="x",
-    problem_code="peer_psk", children=(CHILD,),
+    problem_code="peer_psk", children=(CHILD,), standby_for="x", active_for=70.0, active_because="x",
 )  # fmt: skip
 TUNNEL = TunnelStatus(
     name="gre1", state="up", datapath="kernel", local="10.44.6.1", remote="10.44.7.1", address="10.44.4.6/30",

@@ -38,6 +38,8 @@ LEFT_OUT: Final = {
     "ChildStatus.problem": TEXT,
     "PeerStatus.proposal": REKEYED,
     "PeerStatus.problem": TEXT,
+    "PeerStatus.standby_for": CONFIGURED,
+    "PeerStatus.active_because": TEXT,
     "KeepaliveStatus.reply": CONFIGURED,
     "NeighborStatus.secondary_addresses": TEXT,
     "NeighborStatus.static": CONFIGURED,

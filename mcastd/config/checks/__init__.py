@@ -9,6 +9,7 @@ from mcastd.config.checks import (
     children,
     feeds,
     forward,
+    gateways,
     groups,
     host,
     metrics,
@@ -26,5 +27,5 @@ __all__ = ["check", "host"]
 
 def check(config: Config, report: Report) -> None:
     """Report every rule that the configuration violates."""
-    for part in (peers, algorithms, children, tunnels, pim, upstream, groups, feeds, forward, metrics, sides):
+    for part in (peers, gateways, algorithms, children, tunnels, pim, upstream, groups, feeds, forward, metrics, sides):
         part.check(config, report)

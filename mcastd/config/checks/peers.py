@@ -23,7 +23,7 @@ def check(config: Config, report: Report) -> None:
         _retry_pauses(peer, at)
         lifetime(peer.lifetime, at)
         _identities(peer, at)
-        if not peer.children:
+        if peer.standby_for is None and not peer.children:
             text = "it is missing, so that nothing is established"
             at.refuse("children", f"{text}; allowed: at least one [{dotted((*at.path, 'children', 'NAME'))}]")
     _identities_differ(config.peers, report)

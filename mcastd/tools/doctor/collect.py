@@ -93,7 +93,7 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
         probes = [stack.enter_context(closing(MtuProbe(tunnel))) for tunnel in config.tunnels]
         began = time.monotonic()
         await asyncio.sleep(WINDOW)
-        if any(peer.state != "up" for peer in before.peers):
+        if any(peer.state not in ("up", "standby") for peer in before.peers):
             await _answer_to_ike(control)
         seconds = time.monotonic() - began
         wire_in, wire_out = (tap.wire() for tap in esp_taps)

@@ -6,7 +6,8 @@ from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Literal, NamedTuple
 
-from mcastd.config.model import Config, Tunnel
+from mcastd.config.gateways import in_use
+from mcastd.config.model import Config, Peer, Tunnel
 from mcastd.errors import ConfigProblem
 from mcastd.links import NextHop
 from mcastd.net.gre import GreHeader
@@ -196,8 +197,14 @@ class Facts:
 
     @property
     def peers(self) -> tuple[PeerStatus, ...]:
-        """The peers in the daemon's status."""
-        return self.status.peers if self.status else ()
+        """The peers in the daemon's status, but for gateways that stand by."""
+        return tuple(one for one in self.status.peers if one.state != "standby") if self.status else ()
+
+    @property
+    def in_use(self) -> tuple[Peer, ...]:
+        """The peers of the configuration file, but for gateways that stand by."""
+        active = {one.standby_for or one.name: one.name for one in self.peers}
+        return in_use(self.config.peers, active) if self.config else ()
 
     @property
     def configured(self) -> tuple[Tunnel, ...]:

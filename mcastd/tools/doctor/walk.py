@@ -200,7 +200,7 @@ def _merged(found: list[_T], same: Callable[[_T], object]) -> list[_T]:
 
 def _paths(facts: Facts) -> tuple[Path, ...]:
     """The paths of the configuration, those of tunnels first."""
-    peers = facts.config.peers if facts.config else ()
+    peers = facts.in_use
     owners = {child.name: peer.name for peer in peers for child in peer.children}
     tunnels = [
         Path(name=one.name, tunnel=one.name, child=one.child, peer=owners.get(one.child or ""))

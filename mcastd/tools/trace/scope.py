@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Final, Literal, NamedTuple, get_args
 
+from mcastd.config.gateways import complete
 from mcastd.config.model import Config
 
 Kind = Literal["ike", "keepalive", "pim", "igmp"]
@@ -39,7 +40,8 @@ def scope_of(
     tunnels = {each.name: each for each in config.tunnels}
     chosen = list(tunnels.values()) if tunnel is None else [tunnels[tunnel]]
     children = {each.child for each in chosen}
-    peers = [peer for peer in config.peers if tunnel is None or any(child.name in children for child in peer.children)]
+    peers = [complete(peer, config.peers) for peer in config.peers]
+    peers = [peer for peer in peers if tunnel is None or any(child.name in children for child in peer.children)]
     return Scope(
         frozenset(each.name for each in chosen),
         _packed(peer.remote for peer in peers),

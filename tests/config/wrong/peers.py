@@ -1,6 +1,6 @@
 """``[peers.NAME]``: key by key as in docs/configuration.md."""
 
-from tests.config.wrong.mistakes import wrong
+from tests.config.wrong.mistakes import Changes, Wrong, wrong
 
 P = "peers.dc"
 CERTIFIED = {
@@ -9,6 +9,17 @@ CERTIFIED = {
     f"{P}.local_key": '"k.pem"',
     f"{P}.ca_certs": '["c.pem"]',
 }
+SECOND = {
+    "peers.dc2.standby_for": '"dc"',
+    "peers.dc2.remote": '"177.54.214.21"',
+    "peers.dc2.remote_id": '"177.54.214.21"',
+}
+
+
+def second(key: str, said: str, changes: Changes) -> Wrong:
+    """A mistake in what a second gateway has."""
+    return wrong(f"peers.dc2.{key}", said, also={**SECOND, **changes})
+
 
 WRONG = (
     wrong(f"{P}.local", "it is missing", also={f"{P}.local": None}),
@@ -92,4 +103,34 @@ WRONG = (
         },
     ),
     wrong('peers."a b"', "is not a usable name", also={'peers."a b".local': '"10.1.1.246"'}),
+    wrong(f"{P}.standby_for", 'there is no other peer "dc"; allowed: none is there', '"dc"'),
+    second("standby_for", 'there is no other peer "dr"; allowed: dc', {"peers.dc2.standby_for": '"dr"'}),
+    second("standby_for", "it is an array", {"peers.dc2.standby_for": '["dc"]'}),
+    second("remote", "it is missing", {"peers.dc2.remote": None}),
+    second("remote_id", "it is missing", {"peers.dc2.remote_id": None}),
+    second("remote", "it is the address of dc", {"peers.dc2.remote": '"177.54.214.20"'}),
+    second("psk_file", "No such file", {"peers.dc2.psk_file": '"nowhere.psk"'}),
+    second("standby_after", "out of range", {"peers.dc2.standby_after": '"0s"'}),
+    second("standby_for", "a standby has the children of dc", {"peers.dc2.children.more.if_id": "7"}),
+    wrong(
+        "peers.dc3.standby_for",
+        'dc2 is itself a standby; allowed: "dc"',
+        also={
+            **SECOND,
+            "peers.dc3.standby_for": '"dc2"',
+            "peers.dc3.remote": '"177.54.214.22"',
+            "peers.dc3.remote_id": '"c"',
+        },
+    ),
+    second(
+        "standby_for",
+        "transport mode",
+        {
+            "peers.dc.children.gre.mode": '"transport"',
+            "peers.dc.children.gre.local_ts": None,
+            "peers.dc.children.gre.remote_ts": None,
+            "tunnels.gre1.local": '"10.1.1.246"',
+            "tunnels.gre1.remote": '"177.54.214.20"',
+        },
+    ),
 )

@@ -146,6 +146,8 @@ _NEGOTIATION: Final[Mapping[ProblemCode | None, Cause]] = {code: cause for cause
 
 def ike(facts: Facts) -> Found:
     """Every peer has an IKE_SA."""
+    for peer in (one for one in facts.peers if one.active_because is not None):
+        yield Note(text=f"of several gateways {peer.name} is used: {peer.active_because}", subject=peer.name)
     for peer in (one for one in facts.peers if one.state != "up"):
         yield from about(_down(facts, peer), peer.name)
 

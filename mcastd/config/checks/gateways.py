@@ -1,0 +1,44 @@
+"""Rules for ``standby_for``: several gateways of one other side."""
+
+from collections.abc import Mapping
+
+from mcastd.config.model import Config, Peer
+from mcastd.config.report import Report, Table, shown
+
+
+def check(config: Config, report: Report) -> None:
+    """A standby names a peer with CHILD_SAs that any gateway can have, and has none itself."""
+    peers = {peer.name: peer for peer in config.peers}
+    for peer in config.peers:
+        if peer.standby_for is not None:
+            _names_the_first(peer, peers, report.table("peers", peer.name))
+
+
+def _names_the_first(peer: Peer, peers: Mapping[str, Peer], at: Table) -> None:
+    first = peers.get(peer.standby_for or "")
+    if first is None or first is peer:
+        names = ", ".join(name for name, one in peers.items() if one is not peer and one.standby_for is None)
+        at.refuse(
+            "standby_for", f"there is no other peer {shown(peer.standby_for)}; allowed: {names or 'none is there'}"
+        )
+        return
+    if first.standby_for is not None:
+        text = (
+            f"{first.name} is itself a standby; allowed: {shown(first.standby_for)}, the order of several is the file's"
+        )
+        at.refuse("standby_for", text, ("peers", first.name, "standby_for"))
+        return
+    if peer.children:
+        text = f"a standby has the children of {first.name}, whose tunnels it carries, and here are others"
+        at.refuse("standby_for", f"{text}; allowed: without children", "children")
+    for child in first.children:
+        if child.mode == "transport":
+            text = f"the selectors of {child.name} are the addresses of {first.name} (transport mode)"
+            where = ("peers", first.name, "children", child.name, "mode")
+            at.refuse(
+                "standby_for", f'{text}; allowed: mode "tunnel" or "interface", with the same selectors for all', where
+            )
+    if peer.remote == first.remote:
+        at.refuse(
+            "remote", f"it is the address of {first.name}; allowed: another gateway's", ("peers", first.name, "remote")
+        )
