@@ -21,6 +21,7 @@ from mcastd.keepalive.agent import open_socket
 from mcastd.keepalive.packet import Endpoints
 from mcastd.members.files import Files
 from mcastd.meter.agent import Bpf, Ingress
+from mcastd.overlay.kernel import Vxlan
 from mcastd.pim.transport import GreTransport, OpenTransport, SocketTransport, Transport
 from mcastd.streams.agent import Counters, Memberships
 from mcastd.system import (
@@ -37,6 +38,7 @@ from mcastd.system import (
     nft,
     sockets,
     sysctl,
+    vxlan,
 )
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
@@ -67,6 +69,7 @@ class System(msgspec.Struct, frozen=True):
     downstream_links: Callable[[], igmp_kernel.Links] = netlink.Netlink
     netlink: Callable[[], Netlink] = netlink.Netlink
     gre_devices: GreDevices = gre_devices
+    vxlan: Vxlan = vxlan
     open_keepalive: Callable[[Endpoints], socket.socket] = open_socket
     open_pim: OpenTransport = SocketTransport
     open_igmp: igmp_kernel.OpenTransport = igmp_transport.SocketTransport

@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from mcastd import wiring
+from mcastd import overlay_wiring, wiring
 from mcastd.adapters import REAL, System
 from mcastd.config.model import Config
 from mcastd.firewall.agent import FirewallAgent
@@ -16,10 +16,12 @@ from mcastd.history import History
 from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp_host.agent import IgmpHostAgent
 from mcastd.ipsec.agent import IpsecAgent
+from mcastd.joined_hosts import JoinedHosts
 from mcastd.keepalive.agent import KeepaliveAgent
 from mcastd.members.agent import MembersAgent
 from mcastd.meter.agent import MeterAgent
 from mcastd.metrics.agent import MetricsAgent
+from mcastd.overlay.agent import OverlayAgent
 from mcastd.pim.agent import PimAgent
 from mcastd.streams.agent import StreamsAgent
 from mcastd.supervision import Part
@@ -50,6 +52,7 @@ class AgentSet:
         self.history = History(log)
         # What is desired from upstream, by tunnel, and by receivers behind this host, by downstream interface.
         self.wanted, self.downstream = (Wanted(lambda: time.monotonic()) for _ in range(2))
+        self.joined = JoinedHosts(lambda: time.monotonic())
         self.firewall = FirewallAgent(
             nftables=system.nftables,
             conntrack=system.conntrack,
@@ -81,9 +84,22 @@ class AgentSet:
         )
         self.keepalive = KeepaliveAgent(log=log, on_change=on_change, open_socket=system.open_keepalive)
         self.pim = PimAgent(log=log, on_change=on_change, rng=rng, wanted=self.wanted, open_transport=system.open_pim)
+        self.overlay = OverlayAgent(
+            netlink=system.netlink(),
+            vxlan=system.vxlan,
+            sysctls=system.sysctls,
+            devices=system.gre_devices,
+            joined=self.joined,
+            ledger=ledger,
+            store=store,
+            history=self.history,
+            log=log,
+            on_change=on_change,
+        )
         self.igmp = IgmpAgent(
             links=system.downstream_links(),
             downstream=self.downstream,
+            joined=self.joined,
             log=log,
             on_change=on_change,
             open_transport=system.open_igmp,
@@ -133,6 +149,7 @@ class AgentSet:
             Part(self.firewall, wiring.firewall),  # the guard is in place before anything of ours could send
             Part(self.ipsec, wiring.ipsec),
             Part(self.tunnels, wiring.tunnels),
+            Part(self.overlay, overlay_wiring.overlay),
             Part(self.keepalive, wiring.keepalive),
             Part(self.follow, wiring.follow),
             Part(self.pim, wiring.pim),

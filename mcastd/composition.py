@@ -221,7 +221,7 @@ class Composition(AgentSet):
             joins += self.pim.group(group, now)
             joins += self.igmp_host.group(group, now)
             joins += group_report.expected(self.wanted, unasked, group, now)
-        forwarded = self.forward.forwarded(groups) if self.config.forward else {}
+        forwarded = self.forward.forwarded(groups) if self.config.downstream else {}
         return snapshot.groups(joins, tunnels, streams, forwarded)
 
     def snapshots(self, now: float, rows: tuple[GroupStatus, ...] = ()) -> Snapshots:
@@ -237,6 +237,8 @@ class Composition(AgentSet):
             groups=rows,
             follow=self.follow.status(now),
             forward=self.forward.status(now),
+            overlay=self.overlay.status(now),
+            refused=self.firewall.refused(),
             igmp=self.igmp.status(now),
             not_measured=self.meter.status(now),
         )

@@ -32,6 +32,7 @@ ForwardCode = Literal[
 ]
 IgmpCode = Literal["downstream_without_address", "igmp_failed", "pim_router_on_segment"]
 MembersCode = Literal["members_file_old", "members_file_wrong"]
+OverlayCode = Literal["overlay_failed", "overlay_not_exact", "overlay_unreachable"]
 DaemonCode = Literal["agent_failed", "reconcile_failed", "changed_by_another_program", "flapping"]
 AuthenticationCode = Literal[IdentityCode, CertificateCode, CertificateTrustCode]
 PathsCode = Literal[
@@ -43,6 +44,7 @@ OwnCode = Literal[
     ForwardCode,
     IgmpCode,
     MembersCode,
+    OverlayCode,
     HostCode,
     StateCode,
     GuardCode,

@@ -11,6 +11,7 @@ from mcastd import __version__
 from mcastd.follow.settings import FollowSnapshot
 from mcastd.forward.desired import Forwarded
 from mcastd.ipsec.state import IpsecSnapshot
+from mcastd.overlay_status import OverlayStatus
 from mcastd.status import (
     FirewallStatus,
     ForwardStatus,
@@ -43,6 +44,8 @@ class Snapshots(msgspec.Struct, frozen=True):
     streams: StreamsSnapshot
     groups: tuple[GroupStatus, ...] = ()  # as ``groups`` shows them
     forward: tuple[ForwardStatus, ...] = ()
+    overlay: Mapping[str, OverlayStatus] = msgspec.field(default_factory=dict)
+    refused: Mapping[str, int] = msgspec.field(default_factory=dict)  # packets, by the overlay's name
     follow: FollowSnapshot = msgspec.field(default_factory=dict)
     igmp: Mapping[str, QuerierStatus] = msgspec.field(default_factory=dict)
     not_measured: str | None = None  # why streams are counted only
@@ -97,6 +100,7 @@ def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
         tunnels=tuple(tunnels.values()),
         groups=agents.groups,
         forward=tuple(replace(one, igmp=agents.igmp.get(one.name)) for one in agents.forward),
+        overlay=tuple(replace(one, refused=agents.refused.get(name, 0)) for name, one in agents.overlay.items()),
         notes=(*process.notes, *agents.ipsec.notes, *_stream_notes(agents), *_not_followed(agents.follow)),
     )
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from mcastd.overlay_status import OverlayStatus
 from mcastd.problems import ProblemCode
 
 SaState = Literal["up", "connecting", "waiting", "down"]
@@ -378,4 +379,5 @@ class Status(Struct, frozen=True, kw_only=True):
     tunnels: tuple[TunnelStatus, ...] = ()
     groups: tuple[GroupStatus, ...] = ()
     forward: tuple[ForwardStatus, ...] = ()
+    overlay: tuple[OverlayStatus, ...] = ()
     notes: tuple[str, ...] = ()

@@ -257,9 +257,9 @@ def igmp(inputs: Inputs) -> IgmpDesired:
     config, up = inputs.config, inputs.up
     tunnels = {name for name, link in up.links.items() if link.up}
     ready = {name for name in tunnels if _brings(up, name)}
-    waiting = frozenset(one.name for one in config.forward if not tunnels & set(one.from_))
-    quiet = frozenset(one.name for one in config.forward if not ready & set(one.from_)) - waiting
-    return IgmpDesired(config.forward, waiting, quiet)
+    waiting = frozenset(one.name for one in config.downstream if not tunnels & set(one.from_))
+    quiet = frozenset(one.name for one in config.downstream if not ready & set(one.from_)) - waiting
+    return IgmpDesired(config.downstream, waiting, quiet)
 
 
 def _brings(up: Up, tunnel: str) -> bool:
@@ -296,7 +296,7 @@ def forward(inputs: Inputs) -> ForwardDesired:
     elections = inputs.up.elections
     queriers = frozenset(name for name, one in elections.items() if one.is_querier)
     return ForwardDesired(
-        interfaces=inputs.config.forward,
+        interfaces=inputs.config.downstream,
         tunnels=tunnels,
         queriers=queriers,
         others=frozenset(elections) - queriers,

@@ -34,6 +34,7 @@ from tests.fakes.nftables import FakeNftables
 from tests.fakes.pim_transport import FakeHost, FakeTransport
 from tests.fakes.service_manager import FakeServiceManager
 from tests.fakes.streams import FakeStreams
+from tests.fakes.vxlan import FakeVxlan
 from tests.simulator.world import joins
 
 ARTICLE = load(Path(__file__).parents[1] / "etc" / "mcastd.toml", check_files=False).config
@@ -69,10 +70,12 @@ class Host:
         self.segments = FakeSegments()
         self.memberships_of_sockets = FakeMemberships()
         self.multicast = FakeMulticast()
+        self.vxlan = FakeVxlan()
 
     def system(self) -> System:
         """What the next process uses of it."""
         self.netlink = FakeNetlink(self.kernel)
+        first = [self.netlink]  # of the tunnel agent
         read, self.ledger_file = self.ledger_file, None
         self.ledger = MemoryLedger(self.ledger.copy()) if read is None else MemoryLedger.of(read)
         return System(
@@ -88,8 +91,9 @@ class Host:
             multicast_addresses=self.applications,
             charon=lambda _: self.charon,
             esp_sockets=self.esp,
-            netlink=lambda: self.netlink,
+            netlink=lambda: first.pop() if first else FakeNetlink(self.kernel),
             gre_devices=self.kernel.devices,
+            vxlan=self.vxlan,
             open_keepalive=self._open_keepalive,
             open_pim=self.pim.open,
             downstream_links=lambda: FakeNetlink(self.kernel),

@@ -13,8 +13,8 @@ from weakref import WeakSet
 from mcastd.supervision import Supervisor
 
 AGENTS = (
-    "firewall", "ipsec", "tunnels", "keepalive", "follow", "pim", "igmp_host", "igmp", "streams", "meter", "forward",
-    "metrics",
+    "firewall", "ipsec", "tunnels", "overlay", "keepalive", "follow", "pim", "igmp_host", "igmp", "members", "streams",
+    "meter", "forward", "metrics",
 )  # fmt: skip
 """The names of all agents, in start order."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from mcastd.cli import status_groups, status_sas, status_tunnels
+from mcastd.cli import status_groups, status_overlay, status_sas, status_tunnels
 from mcastd.cli.layout import Block, Style, Text
 from mcastd.cli.units import count, duration
 from mcastd.listed import listed
@@ -26,6 +26,7 @@ def blocks(status: Status, clock: float, *, everything: bool) -> Iterator[Block]
     yield from status_sas.blocks(status.peers)
     yield from status_tunnels.blocks(status.tunnels, {group.tunnel for group in status.groups})
     yield from status_tunnels.forward(status.forward)
+    yield from status_overlay.blocks(status.overlay, everything=everything)
     if status.firewall is not None:
         yield Text()
         yield from _firewall(status.firewall)

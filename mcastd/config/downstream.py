@@ -1,8 +1,11 @@
-"""``[forward.NAME]`` as a frozen struct; ``mcastd.config.model`` has all others, and says how keys are declared."""
+"""``[forward.NAME]`` and ``[overlay.NAME]`` as frozen structs; ``mcastd.config.model`` has all others.
 
-from ipaddress import IPv4Address, IPv4Network
+It says how keys are declared.
+"""
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -49,3 +52,24 @@ class Forward(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """how many groups the machines may ask for"""
     max_groups_per_host: Annotated[int, Meta(ge=1, le=MAX_JOINS)] = 1000
     """how many groups each of them may ask for"""
+
+
+class Overlay(Forward, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """``[overlay.NAME]``: a VXLAN interface, by which other machines receive. It has the keys of ``[forward.NAME]``.
+
+    ``without`` those that make no sense here. ``mtu`` None is ``auto``: what fits the interface that has ``local``.
+    """
+
+    without: ClassVar = frozenset({"members_file", "members_max_age", "querier"})
+    vni: Annotated[int, Meta(ge=1, le=2**24 - 1)]
+    """VXLAN network identifier, the same on all machines"""
+    local: IPv4Address
+    """our address in the network that carries VXLAN"""
+    address: IPv4Interface
+    """our address on the overlay, from which machines are asked what they want"""
+    members: Annotated[tuple[IPv4Network, ...], values.array(values.prefix(), least=1)]
+    """addresses of the machines that may take part, where VXLAN is carried"""
+    port: Annotated[int, values.integer(1, 65535)] = 4789
+    """UDP port of VXLAN"""
+    mtu: Annotated[int | None, values.auto(values.integer(576, 65485))] = None
+    """MTU of the interface; auto: 50 less than that of the interface that has local"""

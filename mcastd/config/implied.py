@@ -35,11 +35,12 @@ def complete(document: dict[str, Any], report: Report) -> None:
             group["tunnel"] = next(iter(tunnels), "")
             if len(tunnels) != 1:
                 _report_missing_tunnel(tunnels, ("groups", index, "tunnel"), report)
-    for name, forward in _tables(document.get("forward")).items():
-        if "from" not in forward:
-            forward["from"] = list(tunnels)[:1]
-            if len(tunnels) != 1:
-                _report_missing_tunnel(tunnels, ("forward", name, "from"), report)
+    for kind in ("forward", "overlay"):
+        for name, forward in _tables(document.get(kind)).items():
+            if "from" not in forward:
+                forward["from"] = list(tunnels)[:1]
+                if len(tunnels) != 1:
+                    _report_missing_tunnel(tunnels, (kind, name, "from"), report)
 
 
 def _complete_standbys(peers: dict[str, dict[str, Any]]) -> None:

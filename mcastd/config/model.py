@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from mcastd.config import value_types as values
-from mcastd.config.downstream import MAX_JOINS, Forward
+from mcastd.config.downstream import MAX_JOINS, Forward, Overlay
 from mcastd.config.feed_formats import SEQUENCE, Sequence
 from mcastd.config.group_model import Group as Group
 from mcastd.config.group_model import Paths as Paths
@@ -356,3 +356,9 @@ class Config(Struct, frozen=True, kw_only=True):
     groups: tuple[Group, ...] = ()
     feeds: tuple[Feed, ...] = ()
     forward: tuple[Forward, ...] = ()
+    overlay: tuple[Overlay, ...] = ()
+
+    @property
+    def downstream(self) -> tuple[Forward, ...]:
+        """All interfaces to machines that receive."""
+        return (*self.forward, *self.overlay)

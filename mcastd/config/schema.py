@@ -65,11 +65,12 @@ def keys(struct: type[Struct]) -> tuple[Key, ...]:
         base, *extras = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
         if Inline in extras:
             found += keys(base)
-        elif field.name != "name":
+        elif field.name != "name" and field.name not in getattr(struct, "without", ()):
             implied = next((one.text for one in extras if isinstance(one, Implied)), None)
             values = _type(base, extras)
             holds = None if values in extras else _struct_in(base)
-            found.append(Key(field.encode_name, values, field.default, struct, field.name, holds, implied))
+            declared_in = next(one for one in struct.__mro__ if field.name in vars(one).get("__annotations__", ()))
+            found.append(Key(field.encode_name, values, field.default, declared_in, field.name, holds, implied))
     return tuple(found)
 
 

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from mcastd.config.model import Config
 from mcastd.errors import HostError
-from mcastd.firewall import flows, rules, snat
+from mcastd.firewall import flows, overlay, rules, snat
 from mcastd.firewall.child_guard import LEAK_CHILD, LEAK_INVALID
 from mcastd.firewall.flows import Translation
 from mcastd.firewall.guard_drops import GuardDrops
@@ -156,6 +156,10 @@ class FirewallAgent:
             repairs=self._table.repairs,
             problem=self._problem,
         )
+
+    def refused(self) -> dict[str, int]:
+        """By the overlay's name, the packets that came for it from no member, as were counted last."""
+        return {one.name: self._packets_of(f"{overlay.REFUSED}{one.name}") for one in self._desired.config.overlay}
 
     def problems(self) -> Iterator[Problem]:
         """Why the table is not in place, or older connections are as before it, and what the guard should not drop."""

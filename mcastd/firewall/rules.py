@@ -12,7 +12,7 @@ import msgspec
 from mcastd.config.model import Child, Config, Tunnel
 from mcastd.config.mtu import PATH_MTU, TCP_HEADER, USERSPACE_LINK_MTU, largest_packet
 from mcastd.config.proposals import esp_of_proposal
-from mcastd.firewall import snat
+from mcastd.firewall import overlay, snat
 from mcastd.firewall.child_guard import child_guards
 from mcastd.firewall.match import USERSPACE_ESP, children, field, link, one_of, protocol
 from mcastd.net import ipv4, nflog
@@ -73,11 +73,13 @@ def table(
     decrypted = [child for child in guarding if child.mode != "interface"]
     chains = {
         "replayed": ("filter hook prerouting priority raw", _replayed(decrypted)),
+        "overlay_arriving": ("filter hook prerouting priority raw", list(overlay.untracked(configs, arriving=True))),
+        "overlay_leaving": ("filter hook output priority raw", list(overlay.untracked(configs, arriving=False))),
         "nat": (f"nat hook postrouting priority {snat.PRIORITY}", list(snat.snat(config))),
         "arriving": ("filter hook prerouting priority mangle", list(_clamps(config, arriving=True))),
         "input": (
             "filter hook input priority filter",
-            [rule for one in guards for rule in _guard(one, outgoing=False)],
+            [*overlay.refused(configs), *(rule for one in guards for rule in _guard(one, outgoing=False))],
         ),
         "leaving": (
             f"filter hook postrouting priority {_LAST}",

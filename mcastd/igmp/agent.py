@@ -20,6 +20,7 @@ from mcastd.igmp.report import igmp_status
 from mcastd.igmp.role import Role
 from mcastd.igmp.settings import Election, IgmpDesired, IgmpInterface
 from mcastd.igmp.transport import SocketTransport
+from mcastd.joined_hosts import JoinedHosts
 from mcastd.links import Link
 from mcastd.membership import NOTHING, DesiredGroup
 from mcastd.net import ipv4
@@ -46,11 +47,12 @@ class IgmpAgent:
         *,
         links: Links,
         downstream: Wanted,
+        joined: JoinedHosts,
         log: Logger,
         on_change: Callable[[], None],
         open_transport: OpenTransport = SocketTransport,
     ) -> None:
-        """``downstream`` is what is desired by the interfaces behind this host."""
+        """``downstream`` is what is desired by the interfaces behind this host, ``joined`` by which of their hosts."""
         self._links = links
         self._log = log
         self._on_change = on_change
@@ -58,6 +60,7 @@ class IgmpAgent:
         self.wake = Wake()
         self._desired = IgmpDesired()
         self._interfaces: dict[str, Interface] = {}  # those that exist and have an address
+        self._joined, joined.segments = joined, self._interfaces
         self._without_address: frozenset[str] = frozenset()  # those that exist and have none
         self._problem: str | None = None  # why the interfaces are not known
         self._passed_on = PassedOn(downstream)
@@ -272,10 +275,10 @@ class IgmpAgent:
         try:
             packets = one.transport.receive()
             while self._take(one, began) and time.monotonic() - began < _TURN:
-                data = next(packets, None)
-                if data is None:
+                arrived = next(packets, None)
+                if arrived is None:
                     break
-                self._received(one, data, began)
+                self._received(one, *arrived, began)
             self._sample(one, began)
         except OSError as error:
             if error.errno != errno.ENETDOWN:  # once when the link goes down
@@ -293,7 +296,7 @@ class IgmpAgent:
             self._carry_out(one, one.querier.receive(source, message, began))
         return not one.waiting
 
-    def _received(self, one: Interface, data: bytes, now: float) -> None:
+    def _received(self, one: Interface, data: bytes, mac: bytes, now: float) -> None:
         try:
             packet = ipv4.parse(data)
             source = packet.source
@@ -303,6 +306,8 @@ class IgmpAgent:
             elif one.flood.admits(source, len(data), now):
                 message = decode(bytes(packet.payload))
                 one.errors.update(message.refused if isinstance(message, V3Report) else ())
+                if one.heard(source, mac):
+                    self._joined.changed(one.settings.name, one.querier.groups)
                 one.waiting += ((source, part) for part in parts(message))
             else:
                 one.errors["flood"] += 1
@@ -329,6 +334,7 @@ class IgmpAgent:
                 self._passed_on.change(one.settings.name, effect.group, effect.desired)
             elif one.lines.take(time.monotonic()):
                 self._log_event(self._log.bind(interface=one.settings.name), effect)
+        self._joined.changed(one.settings.name, one.querier.hosts.take_changed())
         self._begin_to_pass_on()
 
     def _wish(self, name: str, group: IPv4Address) -> DesiredGroup:

@@ -68,7 +68,7 @@ class Group:
 
     def __init__(self, address: IPv4Address, hosts: Hosts) -> None:
         self.address = address
-        self.members = Members(hosts)
+        self.members = Members(hosts, address)
         self.due = inf  # the time of its entry among the querier's deadlines
         self.reported = NOTHING  # what is desired of it, as passed on last
         self._timer = 0.0  # the Group Timer: the mode is EXCLUDE until then
@@ -110,11 +110,11 @@ class Group:
         return DesiredGroup(sources=running)
 
     def next_deadline(self) -> float:
-        """When a timer ends or a query is to be sent."""
-        times = [until for until in self._sources.values() if until > 0.0]
+        """When a timer or the time of a member ends, or a query is to be sent."""
+        times = [self.members.due, *(until for until in self._sources.values() if until > 0.0)]
         if self._timer:
             times.append(self._timer)
-        return min([*times, *(asked.at if asked.left else asked.until for asked in self._asked.values())], default=inf)
+        return min([*times, *(asked.at if asked.left else asked.until for asked in self._asked.values())])
 
     # Records
 

@@ -1,14 +1,17 @@
 """A downstream interface of the IGMP agent: what is known of it, and for how long it does without an address. Pure."""
 
 from collections import Counter, deque
+from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
 from mcastd.igmp.flood import Flood
 from mcastd.igmp.kernel import Transport
+from mcastd.igmp.members import MAX_HOSTS
 from mcastd.igmp.pim_routers import PimRouters
 from mcastd.igmp.querier import Querier
 from mcastd.igmp.settings import IgmpInterface
+from mcastd.joined_hosts import JoinedHost
 from mcastd.net.igmp import Message
 from mcastd.net.token_bucket import TokenBucket
 
@@ -38,8 +41,30 @@ class Interface:
         self.waiting: deque[tuple[IPv4Address, Message]] = deque()  # what has been read, in parts, with its source
         self.again: Turn | None = None  # the next turn of that
         self.sampled: frozenset[IPv4Address] = frozenset()  # the hosts of which the kernel drops most packets
+        self.macs: dict[IPv4Address, bytes] = {}  # of hosts, the Ethernet address that they sent from last
         self.pim_routers = PimRouters()
         self.lines = TokenBucket(_EVENTS_RATE, _EVENTS_BURST)  # in the log
+
+    def heard(self, host: IPv4Address, mac: bytes) -> bool:
+        """A host has sent something; returns whether it was known, with another Ethernet address."""
+        before = self.macs.get(host)
+        if before == mac:
+            return False
+        if len(self.macs) >= 2 * MAX_HOSTS:
+            self.macs = {one: known for one, known in self.macs.items() if self.querier.hosts.groups_of(one)}
+        self.macs[host] = mac
+        return before is not None
+
+    @property
+    def groups(self) -> Collection[IPv4Address]:
+        """The groups that hosts have joined."""
+        return self.querier.groups
+
+    def joined(self, group: IPv4Address, now: float) -> Iterator[JoinedHost]:
+        """The hosts that have joined a group."""
+        for host, member in self.querier.members(group, now):
+            if host in self.macs:
+                yield JoinedHost(host, self.macs[host], member.desired)
 
     def without_address(self, ifindex: int, now: float) -> IgmpInterface | None:
         """What it goes on with while its address is away; None if it has been for long, or the link is another one."""

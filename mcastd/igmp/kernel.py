@@ -37,8 +37,11 @@ class Transport(Protocol):
     def send(self, destination: IPv4Address, payload: bytes) -> None:
         """Send an IGMP message. Raises OSError."""
 
-    def receive(self) -> Iterator[bytes]:
-        """IPv4 packets of IGMP and PIM that have arrived, a bounded number. Raises OSError."""
+    def receive(self) -> Iterator[tuple[bytes, bytes]]:
+        """IPv4 packets of IGMP and PIM that have arrived, each with its sender's Ethernet address; a bounded number.
+
+        Raises OSError.
+        """
 
     def sample(self, hosts: Collection[IPv4Address]) -> None:
         """From now on receive only a few of the packets of these hosts. Raises OSError."""

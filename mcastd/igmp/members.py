@@ -5,17 +5,19 @@ what one host may join, and says whether a host that leaves is the last one. It 
 desire more than it does, since an answer to a query for some sources looks like one that names all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address
+from math import inf
 from typing import Final
 
 import msgspec
 
+from mcastd.membership import DesiredGroup
 from mcastd.net.igmp import RecordType
 
 MAX_HOSTS: Final = 1000
 """Hosts of an interface that are tracked; the reports of others count, as those of hosts that suppress reports."""
-MAX_TRACKED: Final = 50_000
+MAX_TRACKED: Final = 150_000
 """Memberships and their sources together, of all hosts of an interface, that are tracked."""
 
 
@@ -35,6 +37,11 @@ class Member(msgspec.Struct):
     def is_empty(self) -> bool:
         """Whether it desires nothing any more."""
         return not (self.is_exclude or self.sources)
+
+    @property
+    def desired(self) -> DesiredGroup:
+        """The same as what is desired of the group."""
+        return DesiredGroup(True, excluded=self.sources) if self.is_exclude else DesiredGroup(sources=self.sources)
 
     def update(self, kind: RecordType, listed: frozenset[IPv4Address]) -> None:
         """The host sent a record."""
@@ -56,9 +63,21 @@ class Hosts:
         self._groups: dict[IPv4Address, int] = {}  # how many groups each host is a member of
         self._sources: dict[IPv4Address, int] = {}  # how many sources it has listed for them
         self._tracked = 0  # memberships and their sources, of all hosts
+        self._changed: set[IPv4Address] = set()  # groups whose members have changed
 
     def __len__(self) -> int:
         return len(self._groups)
+
+    def changed(self, group: IPv4Address) -> None:
+        """A group has other members than before, or they desire something else."""
+        self._changed.add(group)
+
+    def take_changed(self) -> Collection[IPv4Address]:
+        """The groups of which that is so since the last call."""
+        if not self._changed:
+            return ()
+        found, self._changed = self._changed, set()
+        return found
 
     def groups_of(self, host: IPv4Address) -> int:
         """How many groups a host is a member of."""
@@ -95,12 +114,14 @@ class Hosts:
 class Members:
     """The members of one group."""
 
-    __slots__ = ("_hosts", "_members", "untracked_until")
+    __slots__ = ("_group", "_hosts", "_members", "due", "untracked_until")
 
-    def __init__(self, hosts: Hosts) -> None:
+    def __init__(self, hosts: Hosts, group: IPv4Address) -> None:
         self._hosts = hosts
+        self._group = group
         self._members: dict[IPv4Address, Member] = {}
         self.untracked_until = 0.0  # until when there may be members that are not tracked
+        self.due = inf  # before which the time of no member is over
 
     def __contains__(self, host: IPv4Address) -> bool:
         return host in self._members
@@ -116,6 +137,7 @@ class Members:
         expires = now + gmi
         member = self._members.get(host) or Member(version, now, expires)
         is_new, before = host not in self._members, len(member.sources)
+        desired = member.is_exclude, member.sources
         member.update(kind, listed)
         if member.is_empty:
             if not is_new:
@@ -124,6 +146,9 @@ class Members:
                 self.remove(host)
             return
         member.version, member.expires = version, expires
+        self.due = min(self.due, expires)
+        if desired != (member.is_exclude, member.sources):
+            self._hosts.changed(self._group)
         more = len(member.sources) - before
         if not self._hosts.can_track(host, len(member.sources) if is_new else more):
             self.untracked_until = max(self.untracked_until, expires)
@@ -142,11 +167,15 @@ class Members:
         member = self._members.pop(host, None)
         if member is not None:
             self._hosts.left(host, member)
+            self._hosts.changed(self._group)
 
     def expire(self, now: float) -> None:
         """Remove the members whose time is over."""
+        if self.due > now:
+            return
         for host in [host for host, member in self._members.items() if member.expires <= now]:
             self.remove(host)
+        self.due = min((member.expires for member in self._members.values()), default=inf)
 
     def clear(self) -> None:
         """The group is gone."""

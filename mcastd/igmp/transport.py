@@ -46,13 +46,14 @@ class SocketTransport:
         if self._raw is not None:
             self._raw.sendto(payload, (str(destination), 0))
 
-    def receive(self) -> Iterator[bytes]:
-        """IPv4 packets that have arrived. Raises OSError."""
+    def receive(self) -> Iterator[tuple[bytes, bytes]]:
+        """IPv4 packets that have arrived, each with the Ethernet address of its sender. Raises OSError."""
         for _ in range(_BATCH):
             try:
-                yield self._packets.recv(_LARGEST)
+                packet, (*_, mac) = self._packets.recvfrom(_LARGEST)
             except BlockingIOError:
                 return
+            yield packet, mac
 
     def sample(self, hosts: Collection[IPv4Address]) -> None:
         """From now on receive only a few of the packets of these hosts. Raises OSError."""

@@ -9,6 +9,7 @@ from typing import Any, Final, get_args
 
 from msgspec import Struct
 
+from mcastd.metrics import overlay_families
 from mcastd.metrics.family import (
     Family,
     Table,
@@ -25,6 +26,7 @@ from mcastd.metrics.family import (
     size,
     states,
 )
+from mcastd.metrics.overlay_families import ENDPOINT, OVERLAY
 from mcastd.problems import CharonCode
 from mcastd.status import (
     ApplicationsStatus,
@@ -316,7 +318,7 @@ IGMP: Final = Table(
 
 TABLES: Final = (
     DAEMON, PROBLEM, HISTORY, FIREWALL, PEER, CHILD, TUNNEL, ROUTE, KEEPALIVE, PIM, NEIGHBOR, AUTO_RP, APPLICATIONS,
-    FORWARD, IGMP,
+    FORWARD, IGMP, OVERLAY, ENDPOINT,
 )  # fmt: skip
 
 
@@ -338,6 +340,7 @@ def items(status: Status) -> Iterator[tuple[Table, str, Any]]:
         yield FORWARD, labels(interface=interface.name), interface
         if interface.igmp is not None:
             yield IGMP, labels(interface=interface.name), interface.igmp
+    yield from overlay_families.items(status.overlay)
 
 
 def _of_tunnel(tunnel: TunnelStatus, name: str) -> Iterator[tuple[Table, str, Any]]:

@@ -146,6 +146,11 @@ def ask_forwarding(index: int) -> bytes:
     return _NEIGHBOR.pack(_BRIDGE, index, 0, 0, 0)
 
 
+def ask_endpoint(index: int, mac: bytes) -> bytes:
+    """The body of the question for the forwarding entry of one Ethernet address."""
+    return _NEIGHBOR.pack(_BRIDGE, index, 0, _SELF, 0) + netlink.attribute(_NDA_LLADDR, mac)
+
+
 def forwarding(message: bytes, index: int) -> Forwarding | None:
     """The entry of a device in one message of the answer; None if it is not its own, or not for IPv4.
 

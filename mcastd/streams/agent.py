@@ -340,7 +340,7 @@ class StreamsAgent:
             await self._look_at(table.SET, self._monitor.stream)
         if self._monitor.begin_to_compare(time.monotonic()):
             await self._look_at(table.ACCEPTED, self._monitor.passed_on)
-            if self._desired.config.forward:
+            if self._desired.config.downstream:
                 await self._look_at(table.FORWARDED, self._monitor.passed_on)
             await self._look_at(table.SET, self._monitor.stream)
             lost = await self._counters.losses()  # a driver may ask its card for it: not at every look

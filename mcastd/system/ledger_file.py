@@ -33,7 +33,7 @@ _KINDS: Final = {
     "nftables": (r"ip mcastd[\w-]{0,40}", ""),
     "sysctl": (rf"net/ipv4/(ip_forward|conf/{_INTERFACE}/[a-z_]+)", r"\d"),
     "endpoint": (r"(?P<network>[\d.]{7,15}/32)", f"{ENDPOINT_LABEL}|"),
-    "link": (_INTERFACE, "kernel|userspace|xfrm"),
+    "link": (_INTERFACE, "kernel|userspace|xfrm|vxlan"),
     "qdisc": (_INTERFACE, ""),
     "routes": (f"{_INTERFACE} {_TABLE}", ""),
     "rule": (f"{_NETWORK} {_TABLE}", ""),

@@ -139,9 +139,15 @@ class Netlink:
                 raise LinkUnsupported(f"{name}: this kernel has no {module}") from error
             raise
 
-    async def change_link(self, link: Link, parameters: Gre) -> None:
-        """Give a GRE link other parameters, in place."""
-        await self._ask(link, self._ipr.link("set", index=link.index, **_gre_attributes(parameters)))
+    async def change_link(self, link: Link, parameters: Gre | Vxlan) -> None:
+        """Give a link other parameters, in place. VXLAN keeps its VNI and its port: others are refused."""
+        if isinstance(parameters, Gre):
+            attributes = _gre_attributes(parameters)
+        else:
+            attributes = _vxlan_attributes(parameters)
+            if isinstance(link.parameters, Vxlan) and link.parameters.port == parameters.port:
+                del attributes["vxlan_port"]  # which is refused even if it is the same
+        await self._ask(link, self._ipr.link("set", index=link.index, **attributes))
 
     async def delete_link(self, link: Link) -> None:
         """Delete a link; a no-op if it no longer exists."""

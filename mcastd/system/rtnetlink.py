@@ -26,7 +26,7 @@ T = TypeVar("T")
 # linux/netlink.h
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
-_REQUEST, _DUMP, _ERROR, _DONE = 0x001, 0x300, 2, 3
+_REQUEST, _ACK, _DUMP, _ERROR, _DONE = 0x001, 0x004, 0x300, 2, 3
 # linux/rtnetlink.h, linux/if_addr.h
 _GETADDR, _GETROUTE = 22, 26
 _ADDRESS: Final = struct.Struct("=4BI")  # family, prefix length, flags, scope, index
@@ -131,18 +131,25 @@ def _address(message: memoryview) -> Address:
 
 
 async def dump(
-    what: str, kind: int, request: bytes, parse: Callable[[memoryview], T | None], *empty: int, size: int = _SLICE
+    what: str,
+    kind: int,
+    request: bytes,
+    parse: Callable[[memoryview], T | None],
+    *empty: int,
+    size: int = _SLICE,
+    one: bool = False,
 ) -> tuple[T, ...]:
     """What ``parse`` makes of each message of a dump; nothing for an error in ``empty``. Raises HostError.
 
-    The messages come in parts of ``size`` bytes, between which other work has a turn.
+    The messages come in parts of ``size`` bytes, between which other work has a turn. With ``one`` the request is for
+    one thing and not for a dump.
     """
     found: list[T] = []
     loop = asyncio.get_running_loop()
     with _host_errors(what), contextlib.closing(_open()) as sock:
         # The kernel filters by what is in the request (Linux 4.20).
         sock.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
-        sock.send(_HEADER.pack(_HEADER.size + len(request), kind, _REQUEST | _DUMP, 1, 0) + request)
+        sock.send(_HEADER.pack(_HEADER.size + len(request), kind, _REQUEST | (_ACK if one else _DUMP), 1, 0) + request)
         while True:
             for message_type, message in _messages(memoryview(await loop.sock_recv(sock, size))):
                 if message_type in (_ERROR, _DONE):

@@ -55,6 +55,19 @@ async def forwarding(index: int) -> tuple[Forwarding, ...]:
     )
 
 
+async def endpoint(index: int, mac: bytes) -> IPv4Address | None:
+    """By which endpoint a host is reached, as the device has learned; None if it has not."""
+    found = await rtnetlink.dump(
+        "a forwarding entry",
+        vxlan.GETNEIGH,
+        vxlan.ask_endpoint(index, mac),
+        lambda message: vxlan.forwarding(bytes(message), index),
+        errno.ENOENT,
+        one=True,
+    )
+    return found[0].endpoint if found else None
+
+
 async def add_forwarding(index: int, added: Iterable[Forwarding]) -> None:
     """Let a device send Ethernet addresses, of groups or EVERY, also to these endpoints."""
     await rtnetlink.change("forwarding entries", (vxlan.append_forwarding(index, one) for one in added), errno.EEXIST)

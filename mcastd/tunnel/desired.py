@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 import msgspec
 
 from mcastd.config.model import Config, Tunnel
-from mcastd.links import Gre, Link, Xfrm
+from mcastd.links import Gre, Link, Vxlan, Xfrm
 from mcastd.tunnel.addresses import Entry
 from mcastd.tunnel.mtu import Carrier
 
@@ -28,7 +28,7 @@ class TunGre(msgspec.Struct, frozen=True):
     gre: Gre
 
 
-Parameters = Gre | TunGre | Xfrm
+Parameters = Gre | TunGre | Xfrm | Vxlan
 """What cannot be changed without making the link again."""
 
 

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import Final
 
 from mcastd.errors import HostError
-from mcastd.links import Address, Gre, Link, Xfrm
+from mcastd.links import Address, Gre, Link, Vxlan, Xfrm
 from mcastd.system.fdstore import FdStore
 from mcastd.system.ledger import Ledger
 from mcastd.system.ledger_file import ENDPOINT_LABEL
@@ -25,7 +25,7 @@ _IPV6_MTU: Final = 1280
 
 
 class Host:
-    """The links of mcastd on this host. ``routes`` keeps what is routed through them.
+    """The links of mcastd on this host, those of VXLAN or all others. ``routes`` keeps what is routed through them.
 
     Its methods raise HostError, and need ``netlink`` to be open. ``repaired`` is called with what another program had
     changed: the thing's name, and what of it.
@@ -39,6 +39,8 @@ class Host:
         ledger: Ledger,
         store: FdStore,
         repaired: Callable[[str, str], None],
+        *,
+        overlays: bool = False,
     ) -> None:
         self.netlink = netlink
         self.routes = RouteKeeper(netlink, ledger, repaired)
@@ -51,6 +53,7 @@ class Host:
         self._own_links: dict[str, int] = {}  # by name, the indexes of those that this process has seen to be ours
         self._own_ends: set[str] = set()  # addresses that the configuration of this process has had on the loopback
         self._repaired = repaired
+        self._overlays = overlays
         self._matched: dict[str, LinkDesired] = {}  # by name, what each link has been made like
         self._local: set[IPv4Address] = set()  # addresses that this host had at the last look
 
@@ -66,7 +69,8 @@ class Host:
     def made(self) -> list[str]:
         """The links that mcastd has made, those of GRE before the XFRM interfaces that encrypt it."""
         recorded = self._ledger.entries(LINK)
-        return sorted(recorded, key=lambda name: recorded[name] == RECORDED[Xfrm])
+        found = (name for name, kind in recorded.items() if (kind == RECORDED[Vxlan]) is self._overlays)
+        return sorted(found, key=lambda name: recorded[name] == RECORDED[Xfrm])
 
     def was_in_user_space(self, name: str) -> bool:
         """Whether mcastd has made a TUN interface of that name, this process or a previous one."""
@@ -169,7 +173,7 @@ class Host:
     async def _change(self, link: Link, parameters: Parameters) -> Link | None:
         """Change the parameters of a link in place, or delete it: what sockets have joined on it would be lost."""
         name, pump = link.name, self.pumps.get(link.name)
-        if isinstance(link.parameters, Gre) and isinstance(parameters, Gre):
+        if isinstance(link.parameters, Gre | Vxlan) and isinstance(parameters, Gre | Vxlan):
             with suppress(HostError):
                 await self.netlink.change_link(link, parameters)
                 self.changes[name] += 1

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
-from mcastd.links import Address, Gre, Link, Route, Rule, Xfrm
+from mcastd.links import Address, Gre, Link, Route, Rule, Vxlan, Xfrm
 
 
 class Netlink(Protocol):
@@ -19,6 +19,9 @@ class Netlink(Protocol):
 
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
         """Notifications of changes of links, addresses, routes, rules, rp_filter or forwarding."""
+
+    def changes_of_links(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
+        """Notifications of changes of links and addresses alone."""
 
     def limit_routes(self, networks: Collection[IPv4Network]) -> None:
         """Receive notifications of only those changes of routes that overlap with these networks."""
@@ -47,11 +50,11 @@ class Netlink(Protocol):
     async def rules(self) -> tuple[Rule, ...]:
         """The rules that look up a table."""
 
-    async def add_link(self, name: str, parameters: Gre | Xfrm) -> None:
+    async def add_link(self, name: str, parameters: Gre | Xfrm | Vxlan) -> None:
         """Make a link, which is down. Raises LinkUnsupported if the kernel has no links of this kind."""
 
-    async def change_link(self, link: Link, parameters: Gre) -> None:
-        """Give a GRE link other parameters, in place."""
+    async def change_link(self, link: Link, parameters: Gre | Vxlan) -> None:
+        """Give a link other parameters, in place."""
 
     async def delete_link(self, link: Link) -> None:
         """Delete a link; a no-op if it no longer exists."""

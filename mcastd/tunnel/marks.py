@@ -10,7 +10,7 @@ An entry of the ledger says what to look for. What is removed has the mark as we
 
 from typing import Final
 
-from mcastd.links import Gre, Link, Xfrm
+from mcastd.links import Gre, Link, Vxlan, Xfrm
 from mcastd.system.ledger import Ledger
 from mcastd.system.ledger_file import ENDPOINT_LABEL
 from mcastd.tunnel import routes
@@ -25,9 +25,14 @@ ENDPOINT: Final = "endpoint"
 ROUTES: Final = "routes"
 RULE: Final = "rule"
 
-RECORDED: Final = {Gre: "kernel", TunGre: "userspace", Xfrm: "xfrm"}
+RECORDED: Final = {Gre: "kernel", TunGre: "userspace", Xfrm: "xfrm", Vxlan: "vxlan"}
 """What the ledger says of a link."""
-_RECORDED_AS: Final = {"gre": "kernel", "tun": "userspace", "xfrm": "xfrm"}  # by the kernel's kind of it
+_RECORDED_AS: Final = {
+    "gre": "kernel",
+    "tun": "userspace",
+    "xfrm": "xfrm",
+    "vxlan": "vxlan",
+}  # by the kernel's kind of it
 
 
 def is_marked(link: Link, recorded: object) -> bool:

@@ -75,4 +75,5 @@ def test_every_section_is_named(made: ModuleType) -> None:
         "[[groups]]",
         "[[feeds]]",
         "[forward.NAME]",
+        "[overlay.NAME]",
     ]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from mcastd.config.downstream import MAX_JOINS, Forward
+from mcastd.config.downstream import MAX_JOINS, Forward, Overlay
 from mcastd.config.hours import parse as parse_hours
 from mcastd.config.load import LARGEST, load
 from mcastd.config.model import Child, Config, Feed, Group, Pim
@@ -75,7 +75,17 @@ def test_what_is_commented_out_in_the_example_is_the_default(tmp_path: Path) -> 
     found = load(tmp_path / "mcastd.toml", check_files=False).config
     assert found.forward == (Forward(name="eth1", from_=("gre1",)),)
     assert found.feeds == (Feed(label="trades", groups=(IPv4Network("239.1.1.1/32"),)),)
-    assert replace(found, forward=(), feeds=()) == load(EXAMPLE, check_files=False).config
+    assert found.overlay == (
+        Overlay(
+            name="vx0",
+            from_=("gre1",),
+            vni=7,
+            local=IPv4Address("10.1.2.10"),
+            address=IPv4Interface("10.99.0.1/24"),
+            members=(IPv4Network("10.1.2.0/24"),),
+        ),
+    )
+    assert replace(found, forward=(), overlay=(), feeds=()) == load(EXAMPLE, check_files=False).config
 
 
 HUGE = f"0x{'f' * 5000}"
@@ -116,12 +126,12 @@ HUGE = f"0x{'f' * 5000}"
         ('lifetime = "4h"', "lifetime = inf", "peers.dc-tun.lifetime", "inf is out of range"),
         ('lifetime = "4h"', "lifetime = true", "peers.dc-tun.lifetime", "it is a boolean"),
         (
-            'mtu = "auto"',
-            f"mtu = {HUGE}",
+            '\nmtu = "auto"',
+            f"\nmtu = {HUGE}",
             "tunnels.gre1.mtu",
             "a number of 20000 bits is out of range; allowed: an integer",
         ),
-        ('mtu = "auto"', "mtu = 1398.0", "tunnels.gre1.mtu", "it is a number; allowed: an integer"),
+        ('\nmtu = "auto"', "\nmtu = 1398.0", "tunnels.gre1.mtu", "it is a number; allowed: an integer"),
         (
             'psk_file = "/etc/mcastd/dc-tun.psk"',
             "psk_file = 7",
@@ -190,10 +200,10 @@ HUGE = f"0x{'f' * 5000}"
         ),
         ('peer_address = "10.44.4.5"', 'peer_address = "10.44.4.6"', "tunnels.gre1.peer_address", "our own address"),
         ('peer_address = "10.44.4.5"', 'peer_address = "10.44.4.7"', "tunnels.gre1.peer_address", "broadcast"),
-        ('mtu = "auto"', "mtu = 1399", "tunnels.gre1.mtu", 'allowed: at most 1398, or "auto"'),
-        ('mtu = "auto"', "mtu = 1398\nkey = 7", "tunnels.gre1.mtu", "allowed: at most 1394"),
-        ('mtu = "auto"', "mtu = 575", "tunnels.gre1.mtu", 'allowed: an integer from 576 to 65535, or "auto"'),
-        ('mtu = "auto"', "mtu = true", "tunnels.gre1.mtu", "it is a boolean"),
+        ('\nmtu = "auto"', "\nmtu = 1399", "tunnels.gre1.mtu", 'allowed: at most 1398, or "auto"'),
+        ('\nmtu = "auto"', "\nmtu = 1398\nkey = 7", "tunnels.gre1.mtu", "allowed: at most 1394"),
+        ('\nmtu = "auto"', "\nmtu = 575", "tunnels.gre1.mtu", 'allowed: an integer from 576 to 65535, or "auto"'),
+        ('\nmtu = "auto"', "\nmtu = true", "tunnels.gre1.mtu", "it is a boolean"),
         ("# ttl = 255", "ttl = 0", "tunnels.gre1.ttl", "an integer from 1 to 255"),
         ("# max_per_second = 10", "max_per_second = 0", "tunnels.gre1.keepalive.max_per_second", "from 0.1 to 1000"),
         ('neighbor = "10.44.4.5"', 'neighbor = "10.44.4.6"', "tunnels.gre1.pim.neighbor", "our own address"),

@@ -11,6 +11,7 @@ from mcastd.net.igmp import Message, Query, decode
 from tests.igmp.encoders import encode
 
 _BATCH = 64
+MAC = bytes.fromhex("02000a000001")
 
 
 class FakeTransport:
@@ -31,14 +32,14 @@ class FakeTransport:
             raise OSError(self._host.send_error, "refused")
         self.sent.append((destination, decode(payload)))
 
-    def receive(self) -> Iterator[bytes]:
+    def receive(self) -> Iterator[tuple[bytes, bytes]]:
         for _ in range(_BATCH):
             if not self._arrived:
                 return
             found = self._arrived.popleft()
             if isinstance(found, OSError):
                 raise found
-            yield found
+            yield found, self._host.macs.get(found[12:16], MAC)
 
     def sample(self, hosts: Collection[IPv4Address]) -> None:
         self.sampled = frozenset(hosts)
@@ -77,6 +78,7 @@ class FakeSegments:
     def __init__(self) -> None:
         self.opened: list[FakeTransport] = []
         self.open_error: int | None = None
+        self.macs: dict[bytes, bytes] = {}  # from which Ethernet address a host sends
         self.send_error: int | None = None  # what sending fails with
 
     def open(self, settings: IgmpInterface, on_arrival: Callable[[], None]) -> FakeTransport:

@@ -21,7 +21,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import count
 
 from mcastd.errors import HostError
-from mcastd.links import Gre, Link, Rule, Xfrm
+from mcastd.links import Gre, Link, Rule, Vxlan, Xfrm
 from mcastd.net import ipv4
 from mcastd.tunnel.routes import MAIN_TABLE
 from tests.fakes.changes import Notifications
@@ -49,7 +49,7 @@ class FakeLink:
     mtu: int = 1500
     up: bool = False
     multicast: bool = False
-    parameters: Gre | Xfrm | None = None
+    parameters: Gre | Xfrm | Vxlan | None = None
     alias: str = ""
     addresses: list[Entry] = field(default_factory=list)
     labels: dict[Entry, str] = field(default_factory=dict)  # of addresses that were given one
@@ -189,7 +189,7 @@ class FakeKernel:
         self,
         name: str,
         kind: str | None,
-        parameters: Gre | Xfrm | None = None,
+        parameters: Gre | Xfrm | Vxlan | None = None,
         *,
         mtu: int = 1500,
         up: bool = False,
@@ -205,7 +205,7 @@ class FakeKernel:
         self.set_link(name, up=up)
         return link
 
-    def change_link(self, name: str, parameters: Gre) -> None:
+    def change_link(self, name: str, parameters: Gre | Vxlan) -> None:
         """Other parameters, in place; as the kernel does, with the MTU that it takes for them."""
         link = self.links[name]
         if any(parameters == other.parameters for other in self.links.values() if other is not link):

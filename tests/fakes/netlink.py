@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Self
 
 from mcastd.errors import HostError, LinkUnsupported
-from mcastd.links import Address, Gre, Link, Route, Rule, Xfrm
+from mcastd.links import Address, Gre, Link, Route, Rule, Vxlan, Xfrm
 from tests.fakes.kernel import FakeKernel, FakeRoute, refusal
 
 LATENCY = 0.0005
@@ -97,14 +97,15 @@ class FakeNetlink:
         await self._request("rules")
         return tuple(self._kernel.rules())
 
-    async def add_link(self, name: str, parameters: Gre | Xfrm) -> None:
-        kind, module = ("gre", "GRE") if isinstance(parameters, Gre) else ("xfrm", "XFRM interfaces")
+    async def add_link(self, name: str, parameters: Gre | Xfrm | Vxlan) -> None:
+        kinds = {Gre: ("gre", "GRE"), Xfrm: ("xfrm", "XFRM interfaces"), Vxlan: ("vxlan", "VXLAN")}
+        kind, module = kinds[type(parameters)]
         if kind in self._kernel.unsupported:
             raise LinkUnsupported(f"{name}: this kernel has no {module}")
         make = self._kernel.make_link
         await self._change("add_link", f"link {name}", lambda: make(name, kind, parameters, mtu=1476))
 
-    async def change_link(self, link: Link, parameters: Gre) -> None:
+    async def change_link(self, link: Link, parameters: Gre | Vxlan) -> None:
         await self._change("change_link", link, lambda: self._kernel.change_link(self._name(link.index), parameters))
 
     async def delete_link(self, link: Link) -> None:

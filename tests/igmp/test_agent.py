@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from mcastd.config.downstream import Forward
 from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp.settings import IgmpDesired
+from mcastd.joined_hosts import JoinedHosts
 from mcastd.membership import DesiredGroup
 from mcastd.net import bpf, ipv4
 from mcastd.net.igmp import ALL_SYSTEMS, Leave, Message, Query, Report, decode, encode_query
@@ -43,7 +44,13 @@ class Running:
 
     def __init__(self) -> None:
         self.downstream = Wanted(lambda: time.monotonic())
-        self.agent = IgmpAgent(links=Netlink(), downstream=self.downstream, log=get_logger(), on_change=lambda: None)
+        self.agent = IgmpAgent(
+            links=Netlink(),
+            downstream=self.downstream,
+            joined=JoinedHosts(lambda: 0.0),
+            log=get_logger(),
+            on_change=lambda: None,
+        )
 
     def desired(self, group: IPv4Address = GROUP) -> DesiredGroup:
         return self.downstream.of("veth0").desired(group)

@@ -16,6 +16,7 @@ from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp.flood import SAMPLED
 from mcastd.igmp.pim_routers import HOLDTIME
 from mcastd.igmp.settings import IgmpDesired
+from mcastd.joined_hosts import JoinedHosts
 from mcastd.membership import DesiredGroup
 from mcastd.net import ipv4
 from mcastd.net.igmp import Leave, Query, Record, RecordType, Report, V3Report
@@ -45,10 +46,11 @@ class Bench:
         self.segments = FakeSegments()
         self.log = MemoryLog()
         self.downstream = Wanted(lambda: time.monotonic())
+        self.joined = JoinedHosts(lambda: time.monotonic())
         self.changes = 0
         self.agent = IgmpAgent(
-            links=self.netlink, downstream=self.downstream, log=self.log.logger, on_change=self._changed,
-            open_transport=self.segments.open,
+            links=self.netlink, downstream=self.downstream, joined=self.joined, log=self.log.logger,
+            on_change=self._changed, open_transport=self.segments.open,
         )  # fmt: skip
 
     def _changed(self) -> None:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from mcastd.config.model import Metrics
 from mcastd.metrics.page import Kept, Page
 from mcastd.metrics.shown import Shown
+from mcastd.overlay_status import EndpointStatus, OverlayStatus
 from mcastd.status import (
     ApplicationsStatus,
     AutoRpStatus,
@@ -108,6 +109,14 @@ STATUS = Status(
         ForwardStatus(
             name="eth1", state="forwarding", tunnels=("gre1",), groups=4, refused=1, packets=100, bytes=9000,
             sent_back=2, problem="x", igmp=QUERIER,
+        ),
+    ),
+    overlay=(
+        OverlayStatus(
+            name="vx0", state="up", vni=7, port=4789, local="10.0.0.1", address="10.99.0.1/24",
+            members=("10.0.0.0/28",), mtu=1450, mode="mdb", groups=2, copies=3, asked=14,
+            endpoints=(EndpointStatus(endpoint="10.0.0.2", was_heard=True, groups=2, names=("239.1.1.1",)),),
+            unreachable=("10.99.0.9",), refused=5, problem="x",
         ),
     ),
     notes=("a note",),

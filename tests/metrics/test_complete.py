@@ -8,7 +8,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mcastd import group_status, status, stream_status
+from mcastd import group_status, overlay_status, status, stream_status
 from mcastd.metrics.page import TABLES
 from tests.metrics.samples import REPORT, STATUS, lines, made
 
@@ -67,6 +67,13 @@ LEFT_OUT: Final = {
     "ForwardStatus.tunnels": CONFIGURED,
     "ForwardStatus.problem": TEXT,
     "FirewallStatus.problem": TEXT,
+    "OverlayStatus.vni": CONFIGURED,
+    "OverlayStatus.port": CONFIGURED,
+    "OverlayStatus.local": CONFIGURED,
+    "OverlayStatus.address": CONFIGURED,
+    "OverlayStatus.members": CONFIGURED,
+    "OverlayStatus.problem": TEXT,
+    "EndpointStatus.names": "counted",
     "DestinationCount.interface": EIGHT,
     "DestinationCount.packets": EIGHT,
     "DestinationCount.dropped": EIGHT,
@@ -93,7 +100,12 @@ SERIES_OF_SECONDS: Final = {"StreamHistory"}
 
 
 def structs() -> dict[str, type[Struct]]:
-    found = [one for module in (status, group_status, stream_status) for one in vars(module).values() if isclass(one)]
+    found = [
+        one
+        for module in (status, group_status, overlay_status, stream_status)
+        for one in vars(module).values()
+        if isclass(one)
+    ]
     left_out = NOT_ASKED_FOR | SERIES_OF_SECONDS
     return {one.__name__: one for one in found if issubclass(one, Struct) and one.__name__ not in left_out}
 

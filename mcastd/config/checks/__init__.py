@@ -13,6 +13,7 @@ from mcastd.config.checks import (
     groups,
     host,
     metrics,
+    overlay,
     peers,
     pim,
     sides,
@@ -27,5 +28,6 @@ __all__ = ["check", "host"]
 
 def check(config: Config, report: Report) -> None:
     """Report every rule that the configuration violates."""
-    for part in (peers, gateways, algorithms, children, tunnels, pim, upstream, groups, feeds, forward, metrics, sides):
+    tables = (peers, gateways, algorithms, children, tunnels, pim, upstream, groups, feeds, forward, overlay)
+    for part in (*tables, metrics, sides):
         part.check(config, report)

@@ -1,4 +1,4 @@
-"""Rules for ``[forward.NAME]``."""
+"""Rules for ``[forward.NAME]``, which hold for ``[overlay.NAME]`` too."""
 
 from collections.abc import Mapping
 
@@ -21,8 +21,8 @@ def check(config: Config, report: Report) -> None:
         for child in peer.children:
             if child.interface is not None:
                 ours.setdefault(child.interface, ("peers", peer.name, "children", child.name, "interface"))
-    for forward in config.forward:
-        at = report.table("forward", forward.name)
+    for kind, forward in (*(("forward", one) for one in config.forward), *(("overlay", one) for one in config.overlay)):
+        at = report.table(kind, forward.name)
         interface_name(forward.name, at)
         _is_not_ours(forward, at, ours)
         _tunnels_exist(forward, at, tunnels)

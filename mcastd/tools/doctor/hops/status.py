@@ -102,6 +102,18 @@ class Reported(Cause):
         "machines behind the interface are not asked what they want, since the host refuses to send or receive IGMP",
         "the message says what: a missing capability (CAP_NET_RAW), a firewall in the output hook",
     )
+    OVERLAY_FAILED = here(
+        "machines on the overlay are not served as they ask, since the host refuses something",
+        "the message says what: local that is no address of this host, an interface of the name, no module vxlan",
+    )
+    OVERLAY_NOT_EXACT = here(
+        "each machine on the overlay gets all groups that any wants, since this kernel takes no entries for groups",
+        "a kernel with VXLAN MDB (Linux 6.4) sends each what it asks for",
+    )
+    OVERLAY_UNREACHABLE = here(
+        "machines on the overlay want groups and get none: they have sent from an address that is not among members",
+        "add their addresses in the network that carries VXLAN to members, if they may take part",
+    )
     METRICS_FAILED = here(
         "the metrics cannot be read, since mcastd cannot listen at the address of [metrics]",
         "`ss -ltnp` shows which program has the port: set another one in listen of [metrics], or stop that program",

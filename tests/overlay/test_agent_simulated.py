@@ -1,0 +1,207 @@
+"""Machines behind an overlay, through all agents: each gets what it asks for, and nobody else does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+import pytest
+from msgspec.structs import replace
+
+from mcastd.config.downstream import Overlay
+from mcastd.config.model import Config
+from mcastd.net.igmp import Record, RecordType, V3Report
+from mcastd.net.vxlan import Forwarding, Replica
+from mcastd.system import capabilities
+from tests.composed import ARTICLE, Host, Process, running
+from tests.fakes.clock import simulated, until
+from tests.fakes.streams import SOURCE
+
+OWN, LOCAL = "10.99.0.1", ARTICLE.peers[0].local
+OVERLAY = Overlay(
+    name="vx0",
+    from_=("gre1",),
+    vni=7,
+    local=LOCAL,
+    address=IPv4Interface(f"{OWN}/24"),
+    members=(IPv4Network("192.0.2.1"), IPv4Network("192.0.2.2"), IPv4Network("198.51.0.0/16")),
+    query_interval=10.0,
+    query_response_interval=2.0,
+)
+CONFIG = replace(ARTICLE, overlay=(OVERLAY,))
+GROUP, OTHER, QUERIES = "239.1.7.1", "239.1.7.2", "224.0.0.1"
+
+
+@pytest.fixture(autouse=True)
+def capable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capabilities, "missing", lambda: ())
+
+
+class Scene:
+    """A process with an overlay."""
+
+    def __init__(self, host: Host, process: Process) -> None:
+        self.host = host
+        self.process = process
+
+    @property
+    def index(self) -> int:
+        return self.host.kernel.links["vx0"].index
+
+    def reports(self, machine: int, kind: RecordType, group: str, *sources: str, endpoint: str | None = None) -> None:
+        """A machine says what it wants, and the kernel learns by which endpoint it is reached."""
+        address, mac = IPv4Address(f"10.99.0.{10 + machine}"), bytes((2, 0, 0, 0, 0, machine))
+        self.host.vxlan.learns(self.index, mac, endpoint or f"192.0.2.{machine}")
+        self.host.segments.macs[address.packed] = mac
+        record = Record(kind, IPv4Address(group), tuple(map(IPv4Address, sources)))
+        self.host.segments.opened[-1].message(address, V3Report((record,)))
+
+    def gets(self, group: str, source: str = SOURCE) -> set[str]:
+        return self.host.vxlan.sends(self.index, group, source)
+
+    def status(self) -> object:
+        return self.process.agents.overlay.status(0.0)["vx0"]
+
+
+@asynccontextmanager
+async def scene(config: Config = CONFIG, host: Host | None = None) -> AsyncIterator[Scene]:
+    own = host or Host()
+    async with running(config, own) as process:
+        await until(lambda: "vx0" in own.kernel.links and own.kernel.links["vx0"].up, "the overlay")
+        await until(lambda: bool(own.segments.opened), "IGMP")
+        await asyncio.sleep(1.0)
+        yield Scene(own, process)
+    if host is None:
+        own.close()
+
+
+@simulated
+async def test_each_machine_gets_what_it_asks_for_until_it_leaves() -> None:
+    async with scene() as one:
+        link = one.host.kernel.links["vx0"]
+        assert (link.mtu, [str(own) for own, _ in link.addresses]) == (1450, [f"{OWN}/24"])
+        assert one.gets(QUERIES) == {"192.0.2.1", "192.0.2.2"}
+        assert one.gets(GROUP) == set()
+        one.reports(1, RecordType.TO_EX, GROUP)
+        took = await until(lambda: one.gets(GROUP) == {"192.0.2.1"}, "the entry", 1.0)
+        assert took <= 0.01
+        one.reports(2, RecordType.TO_EX, GROUP)
+        assert await until(lambda: len(one.gets(GROUP)) == 2, "the other machine", 1.0) <= 0.01
+        one.reports(3, RecordType.TO_EX, OTHER, endpoint="198.51.100.9")
+        await until(lambda: one.gets(OTHER) == {"198.51.100.9"}, "a machine within a prefix", 1.0)
+        assert one.gets(QUERIES) == {"192.0.2.1", "192.0.2.2", "198.51.100.9"}
+        one.reports(1, RecordType.TO_IN, GROUP)
+        assert await until(lambda: one.gets(GROUP) == {"192.0.2.2"}, "it has left", 1.0) <= 0.01
+
+
+@simulated
+async def test_machines_behind_one_endpoint_get_one_copy_and_sources_are_kept_apart() -> None:
+    async with scene() as one:
+        one.reports(1, RecordType.TO_EX, GROUP, endpoint="192.0.2.1")
+        one.reports(2, RecordType.TO_IN, GROUP, SOURCE, endpoint="192.0.2.1")
+        one.reports(3, RecordType.TO_IN, GROUP, SOURCE, endpoint="192.0.2.2")
+        await asyncio.sleep(0.1)
+        assert one.gets(GROUP) == {"192.0.2.1", "192.0.2.2"}
+        assert one.gets(GROUP, "10.1.1.99") == {"192.0.2.1"}
+        assert one.gets(GROUP, OWN) == {"192.0.2.1", "192.0.2.2"}  # our queries for the group
+        one.reports(1, RecordType.TO_IN, GROUP)
+        await asyncio.sleep(0.1)
+        assert one.gets(GROUP, "10.1.1.99") == set()
+        assert one.gets(GROUP) == {"192.0.2.1", "192.0.2.2"}
+
+
+@simulated
+async def test_a_machine_that_is_gone_is_pruned_within_the_membership_time() -> None:
+    async with scene() as one:
+        for _ in range(5):
+            one.reports(1, RecordType.TO_EX, GROUP)
+            await asyncio.sleep(10.0)
+        one.reports(2, RecordType.TO_EX, GROUP)
+        vanished = asyncio.get_running_loop().time()
+        while len(one.gets(GROUP)) != 1:
+            one.reports(1, RecordType.TO_EX, GROUP)
+            await asyncio.sleep(0.5)
+        assert asyncio.get_running_loop().time() - vanished < 25.0  # 2 * 10 s + 2 * 2 s
+        assert one.gets(GROUP) == {"192.0.2.1"}
+
+
+@simulated
+async def test_a_stranger_gets_nothing_and_is_named() -> None:
+    async with scene() as one:
+        one.reports(1, RecordType.TO_EX, GROUP, endpoint="203.0.113.66")
+        await asyncio.sleep(1.0)
+        assert one.gets(GROUP) == set()
+        assert one.gets(QUERIES) == {"192.0.2.1", "192.0.2.2"}
+        codes = {problem.code for problem in one.process.agents.overlay.problems()}
+        assert codes == {"overlay_unreachable"}
+
+
+@simulated
+async def test_the_next_process_takes_everything_over_and_a_reload_loses_nothing() -> None:
+    host = Host()
+    async with scene(host=host) as one:
+        index = one.index
+        one.reports(1, RecordType.TO_EX, GROUP)
+        one.reports(2, RecordType.TO_EX, OTHER)
+        await asyncio.sleep(20.0)
+        await one.process.apply(replace(CONFIG, overlay=(replace(OVERLAY, max_groups=17),)))
+        assert one.gets(GROUP) == {"192.0.2.1"}
+        assert not [change for change in host.vxlan.changes if change.startswith("remove")]
+    async with scene(host=host) as one:
+        assert one.index == index
+        one.reports(2, RecordType.IS_EX, OTHER)
+        for _ in range(3):
+            assert one.gets(GROUP) == {"192.0.2.1"}  # it has time to say again what it wants
+            one.reports(2, RecordType.IS_EX, OTHER)
+            await asyncio.sleep(1.0)
+        await until(lambda: one.gets(GROUP) == set(), "nobody wants it any more", 60.0)
+        assert one.gets(OTHER) == {"192.0.2.2"}
+        await one.process.apply(ARTICLE)
+        assert "vx0" not in host.kernel.links
+    host.close()
+
+
+@simulated
+async def test_what_another_program_changes_is_repaired() -> None:
+    async with scene() as one:
+        await asyncio.sleep(30.0)
+        one.reports(1, RecordType.TO_EX, GROUP)
+        await asyncio.sleep(20.0)
+        stranger = IPv4Address("203.0.113.66")
+        one.host.vxlan.mdb[one.index] = {Replica(IPv4Address(GROUP), None, stranger)}
+        one.host.vxlan.fdb[one.index].add(Forwarding(bytes(6), stranger))
+        one.reports(1, RecordType.IS_EX, GROUP)
+        await asyncio.sleep(21.0)
+        assert one.gets(GROUP) == {"192.0.2.1"}
+        assert one.gets("239.9.9.9") == set()
+        assert "repaired" in str(one.host.log.records)
+
+
+@pytest.mark.parametrize("kind", ["mac", "flood"])
+@simulated
+async def test_a_kernel_without_mdb(kind: str) -> None:
+    host = Host()
+    host.vxlan.kind = kind
+    async with scene(host=host) as one:
+        one.reports(1, RecordType.TO_EX, GROUP)
+        await asyncio.sleep(1.0)
+        assert one.gets(GROUP) >= {"192.0.2.1"}
+        assert one.gets(QUERIES) == {"192.0.2.1", "192.0.2.2"}
+        assert one.gets(OTHER) == (set() if kind == "mac" else one.gets(QUERIES))
+        problems = {problem.code for problem in one.process.agents.overlay.problems()}
+        assert problems == (set() if kind == "mac" else {"overlay_not_exact"})
+    host.close()
+
+
+@simulated
+async def test_without_its_table_it_stays_down_and_is_taken_down_with_the_rest() -> None:
+    host = Host()
+    host.nft.refuses = "no nftables"
+    async with running(CONFIG, host) as process:
+        await asyncio.sleep(5.0)
+        assert not host.kernel.links["vx0"].up
+        host.nft.refuses = None
+        await until(lambda: host.kernel.links["vx0"].up, "the overlay", 10.0)
+        await process.end()
+        assert host.is_empty()
+    host.close()
