@@ -210,9 +210,8 @@ class IgmpAgent:
                 self._open(known)
             known.settings = settings
             self._carry_out(known, known.querier.configure(settings, now))
-            if name in desired.waiting:
-                known.querier.give_way()
-            elif desired.allows(name, now - known.began, known.querier.election):
+            known.querier.give_way(now, gives_way=name in desired.waiting)
+            if desired.allows(name, now - known.began, known.querier.election):
                 self._carry_out(known, known.querier.allow_queries(now))
             self._carry_out(known, known.querier.advance(now))
             if known.transport is not None and known.querier.role is not Role.QUERIER:

@@ -138,17 +138,16 @@ class Querier:
             self._allowed = True
             if self.role not in FORWARDING:
                 self._contend(now)
-            elif self._gives_way:
-                self.ask_again(now)
-            self._gives_way = False
         return self._collect()
 
-    def give_way(self) -> None:
-        """We can forward nothing: another router that there may be is to take over."""
-        self._allowed = False
-        if not self._gives_way:
-            self._gives_way = True
+    def give_way(self, now: float, *, gives_way: bool) -> None:
+        """While we can forward nothing, another router that there may be is to take over."""
+        self._allowed &= not gives_way
+        if gives_way and not self._gives_way:
             self._query_at = max(self._query_at, self._sent_at + self.timing.rare_query_interval)
+        elif self._gives_way and not gives_way:
+            self.ask_again(now)
+        self._gives_way = gives_way
 
     def ask_again(self, now: float) -> None:
         """Reports may have been missed: a querier asks at once."""

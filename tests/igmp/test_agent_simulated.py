@@ -263,6 +263,19 @@ async def test_a_querier_whose_tunnels_are_down_gives_way_and_is_back_with_them(
 
 
 @simulated
+async def test_one_whose_tunnel_is_up_and_brings_nothing_yet_queries_as_often_as_any_other() -> None:
+    bench = Bench()
+    bench.plug()
+    async with looping(bench.agent.run()):
+        await bench.want(FORWARD, waiting=frozenset({"eth1"}))
+        await bench.want(FORWARD, quiet=frozenset({"eth1"}))
+        await until(lambda: bench.transport.queries() != [], seconds=22)
+        before = len(bench.transport.queries())
+        await asyncio.sleep(25)
+        assert len(bench.transport.queries()) >= before + 3
+
+
+@simulated
 async def test_what_is_joined_and_not_sent_is_waited_for_while_no_other_querier_is_heard() -> None:
     bench = Bench()
     bench.plug()

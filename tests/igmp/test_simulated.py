@@ -226,12 +226,15 @@ def test_one_that_can_no_longer_forward_gives_way_and_takes_over_again_when_it_c
     host.join(GROUPS[0], world.now)
     world.run(35)
     assert roles(lower, higher) == [Role.QUERIER, Role.NON_QUERIER]
-    lower.machine.give_way()
+    lower.machine.give_way(world.now, gives_way=True)
     world.run(TIMING.other_querier_present_interval)
     assert roles(lower, higher) == [Role.NON_QUERIER, Role.QUERIER]
     world.run(100)
     assert roles(lower, higher) == [Role.NON_QUERIER, Role.QUERIER]
     assert lower.machine.election.is_contending  # it joins what hosts want, and takes over when that arrives
+    lower.machine.give_way(world.now, gives_way=False)
+    world.run(100)
+    assert roles(lower, higher) == [Role.NON_QUERIER, Role.QUERIER]  # nothing arrives yet
     lower.allow()
     world.run(0.002)
     assert roles(lower, higher) == [Role.QUERIER, Role.NON_QUERIER]
@@ -246,11 +249,11 @@ def test_where_no_other_takes_over_hosts_are_asked_often_enough_to_stay(version:
     host.join(GROUPS[0], world.now)
     world.run(35)
     router.effects.clear()
-    router.machine.give_way()
+    router.machine.give_way(world.now, gives_way=True)
     world.run(500)
     assert not [effect for effect in router.effects if isinstance(effect, GroupChanged)]
     asked = len(world.queries(US))
-    router.allow()
+    router.machine.give_way(world.now, gives_way=False)
     world.run(0.002)
     assert len(world.queries(US)) == asked + 1  # at once: the next one would have been due later
     world.run(TIMING.query_interval)
@@ -261,7 +264,7 @@ def test_a_router_that_starts_beside_one_that_cannot_forward_takes_over() -> Non
     world = World()
     lower = world.router(interface(US))
     world.run(35)
-    lower.machine.give_way()
+    lower.machine.give_way(world.now, gives_way=True)
     world.run(300)
     higher = world.router(interface(SECOND))
     world.run(TIMING.other_querier_present_interval + TIMING.rare_query_interval)
