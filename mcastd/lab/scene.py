@@ -130,7 +130,7 @@ class Scene(Nodes):
             strongswan=strongswan,
             runtime=runtime,
             psk_file=psk,
-            groups=groups,
+            groups=groups if len(self.sites) == 1 else (),
             mode=self.options.mode,
             follow=self.options.follow,
         )

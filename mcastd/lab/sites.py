@@ -73,7 +73,7 @@ def of_site(config: Config, site: Site) -> Config:
 
 
 def second_toml(psk_file: Path, groups: tuple[str, ...], *, follow: bool) -> str:
-    """What the configuration has of the second data centre, in tunnel mode and with PIM: the groups come by both."""
+    """What the configuration has of the second data centre, in tunnel mode and with PIM, and the groups on both."""
     return f"""
 [peers.{SECOND.peer}]
 local = "{topology.VM}"
@@ -102,4 +102,4 @@ neighbor = "{_TUNNEL_DC}"
 [[tunnels.{TUNNEL2}.pim.rp]]
 address = "{topology.RP}"
 groups = ["{topology.RP_GROUPS}"]
-""" + "".join(topology.group_toml(group, TUNNEL2) for group in groups)
+""" + "".join(topology.group_toml(group, TUNNEL, TUNNEL2) for group in groups)

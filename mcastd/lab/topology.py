@@ -1,5 +1,6 @@
 """The addresses of the scene (those of docs/from-the-article.md), and the configuration files of its parts. Pure."""
 
+import json
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -325,11 +326,12 @@ def without_pim(text: str, upstream: str) -> str:
     return text[:start].rstrip() + f"\n{routes}" + (text[end:] if end >= 0 else "")
 
 
-def group_toml(group: str, tunnel: str = TUNNEL) -> str:
-    """One ``[[groups]]`` entry for ``GROUP`` or ``GROUP@SOURCE``."""
+def group_toml(group: str, *tunnels: str) -> str:
+    """One ``[[groups]]`` entry for ``GROUP`` or ``GROUP@SOURCE``, on gre1 or on these tunnels."""
     address, _, source = group.partition("@")
     sources = f'sources = ["{source}"]\n' if source else ""
-    return f'\n[[groups]]\ngroup = "{address}"\ntunnel = "{tunnel}"\n{sources}'
+    where = f"tunnels = {json.dumps(tunnels)}" if tunnels else f'tunnel = "{TUNNEL}"'
+    return f'\n[[groups]]\ngroup = "{address}"\n{where}\n{sources}'
 
 
 def second_toml(*, vici: Path, strongswan: Path, runtime: Path) -> str:

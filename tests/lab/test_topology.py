@@ -11,13 +11,14 @@ from mcastd.lab import sites, topology
 from mcastd.lab.topology import DcIpsec
 from mcastd.tools.peerconfig import linux
 
+GROUPS = ("239.1.1.1", "232.1.1.1@100.15.30.10")
 
-def configuration(folder: Path, mode: str = "tunnel") -> Config:
+
+def configuration(folder: Path, mode: str = "tunnel", groups: tuple[str, ...] = GROUPS) -> Config:
     psk = folder / "psk"
     psk.touch(0o600)
     psk.write_text("a key of this test\n")
     file = folder / "mcastd.toml"
-    groups = ("239.1.1.1", "232.1.1.1@100.15.30.10")
     conf, vici = folder / "strongswan.conf", folder / "vici"
     text = topology.mcastd_toml(strongswan=conf, vici=vici, runtime=folder, psk_file=psk, groups=groups, mode=mode)
     file.write_text(text)
@@ -82,12 +83,12 @@ def test_a_second_data_centre_has_addresses_and_a_part_of_the_configuration_of_i
     assert set(lines) == {*topology.NODES, sites.DC2, sites.SOURCE2} <= set(sites.SYSCTLS)
     assert not set(re.findall(r"[0-9.]+/32|default via .*", lines[sites.DC2])) & set(re.findall(r"\S+", lines["dc"]))
     assert lines[sites.SOURCE2] == lines[topology.SOURCE]
-    first = configuration(tmp_path)
+    first = configuration(tmp_path, groups=())
     file = tmp_path / "mcastd.toml"
     more = sites.second_toml(tmp_path / "psk", ("239.1.1.1",), follow=False)
     file.write_text(file.read_text() + more)
     both = load(file).config
-    assert [(group.tunnel, str(group.group)) for group in both.groups][-1] == ("gre2", "239.1.1.1")
+    assert both.groups[-1].tunnels == ("gre1", "gre2")
     assert sites.of_site(both, sites.FIRST).peers == first.peers
     assert sites.of_site(both, sites.FIRST).tunnels == first.tunnels
     theirs = linux.swanctl_conf(sites.of_site(both, sites.SECOND))
