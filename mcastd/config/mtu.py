@@ -14,6 +14,9 @@ ESP_TRAILER: Final = 2
 PATH_MTU: Final = 1500
 """Bytes; what any path over the Internet is assumed to carry."""
 
+VXLAN_HEADERS: Final = 50
+"""Bytes that VXLAN adds to an IPv4 packet: Ethernet, VXLAN, UDP and IPv4 (RFC 7348, section 5)."""
+
 USERSPACE_LINK_MTU: Final = 1400
 """The MTU of ``ipsec0``, the TUN device of charon's ESP in user space (kernel-libipsec)."""
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from mcastd.config.mtu import VXLAN_HEADERS
 from mcastd.errors import HostError
 from mcastd.history import History
 from mcastd.joined_hosts import JoinedHosts
@@ -27,8 +28,6 @@ from mcastd.tunnel.host import Host
 from mcastd.tunnel.kernel import Netlink
 from mcastd.tunnel.userspace import GreDevices
 
-HEADERS: Final = 50
-"""Bytes that VXLAN adds to an IP packet: IPv4, UDP, VXLAN and Ethernet (RFC 7348, section 5)."""
 _AUDIT_PERIOD: Final = 30.0  # seconds between two looks at the host without a notification
 _RETRY_PERIOD: Final = 2.0  # seconds to the next attempt after a failure
 
@@ -183,7 +182,7 @@ class OverlayAgent:
         indexes = {one.index for one in await self._netlink.addresses() if one.interface.ip == local}
         for link in await self._netlink.links():
             if link.index in indexes:
-                return link.mtu - HEADERS
+                return link.mtu - VXLAN_HEADERS
         raise HostError(f"{local} is no address of this host")
 
     async def _remove(self, name: str) -> None:

@@ -152,8 +152,8 @@ class Host:
         return True
 
     def _parameters(self, link: Link) -> Parameters | None:
-        """None for a TUN interface that no pump of this process serves, and for what is no tunnel."""
-        if isinstance(link.parameters, Gre | Xfrm):
+        """None for a TUN interface that no pump of this process serves."""
+        if link.parameters is not None:
             return link.parameters
         pump = self.pumps.get(link.name)
         return TunGre(pump.gre) if pump is not None else None

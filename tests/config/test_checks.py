@@ -45,6 +45,12 @@ def interfaces(*if_ids: int) -> str:
 GRE2 = '\n[tunnels.gre2]\nlocal = "10.9.0.1"\nremote = "10.9.0.2"\naddress = "10.9.0.1/30"\n'
 
 
+def overlay(name: str, lines: str = "") -> str:
+    """The text with an overlay."""
+    own = 'vni = 7\nlocal = "10.1.1.246"\naddress = "10.99.0.1/24"\nmembers = ["10.1.2.0/24"]'
+    return f"{TEXT}\n[overlay.{name}]\n{own}\n{lines}\n"
+
+
 def forward(name: str, lines: str = "") -> str:
     """The example with a downstream interface."""
     return f"{TEXT}\n[forward.{name}]\n{lines}\n"
@@ -131,6 +137,15 @@ def renamed(part: str, name: str) -> str:
             "232.1.1.1 is SSM and needs at least one source",
         ),
         (forward("eth1", GRE2), "forward.eth1.from", "it is missing; allowed: one of gre1, gre2"),
+        (overlay("vx0", GRE2), "overlay.vx0.from", "it is missing; allowed: one of gre1, gre2"),
+        (overlay("gre1"), "overlay.gre1", "gre1 is tunnels.gre1"),
+        (overlay("vx0", "[forward.vx0]"), "overlay.vx0", "forward.vx0 is the same interface"),
+        (overlay("vx0", "querier = false"), "overlay.vx0.querier", "there is no such key"),
+        (overlay("vx0", 'groups = ["224.0.0.0/24"]'), "overlay.vx0.groups[0]", "never leaves its link"),
+        (overlay("vx0") + overlay("vx1")[len(TEXT) :], "overlay.vx1.vni", "overlay.vx0 has VNI 7 on port 4789 already"),
+        (overlay("vx0").replace("10.99.0.1", "10.1.1.9"), "overlay.vx0.address", "VXLAN would be sent into itself"),
+        (overlay("vx0").replace("10.1.2.0/24", "10.99.0.7"), "overlay.vx0.members[0]", "is in the network of address"),
+        (overlay("vx0").replace('["10.1.2.0/24"]', "[]"), "overlay.vx0.members", "it is empty"),
         (forward("gre1"), "forward.gre1", "gre1 is tunnels.gre1; allowed: an interface to machines"),
         (forward("lo"), "forward.lo", "taken by the system"),
         (forward("eth1", 'from = ["gre2"]'), "forward.eth1.from[0]", 'there is no tunnel "gre2"; allowed: gre1'),

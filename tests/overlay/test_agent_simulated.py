@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 from msgspec.structs import replace
 
+from mcastd.cli.status_overlay import blocks
 from mcastd.config.downstream import Overlay
 from mcastd.config.model import Config
 from mcastd.net.igmp import Record, RecordType, V3Report
 from mcastd.net.vxlan import Forwarding, Replica
+from mcastd.snapshot import Process as ProcessInfo
+from mcastd.snapshot import build
 from mcastd.system import capabilities
 from tests.composed import ARTICLE, Host, Process, running
 from tests.fakes.clock import simulated, until
@@ -92,6 +96,31 @@ async def test_each_machine_gets_what_it_asks_for_until_it_leaves() -> None:
         assert one.gets(QUERIES) == {"192.0.2.1", "192.0.2.2", "198.51.100.9"}
         one.reports(1, RecordType.TO_IN, GROUP)
         assert await until(lambda: one.gets(GROUP) == {"192.0.2.2"}, "it has left", 1.0) <= 0.01
+
+
+@simulated
+async def test_what_a_machine_asks_for_is_joined_upstream_forwarded_and_shown() -> None:
+    async with scene() as one:
+        host, agents = one.host, one.process.agents
+        for name in ("gre1", "vx0"):
+            host.multicast.make(name, host.kernel.links[name].index)
+        host.hello()
+        one.reports(1, RecordType.TO_EX, GROUP)
+        forwarded = partial(host.multicast.packet, SOURCE, GROUP, "gre1")
+        await until(lambda: forwarded() == ["vx0"], "it is forwarded", 5.0)
+        assert agents.wanted.is_wanted("gre1", None, IPv4Address(GROUP))
+        assert "repaired" not in str(host.log.records)
+        await agents.refresh()
+        now = asyncio.get_running_loop().time()
+        info = ProcessInfo(1, 2.0, "mcastd.toml", "", ())
+        status = build(agents.snapshots(now, await agents.rows(now)), info, agents.judgement())
+        (overlay,), (forward,) = status.overlay, status.forward
+        assert (overlay.state, overlay.mode, overlay.groups, overlay.copies, overlay.asked) == ("up", "mdb", 1, 1, 2)
+        (endpoint,) = overlay.endpoints
+        assert (endpoint.endpoint, endpoint.names, endpoint.was_heard) == ("192.0.2.1", (GROUP,), True)
+        assert (forward.name, forward.state, forward.groups) == ("vx0", "forwarding", 1)
+        shown = "\n".join(str(block) for block in blocks(status.overlay, everything=False))
+        assert "192.0.2.1 gets 1 group: 239.1.7.1" in shown
 
 
 @simulated

@@ -12,7 +12,7 @@ from mcastd.tools.check.facts import Facts
 
 def check(config: Config, facts: Facts, report: Report) -> None:
     """Report every rule that the configuration violates."""
-    if not (config.peers or config.tunnels or config.groups or config.forward):
+    if not (config.peers or config.tunnels or config.groups or config.downstream):
         text = "nothing is configured; allowed: at least one [tunnels.NAME] or [peers.NAME], as in etc/mcastd.toml"
         report.refuse((), text)
     _certificates(config, facts, report)

@@ -61,8 +61,12 @@ def _interfaces() -> tuple[Interface, ...]:
     for one in found:
         own = (IPv4Address(info["local"]) for info in one.get("addr_info", ()) if "local" in info)
         addresses.setdefault(one.get("ifname", ""), []).extend(own)
-    aliases = {one.get("ifname"): one.get("ifalias") for one in names}
-    return tuple(Interface(name, tuple(own), aliases.get(name) == _ALIAS) for name, own in addresses.items() if name)
+    links = {one.get("ifname"): one for one in names}
+    return tuple(
+        Interface(name, tuple(own), links.get(name, {}).get("ifalias") == _ALIAS, links.get(name, {}).get("mtu"))
+        for name, own in addresses.items()
+        if name
+    )
 
 
 def _hidden() -> tuple[Path, ...]:

@@ -9,11 +9,12 @@ import msgspec
 
 
 class Interface(msgspec.Struct, frozen=True):
-    """A network interface of this host; ``is_ours`` is whether mcastd has made it."""
+    """A network interface of this host; ``is_ours`` is whether mcastd has made it; ``mtu`` is in bytes, if known."""
 
     name: str
     addresses: tuple[IPv4Address, ...] = ()
     is_ours: bool = False
+    mtu: int | None = None
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

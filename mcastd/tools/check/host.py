@@ -6,8 +6,10 @@ They apply to a file that is for this host: it is the one that the service reads
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
+from mcastd.config.downstream import Overlay
 from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import Config, Peer, Tunnel
+from mcastd.config.mtu import VXLAN_HEADERS as HEADERS
 from mcastd.config.proposal_words import needs_charon_6
 from mcastd.config.report import Report, Table
 from mcastd.tools.check.facts import Facts, Interface
@@ -40,6 +42,8 @@ def check(config: Config, facts: Facts, report: Report) -> None:
         if facts.interfaces and forward.name not in interfaces:
             at = report.table("forward", forward.name)
             at.note((), f"this host has no interface {forward.name} yet; it has {', '.join(sorted(interfaces))}")
+    for overlay in config.overlay if facts.interfaces else ():
+        _carries(overlay, others, facts, report.table("overlay", overlay.name))
     _metrics(config, facts, report)
 
 
@@ -50,6 +54,8 @@ def _names(config: Config) -> dict[str, KeyPath]:
         for child in peer.children:
             if child.interface is not None:
                 found.setdefault(child.interface, ("peers", peer.name, "children", child.name, "interface"))
+    for overlay in config.overlay:
+        found.setdefault(overlay.name, ("overlay", overlay.name))
     return found
 
 
@@ -85,6 +91,20 @@ def _addresses_are_new(tunnel: Tunnel, others: list[Interface], at: Table) -> No
     if tunnel.peer_address in {one for other in others for one in other.addresses}:
         text = f"{tunnel.peer_address} is an address of this host; allowed: the other side's"
         at.refuse("peer_address", text)
+
+
+def _carries(overlay: Overlay, others: list[Interface], facts: Facts, at: Table) -> None:
+    """An interface of this host carries the overlay, and has room for its packets."""
+    below = next((one for one in others if overlay.local in one.addresses), None)
+    if below is None:
+        at.refuse("local", f"{overlay.local} is no address of this host; allowed: {_allowed(facts)}")
+    elif below.mtu is not None and overlay.mtu is not None and overlay.mtu > below.mtu - HEADERS:
+        most = below.mtu - HEADERS
+        text = f"packets above {most} bytes are fragmented: MTU of {below.name} is {below.mtu}, VXLAN adds {HEADERS}"
+        at.note("mtu", f"{text}; some clouds drop fragments")
+    for one in others:
+        if overlay.address.ip in one.addresses:
+            at.refuse("address", f"{overlay.address.ip} is an address of {one.name} already; allowed: one that is free")
 
 
 def _metrics(config: Config, facts: Facts, report: Report) -> None:

@@ -84,7 +84,7 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
         tracer = await stack.enter_async_context(tracing(config)) if trace else Trace()
         arrivals = {name: stack.enter_context(closing(StreamTap(name))) for name in names}
         deliveries = {name: stack.enter_context(closing(DeliveryTap(name))) for name in names}
-        leaving = {one.name: stack.enter_context(closing(LeavingTap(one.name))) for one in config.forward}
+        leaving = {one.name: stack.enter_context(closing(LeavingTap(one.name))) for one in config.downstream}
         gre_taps = [stack.enter_context(closing(GreTap(delivered=delivered))) for delivered in (False, True)]
         esp_taps = [stack.enter_context(closing(EspTap(outgoing=outgoing))) for outgoing in (False, True)]
         control, ike, pim = (
@@ -126,7 +126,7 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
             rule_220_missing=await _rule_220_missing(netlink),
             rules=traced(risen(had_rules, await asyncio.to_thread(_rules)), tracer.text),
             downstream={name: Downstream(_mtu(name), passed) for name, passed in sent.items()},
-            routing_holders=await ipmr.holders() if config.forward else (),
+            routing_holders=await ipmr.holders() if config.downstream else (),
             wire_in=wire_in,
             wire_out=wire_out,
             control=ControlSeen(control.arrived, control.left, ike.arrived | pim.arrived),

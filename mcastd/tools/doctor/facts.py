@@ -214,7 +214,7 @@ class Facts:
     @property
     def forwarded_from(self) -> frozenset[str]:
         """The tunnels that mcastd forwards from."""
-        return frozenset(name for one in (self.config.forward if self.config else ()) for name in one.from_)
+        return frozenset(name for one in (self.config.downstream if self.config else ()) for name in one.from_)
 
     def views(self) -> Iterator[TunnelView]:
         """The configured tunnels that the daemon knows, in the order of the file."""

@@ -196,3 +196,25 @@ def test_the_same_group_on_two_tunnels() -> None:
         "tunnels.gre2.pim.rp[0].groups": '["239.0.0.0/8"]',
     }
     assert "gets neither, since no route leads to them" in noted(without)
+
+
+OVERLAY: Changes = {
+    "overlay.vx0.vni": "7",
+    "overlay.vx0.local": f'"{LOCAL}"',
+    "overlay.vx0.address": '"10.99.0.1/24"',
+    "overlay.vx0.members": '["10.1.2.0/24"]',
+}
+
+
+def test_an_overlay_is_carried_by_an_interface_of_this_host_that_has_room_for_it() -> None:
+    wide = replace(HERE, interfaces=(LO, replace(ETH0, mtu=1500), Interface("eth1")))
+    assert said(OVERLAY, wide) == ([], [])
+    assert "198.51.100.9 is no address of this host" in refused({**OVERLAY, "overlay.vx0.local": '"198.51.100.9"'})
+    assert "packets above 1450 bytes are fragmented: the MTU of eth0 is 1500" in noted(
+        {**OVERLAY, "overlay.vx0.mtu": "1451"}, wide
+    )
+    assert said({**OVERLAY, "overlay.vx0.mtu": "1450"}, wide) == ([], [])
+    taken = replace(HERE, interfaces=(*HERE.interfaces, Interface("vx0")))
+    assert "vx0 is an interface of this host, which mcastd has not made" in refused(OVERLAY, taken)
+    owned = replace(HERE, interfaces=(*HERE.interfaces, Interface("eth2", (IPv4Address("10.99.0.1"),))))
+    assert "10.99.0.1 is an address of eth2 already" in refused(OVERLAY, owned)

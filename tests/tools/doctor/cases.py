@@ -4,6 +4,7 @@ from dataclasses import replace as changed
 from ipaddress import IPv4Address
 
 from mcastd.links import NextHop
+from mcastd.overlay_status import OverlayStatus
 from mcastd.status import (
     ApplicationsStatus,
     KeepaliveStatus,
@@ -57,6 +58,9 @@ def applied(reason: NotFollowedReason) -> Status:
     return status(tunnels=(tunnel(applications=applications),))
 
 
+OVERLAY = OverlayStatus(
+    name="vx0", state="up", vni=7, port=4789, local="10.1.1.246", address="10.99.0.1/24", members=("10.1.1.0/24",)
+)
 REFUSED = KeepaliveStatus(reply=True, icmp_errors={"econnrefused": 4}, icmp_age=1.0)
 LOST = facts(
     status=status(tunnels=(tunnel(applications=ApplicationsStatus(lost=("239.1.1.1", "239.1.1.2"))),)),
@@ -159,6 +163,10 @@ CASES: dict[str, tuple[str, Facts]] = {
     "Docker's policy": (
         "forward_dropped",
         forwarded(0, rules=(DOCKER,)),
+    ),
+    "a rule here that drops VXLAN": (
+        "overlay_dropped_here",
+        facts(status=status(overlay=(OVERLAY,)), rules=(rule("input", "udp dport 4789 drop"),)),
     ),
     "what is forwarded does not leave": ("not_forwarded", forwarded(100)),
     "a source behind this host that is routed elsewhere": ("rp_filter", forwarded(0, rp_filter={"gre1": 1})),

@@ -76,7 +76,7 @@ class Delivery(Cause):
 
 def packets_at_an_application(facts: Facts) -> Found:
     """What arrives is delivered to the applications on this host that have joined it."""
-    behind = {one.name for one in facts.config.forward} if facts.config else set()
+    behind = {one.name for one in facts.config.downstream} if facts.config else set()
     for view, group, streams in with_streams(facts):
         yield from about(_reverse_path(facts, view, streams), view.tunnel.name, entry_of(group))
         if group.origins and behind.issuperset(group.origins):
@@ -119,7 +119,7 @@ def _reverse_path(facts: Facts, view: TunnelView, streams: dict[Stream, int]) ->
 
 def _is_for_this_host(facts: Facts, view: TunnelView, group: GroupStatus) -> bool:
     """Whether an application here is to receive a group: not if only machines behind this host have asked for it."""
-    downstream = {forward.name for forward in facts.config.forward} if facts.config else set()
+    downstream = {forward.name for forward in facts.config.downstream} if facts.config else set()
     here = facts.proc.memberships.get(view.tunnel.name, frozenset())
     return not downstream.intersection(group.origins) or IPv4Address(group.group) in here
 

@@ -1,12 +1,14 @@
 """The hop from the tunnel to machines behind this host: what arrives for them leaves by their interface."""
 
+from ipaddress import IPv4Address
 from typing import Final
 
 from mcastd.config.downstream import Forward
 from mcastd.status import GroupStatus
+from mcastd.tools.doctor import firewall
 from mcastd.tools.doctor.facts import Downstream, Facts, TunnelView
 from mcastd.tools.doctor.finding import Cause, about, either, here
-from mcastd.tools.doctor.hops import Found, dropping
+from mcastd.tools.doctor.hops import INCOMING, Found, dropping
 from mcastd.tools.doctor.hops.pim import entry_of, matches
 
 _SOME: Final = 5  # packets
@@ -40,6 +42,10 @@ class Forwarding(Cause):
         "accept it: iptables -I DOCKER-USER -i {tunnel} -o {interface} -d 224.0.0.0/4 -j ACCEPT (Docker), "
         "ufw route allow in on {tunnel} out on {interface} (ufw), else a rule in the chain that drops",
     )
+    OVERLAY_DROPPED_HERE = here(
+        "no machine is heard on the overlay, and a firewall of this host drops what they send by VXLAN",
+        "accept it, as UDP: iptables -I INPUT -p udp --dport {port} -j ACCEPT; mcastd lets in members alone",
+    )
     NOT_FORWARDED = here(
         "the kernel has the route, and packets do not leave: a firewall drops them (FORWARD, POSTROUTING), or a qdisc",
         "look for drops in `nft list ruleset`, `iptables -L FORWARD -v` and `tc -s qdisc show dev {interface}`",
@@ -49,7 +55,8 @@ class Forwarding(Cause):
 def forwarding(facts: Facts) -> Found:
     """What arrives for machines behind this host leaves towards them."""
     yield from _reported(facts)
-    configured = {one.name: one for one in facts.config.forward} if facts.config else {}
+    yield from _overlays(facts)
+    configured = {one.name: one for one in facts.config.downstream} if facts.config else {}
     for view, group in facts.groups():
         for name in group.forwarded_to:
             if name in configured and not facts.is_new(group):
@@ -68,6 +75,16 @@ def _reported(facts: Facts) -> Found:
             yield missing.on(problem.subject)
         elif problem.code in ("groups_limit", "vif_limit"):
             yield Forwarding.FORWARD_LIMIT.found(problem.text).on(problem.subject)
+
+
+def _overlays(facts: Facts) -> Found:
+    """Machines that could ask for groups are heard."""
+    for overlay in facts.status.overlay if facts.status is not None else ():
+        words = str(overlay.port), "vxlan"
+        rule = firewall.naming(facts.rules, INCOMING, words, IPv4Address(overlay.local), None)
+        if rule is not None and overlay.state == "up" and not any(one.was_heard for one in overlay.endpoints):
+            saw = f"no machine was heard on {overlay.name}, and {firewall.described(rule)} drops UDP {overlay.port}"
+            yield Forwarding.OVERLAY_DROPPED_HERE.found(saw, port=overlay.port).on(overlay.name)
 
 
 def _leaves(facts: Facts, view: TunnelView, group: GroupStatus, forward: Forward) -> Found:
