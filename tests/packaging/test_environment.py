@@ -53,3 +53,10 @@ def test_the_package_depends_on_what_it_links_to_and_runs(package: None) -> None
     field = ["dpkg-deb", "--field", str(built), "Depends"]
     depends = subprocess.run(field, capture_output=True, text=True, check=True).stdout
     assert {"iproute2", "python3-cryptography", "python3-systemd"} <= set(depends.replace(",", " ").split())
+
+
+def test_lintian_finds_no_error(package: None) -> None:
+    (changes,) = (PROJECT / "build/deb").glob("*.changes")
+    argv = ["lintian", "--fail-on", "error", "--allow-root", str(changes)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
