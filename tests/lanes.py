@@ -1,10 +1,11 @@
 """Lanes: the workers of a session, side by side, of which each takes a whole module, or a part of what a machine runs.
 
-There is one more than there are processors, the last: it takes modules whose tests wait rather than work, and nothing
-else. A session has three phases, so that a test that allows no loss shares its processors with no other lane:
+There is one more than there are processors, the last: it begins with modules whose tests wait rather than work, and
+goes on with others, but for machines, which work all the time. A session has three phases:
 
-    quiet     the service in a machine with one processor of its own, in as many lanes as there are processors
-    general   most tests, in all lanes
+    quiet     the service in a machine with one processor of its own, in as many lanes as there are processors, and
+              with precedence (tests/vm/machine.py) over what waits in the last lane
+    general   most tests, in all lanes; a lane that has no more of the service's begins with them
     alone     tests with the marker ``alone``, which allow no loss, in one lane, when the others have ended
 """
 
@@ -24,7 +25,7 @@ PROJECT = Path(__file__).parents[1]
 
 
 class Phase(IntEnum):
-    """When a unit runs: a phase begins when the one before it has ended."""
+    """When a unit runs: those of an earlier phase are taken first."""
 
     QUIET = 0
     GENERAL = 1
@@ -76,8 +77,13 @@ def unit(nodeid: str) -> str:
 
 
 def waits(its: str) -> bool:
-    """Whether a unit is for the last lane; the others take it when they have nothing else."""
+    """Whether a unit is for the last lane first; the others take it when they have nothing else."""
     return its.startswith(_WAITING) and phase(its) == Phase.GENERAL
+
+
+def works_all_the_time(its: str) -> bool:
+    """Whether a unit is in a machine, of which no more than there are processors should run at once."""
+    return its.startswith(tuple(abilities.MACHINES))
 
 
 def phase(its: str) -> Phase:
@@ -106,24 +112,32 @@ class Lanes(LoadScopeScheduling):
             node.shutdown()
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        now = min(map(phase, self.workqueue))
-        found = [its for its in self.workqueue if phase(its) == now and self._may_run(node, its)]
-        found.sort(key=lambda its: waits(its) != self._is_last(node))
-        if found and self._has_ended(now, node):
-            self.workqueue.move_to_end(found[0], last=False)
+        found = [its for its in self.workqueue if self._may_run(node, its) and self._may_begin(node, its)]
+        if found:
+            first = min(found, key=lambda its: (phase(its), waits(its) != self._is_last(node)))
+            self.workqueue.move_to_end(first, last=False)
             super()._assign_work_unit(node)
 
     def _may_run(self, node: WorkerController, its: str) -> bool:
         """Whether a lane takes a unit, now or later."""
         if self._is_last(node):
-            return waits(its)
+            return phase(its) == Phase.GENERAL and not works_all_the_time(its)
         return phase(its) != Phase.ALONE or node is next(lane for lane in self.nodes if not self._is_last(lane))
 
-    def _has_ended(self, now: Phase, node: WorkerController) -> bool:
-        """Whether all that other lanes have of the phases before this one has ended."""
+    def _may_begin(self, node: WorkerController, its: str) -> bool:
+        """Whether a lane that takes a unit may take it now."""
+        if phase(its) == Phase.ALONE:
+            only = all(phase(other) == Phase.ALONE for other in self.workqueue)
+            return only and self._have_ended(node, 0, Phase.ALONE)
+        if self._is_last(node) and not waits(its):
+            queued = any(phase(other) == Phase.QUIET for other in self.workqueue)
+            return not queued and self._have_ended(node, _HELD_BACK, Phase.GENERAL)
+        return True
+
+    def _have_ended(self, node: WorkerController, held_back: int, before: Phase) -> bool:
+        """Whether what other lanes have of the phases before one has ended, but for as many tests as are held back."""
         others = (work for lane, work in self.assigned_work.items() if lane is not node)
-        held_back = 0 if now == Phase.ALONE else _HELD_BACK
-        earlier = ({its: tests for its, tests in work.items() if phase(its) < now} for work in others)
+        earlier = ({its: tests for its, tests in work.items() if phase(its) < before} for work in others)
         return all(self._pending_of(work) <= held_back for work in earlier)
 
     def _is_last(self, node: WorkerController) -> bool:

@@ -91,12 +91,21 @@ def _marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "alone", lambda _: {"test_alone"})
 
 
-def test_the_last_lane_runs_what_waits_and_no_more() -> None:
+def test_the_last_lane_begins_with_what_waits_and_the_others_with_what_works() -> None:
     works = [module(f"tests/lab/test_{letter}", 8) for letter in "abc"]
     waiting = [module("tests/ipsec/test_agent", 4), module("tests/lab/test_failures", 4)]
     found, _ = run([*works[0], *waiting[0], *works[1], *works[2], *waiting[1]])
     assert found[2] == [*waiting[0], *waiting[1]]
     assert sorted([*found[0], *found[1]]) == sorted([*works[0], *works[1], *works[2]])
+
+
+def test_the_last_lane_goes_on_with_what_works_but_for_machines() -> None:
+    machines = [f"tests/lab/test_a.py::test_{number}[{kind}]" for kind in ("uml", "qemu") for number in range(4)]
+    works = [module(f"tests/lab/test_{letter}", 6) for letter in "bcd"]
+    found, _ = run([*machines, *works[0], *module("tests/ipsec/test_agent", 4), *works[1], *works[2]])
+    assert found[2][:4] == module("tests/ipsec/test_agent", 4)
+    assert set(found[2][4:]) <= {name for names in works for name in names}
+    assert len(found[2]) > 4
 
 
 def test_what_the_last_lane_does_not_come_to_the_others_run() -> None:
@@ -130,7 +139,8 @@ def test_what_allows_no_loss_runs_when_no_other_lane_does() -> None:
         assert len(tests) == 1 or lanes.Phase.ALONE not in phases
         # The worker's last tests of a module are not what takes its time.
         service_works = any(name in quiet and name.endswith(("_0", "_1", "_2")) for name in tests)
-        assert not service_works or phases == {lanes.Phase.QUIET}
+        assert not service_works or tests <= {*quiet, *waiting}
+    assert any(tests & quiet and tests & {*waiting} for tests in together)
 
 
 @pytest.mark.usefixtures("_marked")
