@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count()
 

@@ -70,7 +70,7 @@ class Lan:
         """End the second daemon."""
         second, self._second = self._second, None
         if second is not None:
-            self._nodes.stop(second, number, 10.0)
+            self._nodes.stop(second, number)
 
     def second_status(self) -> Status:
         """The second daemon's status; raises ControlError if it does not answer."""

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,10 +132,15 @@ class Nodes:
         """The log file of one process."""
         return self.folder / "log" / f"{name}.log"
 
-    def stop(self, process: Process, number: signal.Signals = signal.SIGTERM, timeout: float = 5.0) -> int | None:
-        """End a process and wait for it; returns its exit status. Raises LabError if it does not end."""
+    def stop(self, process: Process, number: signal.Signals = signal.SIGTERM, timeout: float = 60.0) -> int | None:
+        """End a process and wait for it; returns its exit status.
+
+        Raises LabError if it does not end, with how far it says it has come.
+        """
         if process.alive and not end({process.pid}, number, timeout):
-            raise LabError(f"{process.name}: still running {timeout:.0f} s after {number.name}")
+            now = time.strftime("%H:%M:%S")
+            late = f"{process.name}: at {now} still running {timeout:.0f} s after {number.name}"
+            raise LabError(f"{late}; its log ends with:\n{self.tail(process.name, 40)}")
         child = self._children.pop(process.pid, None)
         return child.wait() if child else None
 

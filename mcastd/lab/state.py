@@ -172,10 +172,11 @@ class SceneState:
         ``children`` are pids that may not be in the record or in their namespace yet.
         """
         owned = {name: found for name in self.record.namespaces if (found := inode(name)) and self._owns(name, found)}
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        # An emulated machine that is busy may need long even for what is killed.
+        for number, timeout in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 60.0)):
             running = {process.pid for process in self.record.processes if process.alive}
             running |= {pid for pid in (children or set()) | _inside(set(owned.values())) if _runs(pid)}
-            end(running, number, 2.0)
+            end(running, number, timeout)
         for name in owned:
             command(["ip", "netns", "del", name])
         for entry in self.folder.iterdir():

@@ -27,7 +27,7 @@ from mcastd.ipsec.vici import ViciSocket
 
 PSK = b"correct horse battery staple"
 CLOUD, DC = "222.45.67.1", "177.54.214.20"
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 PLUGINS = "random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 x509 pubkey constraints"
 CHARON_CONF = """

@@ -242,7 +242,7 @@ def wait_for_end(scene: Scene, group: str, other: str = GROUP) -> None:
         found = scene.feed.received()
         return (found[other].last or 0.0) - (found[group].last or 0.0) > 0.5
 
-    wait_for(f"the end of {group}", ended, 20.0)
+    wait_for(f"the end of {group}", ended)
 
 
 def back_after_hello(pim: Tap, feed: Tap, generation_id: bytes) -> float | None:

@@ -17,7 +17,7 @@ from tests.lab.pim_scene import inside
 pytestmark = pytest.mark.root
 
 PORT = 7000
-PATIENCE = 20.0
+PATIENCE = 120.0
 ANOTHER_SUBNET = "10.99.1.10"
 SENT = bytes(range(256)) * 1024
 MSS = 1382  # what fits a path of 1500 bytes inside ESP in UDP, less two headers of 20
