@@ -35,6 +35,11 @@ def test_the_package_has_the_version_of_the_program() -> None:
     assert changelog.startswith(f"mcastd ({__version__}) ")
 
 
+def test_what_makes_the_user_is_depended_on() -> None:
+    assert "\n    systemd-sysusers " in (PACKAGING / "debian" / "mcastd.postinst").read_text()
+    assert "systemd | systemd-standalone-sysusers," in (PACKAGING / "debian" / "control").read_text()
+
+
 @pytest.fixture(scope="module")
 def manuals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("manuals")
