@@ -28,7 +28,13 @@ ArrivalCode = Literal[
 ]
 CountingCode = Literal["streams_set_full"]
 ForwardCode = Literal[
-    "downstream_missing", "forward_failed", "forward_not_joined", "groups_limit", "multicast_routing_taken", "vif_limit"
+    "downstream_missing",
+    "forward_failed",
+    "forward_not_joined",
+    "fragments_forwarded",
+    "groups_limit",
+    "multicast_routing_taken",
+    "vif_limit",
 ]
 IgmpCode = Literal["downstream_without_address", "igmp_failed", "pim_router_on_segment"]
 MembersCode = Literal["members_file_old", "members_file_wrong"]

@@ -99,7 +99,10 @@ def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
         peers=agents.ipsec.peers,
         tunnels=tuple(tunnels.values()),
         groups=agents.groups,
-        forward=tuple(replace(one, igmp=agents.igmp.get(one.name)) for one in agents.forward),
+        forward=tuple(
+            replace(one, igmp=agents.igmp.get(one.name), fragments=agents.streams.fragments.get(one.name, 0))
+            for one in agents.forward
+        ),
         overlay=tuple(replace(one, refused=agents.refused.get(name, 0)) for name, one in agents.overlay.items()),
         notes=(*process.notes, *agents.ipsec.notes, *_stream_notes(agents), *_not_followed(agents.follow)),
     )

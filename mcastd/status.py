@@ -300,7 +300,7 @@ class ForwardStatus(Struct, frozen=True, kw_only=True):
     ``state`` is ``forwarding``, ``standby`` where another router is the querier, or ``waiting`` for the interface or
     the election; ``problem`` says why. ``groups`` are forwarded, ``refused`` are beyond ``max_groups``; ``packets`` and
     ``bytes`` were sent. ``sent_back`` is how often machines there sent to a group that is forwarded to them, which goes
-    nowhere: once in 3 s for each source.
+    nowhere: once in 3 s for each source. ``fragments`` are packets that left in fragments where a gateway drops them.
     """
 
     name: str
@@ -311,6 +311,7 @@ class ForwardStatus(Struct, frozen=True, kw_only=True):
     packets: int = 0
     bytes: int = 0
     sent_back: int = 0
+    fragments: int = 0
     problem: str | None = None
     igmp: QuerierStatus | None = None
 

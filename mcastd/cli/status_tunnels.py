@@ -156,6 +156,8 @@ def _forward(forward: ForwardStatus) -> Iterator[Row | Text]:
     yield forward.name, state, ", ".join(forward.tunnels) or "no tunnel", *counted, *asked
     if forward.refused:
         yield Text(f"refused beyond max_groups: {count(forward.refused)} groups", "bad", indent=2)
+    if forward.fragments:
+        yield Text(f"sent in fragments, which the gateway drops: {count(forward.fragments)} packets", "bad", indent=2)
     if forward.problem:
         yield Text(f"problem: {forward.problem}", "bad", indent=2)
     if igmp is not None:

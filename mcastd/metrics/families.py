@@ -291,6 +291,7 @@ FORWARD: Final = Table(
         gauge("mcastd_forward_refused_groups", "Groups beyond max_groups.", "refused"),
         counter("mcastd_forward_packets_total", "Packets sent to the interface.", "packets"),
         counter("mcastd_forward_bytes_total", "Bytes sent to the interface.", "bytes"),
+        counter("mcastd_forward_fragments_total", "Packets in fragments, which a gateway there drops.", "fragments"),
         counter("mcastd_forward_sent_back_total", "How often machines sent to a group that they get.", "sent_back"),
     ),
     {"interface": "name"},

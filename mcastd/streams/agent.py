@@ -24,6 +24,7 @@ from mcastd.stream_status import StreamCount, StreamsReport
 from mcastd.streams import losses, table
 from mcastd.streams.desired import ChildArrival, StreamsDesired, StreamsSnapshot, TunnelArrival
 from mcastd.streams.esp import EspLosses
+from mcastd.streams.fragments import Fragments, names
 from mcastd.streams.monitor import Monitor
 from mcastd.streams.recorder import EARLY, Recorder
 from mcastd.system.ledger import Ledger
@@ -57,6 +58,9 @@ class Counters(Protocol):
 
     async def received(self, names: Iterable[str]) -> dict[str, int]:
         """How many packets interfaces have received; those that do not exist are left out. Raises HostError."""
+
+    async def mtus(self, names: Iterable[str]) -> dict[str, int]:
+        """The MTUs of interfaces; those that do not exist are left out."""
 
     def replay(self, sas: Iterable[Sa]) -> AsyncGenerator[tuple[Sa, Replay | None]]:
         """What SAs have received; None of those that the kernel does not have. Nothing at all without XFRM."""
@@ -95,6 +99,7 @@ class StreamsAgent:
         )
         self._monitor = Monitor()
         self._recorder = Recorder(self._monitor.is_known, self._monitor.is_named)
+        self._fragments = Fragments()
         self._esp = EspLosses()  # what was lost of each CHILD_SA
         self._reading = asyncio.Lock()  # one reading of the streams at a time
         self._missing: str | None = None  # why there is no table
@@ -243,7 +248,9 @@ class StreamsAgent:
 
     def status(self, now: float) -> StreamsSnapshot:
         """The state of what has arrived, as of the last reading."""
-        return StreamsSnapshot(self._monitor.groups(), self._problem, self._monitor.feeds.names)
+        return StreamsSnapshot(
+            self._monitor.groups(), self._problem, self._monitor.feeds.names, self._fragments.packets
+        )
 
     def group(self, group: IPv4Address, now: float) -> tuple[StreamStatus, ...]:
         """What arrives of one group."""
@@ -254,8 +261,8 @@ class StreamsAgent:
         yield from self._problems
 
     async def _reconcile(self, config: Config) -> None:
-        text = table.table(config)
         try:
+            text = table.table(config, await self._counters.mtus(names(config)))
             await self._table.match(text, partial(table.transaction, text))
             self._missing = None
         except HostError as error:
@@ -303,6 +310,7 @@ class StreamsAgent:
     async def _count_table(self, *, is_full_second: bool) -> None:
         counted = await self._counters.counters(table.NAME)
         asks = self._monitor.counted(counted, time.monotonic())
+        self._fragments.counted(counted, time.monotonic())
         # A file of one line for each join: read only when that may explain something.
         undelivered = self._monitor.undelivered()
         joined = await self._memberships() if undelivered else {}
@@ -373,7 +381,7 @@ class StreamsAgent:
             self._unlogged = 0
         before = self._arrivals, self._decrypted, self._problems
         self._arrivals, self._decrypted = self._monitor.arrivals(now), self._monitor.decrypted()
-        self._problems = tuple(self._monitor.problems(now))
+        self._problems = (*self._monitor.problems(now), *self._fragments.problems(now))
         if before != (self._arrivals, self._decrypted, self._problems):
             then, problems = ({(one.code, one.subject): one for one in found} for found in (before[2], self._problems))
             for key, one in problems.items():

@@ -63,12 +63,13 @@ class StreamsSnapshot(msgspec.Struct, frozen=True):
     """What status shows: the state of what has arrived, by tunnel, source (None: any) and group as text.
 
     ``problem`` is why it is not known; then mcastd has only the counters of the tunnels' interfaces. ``names`` has
-    those of groups.
+    those of groups, ``fragments`` how many packets went in fragments to an interface whose gateway drops them.
     """
 
     groups: Mapping[tuple[str, str | None, str], ArrivalState] = msgspec.field(default_factory=dict)
     problem: str | None = None
     names: FeedNames = msgspec.field(default_factory=FeedNames)
+    fragments: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 class TunnelArrival(msgspec.Struct, frozen=True):

@@ -1,12 +1,13 @@
 """Config -> the nftables table that counts what arrives, in the language of nft(8); and the keys of its set. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from mcastd.config.model import Child, Config
 from mcastd.errors import DecodeError
 from mcastd.net.nfnetlink import Element, Table
+from mcastd.streams import fragments
 
 NAME: Final = "mcastd_streams"
 """The name of the table, in the family ``ip``."""
@@ -41,6 +42,7 @@ _TYPE: Final = "ifname . ipv4_addr . ipv4_addr . inet_service"
 _KEY: Final = "iifname . ip saddr . ip daddr . udp dport"
 _IFNAME: Final = 16  # bytes of an interface's name in a key (IFNAMSIZ); the other fields take 4 each
 _USERSPACE_ESP: Final = "ipsec0"
+_NONE: Final[Mapping[str, int]] = {}
 
 
 class Key(NamedTuple):
@@ -52,8 +54,8 @@ class Key(NamedTuple):
     port: int
 
 
-def table(config: Config) -> str:
-    """The table, or an empty text without a tunnel: then nothing can arrive."""
+def table(config: Config, mtus: Mapping[str, int] = _NONE) -> str:
+    """The table, or an empty text without a tunnel: then nothing can arrive. ``mtus`` are those of interfaces."""
     if not config.tunnels:
         return ""
     children = [child for peer in config.peers for child in peer.children]
@@ -61,6 +63,7 @@ def table(config: Config) -> str:
     names = [
         *(kind + tunnel.name for tunnel in config.tunnels for kind in (TUNNEL, DELIVERED)),
         *(CHILD + child.name for child in children),
+        *fragments.counters(config),
     ]
     rules = [
         # The counter comes first: a packet without a port, and a full set, end the rule.
@@ -95,6 +98,7 @@ def table(config: Config) -> str:
                 f'\t\tiifname "{tunnel.name}" {_STREAMS} update @{FORWARDED} {{ {_KEY} . oifname counter }}'
                 for tunnel in config.tunnels
             ),
+            *(f"\t\t{rule}" for rule in fragments.rules(config, _STREAMS, mtus)),
             "\t}",
             "}",
             "",

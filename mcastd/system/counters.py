@@ -6,8 +6,10 @@ own, so that what is left of an answer that was given up is not taken for the ne
 """
 
 import asyncio
+import fcntl
 import os
 import socket
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +30,8 @@ _DATAGRAM: Final = 1 << 16
 _TIMEOUT: Final = 5.0  # seconds for each part; the kernel has it at once
 _DEVICES: Final = Path("/proc/thread-self/net/dev")  # of the thread: tests enter namespaces by thread
 _RX_PACKETS: Final = 1  # the column behind the name
+_SIOCGIFMTU: Final = 0x8921
+_MTU: Final = struct.Struct("16si20x")  # struct ifreq: the name, ifr_mtu
 
 
 async def counters(table: str) -> dict[str, int]:
@@ -58,6 +62,16 @@ async def received(names: Iterable[str]) -> dict[str, int]:
     wanted = set(names)
     fields = (line.partition(":") for line in lines)
     return {name: int(rest.split()[_RX_PACKETS]) for part, _, rest in fields if (name := part.strip()) in wanted}
+
+
+async def mtus(names: Iterable[str]) -> dict[str, int]:
+    """The MTUs of interfaces, by their name; those that do not exist are left out."""
+    found: dict[str, int] = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for name in names:
+            with suppress(OSError):
+                found[name] = _MTU.unpack(fcntl.ioctl(sock, _SIOCGIFMTU, _MTU.pack(name.encode(), 0)))[1]
+    return found
 
 
 async def receivers(port: int) -> list[UdpSocket]:

@@ -43,6 +43,7 @@ class FakeStreams:
 
     def __init__(self, nft: FakeNftables) -> None:
         self.looks = 0  # how often the streams were read
+        self.mtu_of: dict[str, int] = {}  # of interfaces
         self.lost: dict[str, int] = {}  # what the host loses, by the name of the counter
         self.sas: dict[Sa, Replay] = {}  # those of the kernel
         self.sockets: list[UdpSocket] = []  # of applications
@@ -86,6 +87,9 @@ class FakeStreams:
         for start in range(0, len(elements), _PART):
             yield elements[start : start + _PART]
             await asyncio.sleep(0)
+
+    async def mtus(self, names: Iterable[str]) -> dict[str, int]:
+        return {name: self.mtu_of[name] for name in names if name in self.mtu_of}
 
     async def losses(self) -> dict[str, int]:
         return dict(self.lost)

@@ -19,13 +19,15 @@ from mcastd.forward.plan import Receiver
 from mcastd.history import History
 from mcastd.membership import DesiredGroup
 from mcastd.net.mroute import ANY, Counts, Entry, Key, decode_upcall, drops_the_rest
-from mcastd.system import ipmr, log
+from mcastd.streams import table as streams
+from mcastd.system import counters, ipmr, log, nft
 from mcastd.system.mroute import Mroute, RoutingTaken
 from mcastd.tools.doctor import collect
 from mcastd.tools.doctor.listen import LeavingTap
 from mcastd.wanted import HOSTS, Wanted
 from tests.fakes.mroute import FakeMulticast
 from tests.fakes.service_manager import FakeServiceManager
+from tests.firewall.test_rules import child, config, tunnel
 from tests.forward.hosts import ANY_SOURCE, GROUP, OTHER, behind, only
 from tests.loops import looping
 from tests.namespaces import Namespace, sysctl, until
@@ -218,6 +220,32 @@ def test_the_doctor_sees_what_leaves_and_the_policy_that_drops_what_is_forwarded
             assert list(seen.ttls.values()) == [7]
             closed = [one.place for one in collect._rules() if not one.text and "forward" in one.hooks]
             assert closed == ["ip closed forward"]
+            await running.agent.close()
+
+    scene.router.run(main)
+
+
+def test_what_leaves_in_fragments_is_counted_also_where_the_host_reassembles(scene: Scene) -> None:
+    async def main() -> None:
+        running = Running(scene, FakeServiceManager())
+        async with looping(running.agent.run()):
+            await running.configure("eth1")
+            await running.want("eth1", ANY_SOURCE)
+            made = config(child(), tunnels=(tunnel(),), forward=(behind("eth1", querier=False),))
+            mtus = await counters.mtus(("gre1", "eth1", "none"))
+            assert mtus == {"gre1": 1500, "eth1": 1500}
+            await nft.transaction(streams.transaction(streams.table(made, mtus), None))
+            sender = scene._senders[SOURCE]
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 8)
+            for size in (100, 1472, 3000):
+                sender.sendto(bytes(size), (str(GROUP), PORT))
+            assert scene.received() == {"eth1": 3}
+            assert (await counters.counters(streams.NAME))["fragments-eth1"] == 3
+            chain = "chain ip conntrack here { type filter hook forward priority 0; ct state invalid counter; }"
+            await nft.transaction(f"add table ip conntrack\nadd {chain}\n")  # which reassembles
+            sender.sendto(bytes(3000), (str(GROUP), PORT))
+            assert scene.received() == {"eth1": 1}
+            assert (await counters.counters(streams.NAME))["fragments-eth1"] == 4
             await running.agent.close()
 
     scene.router.run(main)

@@ -108,7 +108,7 @@ STATUS = Status(
     forward=(
         ForwardStatus(
             name="eth1", state="forwarding", tunnels=("gre1",), groups=4, refused=1, packets=100, bytes=9000,
-            sent_back=2, problem="x", igmp=QUERIER,
+            sent_back=2, fragments=3, problem="x", igmp=QUERIER,
         ),
     ),
     overlay=(
