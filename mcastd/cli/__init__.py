@@ -30,6 +30,7 @@ COMMANDS = {
     "reload": "apply a changed configuration and wait; prints the reason if it is refused",
     "params": "print the table of parameters to agree on with the other side",
     "peer-config": "print the configuration of the other side, derived from this one",
+    "receive": "print the commands that make another machine a receiver of an overlay",
     "import": "convert ipsec.conf, ipsec.secrets, swanctl.conf or an exchange's feed list",
     "cleanup": "remove what a daemon that has ended left in place",
     "firewall": "print the nftables rules of the configuration",

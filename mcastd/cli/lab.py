@@ -8,10 +8,12 @@
   mcastd lab down
   mcastd lab up --data-centres 2   two of them, dc and dc2, with tunnels gre1 and gre2, send the same groups:
   mcastd lab exec dc2 swanctl --terminate --ike dc2
+  mcastd lab up --receivers 8      machines that join by an overlay, receiver1 to receiver8, and an outsider:
+  mcastd lab exec receiver1 mcastd listen 239.1.1.1:5001
 
 It uses the network namespaces mcastd-cloud, mcastd-internet, mcastd-dc, mcastd-source and mcastd-client, with two data
-centres mcastd-dc2 and mcastd-source2 too, and /run/mcastd-lab, where the daemon's configuration is mcastd.toml.
-Nothing else on the machine is changed. It needs root.
+centres mcastd-dc2 and mcastd-source2 too, with receivers mcastd-vpc, mcastd-receiver1 ... and mcastd-outsider, and
+/run/mcastd-lab, where the daemon's configuration is mcastd.toml. Nothing else on the machine is changed. It needs root.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from ipaddress import IPv4Address
 
 from mcastd.errors import LabError
 from mcastd.lab import sites, topology
+from mcastd.lab.receivers import MOST, OUTSIDER, names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,11 +50,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "--data-centres", type=int, choices=(1, 2), default=1, help="how many send the groups (default: 1)"
         )
+        sub.add_argument(
+            "--receivers",
+            type=_count,
+            metavar="N",
+            default=0,
+            help=f"how many machines can join by an overlay (default: 0, at most {MOST})",
+        )
     verbs.add_parser("down", help="remove everything, also what a crash left")
     exec_parser = verbs.add_parser("exec", help="run a command in one of the namespaces")
-    nodes = (*topology.NODES, sites.DC2, sites.SOURCE2)
-    exec_parser.add_argument("node", choices=nodes, metavar="|".join(nodes))
+    shown = (*topology.NODES, sites.DC2, sites.SOURCE2, "receiverN", OUTSIDER)
+    nodes = {*shown, *names(MOST)} - {"receiverN"}
+    exec_parser.add_argument("node", choices=sorted(nodes), metavar="|".join(shown))
     exec_parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="CMD ...")
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text) <= MOST):
+        raise argparse.ArgumentTypeError(f"{text}: allowed: 0 to {MOST}")
+    return int(text)
 
 
 def _group(text: str) -> str:
@@ -84,7 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.argv:
             raise LabError("no command to run; for example: mcastd lab exec cloud ip -d addr")
         if scene.namespace(arguments.node) not in scene.state.record.namespaces:
-            raise LabError(f"{arguments.node}: not in this lab, which is up without --data-centres 2")
+            more = "--data-centres 2" if arguments.node in (sites.DC2, sites.SOURCE2) else "so many --receivers"
+            raise LabError(f"{arguments.node}: not in this lab, which is up without {more}")
         line = scene.argv(arguments.node, arguments.argv)
         os.execvpe(line[0], line, scene.environment())
     options = Options(
@@ -92,6 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
         keepalive_period=arguments.keepalive,
         follow=True,
         data_centres=arguments.data_centres,
+        receivers=arguments.receivers,
     )
     if arguments.verb == "up":
         return show.up(Scene(options), daemon=not arguments.no_daemon)

@@ -24,7 +24,7 @@ class Options:
     how the VM joins. With nodes in ``lan`` (of ``topology.LAN_NODES``) there is a segment behind the VM, a bridge with
     or without IGMP snooping.
     ``follow`` is that what the applications join is joined for them, as without a word in the configuration.
-    There may be two ``data_centres``, in tunnel mode with PIM.
+    There may be two ``data_centres``, in tunnel mode with PIM. As many machines as ``receivers`` receive by an overlay.
     """
 
     prefix: str = "mcastd"
@@ -38,6 +38,7 @@ class Options:
     snooping: bool = True
     follow: bool = False
     data_centres: int = 1
+    receivers: int = 0
 
 
 class Nodes:

@@ -21,6 +21,7 @@ from mcastd.lab.feed import Feed
 from mcastd.lab.filters import Filters
 from mcastd.lab.lan import Lan
 from mcastd.lab.nodes import Nodes, Options
+from mcastd.lab.receivers import Receivers, overlay_toml
 from mcastd.lab.sites import Site
 from mcastd.lab.state import Process, end
 from mcastd.lab.topology import CLOUD, DcIpsec
@@ -42,6 +43,7 @@ class Scene(Nodes):
         self.dc = self.data_centres[0]  # the other side, or the first of two
         self.feed = Feed(self)  # the streams
         self.lan = Lan(self)  # the segment behind the VM, on demand
+        self.receivers = Receivers(self)  # by an overlay, on demand
         self._filters = Filters(self)
         self.exec_time = 0.0  # when the daemon was last started (monotonic)
         self._daemon: Process | None = None
@@ -92,7 +94,9 @@ class Scene(Nodes):
         for node in self.nodes:
             self.state.make_namespace(self.namespace(node))
         self._connect_nodes()
+        self.receivers.connect()
         self._write_config()
+        self.receivers.set_up()
         userspace_esp = start_charons(self)
         for site in self.sites:
             self.feed.send(*self.options.groups, site=site)
@@ -138,6 +142,8 @@ class Scene(Nodes):
             text = topology.without_pim(text, self.options.upstream)
         if len(self.sites) > 1:
             text += sites.second_toml(psk.with_name("psk2"), groups, follow=self.options.follow)
+        if self.receivers.names:
+            text += overlay_toml()
         self.config.write_text(text if self._filters.nftables else topology.without_firewall(text))
 
     def keep(self) -> None:

@@ -1,0 +1,1 @@
+"""A receiver of an overlay, from the configuration of its head end."""
