@@ -3,8 +3,8 @@
 There is one more than there are processors, the last: it begins with modules whose tests wait rather than work, and
 goes on with others, but for machines, which work all the time. A session has three phases:
 
-    quiet     the service in a machine with one processor of its own, in as many lanes as there are processors, and
-              with precedence (tests/vm/machine.py) over what waits in the last lane
+    quiet     the service in a machine with one processor of its own, in as many lanes as there are processors; beside
+              it only what waits, in the last lane
     general   most tests, in all lanes; a lane that has no more of the service's begins with them
     alone     tests with the marker ``alone``, which allow no loss, in one lane, when the others have ended
 """

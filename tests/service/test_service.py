@@ -53,7 +53,7 @@ def _pack(tree: Path, package: Path) -> None:
 def seen(packages: None) -> Observed:
     """What the scenario saw, by step."""
     command = [sys.executable, "-m", "tests.service.scenario", "kernel", "1000", "/vm/results/seen.jsonl"]
-    with Machine(command, Options(systemd=True, limit=1500.0, precedence=True)) as machine:
+    with Machine(command, Options(systemd=True, limit=1500.0)) as machine:
         status = machine.wait()
         lines = (machine.results / "seen.jsonl").read_text().splitlines()
         assert status == 0, machine.output().decode(errors="replace")[-4000:]

@@ -30,8 +30,7 @@ Observed = dict[str, dict[str, Any]]
 def seen(package: None) -> Observed:
     """What the scenario saw, by step."""
     command = [sys.executable, "-m", "tests.service.surprises", "kernel", "250", "/vm/results/seen.jsonl"]
-    options = Options(systemd=True, limit=900.0, parameters=("ipv6.disable=1",), precedence=True)
-    with Machine(command, options) as machine:
+    with Machine(command, Options(systemd=True, limit=900.0, parameters=("ipv6.disable=1",))) as machine:
         status = machine.wait()
         lines = (machine.results / "seen.jsonl").read_text().splitlines()
         assert status == 0, machine.output().decode(errors="replace")[-4000:]

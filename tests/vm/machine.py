@@ -25,7 +25,6 @@ INSIDE = "MCASTD_TEST_VM"
 HERE = Path(__file__).parent
 _ALONE = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _POLL = 0.05
-_PRECEDENCE = ["nice", "-n", "-15"]
 
 
 class MachineError(Exception):
@@ -41,7 +40,7 @@ class Options:
     """``memory`` in MB, ``limit`` in seconds from the start; with ``systemd`` as PID 1 the command is a service.
 
     ``processors`` is for ``qemu``, a machine of kind ``uml`` has one; ``parameters`` are for the kernel's command line
-    (``ipv6.disable=1``). With ``precedence`` it hardly notices what else this machine does.
+    (``ipv6.disable=1``).
     """
 
     kind: Kind = "uml"
@@ -51,7 +50,6 @@ class Options:
     limit: float = 600.0
     environment: Mapping[str, str] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
-    precedence: bool = False
 
 
 class Machine:
@@ -97,7 +95,7 @@ class Machine:
         self._living, living = os.pipe()
         with (self._folder / "console").open("wb") as console, signals_held() as mask:
             self._process = subprocess.Popen(
-                [*(_PRECEDENCE if options.precedence else []), *_ALONE, "sh", "-c", script],
+                [*_ALONE, "sh", "-c", script],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
