@@ -2,24 +2,29 @@
 
 import asyncio
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from mcastd.config.downstream import Overlay
 from mcastd.config.model import Config
 from mcastd.firewall import rules
 from mcastd.history import History
 from mcastd.igmp.agent import IgmpAgent
-from mcastd.igmp.settings import Election, IgmpDesired
+from mcastd.igmp.settings import IgmpDesired
 from mcastd.joined_hosts import JoinedHosts
 from mcastd.links import Link
 from mcastd.overlay.agent import OverlayAgent
 from mcastd.overlay.desired import OverlayDesired, OverlayLink
+from mcastd.overlay.kernel import Vxlan
 from mcastd.system import gre_devices, nft, sysctl, vxlan
 from mcastd.system.ledger import Ledger
 from mcastd.system.log import get_logger
@@ -56,10 +61,11 @@ class Network:
     def __init__(self, make: Maker) -> None:
         self._make, self._switch = make, make()
         self._switch.batch("link add br0 type bridge", "link set br0 up")
-        self.head = self._plug(str(LOCAL))
+        self.head = self.plug(str(LOCAL))
         self.machines: dict[int, Namespace] = {}
 
-    def _plug(self, address: str) -> Namespace:
+    def plug(self, address: str) -> Namespace:
+        """A machine with a cable."""
         made = self._make()
         port = f"p{address.rsplit('.', 1)[1]}"
         self._switch.ip("link", "add", port, "type", "veth", "peer", "name", "veth0", "netns", made.name)
@@ -70,7 +76,7 @@ class Network:
     def add(self, number: int) -> Namespace:
         """Three commands make a machine a receiver."""
         last = 10 + number
-        machine = self.machines[number] = self._plug(f"10.0.0.{last}")
+        machine = self.machines[number] = self.plug(f"10.0.0.{last}")
         machine.batch(
             f"link add vx0 type vxlan id 7 dstport 4789 local 10.0.0.{last} remote {LOCAL}",
             "link set vx0 addrgenmode none",
@@ -133,7 +139,8 @@ class Wire:
 class Running:
     """The agents of a head end."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, kernel: Vxlan = vxlan, overlay: Overlay = OVERLAY) -> None:
+        self.overlay = overlay
         self.joined = JoinedHosts(time.monotonic)
         self.igmp = IgmpAgent(
             links=Netlink(),
@@ -144,7 +151,7 @@ class Running:
         )
         self.agent = OverlayAgent(
             netlink=Netlink(),
-            vxlan=vxlan,
+            vxlan=kernel,
             sysctls=sysctl,
             devices=gre_devices,
             joined=self.joined,
@@ -154,12 +161,11 @@ class Running:
             log=get_logger(),
             on_change=lambda: None,
         )
-        self._elections: dict[str, Election] = {}
 
     def configure(self) -> None:
         elections = self.igmp.elections()
         asking = "vx0" not in elections or not elections["vx0"].is_complete
-        self.agent.configure(OverlayDesired((OverlayLink(OVERLAY, 600, guarded=True, asking=asking),)))
+        self.agent.configure(OverlayDesired((OverlayLink(self.overlay, 600, guarded=True, asking=asking),)))
 
     def _changed(self) -> None:
         self.configure()
@@ -170,12 +176,12 @@ class Running:
 
 
 @asynccontextmanager
-async def running(ledger: Ledger) -> AsyncIterator[Running]:
+async def running(ledger: Ledger, kernel: Vxlan = vxlan, overlay: Overlay = OVERLAY) -> AsyncIterator[Running]:
     """The agents leave everything standing at the end."""
-    made = Running(ledger)
+    made = Running(ledger, kernel, overlay)
     async with looping(made.agent.run()), looping(made.igmp.run()):
         made.configure()
-        made.igmp.configure(IgmpDesired((OVERLAY,)))
+        made.igmp.configure(IgmpDesired((overlay,)))
         await made.agent.settled()
         await until(made.igmp.elections, "the querier")
         yield made
@@ -238,6 +244,69 @@ def test_a_packet_leaves_once_for_each_machine_that_wants_it(network: Network) -
         assert not ledger.entries("link")
 
     head.run(main)
+
+
+class WithoutMdb:
+    """The kernel, as if it were older than Linux 6.4."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vxlan, name)
+
+    async def has_mdb(self, _index: int) -> bool:
+        return False
+
+
+def test_without_mdb_a_group_leaves_by_its_ethernet_address(network: Network) -> None:
+    for number in range(2):
+        network.add(number)
+
+    async def main() -> None:
+        with closing(Wire()) as wire:
+            async with running(MemoryLedger(), WithoutMdb()) as one:
+                with closing(await asyncio.to_thread(network.join, 1, GROUP)):
+                    await until(lambda: one.gets() == {"10.0.0.11": {str(GROUP)}}, "the entry")
+                    assert wire.copies(GROUP) == all_of([1])
+                    assert wire.copies(SECOND) == {}
+                await until(lambda: not one.gets(), "it has left")
+                assert wire.copies(GROUP) == {}
+                assert not list(one.agent.problems())
+            await one.agent.close()
+
+    network.head.run(main)
+
+
+def test_of_two_head_ends_one_is_the_querier_and_both_know_what_is_wanted(network: Network) -> None:
+    """The machine has both as its remote endpoints; the other head end is a member."""
+    second, machine = network.plug("10.0.0.17"), network.add(0)
+    machine.execute("bridge fdb append 00:00:00:00:00:00 dev vx0 dst 10.0.0.17")
+    other = replace(OVERLAY, local=IPv4Address("10.0.0.17"), address=IPv4Interface("10.99.0.17/24"))
+    both = (*OVERLAY.members, IPv4Network(LOCAL))
+    first = replace(OVERLAY, members=both)
+    ready, done = threading.Event(), threading.Event()
+
+    async def standby() -> None:
+        async with running(MemoryLedger(), overlay=replace(other, members=both)) as one:
+            await until(lambda: not one.igmp.elections()["vx0"].is_querier, "the other one is the querier")
+            ready.set()
+            await until(lambda: one.gets() == {"10.0.0.10": {str(GROUP)}}, "what the machine wants")
+            await asyncio.to_thread(done.wait, 20.0)
+            await until(lambda: one.igmp.elections()["vx0"].is_querier, "the other one is gone")
+            assert one.gets() == {"10.0.0.10": {str(GROUP)}}
+
+    async def active() -> None:
+        async with running(MemoryLedger(), overlay=first) as one:
+            await asyncio.to_thread(ready.wait, 20.0)
+            with closing(await asyncio.to_thread(network.join, 0, GROUP)):
+                await until(lambda: one.gets() == {"10.0.0.10": {str(GROUP)}}, "what the machine wants")
+                assert one.igmp.elections()["vx0"].is_querier
+                await asyncio.sleep(1.0)
+                done.set()
+                network.head.ip("link", "set", "veth0", "down")
+                await asyncio.to_thread(standing.result, 20.0)
+
+    with ThreadPoolExecutor(1) as thread:
+        standing = thread.submit(second.run, standby)
+        network.head.run(active)
 
 
 class Stranger:

@@ -210,7 +210,7 @@ def test_an_overlay_is_carried_by_an_interface_of_this_host_that_has_room_for_it
     wide = replace(HERE, interfaces=(LO, replace(ETH0, mtu=1500), Interface("eth1")))
     assert said(OVERLAY, wide) == ([], [])
     assert "198.51.100.9 is no address of this host" in refused({**OVERLAY, "overlay.vx0.local": '"198.51.100.9"'})
-    assert "packets above 1450 bytes are fragmented: the MTU of eth0 is 1500" in noted(
+    assert "packets above 1450 bytes are fragmented: MTU of eth0 is 1500" in noted(
         {**OVERLAY, "overlay.vx0.mtu": "1451"}, wide
     )
     assert said({**OVERLAY, "overlay.vx0.mtu": "1450"}, wide) == ([], [])
