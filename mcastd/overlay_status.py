@@ -11,7 +11,7 @@ ReplicationMode = Literal["mdb", "mac", "flood"]
 class EndpointStatus(Struct, frozen=True, kw_only=True):
     """A machine that takes part, by its ``endpoint``, in the network that carries VXLAN.
 
-    ``groups`` is how many it gets, ``names`` are the first 100 of them. ``was_heard`` is that hosts behind it have sent
+    ``groups`` is how many it gets, ``names`` are the first 50 of them. ``was_heard`` is that hosts behind it have sent
     something of late.
     """
 

@@ -16,9 +16,7 @@ OVERLAY: Final = Table(
         gauge("mcastd_overlay_groups", "Groups that some machine gets.", "groups"),
         gauge("mcastd_overlay_copies", "Copies that leave if each group has a packet.", "copies"),
         gauge("mcastd_overlay_asked", "Machines that queries go to.", "asked"),
-        size(
-            "mcastd_overlay_unreachable_hosts", "Hosts that want groups and are no members; up to 100.", "unreachable"
-        ),
+        size("mcastd_overlay_unreachable_hosts", "Hosts that want groups and are no members; up to 50.", "unreachable"),
         counter("mcastd_overlay_refused_packets_total", "Packets that came from no member.", "refused"),
     ),
     {"interface": "name"},

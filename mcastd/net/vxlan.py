@@ -22,6 +22,7 @@ The kernel has learned those whose state is not permanent. Addresses are in netw
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
@@ -46,6 +47,9 @@ _NEIGHBOR: Final = struct.Struct("=B3xIHBB")
 _NDA_DST, _NDA_LLADDR = 1, 2
 _SELF: Final = 0x02  # NTF_SELF: the table of the device, not that of a bridge above it
 _NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
+
+# A listing has the same addresses thousands of times.
+_address: Final = lru_cache(4096)(IPv4Address)
 
 EVERY: Final = bytes(_MAC)
 """The Ethernet address of a forwarding entry for all those that have none."""
@@ -115,7 +119,7 @@ def replicas(message: bytes, index: int) -> Iterator[Replica]:
         if ethertype == _ETH_P_IP.to_bytes(2, "big") and len(endpoint) == _IPV4:
             if source is not None and len(source) != _IPV4:
                 raise DecodeError("source")
-            yield Replica(IPv4Address(group), IPv4Address(source) if source else None, IPv4Address(endpoint))
+            yield Replica(_address(group), _address(source) if source else None, _address(endpoint))
 
 
 def _infos(message: bytes) -> Iterator[bytes]:
@@ -163,4 +167,4 @@ def forwarding(message: bytes, index: int) -> Forwarding | None:
     endpoint, mac = found.get(_NDA_DST, b""), found.get(_NDA_LLADDR, b"")
     if device != index or not flags & _SELF or len(endpoint) != _IPV4 or len(mac) != _MAC:
         return None
-    return Forwarding(mac, IPv4Address(endpoint), learned=not state & _NUD_PERMANENT)
+    return Forwarding(mac, _address(endpoint), learned=not state & _NUD_PERMANENT)

@@ -16,7 +16,8 @@ from mcastd.overlay.kernel import Vxlan
 from mcastd.overlay.plan import QUERIES, Entry, Mode, together
 from mcastd.overlay.replication import Replication
 
-_SLICE: Final = 32  # groups that are worked off in one turn
+_END: Final = object()
+_SLICE: Final = 8  # groups that are worked off in one turn
 # How the kernel says that it has no such forwarding entries.
 _UNSUPPORTED: Final = (errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -94,10 +95,9 @@ class Device:
             self.changed([QUERIES, *self.desired.config.static, *self._joined.groups(self.name)])
         if self.replication.mode == "mdb":
             found += await self._vxlan.replicas(index)
-        for _ in self.replication.found(found):
+        steps = self.replication.found(found)
+        while changes == self._changes and next(steps, _END) is not _END:
             yield
-            if changes != self._changes:
-                return
 
     async def step(self) -> None:
         """Plan some groups, and carry out what follows."""

@@ -13,7 +13,7 @@ class Vxlan(Protocol):
     async def has_mdb(self, index: int) -> bool:
         """Whether this kernel has MDB entries for VXLAN."""
 
-    async def replicas(self, index: int) -> frozenset[Replica]:
+    async def replicas(self, index: int) -> tuple[Replica, ...]:
         """The MDB entries."""
 
     async def add_replicas(self, index: int, added: Iterable[Replica]) -> None:

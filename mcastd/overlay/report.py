@@ -14,7 +14,7 @@ from mcastd.overlay.plan import QUERIES
 from mcastd.overlay_status import EndpointStatus, OverlayStatus
 from mcastd.problems import Problem
 
-_NAMED: Final = 100  # groups of a receiver
+_NAMED: Final = 50  # groups of a receiver
 _HOSTS: Final = 5  # in a problem
 
 

@@ -23,8 +23,8 @@ async def has_mdb(index: int) -> bool:
     return not refusals & set(_NO_MDB)
 
 
-async def replicas(index: int) -> frozenset[Replica]:
-    """The MDB entries of a device."""
+async def replicas(index: int) -> tuple[Replica, ...]:
+    """The MDB entries of a device, each once."""
     parts = await rtnetlink.dump(
         "MDB entries",
         vxlan.GETMDB,
@@ -32,7 +32,7 @@ async def replicas(index: int) -> frozenset[Replica]:
         lambda message: tuple(vxlan.replicas(bytes(message), index)),
         *_NO_MDB,
     )
-    return frozenset(replica for part in parts for replica in part)
+    return tuple(replica for part in parts for replica in part)
 
 
 async def add_replicas(index: int, added: Iterable[Replica]) -> None:

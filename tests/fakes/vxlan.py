@@ -47,9 +47,9 @@ class FakeVxlan:
         await asyncio.sleep(LATENCY)
         return self.kind == "mdb"
 
-    async def replicas(self, index: int) -> frozenset[Replica]:
+    async def replicas(self, index: int) -> tuple[Replica, ...]:
         await asyncio.sleep(LATENCY)
-        return frozenset(self.mdb[index])
+        return tuple(self.mdb[index])
 
     async def add_replicas(self, index: int, added: Iterable[Replica]) -> None:
         for one in await self._change("add", added):
