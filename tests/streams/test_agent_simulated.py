@@ -206,7 +206,7 @@ async def test_packets_from_before_a_child_sa_was_established_again_do_not_count
         await arriving(process)
         streams(process).decrypts(CHILD, 0.0)
         process.host.charon.delete(CHILD)
-        await until(lambda: not process.agents.ipsec.children()[CHILD].up, "down")
+        await until(lambda: not process.agents.ipsec.children()[CHILD].up, "down", step=0.001)
         await process.up()
         await asyncio.sleep(5.0)
         assert not agent(process).decrypted()[CHILD].seen
