@@ -6,17 +6,21 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests import lanes
 from tests.namespaces import Namespace
 from tests.vm import plugin
+from tests.vm.machine import INSIDE
 
 PROJECT = Path(__file__).parents[1]
 
-# How long an example takes, and how long it takes to make one, depends on what else the machine does.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+# What runs in a machine has no examples, and an emulated one takes seconds to import this.
+if INSIDE not in os.environ:
+    from hypothesis import HealthCheck, settings
+
+    # How long an example takes, and how long it takes to make one, depends on what else the machine does.
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 def pytest_configure(config: pytest.Config) -> None:
