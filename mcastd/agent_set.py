@@ -51,7 +51,8 @@ class AgentSet:
             log.warning("ledger_damaged", problem=warning)
         self.history = History(log)
         # What is desired from upstream, by tunnel, and by receivers behind this host, by downstream interface.
-        self.wanted, self.downstream = (Wanted(lambda: time.monotonic()) for _ in range(2))
+        # What is held by sockets of our own, by tunnel, so that applications receive by each of several tunnels.
+        self.wanted, self.downstream, self.held = (Wanted(lambda: time.monotonic()) for _ in range(3))
         self.joined = JoinedHosts(lambda: time.monotonic())
         self.firewall = FirewallAgent(
             nftables=system.nftables,
@@ -106,6 +107,7 @@ class AgentSet:
         )
         self.igmp_host = IgmpHostAgent(
             wanted=self.wanted,
+            held=self.held,
             sysctls=system.sysctls,
             store=store,
             log=log,

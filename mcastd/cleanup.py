@@ -39,7 +39,7 @@ async def clean_up(config: Config, directory: Path, log: Logger, system: System 
         return system.open_pim(settings, on_arrival) if tunnel is None else system.open_pim_over_gre(tunnel)
 
     agents = Composition(config, lambda: None, log, Random(), replace(system, open_pim=open_pim), directory)
-    handover = Handover(directory, agents.pim, agents.wanted, log)
+    handover = Handover(directory, agents.pim, agents.wanted, log, agents.file_groups.paths)
     peers = tuple(PeerWithKey(peer, None) for peer in config.peers)
     links = await agents.tunnels.standing(config)
     up = await _established(system.charon(config.daemon.vici_socket))

@@ -110,7 +110,17 @@ class Commands:
         return self._saved("left", group, source, "it will be joined again after a restart")
 
     async def _on_use(self, arguments: dict[str, Any]) -> str:
-        return self._agents.use(str(arguments.get("name")))
+        hold, name = arguments.get("hold"), str(arguments.get("name") or "")
+        if not isinstance(hold, int | float | None):
+            raise ControlRefused("hold is a number of seconds")
+        group = _address(arguments["group"]) if arguments.get("group") else None
+        if any(name == peer.name for peer in self._agents.config.peers):
+            if hold is not None or group is not None:
+                raise ControlRefused(f"{name} is a peer; hold and group are for tunnels")
+            return self._agents.use(name)
+        done = self._agents.file_groups.use(name, hold, group)
+        self._handover.remember()
+        return done
 
     def _saved(self, done: str, group: IPv4Address, source: IPv4Address | None, otherwise: str) -> str:
         """What was done. Raises HostError if it was done, and the next process will not know of it."""

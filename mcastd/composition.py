@@ -59,7 +59,7 @@ class Composition(AgentSet):
         self._log = log
         self._on_change = on_change
         self._memberships = system.memberships
-        self.file_groups = FileGroups(self.wanted, log, on_change)
+        self.file_groups = FileGroups(self.wanted, self.held, log, on_change)
         self._moving: asyncio.Task[None] | None = None  # moves groups between tunnels, while the agents run
         self.config = config
         self._peers: tuple[PeerWithKey, ...] = ()  # those of the configuration, with their keys
@@ -234,6 +234,7 @@ class Composition(AgentSet):
             self.keepalive.status(now),
             self.pim.status(now),
             self.streams.status(now),
+            paths=self.file_groups.status(now),
             groups=rows,
             follow=self.follow.status(now),
             forward=self.forward.status(now),
@@ -253,11 +254,11 @@ class Composition(AgentSet):
             streams=self.streams.group(group, now),
             arrival=streams,
             sockets=await self._memberships(),
-            own=self._upstream("igmp"),
+            own=[*self._upstream("igmp"), *self.file_groups.several],
             hosts=self.igmp.hosts(group, now),
             forwarded=self.forward.forwarded((group,)),
         )
-        return group_report.build(group, known, now)
+        return replace(group_report.build(group, known, now), paths=self.file_groups.status(now, group))
 
     def _upstream(self, protocol: UpstreamProtocol) -> list[str]:
         """The tunnels on which groups are joined by this protocol."""
@@ -309,6 +310,8 @@ class Composition(AgentSet):
             hello_overdue=self.pim.hello_overdue(),
             has_rp=self.pim.has_rp,
             own_sockets=self.igmp_host.filters,
+            several=self.file_groups.several,
+            carrying=self.file_groups.paths.carrying(),
             rp_changes=self.pim.rp_changes(),
             joins=self._joins(),
             is_joined=self.wanted.is_wanted,

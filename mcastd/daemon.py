@@ -51,7 +51,9 @@ class Daemon:
         self._directory = RuntimeDirectory(daemon.runtime_dir)
         self._directory.claim()
         self._agents = Composition(loaded.config, self._changed.set, log, random.Random(os.urandom(16)))
-        self._handover = Handover(daemon.runtime_dir, self._agents.pim, self._agents.wanted, log)
+        self._handover = Handover(
+            daemon.runtime_dir, self._agents.pim, self._agents.wanted, log, self._agents.file_groups.paths
+        )
         self._reload = Reload(path, loaded, self._agents, log)
         commands = Commands(self._agents, self._handover, self._reload.reload, self.status)
         self._agents.metrics.read = commands.scrape
@@ -70,8 +72,9 @@ class Daemon:
         """
         self._handle_signals()
         config = self._agents.config
-        self._agents.expect(with_keys(config))  # a key that cannot be read is refused before anything begins
+        peers = with_keys(config)  # a key that cannot be read is refused before anything begins
         self._handover.inherit(wiring.joining(config))
+        self._agents.expect(peers)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [

@@ -11,15 +11,21 @@ from ipaddress import IPv4Address
 from math import inf
 from typing import Final
 
+import msgspec
+
 from mcastd import path_signs
 from mcastd.config.model import Config, Group
-from mcastd.membership import NOTHING, DesiredGroup
-from mcastd.paths import Change, Order, Paths
+from mcastd.errors import McastdError
+from mcastd.membership import NOTHING, DesiredGroup, GroupSource
+from mcastd.paths import ByHand, Change, Order, Paths
+from mcastd.status import PathStatus
 from mcastd.system.log import Logger
 from mcastd.system.wake import Wake
 from mcastd.wanted import FILE, Wanted
-from mcastd.wiring import Up, file_entries
+from mcastd.wiring import Up
 
+AUTO: Final = "auto"
+"""In the place of a tunnel's name: none is preferred by command."""
 _STEP: Final = 100  # groups that move at once: some milliseconds
 _SOON: Final = 0.001  # seconds to the next look while a nudge has yet to be followed
 
@@ -27,14 +33,20 @@ _SOON: Final = 0.001  # seconds to the next look while a nudge has yet to be fol
 class FileGroups:
     """``paths`` decides for those with several tunnels."""
 
-    def __init__(self, wanted: Wanted, log: Logger, on_change: Callable[[], None]) -> None:
-        """``on_change`` is the reconcile nudge, upon which ``configure`` is to be called."""
+    def __init__(self, wanted: Wanted, held: Wanted, log: Logger, on_change: Callable[[], None]) -> None:
+        """``on_change`` is the reconcile nudge, upon which ``configure`` is to be called.
+
+        ``held`` is what sockets of ours are to join for applications, on all tunnels that may carry it.
+        """
         self.paths = Paths()
+        self.several: tuple[str, ...] = ()  # the tunnels of groups that have several
         self._wanted = wanted
+        self._held = held
         self._log = log
         self._on_change = on_change
         self._wake = Wake()
         self._config = Config()
+        self._orders: dict[tuple[str, ...], int] = {}  # the tunnels of groups that have several, as ``orders`` has them
         self._groups: Sequence[Group] = ()  # those that are desired
         self._tables: dict[IPv4Address, list[Group]] = {}  # those with several tunnels, by their address
         self._addresses: dict[tuple[str, ...], dict[IPv4Address, None]] = {}  # the same by their tunnels
@@ -51,8 +63,9 @@ class FileGroups:
 
     def _take(self, config: Config, now: float) -> None:
         if config is not self._config:
-            self._config = config
-            self.paths.configure(config.paths, orders(config), now)
+            self._config, self._orders = config, orders(config)
+            self.paths.configure(config.paths, self._orders, now)
+            self.several = tuple(dict.fromkeys(name for tunnels in self._orders for name in tunnels))
 
     def changed(self, change: Change) -> None:
         """Carry out a decision."""
@@ -63,6 +76,70 @@ class FileGroups:
             names = ",".join(order.tunnels)
             log.warning("path_changed", tunnels=names, before=change.before, tunnel=chosen.tunnel, why=chosen.why)
         self._wake.set()
+
+    def use(self, tunnel: str, hold: float | None, group: IPv4Address | None) -> str:
+        """Prefer a tunnel by command, for ``hold`` seconds (None: until another command); ``AUTO``: none any more.
+
+        For all groups that it can carry, or one. Returns what was done. Raises McastdError, and then nothing was.
+        """
+        now, counts = time.monotonic(), self._orders
+        if tunnel == AUTO:
+            found = [order for order in self.paths.by_hand if group in (None, order.group)]
+        elif group is None:
+            found = [Order(tunnels) for tunnels, count in counts.items() if count and tunnel in tunnels]
+        else:
+            listed = ((tunnels, self._addresses.get(tunnels, {})) for tunnels in counts if tunnel in tunnels)
+            found = [Order(tunnels, group) for tunnels, addresses in listed if group in addresses]
+        if not found:
+            which = "groups" if group is None else str(group)
+            raise McastdError(
+                f"no tunnel of {which} is preferred by command"
+                if tunnel == AUTO
+                else f'{tunnel} is not one of several tunnels of {which} with use = "first"'
+            )
+        if tunnel != AUTO and (cause := self.paths.causes.get(tunnel, "it is not known")) is not None:
+            raise McastdError(f"{tunnel} cannot be used: {cause}")
+        by_hand = None if tunnel == AUTO else ByHand(tunnel, inf if hold is None else now + hold)
+        for order in found:
+            if (change := self.paths.use(order, by_hand, now)) is not None:
+                self.changed(change)
+        self._on_change()
+        return "the order of the file holds again" if by_hand is None else f"{tunnel} is in use"
+
+    def status(self, now: float, group: IPv4Address | None = None) -> tuple[PathStatus, ...]:
+        """What carries the groups that several tunnels can carry, or one of them."""
+        counts, found = self._orders, list[PathStatus]()
+        for order, chosen in self.paths.chosen.items():
+            count = counts.get(order.tunnels, 0) if order.group is None else 1
+            if not count or (group is not None and not self._is_of(order, group)):
+                continue
+            by_hand = self.paths.by_hand.get(order)
+            dead = {name: self.paths.cause(name, now) for name in order.tunnels}
+            found.append(
+                PathStatus(
+                    tunnels=order.tunnels,
+                    group=None if order.group is None else str(order.group),
+                    groups=count,
+                    tunnel=chosen.tunnel,
+                    age=now - chosen.since,
+                    why=chosen.why,
+                    leaving=chosen.leaving,
+                    by_hand=None if by_hand is None else by_hand.tunnel,
+                    by_hand_left=by_hand.until - now if by_hand is not None and by_hand.until < inf else None,
+                    moves=chosen.moves,
+                    dead={name: cause for name, cause in dead.items() if cause is not None},
+                )
+            )
+        return tuple(found)
+
+    def _is_of(self, order: Order, group: IPv4Address) -> bool:
+        """Whether a decision is the one on a group."""
+        is_listed = group in self._addresses.get(order.tunnels, {})
+        return (
+            order.group == group
+            if Order(order.tunnels, group) in self.paths.chosen
+            else order.group is None and is_listed
+        )
 
     async def run(self) -> None:
         """Move groups, and have a decision made when one is due, until cancelled."""
@@ -96,6 +173,10 @@ class FileGroups:
             found = file_entries(config, self._joined)
             for name in {**self._wanted.memberships(), **found}:
                 yield from self._wanted.replacing(name, FILE, found.get(name, ()))
+            several = [group for group in groups if len(group.tunnels) > 1]
+            found = file_entries(msgspec.structs.replace(config, groups=tuple(several)), lambda group: group.tunnels)
+            for name in {**self._held.memberships(), **found}:
+                yield from self._held.replacing(name, FILE, found.get(name, ()))
         finally:
             self._is_replacing = False
             self._pending |= dict.fromkeys(self.paths.chosen)  # what was decided meanwhile
@@ -136,9 +217,18 @@ class FileGroups:
 
 
 def orders(config: Config) -> dict[tuple[str, ...], int]:
-    """The tunnels of the groups that have several, each with how many groups these are."""
+    """The tunnels of the groups that have several, each with how many of these groups are on one of them at a time."""
     found: dict[tuple[str, ...], int] = {}
     for group in config.groups:
         if len(group.tunnels) > 1:
-            found[group.tunnels] = found.get(group.tunnels, 0) + 1
+            found[group.tunnels] = found.get(group.tunnels, 0) + (group.use == "first")
+    return found
+
+
+def file_entries(config: Config, joined: Callable[[Group], tuple[str, ...]]) -> dict[str, list[GroupSource]]:
+    """What the file desires, by tunnel, where ``joined`` says on which of its tunnels a group is."""
+    found: dict[str, list[GroupSource]] = {tunnel.name: [] for tunnel in config.tunnels}
+    for group in config.groups:
+        for name in joined(group):
+            found.setdefault(name, []).extend((group.group, source) for source in group.sources or (None,))
     return found

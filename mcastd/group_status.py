@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mcastd.status import GroupStatus, StreamStatus
+from mcastd.status import GroupStatus, PathStatus, StreamStatus
 
 
 class OriginStatus(Struct, frozen=True, kw_only=True):
@@ -63,6 +63,7 @@ class GroupReport(Struct, frozen=True, kw_only=True):
     feeds: tuple[str, ...] = ()
     origins: tuple[OriginStatus, ...] = ()
     receivers: tuple[ReceiverStatus, ...] = ()
+    paths: tuple[PathStatus, ...] = ()
     joins: tuple[GroupStatus, ...] = ()
     streams: tuple[StreamStatus, ...] = ()
     streams_problem: str | None = None

@@ -1,11 +1,13 @@
 """What the next process has to know of this one, beyond the host itself: in files, which a clean stop removes.
 
 ``handover.json`` has PIM's Generation IDs, by which a neighbour knows that we have not forgotten it (RFC 7761, section
-4.3.1), and the neighbours' last Hellos, so that they are sent our Joins at once. Joins made by ``mcastd join``, which
-are in no configuration, are a file each in ``joins/``: one more costs the same beside 10,000 others.
+4.3.1), the neighbours' last Hellos, so that they are sent our Joins at once, and which of several tunnels carry groups.
+Joins made by ``mcastd join``, which are in no configuration, are a file each in ``joins/``: one more costs the same
+beside 10,000 others.
 """
 
 import contextlib
+import time
 from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address
 from itertools import islice
@@ -15,7 +17,8 @@ from typing import Final
 import msgspec
 
 from mcastd.errors import McastdError
-from mcastd.handover_file import LARGEST, VERSION, Entry, Join, Neighbor, State, decode, decode_join, entry
+from mcastd.handover_file import LARGEST, VERSION, Entry, Join, Neighbor, State, decode, decode_join, entry, path, paths
+from mcastd.paths import Paths
 from mcastd.pim.agent import PimAgent
 from mcastd.pim.settings import PimState
 from mcastd.system import files
@@ -28,11 +31,12 @@ _SLICE: Final = 500  # files that are written at a time: some 30 ms
 class Handover:
     """The files, each replaced atomically when what it says has changed, so that a crash hands over as well."""
 
-    def __init__(self, directory: Path, pim: PimAgent, wanted: Wanted, log: Logger) -> None:
+    def __init__(self, directory: Path, pim: PimAgent, wanted: Wanted, log: Logger, paths: Paths | None = None) -> None:
         self._file = directory / "handover.json"
         self._folder = directory / "joins"
         self._pim = pim
         self._wanted = wanted
+        self._paths = paths or Paths()  # which of several tunnels carry groups
         self._log = log
         self._kept: State | None = None  # what the file holds
         self._tunnels: dict[Entry, tuple[str, ...]] = {}  # of each join by command; empty where it has just been left
@@ -41,10 +45,16 @@ class Handover:
         self.is_ours = True  # the files are not another daemon's, of which nothing is written or removed
 
     def inherit(self, tunnels: Collection[str]) -> None:
-        """Go on as the previous process did, with its joins on those of ``tunnels``; what cannot be read is absent."""
+        """Go on as the previous process did, with its joins on those of ``tunnels``; what cannot be read is absent.
+
+        Before anything is configured, as what carries the groups is inherited, too.
+        """
         state = self._inherited_state()
         hellos = tuple((one.tunnel, IPv4Address(one.address), one.hello) for one in state.neighbors)
         self._pim.inherit(PimState(state.generation_ids, hellos))
+        found = list(map(path, state.paths))
+        by_hand = {order: one for order, _, one in found if one is not None}
+        self._paths.inherit({order: chosen for order, chosen, _ in found}, by_hand, time.monotonic())
         for join in (*state.joins, *self._inherited_joins()):
             try:
                 group, source = entry(join)
@@ -78,7 +88,7 @@ class Handover:
         """Keep what PIM has now. Costs the same however many joins there are."""
         pim = self._pim.state()
         neighbors = (Neighbor(tunnel, str(address), hello) for tunnel, address, hello in pim.hellos)
-        state = State(VERSION, dict(pim.generation_ids), tuple(neighbors))
+        state = State(VERSION, dict(pim.generation_ids), tuple(neighbors), (), paths(self._paths))
         if state != self._kept and self._write(self._file, state):
             self._kept = state
         for unsaved in list(islice(self._unsaved, _SLICE)):

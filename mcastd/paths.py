@@ -94,9 +94,14 @@ class Paths:
         self._known_at = {name: self._known_at.get(name, now + _START) for name in names}
         self._alive_since = {name: since for name, since in self._alive_since.items() if name in names}
 
-    def inherit(self, chosen: Mapping[Order, Chosen], by_hand: Mapping[Order, ByHand]) -> None:
-        """Begin with what the previous process used; call before ``configure``."""
-        self.chosen, self.by_hand = dict(chosen), dict(by_hand)
+    def inherit(self, chosen: Mapping[Order, Chosen], by_hand: Mapping[Order, ByHand], now: float) -> None:
+        """Begin with what the previous process used; call before ``configure``.
+
+        What it was leaving is joined again for a while: else its Prune would never be sent.
+        """
+        end = now + _START
+        self.chosen = {order: replace(one, leaves_at=end) if one.leaving else one for order, one in chosen.items()}
+        self.by_hand = {order: one for order, one in by_hand.items() if order in chosen}
 
     # Questions
 
@@ -104,6 +109,10 @@ class Paths:
         """The tunnels in use for a group that has these."""
         found = self.chosen.get(Order(tunnels, group)) or self.chosen.get(Order(tunnels))
         return tunnels[:1] if found is None else found.tunnels
+
+    def carrying(self) -> dict[Order, str]:
+        """The tunnel in use for each order, the last one that was chosen."""
+        return {order: chosen.tunnel for order, chosen in self.chosen.items()}
 
     def next_deadline(self) -> float:
         """When ``update`` has something to do without another cause; infinite if never."""
@@ -160,7 +169,7 @@ class Paths:
             self._factor.setdefault(order, 1)
             why = "by hand" if order in self.by_hand else f"it comes before {chosen.tunnel}, and is up again"
             return self._move(order, after, why, now, leaving=chosen.tunnel)
-        if chosen.leaving is not None and (now >= chosen.leaves_at or chosen.leaving not in self._alive_since):
+        if chosen.leaving is not None and (now >= chosen.leaves_at or self.cause(chosen.leaving, now) is not None):
             self.chosen[order] = replace(chosen, leaving=None, leaves_at=inf)
             return Change(order, self.chosen[order])
         if order.group is not None and order not in self.by_hand:

@@ -21,6 +21,7 @@ from mcastd.status import (
     JoinState,
     KeepaliveStatus,
     NotFollowedReason,
+    PathStatus,
     PimStatus,
     ProblemStatus,
     QuerierStatus,
@@ -42,6 +43,7 @@ class Snapshots(msgspec.Struct, frozen=True):
     keepalive: Mapping[str, KeepaliveStatus]
     pim: Mapping[str, PimStatus]
     streams: StreamsSnapshot
+    paths: tuple[PathStatus, ...] = ()
     groups: tuple[GroupStatus, ...] = ()  # as ``groups`` shows them
     forward: tuple[ForwardStatus, ...] = ()
     overlay: Mapping[str, OverlayStatus] = msgspec.field(default_factory=dict)
@@ -98,6 +100,7 @@ def build(agents: Snapshots, process: Process, judgement: Judgement) -> Status:
         firewall=agents.firewall,
         peers=agents.ipsec.peers,
         tunnels=tuple(tunnels.values()),
+        paths=agents.paths,
         groups=agents.groups,
         forward=tuple(
             replace(one, igmp=agents.igmp.get(one.name), fragments=agents.streams.fragments.get(one.name, 0))

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from mcastd.overlay_status import OverlayStatus
+from mcastd.path_status import PathStatus as PathStatus
 from mcastd.problems import ProblemCode
 
 SaState = Literal["up", "connecting", "waiting", "down"]
@@ -378,6 +379,7 @@ class Status(Struct, frozen=True, kw_only=True):
     firewall: FirewallStatus | None = None
     peers: tuple[PeerStatus, ...] = ()
     tunnels: tuple[TunnelStatus, ...] = ()
+    paths: tuple[PathStatus, ...] = ()
     groups: tuple[GroupStatus, ...] = ()
     forward: tuple[ForwardStatus, ...] = ()
     overlay: tuple[OverlayStatus, ...] = ()

@@ -30,7 +30,7 @@ import msgspec
 
 from mcastd.config.downstream import Forward
 from mcastd.config.gateways import config_in_use
-from mcastd.config.model import Child, Config, Group, Peer, Tunnel
+from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.other_side import carrier
 from mcastd.config.proposals import esp_of_proposal, esp_of_sa
 from mcastd.firewall import rules
@@ -44,9 +44,9 @@ from mcastd.ipsec.gateways import used_and_idle
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
 from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
-from mcastd.membership import GroupSource
 from mcastd.meter.desired import MeterDesired
 from mcastd.net.xfrm import Sa
+from mcastd.paths import Order
 from mcastd.pim.settings import ArrivedOn, HasArrived, PimDesired, PimInterface
 from mcastd.streams.desired import (
     ChildArrival,
@@ -105,6 +105,9 @@ class Up(msgspec.Struct, frozen=True):
     # Whether a group has a rendezvous point on a tunnel, and by its name how often those that were learned changed.
     has_rp: Callable[[str, IPv4Address], bool] = no_rp
     rp_changes: Mapping[str, int] = msgspec.field(default_factory=dict)
+    # The tunnels of groups that have several, and which of them carries them.
+    several: tuple[str, ...] = ()
+    carrying: Mapping[Order, str] = msgspec.field(default_factory=dict)
     # With which filters sockets of mcastd have joined a group on a tunnel.
     own_sockets: Callable[[str, IPv4Address], Sequence[SocketFilter]] = no_sockets
     # By the downstream interface's name, how the election of the querier stands; of those that are there.
@@ -158,7 +161,7 @@ def tunnels(inputs: Inputs) -> TunnelsDesired:
         for peer in config.peers
         for child in peer.children
     }
-    return TunnelsDesired(config, carriers, _heard(inputs))
+    return TunnelsDesired(config, carriers, _heard(inputs), inputs.up.carrying)
 
 
 def keepalive(inputs: Inputs) -> tuple[KeepaliveTunnel, ...]:
@@ -173,15 +176,6 @@ def keepalive(inputs: Inputs) -> tuple[KeepaliveTunnel, ...]:
 def joining(config: Config) -> list[str]:
     """The tunnels on which groups are joined, by PIM or by IGMP."""
     return [tunnel.name for tunnel in config.tunnels if tunnel.upstream_protocol != "none"]
-
-
-def file_entries(config: Config, joined: Callable[[Group], tuple[str, ...]]) -> dict[str, list[GroupSource]]:
-    """What the file desires, by tunnel, where ``joined`` says on which of its tunnels a group is."""
-    found: dict[str, list[GroupSource]] = {tunnel.name: [] for tunnel in config.tunnels}
-    for group in config.groups:
-        for name in joined(group):
-            found.setdefault(name, []).extend((group.group, source) for source in group.sources or (None,))
-    return found
 
 
 def pim(inputs: Inputs) -> PimDesired:
@@ -211,15 +205,16 @@ def pim(inputs: Inputs) -> PimDesired:
 
 
 def igmp_host(inputs: Inputs) -> IgmpHostDesired:
-    """The tunnels on which groups are joined by IGMP, as soon as their interface exists."""
+    """The tunnels on which sockets of ours join groups, as soon as their interface exists."""
     tunnels = tuple(tunnel.name for tunnel in inputs.config.tunnels if tunnel.upstream_protocol == "igmp")
     up = inputs.up
+    held = tuple(name for name in up.several if name not in tunnels)
     links = tuple(
-        IgmpHostLink(name, link.index, link.up_count, up.arrivals.get(name, TunnelArrival()).silences)
-        for name in tunnels
+        IgmpHostLink(name, link.index, link.up_count, up.arrivals.get(name, TunnelArrival()).silences, name in held)
+        for name in (*tunnels, *held)
         if (link := up.links.get(name)) is not None
     )
-    return IgmpHostDesired(links, tunnels)
+    return IgmpHostDesired(links, tunnels, held)
 
 
 def follow(inputs: Inputs) -> FollowDesired:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from mcastd import wiring
 from mcastd.config.model import Child, Config, Feed, Firewall, Group, Peer, Pim, RpRange, Streams, Tunnel
 from mcastd.config.proposals import esp_of_proposal
+from mcastd.file_groups import file_entries
 from mcastd.firewall.rules import FirewallDesired, table
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.ipsec.messages import PeerWithKey
@@ -254,7 +255,7 @@ def test_what_the_file_desires_is_by_tunnel() -> None:
     groups = (Group(group=group, tunnel="gre2", sources=(source, source + 1)), Group(group=group, tunnel="gre2"))
     both = config(tunnels=(TUNNEL, replace(TUNNEL, name="gre2")), groups=groups)
     expected = {"gre1": [], "gre2": [(group, source), (group, source + 1), (group, None)]}
-    assert wiring.file_entries(both, lambda group: group.tunnels) == expected
+    assert file_entries(both, lambda group: group.tunnels) == expected
 
 
 def test_pim_knows_which_tunnels_are_to_have_it_before_they_are_up() -> None:

@@ -24,7 +24,7 @@ COMMANDS = {
     "bench": "send a burst through this host's kernel, and show what each stage loses",
     "join": "join a group until mcastd leave, or until mcastd stops",
     "leave": "leave a group that was joined with mcastd join",
-    "use": "use another gateway of the other side",
+    "use": "use one of several tunnels, or another gateway of the other side",
     "doctor": "check the path hop by hop and name the first that is broken",
     "netcheck": "check the way to a peer before there is a configuration",
     "reload": "apply a changed configuration and wait; prints the reason if it is refused",

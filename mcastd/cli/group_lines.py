@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from mcastd.cli import path_lines
 from mcastd.cli.layout import Block, Cell, Column, Row, Style, Table, Text
 from mcastd.cli.units import count, duration, rate, size
 from mcastd.group_status import EntryStatus, GroupReport, OriginStatus, ReceiverStatus
@@ -41,6 +42,7 @@ def group_lines(report: GroupReport) -> Iterator[Block]:
     yield from (Text(_origin(one), indent=2) for one in report.origins)
     yield Text("received by:" if report.receivers else "received by nothing that is known", "title")
     yield from (Text(_receiver(one), indent=2) for one in report.receivers)
+    yield from path_lines.lines(report.paths)
     yield Text("joined:" if report.joins else "joined nowhere", "title")
     yield from (Text(_join(one), _style(one), indent=2) for one in report.joins)
     if report.forwarded:

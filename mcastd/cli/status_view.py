@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from mcastd.cli import status_groups, status_overlay, status_sas, status_tunnels
+from mcastd.cli import path_lines, status_groups, status_overlay, status_sas, status_tunnels
 from mcastd.cli.layout import Block, Style, Text
 from mcastd.cli.units import count, duration
 from mcastd.listed import listed
@@ -21,6 +21,7 @@ def blocks(status: Status, clock: float, *, everything: bool) -> Iterator[Block]
     yield _health(status)
     yield from _problems(status.problems, clock, everything)
     yield from status_groups.head(status.groups)
+    yield from path_lines.lines(status.paths)
     yield from (Text(f"note: {note}", "warn") for note in status.notes)
     yield Text(f"mcastd {status.version}, pid {status.pid}, up {duration(status.uptime)}, {status.config_file}", "dim")
     yield from status_sas.blocks(status.peers)

@@ -10,4 +10,9 @@ A socket that is closed leaves its groups, which the other side may act on at on
 store, and outlive a restart and a crash. The next process cannot ask a socket what it has joined: it joins everything
 again, which the kernel merges with what is joined, and closes the inherited ones a minute later, when machines behind
 this host have had the time to report to it.
+
+On other tunnels the sockets hold the groups that several tunnels carry (``held``): the kernel hands a packet to a
+socket that has joined its group on any interface (IP_MULTICAST_ALL = 1, the default), but only where the group is
+joined on the interface by which it came. So an application that has joined on one tunnel receives by the other one too.
+The guard keeps the kernel's reports of these from leaving.
 """

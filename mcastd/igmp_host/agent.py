@@ -7,6 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from math import inf
 from typing import Final, Protocol
@@ -18,6 +19,7 @@ from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.igmp_host.filters import Filter, filters
 from mcastd.igmp_host.membership_sockets import MOST_SOCKETS, MembershipSocket, MembershipSockets
 from mcastd.listed import listed
+from mcastd.membership import Membership
 from mcastd.problems import Problem, ProblemCode
 from mcastd.status import GroupStatus
 from mcastd.system import membership_socket, multicast_addresses
@@ -88,6 +90,7 @@ class IgmpHostAgent:
         self,
         *,
         wanted: Wanted,
+        held: Wanted,
         sysctls: Sysctls,
         store: FdStore,
         log: Logger,
@@ -95,8 +98,10 @@ class IgmpHostAgent:
         open_socket: Callable[[int], StorableSocket] = membership_socket.MembershipSocket,
         query: Callable[[int, IPv4Address, None], None] = multicast_addresses.query,
     ) -> None:
+        """``held`` is what to join for applications on tunnels where ``wanted`` is joined by PIM, or not at all."""
         self.wake = Wake()
         self._wanted = wanted
+        self._held = held
         self._sysctls = sysctls
         self._store = store
         self._log = log
@@ -108,7 +113,8 @@ class IgmpHostAgent:
         self._heir_of = set(map(_tunnel, store.names(_PREFIX)))  # tunnels with sockets of the previous process
         self._stored = itertools.count(1 + max(map(_number, store.names(_PREFIX)), default=0))  # numbers in names
         self._most_sources = self._limit("igmp_max_msf")
-        wanted.listen(self._changed)
+        wanted.listen(partial(self._changed, False))
+        held.listen(partial(self._changed, True))
 
     def configure(self, desired: IgmpHostDesired) -> None:
         """Set the interfaces; what is desired there is in ``Wanted``."""
@@ -181,23 +187,26 @@ class IgmpHostAgent:
         found = link.sockets.filters(group) if link is not None else ()
         if name not in self._heir_of:
             return found
-        desired = self._wanted.of(name).desired(group, without=APPLICATION)
+        table = (self._held if name in self._desired.held else self._wanted).of(name)
+        desired = table.desired(group, without=APPLICATION)
         inherited = filters(desired, (), self._most_sources)[:MOST_SOCKETS]
         return (*found, *(one for one in inherited if one is not None))
 
     # Work
 
-    def _changed(self, name: str, groups: Sequence[IPv4Address]) -> None:
-        if link := self._links.get(name):
+    def _changed(self, held: bool, name: str, groups: Sequence[IPv4Address]) -> None:
+        if (link := self._links.get(name)) and link.settings.held == held:
             link.pending.update(dict.fromkeys(groups))
             self.wake.set()
 
     def _reconcile(self, desired: IgmpHostDesired) -> None:
         links = {settings.name: settings for settings in desired.links}
         for name, link in list(self._links.items()):
-            if name not in links or links[name].ifindex != link.settings.ifindex:
+            after = links.get(name)
+            if after is None or (after.ifindex, after.held) != (link.settings.ifindex, link.settings.held):
                 self._links.pop(name).sockets.close()
-        self._drop([one for one in self._store.names(_PREFIX) if _tunnel(one) not in desired.tunnels])
+        kept = {*desired.tunnels, *desired.held}
+        self._drop([one for one in self._store.names(_PREFIX) if _tunnel(one) not in kept])
         for name, settings in links.items():
             if name in self._links:
                 self._follow(self._links[name], settings)
@@ -207,10 +216,13 @@ class IgmpHostAgent:
     def _opened(self, settings: IgmpHostLink) -> _Link:
         most = (self._limit(name) for name in _LIMITS)
         link = _Link(settings, MembershipSockets(lambda: self._stored_socket(settings), *most))
-        link.pending = dict.fromkeys(self._wanted.of(settings.name).groups())
+        link.pending = dict.fromkeys(self._table(settings).groups())
         if self._inherited(settings.name):
             link.release_at = time.monotonic() + _INHERITED_KEPT
         return link
+
+    def _table(self, settings: IgmpHostLink) -> Membership:
+        return (self._held if settings.held else self._wanted).of(settings.name)
 
     def _stored_socket(self, settings: IgmpHostLink) -> _StoredSocket:
         name = f"{_PREFIX}{settings.name}-{next(self._stored)}"
@@ -225,7 +237,7 @@ class IgmpHostAgent:
     def _follow(self, link: _Link, settings: IgmpHostLink) -> None:
         """Let the kernel report everything where the other side may have forgotten it."""
         before, link.settings = link.settings, settings
-        if (before.up_count, before.silences) != (settings.up_count, settings.silences):
+        if not settings.held and (before.up_count, before.silences) != (settings.up_count, settings.silences):
             now = time.monotonic()
             link.report_at = [now + after for after in _REPORTS]
 
@@ -251,9 +263,9 @@ class IgmpHostAgent:
             self.wake.turn()
             await asyncio.sleep(0)
         log = self._log.bind(tunnel=link.settings.name)
-        if joined:
+        if joined and not link.settings.held:
             log.info("igmp_joined", groups=listed(joined, _MAX_LISTED, ","))
-        if left:
+        if left and not link.settings.held:
             log.info("igmp_left", groups=listed(left, _MAX_LISTED, ","))
         if link.failed and not had_failed:
             reason = next(iter(link.failed.values()))
@@ -263,7 +275,7 @@ class IgmpHostAgent:
 
     def _join_some(self, link: _Link, joined: list[IPv4Address], left: list[IPv4Address]) -> None:
         end = time.monotonic() + _SLICE_TIME
-        membership = self._wanted.of(link.settings.name)
+        membership = self._table(link.settings)
         for group in list(itertools.islice(link.pending, _SLICE)):
             link.pending.pop(group, None)
             was_joined = group in link.sockets

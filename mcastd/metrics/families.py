@@ -27,6 +27,7 @@ from mcastd.metrics.family import (
     states,
 )
 from mcastd.metrics.overlay_families import ENDPOINT, OVERLAY
+from mcastd.metrics.path_families import PATHS
 from mcastd.problems import CharonCode
 from mcastd.status import (
     ApplicationsStatus,
@@ -319,7 +320,7 @@ IGMP: Final = Table(
 
 TABLES: Final = (
     DAEMON, PROBLEM, HISTORY, FIREWALL, PEER, CHILD, TUNNEL, ROUTE, KEEPALIVE, PIM, NEIGHBOR, AUTO_RP, APPLICATIONS,
-    FORWARD, IGMP, OVERLAY, ENDPOINT,
+    FORWARD, IGMP, OVERLAY, ENDPOINT, PATHS,
 )  # fmt: skip
 
 
@@ -337,6 +338,8 @@ def items(status: Status) -> Iterator[tuple[Table, str, Any]]:
             yield CHILD, labels(peer=peer.name, child=child.name), child
     for tunnel in status.tunnels:
         yield from _of_tunnel(tunnel, labels(tunnel=tunnel.name))
+    for path in status.paths:
+        yield PATHS, labels(tunnels=",".join(path.tunnels), group=path.group or ""), path
     for interface in status.forward:
         yield FORWARD, labels(interface=interface.name), interface
         if interface.igmp is not None:

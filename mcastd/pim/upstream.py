@@ -6,6 +6,8 @@ Joins, or sends Prunes that need an override. So all entries share one Join Time
 messages whose bytes are kept. The Join of a new entry is repeated, each time after twice as long, because it, or our
 first Hello, may have been lost; and every few seconds of its first minute while no packet of it has come. When all
 streams have fallen silent, a refresh is sent at once: the neighbour may have lost the joins and kept its Generation ID.
+A Prune may have been lost as well, with the path that groups moved away from: where everything is sent again, so are
+the Prunes of the last holdtime, after which the neighbour has forgotten their Joins.
 """
 
 from collections.abc import Iterable
@@ -84,6 +86,8 @@ class Upstream:
         self._silence_at = -inf  # when the next refresh because of a silence may be sent
         self._awaited = Awaited()
         self._repetitions: list[_Repetition] = []  # a heap of those that are still to be sent
+        # What was pruned last, by group, and until when RPF' may have it: its Prune may have been lost.
+        self._pruned: dict[IPv4Address, tuple[Entries, float]] = {}
         self._refresh_messages: list[bytes] | None = None  # of the last refresh; None: something has changed
 
     def reconfigure(self, settings: PimInterface) -> None:
@@ -137,6 +141,8 @@ class Upstream:
         self._flush_at = inf
         if self.neighbor is None:
             return update
+        while self._pruned and self._pruned[oldest := next(iter(self._pruned))][1] <= now:
+            del self._pruned[oldest]
         found: list[bytes] = []
         config = self._settings.config
         repetition = _Repetition(now + config.join_repeat_interval if config.join_repeats else inf)
@@ -179,6 +185,9 @@ class Upstream:
             pruned += _encoded(prunes, SPARSE)
             update.joined.extend([Entry(group, source) for source in joins])
             update.pruned.extend([Entry(group, source) for source in prunes])
+        self._pruned.pop(group, None)
+        if new == _NOTHING != old:
+            self._pruned[group] = old, now + self._settings.join_prune_holdtime
         is_first = old == _NOTHING
         found = records(group, self._room, star, joined, pruned)
         state.advertised = new
@@ -209,6 +218,7 @@ class Upstream:
         """RPF' changes: Prunes for the old one if it is up; the new one has been sent nothing (section 4.5.4)."""
         update = self.prune_all() if old_is_alive else Update([], [], [])
         self.neighbor = neighbor
+        self._pruned.clear()
         self.forget()
         return update
 
@@ -217,6 +227,9 @@ class Upstream:
         self._groups = {group: state for group, state in self._groups.items() if state.desired != _NOTHING}
         for state in self._groups.values():
             state.advertised, state.joined = _NOTHING, 0
+        for group, (gone, _) in self._pruned.items():
+            if group not in self._groups:
+                self._groups[group] = _Group(advertised=gone)  # so that the next flush prunes it
         self.joined = 0
         self._changed = dict(self._groups)
         self._repetitions.clear()

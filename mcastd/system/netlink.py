@@ -172,6 +172,10 @@ class Netlink:
         """Add an address, a route or a rule; a no-op if it exists."""
         await self._change("add", item, errno.EEXIST)
 
+    async def replace(self, item: Route) -> None:
+        """Lead a prefix elsewhere, in one step; add the route if there is none."""
+        await self._change("replace", item)
+
     async def delete(self, item: Address | Route | Rule) -> None:
         """Delete an address, a route or a rule; a no-op if it does not exist."""
         await self._change("del", item, *_GONE)

@@ -68,7 +68,7 @@ class TunnelAgent:
         # What the current pass of the loop works on, also if something else is configured meanwhile.
         self._current = self._desired
         self._children: Mapping[str, Child] = {}  # CHILD_SAs of the configuration, by name
-        self._prefixes: Mapping[str, tuple[IPv4Network, ...]] = {}  # to be routed, by the tunnel's name
+        self._routes = routes.Desired()  # what is to be routed
         self._datapath: Literal["kernel", "userspace"] | None = None  # what does GRE; None until the first link is made
         self._states: dict[str, State] = {}  # by the tunnel's name
         self._problems: dict[str, str] = {}  # of XFRM interfaces below GRE, by name, and of the rules
@@ -166,7 +166,7 @@ class TunnelAgent:
         """The tunnels, by name, without what the agents above know."""
         found = {}
         for tunnel in self._desired.config.tunnels:
-            state, prefixes = self._states.get(tunnel.name, State()), self._prefixes.get(tunnel.name, ())
+            state, prefixes = self._states.get(tunnel.name, State()), self._routes.prefixes.get(tunnel.name, ())
             if tunnel.route_table is not None and state.problem is None:
                 state = replace(state, problem=self._problems.get(_RULES))
             pump = self.pumps.get(tunnel.name)
@@ -188,9 +188,11 @@ class TunnelAgent:
 
     def _take_desired(self) -> None:
         """Begin to work on the desired state that was configured last."""
-        self._current, config = self._desired, self._desired.config
+        before, desired = self._current, self._desired
+        self._current, config = desired, desired.config
         self._children = {child.name: child for peer in config.peers for child in peer.children}
-        self._prefixes = {tunnel.name: routes.prefixes(tunnel, config.groups) for tunnel in config.tunnels}
+        if (before.config, before.carrying) != (config, desired.carrying):
+            self._routes = routes.desired(desired, self._routes)
         if config.daemon.datapath != "auto":
             self._datapath = config.daemon.datapath
         self._limit_routes()
@@ -199,7 +201,7 @@ class TunnelAgent:
         """Let the kernel report the routes that packets of a tunnel may take, and no others, which may be many."""
         ends = {end for tunnel in self._current.config.tunnels for end in (tunnel.local, tunnel.remote)}
         ends |= {peer.remote for peer in self._current.config.peers}
-        routed = {prefix for prefixes in self._prefixes.values() for prefix in prefixes}
+        routed = {prefix for prefixes in self._routes.prefixes.values() for prefix in prefixes}
         self._host.netlink.limit_routes({*map(IPv4Network, ends), *routed})
 
     async def _reconcile(self) -> None:
@@ -217,7 +219,7 @@ class TunnelAgent:
             del self._problems[name]
         for name, child in interfaces.items():
             await self._reconcile_interface(name, child)
-        for tunnel in tunnels.values():
+        for tunnel in sorted(tunnels.values(), key=lambda one: one.name not in self._routes.first):
             await self._reconcile_tunnel(tunnel)
         await self._match_rules(frozenset(rule for tunnel in tunnels.values() for rule in routes.rules(tunnel)))
         for address in snat(self._current.config):
@@ -341,7 +343,7 @@ class TunnelAgent:
             return state
         try:
             table = tunnel.route_table or routes.MAIN_TABLE
-            taken = await self._host.routes.match(link, table, self._prefixes.get(tunnel.name, ()))
+            taken = await self._host.routes.match(link, table, *self._routes.of(tunnel.name))
         except HostError as error:
             return replace(state, problem=str(error))
         return replace(state, routed=True, taken=taken)

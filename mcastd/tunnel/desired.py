@@ -5,8 +5,9 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from mcastd.config.model import Config, Tunnel
+from mcastd.config.model import Config, Group, Tunnel
 from mcastd.links import Gre, Link, Vxlan, Xfrm
+from mcastd.paths import Order
 from mcastd.tunnel.addresses import Entry
 from mcastd.tunnel.mtu import Carrier
 
@@ -14,12 +15,22 @@ from mcastd.tunnel.mtu import Carrier
 class TunnelsDesired(msgspec.Struct, frozen=True):
     """The configuration, and by its name what each CHILD_SA is to the tunnel that it carries.
 
-    ``heard`` are the peers whose packets are decrypted, by name.
+    ``heard`` are the peers whose packets are decrypted, by name; ``carrying`` is which of several
+    tunnels carries the groups that have these.
     """
 
     config: Config
     carriers: Mapping[str, Carrier]
     heard: frozenset[str] = frozenset()
+    carrying: Mapping[Order, str] = msgspec.field(default_factory=dict)
+
+    def carries(self, tunnel: str, group: Group) -> bool:
+        """Whether a tunnel carries a group now, or is the first that can."""
+        tunnels = group.tunnels
+        if len(tunnels) == 1:
+            return tunnels == (tunnel,)
+        found = self.carrying.get(Order(tunnels, group.group)) or self.carrying.get(Order(tunnels))
+        return (found or tunnels[0]) == tunnel
 
 
 class TunGre(msgspec.Struct, frozen=True):

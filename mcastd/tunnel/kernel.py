@@ -70,5 +70,8 @@ class Netlink(Protocol):
     async def add(self, item: Address | Route | Rule) -> None:
         """Add an address, a route or a rule; a no-op if it exists."""
 
+    async def replace(self, item: Route) -> None:
+        """Lead a prefix elsewhere, in one step; add the route if there is none."""
+
     async def delete(self, item: Address | Route | Rule) -> None:
         """Delete an address, a route or a rule; a no-op if it does not exist."""

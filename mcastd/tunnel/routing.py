@@ -1,6 +1,6 @@
 """Applies what is routed through tunnels: routes and rules that carry the mark of mcastd, and no others."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from ipaddress import IPv4Network
 
 from mcastd.links import Link, Route, Rule
@@ -24,12 +24,17 @@ class RouteKeeper:
         self._routed: dict[tuple[str, int], tuple[int, frozenset[IPv4Network]]] = {}
         self._rules: frozenset[tuple[IPv4Network, int]] = frozenset()  # those in place
 
-    async def match(self, link: Link, table: int, desired: Iterable[IPv4Network]) -> frozenset[IPv4Network]:
-        """Route these prefixes and no others through a link that is up; returns those that other routes have taken."""
+    async def match(
+        self, link: Link, table: int, desired: Iterable[IPv4Network], alone: Collection[IPv4Network] = ()
+    ) -> frozenset[IPv4Network]:
+        """Route these prefixes and no others through a link that is up; returns those that other routes have taken.
+
+        Those that no other link is to have (``alone``) are taken over from the one that mcastd had routed them to.
+        """
         for other in self._tables(link.name) - {table}:
             await self._match_table(link, other, ())
             self._ledger.forget(ROUTES, f"{link.name} {other}")
-        return await self._match_table(link, table, tuple(desired))
+        return await self._match_table(link, table, tuple(desired), alone)
 
     async def match_rules(self, desired: frozenset[tuple[IPv4Network, int]]) -> None:
         """Have these rules, each a source and a table, and no others of mcastd."""
@@ -57,16 +62,20 @@ class RouteKeeper:
             self._ledger.forget(ROUTES, f"{name} {table}")
             self._routed.pop((name, table), None)
 
-    async def _match_table(self, link: Link, table: int, desired: tuple[IPv4Network, ...]) -> frozenset[IPv4Network]:
+    async def _match_table(
+        self, link: Link, table: int, desired: tuple[IPv4Network, ...], alone: Collection[IPv4Network] = ()
+    ) -> frozenset[IPv4Network]:
         recorded = table in self._tables(link.name)
         if not desired and not recorded:
             return frozenset()
         found = await self._netlink.routes(table, desired, routes.PROTOCOL)
-        plan = routes.plan(desired, found, link.index, recorded=recorded)
-        if plan.add:
+        plan = routes.plan(desired, found, link.index, recorded=recorded, alone=alone)
+        if plan.add or plan.replace:
             self._ledger.remember(ROUTES, f"{link.name} {table}")
         for prefix in plan.add:
             await self._netlink.add(Route(prefix, link.index, table, routes.PROTOCOL))
+        for prefix in plan.replace:
+            await self._netlink.replace(Route(prefix, link.index, table, routes.PROTOCOL))
         for prefix in plan.delete:
             await self._netlink.delete(Route(prefix, link.index, table, routes.PROTOCOL))
         self._report(link, table, frozenset(plan.add))

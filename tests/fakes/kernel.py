@@ -272,6 +272,11 @@ class FakeKernel:
         self._routes.append(route)
         self.notifications.report()
 
+    def replace_route(self, route: FakeRoute) -> None:
+        key = (route.prefix, route.metric, route.table)
+        self._routes = [one for one in self._routes if (one.prefix, one.metric, one.table) != key]
+        self.add_route(route)
+
     def delete_route(self, route: FakeRoute) -> None:
         """One of the same prefix, link, table and protocol."""
         found = [one for one in self._routes if _same(one, route)]

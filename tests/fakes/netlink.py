@@ -130,6 +130,9 @@ class FakeNetlink:
     async def add(self, item: Address | Route | Rule) -> None:
         await self._change("add", item, lambda: self._item("add", item), errno.EEXIST)
 
+    async def replace(self, item: Route) -> None:
+        await self._change("replace", item, lambda: self._item("replace", item))
+
     async def delete(self, item: Address | Route | Rule) -> None:
         await self._change("delete", item, lambda: self._item("delete", item), *_GONE)
 
@@ -142,7 +145,8 @@ class FakeNetlink:
             case Route(prefix, index, table, protocol):
                 assert index is not None
                 route = FakeRoute(prefix, self._name(index), table, protocol)
-                (kernel.add_route if verb == "add" else kernel.delete_route)(route)
+                changes = {"add": kernel.add_route, "replace": kernel.replace_route, "delete": kernel.delete_route}
+                changes[verb](route)
             case Rule():
                 (kernel.add_rule if verb == "add" else kernel.delete_rule)(item)
 

@@ -105,10 +105,12 @@ class Process:
 
     def __init__(self, manager: FakeServiceManager) -> None:
         self.wanted = Wanted(time.monotonic)
+        self.held = Wanted(time.monotonic)
         self.manager = manager
         self.opened: list[MembershipSocket] = []
         self.agent = IgmpHostAgent(
             wanted=self.wanted,
+            held=self.held,
             sysctls=sysctl,
             store=manager.store(),
             log=log.get_logger(),

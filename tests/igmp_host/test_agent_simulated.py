@@ -43,8 +43,10 @@ class Bench:
         self.host, self.kernel = host, host.kernel
         self.changes = 0
         self.wanted = Wanted(time.monotonic)
+        self.held = Wanted(time.monotonic)
         self.agent = IgmpHostAgent(
             wanted=self.wanted,
+            held=self.held,
             sysctls=host.sysctls,
             store=host.manager.store(),
             log=host.log.logger,

@@ -21,6 +21,7 @@ from mcastd.status import (
     NeighborStatus,
     NotFollowedStatus,
     OtherQuerierStatus,
+    PathStatus,
     PeerStatus,
     PimStatus,
     ProblemStatus,
@@ -105,6 +106,12 @@ STATUS = Status(
     history=(HistoryStatus("began", "dc", "peer_down", 2, 9.0),), summary="x", config_file="/etc/mcastd.toml",
     config_digest="abc", charon="x", charon_code="charon_gone", firewall=FIREWALL, peers=(PEER,), tunnels=(TUNNEL,),
     groups=(GROUP,),
+    paths=(
+        PathStatus(
+            tunnels=("gre1", "gre2"), group="239.1.1.1", groups=1, tunnel="gre2", age=8.0, why="x", leaving="gre1",
+            by_hand="gre2", by_hand_left=60.0, moves=3, dead={"gre1": "x"},
+        ),
+    ),
     forward=(
         ForwardStatus(
             name="eth1", state="forwarding", tunnels=("gre1",), groups=4, refused=1, packets=100, bytes=9000,

@@ -74,6 +74,7 @@ LEFT_OUT: Final = {
     "OverlayStatus.members": CONFIGURED,
     "OverlayStatus.problem": TEXT,
     "EndpointStatus.names": "counted",
+    "PathStatus.why": TEXT,
     "DestinationCount.interface": EIGHT,
     "DestinationCount.packets": EIGHT,
     "DestinationCount.dropped": EIGHT,

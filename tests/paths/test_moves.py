@@ -3,14 +3,18 @@
 import asyncio
 import time
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from mcastd.config.model import Config, Group, Paths
+from mcastd.errors import McastdError
+from mcastd.file_groups import AUTO
+from mcastd.handover import Handover
 from mcastd.pim.packet import Hello, JoinPrune, MessageType, decode_join_prune, encode_hello, unseal
 from mcastd.system import capabilities
-from tests.composed import ARTICLE, Process, running
+from tests.composed import ARTICLE, Host, Process, running
 from tests.fakes.clock import simulated, until
 from tests.fakes.pim_transport import FakeTransport
 
@@ -20,7 +24,7 @@ GROUP = IPv4Address("239.1.1.1")
 ROUTERS = {"gre1": IPv4Address("10.44.4.5"), "gre2": IPv4Address("10.44.5.5")}
 
 
-def two(*groups: Group, **paths: float) -> Config:
+def two(*groups: Group, **paths: object) -> Config:
     """The article's file with a second data centre."""
     child = replace(PEER.children[0], name="dc2-gre", remote_ts=IPv4Network("10.44.8.1/32"))
     peer = replace(PEER, name="dc2", remote=IPv4Address("177.54.214.21"), remote_id="177.54.214.21", children=(child,))
@@ -33,7 +37,7 @@ def two(*groups: Group, **paths: float) -> Config:
     return replace(ARTICLE, peers=(PEER, peer), tunnels=(GRE1, gre2), groups=groups or (group(),), paths=settings)
 
 
-def group(number: int = 0, **keys: str) -> Group:
+def group(number: int = 0, **keys: object) -> Group:
     return Group(group=GROUP + number, several=("gre1", "gre2"), **keys)  # type: ignore[arg-type]
 
 
@@ -157,3 +161,100 @@ async def test_a_reload_while_groups_are_away_leaves_them_there() -> None:
         await until(lambda: on(process, "gre2") == [GROUP], "the move")
         await process.apply(replace(config, groups=(group(), group(1))))
         assert (on(process, "gre1"), on(process, "gre2")) == ([], [GROUP, GROUP + 1])
+
+
+def held(process: Process, name: str, address: IPv4Address = GROUP) -> bool:
+    """Whether a socket of ours has joined a group on a tunnel, so that the kernel takes its packets there."""
+    index = process.host.kernel.links[name].index
+    return process.host.memberships_of_sockets.received(index, address).any_source
+
+
+@simulated
+async def test_every_tunnel_takes_what_comes_for_applications_and_routes_follow_the_move() -> None:
+    source = IPv4Address("100.15.30.1")
+    config = two(group(), group(1, sources=(source,)), Group(group=GROUP + 2, tunnel="gre1"))
+    config = replace(config, tunnels=tuple(replace(one, routes=("groups", "sources")) for one in config.tunnels))
+    async with running(config) as process:
+        await process.up()
+        await asyncio.sleep(0.5)
+        kernel = process.host.kernel
+        assert [held(process, name) for name in ROUTERS] == [True, True]
+        assert [held(process, name, GROUP + 2) for name in ROUTERS] == [False, False]
+        own, shared = {"239.0.0.0/8"}, {"239.1.1.1/32", "239.1.1.2/32", "100.15.30.1/32"}
+        assert (kernel.through("gre1"), kernel.through("gre2")) == (own | shared, set())
+        process.host.charon.peer_silent = True
+        process.host.charon.delete("dc-tun-gre")
+        while kernel.through("gre2") == set():
+            assert shared <= kernel.through("gre1"), "no route is nowhere"
+            await asyncio.sleep(0.0001)
+        await asyncio.sleep(0.1)
+        assert (kernel.through("gre1"), kernel.through("gre2")) == (own, shared)
+        assert [held(process, name) for name in ROUTERS] == [True, True]
+        assert process.agents.history.status() == () or "routes" not in str(process.agents.history.status())
+        await process.apply(two(Group(group=GROUP, tunnel="gre1")))
+        assert [held(process, name) for name in ROUTERS] == [False, False]
+
+
+@simulated
+async def test_the_prune_is_sent_again_when_the_path_is_back() -> None:
+    """The first one was lost with the SA: the far end would go on sending beside the other one."""
+    async with running(two()) as process:
+        await process.up()
+        routers = Routers(process)
+        for name in ROUTERS:
+            routers.hello(name)
+        await asyncio.sleep(10.0)
+        process.host.charon.delete("dc-tun-gre")
+        await until(lambda: on(process, "gre2") == [GROUP], "the move")
+        await asyncio.sleep(0.005)
+        routers.heard("gre1")
+        await until(lambda: process.agents.tunnels.links()["gre1"].up, "the tunnel")
+        assert await until(lambda: ("prune", str(GROUP)) in routers.heard("gre1"), "the Prune") < 0.1
+
+
+@simulated
+async def test_a_command_moves_groups_and_the_next_process_leaves_them_there(tmp_path: Path) -> None:
+    host = Host()
+    config = two(group(), group(1), hold=60.0, overlap=2.0, dead=("sa",))
+
+    def process_of(number: int) -> tuple[Process, Handover]:
+        found = Process(host, config)
+        agents = found.agents
+        handover = Handover(tmp_path, agents.pim, agents.wanted, host.log.logger, agents.file_groups.paths)
+        handover.inherit(list(ROUTERS))
+        found.start()
+        return found, handover
+
+    process, handover = process_of(0)
+    await process.up()
+    await asyncio.sleep(0.5)
+    moves = process.agents.file_groups
+    with pytest.raises(McastdError, match="gre3 is not one of several tunnels of groups"):
+        moves.use("gre3", None, None)
+    with pytest.raises(McastdError, match="no tunnel of groups is preferred"):
+        moves.use(AUTO, None, None)
+    assert moves.use("gre2", 3600.0, None) == "gre2 is in use"
+    assert moves.use("gre1", None, GROUP + 1) == "gre1 is in use"
+    await asyncio.sleep(5.0)
+    assert (on(process, "gre1"), on(process, "gre2")) == ([GROUP + 1], [GROUP])
+    shown, alone = moves.status(time.monotonic())
+    assert (shown.tunnel, shown.by_hand, shown.groups, shown.moves, shown.dead) == ("gre2", "gre2", 2, 1, {})
+    assert (alone.group, alone.tunnel, alone.by_hand) == (str(GROUP + 1), "gre1", "gre1")
+    assert moves.status(time.monotonic(), GROUP + 1) == (replace(alone, age=moves.status(time.monotonic())[1].age),)
+    handover.remember()
+    await process.end(leaves_standing=True)
+
+    process, handover = process_of(1)
+    assert (on(process, "gre1"), on(process, "gre2")) == ([], [])
+    await process.up()
+    assert (on(process, "gre1"), on(process, "gre2")) == ([GROUP + 1], [GROUP])
+    await asyncio.sleep(100.0)
+    assert (on(process, "gre1"), on(process, "gre2")) == ([GROUP + 1], [GROUP])
+    process.host.charon.peer_silent = True
+    process.host.charon.delete("dc-tun-gre")
+    await until(lambda: len(on(process, "gre2")) == 2, "the move")
+    with pytest.raises(McastdError, match="gre1 cannot be used: CHILD_SA dc-tun-gre is down"):
+        process.agents.file_groups.use("gre1", None, None)
+    assert process.agents.file_groups.use(AUTO, None, None) == "the order of the file holds again"
+    await process.end(leaves_standing=True)
+    host.close()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcastd.config.group_model import Paths as Settings
-from mcastd.paths import _START, Chosen, Order, Paths
+from mcastd.paths import _START, ByHand, Chosen, Order, Paths
 
 AB = ("gre1", "gre2")
 ORDER = Order(AB)
@@ -123,13 +123,64 @@ def test_after_a_start_tunnels_have_time_to_come_up() -> None:
 
 def test_the_next_process_begins_where_the_previous_one_was() -> None:
     paths = Paths()
-    paths.inherit({ORDER: Chosen("gre2", 900.0, "gre1 is dead: x", moves=3)}, {})
+    paths.inherit({ORDER: Chosen("gre2", 900.0, "gre1 is dead: x", moves=3)}, {}, 1000.0)
     paths.configure(Settings(hold=60.0), (AB,), 1000.0)
     assert paths.update({"gre1": UP, "gre2": "not known yet"}, 1000.1) == []
     assert paths.update({"gre1": UP, "gre2": UP}, 1000.2) == []
     assert paths.joined(AB, IPv4Address("239.1.1.1")) == ("gre2",)
     (change,) = paths.update({"gre1": UP, "gre2": UP}, 1060.1)
     assert (change.before, change.chosen.tunnels, change.chosen.moves) == ("gre2", ("gre1", "gre2"), 4)
+
+
+def test_what_the_previous_process_was_leaving_is_left_by_the_next_one() -> None:
+    paths = Paths()
+    paths.inherit({ORDER: Chosen("gre1", 900.0, "x", "gre2", 902.0)}, {}, 1000.0)
+    paths.configure(Settings(), (AB,), 1000.0)
+    assert paths.update({"gre1": "not known yet", "gre2": "not known yet"}, 1000.1) == []
+    assert paths.update({"gre1": UP, "gre2": UP}, 1000.5) == []
+    (change,) = paths.update({"gre1": UP, "gre2": UP}, 1000.0 + _START)
+    assert (change.before, change.chosen.tunnels) == (None, ("gre1",))
+
+
+def test_by_hand_a_tunnel_comes_first_for_as_long_as_was_said() -> None:
+    world = World(hold=60.0, overlap=2.0)
+    world.update(gre1=UP, gre2=UP)
+    world.update(100.0)
+    change = world.paths.use(ORDER, ByHand("gre2", world.now + 600.0), world.now)
+    assert change is not None
+    assert (change.before, change.chosen.tunnels, change.chosen.why) == ("gre1", ("gre2", "gre1"), "by hand")
+    assert world.update(2.0) == ("gre2",)
+    assert world.update(10.0, gre2=DOWN) == ("gre1",), "what is dead carries nothing, whatever was said"
+    assert world.update(1.0, gre2=UP) == ("gre1",)
+    assert world.update(60.0) == ("gre2", "gre1")
+    assert world.update(500.0) == ("gre2",)
+    assert world.update(30.0) == ("gre1",), "its time is over"
+    assert world.paths.by_hand == {}
+
+
+def test_by_hand_without_a_time_until_it_is_ended() -> None:
+    world = World(hold=60.0, overlap=0.0)
+    world.update(gre1=UP, gre2=UP)
+    world.paths.use(ORDER, ByHand("gre2"), world.now)
+    assert world.update(1e6) == ("gre2",)
+    assert world.paths.use(ORDER, ByHand("gre2"), world.now) is None
+    world.paths.use(ORDER, None, world.now)
+    assert world.update() == ("gre1",)
+
+
+def test_one_group_by_hand_is_as_the_others_again_when_that_ends() -> None:
+    world = World(hold=60.0, overlap=2.0)
+    world.update(gre1=UP, gre2=UP)
+    world.update(100.0)
+    group, other = IPv4Address("239.1.1.1"), IPv4Address("239.1.1.2")
+    world.paths.use(Order(AB, group), ByHand("gre2", world.now + 60.0), world.now)
+    assert (world.paths.joined(AB, group), world.paths.joined(AB, other)) == (("gre2", "gre1"), ("gre1",))
+    world.update(50.0)
+    assert world.paths.joined(AB, group) == ("gre2",)
+    world.update(20.0)
+    assert world.paths.joined(AB, group) == ("gre1",)
+    world.update()
+    assert list(world.paths.chosen) == [ORDER]
 
 
 def test_a_file_that_only_sorts_the_tunnels_moves_nothing_at_once() -> None:

@@ -450,3 +450,27 @@ def test_what_is_counted_is_what_is_desired_and_advertised(
         assert machines.joined == len(advertised)
     machines.flush(NOW + 100)
     assert machines.joined == sum((one.rp is not None) + len(one.sources) for one in desired.values())
+
+
+def test_a_prune_that_may_have_been_lost_with_the_path_is_sent_again_with_everything() -> None:
+    machines = joined(QUIET, GROUP, GROUP + 1)
+    machines.desire(GROUP, Entries())
+    assert machines.flush(NOW + 1).pruned == [Entry(GROUP, None, RP)]
+    machines.forget()
+    update = machines.flush(NOW + 2)
+    assert (update.joined, update.pruned) == ([Entry(GROUP + 1, None, RP)], [Entry(GROUP, None, RP)])
+    assert (machines.joined, machines.since(GROUP, None)) == (1, None)
+    machines.desire(GROUP + 2, ONE)
+    machines.flush(NOW + 2 + 210)  # RPF' has forgotten the Join by now
+    machines.forget()
+    assert machines.flush(NOW + 300).pruned == []
+    machines.desire(GROUP + 1, Entries())
+    machines.flush(NOW + 301)
+    machines.desire(GROUP + 1, ONE)
+    machines.flush(NOW + 302)
+    machines.forget()
+    assert machines.flush(NOW + 303).pruned == [], "it is joined again"
+    machines.desire(GROUP + 1, Entries())
+    machines.flush(NOW + 304)
+    machines.set_neighbor(OTHER, old_is_alive=False)
+    assert machines.flush(NOW + 305).pruned == [], "another router has never heard of it"

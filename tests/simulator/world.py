@@ -10,6 +10,7 @@ from random import Random
 from msgspec.structs import replace
 
 from mcastd.config.model import Config, Group, Pim, RpRange
+from mcastd.file_groups import file_entries
 from mcastd.pim.agent import PimAgent
 from mcastd.pim.effects import Effect, Event, Send
 from mcastd.pim.report import group_statuses
@@ -17,7 +18,6 @@ from mcastd.pim.router import Router
 from mcastd.pim.settings import PimInterface
 from mcastd.status import GroupStatus
 from mcastd.wanted import FILE, Wanted
-from mcastd.wiring import file_entries
 from tests.simulator.reference import Reference
 
 UPSTREAM = IPv4Address("10.44.4.5")
