@@ -191,6 +191,17 @@ async def test_the_next_process_takes_everything_over_and_a_reload_loses_nothing
 
 
 @simulated
+async def test_who_is_no_member_any_more_gets_nothing_from_the_reload_on() -> None:
+    async with scene() as one:
+        one.reports(1, RecordType.TO_EX, GROUP)
+        one.reports(2, RecordType.TO_EX, GROUP)
+        await until(lambda: len(one.gets(GROUP)) == 2, "both get it", 1.0)
+        await one.process.apply(replace(CONFIG, overlay=(replace(OVERLAY, members=OVERLAY.members[1:]),)))
+        assert one.gets(GROUP) == one.gets(QUERIES) == {"192.0.2.2"}
+        assert "ip saddr != { 192.0.2.2/32, 198.51.0.0/16 }" in "".join(one.host.nft.tables["mcastd"].rules)
+
+
+@simulated
 async def test_what_another_program_changes_is_repaired() -> None:
     async with scene() as one:
         await asyncio.sleep(30.0)
