@@ -7,6 +7,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -21,8 +22,7 @@ from tests.fakes.streams import SOURCE
 from tests.resumptions import AGENTS, Place, Resumptions
 
 FORWARD = Forward(name="eth1", from_=("gre1",), query_interval=10.0, query_response_interval=2.0)
-FORWARDING = replace(ARTICLE, forward=(FORWARD,))
-GROUP, BEHIND, FOLLOWED = map(IPv4Address, ("239.1.1.1", "239.1.7.1", "239.1.7.2"))
+GROUP, BEHIND, FOLLOWED, NAMED = map(IPv4Address, ("239.1.1.1", "239.1.7.1", "239.1.7.2", "239.1.7.3"))
 MACHINE = IPv4Address("192.168.1.20")
 
 
@@ -47,11 +47,11 @@ def chosen(places: Sequence[Place]) -> list[int]:
     return sorted({at[one] for at in times.values() for one in (0, len(at) // 2, -1)} - {1})
 
 
-async def life(resumptions: Resumptions, receivers: bool) -> None:
+async def life(resumptions: Resumptions, receivers: bool, file: Path | None = None) -> None:
     """Start, neighbours, joins, a rekeying, a link and an SA that another program takes down; then the stop.
 
     A group is joined for the file and, with ``receivers``, one for a machine behind the host and one for an
-    application. Resumptions after the stop has begun do not count.
+    application, and with ``file`` one that a members file names. Resumptions after the stop has begun do not count.
     """
     host = Host()
     if receivers:
@@ -60,7 +60,12 @@ async def life(resumptions: Resumptions, receivers: bool) -> None:
         host.multicast.make("eth1", host.kernel.links["eth1"].index)
     asyncio.get_running_loop().set_task_factory(resumptions.factory)
     neighbor = asyncio.create_task(neighbors(host))
-    async with running(FORWARDING if receivers else ARTICLE, host) as process:
+    wanted = {GROUP, BEHIND, FOLLOWED}
+    forwarding = replace(ARTICLE, forward=(replace(FORWARD, members_file=file),))
+    if file is not None:
+        file.write_text(f'{{"schema": 1, "groups": [{{"group": "{NAMED}"}}]}}')
+        wanted.add(NAMED)
+    async with running(forwarding if receivers else ARTICLE, host) as process:
 
         def is_whole() -> bool:
             """Whether nothing is wrong but that an agent failed."""
@@ -70,13 +75,15 @@ async def life(resumptions: Resumptions, receivers: bool) -> None:
 
         def receive() -> bool:
             forwarded = host.multicast.packet(SOURCE, str(BEHIND), "gre1") == ["eth1"]
-            return forwarded and set(process.agents.wanted.of("gre1").groups()) == {GROUP, BEHIND, FOLLOWED}
+            return forwarded and set(process.agents.wanted.of("gre1").groups()) == wanted
 
         if receivers:
             await until(lambda: "gre1" in host.kernel.links, "the link")
             host.multicast.make("gre1", host.kernel.links["gre1"].index)
             host.applications.join(str(FOLLOWED), ifindex=host.kernel.links["gre1"].index)
         await until(is_whole, "all is up and joined", step=0.25)
+        if file is not None:
+            file.write_text(file.read_text())
         host.charon.rekey("dc-tun-gre")
         host.kernel.set_link("gre1", up=False)
         await asyncio.sleep(1.0)
@@ -100,15 +107,16 @@ def capable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*AGENTS} - {"igmp_host", "meter", "metrics"}))  # those are idle here
-def test_an_error_at_any_resumption_is_survived(name: str) -> None:
-    receivers = name in ("follow", "igmp", "forward")
+def test_an_error_at_any_resumption_is_survived(name: str, tmp_path: Path) -> None:
+    receivers = name in ("follow", "igmp", "forward", "members")
+    file = tmp_path / "members.json" if name == "members" else None
     counted = Resumptions(name, 0)
-    clock.run(life(counted, receivers))
+    clock.run(life(counted, receivers, file))
     assert counted.count > 3
     failed = {}
     for n in chosen(counted.places):
         try:
-            clock.run(life(Resumptions(name, n), receivers))
+            clock.run(life(Resumptions(name, n), receivers, file))
         except BaseException as error:
             failed[n] = repr(error)
     assert not failed

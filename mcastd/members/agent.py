@@ -29,7 +29,7 @@ class _Interface:
     def __init__(self, config: Forward, path: Path) -> None:
         self.config = config
         self.path = path
-        self.groups: Groups = {}  # what the file has said when it was right last
+        self.groups: Groups = {}  # what is desired by what the file said when it was right last
         self.stamp: object = None  # of the file that was read last
         self.written_at = 0.0  # when that file was written, monotonic
         self.was_read = False  # whether there has been one that was right
@@ -101,7 +101,8 @@ class MembersAgent:
     async def _reconcile(self) -> None:
         configured = {one.name: one for one in self._desired if one.members_file is not None}
         for name in [name for name in self._interfaces if name not in configured]:
-            await self._apply(name, self._interfaces.pop(name), {})
+            await self._apply(name, self._interfaces[name], {})
+            del self._interfaces[name]
         for name, config in configured.items():
             known = self._interfaces.get(name)
             if known is None and config.members_file is not None:
@@ -133,9 +134,10 @@ class MembersAgent:
             one.stamp = stamp
             self._wrong(one, str(error))
         else:
-            one.stamp, one.wrong, one.was_read = stamp, None, True
+            one.wrong, one.was_read = None, True
             one.written_at = time.monotonic() - age
             await self._apply(name, one, found)
+            one.stamp = stamp
 
     def _wrong(self, one: _Interface, text: str) -> None:
         if text != one.wrong:
@@ -145,16 +147,19 @@ class MembersAgent:
     async def _apply(self, name: str, one: _Interface, found: Groups) -> None:
         """Leave what is gone, then desire what is new, in steps. What is refused is tried again with the next file."""
         one.refused = None
-        groups, one.groups = one.groups, dict(found)
-        gone = {group: NOTHING for group in groups if group not in found}
+        gone = {group: NOTHING for group in one.groups if group not in found}
         for values in (gone, found):
             todo = list(values.items())
             for first in range(0, len(todo), _STEP):
                 step = todo[first : first + _STEP]
-                changes = {group: desired for group, desired in step if groups.get(group) != desired}
-                for group, error in self._desire(name, changes).items():
-                    one.refused = str(error)
-                    one.groups.pop(group, None)
+                changes = {group: desired for group, desired in step if one.groups.get(group) != desired}
+                refused = self._desire(name, changes)
+                for group, desired in changes.items():
+                    if desired == NOTHING or group in refused:
+                        one.groups.pop(group, None)
+                    else:
+                        one.groups[group] = desired
+                one.refused = next((str(error) for error in refused.values()), one.refused)
                 await asyncio.sleep(0)
 
     def _desire(self, name: str, changes: Groups) -> dict[IPv4Address, McastdError]:

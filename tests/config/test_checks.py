@@ -279,6 +279,16 @@ def test_transport_mode_needs_no_selectors(tmp_path: Path) -> None:
     assert (str(one.local_ts), str(one.remote_ts), one.protocol) == ("10.1.1.246/32", "177.54.214.20/32", "gre")
 
 
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [("", 1), ('static = ["239.1.7.1"]', 0), ('members_file = "/run/members.json"', 0), ("igmp_version = 2", 1)],
+)
+def test_where_no_query_is_sent_something_else_says_what_is_wanted(tmp_path: Path, keys: str, count: int) -> None:
+    (tmp_path / "mcastd.toml").write_text(forward("eth1", f"querier = false\n{keys}"))
+    notes = [note.key for note in load(tmp_path / "mcastd.toml", check_files=False).notes]
+    assert notes.count("forward.eth1.querier") == count
+
+
 def test_snat_towards_the_same_addresses_is_a_note_where_both_may_match(tmp_path: Path) -> None:
     def notes(snat_from: str) -> list[str]:
         more = '\n[peers.dc-tun.children.more]\nlocal_ts = "10.46.0.0/28"\nremote_ts = "100.15.30.0/25"\n'

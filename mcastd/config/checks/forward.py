@@ -30,6 +30,7 @@ def check(config: Config, report: Report) -> None:
         _can_be_joined(forward, at, tunnels)
         _static(forward, at, tunnels)
         _times(forward, at)
+        _is_known(forward, at)
         if forward.max_groups_per_host > forward.max_groups:
             text = f"{forward.max_groups_per_host} is more than max_groups, {forward.max_groups}; allowed: at most that"
             at.refuse("max_groups_per_host", text, "max_groups")
@@ -83,6 +84,12 @@ def _static(forward: Forward, at: Table, tunnels: Mapping[str, Tunnel]) -> None:
             elif pim is not None and not may_have_rp(group, pim):
                 text = f"no RP serves {group} on {name}; allowed: a group in the range of an RP, or bootstrap = true or"
                 at.refuse(where, f"{text} auto_rp = true", "from", ("tunnels", name, "pim"))
+
+
+def _is_known(forward: Forward, at: Table) -> None:
+    if not (forward.querier or forward.static or forward.members_file):
+        text = "no query is sent, and neither members_file nor static names a group: only what is reported here all the"
+        at.note("querier", f"{text} same is forwarded", "static", "members_file")
 
 
 def _times(forward: Forward, at: Table) -> None:
