@@ -44,13 +44,17 @@ class Running:
     def _count(self) -> None:
         self.changes += 1
 
-    def start(self, *peers: Peer, psk: bytes = PSK, certificates: Certificates | None = None) -> None:
-        self.want(*peers, psk=psk, certificates=certificates)
+    def start(
+        self, *peers: Peer, psk: bytes = PSK, certificates: Certificates | None = None, idle: tuple[Peer, ...] = ()
+    ) -> None:
+        self.want(*peers, psk=psk, certificates=certificates, idle=idle)
         self.task = asyncio.create_task(self.agent.run())
 
-    def want(self, *peers: Peer, psk: bytes = PSK, certificates: Certificates | None = None) -> None:
+    def want(
+        self, *peers: Peer, psk: bytes = PSK, certificates: Certificates | None = None, idle: tuple[Peer, ...] = ()
+    ) -> None:
         key = psk if certificates is None else None
-        self._configure(peers=tuple(PeerWithKey(peer, key, certificates) for peer in peers))
+        self._configure(peers=tuple(PeerWithKey(peer, key, certificates) for peer in peers), idle=idle)
 
     def restart(self, name: str) -> None:
         number, _ = self._desired.restarts.get(name, (0, ""))
