@@ -166,7 +166,7 @@ def _join(sock: socket.socket, counters: Counters, index: int) -> None:
 def ask(path: Path) -> bytes:
     """The counters of the receiver with this socket, as JSON."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(5.0)
+        sock.settimeout(60.0)
         sock.connect(str(path))
         with sock.makefile("rb") as answer:
             return answer.readline()
