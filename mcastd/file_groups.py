@@ -7,7 +7,7 @@ tunnel that they move to before they are not on the one that they leave, so that
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from math import inf
 from typing import Final
 
@@ -39,7 +39,8 @@ class FileGroups:
         ``held`` is what sockets of ours are to join for applications, on all tunnels that may carry it.
         """
         self.paths = Paths()
-        self.several: tuple[str, ...] = ()  # the tunnels of groups that have several
+        # The tunnels of groups that have several, each with these groups.
+        self.several: dict[str, tuple[IPv4Network, ...]] = {}
         self._wanted = wanted
         self._held = held
         self._log = log
@@ -57,7 +58,7 @@ class FileGroups:
         """Decide again, by what is up now."""
         now = time.monotonic()
         self._take(config, now)
-        for change in self.paths.update(path_signs.causes(config, up), now):
+        for change in self.paths.update(path_signs.causes(config, up), now, path_signs.silent(up)):
             self.changed(change)
         self._wake.set()
 
@@ -65,7 +66,11 @@ class FileGroups:
         if config is not self._config:
             self._config, self._orders = config, orders(config)
             self.paths.configure(config.paths, self._orders, now)
-            self.several = tuple(dict.fromkeys(name for tunnels in self._orders for name in tunnels))
+            several = {name: list[IPv4Network]() for tunnels in self._orders for name in tunnels}
+            for group in config.groups if several else ():
+                for name in group.tunnels if len(group.tunnels) > 1 else ():
+                    several[name].append(IPv4Network(group.group))
+            self.several = {name: tuple(collapse_addresses(found)) for name, found in several.items()}
 
     def changed(self, change: Change) -> None:
         """Carry out a decision."""

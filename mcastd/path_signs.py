@@ -9,6 +9,11 @@ def causes(config: Config, up: Up) -> dict[str, str | None]:
     return {tunnel.name: _cause(config, tunnel, up) for tunnel in config.tunnels}
 
 
+def silent(up: Up) -> frozenset[str]:
+    """The tunnels on which nothing has arrived for ``max_silence``, while something is desired there."""
+    return frozenset(name for name, one in up.arrivals.items() if one.quiet and up.joins.get(name))
+
+
 def _cause(config: Config, tunnel: Tunnel, up: Up) -> str | None:
     name, signs = tunnel.name, config.paths.dead
     if "sa" in signs:

@@ -10,12 +10,14 @@ Groups with the same tunnels in the same order share one decision, so that it co
                                     within this time after it had taken over; the tunnel before stays in use for
                                     ``overlap`` as well, so that nothing is lost until packets come by the other
     by hand                         the tunnel named comes first, for as long as was said
+    it is silent                    the first other that is alive takes its place, and this one is tried again after
+                                    ``hold``, the other one staying in use until packets may have come
     all are dead                    nothing moves: a move would change nothing
 
 A process that takes over begins with what the one before used, and what it does not know yet is not dead.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from math import inf
 from typing import Final, NamedTuple
@@ -26,6 +28,7 @@ from msgspec.structs import replace
 from mcastd.config.group_model import Paths as Settings
 
 _START: Final = 3.0  # seconds after which a tunnel that has not come up since it was configured counts as dead
+_READING: Final = 2.0  # seconds until silence is seen, beyond what is allowed: arrivals are read every second
 _MAX_FACTOR: Final = 32  # times ``hold``
 
 
@@ -77,6 +80,8 @@ class Paths:
         self.by_hand: dict[Order, ByHand] = {}
         self._alive_since: dict[str, float] = {}  # the tunnels that are alive
         self._known_at: dict[str, float] = {}  # when a tunnel that was not alive yet counts as dead; -inf: from now on
+        self._silent: Collection[str] = frozenset()  # the tunnels on which nothing arrives
+        self._blamed: dict[tuple[Order, str], float] = {}  # when groups left a tunnel that was silent
         self._returned: dict[Order, float] = {}  # when an earlier tunnel took over
         self._factor: dict[Order, int] = {}  # by how much ``hold`` is multiplied
 
@@ -126,9 +131,11 @@ class Paths:
 
     # Inputs
 
-    def update(self, causes: Mapping[str, str | None], now: float) -> list[Change]:
-        """Take why tunnels are dead, None for those that are alive, and decide."""
-        self.causes = causes
+    def update(
+        self, causes: Mapping[str, str | None], now: float, silent: Collection[str] = frozenset()
+    ) -> list[Change]:
+        """Take why tunnels are dead, None for those that are alive, and on which nothing arrives, and decide."""
+        self.causes, self._silent = causes, silent
         for name in self._known_at:
             if causes.get(name, "") is not None:
                 self._alive_since.pop(name, None)
@@ -163,6 +170,11 @@ class Paths:
                 return None
             self._lengthen_hold(order, now)
             return self._move(order, after, f"{chosen.tunnel} is dead: {cause}", now)
+        if (after := self._instead_of_silence(order, chosen, wish, now)) is not None:
+            self._blamed[order, chosen.tunnel] = now
+            self._lengthen_hold(order, now)
+            why = f"nothing has arrived on {chosen.tunnel} for {self.settings.max_silence:g}s"
+            return self._move(order, after, why, now)
         earlier = wish[: wish.index(chosen.tunnel)]
         if after := next((name for name in earlier if now >= self._proven_at(order, name)), None):
             self._returned[order] = now
@@ -178,9 +190,22 @@ class Paths:
                 self._forget(order)  # it is as the others again
         return None
 
+    def _instead_of_silence(self, order: Order, chosen: Chosen, wish: tuple[str, ...], now: float) -> str | None:
+        """The tunnel that takes the place of one that is silent; None if it is not, or others were silent of late."""
+        limit = self.settings.max_silence
+        if limit is None or chosen.tunnel not in self._silent or now - chosen.since < limit:
+            return None
+        others = (name for name in wish if name != chosen.tunnel and name in self._alive_since)
+        return next((name for name in others if now >= self._blamed_until(order, name)), None)
+
+    def _blamed_until(self, order: Order, name: str) -> float:
+        return self._blamed.get((order, name), -inf) + self.settings.hold * self._factor.get(order, 1)
+
     def _move(self, order: Order, after: str, why: str, now: float, leaving: str | None = None) -> Change:
         before = self.chosen[order]
         overlap = self.settings.overlap
+        if (order, after) in self._blamed:  # it may be silent still, and that has to be seen before the other is left
+            overlap = max(overlap, (self.settings.max_silence or 0.0) + _READING)
         stays = leaving if leaving in self._alive_since and overlap else None
         self.chosen[order] = Chosen(after, now, why, stays, now + overlap if stays else inf, before.moves + 1)
         return Change(order, self.chosen[order], before.tunnel)
@@ -194,7 +219,8 @@ class Paths:
 
     def _proven_at(self, order: Order, name: str) -> float:
         """When a tunnel has been alive for long enough to take over from one that is alive, too."""
-        return self._alive_since.get(name, inf) + self.settings.hold * self._factor.get(order, 1)
+        alive = self._alive_since.get(name, inf) + self.settings.hold * self._factor.get(order, 1)
+        return max(alive, self._blamed_until(order, name))
 
     def _lengthen_hold(self, order: Order, now: float) -> None:
         """The tunnel in use is dead: is it one that had just taken over?"""

@@ -23,6 +23,8 @@ class Paths(Struct, frozen=True, kw_only=True):
         "neighbor",
     )
     """what makes a tunnel dead: "sa", "keepalive" or PIM "neighbor" is gone"""
+    max_silence: Annotated[float | None, Meta(ge=2.0, le=86400.0)] = None
+    """silence on the tunnel in use after which groups move; without it, they do not"""
     hold: Annotated[float, Meta(ge=0.0, le=7 * 86400.0)] = 60.0
     """time for which an earlier tunnel is up again before groups move back to it"""
     overlap: Annotated[float, Meta(ge=0.0, le=60.0)] = 2.0

@@ -24,6 +24,7 @@ class FollowedTunnel:
 
     ``igmpv3`` is that its interface is held to IGMPv3. Groups outside of ``ssm_ranges`` are joined by ``rps``.
     ``reports_logged`` is that IGMP of this host is dropped before it reaches the interface, and logged for us;
+    ``carried`` are groups for which the file decides by which of several tunnels they come;
     ``own_sockets`` knows with which filters sockets of mcastd have joined a group there.
     """
 
@@ -38,6 +39,7 @@ class FollowedTunnel:
     ssm_ranges: tuple[IPv4Network, ...] = (SSM_RANGE,)
     rps: Rps = NEEDS_NO_RP
     reports_logged: bool = False
+    carried: tuple[IPv4Network, ...] = ()
     own_sockets: Callable[[IPv4Address], Sequence[SocketFilter]] = field(default=partial(no_sockets, ""), compare=False)
 
 

@@ -77,11 +77,13 @@ class TunnelArrival(msgspec.Struct, frozen=True):
 
     ``all_silent``: every stream that carried at least one packet a second is silent. ``silences`` is how often all of
     them fell silent together. ``receiving``: a packet within the last 70 s; where nftables is missing, of any kind.
+    ``quiet``: packets came, and none for ``max_silence`` of ``[paths]``, at a time at which they are expected.
     """
 
     all_silent: bool = False
     silences: int = 0
     receiving: bool = False
+    quiet: bool = False
 
 
 class ChildArrival(msgspec.Struct, frozen=True):

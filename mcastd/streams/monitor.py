@@ -331,7 +331,8 @@ class Monitor:
 
     def arrivals(self, now: float) -> dict[str, TunnelArrival]:
         """What arrives on each tunnel, by its name."""
-        return {name: tunnel.arrival(self._expected_since, now) for name, tunnel in self._tunnels.items()}
+        since, limit = self._expected_since, self._desired.config.paths.max_silence
+        return {name: tunnel.arrival(since, now, limit) for name, tunnel in self._tunnels.items()}
 
     def decrypted(self) -> dict[str, ChildArrival]:
         """What each CHILD_SA decrypts, by its name."""

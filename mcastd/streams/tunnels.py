@@ -89,12 +89,17 @@ class Tunnel:
         self._silent_since = look.last if look.busy and now - look.last >= SILENCE else None
         self.silences += self._silent_since is not None and not was_silent
 
-    def arrival(self, expected_since: float | None, now: float) -> TunnelArrival:
-        """What the other agents need to know; ``expected_since`` is since when streams are expected, None: not now."""
+    def arrival(self, expected_since: float | None, now: float, limit: float | None = None) -> TunnelArrival:
+        """What the other agents need to know; ``expected_since`` is since when streams are expected, None: not now.
+
+        ``limit`` is the silence in seconds after which the tunnel is quiet.
+        """
         since = self._silent_since
         silent = since is not None and expected_since is not None and now - max(since, expected_since) >= SILENCE
         receiving = self._arrived_at is not None and self._read_at - self._arrived_at < _RECEIVING
-        return TunnelArrival(silent, self.silences, receiving)
+        quiet = limit is not None and expected_since is not None and self._arrived_at is not None
+        quiet = quiet and self._read_at - max(self._arrived_at or 0.0, expected_since or 0.0) >= (limit or 0.0)
+        return TunnelArrival(silent, self.silences, receiving, quiet)
 
     def nothing_ever_arrived(self, expected_since: float | None) -> bool:
         """Whether nothing has arrived since there is a join, for a minute, as of the last reading."""

@@ -190,6 +190,8 @@ async def test_every_tunnel_takes_what_comes_for_applications_and_routes_follow_
         await asyncio.sleep(0.1)
         assert (kernel.through("gre1"), kernel.through("gre2")) == (own, shared)
         assert [held(process, name) for name in ROUTERS] == [True, True]
+        (gre1, gre2) = process.agents.follow._desired.tunnels
+        assert (gre1.carried, gre2.carried) == ((IPv4Network("239.1.1.1/32"), IPv4Network("239.1.1.2/32")),) * 2
         assert process.agents.history.status() == () or "routes" not in str(process.agents.history.status())
         await process.apply(two(Group(group=GROUP, tunnel="gre1")))
         assert [held(process, name) for name in ROUTERS] == [False, False]
@@ -258,3 +260,14 @@ async def test_a_command_moves_groups_and_the_next_process_leaves_them_there(tmp
     assert process.agents.file_groups.use(AUTO, None, None) == "the order of the file holds again"
     await process.end(leaves_standing=True)
     host.close()
+
+
+@simulated
+async def test_silence_moves_groups_to_the_other_tunnel() -> None:
+    async with running(two(max_silence=5.0, dead=("sa",))) as process:
+        await process.up()
+        await asyncio.sleep(10.0)
+        assert on(process, "gre1") == [GROUP]
+        process.host.streams.arrives(str(GROUP), rate=0)
+        assert await until(lambda: on(process, "gre2") == [GROUP], "the move") < 8.0
+        assert on(process, "gre1") == []

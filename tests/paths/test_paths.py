@@ -27,6 +27,7 @@ class World:
         self.order = Order(tunnels)
         self.causes: dict[str, str | None] = dict.fromkeys(tunnels, "not known yet")
         self.moves: list[tuple[float, str | None, str, str]] = []
+        self.silent: set[str] = set()
         self.paths.configure(self.settings, (tunnels,), self.now)
 
     def update(self, after: float = 0.0, **causes: str | None) -> tuple[str, ...]:
@@ -46,7 +47,7 @@ class World:
         self.now = end
 
     def _update(self) -> None:
-        for change in self.paths.update(self.causes, self.now):
+        for change in self.paths.update(self.causes, self.now, self.silent):
             assert change.chosen == self.paths.chosen[change.order]
             if change.before is not None:
                 self.moves.append((self.now, change.before, change.chosen.tunnel, change.chosen.why))
@@ -107,6 +108,24 @@ def test_a_tunnel_that_dies_in_the_overlap_gives_way_to_the_one_that_is_still_jo
     world.update(1.0, gre1=UP)
     world.update(60.0)
     assert world.update(1.0, gre2=DOWN) == ("gre1",)
+
+
+def test_groups_leave_a_silent_tunnel_and_try_it_again_without_leaving_the_other() -> None:
+    world = World(hold=60.0, overlap=2.0, max_silence=5.0)
+    world.update(gre1=UP, gre2=UP)
+    world.silent = {"gre1"}
+    assert world.update(4.9) == ("gre1",), "it has been in use for less than that"
+    assert world.update(0.2) == ("gre2",)
+    assert world.moves[-1][3] == "nothing has arrived on gre1 for 5s"
+    world.silent = {"gre1", "gre2"}
+    assert world.update(30.0) == ("gre2",), "gre1 was silent as well"
+    world.silent = {"gre1"}
+    assert world.update(30.0) == ("gre1", "gre2")
+    assert world.update(5.0) == ("gre2",), "it is silent still, and the other one was never left"
+    assert world.update(100.0) == ("gre2",), "the next attempt waits for longer"
+    assert world.update(20.0) == ("gre1", "gre2")
+    world.silent = set()
+    assert world.update(10.0) == ("gre1",)
 
 
 def test_after_a_start_tunnels_have_time_to_come_up() -> None:

@@ -57,6 +57,7 @@ WRONG = (
     wrong("tunnels.gre1.pim.rp[1].groups[0]", "has an RP at line", also=rp(groups='["239.0.0.0/8"]')),
     wrong("tunnels.gre1.pim.rp[1].address", "is not an IPv4 address", also=rp(address='"rp1"')),
     wrong("paths.dead[0]", '"ike"; allowed', '"ike"'),
+    wrong("paths.max_silence", "out of range", '"1s"'),
     wrong("paths.hold", "out of range", '"8d"'),
     wrong("paths.overlap", "out of range", '"2m"'),
     wrong("groups[0].tunnels", "it is empty", "[]", BOTH),
