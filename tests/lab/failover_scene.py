@@ -1,6 +1,9 @@
 """What the tests and the benchmark of fail-over share: a daemon with two data centres, and what ends a path."""
 
+import fcntl
 import signal
+import socket
+import struct
 import time
 
 from mcastd.lab.commands import wait_for
@@ -8,8 +11,9 @@ from mcastd.lab.datacentre import DataCentre
 from mcastd.lab.feed import StreamStats
 from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
-from mcastd.lab.topology import GROUP
+from mcastd.lab.topology import CLOUD, GROUP, TUNNEL
 from tests.lab.datapath import RATE
+from tests.lab.pim_scene import inside
 
 PERIOD, RETRIES = 0.2, 3  # of our keepalives
 PATHS = """
@@ -17,6 +21,8 @@ PATHS = """
 hold = {hold}
 overlap = {overlap}
 """
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+_IFREQ = struct.Struct("16sh14x")
 
 
 def options(prefix: str) -> Options:
@@ -80,3 +86,17 @@ def start_pim(dc: DataCentre) -> None:
     ended = int(time.time())
     wait_for("the next second", lambda: int(time.time()) != ended)
     dc.start_pimd()
+
+
+def set_down(scene: Scene, tunnel: str = TUNNEL) -> tuple[float, float]:
+    """Somebody sets the link down in the VM; returns from when to when that took."""
+
+    def flags() -> tuple[float, float]:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            request = _IFREQ.pack(tunnel.encode(), 0)
+            _, found = _IFREQ.unpack(fcntl.ioctl(sock, _SIOCGIFFLAGS, request))
+            when = time.monotonic()
+            fcntl.ioctl(sock, _SIOCSIFFLAGS, _IFREQ.pack(tunnel.encode(), found & ~_IFF_UP))
+            return when, time.monotonic()
+
+    return inside(scene.namespace(CLOUD), flags)
