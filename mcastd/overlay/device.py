@@ -39,6 +39,7 @@ class Device:
         self._dirty: dict[IPv4Address, None] = {}  # groups whose hosts may be others than before
         self._missed: set[bytes] = set()  # Ethernet addresses that the kernel has not learned, since the last look
         self._changes = 0  # how often something was changed
+        self._is_new = True  # the kernel's entries were not read since the overlay is this one
 
     @property
     def name(self) -> str:
@@ -75,6 +76,7 @@ class Device:
     def _begin(self, mode: Mode) -> None:
         config = self.desired.config
         self.replication = Replication(config.address.ip, mode)
+        self._is_new = True
         self._changes += 1
         self.changed([QUERIES, *config.static, *self._joined.groups(config.name)])
 
@@ -98,6 +100,9 @@ class Device:
         steps = self.replication.found(found)
         while changes == self._changes and next(steps, _END) is not _END:
             yield
+        if self._is_new:  # what it has from before is no change of another program
+            self.replication.differs = False
+            self._is_new = changes != self._changes
 
     async def step(self) -> None:
         """Plan some groups, and carry out what follows."""

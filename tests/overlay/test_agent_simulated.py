@@ -199,6 +199,7 @@ async def test_who_is_no_member_any_more_gets_nothing_from_the_reload_on() -> No
         await one.process.apply(replace(CONFIG, overlay=(replace(OVERLAY, members=OVERLAY.members[1:]),)))
         assert one.gets(GROUP) == one.gets(QUERIES) == {"192.0.2.2"}
         assert "ip saddr != { 192.0.2.2/32, 198.51.0.0/16 }" in "".join(one.host.nft.tables["mcastd"].rules)
+        assert "repaired" not in str(one.host.log.records)
 
 
 @simulated
