@@ -17,6 +17,7 @@ from tests.lab.failover_scene import (
     configuration,
     delete_sas,
     options,
+    set_down,
     start,
     start_pim,
     stop_pim,
@@ -24,6 +25,7 @@ from tests.lab.failover_scene import (
     wait_for_more,
     wait_for_tunnels,
 )
+from tests.lab.pim_scene import mcastd
 
 pytestmark = [pytest.mark.root, pytest.mark.alone]
 
@@ -77,7 +79,47 @@ def test_the_feed_goes_on_by_the_second_data_centre_and_comes_back_without_a_los
     wait_for_more(scene)
     back = stream(scene)
     assert back.lost == away.lost
+
     moves = [line for line in scene.log("mcastd").read_text()[log:].splitlines() if "groups move" in line]
     assert [fault.why in line for line in moves] == [True, False]
     wait_for_more(scene)
     assert (stream(scene).lost, stream(scene).duplicates) == (back.lost, back.duplicates)
+
+
+def test_a_link_that_is_set_down_is_set_up_again_and_the_feed_goes_on(scene: Scene) -> None:
+    set_down(scene)
+    wait_for_more(scene)
+    wait_for_tunnels(scene, TUNNEL)
+
+
+def test_by_hand_nothing_is_lost_either_way(scene: Scene) -> None:
+    before = stream(scene)
+    mcastd(scene, "use", TUNNEL2)
+    wait_for_tunnels(scene, TUNNEL2)
+    wait_for_more(scene)
+    mcastd(scene, "use", "auto")
+    wait_for_tunnels(scene, TUNNEL)
+    wait_for_more(scene)
+    after = stream(scene)
+    assert after.lost == before.lost
+
+
+def test_with_use_all_each_packet_comes_by_both_and_one_end_costs_nothing(scene: Scene) -> None:
+    text = scene.config.read_text()
+    scene.config.write_text(text.replace('use = "first"', 'use = "all"'))
+    mcastd(scene, "reload")
+    try:
+        wait_for_tunnels(scene, TUNNEL, TUNNEL2)
+        wait_for_more(scene)
+        before = stream(scene)
+        wait_for_more(scene, 1.0)
+        both = stream(scene)
+        new, twice = both.received - before.received, both.duplicates - before.duplicates
+        assert twice > new / 2
+        scene.cut(scene.dc.site)
+        wait_for_more(scene, 1.0)
+        scene.cut(scene.dc.site, off=False)
+        assert stream(scene).lost == both.lost
+    finally:
+        scene.config.write_text(text)
+        mcastd(scene, "reload")
