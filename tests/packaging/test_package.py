@@ -40,30 +40,6 @@ def test_what_makes_the_user_is_depended_on() -> None:
     assert "systemd | systemd-standalone-sysusers," in (PACKAGING / "debian" / "control").read_text()
 
 
-@pytest.mark.parametrize(("checked", "restarted"), [(0, True), (1, True), (2, False)])
-def test_an_upgrade_restarts_the_service_unless_the_new_version_refuses_its_file(
-    checked: int, restarted: bool, tmp_path: Path
-) -> None:
-    (tmp_path / "mcastd.toml").touch()
-    for name in ("mcastd", "systemctl", "deb-systemd-invoke", "systemd-sysusers", "journalctl"):
-        status = checked if name == "mcastd" else 0
-        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{tmp_path}/calls\nexit {status}\n')
-        (tmp_path / name).chmod(0o755)
-    script = (PACKAGING / "debian" / "mcastd.postinst").read_text()
-    for path, instead in {
-        "/run/systemd/system": tmp_path, "/etc/mcastd.toml": tmp_path / "mcastd.toml",
-        "/run/charon.vici": tmp_path / "no", "/usr/lib/mcastd/bin/python3": "true",
-    }.items():  # fmt: skip
-        script = script.replace(path, str(instead))
-    done = subprocess.run(
-        ["sh", "-c", script, "postinst", "configure", "0.1.0"],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    calls = (tmp_path / "calls").read_text().splitlines()
-    assert ("deb-systemd-invoke restart mcastd.service" in calls) == restarted
-    assert ("the older one goes on running" in done.stderr) != restarted
-
-
 @pytest.fixture(scope="module")
 def manuals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("manuals")
