@@ -60,6 +60,9 @@ class FileGroups:
         self._take(config, now)
         for change in self.paths.update(path_signs.causes(config, up), now, path_signs.silent(up)):
             self.changed(change)
+        if self._pending and not self._is_replacing:  # the first Joins leave at once, and not after all of this round
+            order = next(iter(self._pending))
+            self._move(order.tunnels, self._of(order)[:_STEP], is_joining=True)
         self._wake.set()
 
     def _take(self, config: Config, now: float) -> None:
@@ -193,12 +196,16 @@ class FileGroups:
 
     def _moving(self, order: Order) -> Iterator[None]:
         """Join on the tunnels in use, then leave the others."""
-        addresses = self._addresses.get(order.tunnels, {})
-        found = list(addresses) if order.group is None else [one for one in (order.group,) if one in addresses]
+        found = self._of(order)
         for is_joining in (True, False):
             for first in range(0, len(found), _STEP):
                 self._move(order.tunnels, found[first : first + _STEP], is_joining)
                 yield
+
+    def _of(self, order: Order) -> list[IPv4Address]:
+        """The groups that a decision is on."""
+        addresses = self._addresses.get(order.tunnels, {})
+        return list(addresses) if order.group is None else [one for one in (order.group,) if one in addresses]
 
     def _move(self, tunnels: tuple[str, ...], addresses: Sequence[IPv4Address], is_joining: bool) -> None:
         changes: dict[str, dict[IPv4Address, DesiredGroup]] = {name: {} for name in tunnels}
