@@ -10,7 +10,7 @@ import socket
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ _CLIENTS = 64  # connections at once; one more closes the one that has been idle
 QUICK = 2.0
 """Seconds that a client waits for the answer to a command that the daemon answers at once."""
 
+T = TypeVar("T")
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
@@ -169,3 +170,14 @@ def ask(path: Path, command: str, arguments: Mapping[str, Any] | None = None, ti
     if not response.ok:
         raise ControlRefused(response.error)
     return bytes(response.result)
+
+
+def decode(answer: bytes, kind: type[T]) -> T:
+    """The result of a command. Raises ControlError if the daemon is of a version that answers in another form."""
+    try:
+        return msgspec.json.decode(answer, type=kind)
+    except msgspec.DecodeError as error:
+        raise ControlError(
+            f"the running mcastd answers in another form ({error}): it is of another version than this command. "
+            "systemctl restart mcastd runs the version that is installed, and keeps tunnels and joins"
+        ) from error

@@ -13,6 +13,7 @@ from mcastd import control
 from mcastd.cli import main
 from mcastd.control import ControlServer, ask
 from mcastd.errors import ControlError, ControlRefused, McastdError
+from mcastd.status import Status
 from tests.fakes.memory import MemoryLog
 
 
@@ -226,3 +227,10 @@ def test_exit_codes_of_a_refusal_and_of_wrong_usage(path: Path, capsys: pytest.C
         with pytest.raises(SystemExit) as caught:
             main(words)
         assert caught.value.code == 2
+
+
+def test_an_answer_of_another_version_is_no_traceback() -> None:
+    with pytest.raises(
+        ControlError, match=r"missing required field.*of another version than this command.*restart mcastd"
+    ):
+        control.decode(b'{"schema": 1}', Status)

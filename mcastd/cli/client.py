@@ -6,8 +6,6 @@ import tomllib
 from ipaddress import IPv4Address
 from pathlib import Path
 
-import msgspec
-
 from mcastd import control
 from mcastd.cli import add_config_argument
 
@@ -60,5 +58,5 @@ def ask_membership(arguments: argparse.Namespace, command: str) -> int:
     """Send join or leave to the daemon and print its answer."""
     membership = {"group": str(arguments.group), "tunnel": arguments.tunnel}
     membership["source"] = str(arguments.source) if arguments.source else None
-    print(msgspec.json.decode(control.ask(socket_of(arguments), command, membership), type=str))
+    print(control.decode(control.ask(socket_of(arguments), command, membership), str))
     return 0

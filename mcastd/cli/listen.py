@@ -96,7 +96,7 @@ class _Arrived:
             return ()
         try:
             answer = control.ask(self._path, "streams", {"group": str(group)})
-            report = msgspec.json.decode(answer, type=StreamsReport)
+            report = control.decode(answer, StreamsReport)
         except (ControlError, msgspec.DecodeError) as error:
             self.problem = str(error)
             return ()

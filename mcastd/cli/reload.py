@@ -7,8 +7,6 @@ Example: mcastd reload && mcastd status
 
 import argparse
 
-import msgspec
-
 from mcastd import control
 from mcastd.cli.client import add_socket_arguments, socket_of
 
@@ -22,5 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send the command, wait and print the answer."""
-    print(msgspec.json.decode(control.ask(socket_of(arguments), "reload", timeout=_TIMEOUT), type=str))
+    print(control.decode(control.ask(socket_of(arguments), "reload", timeout=_TIMEOUT), str))
     return 0

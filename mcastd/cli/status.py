@@ -11,8 +11,6 @@ Examples: mcastd status
 import argparse
 import time
 
-import msgspec
-
 from mcastd import control
 from mcastd.cli import status_view
 from mcastd.cli.client import add_socket_arguments, multicast_group, socket_of
@@ -38,11 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
     def ask() -> Answer:
         if arguments.group is not None:
             answer = control.ask(path, "group", {"group": str(arguments.group)})
-            report = msgspec.json.decode(answer, type=GroupReport)
+            report = control.decode(answer, GroupReport)
             is_well = all(join.problem is None for join in report.joins)
             return answer.decode() if arguments.json else tuple(group_lines(report)), is_well
         answer = control.ask(path, "status")
-        status = msgspec.json.decode(answer, type=Status)
+        status = control.decode(answer, Status)
         if arguments.json:
             return answer.decode(), status.healthy
         return tuple(status_view.blocks(status, time.time(), everything=arguments.all)), status.healthy

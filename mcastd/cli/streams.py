@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         question["history"] = stream_history.MINUTE
 
     def ask() -> Answer:
-        report = msgspec.json.decode(control.ask(path, "streams", question, _TIMEOUT), type=StreamsReport)
+        report = control.decode(control.ask(path, "streams", question, _TIMEOUT), StreamsReport)
         question["reset"] = False
         is_well = report.problem is None
         if not arguments.json:

@@ -13,8 +13,6 @@ Examples: mcastd use gre2 --hold 1h
 
 import argparse
 
-import msgspec
-
 from mcastd import control
 from mcastd.cli.client import add_socket_arguments, multicast_group, socket_of
 from mcastd.config.value_types import seconds
@@ -39,5 +37,5 @@ def run(arguments: argparse.Namespace) -> int:
     """Send the command and print the answer."""
     group = None if arguments.group is None else str(arguments.group)
     asked = {"name": arguments.name, "hold": arguments.hold, "group": group}
-    print(msgspec.json.decode(control.ask(socket_of(arguments), "use", asked), type=str))
+    print(control.decode(control.ask(socket_of(arguments), "use", asked), str))
     return 0

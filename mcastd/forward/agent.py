@@ -150,7 +150,7 @@ class ForwardAgent:
                 yield Problem("downstream_missing", one.name, f"{one.name}, to forward to, is missing or down")
             _, refused = self._groups.count(one.name)
             if refused:
-                limit = f"forward.{one.name}.max_groups = {one.max_groups}"
+                limit = f"max_groups of {one.name}, {one.max_groups}"
                 yield Problem("groups_limit", one.name, f"{one.name}: {refused} groups are wanted beyond {limit}")
         for name in sorted(self._groups.table.full):
             text = f"{name}: the kernel routes multicast between {MAX_VIFS} interfaces at most, all of which are used"

@@ -156,7 +156,7 @@ class IgmpAgent:
             if one.problem is not None:
                 yield Problem("igmp_failed", name, f"IGMP on {name}: {one.problem}")
             if one.querier.is_full:
-                limit = f"forward.{name}.max_groups = {one.settings.max_groups}"
+                limit = f"max_groups of {name}, {one.settings.max_groups}"
                 yield Problem("groups_limit", name, f"{name}: machines want more groups than {limit}")
             if routers := one.pim_routers.there(now):
                 text = f"PIM routers are on {name} and may forward there as well: {', '.join(map(str, routers))}"

@@ -14,8 +14,6 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, TypeVar
 
-import msgspec
-
 from mcastd import control
 from mcastd.config.load import load
 from mcastd.config.model import Config, Tunnel
@@ -72,7 +70,7 @@ async def look(config_file: Path, control_socket: Path, *, trace: bool = False) 
 
 async def _status(control_socket: Path) -> Status:
     answer = await asyncio.to_thread(control.ask, control_socket, "status", timeout=_TIMEOUT)
-    return msgspec.json.decode(answer, type=Status)
+    return control.decode(answer, Status)
 
 
 async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool) -> Facts:
