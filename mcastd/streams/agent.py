@@ -216,13 +216,11 @@ class StreamsAgent:
 
     async def _counting_since(self) -> float | None:
         """When the kernel began to count the streams, monotonic; None if it does not."""
-        try:
+        with suppress(HostError):  # no table; why is known
             async with aclosing(self._counters.elements(table.NAME, table.SINCE)) as parts:
                 async for part in parts:
                     for element in part:
                         return time.monotonic() - (table.SINCE_TIMEOUT - element.expires_in)
-        except HostError:
-            pass  # no table; why is known
         return None
 
     async def close(self) -> None:
@@ -280,10 +278,13 @@ class StreamsAgent:
         self._on_change()
 
     async def _read(self) -> None:
-        """Read right after each full second, and at most once within it."""
+        """Read right after each full second, and when a tunnel may be quiet."""
         while True:
-            await asyncio.sleep(_PERIOD + EARLY - (time.monotonic() + EARLY) % _PERIOD)
-            await self._count(is_full_second=True)
+            now = time.monotonic()
+            second = now + _PERIOD + EARLY - (now + EARLY) % _PERIOD
+            due = min((at for at in self._monitor.quiet_at() if now < at < second), default=second)
+            await asyncio.sleep(due - now)
+            await self._count(is_full_second=due == second)
 
     async def _count(self, *, is_full_second: bool = False) -> None:
         """Read the named counters and, if they ask for it or it is a full second, the streams."""

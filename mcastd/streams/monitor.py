@@ -17,13 +17,14 @@ from mcastd.listed import with_names
 from mcastd.net.nfnetlink import Element
 from mcastd.problems import Problem
 from mcastd.status import ArrivalState, StreamStatus
-from mcastd.stream_status import DestinationCount, StreamCount
+from mcastd.stream_status import StreamCount
 from mcastd.streams import table
+from mcastd.streams.counts import count
 from mcastd.streams.decryption import Child
 from mcastd.streams.delivery import Delivery
 from mcastd.streams.desired import ChildArrival, StreamsDesired, TunnelArrival
 from mcastd.streams.feeds import Feeds
-from mcastd.streams.history import History, Step
+from mcastd.streams.history import History
 from mcastd.streams.interfaces import Interface, any_stream
 from mcastd.streams.limits import Limited, beyond, hours_of, limits
 from mcastd.streams.rows import Row, Rows
@@ -324,7 +325,7 @@ class Monitor:
         inherited = self._started is not None and begin < self._started
         for first in range(0, len(found), _STEP):
             yield [
-                _count(one, step, None if inherited else begin, now, wanted=self._desired.is_joined(*one.key[:3]))
+                count(one, step, None if inherited else begin, now, wanted=self._desired.is_joined(*one.key[:3]))
                 for one in found[first : first + _STEP]
                 if one.epoch == self._epoch
             ]
@@ -333,6 +334,11 @@ class Monitor:
         """What arrives on each tunnel, by its name."""
         since, limit = self._expected_since, self._desired.config.paths.max_silence
         return {name: tunnel.arrival(since, now, limit) for name, tunnel in self._tunnels.items()}
+
+    def quiet_at(self) -> list[float]:
+        """When tunnels are quiet if nothing more comes."""
+        since, limit = self._expected_since, self._desired.config.paths.max_silence
+        return [at for one in self._tunnels.values() if (at := one.quiet_at(since, limit)) is not None]
 
     def decrypted(self) -> dict[str, ChildArrival]:
         """What each CHILD_SA decrypts, by its name."""
@@ -373,28 +379,3 @@ class Monitor:
             if name in joined and child.is_silent(is_expected=is_expected):
                 text = f"CHILD_SA {name}, through which groups are joined, decrypts no packets any more"
                 yield Problem("child_sa_silent", name, text)
-
-
-def _count(stream: Stream, step: Step | None, begin: float | None, now: float, *, wanted: bool) -> StreamCount:
-    """One stream since a step, or since counting began: if mcastd was there, at ``begin``."""
-    packets, size, dropped = (0, 0, 0) if step is None else step.of(stream.slot)
-    first = begin if stream.first_seen is None else stream.first_seen
-    return StreamCount(
-        tunnel=stream.key.tunnel,
-        source=str(stream.key.source),
-        group=str(stream.key.group),
-        port=stream.key.port,
-        state="silent" if stream.is_silent(now) else "arriving",
-        wanted=wanted,
-        packets=stream.packets - packets,
-        bytes=stream.size - size,
-        rate=stream.rate_now(now) if step is None else (stream.packets - packets) / max(now - step.time, 1.0),
-        last_age=now - stream.seen,
-        age=None if first is None else now - first,
-        feed=None if stream.feed is None else stream.feed.label,
-        dropped=max(0, stream.dropped - dropped),
-        destinations=tuple(
-            DestinationCount(interface=name or None, packets=one.packets, dropped=one.dropped, withheld=one.withheld)
-            for name, one in sorted(stream.destinations.items())
-        ),
-    )

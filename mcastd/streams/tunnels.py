@@ -27,11 +27,13 @@ class Look(msgspec.Struct):
     count: int = 0  # streams that are not silent
     busy: int = 0  # joined streams that carry or carried a packet a second
     last: float = 0.0  # the last packet of these
+    latest: float = 0.0  # the last packet of all
 
     def add(
         self, stream: Stream, is_joined: Callable[[str, IPv4Address | None, IPv4Address], bool], now: float
     ) -> None:
         """Take one stream of the tunnel, as it is now."""
+        self.latest = max(self.latest, stream.seen)
         if stream.busy and is_joined(stream.key.tunnel, stream.key.source, stream.key.group):
             self.busy += 1
             self.last = max(self.last, stream.seen)
@@ -51,6 +53,8 @@ class Tunnel:
         self._packets: int | None = None  # all packets, as counted by the kernel; None before the first reading
         self._read_at = 0.0  # when that was
         self._arrived_at: float | None = None  # when they were more than before, last
+        self._arrived_after = 0.0  # when they had been read before that
+        self._latest = 0.0  # the last packet, as of the last look
         self._joined_at: float | None = None  # since when there is a join; None without one
         self._joined_with = 0  # the packets then; those in the time of a previous process count as well
         self._has_arrived = False  # whether there was one since then
@@ -72,9 +76,9 @@ class Tunnel:
     def counted(self, packets: int, now: float) -> bool:
         """Take the packets that the kernel has counted by now; returns whether the streams are to be looked at."""
         grown, is_first = packets - (self._packets or 0), self._packets is None
-        self._packets, self._read_at = packets, now
         if grown > 0 and not is_first:
-            self._arrived_at = now
+            self._arrived_at, self._arrived_after = now, self._read_at
+        self._packets, self._read_at = packets, now
         if grown < 0:  # another program removed the table: it is counted from 0 again
             self._joined_with = packets
         self._has_arrived = self._has_arrived or packets > self._joined_with
@@ -84,7 +88,7 @@ class Tunnel:
 
     def looked(self, look: Look, now: float) -> None:
         """Take what a look at all streams of the tunnel has found by now."""
-        self._count, self.busy = look.count, look.busy
+        self._count, self.busy, self._latest = look.count, look.busy, look.latest
         was_silent = self._silent_since is not None
         self._silent_since = look.last if look.busy and now - look.last >= SILENCE else None
         self.silences += self._silent_since is not None and not was_silent
@@ -97,9 +101,16 @@ class Tunnel:
         since = self._silent_since
         silent = since is not None and expected_since is not None and now - max(since, expected_since) >= SILENCE
         receiving = self._arrived_at is not None and self._read_at - self._arrived_at < _RECEIVING
-        quiet = limit is not None and expected_since is not None and self._arrived_at is not None
-        quiet = quiet and self._read_at - max(self._arrived_at or 0.0, expected_since or 0.0) >= (limit or 0.0)
+        quiet_at = self.quiet_at(expected_since, limit)
+        quiet = quiet_at is not None and self._read_at >= quiet_at
         return TunnelArrival(silent, self.silences, receiving, quiet)
+
+    def quiet_at(self, expected_since: float | None, limit: float | None) -> float | None:
+        """When the tunnel is quiet if nothing more comes; None if it never came, is not expected or has no limit."""
+        if limit is None or expected_since is None or self._arrived_at is None:
+            return None
+        is_known = self._latest > self._arrived_after  # streams were looked at since then
+        return max(self._latest if is_known else self._arrived_at, expected_since) + limit
 
     def nothing_ever_arrived(self, expected_since: float | None) -> bool:
         """Whether nothing has arrived since there is a join, for a minute, as of the last reading."""
