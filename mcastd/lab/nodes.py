@@ -12,7 +12,7 @@ from mcastd.config.model import UpstreamProtocol
 from mcastd.errors import LabError
 from mcastd.lab import topology
 from mcastd.lab.commands import command, python, signals_held
-from mcastd.lab.sites import DC2, SITES, SOURCE2, Site
+from mcastd.lab.sites import DC2, FIRST, SECOND_GATEWAY, SITES, SOURCE2, Site
 from mcastd.lab.state import Process, SceneState, end
 
 
@@ -24,7 +24,8 @@ class Options:
     how the VM joins. With nodes in ``lan`` (of ``topology.LAN_NODES``) there is a segment behind the VM, a bridge with
     or without IGMP snooping.
     ``follow`` is that what the applications join is joined for them, as without a word in the configuration.
-    There may be two ``data_centres``, in tunnel mode with PIM. As many machines as ``receivers`` receive by an overlay.
+    There may be two ``data_centres``, in tunnel mode with PIM; with ``gateways`` the second is another gateway of the
+    first, with the same selectors and the same tunnel. As many machines as ``receivers`` receive by an overlay.
     """
 
     prefix: str = "mcastd"
@@ -39,6 +40,7 @@ class Options:
     follow: bool = False
     data_centres: int = 1
     receivers: int = 0
+    gateways: bool = False
 
 
 class Nodes:
@@ -61,7 +63,7 @@ class Nodes:
     @property
     def sites(self) -> tuple[Site, ...]:
         """The data centres of this scene."""
-        return SITES[: self.options.data_centres]
+        return (FIRST, SECOND_GATEWAY) if self.options.gateways else SITES[: self.options.data_centres]
 
     def namespace(self, node: str) -> str:
         """The name of a node's network namespace."""

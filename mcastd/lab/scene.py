@@ -115,7 +115,8 @@ class Scene(Nodes):
             script = "\n".join(f"echo {value} > /proc/sys/net/{name}" for name, value in sysctls.items())
             self.command(node, ["sh", "-ec", script])
         names = {node: self.namespace(node) for node in self.nodes}
-        found = sites.links(self.options.data_centres, self.options.lan, snooping=self.options.snooping)
+        count, lan = len(self.sites), self.options.lan
+        found = sites.links(count, lan, snooping=self.options.snooping, gateways=self.options.gateways)
         for node, lines in found.items():
             command(["ip", "-n", names[node], "-batch", "-"], text=lines.format(**names))
         self._filters.start()
@@ -134,13 +135,15 @@ class Scene(Nodes):
             strongswan=strongswan,
             runtime=runtime,
             psk_file=psk,
-            groups=groups if len(self.sites) == 1 else (),
+            groups=() if self.options.data_centres > 1 else groups,
             mode=self.options.mode,
             follow=self.options.follow,
         )
         if self.options.upstream != "pim":
             text = topology.without_pim(text, self.options.upstream)
-        if len(self.sites) > 1:
+        if self.options.gateways:
+            text += sites.gateway_toml(psk.with_name("psk2"))
+        elif len(self.sites) > 1:
             text += sites.second_toml(psk.with_name("psk2"), groups, follow=self.options.follow)
         if self.receivers.names:
             text += overlay_toml()
