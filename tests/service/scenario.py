@@ -30,7 +30,7 @@ from mcastd.status import Status
 
 CONFIG, KEYS, RUNTIME = Path("/etc/mcastd.toml"), Path("/etc/mcastd"), Path("/run/mcastd")
 CONFFILE, VICI = Path("/etc/strongswan.d/mcastd.conf"), Path("/run/charon.vici")
-SAME, NEWER = Path("build/same.deb"), Path("build/newer.deb")
+SAME, NEWER, FIRST = Path("build/same.deb"), Path("build/newer.deb"), Path("build/first.deb")
 BY_COMMAND = "239.1.1.9"
 SLOW = 3
 """Seconds that charon takes to start at boot."""
@@ -180,6 +180,23 @@ class Scenario:
             conffile=CONFFILE.read_text(),
         )  # fmt: skip
 
+    def first_release(self, package: Path) -> None:
+        """Put the first release in its place, which starts with nothing of another one, and join by command."""
+        CONFIG.write_text(self._text.replace("follow = false\n", ""))  # which it does not know
+        status, printed = run("dpkg", "--force-confold", "--force-downgrade", "--install", str(package))
+        run("systemctl", "start", "mcastd")
+        wait_for("the join", lambda: GROUP in self._scene.dc.joined(), _PATIENCE, 0.2)
+        self._wait_for_more()
+        run("mcastd", "join", BY_COMMAND)
+        wait_for("the join", lambda: BY_COMMAND in self._scene.dc.joined())
+        self._wait_for_more()
+        version = json.loads(run("mcastd", "status", "--json")[1])["version"]
+        self._note("first release", status=status, printed=printed, version=version)
+
+    def configure(self) -> None:
+        """Write the configuration again that a step has changed."""
+        CONFIG.write_text(self._text)
+
     def lose_charon(self, step: str, lose: Callable[[], object]) -> None:
         """Make charon restart, and wait until the feed is back."""
         before, began = self._pid("strongswan"), time.monotonic()
@@ -286,6 +303,11 @@ def main() -> None:
         scenario.boot()
         scenario.without_charon()
         scenario.stop("stop")
+        if sys.version_info[:2] == (3, 11):
+            scenario.first_release(FIRST)
+            scenario.upgrade("from the first release", "--force-confold", "--install", SAME)
+            scenario.stop("stop after the first release")
+            scenario.configure()
         scenario.upgrade("reinstall", "--install", SAME, stopped=True)
         scenario.stop("stop after a crash", scenario.crash)
         scenario.remove()

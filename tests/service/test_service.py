@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mcastd import __version__
-from tests.service.scenario import BY_COMMAND, CONFFILE, NEWER, SAME, SLOW
+from tests.service.scenario import BY_COMMAND, CONFFILE, FIRST, NEWER, SAME, SLOW
 from tests.vm.machine import Machine, Options
 
 pytestmark = [pytest.mark.root, pytest.mark.vm]
@@ -19,29 +19,37 @@ pytestmark = [pytest.mark.root, pytest.mark.vm]
 PROJECT = Path(__file__).parents[2]
 GROUP = "239.1.1.1"
 NEWER_VERSION = f"{__version__}+newer"
+FIRST_RELEASE = "0.1.0"
 STANDING = ("start", "reload", "restart", "crash", "watchdog", "question", "upgrade", "downgrade")
 Observed = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def packages(package: None) -> None:
-    """Two more of the package: the same version, and a newer one whose drop-in for charon is another one.
+    """Three more of the package: the same version, a newer one whose drop-in for charon is another one, and the first.
 
-    Both are without the libraries of ``mcastd trace``, which are most of what dpkg has to do.
+    All are without the libraries of ``mcastd trace``, which are most of what dpkg has to do.
     """
     (built,) = (PROJECT / "build").glob("mcastd_*.deb")
+    (first,) = (PROJECT / "tests" / "fixtures" / FIRST_RELEASE).glob("*.deb")
     with TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
-        subprocess.run(["dpkg-deb", "--raw-extract", built, tree], check=True)
-        (libraries,) = tree.glob("usr/lib/mcastd/lib/python3*/site-packages")
-        for name in ("pygments", "rich", "scapy"):
-            shutil.rmtree(libraries / name)
+        _pack(_unpack(first, Path(folder) / "first")[0], FIRST)
+        tree, libraries = _unpack(built, Path(folder) / "tree")
         _pack(tree, SAME)
         for path in (tree / "DEBIAN/control", libraries / "mcastd/__init__.py"):
             path.write_text(path.read_text().replace(__version__, NEWER_VERSION))
         with (tree / CONFFILE.relative_to("/")).open("a") as file:
             file.write("# of the newer version\n")
         _pack(tree, NEWER)
+
+
+def _unpack(package: Path, tree: Path) -> tuple[Path, Path]:
+    """The files of a package, and the folder of its libraries."""
+    subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True)
+    (libraries,) = tree.glob("usr/lib/mcastd/lib/python3*/site-packages")
+    for name in ("pygments", "rich", "scapy"):
+        shutil.rmtree(libraries / name, ignore_errors=True)
+    return tree, libraries
 
 
 def _pack(tree: Path, package: Path) -> None:
@@ -102,6 +110,31 @@ def test_a_newer_version_takes_over_once_dpkg_may_keep_the_file_that_the_adminis
     assert (asked["pid"], asked["version"], asked["active"]) == (seen["watchdog"]["pid"], __version__, "active")
     assert (done["status"], done["version"]) == (0, NEWER_VERSION), done["printed"]
     assert done["conffile"].endswith("# the administrator's\n")
+
+
+@pytest.fixture
+def upgraded(seen: Observed) -> Observed:
+    if "first release" not in seen:
+        pytest.skip("the package of the first release is for Python 3.11")
+    return seen
+
+
+def test_the_first_release_is_upgraded_under_the_feed_and_nothing_is_lost(upgraded: Observed) -> None:
+    before, after = upgraded["first release"], upgraded["from the first release"]
+    assert (before["status"], before["version"]) == (0, FIRST_RELEASE), before["printed"]
+    assert (after["status"], after["version"], after["active"]) == (0, __version__, "active"), after["printed"]
+    assert (after["lost"], after["duplicates"]) == (before["lost"], before["duplicates"])
+    assert after["joined"] == before["joined"] == [GROUP, BY_COMMAND]
+    assert after["ifindex"] == before["ifindex"]
+    assert after["neighbor_uptime"] >= before["neighbor_uptime"]
+    assert 0 != after["pid"] != before["pid"] != 0
+
+
+def test_what_the_first_release_had_set_up_is_taken_down_by_this_one(upgraded: Observed) -> None:
+    found = upgraded["stop after the first release"]
+    assert (found["joined"], found["neighbors"], found["sas"]) == ([], [], "")
+    assert "gre1" not in found["links"]
+    assert found["files"] == ["lock"]
 
 
 def test_the_older_version_takes_over_as_well_and_enables_nothing(seen: Observed) -> None:
