@@ -106,7 +106,9 @@ def capable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capabilities, "missing", lambda: ())
 
 
-@pytest.mark.parametrize("name", sorted({*AGENTS} - {"igmp_host", "meter", "metrics"}))  # those are idle here
+@pytest.mark.parametrize(
+    "name", sorted({*AGENTS} - {"igmp_host", "meter", "metrics", "overlay"})
+)  # those are idle here
 def test_an_error_at_any_resumption_is_survived(name: str, tmp_path: Path) -> None:
     receivers = name in ("follow", "igmp", "forward", "members")
     file = tmp_path / "members.json" if name == "members" else None

@@ -17,8 +17,9 @@ from tests.tools.feedlist.lists import CME
 
 pytestmark = pytest.mark.root
 
-# What the lab itself does with the daemon, and what would take it down.
-ELSEWHERE = {"run", "cleanup"}
+# What the lab itself does with the daemon, what would take it down, and what needs two tunnels or an overlay
+# (test_failover.py, test_gateways.py, test_overlay.py).
+ELSEWHERE = {"run", "cleanup", "use", "receive"}
 # Commands that go on, or take long as they stand: how this test ends them, or what it makes less.
 SHORTER = {
     "listen": ("--seconds", "1"),

@@ -34,6 +34,7 @@ sequence = {{ offset = 0, size = 8, order = "big" }}
 """
 
 
+@pytest.mark.alone
 def test_a_sender_that_stops_and_its_return_are_shown_within_five_seconds_and_known_faults_are_counted_exactly() -> (
     None
 ):

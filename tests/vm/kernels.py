@@ -13,8 +13,6 @@ PROJECT = Path(__file__).resolve().parents[2]
 CACHE = (PROJECT / ".cache" / "vm").resolve()
 # What is needed before there is a root; the rest is loaded on demand.
 _MODULES: dict[Kind, tuple[str, ...]] = {"uml": ("overlay",), "qemu": ("virtio_pci", "virtiofs", "overlay")}
-_CPU = "max,la57=off,avx2=off"
-"""To emulate page tables of five levels and AVX2 takes longer than they save."""
 _VIRTIOFSD = Path("/usr/libexec/virtiofsd")
 """Debian 13's, of the package virtiofsd."""
 _QEMU_VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
@@ -79,7 +77,7 @@ def _qemu(
 ) -> list[str]:
     # The real machine's files are taken not to change meanwhile; what is shared is seen by both sides at once.
     exports = {"host": (Path("/"), "always"), "folder": (shared, "never")}
-    lines, argv = [], ["qemu-system-x86_64", "-cpu", _CPU, "-smp", str(processors), "-m", str(memory)]
+    lines, argv = [], ["qemu-system-x86_64", "-cpu", "max", "-smp", str(processors), "-m", str(memory)]
     # Emulated everywhere: a /dev/kvm that is there does not always work, and timing should not depend on it.
     argv += ["-accel", f"tcg,thread={'multi' if processors > 1 else 'single'}"]
     argv += ["-object", f"memory-backend-memfd,id=memory,size={memory}M,share=on", "-numa", "node,memdev=memory"]
