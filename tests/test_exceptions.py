@@ -19,6 +19,7 @@ from tests.composed import ARTICLE, Host, running
 from tests.fakes import clock
 from tests.fakes.clock import until
 from tests.fakes.streams import SOURCE
+from tests.overlay.test_agent_simulated import CONFIG, Scene
 from tests.resumptions import AGENTS, Place, Resumptions
 
 FORWARD = Forward(name="eth1", from_=("gre1",), query_interval=10.0, query_response_interval=2.0)
@@ -101,24 +102,62 @@ async def life(resumptions: Resumptions, receivers: bool, file: Path | None = No
     host.close()
 
 
+async def life_of_an_overlay(resumptions: Resumptions) -> None:
+    """The device, a machine that asks for a group again and again, and the device that another program takes down."""
+    host = Host()
+    asyncio.get_running_loop().set_task_factory(resumptions.factory)
+    async with running(CONFIG, host) as process:
+        overlay = Scene(host, process)
+
+        async def machine() -> None:
+            while True:
+                if "vx0" in host.kernel.links and host.segments.opened and not host.segments.opened[-1].closed:
+                    overlay.reports(1, RecordType.IS_EX, str(BEHIND))
+                await asyncio.sleep(5.0)
+
+        def is_whole() -> bool:
+            found = {problem.code for problem in process.agents.problems()}
+            up = "vx0" in host.kernel.links and host.kernel.links["vx0"].up
+            return (
+                up
+                and not any(code.startswith("overlay") for code in found)
+                and overlay.gets(str(BEHIND)) == {"192.0.2.1"}
+            )
+
+        asking = asyncio.create_task(machine())
+        await until(is_whole, "the machine gets its group", step=0.25)
+        host.kernel.set_link("vx0", up=False)
+        await asyncio.sleep(40.0)  # longer than between two audits
+        await until(is_whole, "the machine gets its group again", step=0.25)
+        resumptions.ends = True
+        assert host.log.events().count("agent_failed") == (resumptions.n > 0)
+        await process.end()
+    asking.cancel()
+    assert host.is_empty()
+    host.close()
+
+
 @pytest.fixture(autouse=True)
 def capable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capabilities, "missing", lambda: ())
 
 
-@pytest.mark.parametrize(
-    "name", sorted({*AGENTS} - {"igmp_host", "meter", "metrics", "overlay"})
-)  # those are idle here
+@pytest.mark.parametrize("name", sorted({*AGENTS} - {"igmp_host", "meter", "metrics"}))  # those are idle here
 def test_an_error_at_any_resumption_is_survived(name: str, tmp_path: Path) -> None:
     receivers = name in ("follow", "igmp", "forward", "members")
     file = tmp_path / "members.json" if name == "members" else None
-    counted = Resumptions(name, 0)
-    clock.run(life(counted, receivers, file))
+
+    def run(n: int) -> Resumptions:
+        found = Resumptions(name, n)
+        clock.run(life_of_an_overlay(found) if name == "overlay" else life(found, receivers, file))
+        return found
+
+    counted = run(0)
     assert counted.count > 3
     failed = {}
     for n in chosen(counted.places):
         try:
-            clock.run(life(Resumptions(name, n), receivers, file))
+            run(n)
         except BaseException as error:
             failed[n] = repr(error)
     assert not failed

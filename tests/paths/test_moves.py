@@ -115,6 +115,19 @@ async def test_groups_move_within_milliseconds_and_back_after_the_hold_time() ->
 
 
 @simulated
+async def test_the_first_groups_are_joined_before_the_other_agents_have_their_turn() -> None:
+    groups = [group(number) for number in range(250)]
+    async with running(two(*groups)) as process:
+        await process.up()
+        agents = process.agents
+        up = agents._up()
+        children = {name: view for name, view in up.children.items() if name == "dc2-gre"}
+        agents.file_groups.configure(agents.config, replace(up, children=children))
+        assert len(on(process, "gre2")) == 100
+        assert len(on(process, "gre1")) == 250
+
+
+@simulated
 async def test_a_neighbor_s_goodbye_moves_groups_at_once() -> None:
     async with running(two()) as process:
         await process.up()
