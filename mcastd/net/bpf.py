@@ -52,14 +52,13 @@ _SPI_IN_UDP: _Lines = ((_LDX_MSH, 0), (_LD_W_IND, 8))  # 0 is the non-ESP marker
 
 
 def accept_protocol(protocol: int) -> Program:
-    """Accept IPv4 packets of one protocol."""
-    return _assembled(*_require(_PROTOCOL, (protocol,)), *_end())
+    """Accept IPv4 packets of one protocol, also on a socket for all protocols."""
+    return _assembled(*_ipv4_of(protocol), *_end())
 
 
 def accept_outgoing(protocol: int) -> Program:
     """Accept IPv4 packets of one protocol that leave, also on a socket for all protocols."""
-    outgoing = _require(_PACKET_TYPE, (_PACKET_OUTGOING,))
-    return _assembled(*outgoing, *_require(_VERSION, (0x40,)), *_require(_PROTOCOL, (protocol,)), *_end())
+    return _assembled(*_require(_PACKET_TYPE, (_PACKET_OUTGOING,)), *_ipv4_of(protocol), *_end())
 
 
 def accept_igmp(sampled: Collection[IPv4Address] = ()) -> Program:
@@ -76,8 +75,8 @@ def accept_igmp(sampled: Collection[IPv4Address] = ()) -> Program:
 
 
 def accept_multicast(snap: int) -> Program:
-    """Accept IPv4 packets to multicast groups."""
-    return _assembled(*_require(_DESTINATION_CLASS, (0xE0,)), *_end(snap))
+    """Accept IPv4 packets to multicast groups, also on a socket for all protocols."""
+    return _assembled(*_require(_VERSION, (0x40,)), *_require(_DESTINATION_CLASS, (0xE0,)), *_end(snap))
 
 
 def accept_udp(port: int | None, destinations: Iterable[IPv4Address]) -> Program:
@@ -188,6 +187,11 @@ def accept_changes_of(networks: Iterable[IPv4Network]) -> Program:
         (_JA, 0, "reject", 0),
         *_end(),
     )
+
+
+def _ipv4_of(protocol: int) -> Iterator[_Line]:
+    # In ARP, the byte of the protocol is one of the sender's MAC address.
+    yield from (*_require(_VERSION, (0x40,)), *_require(_PROTOCOL, (protocol,)))
 
 
 def _first_fragment_of_ipv4() -> Iterator[_Line]:

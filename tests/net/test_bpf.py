@@ -128,5 +128,12 @@ def test_one_protocol() -> None:
     assert not accepted(bpf.accept_protocol(17), udp(protocol=47))
 
 
+@pytest.mark.parametrize("program", [bpf.accept_protocol(47), bpf.accept_multicast(64)])
+def test_arp_is_not_ipv4(program: bpf.Program) -> None:
+    """The addresses of ARP are where IPv4 has its protocol and the destination's first byte."""
+    arp = bytes.fromhex("0001 0800 0604 0001 022f00000001 0a00e001 000000000000 0a000002")
+    assert not accepted(program, arp)
+
+
 def test_nothing() -> None:
     assert not accepted(bpf.ACCEPT_NOTHING, udp())
