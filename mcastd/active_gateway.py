@@ -112,7 +112,7 @@ class _Gateways:
 
     def _signs(self, tunnels: Collection[str], up: Up) -> Iterator[str]:
         for name in tunnels:
-            if up.dead_paths.get(name, 0) > self._dead_paths.get(name, 0):
+            if name in up.paths_dead and up.dead_paths.get(name, 0) > self._dead_paths.get(name, 0):
                 yield f"our keepalives on {name} are not answered"
             if name in up.keepalives_stopped - self._stopped:
                 yield f"the far end's keepalives on {name} have stopped"

@@ -114,7 +114,10 @@ class Commands:
         if not isinstance(hold, int | float | None):
             raise ControlRefused("hold is a number of seconds")
         group = _address(arguments["group"]) if arguments.get("group") else None
-        if any(name == peer.name for peer in self._agents.config.peers):
+        config, gateways = self._agents.config, self._agents.gateways
+        is_peer = any(name == peer.name for peer in config.peers)
+        is_tunnel = any(name == tunnel.name for tunnel in config.tunnels)
+        if gateways.has(name) or (is_peer and not is_tunnel):
             if hold is not None or group is not None:
                 raise ControlRefused(f"{name} is a peer; hold and group are for tunnels")
             return self._agents.use(name)

@@ -68,7 +68,11 @@ class FileGroups:
     def _take(self, config: Config, now: float) -> None:
         if config is not self._config:
             self._config, self._orders = config, orders(config)
-            self.paths.configure(config.paths, self._orders, now)
+
+            def has(order: Order) -> bool:
+                return any((group.tunnels, group.group) == order for group in config.groups)
+
+            self.paths.configure(config.paths, self._orders, now, has)
             several = {name: list[IPv4Network]() for tunnels in self._orders for name in tunnels}
             for group in config.groups if several else ():
                 for name in group.tunnels if len(group.tunnels) > 1 else ():
@@ -196,15 +200,18 @@ class FileGroups:
 
     def _moving(self, order: Order) -> Iterator[None]:
         """Join on the tunnels in use, then leave the others."""
-        found = self._of(order)
+        groups, found = self._groups, self._of(order)
         for is_joining in (True, False):
             for first in range(0, len(found), _STEP):
+                # Another file that came meanwhile moves its groups itself.
+                if groups is not self._groups or Order(order.tunnels) not in self.paths.chosen:
+                    return
                 self._move(order.tunnels, found[first : first + _STEP], is_joining)
                 yield
 
     def _of(self, order: Order) -> list[IPv4Address]:
-        """The groups that a decision is on."""
-        addresses = self._addresses.get(order.tunnels, {})
+        """The groups that a decision is on; none if it is of another file."""
+        addresses = self._addresses.get(order.tunnels, {}) if Order(order.tunnels) in self.paths.chosen else {}
         return list(addresses) if order.group is None else [one for one in (order.group,) if one in addresses]
 
     def _move(self, tunnels: tuple[str, ...], addresses: Sequence[IPv4Address], is_joining: bool) -> None:
@@ -215,7 +222,7 @@ class FileGroups:
                 if (name in desired) == is_joining:
                     changes[name][address] = desired.get(name, NOTHING)
         for name, groups in changes.items():
-            self._wanted.set_groups(name, FILE, groups)
+            self._wanted.set_groups(name, FILE, groups, is_limited=False)
 
     def _desired(self, address: IPv4Address) -> dict[str, DesiredGroup]:
         """What all tables of a group desire of it, by tunnel."""

@@ -109,10 +109,13 @@ class Membership:
             self._require_room(group, 1)
         return self._add(group, source, origin, excluded, now)
 
-    def set_group(self, group: IPv4Address, origin: str, desired: DesiredGroup, now: float = 0.0) -> bool:
+    def set_group(
+        self, group: IPv4Address, origin: str, desired: DesiredGroup, now: float = 0.0, *, is_limited: bool = True
+    ) -> bool:
         """Make ``desired`` all that ``origin`` desires of one group; nothing, if it is empty.
 
-        Returns whether that changed anything. Raises McastdError above MAX_JOINS, and then nothing has changed.
+        Returns whether that changed anything. Raises McastdError above MAX_JOINS if ``is_limited``, and then nothing
+        has changed.
         """
         found = self._groups.get(group, _Origins())
         before = {source for source, origins in found.sources.items() if origin in origins}
@@ -122,7 +125,7 @@ class Membership:
         more += desired.any_source and not found.any_source
         fewer = sum(found.sources[source] == (origin,) for source in before - desired.sources)
         fewer += not desired.any_source and tuple(found.any_source) == (origin,)
-        if more > fewer:
+        if is_limited and more > fewer:
             self._require_room(group, more - fewer)
         changed = [self.leave(group, source, origin) for source in before - desired.sources]
         if had_any and not desired.any_source:

@@ -17,7 +17,7 @@ Groups with the same tunnels in the same order share one decision, so that it co
 A process that takes over begins with what the one before used, and what it does not know yet is not dead.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from math import inf
 from typing import Final, NamedTuple
@@ -85,19 +85,39 @@ class Paths:
         self._returned: dict[Order, float] = {}  # when an earlier tunnel took over
         self._factor: dict[Order, int] = {}  # by how much ``hold`` is multiplied
 
-    def configure(self, settings: Settings, orders: Iterable[tuple[str, ...]], now: float) -> None:
-        """Decide on these orders from now on."""
+    def configure(
+        self, settings: Settings, orders: Iterable[tuple[str, ...]], now: float, has: Callable[[Order], bool]
+    ) -> None:
+        """Decide on these orders from now on; ``has`` says whether there is still the group of one decided on alone."""
         self.settings = settings
         kept = dict.fromkeys(orders)
-        before = {frozenset(order.tunnels): one for order, one in self.chosen.items() if order.group is None}
-        for order in [order for order in self.chosen if order.tunnels not in kept]:
-            self._forget(order)
+        gone = [order for order in self.chosen if order.tunnels not in kept]
         for tunnels in kept:
-            if Order(tunnels) not in self.chosen:  # one that has only been sorted goes on where it is
-                self.chosen[Order(tunnels)] = before.get(frozenset(tunnels), Chosen(tunnels[0], now))
+            if Order(tunnels) not in self.chosen:
+                self._begin(tunnels, gone, now)
+        alone = (order for order in self.chosen if order.group is not None and order.tunnels in kept)
+        for order in [*gone, *(order for order in alone if not has(order))]:
+            self._forget(order)
         names = {name for tunnels in kept for name in tunnels}
-        self._known_at = {name: self._known_at.get(name, now + _START) for name in names}
+        dead = {name for name, cause in self.causes.items() if cause is not None}
+        start = {name: -inf if name in dead else now + _START for name in names}
+        self._known_at = {name: self._known_at.get(name, start[name]) for name in names}
         self._alive_since = {name: since for name, since in self._alive_since.items() if name in names}
+
+    def _begin(self, tunnels: tuple[str, ...], gone: Iterable[Order], now: float) -> None:
+        """Decide on a new order: go on as one that is gone did, of which tunnels were sorted, added or removed."""
+        alive = (name for name in tunnels if self.causes.get(name, "") is None)
+        name = next(alive, tunnels[0])
+        chosen = Chosen(name, now, "it comes first" if name == tunnels[0] else "it is the first that is up")
+        for order in gone:
+            found = self.chosen[order]
+            if order.group is None and found.tunnel in tunnels and len({*order.tunnels} & {*tunnels}) > 1:
+                chosen = found if found.leaving in (None, *tunnels) else replace(found, leaving=None, leaves_at=inf)
+                by_hand = self.by_hand.get(order)
+                if by_hand is not None and by_hand.tunnel in tunnels:
+                    self.by_hand[Order(tunnels)] = by_hand
+                break
+        self.chosen[Order(tunnels)] = chosen
 
     def inherit(self, chosen: Mapping[Order, Chosen], by_hand: Mapping[Order, ByHand], now: float) -> None:
         """Begin with what the previous process used; call before ``configure``.
@@ -167,7 +187,7 @@ class Paths:
         if cause is not None:
             after = next((name for name in wish if name in self._alive_since), None)
             if after is None:
-                return None
+                return self._leave(order, now)
             self._lengthen_hold(order, now)
             return self._move(order, after, f"{chosen.tunnel} is dead: {cause}", now)
         if (after := self._instead_of_silence(order, chosen, wish, now)) is not None:
@@ -181,14 +201,23 @@ class Paths:
             self._factor.setdefault(order, 1)
             why = "by hand" if order in self.by_hand else f"it comes before {chosen.tunnel}, and is up again"
             return self._move(order, after, why, now, leaving=chosen.tunnel)
-        if chosen.leaving is not None and (now >= chosen.leaves_at or self.cause(chosen.leaving, now) is not None):
-            self.chosen[order] = replace(chosen, leaving=None, leaves_at=inf)
-            return Change(order, self.chosen[order])
+        if (left := self._leave(order, now)) is not None:
+            return left
+        if chosen.leaving is None and chosen.tunnel not in self._silent:
+            self._blamed.pop((order, chosen.tunnel), None)
         if order.group is not None and order not in self.by_hand:
             base = self.chosen[Order(order.tunnels)]
             if (chosen.tunnel, chosen.leaving, base.leaving) == (base.tunnel, None, None):
                 self._forget(order)  # it is as the others again
         return None
+
+    def _leave(self, order: Order, now: float) -> Change | None:
+        """End the overlap when its time is over, or there is none with a tunnel that is dead."""
+        chosen = self.chosen[order]
+        if chosen.leaving is None or (now < chosen.leaves_at and self.cause(chosen.leaving, now) is None):
+            return None
+        self.chosen[order] = replace(chosen, leaving=None, leaves_at=inf)
+        return Change(order, self.chosen[order])
 
     def _instead_of_silence(self, order: Order, chosen: Chosen, wish: tuple[str, ...], now: float) -> str | None:
         """The tunnel that takes the place of one that is silent; None if it is not, or others were silent of late."""
@@ -231,6 +260,7 @@ class Paths:
     def _forget(self, order: Order) -> None:
         for table in (self.chosen, self.by_hand, self._returned, self._factor):
             table.pop(order, None)
+        self._blamed = {key: at for key, at in self._blamed.items() if key[0] != order}
 
     def _deadlines(self) -> Iterator[float]:
         yield from (one.until for one in self.by_hand.values())

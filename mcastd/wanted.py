@@ -162,16 +162,19 @@ class Wanted:
             raise refused
 
     def set_groups(
-        self, name: str, origin: str, desired: Mapping[IPv4Address, DesiredGroup]
+        self, name: str, origin: str, desired: Mapping[IPv4Address, DesiredGroup], *, is_limited: bool = True
     ) -> dict[IPv4Address, McastdError]:
-        """``set_group`` for several groups, which listeners hear of together; returns why some have not changed."""
+        """``set_group`` for several groups, which listeners hear of together; returns why some have not changed.
+
+        Where that is not ``is_limited``, they may be of any number, as with ``replace``.
+        """
         changed: list[IPv4Address] = []
         refused: dict[IPv4Address, McastdError] = {}
         for group, one in desired.items():
             try:
                 for source in one.sources or (None,):
                     require_joinable(group, source)
-                if self.of(name).set_group(group, origin, one, self._clock()):
+                if self.of(name).set_group(group, origin, one, self._clock(), is_limited=is_limited):
                     changed.append(group)
             except McastdError as error:
                 refused[group] = error

@@ -131,7 +131,7 @@ def test_it_is_up_while_one_child_is_that_carries_a_tunnel() -> None:
 @pytest.mark.parametrize(
     ("sign", "cause"),
     [
-        ({"dead_paths": {"gre1": 1}}, "our keepalives on gre1 are not answered"),
+        ({"dead_paths": {"gre1": 1}, "paths_dead": frozenset({"gre1"})}, "our keepalives on gre1 are not answered"),
         ({"keepalives_stopped": frozenset({"gre1"})}, "the far end's keepalives on gre1 have stopped"),
     ],
 )
@@ -145,6 +145,12 @@ def test_keepalives_that_stop_move_where_nothing_is_decrypted_and_only_once(sign
     again: dict[str, Any] = {"dead_paths": {"gre1": 2}} if "dead_paths" in sign else {"keepalives_stopped": frozenset()}
     world.look(**again)
     assert world.look(**sign | ({"dead_paths": {"gre1": 2}} if "dead_paths" in sign else {})) == "dc3"
+
+
+def test_keepalives_that_are_answered_again_move_nothing() -> None:
+    world = World()
+    assert world.look(decrypted={"dc-gre": HEARD}, dead_paths={"gre1": 1}) == "dc"
+    assert world.look(decrypted={"dc-gre": QUIET}) == "dc"
 
 
 def test_signs_of_another_tunnel_move_nothing() -> None:

@@ -4,16 +4,19 @@ import asyncio
 import time
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from msgspec.structs import replace
 
+from mcastd.commands import Commands
 from mcastd.config.model import Config, Group, Paths
 from mcastd.errors import McastdError
 from mcastd.file_groups import AUTO
 from mcastd.handover import Handover
 from mcastd.pim.packet import Hello, JoinPrune, MessageType, decode_join_prune, encode_hello, unseal
 from mcastd.system import capabilities
+from mcastd.wanted import APPLICATION
 from tests.composed import ARTICLE, Host, Process, running
 from tests.fakes.clock import simulated, until
 from tests.fakes.pim_transport import FakeTransport
@@ -276,6 +279,21 @@ async def test_a_command_moves_groups_and_the_next_process_leaves_them_there(tmp
 
 
 @simulated
+async def test_a_tunnel_whose_peer_has_its_name_is_used_by_command(tmp_path: Path) -> None:
+    config = two(group())
+    peers = tuple(replace(peer, name=name) for peer, name in zip(config.peers, ROUTERS, strict=True))
+    async with running(replace(config, peers=peers)) as process:
+        await process.up()
+        agents = process.agents
+        handover = Handover(tmp_path, agents.pim, agents.wanted, process.host.log.logger, agents.file_groups.paths)
+        use = Commands(agents, handover, AsyncMock(), AsyncMock()).handlers()["use"]
+        assert await use({"name": "gre2"}) == "gre2 is in use"
+        await until(lambda: on(process, "gre2") == [GROUP], "the move")
+        with pytest.raises(McastdError, match="dc9 is not one of several tunnels"):
+            await use({"name": "dc9"})
+
+
+@simulated
 async def test_silence_moves_groups_to_the_other_tunnel() -> None:
     for part_of_a_second in (0.1, 0.35, 0.95):
         async with running(two(max_silence=5.0, dead=("sa",))) as process:
@@ -286,3 +304,36 @@ async def test_silence_moves_groups_to_the_other_tunnel() -> None:
             # Not only when all is read again, each second.
             assert 4.99 <= await until(lambda: on(process, "gre2") == [GROUP], "the move") <= 5.02
             assert on(process, "gre1") == []
+
+
+@simulated
+async def test_a_reload_while_groups_are_moving_loses_none() -> None:
+    """Half of them are on the other tunnel when a file comes that has one of them on the first tunnel alone."""
+    groups = [group(number) for number in range(350)]
+    config = two(*groups, dead=("sa",))
+    async with running(config) as process:
+        await process.up()
+        await asyncio.sleep(0.5)
+        process.host.charon.peer_silent = True
+        process.host.charon.delete("dc-tun-gre")
+        has_begun = asyncio.Event()
+        process.agents.wanted.listen(lambda name, _: has_begun.set() if name == "gre2" else None)
+        await has_begun.wait()
+        assert 0 < len(on(process, "gre2")) < 350
+        alone = Group(group=GROUP + 300, tunnel="gre1")
+        await process.apply(replace(config, groups=(*groups[:300], alone, *groups[301:])))
+        await asyncio.sleep(0.5)
+        assert on(process, "gre1") == [GROUP + 300]
+        assert sorted(on(process, "gre2")) == [GROUP + number for number in range(350) if number != 300]
+
+
+@simulated
+async def test_a_move_is_not_limited_by_what_applications_have_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcastd.membership.MAX_JOINS", 2)
+    async with running(two(group(1), group(2), dead=("sa",))) as process:
+        await process.up()
+        for number in (7, 8):
+            process.agents.wanted.join("gre2", GROUP + number, None, APPLICATION)
+        process.host.charon.peer_silent = True
+        process.host.charon.delete("dc-tun-gre")
+        await until(lambda: {GROUP + 1, GROUP + 2} <= {*on(process, "gre2")}, "the move")

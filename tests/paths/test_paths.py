@@ -24,11 +24,17 @@ class World:
         self.now = 1000.0
         self.paths = Paths()
         self.settings = Settings(**settings)  # type: ignore[arg-type]
-        self.order = Order(tunnels)
-        self.causes: dict[str, str | None] = dict.fromkeys(tunnels, "not known yet")
+        self.causes: dict[str, str | None] = {}
         self.moves: list[tuple[float, str | None, str, str]] = []
         self.silent: set[str] = set()
-        self.paths.configure(self.settings, (tunnels,), self.now)
+        self.groups = {IPv4Address("239.1.1.1")}
+        self.configure(tunnels)
+
+    def configure(self, *orders: tuple[str, ...]) -> None:
+        """Take a file with these orders; ``update`` tells of the first one's tunnels."""
+        self.order = Order(orders[0])
+        self.causes |= {name: "not known yet" for order in orders for name in order if name not in self.causes}
+        self.paths.configure(self.settings, orders, self.now, lambda order: order.group in self.groups)
 
     def update(self, after: float = 0.0, **causes: str | None) -> tuple[str, ...]:
         """Let time pass, as deadlines ask, then say what is up; returns the tunnels in use."""
@@ -143,7 +149,7 @@ def test_after_a_start_tunnels_have_time_to_come_up() -> None:
 def test_the_next_process_begins_where_the_previous_one_was() -> None:
     paths = Paths()
     paths.inherit({ORDER: Chosen("gre2", 900.0, "gre1 is dead: x", moves=3)}, {}, 1000.0)
-    paths.configure(Settings(hold=60.0), (AB,), 1000.0)
+    paths.configure(Settings(hold=60.0), (AB,), 1000.0, lambda _: True)
     assert paths.update({"gre1": UP, "gre2": "not known yet"}, 1000.1) == []
     assert paths.update({"gre1": UP, "gre2": UP}, 1000.2) == []
     assert paths.joined(AB, IPv4Address("239.1.1.1")) == ("gre2",)
@@ -154,7 +160,7 @@ def test_the_next_process_begins_where_the_previous_one_was() -> None:
 def test_what_the_previous_process_was_leaving_is_left_by_the_next_one() -> None:
     paths = Paths()
     paths.inherit({ORDER: Chosen("gre1", 900.0, "x", "gre2", 902.0)}, {}, 1000.0)
-    paths.configure(Settings(), (AB,), 1000.0)
+    paths.configure(Settings(), (AB,), 1000.0, lambda _: True)
     assert paths.update({"gre1": "not known yet", "gre2": "not known yet"}, 1000.1) == []
     assert paths.update({"gre1": UP, "gre2": UP}, 1000.5) == []
     (change,) = paths.update({"gre1": UP, "gre2": UP}, 1000.0 + _START)
@@ -206,10 +212,69 @@ def test_a_file_that_only_sorts_the_tunnels_moves_nothing_at_once() -> None:
     world = World(hold=60.0)
     world.update(gre1=UP, gre2=UP)
     world.update(100.0)
-    world.order = Order(("gre2", "gre1"))
-    world.paths.configure(world.settings, (world.order.tunnels,), world.now)
+    world.configure(("gre2", "gre1"))
     assert world.paths.chosen[world.order].tunnel == "gre1"
     assert world.update() == ("gre2", "gre1")
+
+
+def test_a_file_with_a_tunnel_more_or_less_goes_on_where_groups_are() -> None:
+    world = World(hold=60.0)
+    world.update(gre1=UP, gre2=UP)
+    world.update(1.0, gre1=DOWN)
+    world.paths.use(ORDER, ByHand("gre2"), world.now)
+    world.configure(("gre3", "gre1", "gre2"))
+    assert world.update(gre3=UP) == ("gre2",)
+    assert world.paths.by_hand == {world.order: ByHand("gre2")}
+    world.paths.use(world.order, None, world.now)
+    assert world.update(59.0) == ("gre2",)
+    assert world.update(1.0) == ("gre3", "gre2")
+    world.configure(("gre1", "gre3"))
+    assert world.update() == ("gre3",), "gre2 is not one of them any more"
+
+
+def test_a_new_order_begins_with_a_tunnel_that_is_up() -> None:
+    world = World(("gre1", "gre4"))
+    world.update(gre1=UP, gre2=DOWN, gre3=UP, gre4=UP)
+    world.configure(("gre2", "gre3"), ("gre1", "gre4"))
+    assert world.update() == ("gre3",)
+    assert world.moves == []
+    world.configure(("gre1", "gre3"))
+    assert world.update() == ("gre1",)
+
+
+def test_what_was_said_of_one_group_ends_with_it() -> None:
+    world = World()
+    world.update(gre1=UP, gre2=UP)
+    (group,) = world.groups
+    world.paths.use(Order(AB, group), ByHand("gre2"), world.now)
+    world.configure(AB)
+    assert Order(AB, group) in world.paths.chosen
+    world.groups.clear()
+    world.configure(AB)
+    assert (list(world.paths.chosen), world.paths.by_hand) == ([ORDER], {})
+
+
+def test_when_both_die_in_an_overlap_nothing_is_due_for_ever() -> None:
+    world = World(hold=60.0, overlap=2.0)
+    world.update(gre1=UP, gre2=UP)
+    world.paths.use(ORDER, ByHand("gre2"), world.now)
+    assert world.update(1.0, gre1=DOWN, gre2=DOWN) == ("gre2",)
+    assert world.update(100.0) == ("gre2",)
+
+
+def test_a_tunnel_that_is_not_silent_any_more_is_as_any_other() -> None:
+    world = World(hold=60.0, overlap=2.0, max_silence=5.0)
+    world.update(gre1=UP, gre2=UP)
+    world.silent = {"gre1"}
+    assert world.update(6.0) == ("gre2",)
+    world.silent = set()
+    assert world.update(60.0) == ("gre1", "gre2")
+    assert world.update(6.0) == ("gre1", "gre2"), "it may be silent still"
+    assert world.update(10.0) == ("gre1",)
+    world.update(600.0, gre1=DOWN)
+    world.update(1.0, gre1=UP)
+    assert world.update(60.0) == ("gre1", "gre2")
+    assert world.update(2.0) == ("gre1",)
 
 
 @given(
