@@ -74,6 +74,7 @@ class Composition(AgentSet):
         if self._choose_gateways(up):
             up = self._up()
         self.file_groups.configure(self.config, up)
+        up = replace(up, several=self.file_groups.several, carrying=self.file_groups.paths.carrying())
         for part in self.parts:
             part.configure(self._inputs(part, up))
 

@@ -131,6 +131,18 @@ async def test_the_first_groups_are_joined_before_the_other_agents_have_their_tu
 
 
 @simulated
+async def test_routes_follow_in_the_same_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(two()) as process:
+        await process.up()
+        agents = process.agents
+        up = agents._up()
+        children = {name: view for name, view in up.children.items() if name == "dc2-gre"}
+        monkeypatch.setattr(agents, "_up", lambda: replace(up, children=children))
+        agents.configure()
+        assert list(agents.tunnels._desired.carrying.values()) == ["gre2"]
+
+
+@simulated
 async def test_a_neighbor_s_goodbye_moves_groups_at_once() -> None:
     async with running(two()) as process:
         await process.up()
