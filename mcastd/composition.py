@@ -158,8 +158,8 @@ class Composition(AgentSet):
                 if part.agent is self.pim:
                     steps = self.file_groups.wanting(config)
                     try:
-                        for _ in steps:
-                            await asyncio.sleep(0)
+                        for pause in steps:
+                            await asyncio.sleep(pause)
                     finally:  # the reload may have taken too long
                         deque(steps, 0)
                 await part.agent.settled()

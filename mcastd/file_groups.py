@@ -6,12 +6,10 @@ tunnel that they move to before they are not on the one that they leave, so that
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from math import inf
 from typing import Final
-
-import msgspec
 
 from mcastd import path_signs
 from mcastd.config.model import Config, Group
@@ -27,6 +25,8 @@ from mcastd.wiring import Up
 AUTO: Final = "auto"
 """In the place of a tunnel's name: none is preferred by command."""
 _STEP: Final = 100  # groups that move at once: some milliseconds
+_READ: Final = 500  # groups of a file that are read at once: some milliseconds
+_SENDING: Final = 0.1  # seconds in which PIM sends the Joins of 10,000 groups
 _SOON: Final = 0.001  # seconds to the next look while a nudge has yet to be followed
 
 
@@ -82,7 +82,8 @@ class FileGroups:
     def changed(self, change: Change) -> None:
         """Carry out a decision."""
         self._pending[change.order] = None
-        if change.before is not None:
+        # The groups of an order may all be with use = "all": then none of them moves.
+        if change.before is not None and self._orders.get(change.order.tunnels):
             order, chosen = change.order, change.chosen
             log = self._log if order.group is None else self._log.bind(group=order.group)
             names = ",".join(order.tunnels)
@@ -166,33 +167,50 @@ class FileGroups:
             if time.monotonic() >= self.paths.next_deadline():
                 self._on_change()
 
-    def wanting(self, config: Config) -> Iterator[None]:
-        """Desire what a file desires, in steps; begun after PIM has its configuration, by whose RPs it is joined."""
+    def wanting(self, config: Config) -> Iterator[float]:
+        """Desire what a file desires; begun after PIM has its configuration, by whose RPs it is joined.
+
+        In steps, each of which returns how many seconds should pass until the next one: on all tunnels is joined what
+        is new before anything is left on any.
+        """
         self._take(config, time.monotonic())
         if config.groups is self._groups:
             return
-        self._groups = groups = config.groups
-        self._tables, self._addresses = {}, {}
-        for group in groups:
-            if len(group.tunnels) > 1:
-                self._tables.setdefault(group.group, []).append(group)
-                self._addresses.setdefault(group.tunnels, {})[group.group] = None
-        for group in groups:
-            if len(group.tunnels) == 1 and group.group in self._tables:
-                self._tables[group.group].append(group)
+        self._groups = config.groups
         self._is_replacing = True
         try:
-            found = file_entries(config, self._joined)
-            for name in {**self._wanted.memberships(), **found}:
-                yield from self._wanted.replacing(name, FILE, found.get(name, ()))
-            several = [group for group in groups if len(group.tunnels) > 1]
-            found = file_entries(msgspec.structs.replace(config, groups=tuple(several)), lambda group: group.tunnels)
-            for name in {**self._held.memberships(), **found}:
-                yield from self._held.replacing(name, FILE, found.get(name, ()))
+            yield from self._replacing(config.groups)
         finally:
             self._is_replacing = False
             self._pending |= dict.fromkeys(self.paths.chosen)  # what was decided meanwhile
             self._wake.set()
+
+    def _replacing(self, groups: Sequence[Group]) -> Iterator[float]:
+        tables: dict[IPv4Address, list[Group]] = {}
+        addresses: dict[tuple[str, ...], dict[IPv4Address, None]] = {}
+        joined: dict[str, list[GroupSource]] = {name: [] for name in self._wanted.memberships()}
+        held: dict[str, list[GroupSource]] = {name: [] for name in self._held.memberships()}
+        for number, group in enumerate(groups):
+            collect(joined, group, self._joined(group))
+            if len(group.tunnels) > 1:
+                tables.setdefault(group.group, []).append(group)
+                addresses.setdefault(group.tunnels, {})[group.group] = None
+                collect(held, group, group.tunnels)
+            if number % _READ == _READ - 1:
+                yield 0.0
+        for number, group in enumerate(groups if tables else ()):
+            if len(group.tunnels) == 1 and group.group in tables:
+                tables[group.group].append(group)
+            if number % _READ == _READ - 1:
+                yield 0.0
+        self._tables, self._addresses = tables, addresses
+        joins = 0
+        for changes in self._wanted.adding(FILE, joined):
+            joins += changes
+            yield 0.0
+        yield _SENDING if joins else 0.0
+        yield from (0.0 for _ in self._wanted.keeping(FILE, joined))
+        yield from (0.0 for step in (self._held.adding, self._held.keeping) for _ in step(FILE, held))
 
     def _joined(self, group: Group) -> tuple[str, ...]:
         tunnels = group.tunnels
@@ -244,10 +262,7 @@ def orders(config: Config) -> dict[tuple[str, ...], int]:
     return found
 
 
-def file_entries(config: Config, joined: Callable[[Group], tuple[str, ...]]) -> dict[str, list[GroupSource]]:
-    """What the file desires, by tunnel, where ``joined`` says on which of its tunnels a group is."""
-    found: dict[str, list[GroupSource]] = {tunnel.name: [] for tunnel in config.tunnels}
-    for group in config.groups:
-        for name in joined(group):
-            found.setdefault(name, []).extend((group.group, source) for source in group.sources or (None,))
-    return found
+def collect(found: dict[str, list[GroupSource]], group: Group, tunnels: Iterable[str]) -> None:
+    """Add to what is desired, by tunnel, a group of the file on these tunnels."""
+    for name in tunnels:
+        found.setdefault(name, []).extend((group.group, source) for source in group.sources or (None,))

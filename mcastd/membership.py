@@ -176,20 +176,15 @@ class Membership:
             del self._groups[group]
         return True
 
-    def replace(self, origin: str, desired: Iterable[GroupSource], now: float = 0.0) -> list[IPv4Address]:
-        """Make ``desired``, of any number, the entries of ``origin``; returns the groups that this changed."""
-        target = dict.fromkeys(desired)
-        changed: dict[IPv4Address, None] = {}
-        for group, source in self.of_origin(origin):
-            if (group, source) in target:
-                del target[group, source]
-            else:
-                self.leave(group, source, origin)
-                changed[group] = None
-        for group, source in target:
-            self._add(group, source, origin, NONE, now)
-            changed[group] = None
-        return list(changed)
+    def add(self, origin: str, entries: Iterable[GroupSource], now: float = 0.0) -> list[IPv4Address]:
+        """``origin`` desires these entries, of any number, as well; returns the groups that this changed."""
+        known = self._by_origin.setdefault(origin, {})
+        new = [entry for entry in dict.fromkeys(entries) if entry not in known]
+        return list(dict.fromkeys(group for group, source in new if self._add(group, source, origin, NONE, now)))
+
+    def remove(self, origin: str, entries: Iterable[GroupSource]) -> list[IPv4Address]:
+        """``origin`` no longer desires these; returns the groups that this changed."""
+        return list(dict.fromkeys(group for group, source in entries if self.leave(group, source, origin)))
 
     def desired(self, group: IPv4Address, without: str | None = None) -> DesiredGroup:
         """What all origins together desire, or all but ``without``.

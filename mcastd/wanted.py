@@ -8,13 +8,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from mcastd.config.value_types import LINK_LOCAL_GROUPS
 from mcastd.errors import McastdError
 from mcastd.membership import NONE, DesiredGroup, GroupSource, Membership
 from mcastd.net.prefix_table import in_ranges
 from mcastd.status import GroupStatus, JoinState
+
+T = TypeVar("T")
 
 FILE: Final = "file"
 COMMAND: Final = "command"
@@ -23,6 +25,7 @@ HOSTS: Final = "hosts"
 STATIC: Final = "static"
 MEMBERS: Final = "members"
 _STEP: Final = 100  # groups that listeners hear of at once: some milliseconds
+_COMPARED: Final = 500  # entries that are compared at once with those before: a millisecond
 
 Listener: TypeAlias = Callable[[str, Sequence[IPv4Address]], None]
 """Called with an interface and the groups of it that have changed."""
@@ -182,17 +185,41 @@ class Wanted:
             self._changed(name, changed)
         return refused
 
-    def replace(self, name: str, origin: str, entries: Iterable[GroupSource]) -> None:
+    def replace(self, name: str, origin: str, entries: Sequence[GroupSource]) -> None:
         """Make ``entries``, of any number, all that ``origin`` desires on an interface; they can all be joined."""
-        deque(self.replacing(name, origin, entries), 0)
+        deque(self.adding(origin, {name: entries}), 0)
+        deque(self.keeping(origin, {name: entries}), 0)
 
-    def replacing(self, name: str, origin: str, entries: Iterable[GroupSource]) -> Iterator[None]:
-        """``replace`` in steps, between which other work may have a turn: listeners hear of some groups at a time."""
-        changed = self.of(name).replace(origin, entries, self._clock())
-        for first in range(0, len(changed), _STEP):
-            self._changed(name, changed[first : first + _STEP])
-            yield
+    def adding(self, origin: str, desired: Mapping[str, Sequence[GroupSource]]) -> Iterator[int]:
+        """``origin`` desires these entries, by interface and of any number, as well.
+
+        In steps, between which other work may have a turn; each says how many groups it has changed.
+        """
+        for name, entries in desired.items():
+            for part in _parts(entries, _COMPARED):
+                yield from self._changing(name, self.of(name).add(origin, part, self._clock()))
+
+    def keeping(self, origin: str, desired: Mapping[str, Sequence[GroupSource]]) -> Iterator[int]:
+        """``origin`` desires nothing but these entries on these interfaces; in steps, as ``adding``."""
+        for name, entries in desired.items():
+            kept = set[GroupSource]()
+            for part in _parts(entries, _COMPARED):
+                kept.update(part)
+                yield 0
+            for part in _parts(self.of(name).of_origin(origin), _COMPARED):
+                yield from self._changing(name, self.of(name).remove(origin, [one for one in part if one not in kept]))
+
+    def _changing(self, name: str, groups: Sequence[IPv4Address]) -> Iterator[int]:
+        for part in _parts(groups, _STEP):
+            self._changed(name, part)
+            yield len(part)
+        if not groups:
+            yield 0
 
     def _changed(self, name: str, groups: Sequence[IPv4Address]) -> None:
         for listener in self._listeners:
             listener(name, groups)
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[first : first + size] for first in range(0, len(items), size))

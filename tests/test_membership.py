@@ -32,13 +32,14 @@ def test_joining_twice_counts_once() -> None:
     assert table.desired(GROUP) == DesiredGroup()
 
 
-def test_replacing_tells_which_groups_changed_and_keeps_other_origins() -> None:
+def test_adding_and_removing_many_tells_which_groups_changed_and_keeps_other_origins() -> None:
     table = Membership()
-    assert table.replace("file", [(GROUP, S1), (OTHER, None)]) == [GROUP, OTHER]
+    assert table.add("file", [(GROUP, S1), (OTHER, None)]) == [GROUP, OTHER]
     table.join(GROUP, S1, "command")
-    assert table.replace("file", [(OTHER, None), (OTHER, S2)]) == [GROUP, OTHER]
+    assert table.add("file", [(OTHER, None), (OTHER, S2), (OTHER, S2)]) == [OTHER]
+    assert table.remove("file", [(GROUP, S1), (GROUP, S2)]) == [GROUP]
     assert table.desired(GROUP) == DesiredGroup(sources=frozenset({S1}))
-    assert table.replace("file", [(OTHER, S2), (OTHER, None)]) == []
+    assert table.add("file", [(OTHER, S2), (OTHER, None)]) == table.remove("file", [(GROUP, S1)]) == []
     assert table.entries() == [(GROUP, S1, ("command",)), (OTHER, None, ("file",)), (OTHER, S2, ("file",))]
 
 
@@ -88,7 +89,7 @@ def test_what_a_file_wants_is_not_refused_when_others_want_much(monkeypatch: pyt
     table = Membership()
     table.join(GROUP, S1, "command")
     table.join(GROUP, S2, "command")
-    assert table.replace("file", [(OTHER, None)]) == [OTHER]
+    assert table.add("file", [(OTHER, None)]) == [OTHER]
     assert table.desired(OTHER) == DesiredGroup(True)
 
 
@@ -101,8 +102,8 @@ def test_what_is_desired_without_one_origin() -> None:
     table.join(GROUP, S2, "command")
     table.join(GROUP, None, "eth1", frozenset({S1, S3}))
     assert table.desired(GROUP, without="application") == DesiredGroup(True, frozenset({S1, S2}), frozenset({S3}))
-    table.replace("file", [])
-    table.replace("command", [])
+    table.remove("file", table.of_origin("file"))
+    table.remove("command", table.of_origin("command"))
     table.leave(GROUP, None, "eth1")
     assert table.desired(GROUP, without="application") == DesiredGroup()
     assert table.desired(GROUP, without="file") == DesiredGroup(True, frozenset({S2}))

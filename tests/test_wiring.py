@@ -9,11 +9,12 @@ from msgspec.structs import replace
 from mcastd import wiring
 from mcastd.config.model import Child, Config, Feed, Firewall, Group, Peer, Pim, RpRange, Streams, Tunnel
 from mcastd.config.proposals import esp_of_proposal
-from mcastd.file_groups import file_entries
+from mcastd.file_groups import collect
 from mcastd.firewall.rules import FirewallDesired, table
 from mcastd.igmp_host.desired import IgmpHostDesired, IgmpHostLink
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView
+from mcastd.membership import GroupSource
 from mcastd.meter.desired import MeterDesired
 from mcastd.streams.desired import ChildArrival, TunnelArrival
 from mcastd.tunnel.desired import LinkView
@@ -252,10 +253,10 @@ def test_pim_runs_on_a_path_that_has_been_up_and_keeps_its_state_while_it_is_dow
 
 def test_what_the_file_desires_is_by_tunnel() -> None:
     group, source = IPv4Address("232.1.1.1"), IPv4Address("10.9.0.1")
-    groups = (Group(group=group, tunnel="gre2", sources=(source, source + 1)), Group(group=group, tunnel="gre2"))
-    both = config(tunnels=(TUNNEL, replace(TUNNEL, name="gre2")), groups=groups)
-    expected = {"gre1": [], "gre2": [(group, source), (group, source + 1), (group, None)]}
-    assert file_entries(both, lambda group: group.tunnels) == expected
+    found: dict[str, list[GroupSource]] = {"gre1": []}
+    collect(found, Group(group=group, tunnel="gre2", sources=(source, source + 1)), ("gre2",))
+    collect(found, Group(group=group, several=("gre1", "gre2")), ("gre1", "gre2"))
+    assert found == {"gre1": [(group, None)], "gre2": [(group, source), (group, source + 1), (group, None)]}
 
 
 def test_pim_knows_which_tunnels_are_to_have_it_before_they_are_up() -> None:

@@ -191,6 +191,44 @@ async def test_a_reload_while_groups_are_away_leaves_them_there() -> None:
         assert (on(process, "gre1"), on(process, "gre2")) == ([], [GROUP, GROUP + 1])
 
 
+@simulated
+async def test_a_reload_joins_on_another_tunnel_before_it_leaves_one() -> None:
+    one = two(*(Group(group=GROUP + number, tunnel="gre1") for number in range(250)))
+    several = two(*(Group(group=GROUP + number, several=("gre2", "gre1")) for number in range(250)))
+    other = two(*(Group(group=GROUP + number, tunnel="gre2") for number in reversed(range(250))))
+    async with running(one) as process:
+        await process.up()
+        routers = Routers(process)
+        for name in ROUTERS:
+            routers.hello(name)
+        await asyncio.sleep(10.0)
+        nowhere: list[IPv4Address] = []
+        wanted = process.agents.wanted
+        wanted.listen(lambda _, groups: nowhere.extend(group for group in groups if not wanted.where(group, None)))
+        for config, old, new in ((several, "gre1", "gre2"), (one, "gre2", "gre1"), (other, "gre1", "gre2")):
+            routers.heard("gre1"), routers.heard("gre2")
+            applying = asyncio.create_task(process.apply(config))
+            joined, pruned = set[str](), set[str]()
+            while not applying.done() or len(pruned) < 250:
+                await asyncio.sleep(0.0001)
+                joined |= {group for what, group in routers.heard(new) if what == "join"}
+                pruned |= {group for what, group in routers.heard(old) if what == "prune"}
+                assert not pruned or len(joined) == 250, "Join before Prune"
+            assert (len(on(process, new)), on(process, old)) == (250, [])
+        assert nowhere == []
+
+
+@simulated
+async def test_a_decision_by_which_no_group_moves_is_not_logged() -> None:
+    async with running(two(group(use="all"))) as process:
+        await process.up()
+        process.host.charon.peer_silent = True
+        process.host.charon.delete("dc-tun-gre")
+        paths = process.agents.file_groups.paths
+        await until(lambda: [*paths.carrying().values()] == ["gre2"], "the decision, for routes")
+        assert [one["event"] for one in process.host.log.records if one["event"] == "path_changed"] == []
+
+
 def held(process: Process, name: str, address: IPv4Address = GROUP) -> bool:
     """Whether a socket of ours has joined a group on a tunnel, so that the kernel takes its packets there."""
     index = process.host.kernel.links[name].index

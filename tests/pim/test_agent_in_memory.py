@@ -428,7 +428,7 @@ async def test_changes_and_problems_do_not_walk_the_joins(monkeypatch: pytest.Mo
 
         monkeypatch.setattr("mcastd.membership.Membership.entries", refuse)
         monkeypatch.setattr("mcastd.membership.Membership.groups", refuse)
-        monkeypatch.setattr("mcastd.membership.Membership.replace", refuse)
+        monkeypatch.setattr("mcastd.membership.Membership.add", refuse)
         bench.wanted.join(NAME, IPv4Address("239.200.0.1"), None, COMMAND)
         await bench.want(replace(QUIET, up=False), groups=groups)
         await bench.want(QUIET, groups=groups)

@@ -9,8 +9,9 @@ from random import Random
 
 from msgspec.structs import replace
 
-from mcastd.config.model import Config, Group, Pim, RpRange
-from mcastd.file_groups import file_entries
+from mcastd.config.model import Group, Pim, RpRange
+from mcastd.file_groups import collect
+from mcastd.membership import GroupSource
 from mcastd.pim.agent import PimAgent
 from mcastd.pim.effects import Effect, Event, Send
 from mcastd.pim.report import group_statuses
@@ -62,9 +63,11 @@ def joins(agent: PimAgent, wanted: Wanted) -> tuple[GroupStatus, ...]:
 
 def want_file(wanted: Wanted, groups: tuple[Group, ...]) -> None:
     """Desire these groups for the file."""
-    entries = file_entries(Config(groups=groups), lambda group: group.tunnels)
-    for name in {**wanted.memberships(), **entries}:
-        wanted.replace(name, FILE, entries.get(name, ()))
+    entries: dict[str, list[GroupSource]] = {name: [] for name in wanted.memberships()}
+    for group in groups:
+        collect(entries, group, group.tunnels)
+    for name, found in entries.items():
+        wanted.replace(name, FILE, found)
 
 
 class WantedRouter(Router):
