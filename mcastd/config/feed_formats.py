@@ -77,7 +77,10 @@ def _sequence(value: object, _report: Report, _path: KeyPath) -> Sequence:
     count = value.get("count", 1)
     number = _field(value, order, {"order", "count"})
     if isinstance(count, dict):
-        return Sequence(number, _field(count, order, set()))
+        counted = _field(count, order, set())
+        if number.offset < counted.offset + counted.size and counted.offset < number.offset + number.size:
+            raise WrongValueError("count is in the same bytes as the number")
+        return Sequence(number, counted)
     if count != 1 or isinstance(count, bool):
         raise WrongValueError("count is neither a table nor 1")
     return Sequence(number)

@@ -15,7 +15,7 @@ def complete(document: dict[str, Any], report: Report) -> None:
 
     A standby has what it leaves out from the peer that it stands by for.
     """
-    _complete_standbys(_tables(document.get("peers")))
+    _complete_standbys(_tables(document.get("peers")), report)
     peer_of: dict[str, dict[str, Any]] = {}
     for peer in _tables(document.get("peers")).values():
         for name, child in _tables(peer.get("children")).items():
@@ -43,12 +43,22 @@ def complete(document: dict[str, Any], report: Report) -> None:
                     _report_missing_tunnel(tunnels, (kind, name, "from"), report)
 
 
-def _complete_standbys(peers: dict[str, dict[str, Any]]) -> None:
-    """Either what it authenticates with is all in its own table, or all is the other peer's."""
-    for peer in peers.values():
-        first = peers.get(str(peer.get("standby_for")), {})
+def _complete_standbys(peers: dict[str, dict[str, Any]], report: Report) -> None:
+    """Either what it authenticates with is all in its own table, or all is the other peer's.
+
+    Where it stands by for none that there is, for any: what it leaves out is not what is wrong then.
+    """
+    others = [peer for peer in peers.values() if "standby_for" not in peer]
+    for name, peer in peers.items():
+        if "standby_for" not in peer:
+            continue
+        first = peers.get(str(peer["standby_for"]), peer)
+        if first is peer:
+            first = next(iter(others), {})
         own = _OWN | _CREDENTIALS if _CREDENTIALS & peer.keys() else _OWN
-        _add(peer, **{key: value for key, value in first.items() if key not in own})
+        inherited = {key: first[key] for key in first.keys() - own - peer.keys()}
+        peer |= inherited
+        report.inherit(*(("peers", name, key) for key in inherited))
 
 
 def _report_missing_tunnel(tunnels: Mapping[str, object], path: KeyPath, report: Report) -> None:

@@ -32,7 +32,7 @@ def _pattern(value: object, report: Report, path: KeyPath) -> str:
     return str(value)
 
 
-INCLUDE: Final = values.several(replace(_PATH, parse=_pattern, stand_in=""))
+INCLUDE: Final = replace(values.several(replace(_PATH, parse=_pattern, stand_in="")), hint="")
 """The key."""
 
 

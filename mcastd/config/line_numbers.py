@@ -22,7 +22,7 @@ _EQUALS: Final = re.compile(r"[ \t]*=[ \t]*")
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _STRING: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"' + r"|'[^'\n]*'")
 _LONG_STRING: Final = r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}' + r"|'''(?:[^']|'{1,2}(?!'))*'{3,5}"
-_SCALAR: Final = re.compile(rf"(?s:{_LONG_STRING})|{_STRING.pattern}|[^,\]}}#\n]+")
+_SCALAR: Final = re.compile(rf"(?s:{_LONG_STRING})|{_STRING.pattern}|[^,\]}}#\n\"'][^,\]}}#\n]*")
 _MARK: Final = re.compile(r"[\[\]{}]")
 _MARKS: Final = re.compile(r"\[\[?|\]\]?")
 

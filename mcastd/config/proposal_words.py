@@ -97,3 +97,8 @@ def weaknesses(proposal: str) -> Iterator[str]:
 def needs_charon_6(proposal: str) -> str | None:
     """The word in a valid proposal that charon has since strongSwan 6.0 alone: ML-KEM, or a second key exchange."""
     return next((word for word in proposal.split("-") if re.match(r"mlkem|ke\d_", word)), None)
+
+
+def not_in_the_kernel(proposal: str) -> str | None:
+    """The word in a valid proposal for ESP that charon cannot install in the kernel (its kernel-netlink plugin)."""
+    return next((word for word in proposal.split("-") if re.match(r"camellia(?:\d+(?:ctr|ccm)|xcbc)", word)), None)

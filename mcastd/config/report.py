@@ -70,7 +70,8 @@ class Report:
         self.folder = file.absolute().parent  # what relative paths are relative to
         self._lines = lines
         self._places: dict[KeyPath, Place] = {}  # of tables that are written elsewhere than their paths say
-        self._said: set[tuple[bool, ConfigProblem]] = set()  # what was reported of ranges, or noted; without the text
+        self._said: set[tuple[bool, ConfigProblem]] = set()  # what was reported or noted; of ranges without the text
+        self._inherited: set[KeyPath] = set()  # keys of peers with the value of another peer, where it is reported
         self.problems: list[ConfigProblem] = []
         self.notes: list[ConfigProblem] = []
         self._wrong: set[KeyPath] = set()  # keys with values that are wrong by themselves
@@ -78,23 +79,31 @@ class Report:
 
     def wrong(self, path: KeyPath, text: str) -> None:
         """Report a value that cannot be used; rules that involve it are not reported later."""
-        self._report(self.problems, path, text)
+        if not self._is_inherited(path):
+            self._report(self.problems, path, text)
         self._wrong.add(path)
         self._arrays_with_wrong.update(path[:end] for end, part in enumerate(path) if isinstance(part, int))
 
     def refuse(self, path: KeyPath, text: str, *involved: KeyPath) -> None:
         """Report values that are not allowed together, unless one of those involved is wrong by itself."""
-        if not any(self.is_wrong(one) for one in (path, *involved)):
+        if not self._is_inherited(path, *involved) and not any(self.is_wrong(one) for one in (path, *involved)):
             self._report(self.problems, path, text)
 
     def note(self, path: KeyPath, text: str, *involved: KeyPath) -> None:
         """Report what is not an error but may be a mistake, unless a value involved is wrong by itself."""
-        if not any(self.is_wrong(one) for one in (path, *involved)):
+        if not self._is_inherited(path, *involved) and not any(self.is_wrong(one) for one in (path, *involved)):
             self._report(self.notes, path, text)
 
     def is_wrong(self, path: KeyPath) -> bool:
         """Whether the value at a path, an element of it, or a table or array that contains it, is wrong by itself."""
         return path in self._arrays_with_wrong or any(path[:end] in self._wrong for end in range(1, len(path) + 1))
+
+    def inherit(self, *paths: KeyPath) -> None:
+        """Of these keys of a peer nothing is reported: what is wrong is said where their values are written."""
+        self._inherited.update(paths)
+
+    def _is_inherited(self, *paths: KeyPath) -> bool:
+        return all(path[:3] in self._inherited for path in paths)
 
     def table(self, *path: str | int) -> "Table":
         """The table at a path, for rules about its keys."""
@@ -126,12 +135,10 @@ class Report:
     def _report(self, found: list[ConfigProblem], path: KeyPath, text: str) -> None:
         place = self.place(path)
         problem = ConfigProblem(str(place.file), place.line, dotted(place.path), text)
-        if place.is_range:
-            said = found is self.problems, msgspec.structs.replace(problem, text="")
-            if said in self._said:
-                return
+        said = found is self.problems, msgspec.structs.replace(problem, text="") if place.is_range else problem
+        if said not in self._said:
             self._said.add(said)
-        found.append(problem)
+            found.append(problem)
 
 
 class Table(msgspec.Struct, frozen=True):

@@ -34,6 +34,8 @@ _PLAIN: Final[dict[object, ValueType]] = {
 }
 _BOUNDED: Final[dict[object, Callable[[Any, Any], ValueType]]] = {int: value_types.integer, float: value_types.duration}
 
+_CLOSE: Final = 0.7  # of get_close_matches; below it are words that share a part: hello_interval, query_interval
+
 
 class Inline:
     """In ``Annotated``: the keys of this struct are in the table of the struct that contains it."""
@@ -80,7 +82,8 @@ def read_table(struct: type[S], value: object, report: Report, path: KeyPath, **
     if isinstance(value, dict):
         _report_unknown(table, path, [key.name for key in keys(struct)], report)
     else:
-        report.wrong(path, f"it is {toml_type(value)}; allowed: a table, [{dotted(path)}]")
+        header = _header(value, path, by_name="name" in given)
+        report.wrong(path, f"it is {toml_type(value)}; allowed: a table, {header}")
     values = dict(given)
     for key in keys(struct):
         where = (*path, key.name)
@@ -105,10 +108,21 @@ def _nested(struct: type[S], values: dict[str, Any]) -> S:
     return struct(**values)
 
 
+def _header(value: object, path: KeyPath, *, by_name: bool) -> str:
+    """The header of a table that is to be where another value is: a key of the tables by name is probably no name."""
+    if isinstance(path[-1], int):
+        return f"[[{dotted(path[:-1])}]]"
+    is_named = isinstance(value, list) and all(isinstance(one, dict) for one in value)  # [[peers.dc]]
+    return f"[{dotted(path)}]" if is_named or not by_name else f"[{dotted((*path[:-1], 'NAME'))}]"
+
+
 def _report_unknown(table: Mapping[str, object], path: KeyPath, known: Iterable[str], report: Report) -> None:
     for key in table.keys() - set(known):
-        close = get_close_matches(key[:80], known, 1, 0.5)
+        close = [one for one in known if one.startswith(f"{key}_")] or get_close_matches(key[:80], known, 1, _CLOSE)
         hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(sorted(known))}"
+        if isinstance(table[key], dict) and key.isdecimal():  # [forward.eth1.100]
+            name = dotted((*path[:-1], f"{path[-1]}.{key}"))
+            hint = f"allowed: a name with a dot in quotes, [{name}]; else {', '.join(sorted(known))}"
         if key == "include":
             hint = "include is a key of the file itself; allowed: above its first table"
         report.wrong((*path, key), f"there is no such key; {hint}")

@@ -53,14 +53,25 @@ def _problem(path: str, text: str, reason: str) -> ConfigProblem:
         before, key, is_header, column = text, last_key(text, is_unfinished=True), False, 0
         row = scan(text).line(key) if key and not _AGAIN.match(reason) else len(lines)
         reason = f"{reason[: at.start()]}, at the end of the file" if at else reason
+    earlier = "\n".join(lines[: row - 1])
     if match := _DECLARED.search(reason):
-        return _again(path, row, text, tuple(re.findall(_QUOTED, match[1])))
+        return _again(path, row, earlier, tuple(re.findall(_QUOTED, match[1])))
     if _AGAIN.match(reason):
-        return _again(path, row, before, key)
+        return _again(path, row, *((earlier, _named(lines[row - 1])) if is_header else (before, key)))
     if column and key and (said := _without_quotes(lines[row - 1], column, str(key[-1]))):
         return ConfigProblem(path, row, dotted(key), said)
     allowed = _HEADERS if is_header else _ALLOWED
     return ConfigProblem(path, row, dotted(key), f"not valid TOML: {reason}; allowed: {allowed}")
+
+
+def _named(header: str) -> KeyPath:
+    """The key of a valid header."""
+    key: KeyPath = ()
+    table: Any = tomllib.loads(header)
+    while table:
+        ((name, found),) = table.items()
+        key, table = (*key, name), found[0] if isinstance(found, list) else found
+    return key
 
 
 def _again(path: str, row: int, text: str, key: KeyPath) -> ConfigProblem:

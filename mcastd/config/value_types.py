@@ -162,7 +162,7 @@ def _label(value: str) -> str:
     return value
 
 
-LABEL: Final = _of("a name of 1 to 63 characters", "", _label)
+LABEL: Final = _of("a name of 1 to 63 characters", "", _label, ", printable and without blanks around it")
 
 
 def _address(value: str) -> IPv4Address:
@@ -314,7 +314,7 @@ def preference(*words: str) -> ValueType:
 
 
 def _identity(value: str) -> str:
-    if not value or not value.isprintable() or value != value.strip() or len(value.encode()) > 255:
+    if not value.strip("@#") or not value.isprintable() or value != value.strip() or len(value.encode()) > 255:
         raise WrongValueError(f"{shown(value)} is empty, too long, unprintable or has blanks around it")
     return value
 

@@ -244,7 +244,7 @@ def renamed(part: str, name: str) -> str:
         ("groups = 5", "groups", "allowed: an array of tables, [[groups]]"),
         ("groups = [5]", "groups[0]", "allowed: a table"),
         ("peers = 5", "peers", "allowed: tables by name, [peers.NAME]"),
-        ("[peers]\na = 5", "peers.a", "allowed: a table, [peers.a]"),
+        ("[peers]\na = 5", "peers.a", "allowed: a table, [peers.NAME]"),
         ('[[groups]]\ngroup = "239.1.1.1"', "groups[0].tunnel", "the name of a tunnel, and the file has none"),
     ],
 )

@@ -368,7 +368,11 @@ def test_durations(seconds: float, written: str, tmp_path: Path) -> None:
     [
         (b"a = 1\nb = \n", 2, "not valid TOML"),
         (b"a = 1\na = 2\n", 2, "not valid TOML: a is there already, at line 1; allowed: each table and key once"),
-        (b"[peers.a]\n[peers.a]\n", 2, "not valid TOML: peers.a is there already; allowed: each table and key once"),
+        (
+            b"[peers.a]\n[peers.a]\n",
+            2,
+            "not valid TOML: peers.a is there already, at line 1; allowed: each table and key once",
+        ),
         (b'[peers."a.b"]\n[peers."a.b"]\n', 2, 'not valid TOML: peers."a.b" is there already'),
         (b"peers = {}\n[peers.a]\n", 2, "is there already"),
         (b"groups = []\n[[groups]]\n", 2, "groups is there already"),
@@ -424,7 +428,7 @@ def test_ten_thousand_groups_are_fine(tmp_path: Path) -> None:
         ("peers = 3\n", 1, "peers", "it is an integer; allowed: tables by name, [peers.NAME]"),
         ("[[peers]]\n", 1, "peers", "it is an array; allowed: tables by name, [peers.NAME]"),
         ("[groups]\n", 1, "groups", "it is a table; allowed: an array of tables, [[groups]]"),
-        ("\n[tunnels]\ngre1 = 1\n", 3, "tunnels.gre1", "it is an integer; allowed: a table, [tunnels.gre1]"),
+        ("\n[tunnels]\ngre1 = 1\n", 3, "tunnels.gre1", "it is an integer; allowed: a table, [tunnels.NAME]"),
         ("[peers.a]\n", 1, "peers.a.psk_file", "it is missing from [peers.a]; allowed: a pre-shared key, or"),
         ("[tunnels.gre1]\n", 1, "tunnels.gre1.address", "it is missing from [tunnels.gre1]"),
         ('[peers."a b"]\n', 1, 'peers."a b"', '"a b" is not a usable name; allowed: up to 63'),
@@ -483,3 +487,21 @@ def test_a_standby_has_what_it_leaves_out_from_the_peer_that_it_stands_by_for(tm
     (tmp_path / "m.toml").write_text(f"{EXAMPLE.read_text()}\n{second}{certified}")
     _, other = load(tmp_path / "m.toml", check_files=False).config.peers
     assert (other.psk_file, other.local_cert) == (None, tmp_path / "c.pem"), "credentials are one thing"
+
+
+def test_what_a_standby_has_from_the_first_peer_is_reported_there_alone(tmp_path: Path) -> None:
+    second = '[peers.dc2]\nstandby_for = "dc-tun"\nremote = "177.54.214.21"\nremote_id = "dc2.example.com"\n'
+    broken = EXAMPLE.read_text().replace('local = "10.1.1.246"', 'local = "vm"')
+
+    def keys(text: str) -> list[str]:
+        (tmp_path / "m.toml").write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path / "m.toml", check_files=False)
+        return [problem.key for problem in caught.value.problems]
+
+    assert keys(f"{broken}\n{second}") == ["peers.dc-tun.local"]
+    assert keys(f"{EXAMPLE.read_text()}\n{second}retry_max = 0.5\n") == ["peers.dc2.retry_min"], (
+        "with its own retry_max"
+    )
+    misnamed = second.replace('"dc-tun"', '"dc"')
+    assert keys(f"{EXAMPLE.read_text()}\n{misnamed}") == ["peers.dc2.standby_for"], "what is left out is no mistake"

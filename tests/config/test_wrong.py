@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcastd.config.checks.host import Host, OwnNetwork
-from mcastd.config.downstream import Forward
+from mcastd.config.downstream import Forward, Overlay
 from mcastd.config.load import loads
 from mcastd.config.model import (
     Child,
@@ -18,6 +18,7 @@ from mcastd.config.model import (
     Group,
     Keepalive,
     Metrics,
+    Paths,
     Peer,
     Pim,
     RpRange,
@@ -26,7 +27,7 @@ from mcastd.config.model import (
 )
 from mcastd.config.schema import keys
 from mcastd.errors import ConfigError, ConfigProblem
-from tests.config.wrong import children, daemon, multicast, noted, peers, tunnels
+from tests.config.wrong import children, daemon, multicast, noted, overlay, peers, tunnels
 from tests.config.wrong.mistakes import Changes, Wrong, line_of, written
 
 LOCAL = IPv4Address("10.1.1.246")
@@ -34,7 +35,7 @@ HOST = Host(
     frozenset({LOCAL, IPv4Address("127.0.0.1")}),
     (OwnNetwork("eth0", IPv4Network("10.1.1.0/24"), LOCAL),),
 )
-WRONG = [one for part in (daemon, peers, children, tunnels, multicast) for one in part.WRONG]
+WRONG = [one for part in (daemon, peers, children, tunnels, multicast, overlay) for one in part.WRONG]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_what_is_right_is_accepted(folder: Path) -> None:
     assert [note.key for note in loads(written({}), folder / "m.toml", host=HOST).notes] == ["daemon.strongswan_conf"]
 
 
-@pytest.mark.parametrize("one", noted.NOTED, ids=lambda one: f"{one.key}: {one.said}")
+@pytest.mark.parametrize("one", [*noted.NOTED, *overlay.NOTED], ids=lambda one: f"{one.key}: {one.said}")
 def test_what_is_probably_a_mistake_is_noted(one: Wrong, folder: Path) -> None:
     text = written(one.changes)
     notes = loads(text, folder / "m.toml", host=HOST).notes
@@ -111,7 +112,7 @@ def every_key() -> Iterator[tuple[str, str]]:
         "daemon": Daemon, "firewall": Firewall, "streams": Streams, "metrics": Metrics, "peers.dc": Peer,
         "peers.dc.children.gre": Child, "tunnels.gre1": Tunnel, "tunnels.gre1.keepalive": Keepalive,
         "tunnels.gre1.pim": Pim, "tunnels.gre1.pim.rp[0]": RpRange, "groups[0]": Group, "feeds[0]": Feed,
-        "forward.eth1": Forward,
+        "forward.eth1": Forward, "overlay.vx0": Overlay, "paths": Paths,
     }  # fmt: skip
     for table, struct in tables.items():
         for key in keys(struct):

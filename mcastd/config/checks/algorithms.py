@@ -1,7 +1,7 @@
 """Rules for ``proposals``, of peers and of children: what is weak, and what IKEv1 does not have."""
 
 from mcastd.config.model import Config
-from mcastd.config.proposal_words import weaknesses
+from mcastd.config.proposal_words import not_in_the_kernel, weaknesses
 from mcastd.config.proposals import by_kind
 from mcastd.config.report import Report, Table
 
@@ -15,6 +15,8 @@ def check(config: Config, report: Report) -> None:
         for table, proposals in tables:
             _weak(proposals, table)
             _without_effect(proposals, table, is_esp=table is not at)
+            if table is not at and config.daemon.datapath != "userspace":
+                _in_the_kernel(proposals, table)
             if peer.version == 1:
                 _of_ikev1(proposals, table, at, is_esp=table is not at)
 
@@ -33,6 +35,13 @@ def _without_effect(proposals: tuple[str, ...], at: Table, *, is_esp: bool) -> N
             at.note(("proposals", number), text)
         if proposal in proposals[:number]:
             at.note(("proposals", number), f"{proposal} is there already")
+
+
+def _in_the_kernel(proposals: tuple[str, ...], at: Table) -> None:
+    for number, proposal in enumerate(proposals):
+        if word := not_in_the_kernel(proposal):
+            text = f"{word}: the kernel's ESP does not have it; allowed: aes256, aes256gcm16, sha256 and others, or "
+            at.refuse(("proposals", number), f'{text}datapath = "userspace"', ("daemon", "datapath"))
 
 
 def _of_ikev1(proposals: tuple[str, ...], at: Table, peer: Table, *, is_esp: bool) -> None:

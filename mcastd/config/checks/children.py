@@ -18,28 +18,30 @@ _OF_ONE_SITE: Final = 8  # bits; shorter prefixes are more than the network of o
 
 
 class Carrier(NamedTuple):
-    """A child with its peer, and its table."""
+    """A child with its peer, its table, and the peers that can have it: that one, and those that stand by for it."""
 
     peer: Peer
     child: Child
     at: Table
+    gateways: tuple[Peer, ...]
 
 
 def carriers(config: Config, report: Report) -> Iterator[Carrier]:
     """Every child of every peer."""
     for peer in config.peers:
+        gateways = (peer, *(one for one in config.peers if one.standby_for == peer.name))
         for child in peer.children:
-            yield Carrier(peer, child, report.table("peers", peer.name, "children", child.name))
+            yield Carrier(peer, child, report.table("peers", peer.name, "children", child.name), gateways)
 
 
 def check(config: Config, report: Report) -> None:
     """Apply every rule to every child, and to every two of them."""
     found = list(carriers(config, report))
-    for peer, child, at in found:
+    for peer, child, at, gateways in found:
         name_for_charon(child.name, at)
         _keys_of_the_mode(child, at)
         _selectors_of_transport_mode(peer, child, at)
-        if takes_everything(peer, child):
+        if any(takes_everything(one, child) for one in gateways):
             refuse(at, child, "all that this host sends, also to its gateway,")
         _snat_inside_selectors(child, at)
         _selectors_of_one_network(child, at)
@@ -85,6 +87,8 @@ def _mss_fits(child: Child, at: Table) -> None:
     fits = largest - ipv4.HEADER_LENGTH - TCP_HEADER
     if child.mss is not None and child.mss > fits:
         at.note("mss", f"{child.mss} does not fit a path of {PATH_MTU} bytes, where at most {fits} does", "proposals")
+    elif child.mss and child.mss < fits // 2:
+        at.note("mss", f"{child.mss} is less than half of what fits, {fits}", "proposals")
 
 
 def _numbers_fit_the_window(child: Child, at: Table) -> None:
@@ -118,7 +122,7 @@ def _snat_inside_selectors(child: Child, at: Table) -> None:
 
 def _names_differ(found: list[Carrier], report: Report) -> None:
     named: dict[str, Table] = {}
-    for _, child, at in found:
+    for _, child, at, _ in found:
         first = named.setdefault(child.name, at)
         if first != at:
             line = report.line(first.path)
@@ -127,7 +131,7 @@ def _names_differ(found: list[Carrier], report: Report) -> None:
 
 def _selectors_differ(first: Carrier, second: Carrier, report: Report) -> None:
     """Two children of a peer differ in their selectors or their interface; an overlap is noted."""
-    (one_peer, one, one_at), (other_peer, other, at) = first, second
+    (one_peer, one, one_at, _), (other_peer, other, at, _) = first, second
     keys = ("local_ts", "remote_ts")
     if not (one.local_ts.overlaps(other.local_ts) and one.remote_ts.overlaps(other.remote_ts)):
         return

@@ -6,6 +6,7 @@ from typing import TypeAlias
 from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import Config, Feed, Group
 from mcastd.config.report import Report, Table
+from mcastd.config.value_types import LINK_LOCAL_GROUPS
 
 _Places: TypeAlias = dict[tuple[IPv4Network, int | None], KeyPath]
 
@@ -22,6 +23,9 @@ def check(config: Config, report: Report) -> None:
         if not feed.groups and not feed.pair:
             at.refuse("groups", "it is missing, and so is pair; allowed: one of them", "pair")
         for place, groups in enumerate(feed.groups):
+            if groups.subnet_of(LINK_LOCAL_GROUPS):
+                text = f"{groups} never leaves its link; allowed: ranges outside {LINK_LOCAL_GROUPS}"
+                at.refuse(("groups", place), text)
             _check_place(("groups", place), groups, feed.port, at, first)
         _check_pair(feed, at, first)
     tables: tuple[tuple[str, tuple[Group | Feed, ...]], ...] = (("groups", config.groups), ("feeds", config.feeds))

@@ -1,6 +1,7 @@
 """Rules for ``[forward.NAME]``, which hold for ``[overlay.NAME]`` too."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from mcastd.config.checks.groups import can_have_joins, may_have_rp
 from mcastd.config.checks.names import interface_name
@@ -8,9 +9,11 @@ from mcastd.config.downstream import Forward
 from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import SSM_RANGE, Config, Tunnel
 from mcastd.config.report import Report, Table, dotted, shown
+from mcastd.config.schema import keys
 from mcastd.config.value_types import LINK_LOCAL_GROUPS
 
 _LONGEST_OF_V2 = 25.5  # seconds; Max Resp Time is a byte of tenths (RFC 9776, section 4.1.1)
+_MEMBERS_MAX_AGE: Final = next(key.default for key in keys(Forward) if key.name == "members_max_age")
 
 
 def check(config: Config, report: Report) -> None:
@@ -78,7 +81,8 @@ def _static(forward: Forward, at: Table, tunnels: Mapping[str, Tunnel]) -> None:
             at.refuse(where, f"{group} is there already; allowed: each group once")
         for name in forward.from_:
             pim = tunnels[name].pim if name in tunnels else None
-            if pim is not None and any(group in ssm for ssm in pim.ssm_ranges):
+            is_joined = name in tunnels and tunnels[name].upstream_protocol != "none"
+            if is_joined and any(group in ssm for ssm in tunnels[name].ssm_ranges):
                 text = f"{group} is SSM on {name} and has no source here; allowed: other groups, or [[groups]] with "
                 at.refuse(where, f"{text}sources", "from", ("tunnels", name, "pim", "ssm_ranges"))
             elif pim is not None and not may_have_rp(group, pim):
@@ -87,6 +91,8 @@ def _static(forward: Forward, at: Table, tunnels: Mapping[str, Tunnel]) -> None:
 
 
 def _is_known(forward: Forward, at: Table) -> None:
+    if forward.members_file is None and forward.members_max_age != _MEMBERS_MAX_AGE:
+        at.note("members_max_age", "it has no effect without members_file", "members_file")
     if not (forward.querier or forward.static or forward.members_file):
         text = "no query is sent, and neither members_file nor static names a group: only what is reported here all the"
         at.note("querier", f"{text} same is forwarded", "static", "members_file")

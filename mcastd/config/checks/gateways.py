@@ -1,17 +1,29 @@
 """Rules for ``standby_for``: several gateways of one other side."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from mcastd.config.model import Config, Peer
 from mcastd.config.report import Report, Table, shown
+from mcastd.config.schema import keys
+
+_STANDBY_AFTER: Final = next(key.default for key in keys(Peer) if key.name == "standby_after")
 
 
 def check(config: Config, report: Report) -> None:
     """A standby names a peer with CHILD_SAs that any gateway can have, and has none itself."""
     peers = {peer.name: peer for peer in config.peers}
     for peer in config.peers:
+        at = report.table("peers", peer.name)
         if peer.standby_for is not None:
-            _names_the_first(peer, peers, report.table("peers", peer.name))
+            _names_the_first(peer, peers, at)
+        elif not any(one.standby_for == peer.name for one in config.peers):
+            if peer.standby_after != _STANDBY_AFTER:
+                at.note("standby_after", f"it has no effect: no peer has standby_for = {shown(peer.name)}")
+            continue
+        if peer.dpd_delay == 0:
+            text = "without dead peer detection a dead gateway is found by the GRE keepalives of its tunnels alone"
+            at.note("dpd_delay", f"{text}; common is 30s")
 
 
 def _names_the_first(peer: Peer, peers: Mapping[str, Peer], at: Table) -> None:

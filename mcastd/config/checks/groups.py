@@ -11,6 +11,7 @@ from mcastd.config.report import Report, Table, shown
 
 def check(config: Config, report: Report) -> None:
     """Apply every rule to every group."""
+    _can_move(config, report)
     tunnels = {tunnel.name: tunnel for tunnel in config.tunnels}
     joined: dict[tuple[object, ...], KeyPath] = {}
     joins: Counter[str] = Counter()
@@ -24,9 +25,16 @@ def check(config: Config, report: Report) -> None:
             key: KeyPath = ("tunnels", place) if group.several else ("tunnel",)
             if (tunnel := tunnels.get(name)) is None:
                 names = ", ".join(sorted(tunnels)) or "none is defined"
-                at.refuse(key, f"there is no tunnel {shown(name)}; allowed: {names}", ("tunnels",))
+                at.refuse(key, f"there is no tunnel {shown(name)}; allowed: {names}", "tunnels", ("tunnels",))
             else:
                 _on_tunnel(group, tunnel, key, at, report, noted)
+
+
+def _can_move(config: Config, report: Report) -> None:
+    can_move = config.paths.dead or config.paths.max_silence is not None
+    if not can_move and any(len(group.several) > 1 and group.use == "first" for group in config.groups):
+        text = 'groups with use = "first" never move: no sign makes their tunnel dead, and silence does not either'
+        report.table("paths").note("dead", text, "max_silence")
 
 
 def _tunnels(group: Group, at: Table, noted: set[object]) -> None:
@@ -36,7 +44,9 @@ def _tunnels(group: Group, at: Table, noted: set[object]) -> None:
     for place, name in enumerate(group.several):
         if name in group.several[:place]:
             at.refuse(("tunnels", place), f"{shown(name)} is there twice; allowed: each once")
-    if group.use == "all" and len(group.several) > 1 and group.several not in noted:
+    if group.use == "all" and len(group.several) < 2:
+        at.note("use", 'it has no effect with one tunnel; "all" joins on each of several tunnels', "tunnels")
+    elif group.use == "all" and group.several not in noted:
         noted.add(group.several)  # it is said of the first
         text = f"every socket that has joined {group.group} gets its packets {len(group.several)} times, once by each"
         at.note("use", f'{text} of {", ".join(group.several)}; "first" joins it on one of them', "tunnels")

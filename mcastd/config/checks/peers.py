@@ -8,6 +8,7 @@ from mcastd.config.report import Report, Table, dotted, shown
 from mcastd.config.value_types import spell
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,62}")
+_PATTERN: Final = re.compile(r"[*%]|^[\d.]+[/-][\d.]+$")
 _SHORT: Final = 60.0
 """Seconds; a shorter lifetime is probably a mistake in the unit."""
 _CERTIFICATES: Final = ("local_cert", "local_key", "ca_certs", "remote_cert")
@@ -25,7 +26,8 @@ def check(config: Config, report: Report) -> None:
         _identities(peer, at)
         if peer.standby_for is None and not peer.children:
             text = "it is missing, so that nothing is established"
-            at.refuse("children", f"{text}; allowed: at least one [{dotted((*at.path, 'children', 'NAME'))}]")
+            text += f"; allowed: at least one [{dotted((*at.path, 'children', 'NAME'))}]"
+            at.refuse("children", text, "standby_for")
     _identities_differ(config.peers, report)
 
 
@@ -81,6 +83,9 @@ def _identities(peer: Peer, at: Table) -> None:
         at.note("local_id", text, "local", "remote")
     elif peer.local_id == "%any":
         at.note("local_id", f"%any stands for {peer.local}, which the other side does not know behind a NAT")
+    elif _PATTERN.search(peer.local_id):
+        text = f"{shown(peer.local_id)} is a pattern; the other side gets it as it is, and expects one identity"
+        at.note("local_id", text)
     elif peer.local_id == peer.remote_id:
         at.note("local_id", f"it is the same as remote_id, {shown(peer.remote_id)}", "remote_id")
 

@@ -47,7 +47,10 @@ def _is_no_host(address: IPv4Address, network: IPv4Network) -> bool:
 
 def _accepted(tunnel: Tunnel, pim: Pim, at: Table, own: Table) -> None:
     for index, prefix in enumerate(pim.accept_neighbors):
-        if not any(prefix.overlaps(address.network) for address in tunnel.own_addresses):
+        if prefix.prefixlen == 32 and prefix[0] in (address.ip for address in tunnel.own_addresses):
+            text = f"{prefix[0]} is our own address; allowed: the other side's"
+            at.refuse(("accept_neighbors", index), text, *own.keys("address", "addresses"))
+        elif not any(prefix.overlaps(address.network) for address in tunnel.own_addresses):
             text = f"{prefix} is outside {tunnel.address.network}, the network of the tunnel"
             at.note(("accept_neighbors", index), text, *own.keys("address", "addresses"))
 

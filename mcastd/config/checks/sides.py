@@ -42,6 +42,9 @@ def _ours(config: Config) -> Iterator[_Address]:
         yield tunnel.local, (*at, "local")
         yield tunnel.address.ip, (*at, "address")
         yield from ((one.ip, (*at, "addresses", place)) for place, one in enumerate(tunnel.addresses))
+    for overlay in config.overlay:
+        yield overlay.local, ("overlay", overlay.name, "local")
+        yield overlay.address.ip, ("overlay", overlay.name, "address")
 
 
 def _theirs(config: Config) -> Iterator[_Address]:

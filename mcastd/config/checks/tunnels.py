@@ -91,18 +91,22 @@ def _peer_address(tunnel: Tunnel, at: Table) -> None:
 def _networks_avoid_the_ends(tunnel: Tunnel, at: Table, carrier: Carrier | None) -> None:
     """What carries the tunnel would be routed into it."""
     ends: list[tuple[str, IPv4Address, KeyPath]] = [("remote", tunnel.remote, at["remote"])]
-    if carrier is not None:
-        peer = carrier.peer
-        ends.append((f"remote of peer {peer.name}", peer.remote, ("peers", peer.name, "remote")))
+    gateways = () if carrier is None else carrier.gateways
+    ends += [(f"remote of peer {peer.name}", peer.remote, ("peers", peer.name, "remote")) for peer in gateways]
     keys: list[KeyPath] = [("address",), *(("addresses", place) for place in range(len(tunnel.addresses)))]
     for key, own in zip(keys, tunnel.own_addresses, strict=True):
         for what, end, end_at in ends:
             if own.network.prefixlen < 32 and end in own.network:
                 text = f"{own.network} contains {what}, {end}, to which the packets of the tunnel itself go"
                 at.refuse(key, f"{text}; allowed: another network", end_at)
-        if carrier is not None and own.ip == carrier.peer.local:
-            text = f"{own.ip} is local of peer {carrier.peer.name} already; allowed: an address of the tunnel's own"
-            at.refuse(key, text, ("peers", carrier.peer.name, "local"))
+        for peer in gateways:
+            local: KeyPath = ("peers", peer.name, "local")
+            if own.ip == peer.local:
+                text = f"{own.ip} is local of peer {peer.name} already; allowed: an address of the tunnel's own"
+                at.refuse(key, text, local)
+            elif own.network.prefixlen < 32 and peer.local in own.network:
+                text = f"{own.network} contains local of peer {peer.name}, {peer.local}, whose own network it may take"
+                at.note(key, text, local)
 
 
 def _mtu_fits(tunnel: Tunnel, at: Table, carrier: Carrier | None, *, userspace: bool) -> None:
@@ -130,6 +134,10 @@ def _mtu_fits(tunnel: Tunnel, at: Table, carrier: Carrier | None, *, userspace: 
 def _route_table(tunnel: Tunnel, at: Table) -> None:
     if tunnel.rule_from and tunnel.route_table is None:
         at.refuse("rule_from", "there is no route_table; allowed: only together with route_table", "route_table")
+    for place, source in enumerate(tunnel.rule_from):
+        if source.subnet_of(MULTICAST):
+            text = f"{source} is multicast, which is no source; allowed: prefixes of machines"
+            at.refuse(("rule_from", place), text)
     if tunnel.route_table in _RESERVED_TABLES:
         text = f"it is {_RESERVED_TABLES[tunnel.route_table]} table; allowed: any other number, or leave it out"
         at.refuse("route_table", text)
@@ -138,7 +146,7 @@ def _route_table(tunnel: Tunnel, at: Table) -> None:
 def _routes_avoid_the_ends(tunnel: Tunnel, at: Table, carrier: Carrier | None) -> None:
     if tunnel.rule_from:  # other packets, also those that carry the tunnel, do not use these routes
         return
-    ends = {tunnel.remote} | ({carrier.peer.remote} if carrier is not None else set())
+    ends = {tunnel.remote, *(peer.remote for peer in (carrier.gateways if carrier is not None else ()))}
     for index, route in enumerate(tunnel.routes):
         inside = [end for end in ends if isinstance(route, IPv4Network) and end in route]
         if inside:
@@ -183,9 +191,10 @@ def _ends_inside_selectors(tunnel: Tunnel, at: Table, carrier: Carrier) -> None:
         elif child.mode != "transport" and end not in selector:
             text = f"{end} is outside {key}_ts of {child.name}; allowed: an address in {selector}"
             at.refuse(key, text, carrier.at[f"{key}_ts"])
-    if child.mode == "interface" and tunnel.remote == peer.remote:
-        text = f"{tunnel.remote} is remote of peer {peer.name}: ESP itself would go into the XFRM interface"
-        at.refuse("remote", f"{text}; allowed: another address of theirs", "child", carrier.at["mode"])
+    for one in carrier.gateways if child.mode == "interface" else ():
+        if tunnel.remote == one.remote:
+            text = f"{tunnel.remote} is remote of peer {one.name}: ESP itself would go into the XFRM interface"
+            at.refuse("remote", f"{text}; allowed: another address of theirs", "child", carrier.at["mode"])
 
 
 def _mode_in_userspace(tunnel: Tunnel, at: Table, carrier: Carrier) -> None:
@@ -224,7 +233,7 @@ def _interfaces(config: Config, report: Report) -> None:
     """The interfaces of tunnels and children have names, which differ."""
     named = {tunnel.name: report.table("tunnels", tunnel.name).path for tunnel in config.tunnels}
     is_interface = {tunnel.child: tunnel for tunnel in config.tunnels if tunnel.encapsulation == "none"}
-    for _, child, at in carriers(config, report):
+    for _, child, at, _ in carriers(config, report):
         tunnel = is_interface.get(child.name)
         if child.interface is None:
             if child.mode == "interface" and tunnel is None:

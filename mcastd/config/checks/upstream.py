@@ -16,6 +16,10 @@ def check(config: Config, report: Report) -> None:
         _can_follow(tunnel, at)
         if isinstance(tunnel.follow, bool) and not tunnel.follow and tunnel.follow_except:
             at.refuse("follow_except", "nothing is followed; allowed: only where follow is not false", "follow")
+        for index, found in enumerate(tunnel.follow if isinstance(tunnel.follow, tuple) else ()):
+            if any(found.subnet_of(one) for one in tunnel.follow_except):
+                text = f"nothing of {found} is followed, since follow_except has it"
+                at.note(("follow", index), text, "follow_except")
 
 
 def _protocol(tunnel: Tunnel, at: Table) -> None:

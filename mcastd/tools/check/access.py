@@ -46,6 +46,9 @@ def named(config: Config, report: Report) -> Iterator[tuple[KeyPath, Path]]:
     if report.file.absolute() == INSTALLED:
         yield (), report.file
     yield from ((("include",), file) for file in sorted(report.included))
+    for forward in config.forward:
+        if forward.members_file is not None:
+            yield ("forward", forward.name, "members_file"), forward.members_file
     for peer in config.peers:
         at: KeyPath = ("peers", peer.name)
         for key in ("psk_file", "local_cert", "local_key", "remote_cert"):

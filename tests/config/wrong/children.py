@@ -25,6 +25,9 @@ def more(**keys: str) -> Changes:
 
 WRONG = (
     wrong(f"{G}.local_ts", "it is missing", also={f"{G}.local_ts": None}),
+    wrong(f"{G}.proposals[0]", "camellia256ctr: the kernel's ESP does not have it", '["camellia256ctr-sha256"]'),
+    wrong(f"{G}.proposals[1]", "camellia128ccm16: the kernel's ESP", '["aes256gcm16", "camellia128ccm16"]'),
+    wrong(f"{G}.proposals[0]", "camelliaxcbc: the kernel's ESP", '["aes256-camelliaxcbc"]'),
     wrong(f"{G}.remote_ts", "it is missing", also={f"{G}.remote_ts": None}),
     wrong(f"{G}.local_ts", "no IPv4 prefix", '"10.44.6.1/33"'),
     wrong(f"{G}.local_ts", "no IPv4 prefix", '"any"'),

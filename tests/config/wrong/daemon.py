@@ -20,6 +20,8 @@ WRONG = (
     wrong("metrics.listen", "not an IPv4", '":9464"'),
     wrong("metrics.listen", "it is an integer", "9464"),
     wrong("metrics.listen", "has no port", '"127.0.0.1:99999"'),
+    wrong("metrics.listen", "224.0.0.1 is no address of a host", '"224.0.0.1:9464"'),
+    wrong("metrics.listen", "255.255.255.255 is no address of a host", '"255.255.255.255:9464"'),
     wrong("metrics.streams", '"some"; allowed: "named", "all" or "none"', '"some"'),
     wrong("tunnel", "did you mean tunnels", also={"tunnel.gre9.address": '"10.9.0.1/30"'}),
     wrong("ipsec", "there is no such key; allowed: ", also={"ipsec.debug": "true"}),

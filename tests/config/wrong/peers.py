@@ -1,5 +1,6 @@
 """``[peers.NAME]``: key by key as in docs/configuration.md."""
 
+from tests.config.wrong.children import INTERFACE
 from tests.config.wrong.mistakes import Changes, Wrong, wrong
 
 P = "peers.dc"
@@ -61,6 +62,7 @@ WRONG = (
     wrong(f"{P}.local_cert", "is no certificate", also={**CERTIFIED, f"{P}.local_cert": '"dc.psk"'}),
     wrong(f"{P}.local_key", "is no private key", also={**CERTIFIED, f"{P}.local_key": '"dc.psk"'}),
     wrong(f"{P}.ca_certs[0]", "No such file", also={**CERTIFIED, f"{P}.ca_certs": '["ca.pem"]'}),
+    wrong(f"{P}.local_id", "is empty", '"@"'),
     wrong(f"{P}.proposals", "it is missing", also={f"{P}.proposals": None}),
     wrong(f"{P}.proposals", "it is empty", "[]"),
     wrong(f"{P}.proposals", "it is a string", '"aes256-sha256-modp2048"'),
@@ -121,6 +123,27 @@ WRONG = (
             "peers.dc3.remote": '"177.54.214.22"',
             "peers.dc3.remote_id": '"c"',
         },
+    ),
+    wrong(
+        "tunnels.gre1.routes[1]",
+        "177.54.214.21/32 contains 177.54.214.21, to which the packets of the tunnel",
+        also={**SECOND, "tunnels.gre1.routes": '["groups", "177.54.214.21"]'},
+    ),
+    wrong(
+        "tunnels.gre1.address",
+        "contains remote of peer dc2, 10.44.4.5",
+        also={
+            **SECOND,
+            "peers.dc2.remote": '"10.44.4.5"',
+            "tunnels.gre1.peer_address": None,
+            "tunnels.gre1.pim.neighbor": None,
+        },
+    ),
+    wrong("tunnels.gre1.address", "is local of peer dc2", also={**SECOND, "peers.dc2.local": '"10.44.4.6"'}),
+    wrong(
+        "tunnels.gre1.remote",
+        "177.54.214.21 is remote of peer dc2: ESP itself would go",
+        also={**SECOND, **INTERFACE, "tunnels.gre1.remote": '"177.54.214.21"'},
     ),
     second(
         "standby_for",

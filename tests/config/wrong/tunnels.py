@@ -51,6 +51,7 @@ WRONG = (
     wrong(f"{T}.addresses[0]", "is tunnels.gre1.address already", '["10.44.4.6/30"]'),
     wrong(f"{T}.addresses[0]", "has no prefix length", '["10.8.0.1"]'),
     wrong(f"{T}.addresses", "it is a string", '"10.8.0.1/24"'),
+    wrong(f"{T}.rule_from[0]", "multicast, which is no source", '["239.0.0.0/8"]', {f"{T}.route_table": "100"}),
     wrong(f"{T}.routes[0]", "never leaves a host", '["127.0.0.0/8"]'),
     wrong(f"{T}.remote", "10.44.7.1 is peers.dc.local, so it is ours", also={"peers.dc.local": '"10.44.7.1"'}),
     wrong(f"{T}.peer_address", "10.44.4.5 is peers.dc.local, so it is ours", also={"peers.dc.local": '"10.44.4.5"'}),

@@ -132,6 +132,7 @@ def test_files_that_the_service_cannot_read() -> None:
 def test_files_that_the_service_does_not_see(tmp_path: Path) -> None:
     facts = replace(IN_SERVICE, hidden=(Path("/root"), tmp_path))
     assert "is below /root, which the service does not see" in refused({"peers.dc.psk_file": '"/root/dc.psk"'}, facts)
+    assert "is below /root" in refused({"forward.eth1.members_file": '"/root/members"'}, facts)
     (tmp_path / "file").touch()
     link = tmp_path.parent / "link-to-a-hidden-file"
     link.symlink_to(tmp_path / "file")
