@@ -8,7 +8,9 @@ import itertools
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
+from mcastd.errors import ControlError
 from mcastd.lab import topology
 from mcastd.lab.commands import wait_for
 from mcastd.lab.nodes import Options
@@ -67,7 +69,19 @@ def bring(scene: Scene) -> None:
         scene.command(SECOND, ["ip", "link", "set", link, "up"])
     scene.command(SECOND, ["ip", "route", "replace", "default", "via", topology.SECOND_DC])
     scene.lan.start_second()
-    wait_for_state(scene, "standby")
+    wait_for_second(scene)
+
+
+def wait_for_second(scene: Scene) -> None:
+    """Return when the second VM forwards and the first VM does not."""
+
+    def is_second() -> bool:
+        with suppress(ControlError, IndexError):
+            states = [status.forward[0].state for status in (scene.status(), scene.lan.second_status())]
+            return states == ["standby", "forwarding"]
+        return False
+
+    wait_for("the second VM to forward", is_second, 60.0)
 
 
 def wait_for_state(scene: Scene, state: str) -> None:
@@ -96,6 +110,7 @@ def measure(
 ) -> tuple[float, float, int, int]:
     """Milliseconds without a packet after the fault, and at the return; what the return lost, and brought twice."""
     with Tap(scene, CLIENT, UDP, "eth0") as feed:
+        wait_for("a packet before the gap", feed.packets)
         fault(scene)
         more(scene)
         away = longest(feed.packets())
