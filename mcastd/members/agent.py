@@ -20,7 +20,7 @@ from mcastd.wanted import MEMBERS, Wanted
 
 _AUDIT_PERIOD: Final = 2.0  # seconds between two looks without a notification, since a folder may have come
 _IDLE_PERIOD: Final = 30.0  # likewise, without a file
-_STEP: Final = 100  # groups that are desired at once: a millisecond
+_STEP: Final = 100  # groups and sources that are desired at once, if there are several groups: a millisecond
 
 
 class _Interface:
@@ -149,10 +149,7 @@ class MembersAgent:
         one.refused = None
         gone = {group: NOTHING for group in one.groups if group not in found}
         for values in (gone, found):
-            todo = list(values.items())
-            for first in range(0, len(todo), _STEP):
-                step = todo[first : first + _STEP]
-                changes = {group: desired for group, desired in step if one.groups.get(group) != desired}
+            for changes in _steps(values, one.groups):
                 refused = self._desire(name, changes)
                 for group, desired in changes.items():
                     if desired == NOTHING or group in refused:
@@ -183,3 +180,19 @@ class MembersAgent:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+
+
+def _steps(values: Groups, before: Groups) -> Iterator[Groups]:
+    """What is another one than ``before``, in parts."""
+    part, entries = Groups(), 0
+    for group, desired in values.items():
+        known = before.get(group, NOTHING)
+        if desired != known:
+            more = len(desired.sources) + len(known.sources) or 1
+            if part and entries + more > _STEP:
+                yield part
+                part, entries = Groups(), 0
+            part[group] = desired
+            entries += more
+    if part:
+        yield part

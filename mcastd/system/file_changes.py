@@ -68,7 +68,7 @@ def read(path: Path, longest: int) -> tuple[bytes, float]:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(0, "it is no regular file")
-        return file.read(longest), time.time() - found.st_mtime
+        return file.read(longest), max(0.0, time.time() - found.st_mtime)  # the clock may have been set back
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:

@@ -247,3 +247,34 @@ def test_many_groups_leave_other_work_a_turn(tmp_path: Path) -> None:
             assert bench.heard == [[many[0]], [GROUP]]
 
     main()
+
+
+def test_many_sources_leave_other_work_a_turn(tmp_path: Path) -> None:
+    @simulated
+    async def main() -> None:
+        bench = Bench(tmp_path)
+        sources = [f"100.15.{number}.10" for number in range(40)]
+        bench.write(sources={GROUP + number: sources for number in range(100)})
+        async with running(bench):
+            assert max(map(len, bench.heard)) <= 2
+            assert len(bench.downstream.of("eth0")) == 4000
+            bench.heard.clear()
+            bench.write(OTHER)
+            await until(lambda: bench.desired() == NOTHING, "what is gone")
+            assert max(map(len, bench.heard)) <= 2
+
+    main()
+
+
+def test_a_clock_that_was_set_back_makes_no_file_younger_than_new(tmp_path: Path) -> None:
+    @simulated
+    async def main() -> None:
+        bench = Bench(tmp_path)
+        bench.write(GROUP)
+        later = time.time() + 1000
+        os.utime(bench.path, (later, later))
+        async with running(bench):
+            took = await until(lambda: bench.codes() == ["members_file_old"], "too old", 400.0)
+            assert 299 < took < 303
+
+    main()

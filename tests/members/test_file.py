@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mcastd.config.downstream import MAX_JOINS
 from mcastd.members.file import LONGEST, Groups, MembersFileError, parse
 from mcastd.membership import ANY_SOURCE, DesiredGroup
+from tests.calls import calls
 
 GROUP, OTHER, SOURCE = IPv4Address("239.1.7.1"), IPv4Address("239.1.7.2"), IPv4Address("100.15.30.10")
 GROUPS = st.integers(0xE0000100, 0xEFFFFFFF).map(IPv4Address)
@@ -58,6 +59,9 @@ GOOD = '{"group": "239.1.9.1"}'
         (groups('{"group": "239.1.7.1", "sources": ["239.1.1.1"]}'), "3: '239.1.1.1' cannot be a source"),
         (groups('{"group": "239.1.7.1", "source": "100.15.30.10"}'), "3: Object contains unknown field `source`"),
         (b" " * (LONGEST + 1), "1: the file is longer than 2 MiB; allowed: at most that"),
+        (b'{"schema": 1, "groups": [' + b"[" * 100_000, "1: arrays or objects are nested too deeply"),
+        (groups(GOOD, '{"group": "239.1.7.1", "sources": ' + "[" * 100_000), "1: arrays or objects are nested"),
+        (groups('{"group": "239.1.7.1", "sources": [' + '"100.15.30.10",' * 70_000 + "]}"), "1: there are too many"),
         (groups(*[GOOD] * (MAX_JOINS + 1)), f"1: there are {MAX_JOINS + 1} groups; allowed: at most {MAX_JOINS}"),
     ],
 )
@@ -66,6 +70,32 @@ def test_what_is_wrong_is_named_with_its_line_and_what_is_allowed(text: str | by
         read(text)
     assert str(raised.value).startswith(error)
     assert "; allowed: " in str(raised.value)
+
+
+def steps(text: str) -> list[int]:
+    """The calls of each step."""
+    found, parts = [], parse(text.encode(), {})
+    end = object()
+    step: object = None
+    while step is not end:
+
+        def act() -> None:
+            nonlocal step
+            step = next(parts, end)
+
+        found.append(calls(act))
+    return found
+
+
+def test_a_step_is_small_whatever_a_group_has() -> None:
+    """Too many sources are counted before they are made into addresses."""
+    sources = [f"100.{15 + number // 65536}.{number // 256 % 256}.{number % 256}" for number in range(MAX_JOINS + 1)]
+    most = steps(json.dumps({"schema": 1, "groups": [{"group": str(GROUP), "sources": sources[1:]}]}))
+    few = steps(json.dumps({"schema": 1, "groups": [{"group": str(GROUP), "sources": sources[:250]}]}))
+    assert len(most) == MAX_JOINS // 100 + 1
+    assert max(most) <= max(few) + 10
+    with pytest.raises(MembersFileError, match=r"^1: with this group there are too many groups and sources"):
+        next(parse(json.dumps({"schema": 1, "groups": [{"group": str(GROUP), "sources": sources}]}).encode(), {}))
 
 
 @given(st.dictionaries(GROUPS, st.frozensets(SENDERS, max_size=4), max_size=20), st.sampled_from([None, 1]))
