@@ -65,7 +65,7 @@ async def endpoint(index: int, mac: bytes) -> IPv4Address | None:
         errno.ENOENT,
         one=True,
     )
-    return found[0].endpoint if found else None
+    return found[0].endpoint if found and found[0].learned else None
 
 
 async def add_forwarding(index: int, added: Iterable[Forwarding]) -> None:

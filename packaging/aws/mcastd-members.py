@@ -40,12 +40,12 @@ def main() -> int:
         return 2
     try:
         groups = [{"group": group} for group in sorted(members(domain))]
+        new = FILE.with_suffix(".new")
+        new.write_text(json.dumps({"schema": 1, "groups": groups}, indent=1) + "\n")
+        new.replace(FILE)
     except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as error:
         print(f"mcastd-members: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    new = FILE.with_suffix(".new")
-    new.write_text(json.dumps({"schema": 1, "groups": groups}, indent=1) + "\n")
-    new.replace(FILE)
     return 0
 
 

@@ -43,8 +43,13 @@ def cloud(tmp_path: Path) -> Path:
 
 
 def hook(cloud: Path, **environment: str) -> int:
+    return run(cloud, **environment).returncode
+
+
+def run(cloud: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     found = {"PATH": f"{cloud}:{os.environ['PATH']}", "MEMBERS_FILE": str(cloud / "members.json"), **environment}
-    return subprocess.run([sys.executable, AWS / "mcastd-members.py"], env=found, check=False).returncode
+    command: list[str | Path] = [sys.executable, AWS / "mcastd-members.py"]
+    return subprocess.run(command, env=found, check=False, stderr=subprocess.PIPE, text=True)
 
 
 def written(cloud: Path) -> list[str]:
@@ -66,6 +71,13 @@ def test_the_hook_writes_what_mcastd_reads(cloud: Path) -> None:
     (cloud / "answer").write_text('{"MulticastGroups": []}')
     assert hook(cloud, MULTICAST_DOMAIN="tgw-mcast-domain-1") == 0
     assert written(cloud) == []
+
+
+def test_a_file_that_cannot_be_written_is_said_in_one_line(cloud: Path) -> None:
+    (cloud / "answer").write_text('{"MulticastGroups": []}')
+    done = run(cloud, MULTICAST_DOMAIN="tgw-mcast-domain-1", MEMBERS_FILE=str(cloud / "none" / "members.json"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "No such file or directory" in done.stderr
 
 
 @pytest.mark.parametrize("answer", [None, "", "[]", '{"MulticastGroups": [{"GroupIpAddress": "none"}]}'])

@@ -193,7 +193,7 @@ def test_without_mdb_copies_leave_by_the_ethernet_address_of_the_group(
 @pytest.mark.also_kernel
 def test_where_a_host_is_is_learned_from_what_it_sends(ends: tuple[Namespace, Namespace]) -> None:
     head, far = ends
-    mac = bytes.fromhex("02feedbeef01")
+    mac, permanent = bytes.fromhex("02feedbeef01"), bytes.fromhex("02feedbeef02")
     frame = mac_of(GROUP) + mac + b"\x88\xb5"
 
     def from_endpoint(endpoint: IPv4Address) -> None:
@@ -209,7 +209,11 @@ def test_where_a_host_is_is_learned_from_what_it_sends(ends: tuple[Namespace, Na
                 found: list[Forwarding] = []
                 while Forwarding(mac, endpoint, learned=True) not in found:
                     found[:] = await vxlan.forwarding(index)
+                assert await vxlan.endpoint(index, mac) == endpoint
             await until(lambda: len(found) == 1, "one entry")
+            await vxlan.add_forwarding(index, [Forwarding(permanent, THREE)])
+            assert set(await vxlan.forwarding(index)) == {*found, Forwarding(permanent, THREE)}
+            assert await vxlan.endpoint(index, permanent) is None  # which nobody has sent from
 
     head.run(main)
 

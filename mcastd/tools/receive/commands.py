@@ -30,15 +30,15 @@ def script(receiver: Receiver) -> str:
     groups = receiver.groups or (IPv4Network("224.0.0.0/4"),)
     parts = [
         f"# A receiver of the overlay {device}, as root.\n"
-        f"# To undo it: ip link del {device} && nft delete table ip {device}\n"
+        f"# To undo it: ip link del {device} && nft delete table ip {device}",
+        "# VXLAN has no authentication: what comes for this VNI from others than its head end is dropped.\n"
+        f"nft -f - <<'END'\n{_filter(receiver)}END",
         f"ip link add {device} type vxlan id {receiver.vni} dstport {receiver.port} remote {first}{local}\n"
         f"ip address add {receiver.address} dev {device}\n"
         f"ip link set {device} up",
         _reports_to(device, others),
         "# The sources are not behind this device: where the host checks their path strictly, it would drop the feed.\n"
         f"sysctl -q -w net.ipv4.conf.{device}.rp_filter=2",
-        "# VXLAN has no authentication: what comes for this VNI from others than its head end is dropped.\n"
-        f"nft -f - <<'END'\n{_filter(receiver)}END",
         "# For applications that join without naming an interface:\n"
         + "\n".join(f"# ip route add {group} dev {device}" for group in groups),
     ]

@@ -19,7 +19,7 @@ RECEIVER = Receiver("vx0", 7, 4789, (HEAD,), "10.20.0.50/24", str(OWN), (IPv4Net
 
 
 def lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line and not line.startswith(("#", " ", "table", "}"))]
+    return [line for line in text.splitlines() if line.startswith(("ip ", "bridge ", "sysctl "))]
 
 
 def test_it_takes_three_commands_of_ip() -> None:
@@ -30,6 +30,11 @@ def test_it_takes_three_commands_of_ip() -> None:
         "sysctl -q -w net.ipv4.conf.vx0.rp_filter=2",
     ]
     assert "# ip route add 239.1.0.0/16 dev vx0\n" in script(RECEIVER)
+
+
+def test_nothing_arrives_before_it_is_filtered() -> None:
+    text = script(RECEIVER)
+    assert text.index("drop") < text.index("ip link add")
 
 
 def test_without_addresses_the_kernel_and_the_reader_choose_them() -> None:
