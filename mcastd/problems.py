@@ -36,7 +36,7 @@ ForwardCode = Literal[
     "multicast_routing_taken",
     "vif_limit",
 ]
-IgmpCode = Literal["downstream_without_address", "igmp_failed", "pim_router_on_segment"]
+IgmpCode = Literal["downstream_without_address", "hosts_limit", "igmp_failed", "pim_router_on_segment"]
 MembersCode = Literal["members_file_old", "members_file_wrong"]
 OverlayCode = Literal["overlay_failed", "overlay_not_exact", "overlay_unreachable"]
 DaemonCode = Literal["agent_failed", "reconcile_failed", "changed_by_another_program", "flapping"]

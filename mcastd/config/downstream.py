@@ -15,6 +15,9 @@ from mcastd.config.schema import Implied
 MAX_JOINS: Final = 20_000
 """On one interface: those of the file, and together with them those of commands, applications and hosts."""
 
+ASKED_UNSEEN: Final = 256
+"""Addresses of one prefix in ``members`` that are asked although nothing was heard of them: a query to each of them."""
+
 
 class Forward(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """``[forward.NAME]``: multicast routing from tunnels to machines behind an interface, which ask by IGMP."""

@@ -155,9 +155,7 @@ class IgmpAgent:
         for name, one in self._interfaces.items():
             if one.problem is not None:
                 yield Problem("igmp_failed", name, f"IGMP on {name}: {one.problem}")
-            if one.querier.is_full:
-                limit = f"max_groups of {name}, {one.settings.max_groups}"
-                yield Problem("groups_limit", name, f"{name}: machines want more groups than {limit}")
+            yield from one.limits()
             if routers := one.pim_routers.there(now):
                 text = f"PIM routers are on {name} and may forward there as well: {', '.join(map(str, routers))}"
                 yield Problem("pim_router_on_segment", name, text)
@@ -390,7 +388,7 @@ class IgmpAgent:
         """Call ``on_change`` if what other agents or status see has changed."""
         now = time.monotonic()
         ones = self._interfaces.values()
-        problems = [(one.querier.role, one.querier.is_full, one.problem, one.pim_routers.there(now)) for one in ones]
+        problems = [(one.querier.role, set(one.querier.full), one.problem, one.pim_routers.there(now)) for one in ones]
         shown = (self.elections(), problems, self._without_address, self._problem)
         if shown != self._shown:
             self._shown = shown

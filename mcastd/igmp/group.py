@@ -146,6 +146,16 @@ class Group:
         is_leave = kind is RecordType.TO_IN
         return Outcome(is_leave and bool(self._timer), running - listed if is_leave else _NONE, fitting != listed)
 
+    def track(
+        self, host: IPv4Address, version: int, kind: RecordType, listed: _Sources, now: float, timing: Timing
+    ) -> bool:
+        """Note whose record was received; returns whether there was room."""
+        if version < 3 and kind is RecordType.TO_IN:  # hosts that heard its reports kept quiet, and are asked now
+            self.members.leave(host, now + timing.last_member_query_time)
+            return True
+        gmi = timing.group_membership_interval
+        return self.members.report(host, version, kind, listed, self._sources.keys(), now, gmi)
+
     def _fitting(self, listed: _Sources, others: int) -> _Sources:
         """Of the sources those for which there is room beside others: ones that are known, then the lowest."""
         room = MAX_SOURCES - others

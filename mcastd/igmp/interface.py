@@ -7,13 +7,14 @@ from typing import Final, Protocol
 
 from mcastd.igmp.flood import Flood
 from mcastd.igmp.kernel import Transport
-from mcastd.igmp.members import MAX_HOSTS
+from mcastd.igmp.members import MAX_HOSTS, MAX_TRACKED
 from mcastd.igmp.pim_routers import PimRouters
 from mcastd.igmp.querier import Querier
 from mcastd.igmp.settings import IgmpInterface
 from mcastd.joined_hosts import JoinedHost
 from mcastd.net.igmp import Message
 from mcastd.net.token_bucket import TokenBucket
+from mcastd.problems import Problem
 
 _AWAY: Final = 10.0  # seconds for which an address may be away, as when it is set again
 _EVENTS_RATE, _EVENTS_BURST = 0.1, 10.0  # lines in the log, a second and at once
@@ -65,6 +66,17 @@ class Interface:
         for host, member in self.querier.members(group, now):
             if host in self.macs:
                 yield JoinedHost(host, self.macs[host], member.desired)
+
+    def limits(self) -> Iterator[Problem]:
+        """What hosts want beyond what is allowed."""
+        name = self.settings.name
+        if "too_many_groups" in self.querier.full:
+            limit = f"max_groups of {name}, {self.settings.max_groups}"
+            yield Problem("groups_limit", name, f"{name}: machines want more groups than {limit}")
+        if "too_many_hosts" in self.querier.full:
+            most = f"{MAX_HOSTS} machines with {MAX_TRACKED} groups and sources together"
+            text = f"more than {most} want groups; of an overlay the others get nothing"
+            yield Problem("hosts_limit", name, f"{name}: {text}")
 
     def without_address(self, ifindex: int, now: float) -> IgmpInterface | None:
         """What it goes on with while its address is away; None if it has been for long, or the link is another one."""

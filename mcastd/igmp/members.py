@@ -131,20 +131,32 @@ class Members:
         return self._members[host].sources if host in self._members else frozenset()
 
     def report(
-        self, host: IPv4Address, version: int, kind: RecordType, listed: frozenset[IPv4Address], now: float, gmi: float
-    ) -> None:
-        """A host sent a record, and is a member for ``gmi`` seconds if it desires anything."""
+        self,
+        host: IPv4Address,
+        version: int,
+        kind: RecordType,
+        listed: frozenset[IPv4Address],
+        kept: Collection[IPv4Address],
+        now: float,
+        gmi: float,
+    ) -> bool:
+        """A host sent a record, and is a member for ``gmi`` seconds if it desires anything of what is ``kept``.
+
+        ``kept`` are the sources of the group, which may be less than hosts list. Returns whether there was room.
+        """
         expires = now + gmi
         member = self._members.get(host) or Member(version, now, expires)
         is_new, before = host not in self._members, len(member.sources)
         desired = member.is_exclude, member.sources
         member.update(kind, listed)
+        if member.sources:
+            member.sources = member.sources.intersection(kept)
         if member.is_empty:
             if not is_new:
                 member.sources = frozenset()
                 self._hosts.resized(host, -before)
                 self.remove(host)
-            return
+            return True
         member.version, member.expires = version, expires
         self.due = min(self.due, expires)
         if desired != (member.is_exclude, member.sources):
@@ -155,12 +167,20 @@ class Members:
             if not is_new:
                 self._hosts.resized(host, more)
                 self.remove(host)
-            return
+            return False
         if is_new:
             self._members[host] = member
             self._hosts.joined(host, member)
         else:
             self._hosts.resized(host, more)
+        return True
+
+    def leave(self, host: IPv4Address, until: float) -> None:
+        """A host has left, and is a member until then."""
+        member = self._members.get(host)
+        if member is not None:
+            member.expires = min(member.expires, until)
+            self.due = min(self.due, member.expires)
 
     def remove(self, host: IPv4Address) -> None:
         """A host is no member any more."""

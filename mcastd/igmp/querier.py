@@ -5,7 +5,7 @@ Who queries, and forwards: ``mcastd.igmp.role``.
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from ipaddress import IPv4Address
 from math import inf
 from typing import Final
@@ -69,7 +69,7 @@ class Querier:
         self._startup = 0  # queries at the startup interval that are left
         self._sent_at = -inf  # when the last general query was sent
         self._older_until = {1: -inf, 2: -inf}  # until when queries of an older version count (section 6.6.2)
-        self._full_until = inf  # until when hosts are taken to want more groups than are allowed; inf: they are not
+        self._full: dict[str, float] = {}  # limits that hosts go beyond, each until when that is taken to be so
         self._limited: set[tuple[str, IPv4Address]] = set()  # the limits and hosts that were reported
         self._due: list[tuple[float, int, Group]] = []  # a heap of deadlines; one that is not its group's counts not
         self._count = 0  # keeps entries of the same time in order
@@ -89,9 +89,9 @@ class Querier:
         return self.other is None
 
     @property
-    def is_full(self) -> bool:
-        """Whether hosts want more groups than are allowed, as they have said within the last query interval."""
-        return self._full_until < inf
+    def full(self) -> Collection[str]:
+        """The limits that hosts go beyond, as they have said within the last query interval."""
+        return self._full.keys()
 
     @property
     def election(self) -> Election:
@@ -167,13 +167,12 @@ class Querier:
         """When ``advance`` is to be called next."""
         waits = self._other_until if self.role not in FORWARDING else inf
         complete = inf if self.is_complete else self.complete_at
-        return min(self._query_at, waits, complete, self._full_until, self._due[0][0] if self._due else inf)
+        return min(self._query_at, waits, complete, *self._full.values(), self._due[0][0] if self._due else inf)
 
     def advance(self, now: float) -> list[Effect]:
         """Do what is due, of at most SLICE groups: while ``next_deadline`` is not later than ``now``, there is more."""
         self.is_complete |= self.complete_at <= now
-        if self._full_until <= now:
-            self._full_until = inf
+        self._full = {limit: until for limit, until in self._full.items() if until > now}
         if self.role not in FORWARDING and self._other_until <= now:
             self._take_over(now, startup=self.role is Role.WAITING)
         if self._query_at <= now:
@@ -315,17 +314,16 @@ class Querier:
             return None
         if is_join and (group is None or host not in group.members):
             if self.hosts.groups_of(host) >= self.settings.max_groups_per_host:
-                self._refuse("too_many_groups_of_host", host)
+                self._refuse("too_many_groups_of_host", host, now)
                 return None
             if group is None and len(self.groups) >= self.settings.max_groups:
-                self._full_until = now + timing.query_interval + timing.query_response_interval
-                self._refuse("too_many_groups", host)
+                self._refuse("too_many_groups", host, now)
                 return None
         listed = frozenset(record.sources)
         if is_join and listed:
             more = len(listed - group.members.sources_of(host)) if group is not None else len(listed)
             if self.hosts.sources_of(host) + more > SOURCES * self.settings.max_groups_per_host:
-                self._refuse("too_many_sources_of_host", host)
+                self._refuse("too_many_sources_of_host", host, now)
                 return None
         if group is None:
             group = self.groups[address] = Group(address, self.hosts)
@@ -334,10 +332,11 @@ class Querier:
             group.older_host(version, now + timing.older_host_present_interval)
         if host == UNSPECIFIED:  # any number of hosts
             group.members.untracked_until = max(group.members.untracked_until, now + interval)
-        group.members.report(host, version, kind, listed, now, interval)
         outcome = group.receive(kind, listed, now, interval, self.version(now))
+        if not group.track(host, version, kind, listed, now, timing):
+            self._refuse("too_many_hosts", host, now)
         if outcome.is_cut:
-            self._refuse("too_many_sources", host)
+            self._refuse("too_many_sources", host, now)
         if outcome.for_group or outcome.sources:
             if self._is_tracked(group, now):
                 group.follow_members(now)
@@ -349,8 +348,9 @@ class Querier:
         """Whether the group's members are known so well that one which leaves may be the last one."""
         return self.settings.fast_leave and self.is_complete and group.members.untracked_until <= now
 
-    def _refuse(self, limit: str, host: IPv4Address) -> None:
+    def _refuse(self, limit: str, host: IPv4Address, now: float) -> None:
         self.dropped[limit] += 1
+        self._full[limit] = now + self.timing.query_interval + self.timing.query_response_interval
         if (limit, host) not in self._limited and len(self._limited) < MAX_QUERIERS:
             self._limited.add((limit, host))
             self._effects.append(LimitReached(limit, host))

@@ -228,7 +228,9 @@ class OverlayAgent:
 
     def _show(self) -> None:
         """Call ``on_change`` if what others or status see has changed."""
-        shown = (self._problem, [(one.is_up, one.problem, len(one.unreachable)) for one in self._devices.values()])
+        devices = self._devices.values()
+        found = [(one.is_up, one.problem, len(one.unreachable), len(one.replication.inexact)) for one in devices]
+        shown = (self._problem, found)
         if shown != self._shown:
             self._shown = shown
             self._on_change()

@@ -17,7 +17,8 @@ from mcastd.overlay.plan import QUERIES, Entry, Mode, together
 from mcastd.overlay.replication import Replication
 
 _END: Final = object()
-_SLICE: Final = 8  # groups that are worked off in one turn
+_STEP: Final = 1000  # entries that are worked off in one turn, and those of one more group
+_GROUPS: Final = 100  # groups likewise
 # How the kernel says that it has no such forwarding entries.
 _UNSUPPORTED: Final = (errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -37,6 +38,7 @@ class Device:
         self._vxlan = vxlan
         self._joined = joined
         self._dirty: dict[IPv4Address, None] = {}  # groups whose hosts may be others than before
+        self._unplanned: set[IPv4Address] = set()  # of those, the ones of which nothing was planned yet
         self._missed: set[bytes] = set()  # Ethernet addresses that the kernel has not learned, since the last look
         self._changes = 0  # how often something was changed
         self._is_new = True  # the kernel's entries were not read since the overlay is this one
@@ -79,6 +81,7 @@ class Device:
         self._is_new = True
         self._changes += 1
         self.changed([QUERIES, *config.static, *self._joined.groups(config.name)])
+        self._unplanned = set(self._dirty)
 
     async def look(self) -> AsyncIterator[None]:
         """Read what the kernel has learned and what entries it has, in steps.
@@ -108,10 +111,18 @@ class Device:
         """Plan some groups, and carry out what follows."""
         if (index := self.index) is None:
             return
-        for group in list(islice(self._dirty, _SLICE)):
-            del self._dirty[group]
-            self.replication.want(group, await self._wanting(index, group))
-        added, removed = self.replication.changes(_SLICE, self._keeps)
+        planned = 0
+        for group in list(islice(self._dirty, _GROUPS)):
+            if planned >= _STEP:
+                break
+            self._dirty.pop(group, None)
+            wanting = await self._wanting(index, group)
+            self.replication.want(group, wanting)
+            self._unplanned.discard(group)
+            planned += len(wanting)
+        if self._unplanned:  # whose entries would be removed
+            return
+        added, removed = self.replication.changes(_STEP, self._keeps)
         self._changes += bool(added or removed)
         try:
             await self._vxlan.add_replicas(index, _replicas(added))

@@ -2,14 +2,10 @@
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address
-from typing import Final
 
-from mcastd.config.downstream import Overlay
+from mcastd.config.downstream import ASKED_UNSEEN, Overlay
 from mcastd.net.prefix_table import in_ranges
 from mcastd.net.vxlan import Forwarding
-
-ASKED_UNSEEN: Final = 256
-"""Addresses of one prefix that are asked although nothing was heard of them; a query is one packet to each."""
 
 
 class Endpoints:

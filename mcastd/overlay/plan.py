@@ -6,7 +6,8 @@
     flood    a forwarding entry for every address and endpoint                 all groups
 
 Of a packet the kernel takes the MDB entry of its source and group, and only if there is none that of its group. So the
-entry of a source names all endpoints that want it, also those that want every source.
+entry of a source names all endpoints that want it, also those that want every source. These multiply: of a group that
+would have too many, each endpoint gets all sources.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +26,10 @@ Wanting: TypeAlias = Mapping[IPv4Address, DesiredGroup]
 
 QUERIES: Final = IPv4Address("224.0.0.1")
 """The group of general queries, for which the kernel looks at no MDB entry (224.0.0.0/24)."""
+
+
+MAX_ENTRIES: Final = 2000
+"""Of one group: of all endpoints with each of the sources that they get."""
 
 
 def slot(mode: Mode, group: IPv4Address) -> Slot:
@@ -52,17 +57,33 @@ def together(one: DesiredGroup, other: DesiredGroup) -> DesiredGroup:
 def entries(slot: Slot, groups: Iterable[tuple[IPv4Address, Wanting]], own: IPv4Address) -> frozenset[Entry]:
     """The entries of a slot, of the groups that share it; ``own`` is our address on the overlay."""
     if isinstance(slot, bytes):
-        return frozenset(Forwarding(slot, endpoint) for _, wanting in groups for endpoint in wanting)
+        endpoints = frozenset[IPv4Address]().union(*(wanting for _, wanting in groups))
+        return frozenset(Forwarding(slot, endpoint) for endpoint in endpoints)
     return frozenset(replica for group, wanting in groups for replica in _replicas(group, wanting, own))
 
 
+def is_exact(wanting: Wanting) -> bool:
+    """Whether the entries are few enough to keep sources apart; else each endpoint gets all of the group."""
+    sources, excluded = _sources(wanting), sum(len(desired.excluded) for desired in wanting.values())
+    every = sum(desired.any_source for desired in wanting.values())
+    some = sum(len(desired.sources) for desired in wanting.values())
+    return every + some + every * len(sources) - excluded + len(wanting) <= MAX_ENTRIES
+
+
+def _sources(wanting: Wanting) -> frozenset[IPv4Address]:
+    """Those that an endpoint wants or excludes."""
+    return NONE.union(*(desired.sources | desired.excluded for desired in wanting.values()))
+
+
 def _replicas(group: IPv4Address, wanting: Wanting, own: IPv4Address) -> Iterator[Replica]:
+    if not is_exact(wanting):
+        yield from (Replica(group, None, endpoint) for endpoint in wanting)
+        return
     every = {endpoint for endpoint, desired in wanting.items() if desired.any_source}
     yield from (Replica(group, None, endpoint) for endpoint in every)
-    sources = {source for desired in wanting.values() for source in (*desired.sources, *desired.excluded)}
-    for source in sources:
-        for endpoint, desired in wanting.items():
-            if source in desired.sources or (desired.any_source and source not in desired.excluded):
-                yield Replica(group, source, endpoint)
+    sources = _sources(wanting)
+    for endpoint, desired in wanting.items():
+        wanted = sources - desired.excluded if desired.any_source else desired.sources
+        yield from (Replica(group, source, endpoint) for source in wanted)
     if len(every) < len(wanting):  # our queries for this group have to reach also who wants some sources only
         yield from (Replica(group, own, endpoint) for endpoint in wanting)

@@ -22,6 +22,7 @@ class Replication:
         self.own = own
         self.groups: dict[IPv4Address, Wanting] = {}
         self.wanted_by: defaultdict[IPv4Address, dict[IPv4Address, None]] = defaultdict(dict)
+        self.inexact: dict[IPv4Address, None] = {}  # groups of which each endpoint gets all sources
         self.copies = 0  # endpoints of all groups: how many copies leave if each group has a packet
         self._slots: defaultdict[Slot, dict[IPv4Address, None]] = defaultdict(dict)  # the groups in each slot
         self._actual: dict[Slot, frozenset[Entry]] = {}  # what the kernel has
@@ -45,6 +46,10 @@ class Replication:
                 del self._slots[place]
         if group == plan.QUERIES:
             return
+        if self.mode != "mdb" or plan.is_exact(wanting):
+            self.inexact.pop(group, None)
+        else:
+            self.inexact[group] = None
         self.copies += len(wanting) - len(before)
         for endpoint in wanting.keys() - before.keys():
             self.wanted_by[endpoint][group] = None
@@ -83,19 +88,23 @@ class Replication:
         """Whether there is something to compare."""
         return bool(self._due)
 
-    def changes(self, slots: int, keeps: Callable[[Entry], bool]) -> tuple[list[Entry], list[Entry]]:
-        """What is to be added and what is to be removed of some slots.
+    def changes(self, entries: int, keeps: Callable[[Entry], bool]) -> tuple[list[Entry], list[Entry]]:
+        """What is to be added and what is to be removed of some slots, which have about so many entries.
 
         What was found and has not been wanted yet stays if it ``keeps`` that for now.
 
         It is taken to be done then; if it could not be, say what was ``found``.
         """
         added, removed = list[Entry](), list[Entry]()
-        for place in list(islice(self._due, slots)):
+        seen = 0
+        for place in list(islice(self._due, _SLOTS)):
+            if seen >= entries:
+                break
             del self._due[place]
             groups = [(group, self.groups[group]) for group in self._slots.get(place, ())]
             desired = plan.entries(place, groups, self.own)
             actual = self._actual.get(place, frozenset())
+            seen += len(desired) + len(actual)
             added += desired - actual
             self._inherited -= desired
             kept = frozenset(one for one in actual - desired if one in self._inherited and keeps(one))

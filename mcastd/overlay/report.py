@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from mcastd.listed import listed
 from mcastd.overlay.desired import OverlayLink
 from mcastd.overlay.device import Device
-from mcastd.overlay.plan import QUERIES
+from mcastd.overlay.plan import MAX_ENTRIES, QUERIES
 from mcastd.overlay_status import EndpointStatus, OverlayStatus
 from mcastd.problems import Problem
 
 _NAMED: Final = 50  # groups of a receiver
-_HOSTS: Final = 5  # in a problem
+_HOSTS = _GROUPS = 5  # in a problem
 
 
 def overlay_status(link: OverlayLink, device: Device | None) -> OverlayStatus:
@@ -57,6 +57,9 @@ def overlay_problems(device: Device) -> Iterator[Problem]:
     elif device.replication.mode == "flood":
         text = "this kernel takes no entries for groups: each machine that wants any group gets all of them"
         yield Problem("overlay_not_exact", name, f"overlay {name}: {text}")
+    elif device.replication.inexact:
+        text = f"{listed(device.replication.inexact, _GROUPS)} would have more than {MAX_ENTRIES} entries in the kernel"
+        yield Problem("overlay_not_exact", name, f"overlay {name}: {text}: their machines get all sources")
     if device.unreachable:
         hosts = listed(device.unreachable, _HOSTS)
         text = f"{hosts} want groups and have sent from no address of members"

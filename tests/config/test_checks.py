@@ -289,6 +289,14 @@ def test_where_no_query_is_sent_something_else_says_what_is_wanted(tmp_path: Pat
     assert notes.count("forward.eth1.querier") == count
 
 
+@pytest.mark.parametrize(("members", "notes"), [('"10.1.2.0/24", "10.1.3.0/24"', 0), ('"10.1.2.0/23"', 1)])
+def test_that_machines_are_too_many_to_be_asked_is_a_note(tmp_path: Path, members: str, notes: int) -> None:
+    (tmp_path / "mcastd.toml").write_text(overlay("vx0").replace('"10.1.2.0/24"', members))
+    found = [note.text for note in load(tmp_path / "mcastd.toml", check_files=False).notes if "members" in note.key]
+    assert len(found) == notes
+    assert all("gets nothing until it joins again" in text for text in found)
+
+
 def test_snat_towards_the_same_addresses_is_a_note_where_both_may_match(tmp_path: Path) -> None:
     def notes(snat_from: str) -> list[str]:
         more = '\n[peers.dc-tun.children.more]\nlocal_ts = "10.46.0.0/28"\nremote_ts = "100.15.30.0/25"\n'

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from mcastd import membership
 from mcastd.config.downstream import Forward
+from mcastd.igmp import members
 from mcastd.igmp.agent import IgmpAgent
 from mcastd.igmp.flood import SAMPLED
 from mcastd.igmp.pim_routers import HOLDTIME
@@ -506,3 +507,14 @@ async def test_a_limit_of_groups_is_a_problem_while_hosts_want_more() -> None:
         bench.transport.message(HOST, JOIN)
         await until(lambda: bench.problems() == [], seconds=2)
         assert bench.changes == changes + 1
+
+
+@simulated
+async def test_more_hosts_than_are_tracked_are_a_problem_while_they_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "MAX_HOSTS", 1)
+    async with running() as bench:
+        bench.transport.message(HOST, JOIN)
+        assert bench.problems() == []
+        bench.transport.message(HOST + 1, JOIN)
+        assert bench.problems() == ["hosts_limit"]
+        await until(lambda: bench.problems() == [], seconds=15)

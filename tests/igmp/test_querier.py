@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from mcastd.igmp.effects import Effect, GroupChanged, LimitReached, OlderQuerier, QuerierChanged, SendQuery
+from mcastd.igmp.group import MAX_SOURCES
 from mcastd.igmp.members import MAX_HOSTS, MAX_TRACKED
 from mcastd.igmp.querier import MAX_QUERIERS, SLICE, Querier
 from mcastd.igmp.settings import Timing
@@ -119,6 +120,47 @@ def test_hosts_beyond_those_that_are_tracked_count() -> None:
     assert len(querier.hosts) == MAX_HOSTS
     found = querier.receive(IPv4Address("10.2.0.0"), V3Report((Record(RecordType.TO_IN, GROUP),)), NOW + 101)
     assert [query.group for query in queries(found)] == [GROUP]
+
+
+def test_hosts_beyond_those_that_are_tracked_are_counted_while_they_report() -> None:
+    querier = Querier(interface(), NOW)
+    for number in range(MAX_HOSTS):
+        querier.receive(IPv4Address("10.2.0.0") + number, join(GROUP), NOW)
+    assert not querier.full
+    querier.receive(HOST, join(GROUP), NOW)
+    assert querier.dropped == {"too_many_hosts": 1}
+    run(querier, NOW + TIMING.query_interval)
+    assert set(querier.full) == {"too_many_hosts"}
+    run(querier, NOW + TIMING.query_interval + TIMING.query_response_interval)
+    assert not querier.full
+
+
+def test_a_host_is_a_member_of_the_sources_that_its_group_keeps() -> None:
+    querier = Querier(interface(), NOW)
+    early, late = (frozenset(SOURCE + number for number in numbers) for numbers in (range(300, 500), range(100)))
+    for host, sources in ((HOST, early), (OTHER, late)):
+        querier.receive(host, V3Report((Record(RecordType.ALLOW, GROUP, tuple(sources)),)), NOW)
+    kept = querier.desired(GROUP).sources
+    assert len(kept) == MAX_SOURCES
+    assert {host: member.sources for host, member in querier.members(GROUP, NOW)} == {HOST: kept}
+    run(querier, NOW + TIMING.group_membership_interval - 1)
+    querier.receive(OTHER, V3Report((Record(RecordType.IS_IN, GROUP, tuple(late)),)), NOW + 1000)
+    assert {host: member.sources for host, member in querier.members(GROUP, NOW + 1000)} == {OTHER: late}
+
+
+def test_a_host_that_leaves_is_a_member_while_those_are_asked_that_heard_its_reports() -> None:
+    """By versions 1 and 2 these keep quiet; where they are behind the same endpoint, the query has to reach it."""
+    querier = Querier(interface(), NOW)
+    querier.receive(HOST, Report(2, GROUP), NOW)
+    found = querier.receive(HOST, Leave(GROUP), NOW + 1)
+    assert [query.group for query in queries(found)] == [GROUP]
+    assert [host for host, _ in querier.members(GROUP, NOW + 2)] == [HOST]
+    querier.receive(OTHER, Report(2, GROUP), NOW + 2)
+    run(querier, NOW + 1 + TIMING.last_member_query_time)
+    assert [host for host, _ in querier.members(GROUP, NOW + 5)] == [OTHER]
+    assert GROUP in querier.hosts.take_changed()
+    querier.receive(OTHER, V3Report((Record(RecordType.TO_IN, GROUP),)), NOW + 5)
+    assert not list(querier.members(GROUP, NOW + 5))  # by version 3 none keeps quiet
 
 
 def test_what_is_tracked_of_hosts_is_bounded() -> None:

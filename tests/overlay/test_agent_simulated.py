@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from mcastd.cli.status_overlay import blocks
 from mcastd.config.downstream import Overlay
 from mcastd.config.model import Config
-from mcastd.net.igmp import Record, RecordType, V3Report
+from mcastd.net.igmp import Leave, Message, Record, RecordType, Report, V3Report
 from mcastd.net.vxlan import Forwarding, Replica
 from mcastd.snapshot import Process as ProcessInfo
 from mcastd.snapshot import build
@@ -54,17 +54,22 @@ class Scene:
 
     def reports(self, machine: int, kind: RecordType, group: str, *sources: str, endpoint: str | None = None) -> None:
         """A machine says what it wants, and the kernel learns by which endpoint it is reached."""
+        record = Record(kind, IPv4Address(group), tuple(map(IPv4Address, sources)))
+        self.says(machine, V3Report((record,)), endpoint)
+
+    def says(self, machine: int, message: Message, endpoint: str | None = None) -> None:
+        """Likewise, by any message."""
         address, mac = IPv4Address(f"10.99.0.{10 + machine}"), bytes((2, 0, 0, 0, 0, machine))
         self.host.vxlan.learns(self.index, mac, endpoint or f"192.0.2.{machine}")
         self.host.segments.macs[address.packed] = mac
-        record = Record(kind, IPv4Address(group), tuple(map(IPv4Address, sources)))
-        self.host.segments.opened[-1].message(address, V3Report((record,)))
+        self.host.segments.opened[-1].message(address, message)
 
     def gets(self, group: str, source: str = SOURCE) -> set[str]:
         return self.host.vxlan.sends(self.index, group, source)
 
-    def status(self) -> object:
-        return self.process.agents.overlay.status(0.0)["vx0"]
+    def codes(self) -> set[str]:
+        """The problems of overlays."""
+        return {problem.code for problem in self.process.agents.overlay.problems()}
 
 
 @asynccontextmanager
@@ -140,6 +145,44 @@ async def test_machines_behind_one_endpoint_get_one_copy_and_sources_are_kept_ap
 
 
 @simulated
+async def test_of_two_hosts_behind_one_endpoint_one_may_leave_that_the_other_kept_quiet_for() -> None:
+    """By IGMPv2 a host that hears another one's report sends none; it is asked when that one leaves."""
+    group = IPv4Address(GROUP)
+    async with scene() as one:
+        for message in (Report(2, group), Leave(group)):
+            one.says(1, message)
+            await asyncio.sleep(0.5)
+            assert one.gets(GROUP) == {"192.0.2.1"}
+        one.says(2, Report(2, group), endpoint="192.0.2.1")
+        await asyncio.sleep(10.0)
+        assert one.gets(GROUP) == {"192.0.2.1"}
+        one.says(2, Leave(group), endpoint="192.0.2.1")
+        assert 2.0 < await until(lambda: one.gets(GROUP) == set(), "nobody answers", 5.0) < 2.2
+
+
+@simulated
+async def test_many_sources_and_endpoints_are_few_entries() -> None:
+    """They multiply, where all machines want every source and one names some."""
+    config = replace(CONFIG, overlay=(replace(OVERLAY, members=(IPv4Network("198.51.0.0/16"),)),))
+    async with scene(config) as one:
+        for machine in range(1, 51):
+            one.reports(machine, RecordType.TO_EX, GROUP, endpoint=f"198.51.100.{machine}")
+        names = [f"100.15.{number}.1" for number in range(120)]
+        one.reports(99, RecordType.TO_IN, GROUP, *names[:20], endpoint="198.51.100.99")
+        await asyncio.sleep(1.0)
+        assert len(one.gets(GROUP, "100.15.30.1")) == 50
+        assert (len(one.gets(GROUP, names[0])), one.codes()) == (51, set())
+        one.reports(99, RecordType.TO_IN, GROUP, *names, endpoint="198.51.100.99")
+        await asyncio.sleep(1.0)
+        assert len(one.host.vxlan.mdb[one.index]) == 51
+        assert len(one.gets(GROUP, "100.15.200.1")) == 51  # also what it has not named
+        assert one.codes() == {"overlay_not_exact"}
+        one.reports(99, RecordType.TO_IN, GROUP, endpoint="198.51.100.99")
+        await asyncio.sleep(1.0)
+        assert (len(one.gets(GROUP)), one.codes()) == (50, set())
+
+
+@simulated
 async def test_a_machine_that_is_gone_is_pruned_within_the_membership_time() -> None:
     async with scene() as one:
         for _ in range(5):
@@ -161,8 +204,7 @@ async def test_a_stranger_gets_nothing_and_is_named() -> None:
         await asyncio.sleep(1.0)
         assert one.gets(GROUP) == set()
         assert one.gets(QUERIES) == {"192.0.2.1", "192.0.2.2"}
-        codes = {problem.code for problem in one.process.agents.overlay.problems()}
-        assert codes == {"overlay_unreachable"}
+        assert one.codes() == {"overlay_unreachable"}
 
 
 @simulated
@@ -188,6 +230,18 @@ async def test_the_next_process_takes_everything_over_and_a_reload_loses_nothing
         await one.process.apply(ARTICLE)
         assert "vx0" not in host.kernel.links
     host.close()
+
+
+@simulated
+async def test_with_many_groups_a_reload_removes_none_of_them() -> None:
+    async with scene() as one:
+        groups = [f"239.1.8.{number}" for number in range(50)]
+        for group in groups:
+            one.reports(1, RecordType.TO_EX, group)
+        await asyncio.sleep(10.0)  # all have had the time to say what they want
+        await one.process.apply(replace(CONFIG, overlay=(replace(OVERLAY, max_groups=170),)))
+        assert all(one.gets(group) == {"192.0.2.1"} for group in groups)
+        assert not [change for change in one.host.vxlan.changes if change.startswith("remove")]
 
 
 @simulated

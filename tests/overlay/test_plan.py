@@ -9,6 +9,7 @@ from mcastd.membership import ANY_SOURCE, NONE, DesiredGroup
 from mcastd.net.vxlan import EVERY, Forwarding, Replica, mac_of
 from mcastd.overlay.plan import QUERIES, entries, slot, together
 from mcastd.overlay.replication import Replication
+from tests.calls import calls
 
 GROUP, SAME_MAC = IPv4Address("239.1.1.1"), IPv4Address("239.129.1.1")
 OWN = IPv4Address("10.99.0.1")
@@ -85,3 +86,35 @@ def test_what_nobody_wants_any_more_is_removed_and_what_is_as_known_is_no_change
     one.want(GROUP, {})
     assert set(one.changes(10, lambda _: True)[1]) == set(added)
     assert (one.copies, dict(one.wanted_by), one.groups) == (0, {}, {})
+
+
+def test_a_turn_is_bounded_by_entries() -> None:
+    one = Replication(OWN)
+    endpoints = {IPv4Address("192.0.2.0") + number: ANY_SOURCE for number in range(400)}
+    for number in range(50):
+        one.want(GROUP + number, endpoints)
+    turns = []
+    while one.is_due:
+        added, _ = one.changes(1000, lambda _: True)
+        turns.append(len(added))
+    assert set(turns[:-1]) == {1200}
+    assert sum(turns) == 50 * 400
+
+
+def test_a_group_with_too_many_entries_goes_to_all_of_its_endpoints_from_any_source() -> None:
+    every = {IPv4Address("192.0.2.0") + number: ANY_SOURCE for number in range(50)}
+    some = {ENDPOINTS[0] + 100: DesiredGroup(sources=frozenset(IPv4Address("10.2.0.0") + n for n in range(128)))}
+    one = Replication(OWN)
+    one.want(GROUP, every | some)
+    added, _ = one.changes(1000, lambda _: True)
+    assert set(added) == {Replica(GROUP, None, endpoint) for endpoint in every | some}
+    assert list(one.inexact) == [GROUP]
+    assert calls(lambda: plan_again(one, every | some)) < 4000
+    one.want(GROUP, every)
+    assert not one.inexact
+
+
+def plan_again(one: Replication, wanting: dict[IPv4Address, DesiredGroup]) -> None:
+    one.want(GROUP, {})
+    one.want(GROUP, wanting)
+    one.changes(1000, lambda _: True)

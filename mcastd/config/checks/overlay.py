@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 from typing import Final
 
-from mcastd.config.downstream import Overlay
+from mcastd.config.downstream import ASKED_UNSEEN, Overlay
 from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import Config
 from mcastd.config.report import Report, Table, dotted
@@ -85,6 +85,9 @@ def _members(overlay: Overlay, at: Table) -> None:
         elif member.overlaps(overlay.address.network):
             text = f"{member} is in the network of address, {overlay.address.network}; allowed: addresses outside"
             at.refuse(key, text, "address")
+        elif member.num_addresses > ASKED_UNSEEN:
+            text = f"{member} has too many addresses to ask them all: a machine that joined before a start of this host"
+            at.note(key, f"{text} gets nothing until it joins again; write the /24s that have machines")
 
 
 def _way_to_members(overlay: Overlay, config: Config, at: Table) -> None:

@@ -182,6 +182,7 @@ CASES: dict[str, tuple[str, Facts]] = {
     "a PIM router among the receivers": ("pim_router_on_segment", reported("pim_router_on_segment")),
     "an interface that has no address": ("downstream_without_address", reported("downstream_without_address")),
     "IGMP that the host refuses": ("igmp_failed", reported("igmp_failed")),
+    "more machines than are kept apart": ("hosts_limit", reported("hosts_limit")),
     "an overlay that the host refuses": ("overlay_failed", reported("overlay_failed")),
     "an overlay on which all get all groups": ("overlay_not_exact", reported("overlay_not_exact")),
     "machines that are no members of the overlay": ("overlay_unreachable", reported("overlay_unreachable")),

@@ -102,13 +102,17 @@ class Reported(Cause):
         "machines behind the interface are not asked what they want, since the host refuses to send or receive IGMP",
         "the message says what: a missing capability (CAP_NET_RAW), a firewall in the output hook",
     )
+    HOSTS_LIMIT = here(
+        "more machines behind the interface want groups than are kept apart; of an overlay the others get nothing",
+        "let fewer take part in one overlay: a second one, with a VNI of its own, has the same room again",
+    )
     OVERLAY_FAILED = here(
         "machines on the overlay are not served as they ask, since the host refuses something",
         "the message says what: local that is no address of this host, an interface of the name, no module vxlan",
     )
     OVERLAY_NOT_EXACT = here(
-        "each machine on the overlay gets all groups that any wants, since this kernel takes no entries for groups",
-        "a kernel with VXLAN MDB (Linux 6.4) sends each what it asks for",
+        "machines on the overlay get more than they ask for: all groups that any wants, or all sources of a group",
+        "the message says why: a kernel with VXLAN MDB (Linux 6.4) has entries for groups, of each up to 2,000",
     )
     OVERLAY_UNREACHABLE = here(
         "machines on the overlay want groups and get none: they have sent from an address that is not among members",
