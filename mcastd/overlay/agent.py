@@ -160,6 +160,10 @@ class OverlayAgent:
         mtu = config.mtu or await self._mtu(config.local)
         desired = LinkDesired(config.name, parameters, mtu, up=False, addresses=((config.address, None),))
         found = await self._host.match(desired)
+        if not link.guarded:  # one that is up stays up, as it is: set down, it would forget where the machines are
+            raise HostError(
+                f"{config.name} counts as down: the nftables table that refuses what comes from no member is missing"
+            )
         if device.index != found.index:
             await device.attach(found.index)
         async for _ in device.look():
@@ -167,10 +171,6 @@ class OverlayAgent:
         if device.replication.differs and device.is_up:
             self._history.repaired(config.name, "entries")
         await self._work_off(device)
-        if not found.up and not link.guarded:
-            raise HostError(
-                f"{config.name} stays down: the nftables table that refuses what comes from no member is not in place"
-            )
         if not found.up:
             found = await self._host.match(replace(desired, up=True))
         if not device.is_up:

@@ -8,7 +8,7 @@ from mcastd.config.downstream import Overlay
 class OverlayLink(msgspec.Struct, frozen=True):
     """One overlay; after ``ageing`` seconds without a packet the kernel forgets by which endpoint a host is reached.
 
-    While it is not ``guarded``, what comes from no member would be taken, and the interface is not set up. While it is
+    While it is not ``guarded``, what comes from no member would be taken, and it counts as down. While it is
     ``asking``, not all machines have had the time to say what they want, and no entry is removed.
     """
 

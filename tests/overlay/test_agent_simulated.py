@@ -283,9 +283,25 @@ async def test_a_kernel_without_mdb(kind: str) -> None:
         assert one.gets(GROUP) >= {"192.0.2.1"}
         assert one.gets(QUERIES) == {"192.0.2.1", "192.0.2.2"}
         assert one.gets(OTHER) == (set() if kind == "mac" else one.gets(QUERIES))
-        problems = {problem.code for problem in one.process.agents.overlay.problems()}
-        assert problems == (set() if kind == "mac" else {"overlay_not_exact"})
+        assert one.codes() == (set() if kind == "mac" else {"overlay_not_exact"})
     host.close()
+
+
+@simulated
+async def test_while_its_table_is_missing_it_counts_as_down_and_nothing_changes() -> None:
+    """As a tunnel does: what is set up stays, and the copies go on."""
+    async with scene() as one:
+        one.reports(1, RecordType.TO_EX, GROUP)
+        await until(lambda: one.gets(GROUP) == {"192.0.2.1"}, "the entry", 1.0)
+        one.host.nft.refuses = "no nftables"
+        one.host.nft.delete("mcastd")
+        await until(lambda: "overlay_failed" in one.codes(), "the problem", 5.0)
+        one.reports(2, RecordType.TO_EX, GROUP)
+        await asyncio.sleep(5.0)
+        assert (one.gets(GROUP), one.host.kernel.links["vx0"].up) == ({"192.0.2.1"}, True)
+        one.host.nft.refuses = None
+        await until(lambda: len(one.gets(GROUP)) == 2, "it is in place again", 10.0)
+        assert not one.codes()
 
 
 @simulated
