@@ -11,6 +11,7 @@ from mcastd.config.mtu import VXLAN_HEADERS
 from mcastd.errors import HostError
 from mcastd.history import History
 from mcastd.joined_hosts import JoinedHosts
+from mcastd.links import Link
 from mcastd.links import Vxlan as Parameters
 from mcastd.overlay.desired import OverlayDesired, OverlayLink
 from mcastd.overlay.device import Device
@@ -157,7 +158,9 @@ class OverlayAgent:
         """Make the device as desired; it is set up when our queries have somewhere to go."""
         config = link.config
         parameters = Parameters(config.vni, config.local, config.port, link.ageing)
-        mtu = config.mtu or await self._mtu(config.local)
+        network = await self._network(config.local)
+        device.down = None if network.up else network.name
+        mtu = config.mtu or network.mtu - VXLAN_HEADERS
         desired = LinkDesired(config.name, parameters, mtu, up=False, addresses=((config.address, None),))
         found = await self._host.match(desired)
         if not link.guarded:  # one that is up stays up, as it is: set down, it would forget where the machines are
@@ -177,12 +180,12 @@ class OverlayAgent:
             self._log.info("overlay_up", overlay=config.name, mtu=found.mtu, mode=device.replication.mode)
         device.mtu, device.is_up = found.mtu, found.up
 
-    async def _mtu(self, local: IPv4Address) -> int:
-        """What fits the interface that has our address in the network that carries VXLAN."""
+    async def _network(self, local: IPv4Address) -> Link:
+        """The interface that has our address in the network that carries VXLAN."""
         indexes = {one.index for one in await self._netlink.addresses() if one.interface.ip == local}
         for link in await self._netlink.links():
             if link.index in indexes:
-                return link.mtu - VXLAN_HEADERS
+                return link
         raise HostError(f"{local} is no address of this host")
 
     async def _remove(self, name: str) -> None:
@@ -228,9 +231,12 @@ class OverlayAgent:
 
     def _show(self) -> None:
         """Call ``on_change`` if what others or status see has changed."""
-        devices = self._devices.values()
-        found = [(one.is_up, one.problem, len(one.unreachable), len(one.replication.inexact)) for one in devices]
-        shown = (self._problem, found)
+        shown = (self._problem, [_seen(one) for one in self._devices.values()])
         if shown != self._shown:
             self._shown = shown
             self._on_change()
+
+
+def _seen(device: Device) -> tuple[object, ...]:
+    """What others or status see of a device."""
+    return device.is_up, device.problem, device.down, len(device.unreachable), len(device.replication.inexact)

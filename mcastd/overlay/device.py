@@ -32,6 +32,7 @@ class Device:
         self.mtu: int | None = None  # of the device, in bytes
         self.is_up = False
         self.problem: str | None = None  # why it is not as desired
+        self.down: str | None = None  # the interface to the network that carries VXLAN, if it is down
         self.endpoints = Endpoints(desired.config)
         self.replication = Replication(desired.config.address.ip)
         self.unreachable: dict[IPv4Address, None] = {}  # hosts that want groups, and are behind no endpoint of members

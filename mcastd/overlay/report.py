@@ -54,6 +54,9 @@ def overlay_problems(device: Device) -> Iterator[Problem]:
     name = device.name
     if device.problem is not None:
         yield Problem("overlay_failed", name, f"overlay {name}: {device.problem}")
+    elif device.down is not None:
+        text = f"{device.down}, which has {device.desired.config.local}, is down: nothing passes"
+        yield Problem("overlay_failed", name, f"overlay {name}: {text}")
     elif device.replication.mode == "flood":
         text = "this kernel takes no entries for groups: each machine that wants any group gets all of them"
         yield Problem("overlay_not_exact", name, f"overlay {name}: {text}")

@@ -34,6 +34,14 @@ def _target(descriptor: Path) -> str:
         return ""
 
 
+def is_stopped(process: int, proc: Path = _PROC) -> bool:
+    """Whether a process is stopped, by a signal or a debugger (proc_pid_stat(5))."""
+    try:
+        return (proc / str(process) / "stat").read_text().rpartition(") ")[2][:1] in ("T", "t")
+    except OSError:  # it has ended
+        return False
+
+
 def cgroup_path(number: int | None, top: Path = _CGROUPS) -> str | None:
     """The path of a cgroup by its ID, which is the inode of its folder."""
     for folder, _, _ in os.walk(top) if number is not None else ():

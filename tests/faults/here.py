@@ -18,8 +18,8 @@ _here = partial(
 )
 
 
-def _rule(hook: str, match: str) -> Step:
-    chain = f"chain c {{ type filter hook {hook} priority -10; {match} counter drop; }}"
+def _rule(hook: str, match: str, verdict: str = "drop") -> Step:
+    chain = f"chain c {{ type filter hook {hook} priority -10; {match} counter {verdict}; }}"
     return sh(CLOUD, f"nft 'table ip another {{ {chain}; }}'")
 
 
@@ -48,6 +48,15 @@ FAULTS = (
         recovery=15.0,
     ),
     _here(
+        name="esp-source-changed",
+        what="a rule of nft gives UDP 4500 another source on the way out of this host",
+        inject=_rule("postrouting", "udp dport 4500 ip saddr set 10.1.1.99", "accept"),
+        undo=_RULE_GONE,
+        lasts=30.0,  # the far end goes on sending until it misses keepalives
+        doctor=("wrong_source",),
+        recovery=15.0,
+    ),
+    _here(
         name="gre-dropped-legacy",
         what="a rule of iptables-legacy drops GRE on the way into this host",
         inject=sh(CLOUD, "iptables-legacy -I INPUT -p 47 -j DROP"),
@@ -60,6 +69,16 @@ FAULTS = (
         inject=_rule("input", f"ip daddr {GROUP} udp dport {PORT}"),
         undo=_RULE_GONE,
         doctor=("dropped_here",),
+    ),
+    _here(
+        name="feed-thinned-here",
+        what="a rule of nft drops one in ten of the feed's packets on the way into this host",
+        inject=_rule("input", f"ip daddr {GROUP} udp dport {PORT} numgen random mod 10 < 1"),
+        undo=_RULE_GONE,
+        codes=(),
+        health=("ok", "degraded"),
+        doctor=("dropped_here",),
+        lost=2.0,
     ),
     _here(
         name="pim-dropped-in",

@@ -102,7 +102,7 @@ FAULTS = (
         what="the other side's tunnel interface is shut down",
         inject=sh(DC, f"ip link set {TUNNEL} down"),
         undo=sh(DC, f"ip link set {TUNNEL} up"),
-        doctor=("nothing_comes_back", "silent", "gre_refused"),
+        doctor=("nothing_comes_back", "one_way", "gre_refused"),
     ),
     _path(
         name="far-pimd-dead",

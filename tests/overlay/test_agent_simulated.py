@@ -316,3 +316,21 @@ async def test_without_its_table_it_stays_down_and_is_taken_down_with_the_rest()
         await process.end()
         assert host.is_empty()
     host.close()
+
+
+@simulated
+async def test_an_interface_that_is_down_is_a_problem_and_the_entries_stay() -> None:
+    async with scene() as one:
+        one.reports(1, RecordType.TO_EX, GROUP)
+        await until(lambda: one.gets(GROUP) == {"192.0.2.1"}, "the entry", 1.0)
+        kernel, overlay = one.host.kernel, one.process.agents.overlay
+        kernel.set_link("eth0", up=False)
+        await until(lambda: bool(list(overlay.problems())), "the problem", 2.0)
+        (problem,) = overlay.problems()
+        assert (problem.code, problem.text) == (
+            "overlay_failed",
+            f"overlay vx0: eth0, which has {LOCAL}, is down: nothing passes",
+        )
+        kernel.set_link("eth0", up=True)
+        await until(lambda: not list(overlay.problems()), "the interface", 2.0)
+        assert one.gets(GROUP) == {"192.0.2.1"}

@@ -19,14 +19,15 @@ from mcastd.config.load import load
 from mcastd.config.model import Config, Tunnel
 from mcastd.errors import ConfigError, ControlError, HostError
 from mcastd.net import ipv4
+from mcastd.overlay_status import OverlayStatus
 from mcastd.status import Status
 from mcastd.system import ipmr
 from mcastd.system.netlink import Netlink
-from mcastd.system.processes import of_sockets
+from mcastd.system.processes import is_stopped, of_sockets
 from mcastd.tools.doctor import proc
 from mcastd.tools.doctor.facts import ControlSeen, Downstream, Facts, Feature, Interface, TunnelFacts
 from mcastd.tools.doctor.firewall import Rule, risen, rules, traced
-from mcastd.tools.doctor.listen import ControlTap, DeliveryTap, EspTap, GreTap, LeavingTap, StreamTap
+from mcastd.tools.doctor.listen import ControlTap, DeliveryTap, EspTap, GreTap, LeavingTap, StreamTap, VxlanTap
 from mcastd.tools.doctor.probe import MtuProbe
 from mcastd.tools.doctor.trace_firewall import Trace, tracing
 
@@ -80,9 +81,11 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
     texts = _read_proc()  # before the echoes are sent, whose answers count
     async with AsyncExitStack() as stack:
         tracer = await stack.enter_async_context(tracing(config)) if trace else Trace()
-        arrivals = {name: stack.enter_context(closing(StreamTap(name))) for name in names}
+        # What is compared with what arrived is counted from earlier on, and until later, so that none seems lost.
         deliveries = {name: stack.enter_context(closing(DeliveryTap(name))) for name in names}
         leaving = {one.name: stack.enter_context(closing(LeavingTap(one.name))) for one in config.downstream}
+        arrivals = {name: stack.enter_context(closing(StreamTap(name))) for name in names}
+        vxlan = {one.name: stack.enter_context(closing(_vxlan(one))) for one in before.overlay}
         gre_taps = [stack.enter_context(closing(GreTap(delivered=delivered))) for delivered in (False, True)]
         esp_taps = [stack.enter_context(closing(EspTap(outgoing=outgoing))) for outgoing in (False, True)]
         control, ike, pim = (
@@ -95,8 +98,11 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
             await _answer_to_ike(control)
         seconds = time.monotonic() - began
         wire_in, wire_out = (tap.wire() for tap in esp_taps)
-        before_filters, delivered = (tap.seen() for tap in gre_taps)
+        before_filters, gre_delivered = (tap.seen() for tap in gre_taps)
+        arrived = {name: tap.arrived() for name, tap in arrivals.items()}
+        delivered = {name: tap.arrived() for name, tap in deliveries.items()}
         sent = {name: tap.arrived() for name, tap in leaving.items()}
+        ways = {name: tap.ways() for name, tap in vxlan.items()}
         for tap in (control, ike, pim):
             tap.drain()
         counted = proc.parse(texts, _read_proc())
@@ -104,12 +110,14 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
             name: TunnelFacts(
                 received=counted.received.get(name, 0),
                 total=counted.total.get(name, 0),
-                arrived=arrivals[name].arrived(),
-                delivered=deliveries[name].arrived().streams,
+                arrived=arrived[name],
+                delivered=delivered[name].streams,
+                exact=not (arrived[name].capped or arrived[name].fragments or delivered[name].capped),
                 probe=probe.result(),
             )
             for name, probe in zip(names, probes, strict=True)
         }
+    holders, stopped = await asyncio.to_thread(_holders, counted, whole=_have_lost(before))
     async with Netlink() as netlink:
         return replace(
             facts,
@@ -123,16 +131,21 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
             vrfs=_vrfs(),
             rule_220_missing=await _rule_220_missing(netlink),
             rules=traced(risen(had_rules, await asyncio.to_thread(_rules)), tracer.text),
-            downstream={name: Downstream(_mtu(name), passed) for name, passed in sent.items()},
+            downstream={name: Downstream(_mtu(name), passed, ways.get(name)) for name, passed in sent.items()},
             routing_holders=await ipmr.holders() if config.downstream else (),
             wire_in=wire_in,
             wire_out=wire_out,
-            control=ControlSeen(control.arrived, control.left, ike.arrived | pim.arrived),
-            gre_seen=before_filters | delivered,  # the greater count of each
+            control=ControlSeen(control.arrived, control.left, ike.arrived | pim.arrived, control.sources),
+            gre_seen=before_filters | gre_delivered,  # the greater count of each
             port_holders={} if before.healthy else await asyncio.to_thread(_port_holders, config, counted),
-            holders=await asyncio.to_thread(_holders, counted) if _have_lost(before) else {},
+            holders=holders,
+            stopped=stopped,
             proc=counted,
         )
+
+
+def _vxlan(overlay: OverlayStatus) -> VxlanTap:
+    return VxlanTap(overlay.port, (IPv4Address(one.endpoint) for one in overlay.endpoints if one.groups))
 
 
 async def _answer_to_ike(tap: ControlTap) -> None:
@@ -261,10 +274,15 @@ def _have_lost(status: Status) -> bool:
     return any(tunnel.applications is not None and tunnel.applications.lost for tunnel in status.tunnels)
 
 
-def _holders(counted: proc.Proc) -> dict[int, str]:
-    """The process that has each UDP socket, by the socket's inode."""
-    found = of_sockets([one.inode for one in counted.sockets])
-    return {inode: _named(pid, name) for inode, processes in found.items() for pid, name in processes.items()}
+def _holders(counted: proc.Proc, *, whole: bool) -> tuple[dict[int, str], frozenset[int]]:
+    """The process of each UDP socket (if not ``whole``, of those in which packets wait or were dropped), by its inode.
+
+    Also the sockets all of whose processes are stopped.
+    """
+    found = of_sockets([one.inode for one in counted.sockets if whole or one.waiting or one.drops])
+    stopped = frozenset(inode for inode, processes in found.items() if all(map(is_stopped, processes)))
+    named = {inode: _named(pid, name) for inode, processes in found.items() for pid, name in processes.items()}
+    return named, stopped
 
 
 def _port_holders(config: Config, counted: proc.Proc) -> dict[int, str]:

@@ -59,7 +59,7 @@ class GreSeen(NamedTuple):
 class Esp(NamedTuple):
     """ESP of one SPI on the wire: its ``peer``, the number of packets, and how many sequence numbers between the first
     and the last were ``missing``. The most delayed packet came ``late`` sequence numbers behind a later one.
-    ``interface`` is where one was seen.
+    ``interface`` is where one was seen, ``source`` the address with which one left this host.
     """
 
     peer: IPv4Address
@@ -67,6 +67,7 @@ class Esp(NamedTuple):
     missing: int = 0
     late: int = 0
     interface: str = ""
+    source: IPv4Address | None = None
 
 
 class Control(NamedTuple):
@@ -79,11 +80,15 @@ class Control(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ControlSeen:
-    """How many packets of IKE and PIM arrived and left, and how many of them were delivered on this host."""
+    """How many packets of IKE and PIM arrived and left, and how many of them were delivered on this host.
+
+    ``sources`` are, by the address of the peer, that with which IKE left this host.
+    """
 
     arrived: Mapping[Control, int] = field(default_factory=dict)
     left: Mapping[Control, int] = field(default_factory=dict)
     delivered: Mapping[Control, int] = field(default_factory=dict)
+    sources: Mapping[IPv4Address, IPv4Address] = field(default_factory=dict)
 
     def of(self, kind: Literal["arrived", "left", "delivered"], protocol: str, address: IPv4Address) -> int:
         """How many packets of one address; on a bridge the same show on two interfaces."""
@@ -118,7 +123,8 @@ class TunnelFacts:
     """One tunnel on the host.
 
     ``received`` are the packets that the interface counted during the observation, ``total`` since it was created.
-    ``delivered`` is what of ``arrived.streams`` the host passed on to sockets. ``route_to`` is, for each group and
+    ``delivered`` is what of ``arrived.streams`` the host passed on to sockets; with ``exact``, both are all that there
+    was, and the first at least all of the second that was not lost. ``route_to`` is, for each group and
     source and for the remote GRE endpoint, the interface that the host's routes lead to; None without a route.
     """
 
@@ -127,6 +133,7 @@ class TunnelFacts:
     total: int = 0
     arrived: Multicast = field(default_factory=Multicast)
     delivered: dict[Stream, int] = field(default_factory=dict)
+    exact: bool = False
     probe: Probe | None = None
     route_to: dict[IPv4Address, str | None] = field(default_factory=dict)
 
@@ -135,13 +142,28 @@ class TunnelFacts:
         """Whether an echo to the far end of the tunnel was not answered."""
         return self.probe is not None and not self.probe.small
 
+    def lacks(self, count: int, passed: int) -> bool:
+        """Whether more of what arrived was not passed on than one in twenty, or one in four if that is not exact."""
+        return passed < (count * 19 // 20 if self.exact else count * 3 // 4)
+
+
+class Way(NamedTuple):
+    """How a packet leaves this host: the interface, and the source address."""
+
+    interface: str
+    source: IPv4Address
+
 
 @dataclass(frozen=True, slots=True)
 class Downstream:
-    """An interface to machines behind this host: its MTU, None if it does not exist, and what left by it."""
+    """An interface to machines behind this host: its MTU, None if it does not exist, and what left by it.
+
+    ``ways`` are those by which VXLAN left this host for the machines that get groups; None if it is no overlay.
+    """
 
     mtu: int | None = None
     sent: Multicast = field(default_factory=Multicast)
+    ways: frozenset[Way] | None = None
 
 
 class TunnelView(NamedTuple):
@@ -165,7 +187,8 @@ class Facts:
     translate. ``downstream`` are the interfaces that are forwarded to, ``routing_holders`` other programs that route
     multicast. ``control`` is IKE and PIM on the wire. ``port_holders`` are, by UDP port, programs other than the
     configured charon that hold a port of IKE. ``holders`` are, by the inode of a UDP socket, the process that has it,
-    where memberships of applications were lost.
+    where memberships of applications were lost, packets were dropped or some wait; ``stopped`` are those of processes
+    that are stopped (SIGSTOP).
     """
 
     config_file: str
@@ -193,6 +216,7 @@ class Facts:
     control: ControlSeen = field(default_factory=ControlSeen)
     port_holders: dict[int, str] = field(default_factory=dict)
     holders: Mapping[int, str] = field(default_factory=dict)
+    stopped: frozenset[int] = frozenset()
     proc: Proc = field(default_factory=Proc)
 
     @property
@@ -241,6 +265,12 @@ class Facts:
     def is_new(self, group: GroupStatus) -> bool:
         """Whether a group was joined only during the observation."""
         return group.uptime is not None and group.uptime < self.seconds
+
+    def was_forwarded(self, group: GroupStatus, interface: str) -> bool:
+        """Whether a group was forwarded to an interface at the beginning."""
+        joined = (group.tunnel, group.group, group.source)
+        groups = self.before.groups if self.before else ()
+        return any(interface in one.forwarded_to and (one.tunnel, one.group, one.source) == joined for one in groups)
 
     def tunnel_before(self, tunnel: str) -> TunnelStatus | None:
         """The status of a tunnel at the beginning."""

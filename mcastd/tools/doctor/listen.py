@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from ipaddress import IPv4Address
+from itertools import islice
 from typing import Final
 
 from msgspec.structs import replace
@@ -16,9 +17,11 @@ from msgspec.structs import replace
 from mcastd.errors import DecodeError
 from mcastd.net import bpf, gre, ipv4
 from mcastd.system import sockets
-from mcastd.tools.doctor.facts import Control, Esp, GreSeen, Multicast, Stream, Wire
+from mcastd.tools.doctor.facts import Control, Esp, GreSeen, Multicast, Stream, Way, Wire
 
 _MOST: Final = 20_000  # packets of one tunnel; more have no further information
+_ENDPOINTS: Final = 500  # machines that a filter names at most
+_COPIES: Final = 100  # packets of VXLAN
 _BATCH: Final = 256
 _BUFFER: Final = 4 << 20  # bytes
 _FAR_OFF: Final = 10_000  # sequence numbers; a damaged packet can be as far from the others
@@ -88,6 +91,8 @@ class _Tap:
     def _count_overrun(self, sock: socket.socket) -> None:
         if sock.family == socket.AF_PACKET:
             self._overrun += sockets.statistics(sock)[1]
+        else:
+            self._overrun = sockets.dropped(sock)
 
     def take(self, packet: ipv4.Ipv4Packet) -> None:
         """Count one packet, possibly truncated; one that raises DecodeError is not counted."""
@@ -119,7 +124,7 @@ class StreamTap(_Tap):
         """What has arrived so far."""
         self.drain()
         streams, ttls, whole = (dict(found) for found in (self._streams, self._ttls, self._whole))
-        return Multicast(streams, ttls, whole, self._fragments, capped=self._left == 0)
+        return Multicast(streams, ttls, whole, self._fragments, capped=self._left == 0 or self._overrun > 0)
 
 
 class DeliveryTap(StreamTap):
@@ -137,6 +142,28 @@ class LeavingTap(StreamTap):
 
     def __init__(self, ifname: str) -> None:
         super().__init__(ifname, sockets.packets_leaving, outgoing=True)
+
+
+class VxlanTap(_Tap):
+    """VXLAN that leaves this host for the machines of an overlay: by which interface, and with which source.
+
+    A few packets say it.
+    """
+
+    def __init__(self, port: int, endpoints: Iterable[IPv4Address]) -> None:
+        program = bpf.accept_udp(port, islice(endpoints, _ENDPOINTS))
+        super().__init__(partial(sockets.packets_anywhere, program), outgoing=True)
+        self._left = _COPIES
+        self._ways: set[Way] = set()
+
+    def take(self, packet: ipv4.Ipv4Packet) -> None:
+        """Take a packet's way."""
+        self._ways.add(Way(self._from[0], packet.source))
+
+    def ways(self) -> frozenset[Way]:
+        """How they have left so far."""
+        self.drain()
+        return frozenset(self._ways)
 
 
 class GreTap(_Tap):
@@ -171,6 +198,7 @@ class ControlTap(_Tap):
         super().__init__(anywhere if protocol is None else partial(sockets.delivered, protocol, program), outgoing=None)
         self.arrived: Counter[Control] = Counter()
         self.left: Counter[Control] = Counter()
+        self.sources: dict[IPv4Address, IPv4Address] = {}  # of IKE that leaves, by the peer's address
         self.sent_ike = asyncio.Event()  # set once IKE has left
 
     def take(self, packet: ipv4.Ipv4Packet) -> None:
@@ -182,6 +210,7 @@ class ControlTap(_Tap):
         control = Control("ike" if packet.protocol == ipv4.UDP else "pim", address, interface)
         (self.left if leaves else self.arrived)[control] += 1
         if leaves and control.protocol == "ike":
+            self.sources[address] = packet.source
             self.sent_ike.set()
 
 
@@ -212,6 +241,7 @@ class EspTap(_Tap):
         super().__init__(lambda: sockets.packets_anywhere(program), outgoing=outgoing)
         self._numbers: dict[tuple[int, IPv4Address], list[int]] = {}  # sequence numbers by SPI and peer
         self._interfaces: dict[int, str] = {}  # where an SPI was seen
+        self._sources: dict[int, IPv4Address] = {}  # with which address it left this host
 
     def take(self, packet: ipv4.Ipv4Packet) -> None:
         """Count a packet by its SPI."""
@@ -221,13 +251,17 @@ class EspTap(_Tap):
             peer = packet.destination if self._outgoing else packet.source
             self._numbers.setdefault((spi, peer), []).append(number)
             self._interfaces.setdefault(spi, self._from[0])
+            if self._outgoing:
+                self._sources[spi] = packet.source
 
     def wire(self) -> Wire:
         """What has passed so far; without gaps if packets came faster than they were read."""
         self.drain()
         overrun = bool(self._overrun)
         sas = {
-            spi: _esp(peer, numbers, overrun=overrun)._replace(interface=self._interfaces[spi])
+            spi: _esp(peer, numbers, overrun=overrun)._replace(
+                interface=self._interfaces[spi], source=self._sources.get(spi)
+            )
             for (spi, peer), numbers in self._numbers.items()
         }
         return Wire(sas, complete=self._left > 0 and not self._overrun)

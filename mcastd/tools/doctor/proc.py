@@ -18,26 +18,32 @@ FILES: Final = (
 
 
 class UdpSocket(NamedTuple):
-    """A UDP socket: its address and port, bytes waiting in it, its inode, and packets dropped because it was full."""
+    """A UDP socket: its address and port, bytes waiting in it, its inode, and packets dropped because it was full.
+
+    ``remote`` is what it is connected to: it gets packets from there alone.
+    """
 
     address: IPv4Address
     port: int
     waiting: int
     inode: int
     drops: int
+    remote: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Proc:
     """The state at the end of the observation; ``counters`` and ``drops`` of sockets rose by that much during it.
 
-    ``memberships`` are the groups joined on this host, by interface; ``source_filters``, by interface and group, the
+    ``memberships`` are the groups joined on this host, by interface, ``alone`` those that one socket has joined;
+    ``source_filters``, by interface and group, the
     sources that sockets have joined; ``multicast_routers`` the interfaces of a multicast routing daemon; ``received``
     and ``total`` the packets that each interface received, during the observation and since it was created;
     ``rp_filter`` the effective value of each interface; ``conntrack`` how many connections are tracked, and the limit.
     """
 
     memberships: dict[str, frozenset[IPv4Address]] = field(default_factory=dict)
+    alone: dict[str, frozenset[IPv4Address]] = field(default_factory=dict)
     source_filters: dict[tuple[str, IPv4Address], frozenset[IPv4Address]] = field(default_factory=dict)
     multicast_routers: frozenset[str] = frozenset()
     sockets: tuple[UdpSocket, ...] = ()
@@ -55,6 +61,7 @@ def parse(before: Mapping[str, str], after: Mapping[str, str]) -> Proc:
     sockets = udp_sockets(after.get("net/udp", ""))
     return Proc(
         memberships=memberships.parse(after.get("net/igmp", "")),
+        alone=alone(after.get("net/igmp", "")),
         source_filters=source_filters(after.get("net/mcfilter", ""), memberships.names(after.get("net/igmp", ""))),
         multicast_routers=multicast_routers(after.get("net/ip_mr_vif", "")),
         sockets=tuple(one._replace(drops=one.drops - drops.get(one.inode, one.drops)) for one in sockets),
@@ -78,6 +85,15 @@ def conntrack(texts: Mapping[str, str]) -> tuple[int, int] | None:
     return None if count is None or most is None else (int(count), int(most))
 
 
+def alone(text: str) -> dict[str, frozenset[IPv4Address]]:
+    """The groups in ``/proc/net/igmp`` of which one socket is the only member, by interface."""
+    names, found = memberships.names(text), dict[str, set[IPv4Address]]()
+    for (index, group), users in memberships.Users(names).parse(text.splitlines()):
+        if users == 1:
+            found.setdefault(names[index], set()).add(group)
+    return {name: frozenset(groups) for name, groups in found.items()}
+
+
 def source_filters(text: str, names: Mapping[int, str]) -> dict[tuple[str, IPv4Address], frozenset[IPv4Address]]:
     """``/proc/net/mcfilter``, with the ``names`` of interfaces, since it shows but six characters of them."""
     found: dict[tuple[str, IPv4Address], set[IPv4Address]] = {}
@@ -99,8 +115,11 @@ def udp_sockets(text: str) -> tuple[UdpSocket, ...]:
 
 def _udp_socket(fields: list[str]) -> UdpSocket:
     address, _, port = fields[1].partition(":")
+    remote = memberships.address(fields[2].partition(":")[0])
+    connected = remote if int(remote) else None
     waiting = int(fields[4].partition(":")[2], 16)
-    return UdpSocket(memberships.address(address), int(port, 16), waiting, int(fields[9]), int(fields[-1]))
+    inode, drops = int(fields[9]), int(fields[-1])
+    return UdpSocket(memberships.address(address), int(port, 16), waiting, inode, drops, connected)
 
 
 def received(text: str) -> dict[str, int]:

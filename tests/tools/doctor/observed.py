@@ -1,5 +1,6 @@
 """Facts made by hand: a healthy path as the doctor observes it, and what changes it."""
 
+import dataclasses
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from msgspec.structs import replace
@@ -7,6 +8,7 @@ from msgspec.structs import replace
 from mcastd.config.downstream import Forward
 from mcastd.config.model import Child, Config, Daemon, Firewall, Peer, Pim, RpRange, Tunnel
 from mcastd.net.gre import PROTOCOL_IPV4, GreHeader
+from mcastd.overlay_status import EndpointStatus, OverlayStatus
 from mcastd.problems import ProblemCode
 from mcastd.status import (
     ChildStatus,
@@ -30,6 +32,7 @@ from mcastd.tools.doctor.facts import (
     Probe,
     Stream,
     TunnelFacts,
+    Way,
     Wire,
 )
 from mcastd.tools.doctor.proc import Proc, UdpSocket
@@ -204,6 +207,32 @@ def unheard(**pim: object) -> Status:
 def overdue(**changes: object) -> Status:
     """The daemon reports that all streams of the tunnel are silent, which it does after 3 s and within their hours."""
     return status(problems=(ProblemStatus("all_silent", "gre1", "2026-01-01T00:00:00Z", "silent"),), **changes)
+
+
+def outwards_lost(**keepalive: object) -> Facts:
+    """Keepalives come and leave, no echo is answered, and all streams of the tunnel are silent."""
+    had = flowed(2, 9, tunnels={"gre1": seen(received=2, probe=Probe(1398), **SILENT)})
+    assert had.status is not None
+    alive = KeepaliveStatus(reply=True, answered=5, last_age=1.0, **keepalive)  # type: ignore[arg-type]
+    told = replace(had.status, problems=overdue().problems, tunnels=(tunnel(keepalive=alive),))
+    return dataclasses.replace(had, status=told)
+
+
+def on_overlay(*ways: Way, was_heard: bool = True, **changes: object) -> Facts:
+    """The group is forwarded to an overlay, of which one machine gets it."""
+    endpoint = EndpointStatus(endpoint="10.1.1.7", was_heard=was_heard, groups=1, names=(str(GROUP),))
+    overlay = OverlayStatus(
+        name="vx0",
+        state="up",
+        vni=7,
+        port=4789,
+        local="10.1.1.246",
+        address="10.99.0.1/24",
+        members=("10.1.1.0/24",),
+        endpoints=(endpoint,),
+    )
+    out = {"vx0": Downstream(1450, Multicast({STREAM: 1500}), frozenset(ways))}
+    return facts(**({"status": status(overlay=(overlay,)), "downstream": out, "addresses": {HOST: "eth0"}} | changes))
 
 
 NARROW = status(peers=(peer(children=(child(replay_window=32),)),))

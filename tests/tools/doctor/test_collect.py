@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv4Address
@@ -103,8 +105,29 @@ def test_the_process_of_a_udp_socket() -> None:
         sockets = proc.udp_sockets(Path("/proc/net/udp").read_text())
         inode = os.fstat(sock.fileno()).st_ino
         assert inode in {one.inode for one in sockets}
-        holders = collect._holders(proc.Proc(sockets=sockets))
+        counted = proc.Proc(sockets=sockets)
+        holders, stopped = collect._holders(counted, whole=True)
         assert f"(pid {os.getpid()})" in holders[inode]
+        assert inode not in stopped
+        assert inode not in collect._holders(counted, whole=False)[0]  # nothing waits in it
+
+
+def test_a_socket_whose_process_is_stopped() -> None:
+    code = "import os, signal, socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('127.0.0.1', 0)); "
+    code += "s.sendto(b'x', s.getsockname()); print(os.fstat(s.fileno()).st_ino, flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            inode = int(process.stdout.readline())
+            counted = proc.Proc(sockets=proc.udp_sockets(Path("/proc/net/udp").read_text()))
+            assert inode not in collect._holders(counted, whole=False)[1]
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+            holders, stopped = collect._holders(counted, whole=False)
+            assert f"(pid {process.pid})" in holders[inode]
+            assert inode in stopped
+        finally:
+            process.kill()
 
 
 def test_a_trace_names_the_rule_that_drops_and_leaves_nothing(

@@ -7,15 +7,26 @@ import pytest
 from msgspec.structs import replace
 
 from mcastd.config.downstream import Forward
+from mcastd.config.model import Group
 from mcastd.links import NextHop
-from mcastd.status import KeepaliveStatus, NeighborStatus, PimStatus, Status
-from mcastd.tools.doctor.facts import Esp, Facts, Interface, Multicast, Probe, Wire
+from mcastd.status import (
+    ForwardState,
+    ForwardStatus,
+    KeepaliveStatus,
+    NeighborStatus,
+    PimStatus,
+    QuerierStatus,
+    RouteStatus,
+    Status,
+)
+from mcastd.tools.doctor.facts import Esp, Facts, Interface, Multicast, Probe, TunnelFacts, Way, Wire
 from mcastd.tools.doctor.proc import UdpSocket
 from mcastd.tools.doctor.walk import walk
-from tests.tools.doctor.cases import LOST
+from tests.tools.doctor.cases import LOST, NAT, rule
 from tests.tools.doctor.observed import (
     GATEWAY,
     GROUP,
+    HOST,
     LOCAL,
     PEER,
     PORT,
@@ -26,10 +37,13 @@ from tests.tools.doctor.observed import (
     config,
     facts,
     flowed,
+    forwarded,
     gre_seen,
     group,
     guard,
     keepalive,
+    on_overlay,
+    outwards_lost,
     overdue,
     peer,
     seen,
@@ -45,6 +59,7 @@ from tests.tools.doctor.observed import (
 DOWN = {"status": status(peers=(peer(state="connecting"),))}
 NO_RX = {"gre1": seen(received=0)}
 NEVER_RX = {"gre1": seen(received=0, total=0)}
+OUT = Way("eth0", HOST)
 OPEN_SOCKET = UdpSocket(IPv4Address(0), PORT, 0, 1, 0)
 
 
@@ -82,10 +97,30 @@ def with_child(mode: str, **changes: object) -> Facts:
     return facts(config=replace(had, peers=(replace(had.peers[0], children=(first,)),)), **changes)
 
 
-def counted(count: int, delivered: int, **counters: int) -> Facts:
+def exactly(count: int) -> dict[str, TunnelFacts]:
+    """Of a stream exactly so many packets arrived."""
+    return {"gre1": seen(arrived=Multicast({STREAM: count}), delivered={}, exact=True)}
+
+
+ONLY = frozenset({GROUP})
+BOTH = {"gre1": ONLY, "gre2": ONLY}
+TWO = status(tunnels=(tunnel(), replace(tunnel(), name="gre2")))
+LOOKED = {"gre1": seen(), "gre2": seen(**SILENT)}
+
+
+def moving(behind: tuple[Forward, ...] = (), **changes: object) -> Facts:
+    """A group that either of two tunnels can carry."""
+    had = config()
+    tunnels = (*had.tunnels, replace(had.tunnels[0], name="gre2"))
+    groups = (Group(group=GROUP, several=("gre1", "gre2")),)
+    own = replace(had, tunnels=tunnels, groups=groups, forward=behind)
+    return facts(**({"config": own, "status": TWO, "before": TWO, "tunnels": LOOKED} | changes))
+
+
+def counted(count: int, delivered: int, *, exact: bool = False, **counters: int) -> Facts:
     """Of a stream so many packets arrived, and so many were delivered."""
     return facts(
-        tunnels={"gre1": seen(arrived=Multicast({STREAM: count}), delivered={STREAM: delivered})},
+        tunnels={"gre1": seen(arrived=Multicast({STREAM: count}), delivered={STREAM: delivered}, exact=exact)},
         counters={name.replace("_", "."): value for name, value in counters.items()},
     )
 
@@ -120,6 +155,20 @@ DECISIONS: dict[str, tuple[str | None, Facts]] = {
     "no replay window": (None, late(33, window=0)),
     "two packets that do not leave": ("esp_held_back", flowed(9, 2, wire_out=Wire())),
     "one packet that does not leave": (None, flowed(9, 1, wire_out=Wire())),
+    "ESP leaves with our address": (None, flowed(0, 9, wire_out=Wire({2: Esp(PEER, 9, source=HOST)}))),
+    "ESP leaves with another address, and all works": (
+        None,
+        flowed(9, 9, wire_out=Wire({2: Esp(PEER, 9, source=GATEWAY)})),
+    ),
+    "ESP leaves with another address, and echoes are not answered": (
+        "wrong_source",
+        flowed(
+            9,
+            9,
+            wire_out=Wire({2: Esp(PEER, 9, source=GATEWAY)}),
+            tunnels={"gre1": seen(received=9, probe=Probe(1398))},
+        ),
+    ),
     "more than was looked at leaves": (None, flowed(9, 9, wire_out=Wire(complete=False))),
     "an unanswered route, and packets come and go": (None, flowed(9, 9, routes={PEER: NextHop("eth0", GATEWAY, True)})),
     "an unanswered route, and none comes": ("no_way", flowed(0, 9, routes={PEER: NextHop("eth0", GATEWAY, True)})),
@@ -242,6 +291,7 @@ DECISIONS: dict[str, tuple[str | None, Facts]] = {
     "no neighbour and no groups": ("no_neighbor", facts(status=replace(unheard(), groups=()))),
     # Groups
     "a source needs no RP": (None, facts(status=status(groups=(group(source=str(SOURCE), rp=None),)))),
+    "silence, and the far end answers keepalives": ("silent", outwards_lost(path="alive")),
     "another source": ("silent", facts(status=overdue(groups=(group(source="192.0.2.1"),)))),
     "a group as old as the observation": (
         "silent",
@@ -265,6 +315,14 @@ DECISIONS: dict[str, tuple[str | None, Facts]] = {
             tunnels={"gre1": seen(delivered={})},
         ),
     ),
+    "machines behind this host, and an application on no tunnel": (
+        None,
+        facts(
+            config=FORWARDING,
+            status=status(groups=(group(origins=("eth1", "file")),)),
+            memberships={"eth0": frozenset({GROUP})},
+        ),
+    ),
     "machines behind this host and an application": (
         "wrong_port",
         facts(config=FORWARDING, status=status(groups=(group(origins=("eth1", "application")),)), sockets=()),
@@ -285,6 +343,54 @@ DECISIONS: dict[str, tuple[str | None, Facts]] = {
     "a socket of another address beside it": (
         None,
         facts(sockets=(OPEN_SOCKET, UdpSocket(LOCAL, PORT, 0, 2, 9))),
+    ),
+    "on several tunnels, and mcastd alone has joined": ("nobody_joined", moving(memberships=BOTH, alone=BOTH)),
+    "on several tunnels, and an application has joined on another one": (
+        None,
+        moving(memberships=BOTH, alone={"gre1": ONLY}),
+    ),
+    "on several tunnels, and applications have joined on another one, and get nothing": (
+        "no_socket_takes_it",
+        moving(memberships=BOTH, alone={"gre1": ONLY}, counters={"Udp.IgnoredMulti": 1500}),
+    ),
+    "on several tunnels for machines behind this host, and mcastd alone has joined": (
+        None,
+        moving(
+            memberships=BOTH,
+            alone=BOTH,
+            sockets=(),
+            status=replace(TWO, groups=(group(origins=("file", "eth1")),)),
+            behind=(Forward(name="eth1", from_=("gre1",)),),
+        ),
+    ),
+    "a socket that is connected elsewhere": (
+        "no_socket_takes_it",
+        facts(sockets=(UdpSocket(LOCAL, PORT, 0, 1, 0, IPv4Address("192.0.2.1")),)),
+    ),
+    "a socket on the group's address that is connected elsewhere": (
+        "no_socket_takes_it",
+        facts(sockets=(UdpSocket(GROUP, PORT, 0, 1, 0, IPv4Address("192.0.2.1")),)),
+    ),
+    "a socket that is connected to the source": (None, facts(sockets=(UdpSocket(GROUP, PORT, 0, 1, 0, SOURCE),))),
+    "a socket of a process that is stopped": (
+        "socket_full",
+        facts(sockets=(UdpSocket(GROUP, PORT, 9000, 1, 0),), stopped=frozenset({1})),
+    ),
+    "a process that is stopped, and nothing waits": (
+        None,
+        facts(sockets=(UdpSocket(GROUP, PORT, 0, 1, 0),), stopped=frozenset({1})),
+    ),
+    "packets that wait for a process that runs": (None, facts(sockets=(UdpSocket(GROUP, PORT, 9000, 1, 0),))),
+    "more than one in twenty not delivered": ("dropped_here", counted(100, 94, exact=True)),
+    "one in twenty not delivered": (None, counted(100, 95, exact=True)),
+    "one in ten not forwarded": ("not_forwarded", forwarded(1350, tunnels=exactly(1500))),
+    "one in twenty not forwarded": (None, forwarded(1425, tunnels=exactly(1500))),
+    "a machine that has just asked": (None, forwarded(100, before=status())),
+    "VXLAN that leaves": (None, on_overlay(OUT)),
+    "VXLAN that leaves by another interface": ("overlay_held_back", on_overlay(OUT._replace(interface="eth1"))),
+    "a rule that drops VXLAN, and machines that were heard": (
+        None,
+        on_overlay(OUT, rules=(rule("input", "udp dport 4789 drop"),)),
     ),
     "five packets, none delivered": ("dropped_here", counted(5, 0)),
     "four packets, none delivered": (None, counted(4, 0)),
@@ -323,6 +429,31 @@ def test_each_decision(case: str) -> None:
             ),
             "99 ESP packets came from 177.54.214.20 in 1.5 s, and 0 were decrypted; charon's socket was full for 98",
         ),
+        (
+            forwarded(0, rules=(rule("postrouting", "ip daddr 239.1.1.1 drop")._replace(packets=1500),)),
+            "1500 packets of 239.1.1.1 from 100.15.30.10 arrived on gre1, and 0 left by eth1; the rule `ip daddr "
+            "239.1.1.1 drop` of inet a b (nft: `nft -a list chain inet a b`) dropped 1500 meanwhile",
+        ),
+        (
+            moving(memberships=BOTH, alone={"gre1": ONLY}, counters={"Udp.IgnoredMulti": 1500}),
+            "239.1.1.1 is delivered, and the kernel counted 1500 packets that no socket accepts; applications have "
+            "joined it on gre2, and with IP_MULTICAST_ALL = 0 get nothing of gre1",
+        ),
+        (
+            on_overlay(Way("eth1", GATEWAY)),
+            "1500 packets were forwarded to vx0 in 1.5 s, and no VXLAN left by eth0 with the source 10.1.1.246; it "
+            "left by eth1 with the source 10.1.1.1",
+        ),
+        (
+            flowed(0, 9, wire_out=Wire({2: Esp(PEER, 9, source=GATEWAY)}), rules=(NAT,)),
+            'ESP to 177.54.214.20 leaves with the source 10.1.1.1, not 10.1.1.246; the rule `oifname "eth0" '
+            "masquerade` of ip nat POSTROUTING (iptables: `iptables-save -c`) may do that",
+        ),
+        (
+            facts(sockets=(UdpSocket(GROUP, PORT, 90, 1, 3),), holders={1: "feedd (pid 70)"}, stopped=frozenset({1})),
+            "a socket of 239.1.1.1 on port 5001 of feedd (pid 70), which is stopped, was full for 3 packets in 1.5 s, "
+            "90 bytes wait in it",
+        ),
         (facts(status=status(tunnels=(tunnel(state="waiting"),))), "the interface gre1 is waiting"),
         (facts(tunnels={"gre1": seen(interface=Interface(1398, False, True))}), "the interface gre1 is down"),
         (
@@ -353,3 +484,40 @@ def test_a_join_on_another_interface_of_a_group_that_a_tunnel_serves_is_a_note()
     }
     (note,) = walk(facts(memberships=joined)).notes
     assert note.text.startswith("an application has joined 239.1.1.77 on eth0, and not on gre1, which serves it")
+
+
+def test_a_route_of_another_tunnel_of_ours_is_not_another_programs() -> None:
+    route = RouteStatus(prefix="239.0.0.0/8", table=254, state="taken")
+    alone = status(tunnels=(tunnel(routes=(route,)),))
+    (note,) = walk(facts(status=alone)).notes
+    assert note.text.startswith("a route of another program leads 239.0.0.0/8 elsewhere than to gre1")
+    second = replace(tunnel(routes=(replace(route, state="up"),)), name="gre2")
+    had = config()
+    both = replace(had, tunnels=(*had.tunnels, replace(had.tunnels[0], name="gre2")))
+    told = replace(alone, tunnels=(*alone.tunnels, second))
+    found = walk(facts(config=both, status=told, before=told, tunnels={"gre1": seen(), "gre2": seen()}))
+    assert not [one for one in found.notes if "another program" in one.text]
+
+
+@pytest.mark.parametrize(
+    "observed",
+    [
+        facts(rules=(rule("input", "ip protocol pim drop")._replace(packets=None, total=None),)),
+        on_overlay(OUT, rules=(rule("input", "udp dport 4789 drop"),)),
+    ],
+)
+def test_a_rule_whose_consequence_is_to_come_is_a_note(observed: Facts) -> None:
+    (note,) = walk(observed).notes
+    assert "if no rule before it accepts that" in note.text
+
+
+@pytest.mark.parametrize(("state", "hosts", "notes"), [("standby", 2, 1), ("standby", 0, 0), ("forwarding", 2, 0)])
+def test_who_forwards_where_another_router_is_the_querier_is_a_note(
+    state: ForwardState, hosts: int, notes: int
+) -> None:
+    igmp = QuerierStatus(state="non-querier", querier="192.168.50.0", hosts=hosts)
+    found = walk(facts(status=status(forward=(ForwardStatus(name="eth1", state=state, igmp=igmp),))))
+    assert [("of 192.168.50.0, the IGMP querier" in one.text, one.subject) for one in found.notes] == [
+        (True, "eth1")
+    ] * notes
+    assert found.healthy

@@ -11,8 +11,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from mcastd.net import ipv4
-from mcastd.tools.doctor.facts import Esp, Wire
-from mcastd.tools.doctor.listen import ControlTap, EspTap
+from mcastd.tools.doctor.facts import Esp, Multicast, Way, Wire
+from mcastd.tools.doctor.listen import ControlTap, DeliveryTap, EspTap, VxlanTap
 from tests.namespaces import Namespace, join, until
 
 pytestmark = pytest.mark.root
@@ -110,3 +110,56 @@ def test_ike_that_arrives_and_what_of_it_is_delivered(namespace: Callable[[], Na
     }
     assert delivered.arrived.total() == 1
     assert not tap.sent_ike.is_set()
+
+
+def test_the_source_with_which_what_is_sent_leaves(namespace: Callable[[], Namespace]) -> None:
+    """A rule of this host changes it."""
+    here, there = namespace(), namespace()
+    join(here, "192.0.2.1/24", there, "192.0.2.2/24")
+    here.execute("nft table ip a { chain b { type filter hook postrouting priority 300; ip saddr set 192.0.2.9; }; }")
+
+    async def look() -> tuple[Wire, dict[IPv4Address, IPv4Address], frozenset[Way]]:
+        peer = IPv4Address("192.0.2.2")
+        with (
+            closing(EspTap(outgoing=True)) as tap,
+            closing(ControlTap()) as control,
+            closing(VxlanTap(4789, [peer])) as vxlan,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        ):
+            sock.sendto(struct.pack("!II", 7, 1), (str(peer), 4500))
+            for port in (500, 4789, 4790):
+                sock.sendto(bytes(28), (str(peer), port))
+            sock.sendto(bytes(28), ("192.0.2.3", 4789))
+            control.drain()
+            return tap.wire(), control.sources, vxlan.ways()
+
+    wire, sources, ways = here.run(look)
+    changed = IPv4Address("192.0.2.9")
+    assert wire.sas[7].source == changed
+    assert sources == {IPv4Address("192.0.2.2"): changed}
+    assert {one.source for one in ways} == {changed}
+
+
+def test_what_is_delivered_faster_than_it_is_taken_is_not_exact(
+    namespace: Callable[[], Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcastd.tools.doctor.listen._BUFFER", 1)
+    host = namespace()
+    host.ip("link", "set", "lo", "up", "multicast", "on")
+
+    async def look() -> tuple[Multicast, Multicast]:
+        with closing(DeliveryTap("lo")) as tap, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            group = socket.inet_aton("239.1.1.1") + socket.inet_aton("127.0.0.1")
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+            found = []
+            for count in (1, 1000):
+                for _ in range(count):
+                    sock.sendto(b"x", ("239.1.1.1", 5001))
+                found.append(tap.arrived())
+        return found[0], found[1]
+
+    few, many = host.run(look)
+    assert (sum(few.streams.values()), few.capped) == (1, False)
+    assert sum(many.streams.values()) < 1001
+    assert many.capped

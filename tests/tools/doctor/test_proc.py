@@ -15,7 +15,7 @@ Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter
 UDP = """\
    sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
   165: 00000000:1389 00000000:0000 07 00000000:000016D0 00:00000000 00000000     0        0 24031 2 0000000000000000 17
-  166: F601010A:1194 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 24032 2 0000000000000000 0
+  166: F601010A:1194 0B1E0F64:0009 01 00000000:00000000 00:00000000 00000000     0        0 24032 2 0000000000000000 0
 """
 DEV = """\
 Inter-|   Receive                                  |  Transmit
@@ -46,10 +46,18 @@ def test_memberships_by_interface() -> None:
     assert found["lo"] == {IPv4Address("224.0.0.1")}
 
 
+def test_groups_of_one_socket() -> None:
+    two = IGMP.replace("010101EF     1", "010101EF     2")
+    both = frozenset(map(IPv4Address, ("239.1.1.1", "224.0.0.1")))
+    assert proc.alone(IGMP)["gre1"] == both
+    assert proc.alone(two)["gre1"] == {IPv4Address("224.0.0.1")}
+
+
 def test_udp_sockets() -> None:
     full, other = proc.udp_sockets(UDP)
     assert full == proc.UdpSocket(IPv4Address(0), 5001, 0x16D0, 24031, 17)
     assert (other.address, other.port, other.drops) == (IPv4Address("10.1.1.246"), 4500, 0)
+    assert (full.remote, other.remote) == (None, IPv4Address("100.15.30.11"))
 
 
 def test_received_packets() -> None:

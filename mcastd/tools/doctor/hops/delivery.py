@@ -1,5 +1,6 @@
 """The hop from the tunnel to an application: what arrives for a join is delivered to a socket on this host."""
 
+from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
@@ -8,6 +9,7 @@ from mcastd.tools.doctor.facts import Facts, Stream, TunnelView
 from mcastd.tools.doctor.finding import Cause, Note, about, either, here
 from mcastd.tools.doctor.hops import LOOPBACK, Found, dropping
 from mcastd.tools.doctor.hops.pim import entry_of, with_streams
+from mcastd.tools.doctor.proc import UdpSocket
 
 _STRICT, _LOOSE = 1, 2  # rp_filter
 _ANY: Final = IPv4Address(0)
@@ -46,7 +48,8 @@ class Delivery(Cause):
     )
     SOCKET_FULL = here(
         "the application reads more slowly than the stream arrives, or its receive buffer is too small for the bursts",
-        "a larger SO_RCVBUF in the application (net.core.rmem_max must allow it), or a faster application",
+        "a larger SO_RCVBUF in the application (net.core.rmem_max must allow it), or a faster application; one that is "
+        "stopped (SIGSTOP, a debugger) goes on after kill -CONT",
     )
     SOURCE_FILTERED = here(
         "an application that joins with sources gets packets from those sources only",
@@ -57,7 +60,7 @@ class Delivery(Cause):
         "look for drops in `nft list ruleset` (later fragments have no ports); better, ask for smaller datagrams",
     )
     DROPPED_HERE = here(
-        "joins and routes are right, but a quarter or more is lost here: by the firewall (PREROUTING, INPUT)",
+        "joins and routes are right, but one in twenty or more is lost here: by the firewall (PREROUTING, INPUT)",
         "look for drops in `nft list ruleset` and `iptables -L -v -t raw` (mangle, filter); allow UDP to {group}",
     )
     UDP_CHECKSUM = either(
@@ -69,37 +72,60 @@ class Delivery(Cause):
         "raise net.ipv4.udp_mem, or find the socket with much waiting: ss -uanm",
     )
     NO_SOCKET_TAKES_IT = here(
-        "an application has joined, but its socket is bound to another interface (SO_BINDTODEVICE), or connected",
-        "ss -ulnp: let it bind to {tunnel} or no interface, and not connect; without IP_MULTICAST_ALL it has to join",
+        "an application has joined, but its socket is bound to another interface (SO_BINDTODEVICE), or connected, or "
+        "takes only what comes by the interface that it has joined on (IP_MULTICAST_ALL = 0)",
+        "ss -ulnp: let it bind to {tunnel} or no interface, and not connect; with IP_MULTICAST_ALL = 0 it has to join "
+        "on {tunnel}, too",
     )
 
 
 def packets_at_an_application(facts: Facts) -> Found:
     """What arrives is delivered to the applications on this host that have joined it."""
     behind = {one.name for one in facts.config.downstream} if facts.config else set()
+    tunnels, joined = {view.tunnel.name for view in facts.views()}, _by_applications(facts)
     for view, group, streams in with_streams(facts):
         yield from about(_reverse_path(facts, view, streams), view.tunnel.name, entry_of(group))
         if group.origins and behind.issuperset(group.origins):
             continue  # it is joined for machines behind this host alone
-        if _is_for_this_host(facts, view, group):
-            yield from about(_delivered(facts, view, group, streams), view.tunnel.name, entry_of(group))
+        interfaces = joined.get(IPv4Address(group.group), frozenset())
+        if interfaces & tunnels or behind.isdisjoint(group.origins):
+            delivered = _delivered(facts, view, group, streams, interfaces)
+            yield from about(delivered, view.tunnel.name, entry_of(group))
     for view in facts.views():
         name = view.tunnel.name
-        for prefix in _taken(view):
+        for prefix in _taken(facts, view):
             led = f"a route of another program leads {prefix} elsewhere than to {name}"
             text = f"{led}, also for joins that name no interface; remove it, or let them name {name}"
             yield Note(text=text, subject=name)
 
 
-def _delivered(facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[Stream, int]) -> Found:
-    yield from _membership(facts, view, group, streams)
+def _delivered(
+    facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[Stream, int], interfaces: Collection[str]
+) -> Found:
+    yield from _membership(facts, view, group, streams, interfaces)
     yield from _socket(facts, group, streams)
-    yield from _dropped(facts, view, group, streams)
+    yield from _dropped(facts, view, group, streams, interfaces)
 
 
-def _taken(view: TunnelView) -> list[str]:
-    """The prefixes of the tunnel for which another program has a route."""
-    return [route.prefix for route in view.status.routes if route.state == "taken"]
+def _by_applications(facts: Facts) -> dict[IPv4Address, frozenset[str]]:
+    """On which interfaces applications have joined each group.
+
+    Of a group on several tunnels mcastd has a membership of its own on each, which alone is no application's.
+    """
+    several = [group for group in facts.config.groups if len(group.tunnels) > 1] if facts.config else []
+    ours = {(name, one.group) for one in several for name in one.tunnels if one.group in facts.proc.alone.get(name, ())}
+    found: dict[IPv4Address, set[str]] = {}
+    for name, groups in facts.proc.memberships.items():
+        for group in groups:
+            if (name, group) not in ours:
+                found.setdefault(group, set()).add(name)
+    return {group: frozenset(names) for group, names in found.items()}
+
+
+def _taken(facts: Facts, view: TunnelView) -> list[str]:
+    """The prefixes of the tunnel for which another program has a route; of several tunnels, one has ours."""
+    ours = {route.prefix for other in facts.views() for route in other.status.routes if route.state == "up"}
+    return [one.prefix for one in view.status.routes if one.state == "taken" and one.prefix not in ours]
 
 
 def _reverse_path(facts: Facts, view: TunnelView, streams: dict[Stream, int]) -> Found:
@@ -117,31 +143,28 @@ def _reverse_path(facts: Facts, view: TunnelView, streams: dict[Stream, int]) ->
             yield Delivery.RP_FILTER.found(saw, tunnel=tunnel.name, source=source)
 
 
-def _is_for_this_host(facts: Facts, view: TunnelView, group: GroupStatus) -> bool:
-    """Whether an application here is to receive a group: not if only machines behind this host have asked for it."""
-    downstream = {forward.name for forward in facts.config.downstream} if facts.config else set()
-    here = facts.proc.memberships.get(view.tunnel.name, frozenset())
-    return not downstream.intersection(group.origins) or IPv4Address(group.group) in here
-
-
-def _membership(facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[Stream, int]) -> Found:
+def _membership(
+    facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[Stream, int], joined_on: Collection[str]
+) -> Found:
     name, address = view.tunnel.name, IPv4Address(group.group)
-    joined_on = sorted(interface for interface, groups in facts.proc.memberships.items() if address in groups)
-    if name in joined_on or not streams:
+    # A membership of ours on this tunnel makes the kernel deliver it to who has joined on another one.
+    is_member = address in facts.proc.memberships.get(name, ()) and joined_on
+    if is_member or not streams:
         return
     arrived = f"{sum(streams.values())} packets of {group.group} arrived on {name}"
     if joined_on:
-        saw = f"{arrived}, and an application has joined it on {', '.join(joined_on)}{_led_away(view, address)}"
+        where = f"{', '.join(sorted(joined_on))}{_led_away(facts, view, address)}"
+        saw = f"{arrived}, and an application has joined it on {where}"
         yield Delivery.WRONG_INTERFACE.found(saw, tunnel=name, address=view.tunnel.address.ip)
     yield Delivery.NOBODY_JOINED.found(
         f"{arrived}, and no application on this host has joined it", tunnel=name, group=address
     )
 
 
-def _led_away(view: TunnelView, group: IPv4Address) -> str:
+def _led_away(facts: Facts, view: TunnelView, group: IPv4Address) -> str:
     """A route that leads the group, and so joins that name no interface, away from the tunnel; ends a sentence."""
     way = view.seen.route_to.get(group)
-    for prefix in _taken(view):
+    for prefix in _taken(facts, view):
         if group in IPv4Network(prefix):
             return f"; a route of another program leads {prefix} {f'to {way}' if way else 'elsewhere'}"
     return f"; the route to it leads to {way}" if way not in (None, view.tunnel.name) else ""
@@ -151,8 +174,13 @@ def _socket(facts: Facts, group: GroupStatus, streams: dict[Stream, int]) -> Fou
     """A socket has the port of the stream and the group's address or any, and room in its receive buffer."""
     for port in sorted({stream.port for stream in streams}):
         on_port = [one for one in facts.proc.sockets if one.port == port]
-        good = [one for one in on_port if one.address in (_ANY, IPv4Address(group.group))]
+        remotes = {None, *(stream.source for stream in streams)}
+        good = [one for one in on_port if one.remote in remotes and one.address in (_ANY, IPv4Address(group.group))]
+        connected = ", ".join(sorted({str(one.remote) for one in on_port if one.remote is not None}))
         arrives = f"{group.group} arrives for UDP port {port}"
+        if not good and connected:
+            saw = f"{arrives}, whose sockets are connected to {connected}, and get only what comes from there"
+            yield Delivery.NO_SOCKET_TAKES_IT.found(saw, tunnel=group.tunnel)
         if not good and on_port:
             bound = ", ".join(sorted({str(one.address) for one in on_port}))
             yield Delivery.BOUND_TO_UNICAST.found(
@@ -160,19 +188,30 @@ def _socket(facts: Facts, group: GroupStatus, streams: dict[Stream, int]) -> Fou
             )
         if not good:
             yield Delivery.WRONG_PORT.found(f"{arrives}, where no application listens", port=port)
-        for full in (one for one in good if one.drops > 0):
-            drops = f"was full for {full.drops} packets in {facts.seconds:.1f} s, {full.waiting} bytes wait in it"
-            yield Delivery.SOCKET_FULL.found(f"a socket of {group.group} on port {port} {drops}")
+        for one in good:
+            saw = f"a socket of {group.group} on port {port}{_of(facts, one)}"
+            if one.drops > 0:
+                saw += f" was full for {one.drops} packets in {facts.seconds:.1f} s"
+            if one.drops > 0 or (one.waiting and one.inode in facts.stopped):
+                yield Delivery.SOCKET_FULL.found(f"{saw}, {one.waiting} bytes wait in it")
 
 
-def _dropped(facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[Stream, int]) -> Found:
+def _of(facts: Facts, one: UdpSocket) -> str:
+    """Whose socket it is, as far as that is known."""
+    stopped = ", which is stopped," if one.inode in facts.stopped else ""
+    return f" of {facts.holders[one.inode]}{stopped}" if one.inode in facts.holders else ""
+
+
+def _dropped(
+    facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[Stream, int], joined_on: Collection[str]
+) -> Found:
     """Joins, routes and sockets are right, and most packets are delivered; otherwise this host drops them."""
     name, counters = view.tunnel.name, facts.proc.counters
     names: dict[str, object] = {"tunnel": name, "group": group.group}
     for stream, count in ((one, count) for one, count in streams.items() if count >= _SOME):
         arrived = f"{count} packets of {group.group} from {stream.source} arrived on {name}"
         delivered = view.seen.delivered.get(stream, 0)
-        if delivered < count * 3 // 4:
+        if view.seen.lacks(count, delivered):
             if counters.get("TcpExt.IPReversePathFilter", 0) >= count // 2:
                 saw = f"{arrived}, and the kernel counted as many that failed the reverse path filter"
                 yield Delivery.RP_FILTER.found(saw, source=stream.source, **names)
@@ -193,4 +232,7 @@ def _dropped(facts: Facts, view: TunnelView, group: GroupStatus, streams: dict[S
     everything = sum(sum(seen.arrived.streams.values()) for seen in facts.tunnels.values())
     if everything >= _SOME and (ignored := counters.get("Udp.IgnoredMulti", 0)) >= everything * 3 // 4:
         saw = f"{group.group} is delivered, and the kernel counted {ignored} packets that no socket accepts"
+        if name not in joined_on:
+            where = ", ".join(sorted(joined_on))
+            saw += f"; applications have joined it on {where}, and with IP_MULTICAST_ALL = 0 get nothing of {name}"
         yield Delivery.NO_SOCKET_TAKES_IT.found(saw, **names)

@@ -66,6 +66,13 @@ class Gre(Cause):
         "access list of the crypto map permit GRE, do the counters of `show crypto ipsec sa` rise? If they do: allow "
         "UDP 4500 in the security group, and ask the provider",
     )
+    ONE_WAY = either(
+        "packets of the other side arrive, and nothing shows that ours get there: they are lost on the path, or the "
+        "other side's tunnel is down; or it answers no echoes, and its sources are silent",
+        "ask the other side: do packets of ours come out of its SA (`show crypto ipsec sa`: decaps), is its tunnel up? "
+        "If none come: allow UDP 4500 out in the security group, and ask the provider. If they do: are the sources "
+        "sending, and does `show ip mroute` list the tunnel as outgoing?",
+    )
     MTU = either(
         "larger packets are lost on the path without an error",
         'set tunnels.{tunnel}.mtu = "auto", or lower, and ask the other side for the same `ip mtu` on their tunnel',

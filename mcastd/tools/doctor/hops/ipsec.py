@@ -92,8 +92,8 @@ class Ipsec(Cause):
     )
     GRE_LEAVES_IN_THE_CLEAR = here(
         "the CHILD_SA is up, but no IPsec policy of this host matches the tunnel's packets; they are dropped",
-        "compare local and remote with the selectors of the CHILD_SA (ip xfrm policy); look for NAT rules of other "
-        "programs",
+        "compare local and remote with the selectors of the CHILD_SA (ip xfrm policy); look for rules and routes of "
+        "other programs that lead them elsewhere (ip rule, ip route get {remote}), and for their NAT rules",
     )
     TRANSLATED = here(
         "NAT of another program gives packets that are for IPsec another source, so that no IPsec policy matches them: "
@@ -105,6 +105,12 @@ class Ipsec(Cause):
         "encrypted packets are lost inside this host: its firewall (OUTPUT, POSTROUTING) or a qdisc drops them on the "
         "way out",
         "look for drops in `nft list ruleset`, `iptables-save -c`, `tc -s qdisc`; allow UDP 4500 and ESP to {remote}",
+    )
+    WRONG_SOURCE = here(
+        "what this host sends to the peer leaves with another source address than the configured one: NAT of this host "
+        "changes it, and the path or the other side drops it (a cloud does, if it is not the address of the interface)",
+        "exclude UDP 500, UDP 4500 and ESP to {remote} from that rule (`nft list ruleset`: snat, masquerade, saddr "
+        "set); then conntrack -D -d {remote}, since a connection keeps what it began with",
     )
     REPLAY_WINDOW = either(
         "packets are reordered on the path; the kernel drops those that come later than the replay window allows",
@@ -176,11 +182,22 @@ def _ike_here(facts: Facts, peer: PeerStatus, why: PeerStatus | ChildStatus) -> 
         yield Ipsec.IKE_DROPPED_HERE.found(saw + dropping(facts, arrived), **names)
     if delivered or why.problem_code not in _UNANSWERED:
         return
+    source = facts.control.sources.get(remote)
+    yield from _wrong_source(facts, peer, source, f"peer {peer.name} is not up: {why.problem}; IKE leaves")
     way = facts.routes.get(remote)
     for cause, hooks in ((Ipsec.IKE_DROPPED_HERE, INCOMING), (Ipsec.IKE_HELD_BACK, OUTGOING)):
         if (rule := firewall.naming(facts.rules, hooks, _IKE, remote, way.interface if way else None)) is not None:
             saw = f"peer {peer.name} is not up: {why.problem}; {firewall.described(rule)} drops IKE"
             yield cause.found(saw, **names)
+
+
+def _wrong_source(facts: Facts, peer: PeerStatus, source: IPv4Address | None, saw: str) -> Found:
+    """NAT of this host on the way out."""
+    if source is not None and str(source) != peer.local:
+        rule = firewall.translating(facts.rules, [IPv4Network(peer.local)])
+        why = f"; {firewall.described(rule)} may do that" if rule is not None else ""
+        saw = f"{saw} with the source {source}, not {peer.local}{why}"
+        yield Ipsec.WRONG_SOURCE.found(saw, remote=peer.remote)
 
 
 def _reverse_path(facts: Facts, peer: PeerStatus, interfaces: Collection[str], saw: str) -> Found:
@@ -247,7 +264,8 @@ def leak_guard(facts: Facts) -> Found:
         for view in facts.views():
             if view.tunnel.name in _without_gre(facts):
                 yield from about(translated(facts, view.tunnel.child, saw), view.tunnel.name)
-                yield Ipsec.GRE_LEAVES_IN_THE_CLEAR.found(saw + route_to_remote(view)).on(view.tunnel.name)
+                clear = Ipsec.GRE_LEAVES_IN_THE_CLEAR.found(saw + route_to_remote(view), remote=view.tunnel.remote)
+                yield clear.on(view.tunnel.name)
 
 
 def translated(facts: Facts, name: str | None, saw: str) -> Found:
@@ -330,6 +348,9 @@ def _outwards(facts: Facts, peer: PeerStatus, decrypted: int, sent: int) -> Foun
         saw = f"the CHILD_SAs of {peer.name} sent {sent} packets in {facts.seconds:.1f} s, and no ESP left this host"
         saw += xfrm_errors(facts, "Xfrm.Out") + dropping(facts, sent, OUTGOING)
         yield Ipsec.ESP_HELD_BACK.found(saw, **names)
+    if not decrypted or any(view.seen.unanswered for view in facts.views() if view.child in peer.children):
+        for spi in left:
+            yield from _wrong_source(facts, peer, facts.wire_out.sas[spi].source, f"ESP to {peer.remote} leaves")
 
 
 def _inwards(facts: Facts, peer: PeerStatus, arrived: int, decrypted: int) -> Found:

@@ -121,6 +121,9 @@ def _dropped_here(facts: Facts, view: TunnelView) -> Found:
         saw = f"{firewall.described(rule)} drops PIM{counted}"
         saw = f"no Hello is heard on {name} in time, and {saw}" if late else saw
         yield Pim.PIM_DROPPED_HERE.found(saw, tunnel=name)
+    elif rule is not None:
+        drops = f"{firewall.described(rule)} drops PIM, if no rule before it accepts that"
+        yield Note(text=f"{drops}: then the neighbour on {name} is lost when its Holdtime ends")
 
 
 def _still_expected(facts: Facts, tunnel: Tunnel) -> bool:
@@ -176,6 +179,10 @@ def _silent(facts: Facts, view: TunnelView, group: GroupStatus) -> Found:
     if child is not None and not came_out and echo and (is_late or life is None):
         saw += f"; nothing at all came out of CHILD_SA {child.name}{echo}"
         yield Gre.NOTHING_COMES_BACK.found(saw, local=tunnel.local, remote=tunnel.remote).on(tunnel.name)
+        return
+    if is_late and echo and seen.received and not (seen.arrived.streams or is_answered(status)):
+        saw += f"; {seen.received} other packets did{echo}"
+        yield Gre.ONE_WAY.found(saw).on(tunnel.name)
         return
     others = sorted({str(one.source) for one in seen.arrived.streams if str(one.group) == group.group})
     if others:
@@ -237,6 +244,11 @@ def sign_of_life(status: TunnelStatus) -> str | None:
     return (
         f"{heard[0].address} is a PIM neighbour for {heard[0].uptime:.0f} s, and its Hello not due" if heard else None
     )
+
+
+def is_answered(status: TunnelStatus) -> bool:
+    """Whether the far end answers our keepalives, so that what we send gets there."""
+    return status.keepalive is not None and status.keepalive.path == "alive"
 
 
 def matches(group: GroupStatus, stream: Stream) -> bool:

@@ -108,7 +108,8 @@ class Reported(Cause):
     )
     OVERLAY_FAILED = here(
         "machines on the overlay are not served as they ask, since the host refuses something",
-        "the message says what: local that is no address of this host, an interface of the name, no module vxlan",
+        "the message says what: local that is no address of this host, an interface that is down, or one of the name "
+        "of the overlay, no module vxlan",
     )
     OVERLAY_NOT_EXACT = here(
         "machines on the overlay get more than they ask for: all groups that any wants, or all sources of a group",
