@@ -149,7 +149,8 @@ class MembersAgent:
         one.refused = None
         gone = {group: NOTHING for group in one.groups if group not in found}
         for values in (gone, found):
-            for changes in _steps(values, one.groups):
+            for part in _steps(values, one.groups):
+                changes = {group: desired for group, desired in part.items() if one.groups.get(group) != desired}
                 refused = self._desire(name, changes)
                 for group, desired in changes.items():
                     if desired == NOTHING or group in refused:
@@ -183,16 +184,14 @@ class MembersAgent:
 
 
 def _steps(values: Groups, before: Groups) -> Iterator[Groups]:
-    """What is another one than ``before``, in parts."""
+    """The groups in parts, by the sources that they have or had."""
     part, entries = Groups(), 0
     for group, desired in values.items():
-        known = before.get(group, NOTHING)
-        if desired != known:
-            more = len(desired.sources) + len(known.sources) or 1
-            if part and entries + more > _STEP:
-                yield part
-                part, entries = Groups(), 0
-            part[group] = desired
-            entries += more
+        more = len(desired.sources) + len(before.get(group, NOTHING).sources) or 1
+        if part and entries + more > _STEP:
+            yield part
+            part, entries = Groups(), 0
+        part[group] = desired
+        entries += more
     if part:
         yield part
