@@ -81,8 +81,8 @@ def _identities(peer: Peer, at: Table) -> None:
     if peer.local_id == str(peer.local) and peer.local.is_private and peer.remote.is_global:
         text = f"{peer.local} is a private address; behind a 1:1 NAT the other side expects the public one"
         at.note("local_id", text, "local", "remote")
-    elif peer.local_id == "%any":
-        at.note("local_id", f"%any stands for {peer.local}, which the other side does not know behind a NAT")
+    elif peer.local_id in ("%any", "0.0.0.0", "*"):
+        at.note("local_id", f"{peer.local_id} stands for {peer.local}, which the other side does not know behind a NAT")
     elif _PATTERN.search(peer.local_id):
         text = f"{shown(peer.local_id)} is a pattern; the other side gets it as it is, and expects one identity"
         at.note("local_id", text)

@@ -14,7 +14,8 @@ _DELIMITERS: Final = ",;\t|"
 _HEADINGS: Final[Mapping[str, str]] = {
     heading: kind
     for kind, headings in {
-        "name": "name,feed name,channel name,stream name,channel,label,description,stream,service,unit,channel id",
+        "name": "name,feed name,channel name,stream name,channel,label,description,stream,service,unit,channel id,"
+        "product,product name",
         "group": "group,multicast group,multicast address,multicast ip,multicast,group address,group ip,mcast,mcast ip,"
         "mcast group,mcast address,address,ip,ip address,destination,destination ip,destination address,dest ip,dst ip",
         "port": "port,udp port,multicast port,mcast port,destination port,dest port,dst port,group port",
@@ -55,10 +56,20 @@ def entries(text: str, source: Source) -> Iterator[Entry]:
         rows += ((head + 1 + reader.line_num, list(map(_cell, row))) for row in reader)
     except csv.Error as error:
         raise source.refused(head + 1 + reader.line_num, f"not a table: {error}; allowed: {_ALLOWED}") from None
+    if rows and not text.endswith(("\n", "\r")):
+        _is_whole(*rows[-1], len(columns), source)
     columns = _with_feed(columns, rows)
     for line, row in rows:
         if any(row) and not row[0].startswith("#"):
             yield from _row(columns, row, line, source)
+
+
+def _is_whole(line: int, row: Sequence[str], columns: int, source: Source) -> None:
+    """A file that is cut off ends within a line, perhaps within an address."""
+    if len(row) < columns:
+        text = f"the file ends after {len(row)} of {columns} columns"
+        raise source.refused(line, f"{text}; allowed: a whole file, with a newline at its end")
+    source.note(line, "", "no newline is at its end: is the file whole?")
 
 
 def _row(columns: Sequence[_Column | None], row: Sequence[str], line: int, source: Source) -> Iterator[Entry]:

@@ -178,7 +178,7 @@ class _Conn(Settings):
 
     def _identity(self, side: Side, default: Scalar | Missing, example: str) -> Scalar | Missing:
         found = self.identity(f"{side}id", default, example, f"{side}cert")
-        if not isinstance(found, str) or not found.startswith("%") or found in ("%any", "%any6"):
+        if not isinstance(found, str) or not found.startswith("%") or found == "%any":
             return found
         if side == self._theirs:
             self.note(f"{side}id", "the % is not imported: mcastd sends this identity, and requires it")

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 from mcastd.config.strongswan_conf import Value
 
-_ANY: Final = ("", "%any", "%any6", "0.0.0.0", "*", "::", "0::0")
+ANY_IDENTITY: Final = ("", "%any", "%any6", "0.0.0.0", "*", "::", "0::0")
+"""Texts that are the same identity for charon: no particular one."""
 _PREFIXES: Final = {
     "rfc822:": "mail",
     "email:": "mail",
@@ -74,6 +75,8 @@ def choose(
     """
     if remote is not None and "*" in remote and addresses is None and _typed(remote)[0] != "key":
         remote = "%any"  # as charon asks for with IKEv2, where the configured identity is a pattern
+    if exact and remote == "%any":
+        remote = None  # libreswan asks for the one that it meets
     # The least rank for an identity that is not known: it fits what is for all.
     others, ours = ([secret.rank("%any" if end is None else end) for secret in shared] for end in (remote, local))
     ranks = list(zip(others, ours, range(len(shared)), strict=True))
@@ -123,7 +126,7 @@ def _typed(text: str) -> tuple[str, str]:
             return kind, _lower(kind, text[len(prefix) :])
     if "=" in text:
         return "dn", text
-    if text in _ANY:
+    if text in ANY_IDENTITY:
         return "any", ""
     if text.startswith("@#"):
         return "key", text[1:].lower()

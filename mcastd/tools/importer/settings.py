@@ -10,7 +10,7 @@ from mcastd.config.proposals import Protocol, problem_with
 from mcastd.config.strongswan_conf import Value
 from mcastd.config.value_types import spell
 from mcastd.tools.importer.draft import Keys, Missing, Notes, PeerDraft, Scalar, Selector, Selectors
-from mcastd.tools.importer.keys import choose
+from mcastd.tools.importer.keys import ANY_IDENTITY, choose
 from mcastd.tools.importer.secrets import Secrets
 
 YES: Final = ("yes", "true", "1", "enabled")
@@ -102,15 +102,15 @@ class Settings:
             return {}
         return {"replay_window": int(value)}
 
-    def address(self, key: str, example: str) -> Scalar | Missing:
-        """The first IPv4 address in a list of addresses and names."""
+    def address(self, key: str, example: str, hint: str = "") -> Scalar | Missing:
+        """The first IPv4 address in a list of addresses and names; ``hint`` is for the others."""
         setting = self.find(key)
         if setting is None:
             return Missing(example, "not in the source")
         words = [word.strip() for word in setting.text.split(",")]
         for word in filter(is_address, (word.removeprefix("%") for word in words)):
             if len(words) > 1:
-                self.note(key, f"of {setting.text}, only {word} is imported")
+                self.note(key, f"of {setting.text}, only {word} is imported{hint}")
             return word
         return Missing(example, f"{setting.file}:{setting.line} has {setting.text}, and an IPv4 address is needed")
 
@@ -119,6 +119,8 @@ class Settings:
         setting = self.find(key)
         if setting is None and cert in self._values:
             return Missing(example, f"it is the subject of {self._values[cert].text}")
+        if setting is not None and setting.text in ANY_IDENTITY:
+            return "%any"
         return default if setting is None else _text(setting, example)
 
     def proposals(self, key: str, protocol: Protocol) -> Scalar | Missing:

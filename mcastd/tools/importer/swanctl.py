@@ -94,7 +94,8 @@ class _Connection(Settings):
         """The keys of the IKE_SA."""
         keys: Keys = {}
         for end, name, example in ((self._local, "local", "10.1.1.246"), (self._remote, "remote", "177.54.214.20")):
-            keys[name] = self.address(f"{name}_addrs", example)
+            hint = "; another gateway is a peer with standby_for" if name == "remote" else ""
+            keys[name] = self.address(f"{name}_addrs", example, hint)
             default = keys[name] if name == "local" else "%any"
             keys[f"{name}_id"] = end.identity("id", default, "222.45.67.1", "certs")
         peer = PeerDraft(self._name, keys)

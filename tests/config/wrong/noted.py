@@ -20,6 +20,7 @@ NOTED = (
     wrong(f"{P}.lifetime", "negotiated again every 10s", "10"),
     wrong(f"{G}.lifetime", "negotiated again every 4s", '"4s"'),
     wrong(f"{P}.local_id", "%any stands for 10.1.1.246", '"%any"'),
+    wrong(f"{P}.local_id", "0.0.0.0 stands for 10.1.1.246", '"0.0.0.0"'),
     wrong(f"{P}.local_id", "the same as remote_id", '"177.54.214.20"'),
     *(wrong(f"{P}.local_id", "is a pattern", f'"{one}"') for one in ("*.example.com", "C=CH, O=*", "10.0.0.0/8")),
     wrong(f"{P}.dpd_delay", "found by the GRE keepalives of its tunnels alone", "0", SECOND),

@@ -128,6 +128,12 @@ def test_a_table_has_headings_of_many_names(made: Bench) -> None:
     assert found.err == ["note: list.csv:6: Indices B: there is no A"]
 
 
+def test_a_table_without_a_newline_at_its_end_may_be_cut_off(made: Bench) -> None:
+    found = made("Product;Multicast IP;UDP Port\nx;239.1.1.1;5000\ny;239.1.1.2;500", name="list.csv")
+    assert found.feeds["y"] == {"groups": ["239.1.1.2"], "port": 500}
+    assert found.err == ["note: list.csv:3: no newline is at its end: is the file whole?"]
+
+
 def test_a_table_may_have_both_sides_in_a_line(made: Bench) -> None:
     found = made(WIDE, name="list.csv")
     assert found.feeds == {
@@ -261,6 +267,10 @@ def test_what_is_no_list_in_xml(made: Bench, content: str | bytes, said: str) ->
         ("name,group,format\nx,239.1.1.1,fast\n", '2: x: "fast" is no known format; allowed: cme-mdp3, moex-simba'),
         ("name,group\nx,239.1.1.1\0\n", "2: "),
         ("name,group,source\nx,239.1.1.1,y\n", '2: x: "y" is no address'),
+        (
+            "name,group,port\nx,239.1.1.1,5000\ny,239.1.1.1",
+            "3: the file ends after 2 of 3 columns; allowed: a whole file",
+        ),
     ],
 )
 def test_what_is_no_list_in_csv(made: Bench, content: str, said: str) -> None:

@@ -101,6 +101,19 @@ def test_the_key_is_the_one_that_charon_takes(tmp_path: Path, secrets: str, key:
     assert found.valid()
 
 
+@pytest.mark.parametrize("anyone", ["0.0.0.0", "%any6", "*"])
+def test_an_identity_that_stands_for_the_address_is_written_in_one_way(tmp_path: Path, anyone: str) -> None:
+    found = ipsec(tmp_path, CONF.replace("leftid=192.0.2.67", f"leftid={anyone}"), '198.51.100.20 : PSK "abc"\n')
+    assert (found.peer.keys["local_id"], found.peer.psk) == ("%any", b"abc")
+
+
+def test_a_second_gateway_is_named(tmp_path: Path) -> None:
+    several = SWANCTL.replace("remote_addrs = 198.51.100.20", "remote_addrs = 198.51.100.20, 198.51.100.21")
+    found = Imported(tmp_path, ("swanctl.conf",), swanctl_conf=several)
+    assert found.peer.keys["remote"] == "198.51.100.20"
+    assert found.noted("only 198.51.100.20 is imported; another gateway is a peer with standby_for")
+
+
 def test_of_two_sections_of_swanctl_the_last_is_taken(tmp_path: Path) -> None:
     two = "".join(
         f"  ike-{key} {{\n    id-1 = 192.0.2.67\n    id-2 = 198.51.100.20\n    secret = {key}\n  }}\n"
@@ -121,6 +134,11 @@ def test_of_two_sections_of_swanctl_the_last_is_taken(tmp_path: Path) -> None:
         ),
         (CONF, "203.0.113.9 : PSK a\n", "none of them fits 192.0.2.67 and 198.51.100.20"),
         (CONF, TWO.format("0xno"), "not hexadecimal"),
+        (
+            CONF.replace("!", "").replace("rightid=198.51.100.20", "rightid=%any\n    ikev2=insist"),
+            '192.0.2.67 198.51.100.20 : PSK "a"\n%any %any : PSK "b"\n',
+            "the other side's identity is not known",  # libreswan takes the one that it meets
+        ),
     ],
 )
 def test_a_key_that_is_not_clear_or_cannot_be_used_is_left_to_the_reader(
