@@ -7,14 +7,14 @@ tunnel that they move to before they are not on the one that they leave, so that
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from ipaddress import IPv4Address
 from math import inf
 from typing import Final
 
 from mcastd import path_signs
 from mcastd.config.model import Config, Group
 from mcastd.errors import McastdError
-from mcastd.membership import NOTHING, DesiredGroup, GroupSource
+from mcastd.membership import NONE, NOTHING, DesiredGroup, GroupSource
 from mcastd.paths import ByHand, Change, Order, Paths
 from mcastd.status import PathStatus
 from mcastd.system.log import Logger
@@ -40,14 +40,15 @@ class FileGroups:
         """
         self.paths = Paths()
         # The tunnels of groups that have several, each with these groups.
-        self.several: dict[str, tuple[IPv4Network, ...]] = {}
+        self.several: dict[str, frozenset[IPv4Address]] = {}
         self._wanted = wanted
         self._held = held
         self._log = log
         self._on_change = on_change
         self._wake = Wake()
         self._config = Config()
-        self._orders: dict[tuple[str, ...], int] = {}  # the tunnels of groups that have several, as ``orders`` has them
+        # The tunnels of groups that have several, each with how many of these groups are on one of them at a time.
+        self._orders: dict[tuple[str, ...], int] = {}
         self._groups: Sequence[Group] = ()  # those that are desired
         self._tables: dict[IPv4Address, list[Group]] = {}  # those with several tunnels, by their address
         self._addresses: dict[tuple[str, ...], dict[IPv4Address, None]] = {}  # the same by their tunnels
@@ -66,18 +67,20 @@ class FileGroups:
         self._wake.set()
 
     def _take(self, config: Config, now: float) -> None:
-        if config is not self._config:
-            self._config, self._orders = config, orders(config)
-
-            def has(order: Order) -> bool:
-                return any((group.tunnels, group.group) == order for group in config.groups)
-
-            self.paths.configure(config.paths, self._orders, now, has)
-            several = {name: list[IPv4Network]() for tunnels in self._orders for name in tunnels}
-            for group in config.groups if several else ():
-                for name in group.tunnels if len(group.tunnels) > 1 else ():
-                    several[name].append(IPv4Network(group.group))
-            self.several = {name: tuple(collapse_addresses(found)) for name, found in several.items()}
+        if config is self._config:
+            return
+        found: dict[tuple[str, ...], list[Group]] = {}
+        for group in config.groups:
+            if len(group.several) > 1:
+                found.setdefault(group.several, []).append(group)
+        addresses = {tunnels: frozenset(one.group for one in groups) for tunnels, groups in found.items()}
+        self._config = config
+        self._orders = {tunnels: sum(one.use == "first" for one in groups) for tunnels, groups in found.items()}
+        self.paths.configure(config.paths, found, now, lambda order: order.group in addresses[order.tunnels])
+        self.several = {}
+        for tunnels, groups_of in addresses.items():
+            for name in tunnels:
+                self.several[name] = self.several.get(name, NONE) | groups_of
 
     def changed(self, change: Change) -> None:
         """Carry out a decision."""
@@ -251,15 +254,6 @@ class FileGroups:
                 any_source = known.any_source or not group.sources
                 found[name] = DesiredGroup(any_source, known.sources | frozenset(group.sources))
         return found
-
-
-def orders(config: Config) -> dict[tuple[str, ...], int]:
-    """The tunnels of the groups that have several, each with how many of these groups are on one of them at a time."""
-    found: dict[tuple[str, ...], int] = {}
-    for group in config.groups:
-        if len(group.tunnels) > 1:
-            found[group.tunnels] = found.get(group.tunnels, 0) + (group.use == "first")
-    return found
 
 
 def collect(found: dict[str, list[GroupSource]], group: Group, tunnels: Iterable[str]) -> None:

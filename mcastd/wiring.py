@@ -24,7 +24,7 @@ grown, and the agent acts when it differs from the number that it has acted on.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 import msgspec
 
@@ -44,6 +44,7 @@ from mcastd.ipsec.gateways import used_and_idle
 from mcastd.ipsec.messages import PeerWithKey
 from mcastd.ipsec.state import ChildView, IpsecDesired
 from mcastd.keepalive.packet import KeepaliveTunnel, endpoints
+from mcastd.membership import NONE
 from mcastd.meter.desired import MeterDesired
 from mcastd.net.xfrm import Sa
 from mcastd.paths import Order
@@ -106,7 +107,7 @@ class Up(msgspec.Struct, frozen=True):
     has_rp: Callable[[str, IPv4Address], bool] = no_rp
     rp_changes: Mapping[str, int] = msgspec.field(default_factory=dict)
     # The tunnels of groups that have several, each with these groups, and which tunnel carries them.
-    several: Mapping[str, tuple[IPv4Network, ...]] = msgspec.field(default_factory=dict)
+    several: Mapping[str, frozenset[IPv4Address]] = msgspec.field(default_factory=dict)
     carrying: Mapping[Order, str] = msgspec.field(default_factory=dict)
     # With which filters sockets of mcastd have joined a group on a tunnel.
     own_sockets: Callable[[str, IPv4Address], Sequence[SocketFilter]] = no_sockets
@@ -232,7 +233,7 @@ def follow(inputs: Inputs) -> FollowDesired:
             reports_logged=inputs.config.firewall.guard and rules.drops_igmp_at_once(tunnel),
             ssm_ranges=tunnel.ssm_ranges,
             rps=_rps(inputs, tunnel),
-            carried=inputs.up.several.get(tunnel.name, ()),
+            carried=inputs.up.several.get(tunnel.name, NONE),
             own_sockets=partial(inputs.up.own_sockets, tunnel.name),
         )
         for tunnel in inputs.config.tunnels

@@ -3,14 +3,18 @@
 from collections.abc import Coroutine
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface
+from itertools import islice
 from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from mcastd.adapters import System
 from mcastd.composition import Composition
 from mcastd.config.model import Config, Daemon, Group, Pim, Tunnel
+from mcastd.follow import scope
+from mcastd.follow.settings import FollowedTunnel
 from mcastd.handover import Handover
 from mcastd.membership import DesiredGroup
 from mcastd.pim.settings import PimDesired
@@ -93,6 +97,38 @@ async def test_a_change_costs_the_same_with_1_and_with_10_000_joins(tmp_path: Pa
     one = await cost(tmp_path / "one", 1, by)
     many = await cost(tmp_path / "many", 10_000, by)
     assert many == one
+
+
+def in_steps(joins: int) -> int:
+    """The most calls at once while a reload gives all groups another tunnel."""
+    tunnels = (TUNNEL, replace(TUNNEL, name="gre2"))
+    before = tuple(Group(group=FIRST + n, tunnel="gre1") for n in range(joins))
+    after = tuple(Group(group=FIRST + n, several=("gre2", "gre1")) for n in range(joins))
+    agents = Composition(Config(tunnels=tunnels, groups=before), lambda: None, MemoryLog().logger, Random(1), System())
+    agents.want_file()
+    agents.config = replace(agents.config, groups=after)
+    steps = agents.file_groups.wanting(agents.config)
+    next(steps)  # takes the file, in some milliseconds
+    most, pauses = 0, [0.0]
+    while pauses:
+        pauses.clear()
+        most = max(most, calls(lambda: pauses.extend(islice(steps, 1))))
+    assert agents.wanted.counts(("gre1", "gre2")) == {"gre1": 0, "gre2": joins}
+    return most
+
+
+@simulated
+async def test_a_step_of_a_reload_costs_the_same_with_1_000_and_with_10_000_groups() -> None:
+    assert in_steps(10_000) == in_steps(1_000)
+
+
+def test_whether_applications_or_the_file_decide_on_a_group_costs_the_same_with_1_and_with_10_000_groups() -> None:
+    def cost(groups: int) -> int:
+        carried = frozenset(FIRST + n for n in range(groups))
+        tunnel = FollowedTunnel("gre1", 7, TUNNEL.address.ip, carried=carried)
+        return calls(lambda: scope.followed(tunnel, FIRST - 1, DesiredGroup(any_source=True)))
+
+    assert cost(10_000) == cost(1)
 
 
 def test_a_walk_is_seen() -> None:

@@ -17,7 +17,7 @@ def is_local(group: IPv4Address) -> bool:
 
 def followed(tunnel: FollowedTunnel, group: IPv4Address, desired: DesiredGroup) -> DesiredGroup:
     """What of it is joined upstream."""
-    if is_local(group) or in_ranges(group, tunnel.carried) or _refusal(tunnel, group) is not None:
+    if is_local(group) or group in tunnel.carried or _refusal(tunnel, group) is not None:
         return NOTHING
     sources = frozenset(one for one in desired.sources if can_send(one))
     if desired.any_source and in_ranges(group, tunnel.ssm_ranges):
@@ -27,7 +27,7 @@ def followed(tunnel: FollowedTunnel, group: IPv4Address, desired: DesiredGroup) 
 
 def refusal(tunnel: FollowedTunnel, group: IPv4Address, desired: DesiredGroup) -> NotFollowedReason | None:
     """Why not all of it is joined upstream; None if all is, and for groups that are local or that the file carries."""
-    if is_local(group) or desired == NOTHING or in_ranges(group, tunnel.carried):
+    if is_local(group) or desired == NOTHING or group in tunnel.carried:
         return None
     if (reason := _refusal(tunnel, group)) is not None:
         return reason

@@ -9,6 +9,7 @@ import msgspec
 
 from mcastd.config.model import SSM_RANGE
 from mcastd.follow.members import SocketFilter
+from mcastd.membership import NONE
 from mcastd.status import ApplicationsStatus
 from mcastd.wanted import NEEDS_NO_RP, Rps
 
@@ -39,7 +40,7 @@ class FollowedTunnel:
     ssm_ranges: tuple[IPv4Network, ...] = (SSM_RANGE,)
     rps: Rps = NEEDS_NO_RP
     reports_logged: bool = False
-    carried: tuple[IPv4Network, ...] = ()
+    carried: frozenset[IPv4Address] = NONE
     own_sockets: Callable[[IPv4Address], Sequence[SocketFilter]] = field(default=partial(no_sockets, ""), compare=False)
 
 
