@@ -64,9 +64,9 @@ class Changes:
 
     def limit_routes(self, networks: Collection[IPv4Network]) -> None:
         """Notice only changes of routes that overlap with these networks; of all routes, if they are too many."""
-        compared = list(collapse_addresses(networks))
+        compared = collapse_addresses(networks) if len(networks) <= _COMPARED else [IPv4Network("0.0.0.0/0")]
         with _host_errors("no filter for notifications"):
-            program = bpf.accept_changes_of(compared if len(compared) <= _COMPARED else [IPv4Network("0.0.0.0/0")])
+            program = bpf.accept_changes_of(list(compared))
             sockets.attach_filter(self._sock, program)
 
     async def __aiter__(self) -> AsyncIterator[None]:

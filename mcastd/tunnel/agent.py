@@ -21,7 +21,7 @@ from mcastd.system.ledger import Ledger
 from mcastd.system.log import Logger
 from mcastd.system.sysctl import Sysctls
 from mcastd.system.wake import Wake
-from mcastd.tunnel import routes
+from mcastd.tunnel import prefixes, routes
 from mcastd.tunnel.addresses import addresses, loopbacks, snat
 from mcastd.tunnel.desired import LinkDesired, LinkView, TunGre, TunnelsDesired, gre
 from mcastd.tunnel.host import Host
@@ -68,7 +68,8 @@ class TunnelAgent:
         # What the current pass of the loop works on, also if something else is configured meanwhile.
         self._current = self._desired
         self._children: Mapping[str, Child] = {}  # CHILD_SAs of the configuration, by name
-        self._routes = routes.Desired()  # what is to be routed
+        self._routable = prefixes.Routable()  # what the current configuration has to be routed
+        self._routes = prefixes.Desired()  # through which tunnel it is to be routed
         self._datapath: Literal["kernel", "userspace"] | None = None  # what does GRE; None until the first link is made
         self._states: dict[str, State] = {}  # by the tunnel's name
         self._problems: dict[str, str] = {}  # of XFRM interfaces below GRE, by name, and of the rules
@@ -166,12 +167,12 @@ class TunnelAgent:
         """The tunnels, by name, without what the agents above know."""
         found = {}
         for tunnel in self._desired.config.tunnels:
-            state, prefixes = self._states.get(tunnel.name, State()), self._routes.prefixes.get(tunnel.name, ())
+            state, routed = self._states.get(tunnel.name, State()), self._routes.prefixes.get(tunnel.name, {})
             if tunnel.route_table is not None and state.problem is None:
                 state = replace(state, problem=self._problems.get(_RULES))
             pump = self.pumps.get(tunnel.name)
             dropped = dict(pump.dropped) if pump is not None else {}
-            found[tunnel.name] = tunnel_status(tunnel, state, self._datapath_of(tunnel), prefixes, dropped)
+            found[tunnel.name] = tunnel_status(tunnel, state, self._datapath_of(tunnel), routed, dropped)
         return found
 
     def problems(self) -> Iterator[Problem]:
@@ -186,28 +187,33 @@ class TunnelAgent:
             yield Problem("reconcile_failed", part, f"{part}: {self._problems[part]}")
         yield from self._ways.problems
 
-    def _take_desired(self) -> None:
+    async def _take_desired(self) -> None:
         """Begin to work on the desired state that was configured last."""
         before, desired = self._current, self._desired
-        self._current, config = desired, desired.config
+        config, found = desired.config, self._routable
+        if before.config.groups is not config.groups or before.config.tunnels != config.tunnels:
+            found = prefixes.Routable()
+            for _ in found.finding(config):
+                await asyncio.sleep(0)
+        if found is not self._routable or before.carrying != desired.carrying:
+            self._routes = prefixes.desired(found, desired.carrying, self._routes)
+        self._current, self._routable = desired, found
         self._children = {child.name: child for peer in config.peers for child in peer.children}
-        if (before.config, before.carrying) != (config, desired.carrying):
-            self._routes = routes.desired(desired, self._routes)
         if config.daemon.datapath != "auto":
             self._datapath = config.daemon.datapath
-        self._limit_routes()
+        if before.config is not config:
+            self._limit_routes()
 
     def _limit_routes(self) -> None:
         """Let the kernel report the routes that packets of a tunnel may take, and no others, which may be many."""
         ends = {end for tunnel in self._current.config.tunnels for end in (tunnel.local, tunnel.remote)}
         ends |= {peer.remote for peer in self._current.config.peers}
-        routed = {prefix for prefixes in self._routes.prefixes.values() for prefix in prefixes}
-        self._host.netlink.limit_routes({*map(IPv4Network, ends), *routed})
+        self._host.netlink.limit_routes(self._routable.watched.union(map(IPv4Network, ends)))
 
     async def _reconcile(self) -> None:
         before = (self.links(), list(self.problems()))
         if self._current is not self._desired:
-            self._take_desired()
+            await self._take_desired()
         tunnels = {tunnel.name: tunnel for tunnel in self._current.config.tunnels}
         interfaces = {child.interface: child for child in self._children.values() if child.interface is not None}
         for name in self._host.made():
@@ -315,7 +321,7 @@ class TunnelAgent:
 
     async def _failed(self, tunnel: Tunnel, old: State, problem: str) -> State:
         """What is known after a look that failed: the link stays, unless it is another one or none."""
-        up = _carrier(self._current, tunnel).up and old.link is not None and old.link.up
+        up = self._current.carrier(tunnel).up and old.link is not None and old.link.up
         with suppress(HostError):
             link = await self._host.find(tunnel.name)
             if old.link is None or link is None or link.index != old.link.index:
@@ -325,7 +331,7 @@ class TunnelAgent:
 
     async def _match(self, tunnel: Tunnel, old: State) -> State:
         """Make the link and the routes of a tunnel as desired; raises HostError if there is no link then."""
-        carrier = _carrier(self._current, tunnel)
+        carrier = self._current.carrier(tunnel)
         child = self._children.get(tunnel.child or "")
         if child is not None and child.interface in self._problems:
             raise HostError(self._problems[child.interface])
@@ -386,15 +392,9 @@ class TunnelAgent:
 
     def _set_forwarding(self) -> None:
         """Let pumps forward while their CHILD_SAs are up: at other times GRE would leave in the clear."""
-        up = {tunnel.name for tunnel in self._desired.config.tunnels if _carrier(self._desired, tunnel).up}
+        up = {tunnel.name for tunnel in self._desired.config.tunnels if self._desired.carrier(tunnel).up}
         for name, pump in self.pumps.items():
             pump.forwarding = name in up
 
     def _datapath_of(self, tunnel: Tunnel) -> str | None:
         return "kernel" if tunnel.encapsulation == "none" else self._datapath
-
-
-def _carrier(desired: TunnelsDesired, tunnel: Tunnel) -> Carrier:
-    if tunnel.child is None:
-        return Carrier(up=True, up_count=1, remote=tunnel.remote)
-    return desired.carriers.get(tunnel.child, Carrier())

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from mcastd.config.model import Config, Group, Tunnel
+from mcastd.config.model import Config, Tunnel
 from mcastd.links import Gre, Link, Vxlan, Xfrm
 from mcastd.paths import Order
 from mcastd.tunnel.addresses import Entry
@@ -24,13 +24,11 @@ class TunnelsDesired(msgspec.Struct, frozen=True):
     heard: frozenset[str] = frozenset()
     carrying: Mapping[Order, str] = msgspec.field(default_factory=dict)
 
-    def carries(self, tunnel: str, group: Group) -> bool:
-        """Whether a tunnel carries a group now, or is the first that can."""
-        tunnels = group.tunnels
-        if len(tunnels) == 1:
-            return tunnels == (tunnel,)
-        found = self.carrying.get(Order(tunnels, group.group)) or self.carrying.get(Order(tunnels))
-        return (found or tunnels[0]) == tunnel
+    def carrier(self, tunnel: Tunnel) -> Carrier:
+        """What carries a tunnel."""
+        if tunnel.child is None:
+            return Carrier(up=True, up_count=1, remote=tunnel.remote)
+        return self.carriers.get(tunnel.child, Carrier())
 
 
 class TunGre(msgspec.Struct, frozen=True):

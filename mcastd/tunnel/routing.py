@@ -1,6 +1,6 @@
 """Applies what is routed through tunnels: routes and rules that carry the mark of mcastd, and no others."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Network
 
 from mcastd.links import Link, Route, Rule
@@ -25,16 +25,20 @@ class RouteKeeper:
         self._rules: frozenset[tuple[IPv4Network, int]] = frozenset()  # those in place
 
     async def match(
-        self, link: Link, table: int, desired: Iterable[IPv4Network], alone: Collection[IPv4Network] = ()
+        self,
+        link: Link,
+        table: int,
+        desired: Collection[IPv4Network],
+        is_alone: Callable[[IPv4Network], bool] = routes.never,
     ) -> frozenset[IPv4Network]:
         """Route these prefixes and no others through a link that is up; returns those that other routes have taken.
 
-        Those that no other link is to have (``alone``) are taken over from the one that mcastd had routed them to.
+        Those that no other link is to have (``is_alone``) are taken over from the one that mcastd had routed them to.
         """
         for other in self._tables(link.name) - {table}:
             await self._match_table(link, other, ())
             self._ledger.forget(ROUTES, f"{link.name} {other}")
-        return await self._match_table(link, table, tuple(desired), alone)
+        return await self._match_table(link, table, desired, is_alone)
 
     async def match_rules(self, desired: frozenset[tuple[IPv4Network, int]]) -> None:
         """Have these rules, each a source and a table, and no others of mcastd."""
@@ -63,13 +67,17 @@ class RouteKeeper:
             self._routed.pop((name, table), None)
 
     async def _match_table(
-        self, link: Link, table: int, desired: tuple[IPv4Network, ...], alone: Collection[IPv4Network] = ()
+        self,
+        link: Link,
+        table: int,
+        desired: Collection[IPv4Network],
+        is_alone: Callable[[IPv4Network], bool] = routes.never,
     ) -> frozenset[IPv4Network]:
         recorded = table in self._tables(link.name)
         if not desired and not recorded:
             return frozenset()
         found = await self._netlink.routes(table, desired, routes.PROTOCOL)
-        plan = routes.plan(desired, found, link.index, recorded=recorded, alone=alone)
+        plan = routes.plan(desired, found, link.index, recorded=recorded, is_alone=is_alone)
         if plan.add or plan.replace:
             self._ledger.remember(ROUTES, f"{link.name} {table}")
         for prefix in plan.add:

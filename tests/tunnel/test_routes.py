@@ -1,4 +1,4 @@
-"""What ``routes`` means, and the plan that makes it so."""
+"""The plan that makes the routes of the host what they should be."""
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
@@ -6,17 +6,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcastd.config.model import Group, Pim, RpRange, Tunnel
+from mcastd.config.model import Tunnel
 from mcastd.links import Route
-from mcastd.tunnel.routes import MAIN_TABLE, PROTOCOL, RoutePlan, plan, prefixes, rules
+from mcastd.tunnel.routes import MAIN_TABLE, PROTOCOL, RoutePlan, plan, rules
 
 RANGE, SSM, OTHER = IPv4Network("239.0.0.0/8"), IPv4Network("232.1.1.1/32"), IPv4Network("10.9.0.0/16")
-SOURCES = (IPv4Address("100.15.30.11"), IPv4Address("100.15.30.10"))
-PIM = Pim(rp=(RpRange(address=IPv4Address("100.15.30.253"), groups=(RANGE,)),))
-OWN = (
-    Group(group=IPv4Address("239.1.1.1"), tunnel="gre1"),
-    Group(group=IPv4Address("232.1.1.1"), tunnel="gre1", sources=SOURCES),
-)
 
 
 def tunnel(*routes: Any, **changes: Any) -> Tunnel:
@@ -25,40 +19,9 @@ def tunnel(*routes: Any, **changes: Any) -> Tunnel:
         "local": IPv4Address("10.44.6.1"),
         "remote": IPv4Address("10.44.7.1"),
         "address": IPv4Interface("10.44.4.6/30"),
-        "pim": PIM,
         "routes": routes,
     }
     return Tunnel(**values | changes)
-
-
-def test_groups_are_the_ranges_of_the_rps_and_the_tunnels_own_groups_outside_them() -> None:
-    assert prefixes(tunnel("groups"), OWN) == (SSM, RANGE)
-
-
-def test_rp_and_sources_are_hosts() -> None:
-    assert prefixes(tunnel("rp"), OWN) == (IPv4Network("100.15.30.253/32"),)
-    assert prefixes(tunnel("sources"), OWN) == (IPv4Network("100.15.30.10/32"), IPv4Network("100.15.30.11/32"))
-
-
-def test_words_and_prefixes_together_are_each_there_once() -> None:
-    found = prefixes(tunnel(OTHER, "groups", RANGE, OTHER, "rp"), OWN)
-    assert found == (OTHER, SSM, RANGE, IPv4Network("100.15.30.253/32"))
-
-
-def test_neighbouring_groups_are_one_prefix() -> None:
-    groups = [Group(group=IPv4Address(f"232.1.1.{last}"), tunnel="gre1") for last in (0, 1, 2, 3)]
-    assert prefixes(tunnel("groups"), groups) == (IPv4Network("232.1.1.0/30"), RANGE)
-
-
-def test_ranges_that_are_followed_are_groups_as_well() -> None:
-    wide, within = IPv4Network("232.0.0.0/8"), IPv4Network("239.1.0.0/16")
-    assert prefixes(tunnel("groups", follow=(wide, within)), ()) == (wide, RANGE)
-    assert prefixes(tunnel("rp", follow=(wide,)), ()) == prefixes(tunnel("rp"), ())
-
-
-def test_without_pim_the_words_stand_for_nothing() -> None:
-    assert prefixes(tunnel("groups", "rp", "sources", pim=None), ()) == ()
-    assert prefixes(tunnel(), OWN) == ()
 
 
 def test_a_table_has_a_rule_for_each_source_or_for_all() -> None:

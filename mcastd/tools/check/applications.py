@@ -1,16 +1,15 @@
 """Which tunnel an application gets that joins a group without naming an interface. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
 import msgspec
 
-from mcastd.config.model import Config, Group, Tunnel
+from mcastd.config.model import Config, Tunnel
 from mcastd.config.report import Report
 from mcastd.config.value_types import MULTICAST
-from mcastd.tunnel.routes import prefixes
+from mcastd.tunnel.prefixes import Desired, desired, routable
 
 _NAMING = "name the interface in the application, as mcastd listen --interface does"
 
@@ -29,10 +28,11 @@ class _Routed(msgspec.Struct, frozen=True):
 
 def check(config: Config, report: Report) -> None:
     """Note every two tunnels on which the same groups are, by range or one by one."""
+    through = desired(routable(config), {}, Desired()).prefixes
     routed = [
         _Routed(
             tunnel,
-            tuple(one for one in prefixes(tunnel, _groups_of(config, tunnel)) if one.subnet_of(MULTICAST)),
+            tuple(one for one in through[tunnel.name] if one.subnet_of(MULTICAST)),
             tunnel.route_table is not None,
         )
         for tunnel in config.tunnels
@@ -45,11 +45,6 @@ def check(config: Config, report: Report) -> None:
     for first, second in combinations(routed, 2):
         _ranges(first, second, report)
         _groups(first, second, groups, report)
-
-
-def _groups_of(config: Config, tunnel: Tunnel) -> Iterator[Group]:
-    """The groups that a tunnel carries, or is the first that can."""
-    return (group for group in config.groups if group.tunnels[0] == tunnel.name)
 
 
 def _ranges(first: _Routed, second: _Routed, report: Report) -> None:
