@@ -135,7 +135,7 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
             routing_holders=await ipmr.holders() if config.downstream else (),
             wire_in=wire_in,
             wire_out=wire_out,
-            control=ControlSeen(control.arrived, control.left, ike.arrived | pim.arrived, control.sources),
+            control=ControlSeen(control.arrived, control.left, ike.arrived | pim.arrived, control.ways()),
             gre_seen=before_filters | gre_delivered,  # the greater count of each
             port_holders={} if before.healthy else await asyncio.to_thread(_port_holders, config, counted),
             holders=holders,

@@ -56,10 +56,17 @@ class GreSeen(NamedTuple):
     header: GreHeader
 
 
+class Way(NamedTuple):
+    """How a packet leaves this host: the interface, and the source address."""
+
+    interface: str
+    source: IPv4Address
+
+
 class Esp(NamedTuple):
     """ESP of one SPI on the wire: its ``peer``, the number of packets, and how many sequence numbers between the first
     and the last were ``missing``. The most delayed packet came ``late`` sequence numbers behind a later one.
-    ``interface`` is where one was seen, ``source`` the address with which one left this host.
+    ``interface`` is where one was seen, ``ways`` how they left this host.
     """
 
     peer: IPv4Address
@@ -67,7 +74,7 @@ class Esp(NamedTuple):
     missing: int = 0
     late: int = 0
     interface: str = ""
-    source: IPv4Address | None = None
+    ways: frozenset[Way] = frozenset()
 
 
 class Control(NamedTuple):
@@ -82,13 +89,13 @@ class Control(NamedTuple):
 class ControlSeen:
     """How many packets of IKE and PIM arrived and left, and how many of them were delivered on this host.
 
-    ``sources`` are, by the address of the peer, that with which IKE left this host.
+    ``ways`` are, by the address of the peer, those by which IKE left this host.
     """
 
     arrived: Mapping[Control, int] = field(default_factory=dict)
     left: Mapping[Control, int] = field(default_factory=dict)
     delivered: Mapping[Control, int] = field(default_factory=dict)
-    sources: Mapping[IPv4Address, IPv4Address] = field(default_factory=dict)
+    ways: Mapping[IPv4Address, frozenset[Way]] = field(default_factory=dict)
 
     def of(self, kind: Literal["arrived", "left", "delivered"], protocol: str, address: IPv4Address) -> int:
         """How many packets of one address; on a bridge the same show on two interfaces."""
@@ -145,13 +152,6 @@ class TunnelFacts:
     def lacks(self, count: int, passed: int) -> bool:
         """Whether more of what arrived was not passed on than one in twenty, or one in four if that is not exact."""
         return passed < (count * 19 // 20 if self.exact else count * 3 // 4)
-
-
-class Way(NamedTuple):
-    """How a packet leaves this host: the interface, and the source address."""
-
-    interface: str
-    source: IPv4Address
 
 
 @dataclass(frozen=True, slots=True)

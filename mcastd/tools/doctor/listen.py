@@ -198,7 +198,7 @@ class ControlTap(_Tap):
         super().__init__(anywhere if protocol is None else partial(sockets.delivered, protocol, program), outgoing=None)
         self.arrived: Counter[Control] = Counter()
         self.left: Counter[Control] = Counter()
-        self.sources: dict[IPv4Address, IPv4Address] = {}  # of IKE that leaves, by the peer's address
+        self._ways: dict[IPv4Address, set[Way]] = {}  # of IKE that leaves, by the peer's address
         self.sent_ike = asyncio.Event()  # set once IKE has left
 
     def take(self, packet: ipv4.Ipv4Packet) -> None:
@@ -210,8 +210,12 @@ class ControlTap(_Tap):
         control = Control("ike" if packet.protocol == ipv4.UDP else "pim", address, interface)
         (self.left if leaves else self.arrived)[control] += 1
         if leaves and control.protocol == "ike":
-            self.sources[address] = packet.source
+            self._ways.setdefault(address, set()).add(Way(interface, packet.source))
             self.sent_ike.set()
+
+    def ways(self) -> dict[IPv4Address, frozenset[Way]]:
+        """How IKE has left so far."""
+        return {address: frozenset(ways) for address, ways in self._ways.items()}
 
 
 def _esp(peer: IPv4Address, numbers: Iterable[int], *, overrun: bool) -> Esp:
@@ -241,7 +245,7 @@ class EspTap(_Tap):
         super().__init__(lambda: sockets.packets_anywhere(program), outgoing=outgoing)
         self._numbers: dict[tuple[int, IPv4Address], list[int]] = {}  # sequence numbers by SPI and peer
         self._interfaces: dict[int, str] = {}  # where an SPI was seen
-        self._sources: dict[int, IPv4Address] = {}  # with which address it left this host
+        self._ways: dict[int, set[Way]] = {}  # how it left this host
 
     def take(self, packet: ipv4.Ipv4Packet) -> None:
         """Count a packet by its SPI."""
@@ -252,7 +256,7 @@ class EspTap(_Tap):
             self._numbers.setdefault((spi, peer), []).append(number)
             self._interfaces.setdefault(spi, self._from[0])
             if self._outgoing:
-                self._sources[spi] = packet.source
+                self._ways.setdefault(spi, set()).add(Way(self._from[0], packet.source))
 
     def wire(self) -> Wire:
         """What has passed so far; without gaps if packets came faster than they were read."""
@@ -260,7 +264,7 @@ class EspTap(_Tap):
         overrun = bool(self._overrun)
         sas = {
             spi: _esp(peer, numbers, overrun=overrun)._replace(
-                interface=self._interfaces[spi], source=self._sources.get(spi)
+                interface=self._interfaces[spi], ways=frozenset(self._ways.get(spi, ()))
             )
             for (spi, peer), numbers in self._numbers.items()
         }

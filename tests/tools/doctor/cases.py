@@ -13,7 +13,7 @@ from mcastd.status import (
     PimStatus,
     Status,
 )
-from mcastd.tools.doctor.facts import Control, ControlSeen, Esp, Facts, Interface, Probe, Wire
+from mcastd.tools.doctor.facts import Control, ControlSeen, Esp, Facts, Interface, Probe, Way, Wire
 from mcastd.tools.doctor.firewall import Rule
 from mcastd.tools.doctor.proc import UdpSocket
 from tests.tools.doctor.observed import (
@@ -44,6 +44,7 @@ from tests.tools.doctor.observed import (
     peer,
     reported,
     seen,
+    sent,
     status,
     transported,
     tunnel,
@@ -292,11 +293,15 @@ CASES: dict[str, tuple[str, Facts]] = {
     ),
     "NAT that gives ESP another source": (
         "wrong_source",
-        flowed(0, 9, wire_out=Wire({2: Esp(PEER, 9, source=GATEWAY)})),
+        flowed(0, 9, wire_out=Wire({2: sent(GATEWAY)})),
     ),
     "NAT that gives IKE another source": (
         "wrong_source",
-        changed(negotiated("no_answer", ike=True), control=ControlSeen(sources={PEER: GATEWAY})),
+        changed(negotiated("no_answer", ike=True), control=ControlSeen(ways={PEER: frozenset({Way("eth0", GATEWAY)})})),
+    ),
+    "a rule that leads ESP alone elsewhere": (
+        "route_to_peer",
+        flowed(0, 9, wire_out=Wire({2: sent(HOST, "eth1")}), addresses={HOST: "eth0"}),
     ),
     "what leaves does not seem to arrive": ("one_way", outwards_lost()),
     "ESP that does not leave": ("esp_held_back", flowed(9, 9, wire_out=Wire())),

@@ -235,6 +235,11 @@ def on_overlay(*ways: Way, was_heard: bool = True, **changes: object) -> Facts:
     return facts(**({"status": status(overlay=(overlay,)), "downstream": out, "addresses": {HOST: "eth0"}} | changes))
 
 
+def sent(source: IPv4Address, interface: str = "eth0") -> Esp:
+    """ESP that left this host."""
+    return Esp(PEER, 9, ways=frozenset({Way(interface, source)}))
+
+
 NARROW = status(peers=(peer(children=(child(replay_window=32),)),))
 SILENT = {"arrived": Multicast(), "delivered": {}}
 

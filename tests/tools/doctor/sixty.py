@@ -24,9 +24,12 @@ from tests.tools.doctor.observed import (
     flowed,
     guard,
     negotiated,
+    outwards_lost,
     seen,
+    sent,
     status,
     wire,
+    with_pim,
 )
 
 HERE, THERE, EITHER = Side
@@ -254,6 +257,13 @@ SIXTY = (
         case("ESP of another SA"),
         stops=True,
     ),
+    Fault(
+        "a SNAT rule for all UDP takes ESP",
+        "wrong_source",
+        HERE,
+        changed(outwards_lost(), wire_out=Wire({2: sent(GATEWAY)})),
+    ),
+    Fault("the security group lets UDP 4500 in alone", "one_way", EITHER, outwards_lost()),
     Fault("a policer drops one packet in ten", "lost_on_the_way", EITHER, case("ESP of which some is lost")),
     Fault(
         "the path reorders more than the replay window allows", "replay_window", EITHER, case("ESP that comes too late")
@@ -315,10 +325,20 @@ SIXTY = (
     Fault("another pim.neighbor than the router's address", "wrong_neighbor", EITHER, case("another neighbour")),
     Fault("no RP for a group", "no_rp", EITHER, case("no RP")),
     Fault(
-        "their RP for the group is another one",
+        "the RP of the file is not theirs",
+        "silent",
+        EITHER,
+        also(facts(tunnels={"gre1": seen(**SILENT)}), "nothing_ever_arrived", "gre1"),
+    ),
+    Fault(
+        "the RP that they have announced is not where the source is",
         "silent",
         THERE,
-        also(facts(tunnels={"gre1": seen(**SILENT)}), "nothing_ever_arrived", "gre1"),
+        also(
+            facts(config=with_pim(rp=(), bootstrap=True), tunnels={"gre1": seen(**SILENT)}),
+            "nothing_ever_arrived",
+            "gre1",
+        ),
     ),
     Fault("no source sends at night", None, None, facts(tunnels={"gre1": seen(**SILENT)})),
     # Applications and machines behind this host
@@ -345,6 +365,7 @@ SIXTY = (
         HERE,
         case("what an application joins outside of follow"),
     ),
+    Fault("a rule of OUTPUT drops VXLAN", "overlay_held_back", HERE, case("VXLAN that does not leave")),
     Fault("Docker's FORWARD policy", "forward_dropped", HERE, changed(case("Docker's policy"), rules=(DOCKER,))),
 )
 

@@ -47,6 +47,7 @@ from tests.tools.doctor.observed import (
     overdue,
     peer,
     seen,
+    sent,
     status,
     transported,
     tunnel,
@@ -155,17 +156,30 @@ DECISIONS: dict[str, tuple[str | None, Facts]] = {
     "no replay window": (None, late(33, window=0)),
     "two packets that do not leave": ("esp_held_back", flowed(9, 2, wire_out=Wire())),
     "one packet that does not leave": (None, flowed(9, 1, wire_out=Wire())),
-    "ESP leaves with our address": (None, flowed(0, 9, wire_out=Wire({2: Esp(PEER, 9, source=HOST)}))),
+    "ESP leaves with our address": (None, flowed(0, 9, wire_out=Wire({2: sent(HOST)}))),
+    "ESP leaves by the interface of our address, too": (
+        None,
+        flowed(
+            0,
+            9,
+            wire_out=Wire({2: sent(HOST)._replace(ways=frozenset({OUT, OUT._replace(interface="eth1")}))}),
+            addresses={HOST: "eth0"},
+        ),
+    ),
+    "ESP leaves by some interface, and our address is on lo": (
+        None,
+        flowed(0, 9, wire_out=Wire({2: sent(HOST, "eth1")}), addresses={HOST: "lo"}),
+    ),
     "ESP leaves with another address, and all works": (
         None,
-        flowed(9, 9, wire_out=Wire({2: Esp(PEER, 9, source=GATEWAY)})),
+        flowed(9, 9, wire_out=Wire({2: sent(GATEWAY)})),
     ),
     "ESP leaves with another address, and echoes are not answered": (
         "wrong_source",
         flowed(
             9,
             9,
-            wire_out=Wire({2: Esp(PEER, 9, source=GATEWAY)}),
+            wire_out=Wire({2: sent(GATEWAY)}),
             tunnels={"gre1": seen(received=9, probe=Probe(1398))},
         ),
     ),
@@ -440,12 +454,20 @@ def test_each_decision(case: str) -> None:
             "joined it on gre2, and with IP_MULTICAST_ALL = 0 get nothing of gre1",
         ),
         (
+            facts(
+                status=status(tunnels=(tunnel(pim=replace(tunnel().pim, problem="no")),)),  # type: ignore[type-var]
+                rules=(rule("output", "udp dport 9 drop"), rule("output", "-o gre1 -p 103 -j DROP")),
+            ),
+            "PIM cannot send on gre1: no; the rule `-o gre1 -p 103 -j DROP` of inet a b (nft: `nft -a list chain inet "
+            "a b`) drops PIM",
+        ),
+        (
             on_overlay(Way("eth1", GATEWAY)),
             "1500 packets were forwarded to vx0 in 1.5 s, and no VXLAN left by eth0 with the source 10.1.1.246; it "
             "left by eth1 with the source 10.1.1.1",
         ),
         (
-            flowed(0, 9, wire_out=Wire({2: Esp(PEER, 9, source=GATEWAY)}), rules=(NAT,)),
+            flowed(0, 9, wire_out=Wire({2: sent(GATEWAY)}), rules=(NAT,)),
             'ESP to 177.54.214.20 leaves with the source 10.1.1.1, not 10.1.1.246; the rule `oifname "eth0" '
             "masquerade` of ip nat POSTROUTING (iptables: `iptables-save -c`) may do that",
         ),

@@ -12,6 +12,7 @@ from mcastd.tools.doctor import firewall
 from mcastd.tools.doctor.facts import Esp, Facts, TunnelView
 from mcastd.tools.doctor.finding import Cause, Finding, Note, Side, about, either, here, there
 from mcastd.tools.doctor.hops import INCOMING, LOOPBACK, OUTGOING, Found, dropping
+from mcastd.tools.doctor.hops.routing import way_out
 
 _SOME: Final = 3  # packets
 _ECHOES: Final = 2  # that the doctor sends into a tunnel
@@ -106,12 +107,6 @@ class Ipsec(Cause):
         "way out",
         "look for drops in `nft list ruleset`, `iptables-save -c`, `tc -s qdisc`; allow UDP 4500 and ESP to {remote}",
     )
-    WRONG_SOURCE = here(
-        "what this host sends to the peer leaves with another source address than the configured one: NAT of this host "
-        "changes it, and the path or the other side drops it (a cloud does, if it is not the address of the interface)",
-        "exclude UDP 500, UDP 4500 and ESP to {remote} from that rule (`nft list ruleset`: snat, masquerade, saddr "
-        "set); then conntrack -D -d {remote}, since a connection keeps what it began with",
-    )
     REPLAY_WINDOW = either(
         "packets are reordered on the path; the kernel drops those that come later than the replay window allows",
         "raise peers.{peer}.children.{child}.replay_window; ask the provider why packets are reordered",
@@ -182,22 +177,13 @@ def _ike_here(facts: Facts, peer: PeerStatus, why: PeerStatus | ChildStatus) -> 
         yield Ipsec.IKE_DROPPED_HERE.found(saw + dropping(facts, arrived), **names)
     if delivered or why.problem_code not in _UNANSWERED:
         return
-    source = facts.control.sources.get(remote)
-    yield from _wrong_source(facts, peer, source, f"peer {peer.name} is not up: {why.problem}; IKE leaves")
+    ways = facts.control.ways.get(remote, frozenset())
+    yield from way_out(facts, peer, ways, f"peer {peer.name} is not up: {why.problem}; IKE leaves")
     way = facts.routes.get(remote)
     for cause, hooks in ((Ipsec.IKE_DROPPED_HERE, INCOMING), (Ipsec.IKE_HELD_BACK, OUTGOING)):
         if (rule := firewall.naming(facts.rules, hooks, _IKE, remote, way.interface if way else None)) is not None:
             saw = f"peer {peer.name} is not up: {why.problem}; {firewall.described(rule)} drops IKE"
             yield cause.found(saw, **names)
-
-
-def _wrong_source(facts: Facts, peer: PeerStatus, source: IPv4Address | None, saw: str) -> Found:
-    """NAT of this host on the way out."""
-    if source is not None and str(source) != peer.local:
-        rule = firewall.translating(facts.rules, [IPv4Network(peer.local)])
-        why = f"; {firewall.described(rule)} may do that" if rule is not None else ""
-        saw = f"{saw} with the source {source}, not {peer.local}{why}"
-        yield Ipsec.WRONG_SOURCE.found(saw, remote=peer.remote)
 
 
 def _reverse_path(facts: Facts, peer: PeerStatus, interfaces: Collection[str], saw: str) -> Found:
@@ -350,7 +336,7 @@ def _outwards(facts: Facts, peer: PeerStatus, decrypted: int, sent: int) -> Foun
         yield Ipsec.ESP_HELD_BACK.found(saw, **names)
     if not decrypted or any(view.seen.unanswered for view in facts.views() if view.child in peer.children):
         for spi in left:
-            yield from _wrong_source(facts, peer, facts.wire_out.sas[spi].source, f"ESP to {peer.remote} leaves")
+            yield from way_out(facts, peer, facts.wire_out.sas[spi].ways, f"ESP to {peer.remote} leaves")
 
 
 def _inwards(facts: Facts, peer: PeerStatus, arrived: int, decrypted: int) -> Found:

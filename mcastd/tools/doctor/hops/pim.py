@@ -5,16 +5,19 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Final
 
+from msgspec.structs import replace
+
 from mcastd.config.model import Tunnel
 from mcastd.status import GroupStatus, TunnelStatus
 from mcastd.tools.doctor import firewall
 from mcastd.tools.doctor.facts import Facts, Stream, TunnelView
-from mcastd.tools.doctor.finding import Cause, Note, Silent, about, either, here, there
-from mcastd.tools.doctor.hops import INCOMING, Found, dropping
+from mcastd.tools.doctor.finding import Cause, Note, Side, Silent, about, either, here, there
+from mcastd.tools.doctor.hops import INCOMING, OUTGOING, Found, dropping
 from mcastd.tools.doctor.hops.gre import NO_ECHO, Gre
 
 _LISTED: Final = 5
 _PIM: Final = ("pim", "103")  # as rules name its protocol
+_ALL_ROUTERS: Final = IPv4Address("224.0.0.13")  # to which PIM is sent (RFC 7761, section 4.3.1)
 _ERRNOS: Final = frozenset(errno.errorcode.values())
 _FRESH: Final = (
     75.0  # seconds left of a Holdtime of 105, with which the next Hello, 30 s after the last, is not overdue
@@ -83,7 +86,9 @@ def _neighbor(facts: Facts, view: TunnelView) -> Found:
         saw = f"{others} Hellos of other routers are heard on {name}, none of the configured neighbour {configured}"
         yield Pim.WRONG_NEIGHBOR.found(saw, tunnel=name)
     if pim.running and pim.problem is not None:
-        yield Gre.SENDING_REFUSED.found(f"PIM cannot send on {name}: {pim.problem}", tunnel=name)
+        rule = firewall.naming(facts.rules, OUTGOING, _PIM, _ALL_ROUTERS, name)
+        why = f"; {firewall.described(rule)} drops PIM" if rule is not None else ""
+        yield Gre.SENDING_REFUSED.found(f"PIM cannot send on {name}: {pim.problem}{why}", tunnel=name)
     if not pim.running and not heard:
         yield Pim.PIM_NOT_RUNNING.found(f"PIM does not run on {name}" + (f": {pim.problem}" if pim.problem else ""))
     yield from _dropped_here(facts, view)
@@ -194,10 +199,14 @@ def _silent(facts: Facts, view: TunnelView, group: GroupStatus) -> Found:
     if missing := sum(one.missing for spi, one in facts.wire_in.sas.items() if spi == own):
         saw += f"; {missing} ESP packets did not arrive"
     where = f"is the source {group.source} reachable from it" if group.source else f"is {group.rp} its RP, too"
+    # An RP of the file may be a wrong one; what the other side has announced is not.
+    ours = tunnel.pim is not None and group.rp in {str(one.address) for one in tunnel.pim.rp}
+    where += f" (if not, correct tunnels.{tunnel.name}.pim.rp)" if ours and not group.source else ""
     if echo:
         where += "; is their tunnel up, and do packets of ours arrive on it (`show crypto ipsec sa`: decaps)"
     found = Pim.SILENT.found(saw, group=group.group, upstream=group.upstream or "their router", where=where)
     if is_late:
+        found = replace(found, side=Side.EITHER) if ours and not group.source else found
         yield found.on(tunnel.name, entry_of(group))
     else:
         saw += _hours(facts, view, group)

@@ -1,10 +1,12 @@
 """The hop of this host's routes to the peer, and to the far end of each tunnel."""
 
-from ipaddress import IPv4Address
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv4Network
 
 from mcastd.config.other_side import far_address
 from mcastd.status import PeerStatus
-from mcastd.tools.doctor.facts import Facts
+from mcastd.tools.doctor import firewall
+from mcastd.tools.doctor.facts import Facts, Way
 from mcastd.tools.doctor.finding import Cause, about, here
 from mcastd.tools.doctor.hops import LOOPBACK, Found
 
@@ -27,6 +29,12 @@ class Routing(Cause):
         "address, where they are lost; what arrives fails the reverse path filter",
         "ip rule; ip route get {remote} from {local}: remove the rule or the route, or set peers.{peer}.local to an "
         "address of the interface that is meant",
+    )
+    WRONG_SOURCE = here(
+        "what this host sends to the peer leaves with another source address than the configured one: NAT of this host "
+        "changes it, and the path or the other side drops it (a cloud does, if it is not the address of the interface)",
+        "exclude UDP 500, UDP 4500 and ESP to {remote} from that rule (`nft list ruleset`: snat, masquerade, saddr "
+        "set); then conntrack -D -d {remote}, since a connection keeps what it began with",
     )
     PEER_IN_VRF = here(
         "the sockets of charon and mcastd are outside of the VRF of the interface, and their packets do not reach it",
@@ -77,3 +85,17 @@ def _to_peer(facts: Facts, peer: PeerStatus) -> Found:
     if way is not None and LOOPBACK not in (way.interface, interface) and way.interface != interface:
         saw = f"the route from {local} to {remote} is by {way.interface}, and {local} is an address of {interface}"
         yield Routing.ROUTE_TO_PEER.found(saw, remote=remote, local=local, peer=peer.name)
+
+
+def way_out(facts: Facts, peer: PeerStatus, ways: Collection[Way], saw: str) -> Found:
+    """What leaves for a peer does so with our address, and by the interface that has it."""
+    local = IPv4Address(peer.local)
+    interface = facts.addresses.get(local, LOOPBACK)
+    if other := [one for one in ways if one.source != local]:
+        rule = firewall.translating(facts.rules, [IPv4Network(local)])
+        why = f"; {firewall.described(rule)} may do that" if rule is not None else ""
+        saw = f"{saw} with the source {other[0].source}, not {local}{why}"
+        yield Routing.WRONG_SOURCE.found(saw, remote=peer.remote)
+    elif ways and interface != LOOPBACK and all(one.interface != interface for one in ways):
+        saw = f"{saw} by {min(ways).interface}, and {local} is an address of {interface}"
+        yield Routing.ROUTE_TO_PEER.found(saw, remote=peer.remote, local=local, peer=peer.name)
