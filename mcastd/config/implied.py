@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mcastd.config.line_numbers import KeyPath
+from mcastd.config.model import Peer
 from mcastd.config.report import Report, dotted
+from mcastd.config.schema import keys
 
 _OWN: Final = frozenset({"remote", "remote_id", "standby_for", "children"})
+_KEYS: Final = frozenset(key.name for key in keys(Peer))
 _CREDENTIALS: Final = frozenset({"psk_file", "psk_encoding", "local_cert", "local_key", "remote_cert", "ca_certs"})
 
 
@@ -56,8 +59,8 @@ def _complete_standbys(peers: dict[str, dict[str, Any]], report: Report) -> None
         if first is peer:
             first = next(iter(others), {})
         own = _OWN | _CREDENTIALS if _CREDENTIALS & peer.keys() else _OWN
-        inherited = {key: first[key] for key in first.keys() - own - peer.keys()}
-        peer |= inherited
+        inherited = (_KEYS | first.keys()) - own - peer.keys() if first else set()
+        peer |= {key: first[key] for key in inherited & first.keys()}
         report.inherit(*(("peers", name, key) for key in inherited))
 
 

@@ -101,11 +101,16 @@ def read_table(struct: type[S], value: object, report: Report, path: KeyPath, **
 
 def _nested(struct: type[S], values: dict[str, Any]) -> S:
     """The struct from its keys; those of inline structs become a struct first."""
-    for field in fields(struct):
-        if get_origin(field.type) is Annotated and Inline in get_args(field.type):
-            inner = get_args(field.type)[0]
-            values[field.name] = inner(**{key.field: values.pop(key.field) for key in keys(inner)})
+    for name, inner in _inline(struct):
+        values[name] = inner(**{key.field: values.pop(key.field) for key in keys(inner)})
     return struct(**values)
+
+
+@cache
+def _inline(struct: type[Struct]) -> tuple[tuple[str, type[Struct]], ...]:
+    """The fields whose keys are in the table of the struct itself, each with its struct."""
+    annotated = [(field.name, get_args(field.type)) for field in fields(struct) if get_origin(field.type) is Annotated]
+    return tuple((name, arguments[0]) for name, arguments in annotated if Inline in arguments)
 
 
 def _header(value: object, path: KeyPath, *, by_name: bool) -> str:

@@ -500,6 +500,8 @@ def test_what_a_standby_has_from_the_first_peer_is_reported_there_alone(tmp_path
         return [problem.key for problem in caught.value.problems]
 
     assert keys(f"{broken}\n{second}") == ["peers.dc-tun.local"]
+    without = EXAMPLE.read_text().replace('local = "10.1.1.246"', "").replace("psk_file =", "# psk_file =")
+    assert keys(f"{without}\n{second}") == ["peers.dc-tun.local", "peers.dc-tun.psk_file"]
     assert keys(f"{EXAMPLE.read_text()}\n{second}retry_max = 0.5\n") == ["peers.dc2.retry_min"], (
         "with its own retry_max"
     )

@@ -28,15 +28,15 @@ def check(config: Config, report: Report) -> None:
 
 def _names_the_first(peer: Peer, peers: Mapping[str, Peer], at: Table) -> None:
     first = peers.get(peer.standby_for or "")
+    names = ", ".join(name for name, one in peers.items() if one is not peer and one.standby_for is None)
     if first is None or first is peer:
-        names = ", ".join(name for name, one in peers.items() if one is not peer and one.standby_for is None)
         at.refuse(
             "standby_for", f"there is no other peer {shown(peer.standby_for)}; allowed: {names or 'none is there'}"
         )
         return
     if first.standby_for is not None:
         text = (
-            f"{first.name} is itself a standby; allowed: {shown(first.standby_for)}, the order of several is the file's"
+            f"{first.name} is itself a standby; allowed: {names or 'none is there'}, the order of several is the file's"
         )
         at.refuse("standby_for", text, ("peers", first.name, "standby_for"))
         return

@@ -102,6 +102,9 @@ def _way_to_members(overlay: Overlay, config: Config, at: Table) -> None:
                     there = ("peers", peer.name, "children", child.name)
                     at.refuse(key, f"{text}; allowed: machines outside {child.remote_ts}", "local", there)
         for tunnel in config.tunnels if member.prefixlen else ():
+            if any(member.subnet_of(own.network) for own in tunnel.own_addresses):
+                text = f"{member} is in the network of {tunnel.name}, and VXLAN is not carried by a tunnel"
+                at.refuse(key, f"{text}; allowed: machines of this side", ("tunnels", tunnel.name, "address"))
             for route in () if tunnel.rule_from else tunnel.routes:
                 if isinstance(route, IPv4Network) and member.subnet_of(route):
                     text = f"{route} of {tunnel.name} leads there, unless a longer route of this host leads elsewhere"

@@ -116,7 +116,7 @@ WRONG = (
     second("standby_for", "a standby has the children of dc", {"peers.dc2.children.more.if_id": "7"}),
     wrong(
         "peers.dc3.standby_for",
-        'dc2 is itself a standby; allowed: "dc"',
+        "dc2 is itself a standby; allowed: dc, the order",
         also={
             **SECOND,
             "peers.dc3.standby_for": '"dc2"',
@@ -124,6 +124,7 @@ WRONG = (
             "peers.dc3.remote_id": '"c"',
         },
     ),
+    wrong(f"{P}.standby_for", "dc2 is itself a standby; allowed: none is there", '"dc2"', SECOND),
     wrong(
         "tunnels.gre1.routes[1]",
         "177.54.214.21/32 contains 177.54.214.21, to which the packets of the tunnel",
