@@ -18,14 +18,14 @@ from mcastd import control
 from mcastd.config.load import load
 from mcastd.config.model import Config, Tunnel
 from mcastd.errors import ConfigError, ControlError, HostError
-from mcastd.net import ipv4
+from mcastd.net import ipv4, memberships
 from mcastd.overlay_status import OverlayStatus
 from mcastd.status import Status
 from mcastd.system import ipmr
 from mcastd.system.netlink import Netlink
 from mcastd.system.processes import is_stopped, of_sockets
 from mcastd.tools.doctor import proc
-from mcastd.tools.doctor.facts import ControlSeen, Downstream, Facts, Feature, Interface, TunnelFacts
+from mcastd.tools.doctor.facts import ControlSeen, Downstream, Facts, Feature, Interface, Multicast, TunnelFacts
 from mcastd.tools.doctor.firewall import Rule, risen, rules, traced
 from mcastd.tools.doctor.listen import ControlTap, DeliveryTap, EspTap, GreTap, LeavingTap, StreamTap, VxlanTap
 from mcastd.tools.doctor.probe import MtuProbe
@@ -106,13 +106,15 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
         for tap in (control, ike, pim):
             tap.drain()
         counted = proc.parse(texts, _read_proc())
+        had_joined = memberships.parse(texts.get("net/igmp", ""))
         seen = {
             name: TunnelFacts(
                 received=counted.received.get(name, 0),
                 total=counted.total.get(name, 0),
                 arrived=arrived[name],
                 delivered=delivered[name].streams,
-                exact=not (arrived[name].capped or arrived[name].fragments or delivered[name].capped),
+                exact=_is_exact(arrived[name], delivered[name])
+                and had_joined.get(name) == counted.memberships.get(name),
                 probe=probe.result(),
             )
             for name, probe in zip(names, probes, strict=True)
@@ -142,6 +144,11 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
             stopped=stopped,
             proc=counted,
         )
+
+
+def _is_exact(arrived: Multicast, delivered: Multicast) -> bool:
+    """Whether all of both was counted, in whole packets."""
+    return not (arrived.capped or arrived.fragments or delivered.capped)
 
 
 def _vxlan(overlay: OverlayStatus) -> VxlanTap:

@@ -130,8 +130,8 @@ class TunnelFacts:
     """One tunnel on the host.
 
     ``received`` are the packets that the interface counted during the observation, ``total`` since it was created.
-    ``delivered`` is what of ``arrived.streams`` the host passed on to sockets; with ``exact``, both are all that there
-    was, and the first at least all of the second that was not lost. ``route_to`` is, for each group and
+    ``delivered`` is what of ``arrived.streams`` the host passed on to sockets; with ``exact`` all was counted, and the
+    same groups were joined all the time. ``route_to`` is, for each group and
     source and for the remote GRE endpoint, the interface that the host's routes lead to; None without a route.
     """
 

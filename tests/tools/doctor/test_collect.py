@@ -12,13 +12,14 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mcastd.config.model import Config
 from mcastd.system.netlink import Netlink
 from mcastd.tools.doctor import collect, firewall, proc
-from mcastd.tools.doctor.facts import Facts
+from mcastd.tools.doctor.facts import Facts, Multicast
 from mcastd.tools.doctor.trace_firewall import table, tracing
-from tests.namespaces import Namespace
+from tests.namespaces import Namespace, join
 from tests.tools.doctor import observed
 
 pytestmark = pytest.mark.root
@@ -155,6 +156,39 @@ def test_a_trace_names_the_rule_that_drops_and_leaves_nothing(
     assert [one.text for one in found if one.traced] == ["udp dport 500 drop"], text
     tables = host.call(lambda: subprocess.run(["nft", "list", "tables"], check=True, capture_output=True))
     assert b"mcastd_doctor" not in tables.stdout
+
+
+def test_what_was_not_all_counted_is_not_exact() -> None:
+    for one in (Multicast(capped=True), Multicast(fragments=1)):
+        assert not collect._is_exact(one, Multicast())
+    assert not collect._is_exact(Multicast(), Multicast(capped=True))
+    assert collect._is_exact(Multicast(), Multicast())
+
+
+def test_what_arrives_while_the_same_is_joined_is_counted_exactly(
+    namespace: Callable[[], Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "WINDOW", 0.3)
+    monkeypatch.setattr(collect, "_PROC", Path("/proc/thread-self"))  # the thread is in the namespace
+    here, there = namespace(), namespace()
+    join(here, "192.0.2.1/24", there, "192.0.2.2/24")
+    config = observed.config()
+    config = replace(config, tunnels=(replace(config.tunnels[0], name="veth0"),))
+
+    async def look(group: str | None) -> Facts:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            if group is not None:
+                asyncio.get_running_loop().call_later(0.1, membership, sock, group)
+            return await collect._observe(Facts(config_file="f"), config, observed.status(), trace=False)
+
+    assert here.run(lambda: look(None)).tunnels["veth0"].exact
+    assert not here.run(lambda: look("239.1.1.1")).tunnels["veth0"].exact
+
+
+def membership(sock: socket.socket, group: str) -> None:
+    sock.setsockopt(
+        socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + socket.inet_aton("192.0.2.1")
+    )
 
 
 def test_without_tunnels_or_peers_there_is_nothing_to_trace() -> None:

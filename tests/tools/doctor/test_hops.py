@@ -462,6 +462,10 @@ def test_each_decision(case: str) -> None:
             "a b`) drops PIM",
         ),
         (
+            facts(sockets=(UdpSocket(GROUP, PORT, 90, 1, 0),), holders={1: "a (pid 7)"}, stopped=frozenset({1})),
+            "a socket of 239.1.1.1 on port 5001 of a (pid 7), which is stopped, is not read, 90 bytes wait in it",
+        ),
+        (
             on_overlay(Way("eth1", GATEWAY)),
             "1500 packets were forwarded to vx0 in 1.5 s, and no VXLAN left by eth0 with the source 10.1.1.246; it "
             "left by eth1 with the source 10.1.1.1",

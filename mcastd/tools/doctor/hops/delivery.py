@@ -189,11 +189,12 @@ def _socket(facts: Facts, group: GroupStatus, streams: dict[Stream, int]) -> Fou
         if not good:
             yield Delivery.WRONG_PORT.found(f"{arrives}, where no application listens", port=port)
         for one in good:
-            saw = f"a socket of {group.group} on port {port}{_of(facts, one)}"
-            if one.drops > 0:
-                saw += f" was full for {one.drops} packets in {facts.seconds:.1f} s"
+            full = f"was full for {one.drops} packets in {facts.seconds:.1f} s" if one.drops else "is not read"
             if one.drops > 0 or (one.waiting and one.inode in facts.stopped):
-                yield Delivery.SOCKET_FULL.found(f"{saw}, {one.waiting} bytes wait in it")
+                saw = (
+                    f"a socket of {group.group} on port {port}{_of(facts, one)} {full}, {one.waiting} bytes wait in it"
+                )
+                yield Delivery.SOCKET_FULL.found(saw)
 
 
 def _of(facts: Facts, one: UdpSocket) -> str:

@@ -70,8 +70,9 @@ class Gre(Cause):
         "packets of the other side arrive, and nothing shows that ours get there: they are lost on the path, or the "
         "other side's tunnel is down; or it answers no echoes, and its sources are silent",
         "ask the other side: do packets of ours come out of its SA (`show crypto ipsec sa`: decaps), is its tunnel up? "
-        "If none come: allow UDP 4500 out in the security group, and ask the provider. If they do: are the sources "
-        "sending, and does `show ip mroute` list the tunnel as outgoing?",
+        "If none come: `ip neigh` here (a PERMANENT entry of the gateway may be wrong), allow UDP 4500 out in the "
+        "security group, and ask the provider. If they do: are the sources sending, and does `show ip mroute` list the "
+        "tunnel as outgoing?",
     )
     MTU = either(
         "larger packets are lost on the path without an error",
