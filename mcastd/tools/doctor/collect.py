@@ -20,13 +20,14 @@ from mcastd.config.model import Config, Tunnel
 from mcastd.errors import ConfigError, ControlError, HostError
 from mcastd.net import ipv4, memberships
 from mcastd.overlay_status import OverlayStatus
-from mcastd.status import Status
+from mcastd.status import PeerStatus, Status
 from mcastd.system import ipmr
 from mcastd.system.netlink import Netlink
 from mcastd.system.processes import is_stopped, of_sockets
 from mcastd.tools.doctor import proc
 from mcastd.tools.doctor.facts import ControlSeen, Downstream, Facts, Feature, Interface, Multicast, TunnelFacts
 from mcastd.tools.doctor.firewall import Rule, risen, rules, traced
+from mcastd.tools.doctor.hops.ipsec import UNANSWERED
 from mcastd.tools.doctor.listen import ControlTap, DeliveryTap, EspTap, GreTap, LeavingTap, StreamTap, VxlanTap
 from mcastd.tools.doctor.probe import MtuProbe
 from mcastd.tools.doctor.trace_firewall import Trace, tracing
@@ -94,7 +95,7 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
         probes = [stack.enter_context(closing(MtuProbe(tunnel))) for tunnel in config.tunnels]
         began = time.monotonic()
         await asyncio.sleep(WINDOW)
-        if any(peer.state not in ("up", "standby") for peer in before.peers):
+        if any(map(_may_be_unanswered, before.peers)):
             await _answer_to_ike(control)
         seconds = time.monotonic() - began
         wire_in, wire_out = (tap.wire() for tap in esp_taps)
@@ -153,6 +154,11 @@ def _is_exact(arrived: Multicast, delivered: Multicast) -> bool:
 
 def _vxlan(overlay: OverlayStatus) -> VxlanTap:
     return VxlanTap(overlay.port, (IPv4Address(one.endpoint) for one in overlay.endpoints if one.groups))
+
+
+def _may_be_unanswered(peer: PeerStatus) -> bool:
+    """Whether a peer is not up, and it is not known that it has answered, by what it has refused."""
+    return peer.state not in ("up", "standby") and peer.problem_code in (None, *UNANSWERED)
 
 
 async def _answer_to_ike(tap: ControlTap) -> None:

@@ -158,6 +158,20 @@ def test_a_trace_names_the_rule_that_drops_and_leaves_nothing(
     assert b"mcastd_doctor" not in tables.stdout
 
 
+@pytest.mark.parametrize(
+    ("state", "code", "waits"),
+    [
+        ("up", None, False),
+        ("standby", None, False),
+        ("connecting", None, True),
+        ("waiting", "no_answer", True),
+        ("waiting", "peer_psk", False),
+    ],
+)
+def test_for_whose_answer_to_ike_it_waits(state: str, code: str | None, waits: bool) -> None:
+    assert collect._may_be_unanswered(observed.peer(state=state, problem_code=code)) is waits
+
+
 def test_what_was_not_all_counted_is_not_exact() -> None:
     for one in (Multicast(capped=True), Multicast(fragments=1)):
         assert not collect._is_exact(one, Multicast())

@@ -20,7 +20,8 @@ _MUCH, _SOME_LOSS = 4, 100  # lost is one packet in so many: with much little el
 _NAT_T: Final = 4500
 _STRICT, _LOOSE = 1, 2  # rp_filter
 _IKE: Final = ("500", "4500", "isakmp", "ipsec-nat-t")  # as rules name its ports
-_UNANSWERED: Final = ("attempt_timeout", "ike_sa_unanswered", "no_answer", "udp_4500_blocked")
+UNANSWERED: Final = ("attempt_timeout", "ike_sa_unanswered", "no_answer", "udp_4500_blocked")
+"""The codes of a problem that what this host loses may explain."""
 
 
 class Ipsec(Cause):
@@ -175,7 +176,7 @@ def _ike_here(facts: Facts, peer: PeerStatus, why: PeerStatus | ChildStatus) -> 
         interfaces = {one.interface for one in facts.control.arrived if one[:2] == ("ike", remote)}
         yield from _reverse_path(facts, peer, interfaces, saw)
         yield Ipsec.IKE_DROPPED_HERE.found(saw + dropping(facts, arrived), **names)
-    if delivered or why.problem_code not in _UNANSWERED:
+    if delivered or why.problem_code not in UNANSWERED:
         return
     ways = facts.control.ways.get(remote, frozenset())
     yield from way_out(facts, peer, ways, f"peer {peer.name} is not up: {why.problem}; IKE leaves")
