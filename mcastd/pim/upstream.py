@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from ipaddress import IPv4Address
+from itertools import islice
 from math import inf
 from typing import Final, NamedTuple
 
@@ -28,6 +29,7 @@ from mcastd.pim.settings import PimInterface
 
 SILENCE_INTERVAL: Final = 10.0  # between two refreshes because of silences: the source may have stopped
 MERGE_WINDOW: Final = 0.02  # joins and leaves this close together share a message
+_AT_ONCE: Final = 544  # groups that one flush looks at, 8 messages at an MTU of 1400: some milliseconds
 _MERGE_REPEATS: Final = 0.2  # repeats due within this part of the repeat interval are sent together
 
 
@@ -136,7 +138,7 @@ class Upstream:
         return now >= self._flush_at
 
     def flush(self, now: float) -> Update:
-        """Send RPF' what differs from what it was sent before."""
+        """Send RPF' what differs from what it was sent before; of many groups some now, others at the next flush."""
         update = Update([], [], [])
         self._flush_at = inf
         if self.neighbor is None:
@@ -146,9 +148,10 @@ class Upstream:
         found: list[bytes] = []
         config = self._settings.config
         repetition = _Repetition(now + config.join_repeat_interval if config.join_repeats else inf)
-        for group, state in self._changed.items():
-            found += self._difference(group, state, update, repetition, now)
-        self._changed.clear()
+        for group in tuple(islice(self._changed, _AT_ONCE)):
+            found += self._difference(group, self._changed.pop(group), update, repetition, now)
+        if self._changed:
+            self._flush_at = now
         update.messages.extend(self._messages(found))
         if update.messages:
             self._flushed_at = now

@@ -12,6 +12,7 @@ from mcastd.pim.effects import Entry
 from mcastd.pim.packet import GroupSet, JoinPrune, SourceEntry, decode_join_prune, unseal
 from mcastd.pim.settings import PimInterface
 from mcastd.pim.upstream import MERGE_WINDOW, Entries, Update, Upstream
+from tests.calls import calls
 from tests.pim.machine import GROUP, NOW, OTHER, OTHER_RP, SOURCE, SSM_GROUP
 from tests.simulator.world import RP, UPSTREAM, settings, with_pim
 
@@ -209,6 +210,21 @@ def test_a_flush_that_sends_nothing_opens_no_merge_window() -> None:
 
 
 # Repetitions
+
+
+def test_thousands_of_changes_are_sent_in_parts_without_a_pause() -> None:
+    def most(groups: int) -> int:
+        upstream = made()
+        for number in range(groups):
+            upstream.desire(GROUP + number, Entries(rp=RP))
+        upstream.schedule_flush(NOW)
+        count, updates = 0, list[Update]()
+        while upstream.next_deadline() <= NOW:
+            count = max(count, calls(lambda: updates.append(upstream.flush(NOW))))
+        assert sum(len(update.joined) for update in updates) == upstream.joined == groups
+        return count
+
+    assert most(10_000) == most(1000)
 
 
 def times(machines: Upstream, until: float) -> list[float]:
