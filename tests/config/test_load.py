@@ -505,5 +505,9 @@ def test_what_a_standby_has_from_the_first_peer_is_reported_there_alone(tmp_path
     assert keys(f"{EXAMPLE.read_text()}\n{second}retry_max = 0.5\n") == ["peers.dc2.retry_min"], (
         "with its own retry_max"
     )
+    inside = (
+        EXAMPLE.read_text().replace('"10.44.4.6/30"', '"10.1.1.246/32"').replace("peer_address =", "# peer_address =")
+    )
+    assert keys(f"{inside}\n{second}").count("tunnels.gre1.address") == 1, "of the local that both have"
     misnamed = second.replace('"dc-tun"', '"dc"')
     assert keys(f"{EXAMPLE.read_text()}\n{misnamed}") == ["peers.dc2.standby_for"], "what is left out is no mistake"

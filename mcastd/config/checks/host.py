@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
 
+from mcastd.config.line_numbers import KeyPath
 from mcastd.config.model import Child, Config, Peer, Tunnel
 from mcastd.config.report import Report, Table
 
@@ -43,21 +44,25 @@ def check(config: Config, host: Host, report: Report) -> None:
     ours |= {child.interface for peer in config.peers for child in peer.children if child.interface}
     networks = [one for one in host.networks if one.interface not in ours]
     for peer in config.peers:
-        _peer_is_a_host(peer, networks, report)
+        _is_a_host(peer.remote, ("peers", peer.name, "remote"), networks, report)
         for child in peer.children if peer.local in host.addresses else ():
             taken = next(_taken(peer, child, networks), None)
             if taken is not None and not takes_everything(peer, child):
                 at = report.table("peers", peer.name, "children", child.name)
                 refuse(at, child, f"{taken}, to which this host sends from {taken.address}")
+    for overlay in config.overlay:
+        for index, member in enumerate(overlay.members):
+            if member.prefixlen == member.max_prefixlen:
+                _is_a_host(member[0], ("overlay", overlay.name, "members", index), networks, report)
     for tunnel in config.tunnels if any(peer.local in host.addresses for peer in config.peers) else ():
         _routes(tunnel, networks, report.table("tunnels", tunnel.name))
 
 
-def _peer_is_a_host(peer: Peer, networks: list[OwnNetwork], report: Report) -> None:
+def _is_a_host(address: IPv4Address, path: KeyPath, networks: list[OwnNetwork], report: Report) -> None:
     for network in (one.network for one in networks if one.network.prefixlen < 31 and one.address in one.network):
-        if peer.remote in (network.network_address, network.broadcast_address):
-            text = f"{peer.remote} is the network or broadcast address of {network}; allowed: the address of a host"
-            report.table("peers", peer.name).refuse("remote", text)
+        if address in (network.network_address, network.broadcast_address):
+            text = f"{address} is the network or broadcast address of {network}; allowed: the address of a host"
+            report.refuse(path, text)
 
 
 def _routes(tunnel: Tunnel, networks: list[OwnNetwork], at: Table) -> None:

@@ -99,7 +99,7 @@ def _networks_avoid_the_ends(tunnel: Tunnel, at: Table, carrier: Carrier | None)
             if own.network.prefixlen < 32 and end in own.network:
                 text = f"{own.network} contains {what}, {end}, to which the packets of the tunnel itself go"
                 at.refuse(key, f"{text}; allowed: another network", end_at)
-        for peer in gateways:
+        for peer in {one.local: one for one in reversed(gateways)}.values():  # most have the same
             local: KeyPath = ("peers", peer.name, "local")
             if own.ip == peer.local:
                 text = f"{own.ip} is local of peer {peer.name} already; allowed: an address of the tunnel's own"

@@ -95,7 +95,7 @@ def _addresses_are_new(tunnel: Tunnel, others: list[Interface], at: Table) -> No
 
 def _carries(overlay: Overlay, others: list[Interface], facts: Facts, at: Table) -> None:
     """An interface of this host carries the overlay, and has room for its packets."""
-    below = next((one for one in others if overlay.local in one.addresses), None)
+    below = next((one for one in facts.interfaces if not one.is_ours and overlay.local in one.addresses), None)
     if below is None:
         at.refuse("local", f"{overlay.local} is no address of this host; allowed: {_allowed(facts)}")
     elif below.mtu is not None and overlay.mtu is not None and overlay.mtu > below.mtu - HEADERS:

@@ -41,6 +41,7 @@ WRONG = (
     value("members[0]", "no addresses of other machines", '["127.0.0.0/8"]'),
     value("members[0]", "no addresses of other machines", '["0.0.0.0"]'),
     value("members[0]", "10.1.1.246 is local, this host itself", '["10.1.1.246"]'),
+    value("members[0]", "10.1.1.255 is the network or broadcast address of 10.1.1.0/24", '["10.1.1.255"]'),
     value("members[0]", "10.44.4.5/32 is in the network of gre1", '["10.44.4.5"]'),
     value("members[0]", "is in the network of address", '["10.99.0.0/25"]'),
     value("port", "4500 is IKE's", "4500"),

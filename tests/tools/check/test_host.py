@@ -217,5 +217,7 @@ def test_an_overlay_is_carried_by_an_interface_of_this_host_that_has_room_for_it
     assert said({**OVERLAY, "overlay.vx0.mtu": "1450"}, wide) == ([], [])
     taken = replace(HERE, interfaces=(*HERE.interfaces, Interface("vx0")))
     assert "vx0 is an interface of this host, which mcastd has not made" in refused(OVERLAY, taken)
+    misnamed = {key.replace("vx0", "eth0"): value for key, value in OVERLAY.items()}
+    assert refused(misnamed).startswith("overlay.eth0: eth0 is an interface of this host"), "and has local all the same"
     owned = replace(HERE, interfaces=(*HERE.interfaces, Interface("eth2", (IPv4Address("10.99.0.1"),))))
     assert "10.99.0.1 is an address of eth2 already" in refused(OVERLAY, owned)
