@@ -109,10 +109,11 @@ def test_a_run_ends_with_one_json_object_and_leaves_nothing() -> None:
 @pytest.mark.root
 def test_a_run_in_which_nothing_arrives_fails_and_says_why() -> None:
     done = run("""
-show._COMING_UP = 4.0
+from unittest import mock
 start = scene.start_daemon
 scene.start_daemon = lambda: (scene.block(500, 4500), start())
-sys.exit(show.run(scene, seconds=1.0, as_json=True))
+with mock.patch.object(show, "_START_TIMEOUT", 4.0):
+    sys.exit(show.run(scene, seconds=1.0, as_json=True))
 """)
     assert done.returncode == 1
     assert json.loads(done.stdout.splitlines()[-1])["first_packet_s"] is None
