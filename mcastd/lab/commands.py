@@ -91,11 +91,14 @@ def listening(path: Path) -> bool:
 def wait_for(what: str, ready: Callable[[], object], timeout: float = 60.0, poll: float = 0.01) -> None:
     """Return as soon as ``ready`` returns a true value; raises LabError after ``timeout`` seconds.
 
-    The interval between calls grows with the time waited, because polling itself slows down a busy machine.
+    The interval between calls grows with the time waited and with what a call takes, because polling itself slows down
+    a busy machine.
     """
-    began = time.monotonic()
+    began = asked = time.monotonic()
     while not ready():
-        waited = time.monotonic() - began
+        answered = time.monotonic()
+        waited = answered - began
         if waited > timeout:
             raise LabError(f"{what}: not ready within {timeout:.0f} s")
-        time.sleep(max(poll, waited / 20))
+        time.sleep(max(poll, answered - asked, waited / 20))
+        asked = time.monotonic()

@@ -2,10 +2,12 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from mcastd.cli import main
+from mcastd.lab.commands import wait_for
 from mcastd.lab.nodes import Nodes, Options
 from mcastd.lab.scene import Scene
 
@@ -84,3 +86,20 @@ def test_commands_in_a_place_find_the_parts_of_the_scene() -> None:
     ]
     assert nodes.argv("dc", ["mcastd", "status"]) == [*inside, sys.executable, "-m", "mcastd", "status"]
     assert nodes.environment()["MCASTD_CONFIG"] == f"{folder}/mcastd.toml"
+
+
+def test_what_is_waited_for_has_half_of_the_time_where_asking_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, asked = 0.0, 0
+
+    def ready() -> bool:
+        nonlocal now, asked
+        now, asked = now + 0.5, asked + 1
+        return now > 8.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr("mcastd.lab.commands.time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    wait_for("the end", ready)
+    assert asked == 9
