@@ -12,15 +12,24 @@ from tests.lab.datapath import RATE, assert_datapath
 
 @pytest.fixture(scope="session")
 def standing_scene() -> Iterator[Scene]:
-    """A scene that the tests of the main job share; it stands as long as they run."""
+    """A scene that the tests of the main job share; it stands as long as they run, silent beside other scenes."""
     with Scene(Options(prefix="mcastd-test-lab", keepalive_period=0.5, rate=RATE)) as scene:
+        scene.end("source")
         # The kernel says so up to a second late, and a test must not take that for a change of its own.
         wait_for("the VM's link", lambda: "state UP" in scene.command("cloud", ["ip", "link", "show", "eth0"]))
         yield scene
 
 
+@pytest.fixture(scope="module")
+def _feed(standing_scene: Scene) -> Iterator[None]:
+    """What the shared scene sends, as long as a module uses it."""
+    standing_scene.feed.send(topology.GROUP)
+    yield
+    standing_scene.end("source")
+
+
 @pytest.fixture
-def scene(standing_scene: Scene) -> Iterator[Scene]:
+def scene(standing_scene: Scene, _feed: None) -> Iterator[Scene]:
     """The shared scene as new: no daemon, its first configuration, an application that has received nothing."""
     configuration = standing_scene.config.read_text()
     yield standing_scene
