@@ -5,7 +5,7 @@ reply; requests continue meanwhile. It replies to the requests of the VM.
 
 Run as a process in the data centre's namespace. SIGUSR1 acts as ``shutdown`` and ``no shutdown``: the line protocol is
 up and no reply missed; before the first SIGUSR1 nothing is sent. SIGUSR2 stops and starts replying. The packets are
-built and parsed by Scapy, so that mcastd's codec is tested against another implementation.
+built and parsed here and not by mcastd's codec, which is so tested against another implementation.
 """
 
 import argparse
@@ -13,13 +13,12 @@ import json
 import select
 import signal
 import socket
+import struct
 import subprocess
 import time
 from ipaddress import IPv4Address
 from pathlib import Path
-
-from scapy.layers.inet import IP
-from scapy.layers.l2 import GRE
+from typing import NamedTuple
 
 from mcastd.net import bpf
 from mcastd.net.ipv4 import INTERNETWORK_CONTROL
@@ -27,30 +26,62 @@ from mcastd.system import files, sockets
 
 _RETRIES = 3
 _TTL = 255
-_PROTOCOL_KEEPALIVE = 0
+_PROTOCOL_KEEPALIVE, _PROTOCOL_IP = 0, 0x0800
+_IP = struct.Struct("!BBHHHBBH4s4s")
+_GRE = struct.Struct("!HH")  # flags and version, protocol
+_FIELDS = (0x8000, 0x2000, 0x1000)  # the flags for a checksum, a key and a sequence number, of 4 bytes each
+
+
+class Gre(NamedTuple):
+    """A GRE packet, and the IP header that it was in."""
+
+    source: str
+    destination: str
+    protocol: int
+    payload: bytes
 
 
 def request(local: str, remote: str) -> bytes:
     """A request without its outer IP header: GRE, and in it the reply that the other side has to send back."""
-    reply = IP(src=remote, dst=local, proto=socket.IPPROTO_GRE, ttl=_TTL, tos=INTERNETWORK_CONTROL)
-    return bytes(GRE(proto=0x0800) / reply / GRE(proto=_PROTOCOL_KEEPALIVE))
+    ends = socket.inet_aton(remote), socket.inet_aton(local)
+    head = (0x45, INTERNETWORK_CONTROL, _IP.size + _GRE.size, 1, 0, _TTL, socket.IPPROTO_GRE)
+    total = sum(struct.unpack("!10H", _IP.pack(*head, 0, *ends)))
+    checksum = ~(total + (total >> 16)) & 0xFFFF
+    return _GRE.pack(0, _PROTOCOL_IP) + _IP.pack(*head, checksum, *ends) + _GRE.pack(0, _PROTOCOL_KEEPALIVE)
 
 
 def is_reply(packet: bytes, local: str, remote: str) -> bool:
     """Whether a packet (with its outer IP header) is the reply to a request of this side."""
-    ip = IP(packet)
-    return bool(ip.src == remote and ip.dst == local and GRE in ip and ip[GRE].proto == _PROTOCOL_KEEPALIVE)
+    found = _parse(packet)
+    return found is not None and found[:3] == (remote, local, _PROTOCOL_KEEPALIVE)
 
 
 def reply_to(packet: bytes, local: str, remote: str) -> bytes | None:
     """The reply to a packet, without its outer IP header; None if the packet is not a request."""
-    ip = IP(packet)
-    if ip.src != remote or ip.dst != local or GRE not in ip or IP not in ip[GRE]:
+    outer = _parse(packet)
+    if outer is None or outer[:3] != (remote, local, _PROTOCOL_IP):
         return None
-    inner = ip[GRE][IP]
-    if inner.src != local or GRE not in inner or inner[GRE].proto != _PROTOCOL_KEEPALIVE:
+    inner = _parse(outer.payload)
+    if inner is None or (inner.source, inner.protocol) != (local, _PROTOCOL_KEEPALIVE):
         return None
-    return bytes(inner.payload)
+    return _carried(outer.payload)
+
+
+def _carried(packet: bytes) -> bytes:
+    """What is behind an IP header."""
+    return packet[(packet[0] & 15) * 4 : int.from_bytes(packet[2:4], "big")]
+
+
+def _parse(packet: bytes) -> Gre | None:
+    """The GRE in an IP packet, if there is any."""
+    if len(packet) < _IP.size or packet[0] >> 4 != 4 or packet[9] != socket.IPPROTO_GRE:
+        return None
+    gre = _carried(packet)
+    if len(gre) < _GRE.size:
+        return None
+    flags, protocol = _GRE.unpack_from(gre)
+    size = _GRE.size + sum(4 for flag in _FIELDS if flags & flag)
+    return Gre(socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20]), protocol, gre[size:])
 
 
 class Line:

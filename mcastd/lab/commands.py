@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 from mcastd.errors import LabError
@@ -27,9 +26,7 @@ _LIBIPSEC = Path("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so")
 
 
 def require_programs() -> None:
-    """Raise LabError if programs or libraries are missing; it names the Debian packages or the extra of pip."""
-    if find_spec("scapy") is None:
-        raise LabError("the lab needs scapy: pip install 'mcastd[lab]'")
+    """Raise LabError if programs are missing; it names their Debian packages."""
     missing = {package for program, package in _PACKAGES.items() if shutil.which(program) is None}
     if missing:
         raise LabError(f"the lab needs programs of these Debian packages: apt install {' '.join(sorted(missing))}")

@@ -2,8 +2,11 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from scapy.layers.inet import IP
+from scapy.layers.l2 import GRE
 
 from mcastd.lab import cisco
 
@@ -34,6 +37,25 @@ def test_what_it_is_asked_it_answers_with_what_was_inside() -> None:
     assert cisco.reply_to(outer + cisco.request(ours, theirs), ours, theirs) is None
     assert cisco.reply_to(outer + asked[4:], ours, theirs) is None
     assert not cisco.is_reply(outer + asked, ours, theirs)
+
+
+@pytest.mark.parametrize("fields", [{}, {"key_present": 1, "key": 40}, {"chksum_present": 1}, {"seqnum_present": 1}])
+def test_scapy_builds_what_is_sent_and_what_scapy_builds_is_read(fields: dict[str, Any]) -> None:
+    ours, theirs = "10.44.7.1", "10.44.6.1"
+    answer = IP(src=theirs, dst=ours, proto=47, ttl=255, tos=0xC0) / GRE(proto=0)
+    assert cisco.request(ours, theirs) == bytes(GRE(proto=0x0800) / answer)
+    asked = IP(src=theirs, dst=ours) / GRE(proto=0x0800, **fields) / IP(src=ours, dst=theirs) / GRE(proto=0)
+    assert cisco.reply_to(bytes(asked) + b"padding", ours, theirs) == bytes(4)
+    assert cisco.is_reply(bytes(IP(src=theirs, dst=ours) / GRE(proto=0, **fields)), ours, theirs)
+
+
+def test_what_is_cut_short_is_neither() -> None:
+    ours, theirs = "10.44.7.1", "10.44.6.1"
+    asked = bytes(IP(src=theirs, dst=ours) / GRE(cisco.request(theirs, ours)))
+    assert cisco.reply_to(asked, ours, theirs) is not None
+    for size in range(len(asked)):
+        assert cisco.reply_to(asked[:size], ours, theirs) is None
+        assert not cisco.is_reply(asked[:size], ours, theirs)
 
 
 @pytest.fixture

@@ -49,15 +49,6 @@ def test_a_node_that_the_lab_does_not_have_is_said(
     assert "dc2: not in this lab" in capsys.readouterr().err
 
 
-def test_missing_libraries_are_said_with_the_extra_that_has_them(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr("mcastd.lab.commands.find_spec", lambda name: None if name == "scapy" else object())
-    assert main(["lab", "up"]) == 1
-    assert "pip install 'mcastd[lab]'" in capsys.readouterr().err
-
-
 def test_missing_programs_are_said_with_the_packages_that_have_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
