@@ -177,8 +177,8 @@ def test_a_restart_a_crash_and_a_reload_lose_nothing_at_a_machine_behind_the_vm(
         manager.restart(number)
         wait_for_state(scene, "forwarding")
         mcastd(scene, "reload")
-        for node in (CLIENT, HOST_V2):
-            wait_for_more(scene, node, GROUP, 3.0)
+        wait_for_more(scene, CLIENT, GROUP, 3.0)
+        wait_for_more(scene, HOST_V2, GROUP)
         found = (at(scene, CLIENT), at(scene, CLIENT, CHANNEL), at(scene, HOST_V2))
         assert {(one.lost, one.duplicates) for one in found} == {(0, 0)}
         assert not [record for record in pim.records() if record.pruned]

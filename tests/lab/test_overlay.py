@@ -85,17 +85,16 @@ def shown(scene: Scene) -> OverlayStatus:
 def receive(scene: Scene, *nodes: str) -> None:
     for node in nodes:
         scene.feed.receive(GROUP, node=node, interface=OVERLAY)
-    for node in nodes:
-        wait_for_more(scene, node)
+    wait_for_more(scene, *nodes)
 
 
 def at(scene: Scene, node: str) -> StreamStats:
     return scene.feed.received(node)[GROUP]
 
 
-def wait_for_more(scene: Scene, node: str, seconds: float = 0.3) -> None:
-    before = at(scene, node).received
-    wait_for(f"more at {node}", lambda: at(scene, node).received >= before + seconds * RATE)
+def wait_for_more(scene: Scene, *nodes: str, seconds: float = 0.3) -> None:
+    wanted = {node: at(scene, node).received + seconds * RATE for node in nodes}
+    wait_for(f"more at {', '.join(nodes)}", lambda: all(at(scene, node).received >= wanted[node] for node in nodes))
 
 
 def say(text: str) -> None:
@@ -176,13 +175,12 @@ def test_a_receiver_that_vanishes_is_pruned_and_the_others_lose_nothing(scene: S
             scene.wait_for_status("two", lambda status: status.overlay[0].copies == 2)
             took = time.monotonic() - began
             wire.clear()
-            wait_for_more(scene, "receiver1", 1.0)
+            wait_for_more(scene, "receiver1", seconds=1.0)
             assert {frozenset(each) for each in copies(wire).values()} == {frozenset({address(1), address(2)})}
         finally:
             scene.receivers.vanish("receiver3", back=True)
     say(f"pruned after {took:.2f} s")
-    for node in ("receiver1", "receiver2"):
-        wait_for_more(scene, node)
+    wait_for_more(scene, "receiver1", "receiver2")
     assert_nothing_lost_behind_the_vm(scene, "receiver1", "receiver2")
     wait_for_more(scene, "receiver3")  # it answers the next query
 
@@ -198,8 +196,7 @@ def test_a_restart_a_crash_and_a_reload_lose_nothing(
     service.restart(number)
     wait_until_ready(scene)
     mcastd(scene, "reload")
-    for node in nodes:
-        wait_for_more(scene, node, 2 * MEMBERSHIP)
+    wait_for_more(scene, *nodes, seconds=2 * MEMBERSHIP)
     assert_nothing_lost_behind_the_vm(scene, *nodes)
 
 
@@ -222,7 +219,7 @@ def test_a_outsider_neither_receives_nor_is_heard(scene: Scene, service: Service
     scene.feed.receive(GROUP, node=OUTSIDER, interface=OVERLAY)
     scene.wait_for_status("its report", lambda status: status.overlay[0].refused)
     with Tap(scene, CLOUD, UDP, "eth2") as wire:
-        wait_for_more(scene, "receiver1", 1.0)
+        wait_for_more(scene, "receiver1", seconds=1.0)
         assert {frozenset(each) for each in copies(wire).values()} == {frozenset({address(1)})}
     assert at(scene, OUTSIDER).received == 0
     heard = inside(scene.namespace("receiver1"), listener)
