@@ -34,9 +34,15 @@ class Phase(IntEnum):
 
 # Of a minute in one of these, more than three quarters pass until a timer expires.
 _WAITING = (
+    "tests/lab/test_charon",
     "tests/lab/test_pim_bootstrap",
     "tests/ipsec/",
+    "tests/igmp/test_agent.py",
+    "tests/lab/test_guard",
     "tests/lab/test_failures",
+    "tests/streams/test_agent.py",
+    "tests/overlay/test_kernel",
+    "tests/cli/test_doctor",
     "tests/lab/test_show",
     "tests/tunnel/test_ends",
 )
@@ -50,6 +56,7 @@ _ORDER = (
     "uml lab",
     "qemu lab",
     "uml other",
+    "tests/vm/",
     "tests/lab/test_doctor",
     "tests/lab/",
     "tests/",
@@ -82,8 +89,8 @@ def waits(its: str) -> bool:
 
 
 def works_all_the_time(its: str) -> bool:
-    """Whether a unit is in a machine, of which no more than there are processors should run at once."""
-    return its.startswith(tuple(abilities.MACHINES))
+    """Whether a unit is in a machine or starts some, of which no more than there are processors should run at once."""
+    return its.startswith((*abilities.MACHINES, "tests/vm/"))
 
 
 def phase(its: str) -> Phase:

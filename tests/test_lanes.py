@@ -100,7 +100,8 @@ def test_the_last_lane_begins_with_what_waits_and_the_others_with_what_works() -
 
 
 def test_the_last_lane_goes_on_with_what_works_but_for_machines() -> None:
-    machines = [f"tests/lab/test_a.py::test_{number}[{kind}]" for kind in ("uml", "qemu") for number in range(4)]
+    machines = [f"tests/lab/test_a.py::test_{number}[{kind}]" for kind in ("uml", "qemu") for number in range(8)]
+    machines += module("tests/vm/test_machine", 4)
     works = [module(f"tests/lab/test_{letter}", 6) for letter in "bcd"]
     found, _ = run([*machines, *works[0], *module("tests/ipsec/test_agent", 4), *works[1], *works[2]])
     assert found[2][:4] == module("tests/ipsec/test_agent", 4)

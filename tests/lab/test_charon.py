@@ -38,7 +38,6 @@ def start(scene: Scene) -> None:
     scene.wait_for_status("everything is up", lambda status: status.healthy)
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("away", [2.0, 25.0])
 def test_the_feed_is_back_within_seconds_of_the_other_sides_charon(scene: Scene, away: float) -> None:
     start(scene)
