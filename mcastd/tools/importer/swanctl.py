@@ -1,5 +1,6 @@
 """Connections of a ``swanctl.conf`` (swanctl.conf(5)) to drafts of peers. Pure."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from mcastd.config.strongswan_conf import Section, Value
@@ -48,10 +49,18 @@ def drafts(root: Section, keys: Secrets, notes: Notes) -> list[PeerDraft]:
             notes.add(_where(section), name, "the connection is ignored: none of its CHILD_SAs can be imported")
         elif same is peer:
             found.append(peer)
+    read = {"connections", "secrets", *_bases(root)}
     for name, section in root.sections.items():
-        if name not in ("connections", "secrets") and (section.values or section.sections):
+        if name not in read and (section.values or section.sections):
             notes.add(_where(section), name, _SECTION)
     return found
+
+
+def _bases(section: Section) -> Iterator[str]:
+    """The sections of the file from which others inherit."""
+    yield from (name.partition(".")[0] for name in section.references)
+    for inner in section.sections.values():
+        yield from _bases(inner)
 
 
 def secrets(root: Section, notes: Notes) -> Secrets:

@@ -196,6 +196,12 @@ def test_a_certificate_in_a_section_is_named() -> None:
     assert noted(source)["cert-1"] == "the section is not imported"
 
 
+def test_a_section_from_which_others_inherit_is_read() -> None:
+    source = text(more="base { encap = yes }\nunused { encap = yes }\nauthorities { }").replace("dc {", "dc : base {")
+    assert peers(source)[0].keys["encap"] is True
+    assert noted(source) == {"unused": "the section is not imported"}
+
+
 def test_addresses_that_are_none_are_to_be_filled_in() -> None:
     (peer,) = peers(text().replace("177.54.214.20\n    local", "gw.example.com\n    local"))
     assert isinstance(peer.keys["remote"], Missing)
