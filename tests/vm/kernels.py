@@ -60,7 +60,9 @@ class Kernel:
 
 def _uml(image: Path, folder: Path, initrd: Path, memory: int, parameters: tuple[str, ...]) -> list[str]:
     # It has one processor, and its processes take turns: to wake each other on another one of ours would take longer.
-    argv = ["taskset", "--cpu-list", str(_processor()), str(image)]
+    argv = ["taskset", "--cpu-list", str(_processor())]
+    # ptrace.c; relative, since a space would end the name.
+    argv += ["env", f"--chdir={CACHE}", "LD_PRELOAD=./ptrace.so", str(image)]
     argv += [f"mem={memory}M", f"initrd={initrd}", f"uml_dir={folder}", "umid=uml", "quiet"]
     return [shlex.join([*argv, "con=null", "con0=null,fd:1", *parameters])]
 
