@@ -1,7 +1,7 @@
 """Whose sockets are these: the processes that have them open, and their cgroups. Other users' are seen by root only."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -18,20 +18,21 @@ def of_sockets(inodes: Collection[int], proc: Path = _PROC) -> dict[int, dict[in
         if not folder.name.isdecimal():
             continue
         try:
-            name = (folder / "comm").read_text().strip()
-            descriptors = list((folder / "fd").iterdir())
+            held = links.keys() & set(_targets(folder / "fd"))
+            name = (folder / "comm").read_text().strip() if held else ""
         except OSError:  # it has ended, or is another user's
             continue
-        for link in {_target(one) for one in descriptors} & links.keys():
+        for link in held:
             found.setdefault(links[link], {})[int(folder.name)] = name
     return found
 
 
-def _target(descriptor: Path) -> str:
-    try:
-        return str(descriptor.readlink())
-    except OSError:  # it was closed meanwhile
-        return ""
+def _targets(folder: Path) -> Iterator[str]:
+    """Where the links in a folder lead, of which there may be ten thousands."""
+    with os.scandir(folder) as links:
+        for link in links:
+            with suppress(OSError):  # it was closed meanwhile
+                yield os.readlink(link.path)  # noqa: PTH115  # a Path takes four times as long
 
 
 def is_stopped(process: int, proc: Path = _PROC) -> bool:

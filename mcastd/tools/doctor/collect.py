@@ -78,6 +78,7 @@ async def _status(control_socket: Path) -> Status:
 async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool) -> Facts:
     """Listen for the window, then collect what the kernel counted in it."""
     names = [tunnel.name for tunnel in config.tunnels]
+    unanswered = any(map(_may_be_unanswered, before.peers))
     had_rules = await asyncio.to_thread(_rules)
     texts = _read_proc()  # before the echoes are sent, whose answers count
     async with AsyncExitStack() as stack:
@@ -95,7 +96,7 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
         probes = [stack.enter_context(closing(MtuProbe(tunnel))) for tunnel in config.tunnels]
         began = time.monotonic()
         await asyncio.sleep(WINDOW)
-        if any(map(_may_be_unanswered, before.peers)):
+        if unanswered:
             await _answer_to_ike(control)
         seconds = time.monotonic() - began
         wire_in, wire_out = (tap.wire() for tap in esp_taps)
@@ -140,7 +141,7 @@ async def _observe(facts: Facts, config: Config, before: Status, *, trace: bool)
             wire_out=wire_out,
             control=ControlSeen(control.arrived, control.left, ike.arrived | pim.arrived, control.ways()),
             gre_seen=before_filters | gre_delivered,  # the greater count of each
-            port_holders={} if before.healthy else await asyncio.to_thread(_port_holders, config, counted),
+            port_holders=await asyncio.to_thread(_port_holders, config, counted) if unanswered else {},
             holders=holders,
             stopped=stopped,
             proc=counted,
@@ -158,7 +159,7 @@ def _vxlan(overlay: OverlayStatus) -> VxlanTap:
 
 def _may_be_unanswered(peer: PeerStatus) -> bool:
     """Whether a peer is not up, and it is not known that it has answered, by what it has refused."""
-    return peer.state not in ("up", "standby") and peer.problem_code in (None, *UNANSWERED)
+    return peer.state not in ("up", "standby") and peer.problem_code in (None, "ike_not_sent", *UNANSWERED)
 
 
 async def _answer_to_ike(tap: ControlTap) -> None:

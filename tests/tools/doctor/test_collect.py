@@ -165,6 +165,7 @@ def test_a_trace_names_the_rule_that_drops_and_leaves_nothing(
         ("standby", None, False),
         ("connecting", None, True),
         ("waiting", "no_answer", True),
+        ("waiting", "ike_not_sent", True),
         ("waiting", "peer_psk", False),
     ],
 )
