@@ -10,6 +10,7 @@ Each is set up by the commands that ``mcastd receive --print`` prints. Reverse p
 The outsider is not a member of the overlay, and is set up as a receiver all the same.
 """
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Interface
 
 from mcastd.config.load import load
@@ -45,10 +46,12 @@ def on_overlay(number: int) -> str:
     return f"10.20.0.{number}/24"
 
 
-def overlay_toml() -> str:
-    """The overlay in the VM's configuration."""
+def overlay_toml(tunnels: Iterable[str]) -> str:
+    """The overlay in the VM's configuration, by which receivers get what comes by these tunnels."""
+    named = ", ".join(f'"{tunnel}"' for tunnel in dict.fromkeys(tunnels))
     return f"""
 [overlay.{OVERLAY}]
+from = [{named}]
 vni = {VNI}
 local = "{VM_ON_VPC}"
 address = "{VM_ON_OVERLAY}"

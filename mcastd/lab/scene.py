@@ -146,7 +146,7 @@ class Scene(Nodes):
         elif len(self.sites) > 1:
             text += sites.second_toml(psk.with_name("psk2"), groups, follow=self.options.follow)
         if self.receivers.names:
-            text += overlay_toml()
+            text += overlay_toml(site.tunnel for site in self.sites)
         self.config.write_text(text if self._filters.nftables else topology.without_firewall(text))
 
     def keep(self) -> None:

@@ -7,7 +7,7 @@ from mcastd.config.load import load
 from mcastd.config.model import Config
 from mcastd.config.other_side import far_mtu
 from mcastd.firewall import rules
-from mcastd.lab import sites, topology
+from mcastd.lab import receivers, sites, topology
 from mcastd.lab.topology import DcIpsec
 from mcastd.tools.peerconfig import linux
 
@@ -33,6 +33,15 @@ def test_the_configuration_of_the_lab_is_valid_and_is_the_articles(tmp_path: Pat
     ]
     assert [str(group.group) for group in config.groups] == ["239.1.1.1", "232.1.1.1"]
     assert [str(source) for source in config.groups[1].sources] == ["100.15.30.10"]
+
+
+def test_receivers_of_two_data_centres_get_what_comes_by_both(tmp_path: Path) -> None:
+    configuration(tmp_path, groups=())
+    file = tmp_path / "mcastd.toml"
+    second = sites.second_toml(tmp_path / "psk", ("239.1.1.1",), follow=True)
+    overlay = receivers.overlay_toml(site.tunnel for site in sites.SITES)
+    file.write_text(file.read_text() + second + overlay)
+    assert load(file).config.overlay[0].from_ == ("gre1", "gre2")
 
 
 @pytest.mark.parametrize("mode", topology.MODES)
