@@ -88,7 +88,7 @@ def test_2000_groups_are_all_joined_and_one_more_costs_one_message(scene: Scene)
 @pytest.mark.alone
 def test_a_refresh_renews_all_of_300_groups_in_the_fewest_messages(scene: Scene) -> None:
     many = (GROUP, *groups(300))
-    period, holdtime = 4, 14
+    period, holdtime = 3, 10
     configure(scene, groups=many, pim=f"join_repeats = 0\njoin_prune_period = {period}")
     start(scene)
     wait_for("FRR has them all", lambda: frr_joined(scene) == set(many))
