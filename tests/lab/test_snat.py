@@ -117,7 +117,7 @@ def test_the_server_sees_one_client_whoever_connects(many_subnets: Scene) -> Non
     scene = many_subnets
     assert TCP_CLOUD_HOST not in loopback(scene)
     scene.start_daemon()
-    scene.wait_for_status("everything is up", lambda status: status.healthy, 30.0)
+    scene.wait_for_status("everything is up", lambda status: status.healthy)
     assert TCP_CLOUD_HOST in loopback(scene)
     assert forwarding(scene) == "1"
     for place in (CLOUD, CLIENT):
@@ -149,7 +149,7 @@ def test_a_reload_adds_it_and_stops_forwarding(many_subnets: Scene) -> None:
     scene.command(CLOUD, ["ip", "address", "add", f"{TCP_CLOUD_HOST}/32", "dev", "lo"])
     try:
         scene.start_daemon()
-        scene.wait_for_status("everything is up", lambda status: status.healthy, 30.0)
+        scene.wait_for_status("everything is up", lambda status: status.healthy)
         rules = ["nft", "list", "table", "ip", "mcastd"]
         assert f"snat to {TCP_CLOUD_HOST}" not in scene.command(CLOUD, rules)
         scene.config.write_text(with_snat)
