@@ -23,7 +23,7 @@ import msgspec
 from mcastd.membership import NONE
 from mcastd.pim.awaited import Awaited
 from mcastd.pim.effects import Entry
-from mcastd.pim.join_prune_packing import FOR_RP, FOR_RPT, messages, records, room_for_groups
+from mcastd.pim.join_prune_packing import FOR_RP, FOR_RPT, GROUP_HEAD, SOURCE, messages, records, room_for_groups
 from mcastd.pim.packet import SPARSE, encode_source
 from mcastd.pim.settings import PimInterface
 
@@ -98,9 +98,12 @@ class Upstream:
         if before.mtu != settings.mtu or before.join_prune_holdtime != settings.join_prune_holdtime:
             self._refresh_messages = None
         if before.mtu != settings.mtu:
-            self._room = room_for_groups(settings.mtu)
+            before_room, self._room = self._room, room_for_groups(settings.mtu)
+            most = (min(before_room, self._room) - GROUP_HEAD) // SOURCE
             for group, state in self._groups.items():
-                state.records = self._records(group, state.advertised)
+                _, sources, excluded = state.advertised
+                if 1 + len(sources) + len(excluded) > most:  # else it is one record, of all
+                    state.records = self._records(group, state.advertised)
 
     # What is desired
 

@@ -376,6 +376,30 @@ def test_another_mtu_divides_the_groups_in_another_way() -> None:
     assert machines.due(NOW + 180) == [whole]
 
 
+MTUS = st.sampled_from((100, 300, 500, 700))
+
+
+@given(MTUS, MTUS, st.sampled_from((None, RP)), st.integers(0, 80), st.integers(0, 80))
+def test_after_another_mtu_a_refresh_is_as_if_it_had_always_been_that_one(
+    before: int, after: int, rp: IPv4Address | None, sources: int, excluded: int
+) -> None:
+    found: list[list[bytes]] = []
+    for mtu in (before, after):
+        machines = made(replace(QUIET, mtu=mtu))
+        without = frozenset(SOURCE - 1 - n for n in range(excluded)) if rp else frozenset()
+        machines.desire(GROUP, Entries(rp, frozenset(SOURCE + n for n in range(sources)), without))
+        machines.desire(OTHER, Entries(RP))
+        machines.flush(NOW)
+        machines.reconfigure(replace(QUIET, mtu=after))
+        found.append(machines.due(NOW + 60))
+    assert found[0] == found[1]
+
+
+def test_another_mtu_makes_no_messages_for_groups_that_fit_into_one_again() -> None:
+    machines = joined(QUIET, *(GROUP + number for number in range(500)))
+    assert calls(lambda: machines.reconfigure(replace(QUIET, mtu=1300))) < 3 * 500
+
+
 def test_a_configuration_that_changes_nothing_here_keeps_the_bytes() -> None:
     machines = joined()
     first = machines.due(NOW + 60)
