@@ -49,6 +49,9 @@ EXPLAINS: Final = frozenset(
 """Causes on this host that explain what looks like the other side's fault, also where their hop comes later."""
 
 
+_RECENT: Final = 5.0  # seconds; the problem itself lasts a minute longer
+
+
 class Path(Struct, frozen=True, kw_only=True):
     """A tunnel with its CHILD_SA and peer; or a CHILD_SA, or a peer, that carries no tunnel.
 
@@ -90,7 +93,8 @@ def walk(facts: Facts, tunnel: str | None = None, group: str | None = None) -> W
     and ``group`` (an address) only what concerns them is reported.
     """
     every = _paths(facts)
-    steps = _Steps(every, list(_found(facts)))
+    found = list(_found(facts))
+    steps = _Steps(every, found, [one for one in found if isinstance(one, Finding) and _explains(facts, one)])
     chosen = [one for one in every if tunnel in (None, one.tunnel)]
     names = {name for one in chosen for name in _chain(one)}
 
@@ -120,13 +124,14 @@ _SIDES: Final = (Side.HERE, Side.EITHER, Side.THERE)
 class _Steps:
     """What is left of what the hops found, when what only follows is taken out."""
 
-    def __init__(self, paths: tuple[Path, ...], found: list[Finding | Silent | Note]) -> None:
+    def __init__(
+        self, paths: tuple[Path, ...], found: list[Finding | Silent | Note], explaining: list[Finding]
+    ) -> None:
         self._paths = paths
         self._kept: list[Finding | Silent | Note] = []
         self._broken: set[str] = set()  # paths with a finding
         self._failing: set[tuple[str, str]] = set()  # paths with groups that have a finding
         self._named: set[str] = set()  # the subjects of findings
-        explaining = [one for one in found if isinstance(one, Finding) and one.problem in EXPLAINS]
         for one in found:
             claims = isinstance(one, Finding) and one.side is not Side.HERE
             local = next((other for other in explaining if claims and self._concern(other) & self._concern(one)), one)
@@ -176,6 +181,14 @@ class _Steps:
         if not concern or one.hop == "loss":
             return len(self._paths) + 3
         return len(self._paths) + 2 if one.groups else 1 + len(self._paths) - len(concern)
+
+
+def _explains(facts: Facts, one: Finding) -> bool:
+    """Whether a cause here explains others: what is repaired often, only while that goes on."""
+    history = facts.status.history if facts.status else ()
+    repaired = [entry.last_age for entry in history if entry.event == "repaired" and entry.subject == one.subject]
+    often = one.problem == status.Reported.CHANGED_BY_ANOTHER_PROGRAM.name.lower()
+    return one.problem in EXPLAINS and not (often and repaired and min(repaired) > _RECENT)
 
 
 def _found(facts: Facts) -> Iterator[Finding | Silent | Note]:

@@ -352,3 +352,14 @@ def test_a_full_table_of_connections_is_named_where_packets_are_lost_here() -> N
     assert found is not None
     assert "nf_conntrack is full (9 of 9)" in found.saw
     assert "nf_conntrack" not in walk(facts(tunnels={"gre1": seen(delivered={})}, conntrack=(8, 9))).findings[0].saw
+
+
+@pytest.mark.parametrize(("age", "found"), [(0.5, "changed_by_another_program"), (14.0, "silent")])
+def test_what_another_program_has_changed_explains_others_while_it_goes_on(age: float, found: str) -> None:
+    had = overdue()
+    changing = replace(had.problems[0], code="changed_by_another_program")
+    told = replace(
+        had, problems=(*had.problems, changing), history=(HistoryStatus("repaired", "gre1", "MTU", 38, age),)
+    )
+    walked = walk(facts(status=told, tunnels={"gre1": seen(**SILENT)}))
+    assert [one.problem for one in walked.findings] == [found]

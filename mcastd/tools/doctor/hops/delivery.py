@@ -39,7 +39,7 @@ class Delivery(Cause):
         "more than 20 groups per socket, raise net.ipv4.igmp_max_memberships",
     )
     BOUND_TO_UNICAST = here(
-        "a socket that is bound to a unicast address gets no multicast",
+        "a socket that is bound to a unicast address, or to another group, does not get this one",
         "let the application bind to 0.0.0.0 or to {group}, port {port}",
     )
     WRONG_PORT = either(
