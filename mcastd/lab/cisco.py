@@ -46,6 +46,7 @@ def request(local: str, remote: str) -> bytes:
     ends = socket.inet_aton(remote), socket.inet_aton(local)
     head = (0x45, INTERNETWORK_CONTROL, _IP.size + _GRE.size, 1, 0, _TTL, socket.IPPROTO_GRE)
     total = sum(struct.unpack("!10H", _IP.pack(*head, 0, *ends)))
+    total = (total & 0xFFFF) + (total >> 16)
     checksum = ~(total + (total >> 16)) & 0xFFFF
     return _GRE.pack(0, _PROTOCOL_IP) + _IP.pack(*head, checksum, *ends) + _GRE.pack(0, _PROTOCOL_KEEPALIVE)
 

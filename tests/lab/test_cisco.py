@@ -42,8 +42,9 @@ def test_what_it_is_asked_it_answers_with_what_was_inside() -> None:
 @pytest.mark.parametrize("fields", [{}, {"key_present": 1, "key": 40}, {"chksum_present": 1}, {"seqnum_present": 1}])
 def test_scapy_builds_what_is_sent_and_what_scapy_builds_is_read(fields: dict[str, Any]) -> None:
     ours, theirs = "10.44.7.1", "10.44.6.1"
-    answer = IP(src=theirs, dst=ours, proto=47, ttl=255, tos=0xC0) / GRE(proto=0)
-    assert cisco.request(ours, theirs) == bytes(GRE(proto=0x0800) / answer)
+    for far in (theirs, "10.44.159.158"):  # the sum of the second one's header carries twice
+        answer = IP(src=far, dst=ours, proto=47, ttl=255, tos=0xC0) / GRE(proto=0)
+        assert cisco.request(ours, far) == bytes(GRE(proto=0x0800) / answer)
     asked = IP(src=theirs, dst=ours) / GRE(proto=0x0800, **fields) / IP(src=ours, dst=theirs) / GRE(proto=0)
     assert cisco.reply_to(bytes(asked) + b"padding", ours, theirs) == bytes(4)
     assert cisco.is_reply(bytes(IP(src=theirs, dst=ours) / GRE(proto=0, **fields)), ours, theirs)
