@@ -5,6 +5,7 @@ The exit codes are the same for all of them: ``EXIT_CODES``.
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Collection
 from importlib import import_module
@@ -96,6 +97,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     except KeyboardInterrupt:
+        if argv is None:  # the interpreter is about to end, and would show another one as an error
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         return _INTERRUPTED
 
 

@@ -1,5 +1,6 @@
 """The arguments of ``mcastd netcheck``: what is no address of another host is refused before anything is sent."""
 
+import signal
 from ipaddress import IPv4Address
 
 import pytest
@@ -34,3 +35,19 @@ def test_an_interrupt_while_the_command_is_loaded_is_no_traceback(monkeypatch: p
 
     monkeypatch.setattr("mcastd.cli.import_module", interrupted)
     assert main(["netcheck", "177.54.214.20"]) == 130
+
+
+def test_a_second_interrupt_finds_a_program_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``timeout --signal INT`` sends two: to the program, and to its process group."""
+
+    def interrupted(_name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mcastd.cli.import_module", interrupted)
+    monkeypatch.setattr("sys.argv", ["mcastd", "netcheck", "177.54.214.20"])
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert main() == 130
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

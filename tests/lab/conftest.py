@@ -7,13 +7,13 @@ from mcastd.lab import topology
 from mcastd.lab.commands import wait_for
 from mcastd.lab.nodes import Options
 from mcastd.lab.scene import Scene
-from tests.lab.datapath import RATE, assert_datapath
+from tests.lab.datapath import KEEPALIVE_PERIOD, RATE, assert_datapath
 
 
 @pytest.fixture(scope="session")
 def standing_scene() -> Iterator[Scene]:
     """A scene that the tests of the main job share; it stands as long as they run, silent beside other scenes."""
-    with Scene(Options(prefix="mcastd-test-lab", keepalive_period=0.5, rate=RATE)) as scene:
+    with Scene(Options(prefix="mcastd-test-lab", keepalive_period=KEEPALIVE_PERIOD, rate=RATE)) as scene:
         scene.end("source")
         # The kernel says so up to a second late, and a test must not take that for a change of its own.
         wait_for("the VM's link", lambda: "state UP" in scene.command("cloud", ["ip", "link", "show", "eth0"]))

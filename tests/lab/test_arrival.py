@@ -45,7 +45,7 @@ def test_the_feed_arrives_after_the_exec_and_nothing_is_lost_after_the_first(sce
     scene.start_daemon()
     wait_for_more(scene, count=2000)
     found = stream(scene)
-    assert (found.lost, found.duplicates) == (0, 0)
+    assert (found.lost, found.duplicates) == (0, 0), found
     assert found.first is not None
     assert found.first > scene.exec_time
     assert scene.leaked() == 0
