@@ -267,6 +267,7 @@ class FollowAgent:
                 users |= {key: found.get(key, 0) for key in keys}
             else:
                 users |= dict.fromkeys(keys, 1)
+            users, lines = await self._confirmed(indexes, users, lines)
         await self._observe(users, lines)
 
     async def _users(self, indexes: Collection[int], keys: Collection[GroupOn]) -> dict[GroupOn, int]:
@@ -298,8 +299,26 @@ class FollowAgent:
             return
         self._kernel.settle()
         known = {(index, group) for index, applications in by_index.items() for group in applications}
-        users = await self._users(by_index, known)
-        await self._observe({**dict.fromkeys(known, 0), **users}, await self._sources(by_index))
+        users = {**dict.fromkeys(known, 0), **await self._users(by_index, known)}
+        await self._observe(*await self._confirmed(by_index, users, await self._sources(by_index)))
+
+    async def _confirmed(
+        self, indexes: Collection[int], users: dict[GroupOn, int], lines: Mapping[GroupOn, list[SourceLine]]
+    ) -> tuple[dict[GroupOn, int], Mapping[GroupOn, list[SourceLine]]]:
+        """Read both files again where a socket seems to want any source beside others that want some.
+
+        It may have come after its sources were to be read, or have left before: then the other reading has fewer such.
+        """
+        doubtful = [key for key, count in users.items() if key in lines and _without_source(count, lines[key]) > 0]
+        if not doubtful:
+            return users, lines
+        sources, counts = await self._sources(indexes), await self._kernel.users(indexes)
+        found = dict(lines)
+        for key in doubtful:
+            count, its = counts.get(key, 0), sources.get(key, [])
+            if _without_source(count, its) < _without_source(users[key], found[key]):
+                users[key], found[key] = count, its
+        return users, found
 
     async def _observe(self, users: Mapping[GroupOn, int], lines: Mapping[GroupOn, list[SourceLine]]) -> None:
         by_index = self._by_index()
@@ -358,3 +377,8 @@ class FollowAgent:
     def _wait(self, now: float) -> float:
         deadlines = (link.applications.next_deadline() for link in self._links.values())
         return max(0.0, min(self._audit_at, *deadlines, inf) - now)
+
+
+def _without_source(users: int, lines: Collection[SourceLine]) -> int:
+    """How many sockets at least include none of the sources."""
+    return users - sum(line.included for line in lines)

@@ -71,6 +71,7 @@ class FakeApplications:
         self.refuses: str | None = None  # why the files cannot be read
         self.reads = 0
         self.missed: IPv4Address | None = None  # a group whose line the next reading of the users misses
+        self.meanwhile: Callable[[], object] | None = None  # what happens after the next file was read
         self.queries: list[IPv4Address | None] = []
         self._changes: list[_Queue] = []
         self._reports: list[_Queue] = []
@@ -97,6 +98,7 @@ class FakeApplications:
             if one.ifindex in indexes and one.group != missed:
                 key = (one.ifindex, one.group)
                 found[key] = found.get(key, 0) + 1
+        self._happen()
         return found
 
     async def sources(self, indexes: Collection[int]) -> dict[GroupOn, list[SourceLine]]:
@@ -108,6 +110,7 @@ class FakeApplications:
         lines: dict[GroupOn, list[SourceLine]] = {}
         for key, counts in found.items():
             lines.setdefault(key[:2], []).append(SourceLine(*key, *counts))
+        self._happen()
         return lines
 
     def query(self, index: int, source: IPv4Address, group: IPv4Address | None) -> None:
@@ -185,6 +188,11 @@ class FakeApplications:
                 one.on_arrival()
 
         asyncio.get_running_loop().call_later(DELAY, leaves)
+
+    def _happen(self) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
 
     async def _read(self) -> None:
         self.reads += 1

@@ -240,6 +240,23 @@ async def test_a_line_that_is_missing_after_a_hint_is_read_again() -> None:
 
 
 @simulated
+async def test_what_changes_between_the_two_files_is_never_wanted_from_any() -> None:
+    """After a hint the sources are read first, at an audit the sockets."""
+    async with following() as found:
+        kernel = found.kernel
+        one = kernel.join(str(GROUP), "10.0.0.1")
+        await asyncio.sleep(1.0)
+        kernel.meanwhile = lambda: kernel.join(str(GROUP), "10.0.0.2")
+        kernel.set_sources(one, "10.0.0.3")
+        await asyncio.sleep(20.0)
+        assert found.of() == sources("10.0.0.2", "10.0.0.3")
+        kernel.meanwhile = lambda: kernel.leave(one)
+        await asyncio.sleep(40.0)
+        assert found.of() == sources("10.0.0.2")
+        assert not any(change.any_source for _, change in found.changes)
+
+
+@simulated
 async def test_beyond_the_limit_is_a_problem() -> None:
     async with following(tunnel=replace(TUNNEL, limit=1)) as found:
         one = found.kernel.join(str(GROUP))
